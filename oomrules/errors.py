@@ -1,0 +1,22 @@
+"""The one error that ends a command: a sentence, and what to do next."""
+
+from __future__ import annotations
+
+
+class Failure(Exception):
+    """A failure that the user can cause or must know of.
+
+    Args:
+        message: one sentence that names the file, the line, the pid or the unit.
+        hint: what to do next, in one sentence, or None.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+def reason(error: OSError) -> str:
+    """Say an operating system error as words, without its number or path."""
+    return (error.strerror or str(error)).lower()

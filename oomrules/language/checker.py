@@ -1,0 +1,271 @@
+"""The check of a whole rule set: what each name means, and whether each statement can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from oomrules.attributes import ATTRIBUTES
+from oomrules.language import parser, quantities, syntax
+from oomrules.language.diagnostics import Diagnostic
+from oomrules.language.text import RuleText, Span
+from oomrules.language.types import Bad, Typing
+
+# The kinds of unit that have a control group (systemd.unit(5)).
+UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
+_GLOB = "*?["
+
+Targets = tuple[str, ...]
+
+
+class CheckedRule(NamedTuple):
+    """A rule that is well formed: its condition is a node of the program."""
+
+    targets: Targets
+    kind: syntax.Kind
+    when: list[Any]
+    factor: Fraction
+    place: str
+    text: str
+
+
+class CheckedScore(NamedTuple):
+    """The score that is in force in a scope."""
+
+    targets: Targets
+    value: list[Any]
+    place: str
+    text: str
+
+
+@dataclass
+class Checked:
+    """What a rule set says, once every file has been read and judged."""
+
+    rules: list[CheckedRule] = field(default_factory=list)
+    scores: dict[Targets, CheckedScore] = field(default_factory=dict)
+    definitions: dict[str, list[Any]] = field(default_factory=dict)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+
+
+class _Stated(NamedTuple):
+    """A statement with its file and the blocks around it."""
+
+    source: RuleText
+    targets: tuple[syntax.Text, ...]
+    statement: syntax.Statement
+
+    @property
+    def scope(self) -> Targets:
+        return tuple(target.value for target in self.targets)
+
+
+def check(sources: Iterable[RuleText]) -> Checked:
+    """Check a rule set; the order of the files does not matter."""
+    checked = Checked()
+    stated: list[_Stated] = []
+    for source in sorted(sources, key=lambda source: source.name):
+        statements, diagnostics = parser.parse(source)
+        checked.diagnostics += diagnostics
+        checked.diagnostics += _bad_targets(source, statements)
+        stated += [_Stated(source, *found) for found in syntax.walk(statements)]
+    definitions = _in_force(stated, syntax.Define, checked)
+    lists = _in_force(stated, syntax.ListOf, checked)
+    scores: list[tuple[_Stated, CheckedScore]] = []
+    for one in stated:
+        typing = Typing(one.source, definitions, {n: s.statement for n, s in lists.items()})
+        try:
+            match one.statement:
+                case syntax.Rule():
+                    checked.rules.append(_rule(one, one.statement, typing))
+                case syntax.Score():
+                    scores.append((one, _score(one, one.statement, typing)))
+                case syntax.Define() | syntax.ListOf():
+                    _at_top_level(one, one.statement, typing)
+            if isinstance(one.statement, syntax.Define):
+                node = _definition(one.statement, typing)
+                if definitions[one.statement.name.name] is one:
+                    checked.definitions[one.statement.name.name] = node
+        except Bad as error:
+            checked.diagnostics.append(error.diagnostic)
+    _find_cycles(definitions, checked)
+    _find_scores(scores, checked)
+    checked.diagnostics.sort(key=lambda diagnostic: diagnostic.sort_key)
+    return checked
+
+
+def _rule(one: _Stated, rule: syntax.Rule, typing: Typing) -> CheckedRule:
+    return CheckedRule(
+        one.scope,
+        rule.kind,
+        typing.selector(rule.selector),
+        _factor(rule, typing),
+        one.source.place(rule.span),
+        one.source.quote(rule.span),
+    )
+
+
+def _score(one: _Stated, score: syntax.Score, typing: Typing) -> CheckedScore:
+    return CheckedScore(
+        one.scope,
+        typing.score(score.expression),
+        one.source.place(score.span),
+        one.source.quote(score.span),
+    )
+
+
+def _definition(define: syntax.Define, typing: Typing) -> list[Any]:
+    if define.name.name in ATTRIBUTES:
+        typing.bad(
+            "OOM208",
+            define.name.span,
+            f"`{define.name.name}` is an attribute and cannot be defined",
+            "take another name",
+        )
+    return typing.condition(define.condition)
+
+
+def _at_top_level(one: _Stated, made: syntax.Define | syntax.ListOf, typing: Typing) -> None:
+    if one.targets:
+        typing.bad(
+            "OOM210",
+            made.span,
+            f"`{made.name.name}` is defined inside a block",
+            "definitions hold everywhere; move it out of the block",
+        )
+
+
+def _factor(rule: syntax.Rule, typing: Typing) -> Fraction:
+    """Give the weight of a rule as a multiplier: the kernel's own 2 and 1/4, or what it says."""
+    if rule.factor is None:
+        return {syntax.Kind.PREFER: Fraction(2), syntax.Kind.SPARE: Fraction(1, 4)}.get(
+            rule.kind, Fraction(1)
+        )
+    written = rule.factor.written
+    try:
+        factor, suffix = quantities.number(written)
+    except quantities.BadQuantity as error:
+        typing.bad(error.code, rule.factor.span, error.message, error.help)
+    opposite = "spare" if rule.kind is syntax.Kind.PREFER else "prefer"
+    if suffix:
+        typing.bad(
+            "OOM403",
+            rule.factor.span,
+            f"a factor is a plain number, not `{written}`",
+            f"write `by {written.removesuffix(suffix)}`",
+        )
+    if factor < 1:
+        typing.bad(
+            "OOM403",
+            rule.factor.span,
+            f"a factor is 1 or more, not {written}",
+            f"use `{opposite} … by {1 / factor}` instead" if factor else "use `never kill` instead",
+        )
+    return factor if rule.kind is syntax.Kind.PREFER else 1 / factor
+
+
+def _bad_targets(
+    source: RuleText, statements: tuple[syntax.Statement, ...]
+) -> Iterable[Diagnostic]:
+    """Find targets that cannot be the name of a unit."""
+    for statement in statements:
+        if not isinstance(statement, syntax.Block):
+            continue
+        target = statement.target.value
+        if not target.endswith(UNIT_SUFFIXES) and not any(char in target for char in _GLOB):
+            yield Diagnostic(
+                "OOM211",
+                f"`{target}` is not the name of a unit that holds processes",
+                source,
+                statement.target.span,
+                f"write the full name, as in `{target or 'nginx'}.service`; "
+                "the suffix is .service, .scope or .slice",
+            )
+        yield from _bad_targets(source, statement.statements)
+
+
+def _in_force(
+    stated: list[_Stated], kind: type[syntax.Define] | type[syntax.ListOf], checked: Checked
+) -> dict[str, Any]:
+    """Find what each name stands for: a higher directory's definition replaces a lower's."""
+    found: dict[str, list[_Stated]] = {}
+    for one in stated:
+        if isinstance(one.statement, kind) and not one.targets:
+            found.setdefault(one.statement.name.name, []).append(one)
+    in_force = {}
+    for name, all_of_it in found.items():
+        by_level: dict[int, _Stated] = {}
+        for one in all_of_it:
+            assert isinstance(one.statement, kind)
+            earlier = by_level.setdefault(one.source.level, one)
+            if earlier is not one:
+                checked.diagnostics.append(
+                    _twice("OOM206", f"`{name}` is defined", one, earlier, one.statement.name.span)
+                )
+        in_force[name] = by_level[min(by_level)]
+    return in_force
+
+
+def _twice(code: str, what: str, one: _Stated, earlier: _Stated, span: Span) -> Diagnostic:
+    return Diagnostic(
+        code,
+        f"{what} here and at {earlier.source.place(earlier.statement.span)}",
+        one.source,
+        span,
+        "rules have no order, so neither comes first: remove one, or put the one that "
+        "shall hold into a directory of higher precedence",
+    )
+
+
+def _find_scores(scores: list[tuple[_Stated, CheckedScore]], checked: Checked) -> None:
+    """Keep one score per scope, that of the highest directory."""
+    found: dict[Targets, dict[int, tuple[_Stated, CheckedScore]]] = {}
+    for one, score in scores:
+        by_level = found.setdefault(score.targets, {})
+        earlier, _ = by_level.setdefault(one.source.level, (one, score))
+        if earlier is not one:
+            checked.diagnostics.append(
+                _twice("OOM209", "the score is given", one, earlier, one.statement.span)
+            )
+    for targets, by_level in found.items():
+        checked.scores[targets] = by_level[min(by_level)][1]
+
+
+def _find_cycles(definitions: dict[str, _Stated], checked: Checked) -> None:
+    """Refuse definitions that need themselves, and chains deeper than the parser's limit."""
+    uses = {name: sorted(_names(node)) for name, node in checked.definitions.items()}
+    depth: dict[str, int] = {}
+
+    def visit(name: str, path: tuple[str, ...]) -> int:
+        if name in depth:
+            return depth[name]
+        if name in path or len(path) > parser.DEPTH:
+            cycle = (*path[path.index(name) :], name) if name in path else ()
+            one = definitions[name]
+            checked.diagnostics.append(
+                Diagnostic(
+                    "OOM207" if cycle else "OOM106",
+                    f"`{name}` needs itself: {' → '.join(cycle)}"
+                    if cycle
+                    else f"`{name}` ends a chain of more than {parser.DEPTH} definitions",
+                    one.source,
+                    one.statement.span,
+                    "say one of them without the others" if cycle else "define it more directly",
+                )
+            )
+            depth[name] = 0
+            return 0
+        below = [visit(used, (*path, name)) for used in uses.get(name, ()) if used in definitions]
+        return depth.setdefault(name, 1 + max(below, default=0))
+
+    for name in sorted(uses):
+        visit(name, ())
+
+
+def _names(node: list[Any]) -> set[str]:
+    """Collect the definitions that a node refers to."""
+    if node[0] == "name":
+        return {node[1]}
+    return {name for part in node[1:] if isinstance(part, list) for name in _names(part)}

@@ -1,0 +1,69 @@
+"""A checked rule set becomes a program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from oomrules.language import checker, syntax
+from oomrules.language.diagnostics import Level, Rejected
+from oomrules.language.rulefiles import Found
+from oomrules.language.text import RuleText
+from oomrules.runtime import program
+
+# Where no score is in force: Linux 2.6.10, mm/oom_kill.c, badness().
+DEFAULT_SCORE = "score total_vm / root(cpu_time / 8192ms) / root(root(run_time / 1024s))"
+
+_KINDS = {
+    syntax.Kind.NEVER: "never",
+    syntax.Kind.ONLY: "only",
+    syntax.Kind.FIRST: "first",
+    syntax.Kind.LAST: "last",
+    syntax.Kind.PREFER: "prefer",
+    syntax.Kind.SPARE: "spare",
+}
+
+
+def compile_rules(found: Found) -> program.Program:
+    """Compile the rules that were found.
+
+    Raises:
+        Rejected: a file could not be read, or a statement is in error; nothing of the
+            rule set is used.
+    """
+    checked = checker.check(found.files)
+    diagnostics = [*found.diagnostics, *checked.diagnostics]
+    if any(diagnostic.level is Level.ERROR for diagnostic in diagnostics):
+        raise Rejected(diagnostics)
+    return _program(checked)
+
+
+def compile_texts(sources: Iterable[RuleText]) -> program.Program:
+    """Compile rule texts as they are, without the vocabulary.
+
+    Raises:
+        Rejected: a statement is in error.
+    """
+    return compile_rules(Found(tuple(sources)))
+
+
+def _program(checked: checker.Checked) -> program.Program:
+    default = checker.check([RuleText("built-in", DEFAULT_SCORE)]).scores
+    scores = {**default, **checked.scores}
+    targets = sorted({rule.targets for rule in checked.rules} | set(scores))
+    scopes = []
+    for around in targets:
+        rules = sorted(
+            program.Rule(
+                _KINDS[rule.kind],
+                rule.when,
+                rule.place,
+                rule.text,
+                (rule.factor.numerator, rule.factor.denominator),
+            )
+            for rule in checked.rules
+            if rule.targets == around
+        )
+        score = scores.get(around)
+        in_force = program.Score(score.value, score.place, score.text) if score else None
+        scopes.append(program.Scope(around, in_force, tuple(rules)))
+    return program.make(tuple(scopes), checked.definitions)

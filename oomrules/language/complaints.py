@@ -1,0 +1,161 @@
+"""Syntax errors in a person's words: what stood there, what was expected, what to do."""
+
+from __future__ import annotations
+
+import re
+
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from oomrules.language.diagnostics import Diagnostic, did_you_mean, either, similar
+from oomrules.language.quantities import UNITS
+from oomrules.language.text import RuleText, Span
+
+STARTERS = ("never", "only", "kill", "prefer", "spare", "score", "define", "list", "in")
+KEYWORDS = (
+    "never kill only first last prefer spare by score define list in anything with without "
+    "any of when and or not"
+).split()
+
+# What the terminals of the grammar are called when they were expected.
+_NAMES = {
+    "NAME": "an attribute or a defined name",
+    "QUANTITY": "a number",
+    "STRING": "a quoted text",
+    "LISTREF": "a `@list`",
+    "TARGET": "a unit",
+    "COMPARE": "a comparison",
+    "EQUAL": "`=`",
+    "LBRACE": "`{`",
+    "RBRACE": "`}`",
+    "COLON": "`:`",
+    "_COMMA": "`,`",
+    "LPAR": "`(`",
+    "RPAR": "`)`",
+    "TILDE": "`~`",
+    "PLUS": "an operator",
+    "MINUS": "an operator",
+    "TIMES": "an operator",
+    "OVER": "an operator",
+    "_NL": "the end of the line",
+    "$END": "the end of the line",
+}
+
+# Habits from other languages, and what they are here. The longest comes first.
+_HABITS = (
+    ("&&", "write `and`"),
+    ("||", "write `or`"),
+    ("=>", "write `>=`"),
+    ("=<", "write `<=`"),
+    ("=", "`=` belongs to `define` and `list`; a comparison is `==`"),
+    ("!", "write `not`, or `!=` for a comparison"),
+    ("//", "a comment begins with `#`"),
+    ("/*", "a comment begins with `#`"),
+    (";", "write each statement on its own line; a comment begins with `#`"),
+    ("--", "rules are sentences such as `spare comm \"sshd\"`, not options"),
+    ("'", 'quote with `"`'),
+    ("`", 'quote with `"`'),
+    ("%", "a percentage is a number with `%` behind it, as in `25%`"),
+)
+
+
+def explain(error: UnexpectedInput, source: RuleText, at: int, in_block: bool) -> Diagnostic:
+    """Make the diagnostic of a syntax error at an offset."""
+    text = source.text
+    if text[at : at + 1] == '"' and isinstance(error, UnexpectedCharacters):
+        end = at + len(text[at:].split("\n", 1)[0].rstrip())
+        return Diagnostic(
+            "OOM102",
+            "this text is not closed",
+            source,
+            Span(at, end),
+            'end the text with `"` on the same line',
+            'no closing `"`',
+        )
+    found = _word(error, text, at)
+    span = Span(at, at + max(1, len(found))) if text[at : at + 1] not in ("\n", "\r", "") else Span(at, at)
+    wanted = _expected(error)
+    what = f"`{found}`" if found.strip() else "the end of the line"
+    if found == "}" and not in_block:
+        return Diagnostic(
+            "OOM105",
+            "this brace closes nothing",
+            source,
+            span,
+            "remove it, or open the block it belongs to",
+        )
+    habit = next((advice for start, advice in _HABITS if text.startswith(start, at)), None)
+    if isinstance(error, UnexpectedCharacters):
+        help_ = habit or (
+            f"expected {wanted}" if wanted else "remove it, or put it in a quoted text"
+        )
+        return Diagnostic("OOM103", f"unexpected character {what}", source, span, help_)
+    return Diagnostic(
+        "OOM101",
+        f"unexpected {what}, expected {wanted}" if wanted else f"unexpected {what}",
+        source,
+        span,
+        habit or _advice(found, text, at, _expected_terminals(error)),
+    )
+
+
+def not_closed(source: RuleText, span: Span) -> Diagnostic:
+    """A block whose closing brace never comes."""
+    return Diagnostic(
+        "OOM104", "this block is not closed", source, span, "end it with `}` on a line of its own"
+    )
+
+
+def too_deep(source: RuleText, span: Span, depth: int) -> Diagnostic:
+    """Nesting that no person wrote."""
+    return Diagnostic(
+        "OOM106",
+        f"nested more than {depth} levels deep",
+        source,
+        span,
+        "give parts of it names with `define`",
+    )
+
+
+def _word(error: UnexpectedInput, text: str, at: int) -> str:
+    if isinstance(error, UnexpectedToken) and error.token.type != "$END":
+        word = re.match(r"[\w.]+", text[at:])
+        return word.group() if word else str(error.token).strip()
+    return text[at : at + 1]
+
+
+def _expected_terminals(error: UnexpectedInput) -> set[str]:
+    if isinstance(error, UnexpectedToken):
+        return set(error.accepts or error.expected)
+    return set(error.allowed or ()) if isinstance(error, UnexpectedCharacters) else set()
+
+
+def _expected(error: UnexpectedInput) -> str:
+    """Say what may stand here; a statement's start is one thing, not ten."""
+    terminals = _expected_terminals(error) - {"COMMENT", "SPACE"}
+    if {"NEVER", "PREFER", "SCORE"} <= terminals:
+        return "a statement"
+    words = sorted({_NAMES.get(name, f"`{name.lower()}`") for name in terminals})
+    # More than this many possibilities explain nothing.
+    return either(words) if 0 < len(words) <= 6 else ""
+
+
+def _advice(found: str, text: str, at: int, terminals: set[str]) -> str:
+    before = text[text.rfind("\n", 0, at) + 1 : at].split()
+    if found in UNITS and before and before[-1].replace(".", "").isdigit():
+        return f"write the unit without a space: `{before[-1]}{found}`"
+    if {"NEVER", "PREFER", "SCORE"} <= terminals:
+        return did_you_mean(
+            found,
+            STARTERS,
+            f"a statement begins with {either(f'`{word}`' for word in STARTERS)}",
+        )
+    if before == ["kill"]:
+        return "say whom to take first or last, or give a weight with `prefer` or `spare`"
+    close = similar(found, [word for word in KEYWORDS if word.upper() in terminals])
+    if close:
+        return f"did you mean `{close[0]}`?"
+    if found in STARTERS and not before:
+        return "the statement above it is not complete; look at the end of its line"
+    if found in KEYWORDS:
+        return f"`{found}` is a word of the language and stands in the wrong place"
+    return "look at the statement's form in the manual, section LANGUAGE"

@@ -1,0 +1,112 @@
+"""Diagnostics: what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from oomrules.language.text import RuleText, Span
+
+
+class Level(Enum):
+    """How bad a finding is. A rule set with an error is not used at all."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+# Every code stands for one kind of mistake, for ever: people put them in scripts.
+CODES: dict[str, str] = {
+    "OOM001": "a rule file cannot be read",
+    "OOM002": "a rule file is not UTF-8 text",
+    "OOM101": "syntax error",
+    "OOM102": "a text is not closed",
+    "OOM103": "a character that has no meaning here",
+    "OOM104": "a block is not closed",
+    "OOM105": "a brace closes nothing",
+    "OOM106": "nested too deeply",
+    "OOM201": "unknown name",
+    "OOM202": "unknown capability",
+    "OOM203": "ambiguous capability",
+    "OOM204": "unknown list",
+    "OOM205": "unknown function",
+    "OOM206": "defined twice",
+    "OOM207": "a definition that needs itself",
+    "OOM208": "a definition with the name of an attribute",
+    "OOM209": "two scores in one scope",
+    "OOM210": "a definition inside a block",
+    "OOM211": "a target that is no unit",
+    "OOM301": "a comparison of unlike things",
+    "OOM302": "arithmetic on unlike things",
+    "OOM303": "a condition that is no yes or no",
+    "OOM304": "a term without a value",
+    "OOM305": "a score that is no number",
+    "OOM306": "a text operation on something else",
+    "OOM307": "a wrong argument of a function",
+    "OOM401": "unknown unit of measure",
+    "OOM402": "a quantity out of range",
+    "OOM403": "a factor that does not weigh",
+    "OOM404": "a regular expression that does not compile",
+}
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One finding.
+
+    Attributes:
+        code: a key of ``CODES``.
+        message: what is wrong, in one sentence without a full stop.
+        source: the file's text; empty if it could not be read.
+        span: where it is.
+        help: what to do.
+        label: a few words beside the caret.
+    """
+
+    code: str
+    message: str
+    source: RuleText
+    span: Span
+    help: str
+    label: str = ""
+    level: Level = Level.ERROR
+
+    @property
+    def sort_key(self) -> tuple[str, int, int, str]:
+        """File order, then the order in the text."""
+        return (self.source.name, self.span.start, self.span.end, self.code)
+
+
+class Rejected(Exception):
+    """A rule set with errors; nothing of it is used."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        super().__init__("the rules have errors")
+        self.diagnostics = tuple(diagnostics)
+
+
+def similar(word: str, known: Iterable[str]) -> list[str]:
+    """List up to three known words that the written one was probably meant to be."""
+    known = list(known)
+    folded = {candidate.lower(): candidate for candidate in known}
+    if word.lower() in folded:
+        return [folded[word.lower()]]
+    close = difflib.get_close_matches(word.lower(), folded, n=3, cutoff=0.65)
+    return [folded[match] for match in close]
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """Give the help for an unknown word: what was meant, or else what to do."""
+    close = similar(word, known)
+    if not close:
+        return otherwise
+    return f"did you mean {either(f'`{match}`' for match in close)}?"
+
+
+def either(words: Iterable[str]) -> str:
+    """Join words as a person would: ``a, b or c``."""
+    *head, last = list(words)
+    return f"{', '.join(head)} or {last}" if head else last

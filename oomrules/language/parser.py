@@ -1,0 +1,305 @@
+"""Text to syntax tree.
+
+lark does the parsing. At an error the parser goes back to where the statement began
+and on at the end of its line, so each bad statement costs one diagnostic and the
+others are still read.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from lark import Lark, Token, Tree
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from oomrules import resources
+from oomrules.language import complaints, syntax
+from oomrules.language.diagnostics import Diagnostic
+from oomrules.language.text import RuleText, Span
+
+# Deeper than any person nests, and well below the recursion limit of the interpreter.
+DEPTH = 80
+
+
+@cache
+def _lark() -> Lark:
+    # Never lark's cache=True: it unpickles a file with a predictable name in /tmp.
+    return Lark(
+        resources.grammar().read_text(encoding="utf-8"),
+        parser="lalr",
+        lexer="contextual",
+        propagate_positions=True,
+        maybe_placeholders=True,
+    )
+
+
+def parse(source: RuleText) -> tuple[tuple[syntax.Statement, ...], list[Diagnostic]]:
+    """Parse a rule file.
+
+    Returns:
+        the statements that are well formed, and a diagnostic for each that is not.
+    """
+    recovery = _Recovery(source)
+    tree = _lark().parse(source.text, on_error=recovery)
+    builder = _Builder(source)
+    statements = tuple(builder.statements(tree.children))
+    return statements, recovery.diagnostics + builder.diagnostics
+
+
+class _Recovery:
+    """Goes on at the next line after an error, and remembers what was wrong."""
+
+    def __init__(self, source: RuleText) -> None:
+        self.source = source
+        self.diagnostics: list[Diagnostic] = []
+        # Blocks whose first line was bad: their closing braces are met in silence.
+        self.headless = 0
+
+    def __call__(self, error: UnexpectedInput) -> bool:
+        parser: Any = error.interactive_parser  # type: ignore[attr-defined]
+        lexer_position = parser.lexer_thread.state.line_ctr
+        at = self._offset(error)
+        opened = _open_braces(parser)
+        if at == len(self.source.text):
+            self._end(parser, error, opened)
+        elif self.headless and not opened and self.source.text[at] == "}":
+            self.headless -= 1
+            _pop_statement(parser)
+            lexer_position.char_pos = at + 1
+        else:
+            self.diagnostics.append(complaints.explain(error, self.source, at, bool(opened)))
+            begin = min(at, _pop_statement(parser))
+            lexer_position.char_pos = self._next_statement(begin, at, bool(opened))
+        return True
+
+    def _offset(self, error: UnexpectedInput) -> int:
+        if isinstance(error, UnexpectedToken):
+            at_end = error.token.type == "$END"
+            return len(self.source.text) if at_end else error.token.start_pos or 0
+        return error.pos_in_stream or 0
+
+    def _end(self, parser: Any, error: UnexpectedInput, opened: list[Token]) -> None:
+        """The text ended too soon: keep what is complete, and close the open blocks."""
+        at = len(self.source.text)
+        if "_NL" in parser.accepts():
+            parser.feed_token(Token("_NL", "\n"))
+        else:
+            self.diagnostics.append(complaints.explain(error, self.source, at, bool(opened)))
+        _pop_statement(parser)
+        if opened:
+            self.diagnostics.append(complaints.not_closed(self.source, _span(opened[-1])))
+        for brace in opened:
+            parser.feed_token(Token.new_borrow_pos("RBRACE", "}", brace))
+
+    def _next_statement(self, begin: int, at: int, in_block: bool) -> int:
+        """Find where to read on after a bad statement from ``begin`` with its error at ``at``.
+
+        That is the end of its line, or the brace that closes the block around it. An
+        error at the first word of a later line means that the statement was left
+        unfinished there, and that word begins the next one.
+        """
+        text = self.source.text
+        line_start = text.rfind("\n", 0, at) + 1
+        if begin < line_start and not text[line_start:at].strip():
+            return at
+        depth = 0
+        for position, char in _outside_texts(text, begin):
+            if char == "{":
+                depth += 1
+            elif char == "}" and depth:
+                depth -= 1
+            elif char == "}" and in_block and position >= at:
+                return position
+            elif char == "\n" and position >= at:
+                self.headless += depth
+                return position
+        self.headless += depth
+        return len(text)
+
+
+def _outside_texts(text: str, start: int) -> Iterator[tuple[int, str]]:
+    """Give the braces and line ends that are not inside a quoted text or a comment."""
+    for found in re.finditer(r'"(?:\\"|[^"\n])*"|#[^\n]*|[{}\n]', text[start:]):
+        if len(found.group()) == 1 and found.group() in "{}\n":
+            yield start + found.start(), found.group()
+
+
+def _open_braces(parser: Any) -> list[Token]:
+    stack = parser.parser_state.value_stack
+    return [value for value in stack if isinstance(value, Token) and value.type == "LBRACE"]
+
+
+def _pop_statement(parser: Any) -> int:
+    """Drop an unfinished statement from the parser's stack.
+
+    Returns:
+        where its first word stood, or a very large offset if there was none.
+    """
+    state = parser.parser_state
+    begin = sys.maxsize
+    while True:
+        actions = state.parse_conf.parse_table.states[state.state_stack[-1]]
+        # Only between two statements may come both another one and an empty line.
+        if "NEVER" in actions and "_NL" in actions:
+            return begin
+        state.state_stack.pop()
+        value = state.value_stack.pop()
+        if isinstance(value, Token) and value.start_pos is not None:
+            begin = value.start_pos
+        elif isinstance(value, Tree) and not value.meta.empty:
+            begin = value.meta.start_pos
+
+
+def _span(token: Token) -> Span:
+    start = token.start_pos or 0
+    return Span(start, start + len(token))
+
+
+class _TooDeep(Exception):
+    def __init__(self, span: Span) -> None:
+        self.span = span
+
+
+class _Builder:
+    """Builds frozen data from lark's tree; nothing is judged here but its depth."""
+
+    def __init__(self, source: RuleText) -> None:
+        self.source = source
+        self.diagnostics: list[Diagnostic] = []
+        self.depth = 0
+
+    def statements(self, nodes: list[Any]) -> Iterator[syntax.Statement]:
+        for node in nodes:
+            if not isinstance(node, Tree):
+                continue
+            depth = self.depth
+            try:
+                yield self.statement(node)
+            except _TooDeep as error:
+                self.depth = depth
+                self.diagnostics.append(complaints.too_deep(self.source, error.span, DEPTH))
+
+    @contextmanager
+    def deeper(self, span: Span) -> Iterator[None]:
+        """Count one level of nesting."""
+        self.depth += 1
+        if self.depth > DEPTH:
+            raise _TooDeep(span)
+        yield
+        self.depth -= 1
+
+    def statement(self, tree: Tree[Token]) -> syntax.Statement:
+        span, parts = _tree_span(tree), tree.children
+        match tree.data:
+            case "score":
+                return syntax.Score(span, self.expression(parts[1]))
+            case "define":
+                return syntax.Define(span, _name(parts[1]), self.expression(parts[2]))
+            case "list":
+                return syntax.ListOf(span, _name(parts[1]), tuple(map(_text, parts[2:])))
+            case "block":
+                target = _text(parts[1])
+                with self.deeper(target.span):
+                    inner = tuple(self.statements(parts[2:]))
+                return syntax.Block(span, target, inner)
+            case "prefer" | "spare":
+                _, selector, _, factor = parts
+                quantity = _quantity(factor) if factor is not None else None
+                return syntax.Rule(span, _KINDS[tree.data], self.selector(selector), quantity)
+        return syntax.Rule(span, _KINDS[tree.data], self.selector(parts[2]))
+
+    def selector(self, tree: Any) -> syntax.Selector:
+        terms, clauses = [], []
+        for part in tree.children:
+            if isinstance(part, Token):  # anything
+                continue
+            if part.data in _TERMS:
+                terms.append(_TERMS[part.data](_tree_span(part), part.children))
+            elif part.data == "when":
+                clauses.append(syntax.When(_tree_span(part), self.expression(part.children[1])))
+            else:
+                names = tuple(_name(token) for token in part.children[-1].children)
+                clauses.append(syntax.With(_tree_span(part), _HOLDINGS[part.data], names))
+        return syntax.Selector(_tree_span(tree), tuple(terms), tuple(clauses))
+
+    def expression(self, tree: Any) -> syntax.Expression:
+        with self.deeper(_tree_span(tree)):
+            return self._expression(_tree_span(tree), tree.data, tree.children)
+
+    def _expression(self, span: Span, kind: str, parts: list[Any]) -> syntax.Expression:
+        match kind:
+            case "quantity":
+                return _quantity(parts[0])
+            case "text":
+                return _text(parts[0])
+            case "name":
+                return _name(parts[0])
+            case "call":
+                return syntax.Call(span, _name(parts[0]), self.expression(parts[1]))
+            case "minus":
+                return syntax.Minus(span, self.expression(parts[1]))
+            case "negated":
+                return syntax.Not(span, self.expression(parts[1]))
+            case "arithmetic" | "compared":
+                make = syntax.Arithmetic if kind == "arithmetic" else syntax.Compared
+                left, operator, right = parts
+                return make(span, str(operator), self.expression(left), self.expression(right))
+            case "membership":
+                return syntax.Membership(span, self.expression(parts[0]), _list_name(parts[2]))
+            case "searched":
+                return syntax.Searched(span, self.expression(parts[0]), _text(parts[1]))
+        operands = tuple(self.expression(part) for part in parts if isinstance(part, Tree))
+        return (syntax.Or if kind == "condition" else syntax.And)(span, operands)
+
+
+def _tree_span(tree: Tree[Token]) -> Span:
+    return Span(tree.meta.start_pos, tree.meta.end_pos)
+
+
+def _name(token: Any) -> syntax.Name:
+    return syntax.Name(_span(token), str(token))
+
+
+def _list_name(token: Any) -> syntax.ListName:
+    return syntax.ListName(_span(token), str(token)[1:])
+
+
+def _quantity(token: Any) -> syntax.Quantity:
+    return syntax.Quantity(_span(token), str(token))
+
+
+def _text(token: Any) -> syntax.Text:
+    # A backslash stands for itself, so that regular expressions and systemd's \x2d can
+    # be written as they are; only \" is a quote.
+    value = str(token)
+    if value.startswith('"'):
+        value = value[1:-1].replace('\\"', '"')
+    return syntax.Text(_span(token), value)
+
+
+_KINDS = {
+    "never": syntax.Kind.NEVER,
+    "only": syntax.Kind.ONLY,
+    "first": syntax.Kind.FIRST,
+    "last": syntax.Kind.LAST,
+    "prefer": syntax.Kind.PREFER,
+    "spare": syntax.Kind.SPARE,
+}
+_HOLDINGS = {
+    "with_all": syntax.Holding.ALL,
+    "with_any": syntax.Holding.ANY,
+    "without": syntax.Holding.NONE,
+}
+_TERMS: dict[str, Callable[[Span, list[Any]], syntax.Term]] = {
+    "named": lambda span, parts: syntax.Named(span, _name(parts[0])),
+    "equals": lambda span, parts: syntax.Equals(
+        span, _name(parts[0]), _quantity(parts[2]), parts[1] is not None
+    ),
+    "matches": lambda span, parts: syntax.Matches(span, _name(parts[0]), _text(parts[1])),
+    "member": lambda span, parts: syntax.Member(span, _name(parts[0]), _list_name(parts[1])),
+}

@@ -1,0 +1,119 @@
+"""Quantities: ``512MiB``, ``8192ms``, ``25%``, ``1_000``. The lexer takes any suffix."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+from oomrules.attributes import Type
+
+_MEMORY = {
+    "B": 1,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+    "PiB": 2**50,
+}
+_DURATION = {  # in milliseconds
+    "ms": 1,
+    "s": 1000,
+    "min": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+    "w": 604_800_000,
+}
+UNITS: dict[str, tuple[Type, int]] = {
+    **{unit: (Type.MEMORY, factor) for unit, factor in _MEMORY.items()},
+    **{unit: (Type.DURATION, factor) for unit, factor in _DURATION.items()},
+    "%": (Type.PERCENTAGE, 1),
+}
+
+# Ways of writing a unit that people bring along, and what is meant by them.
+_HABITS = {
+    **{f"{p}{b}": f"{p.upper()}iB" for p in "kKmMgGtTpP" for b in ("", "B", "b", "i", "ib")},
+    "b": "B",
+    "bytes": "B",
+    "us": "ms",
+    "sec": "s",
+    "secs": "s",
+    "second": "s",
+    "seconds": "s",
+    "m": "min` or `{}MiB",
+    "mins": "min",
+    "minute": "min",
+    "minutes": "min",
+    "hr": "h",
+    "hour": "h",
+    "hours": "h",
+    "day": "d",
+    "days": "d",
+    "week": "w",
+    "weeks": "w",
+    "percent": "%",
+}
+
+# Beyond this no quantity of a machine goes, and the integers stay small.
+_LIMIT = 2**63
+
+
+class BadQuantity(Exception):
+    """A quantity that means nothing; holds a code, a message and the help."""
+
+    def __init__(self, code: str, message: str, help_: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.help = help_
+
+
+class Value(NamedTuple):
+    """A quantity's meaning: bytes, milliseconds, percent or a plain number."""
+
+    type: Type
+    amount: Fraction
+
+
+def number(written: str) -> tuple[Fraction, str]:
+    """Split a quantity into its exact number and its suffix.
+
+    Raises:
+        BadQuantity: the number is beyond all reason.
+    """
+    matched = re.match(r"[\d_]*(?:\.\d+)?", written)
+    digits = matched.group() if matched else ""
+    if len(digits) > 40:
+        raise BadQuantity("OOM402", f"`{written}` has too many digits", "write a smaller number")
+    return Fraction(digits.replace("_", "")), written[len(digits) :]
+
+
+def read(written: str) -> Value:
+    """Read a quantity exactly.
+
+    Raises:
+        BadQuantity: unknown unit, not whole in its smallest unit, or out of range.
+    """
+    amount, suffix = number(written)
+    if suffix and suffix not in UNITS:
+        digits = written[: len(written) - len(suffix)]
+        meant = _HABITS.get(suffix)
+        raise BadQuantity(
+            "OOM401",
+            f"unknown unit `{suffix}`",
+            f"write `{digits}{meant.format(digits)}`"
+            if meant
+            else f"units of memory are {', '.join(_MEMORY)}; of time {', '.join(_DURATION)}",
+        )
+    kind, factor = UNITS.get(suffix, (Type.COUNT, 1))
+    amount *= factor
+    if kind is not Type.PERCENTAGE and amount.denominator != 1:
+        smallest = {Type.MEMORY: "bytes", Type.DURATION: "milliseconds"}.get(kind)
+        raise BadQuantity(
+            "OOM402",
+            f"`{written}` is not a whole number{f' of {smallest}' if smallest else ''}",
+            "arithmetic is in whole numbers; write one",
+        )
+    if amount >= _LIMIT:
+        raise BadQuantity("OOM402", f"`{written}` is out of range", "write a smaller quantity")
+    return Value(kind, amount)

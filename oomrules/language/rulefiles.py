@@ -1,0 +1,192 @@
+"""Where rules come from: drop-in directories in systemd's convention."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from oomrules import resources
+from oomrules.errors import Failure, reason
+from oomrules.language.diagnostics import Diagnostic
+from oomrules.language.text import RuleText, Span
+
+# Highest precedence first.
+DIRECTORIES = (
+    "/etc/oomrules.d",
+    "/run/oomrules.d",
+    "/usr/local/lib/oomrules.d",
+    "/usr/lib/oomrules.d",
+)
+SUFFIX = ".oom"
+VOCABULARY = "00-vocabulary.oom"
+
+# A rule file is written by hand; one of this size is something else.
+_LARGEST = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class Found:
+    """The rule files in force, and what stood in their way.
+
+    Attributes:
+        files: the files, in the order of their names; the vocabulary comes first.
+        masked: files that are switched off by a link to /dev/null or an empty file.
+        replaced: files of a lower directory, with the one that replaces each.
+    """
+
+    files: tuple[RuleText, ...]
+    masked: tuple[Path, ...] = ()
+    replaced: tuple[tuple[Path, Path], ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def system(root: Path = Path("/")) -> Found:
+    """Find the rules of this host.
+
+    The rules shipped in the package stand in for /usr/lib/oomrules.d where that
+    directory does not exist, so that a drop-in alone never leaves a host without the
+    protecting ones.
+
+    Args:
+        root: where the four directories are looked for, ``/`` but in tests and images.
+    """
+    directories = [root / directory.lstrip("/") for directory in DIRECTORIES]
+    if not directories[-1].is_dir():
+        directories[-1] = resources.rules()
+    chosen: dict[str, tuple[int, Path]] = {}
+    replaced: list[tuple[Path, Path]] = []
+    problems: list[Diagnostic] = []
+    for level, directory in enumerate(directories):
+        try:
+            names = _rule_names(directory)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            problems.append(_unreadable(directory, reason(error)))
+            continue
+        for name in names:
+            if name in chosen:
+                replaced.append((directory / name, chosen[name][1]))
+            else:
+                chosen[name] = (level, directory / name)
+    masked = tuple(path for _, path in chosen.values() if _is_mask(path))
+    wanted = sorted((path.name, level, path) for level, path in chosen.values())
+    files, unread = _read((path, level) for _, level, path in wanted if path not in masked)
+    return Found(
+        _with_vocabulary(files, len(directories)),
+        masked,
+        tuple(replaced),
+        (*problems, *unread),
+    )
+
+
+def given(paths: Sequence[str]) -> Found:
+    """Read the rules of ``--rules``: files, or directories of drop-ins.
+
+    Raises:
+        Failure: a path is not there.
+    """
+    wanted: list[tuple[Path, int]] = []
+    masked: list[Path] = []
+    problems: list[Diagnostic] = []
+    for written in paths:
+        path = Path(written)
+        if not path.is_dir():
+            if not path.exists():
+                raise Failure(f"no such rule file or directory: {written}")
+            wanted.append((path, 0))
+            continue
+        try:
+            inside = [path / name for name in _rule_names(path)]
+        except OSError as error:
+            problems.append(_unreadable(path, reason(error)))
+            continue
+        masked += [file for file in inside if _is_mask(file)]
+        wanted += [(file, 0) for file in inside if file not in masked]
+    files, unread = _read(dict(wanted).items())
+    return Found(_with_vocabulary(files, 1), tuple(masked), (), (*problems, *unread))
+
+
+def _rule_names(directory: Path) -> list[str]:
+    """List the drop-ins of a directory in order; other names are not looked at."""
+    return sorted(
+        name
+        for name in os.listdir(directory)
+        if name.endswith(SUFFIX) and not name.startswith(".")
+    )
+
+
+def _is_mask(path: Path) -> bool:
+    """Tell whether a file is empty or a link to /dev/null; a broken link is neither."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISCHR(status.st_mode) or (
+        stat.S_ISREG(status.st_mode) and status.st_size == 0
+    )
+
+
+def _with_vocabulary(files: Sequence[RuleText], level: int) -> tuple[RuleText, ...]:
+    """Put the shipped vocabulary below everything else, unless it is there already."""
+    path = resources.rules() / VOCABULARY
+    if any(os.path.exists(file.name) and path.samefile(file.name) for file in files):
+        return tuple(files)
+    vocabulary = RuleText(str(path), path.read_text(encoding="utf-8"), level)
+    return (vocabulary, *files)
+
+
+def _read(
+    paths: Iterable[tuple[Path, int]],
+) -> tuple[list[RuleText], list[Diagnostic]]:
+    files: list[RuleText] = []
+    problems: list[Diagnostic] = []
+    for path, level in paths:
+        text = read_file(path, level)
+        if isinstance(text, RuleText):
+            files.append(text)
+        else:
+            problems.append(text)
+    return files, problems
+
+
+def read_file(path: Path, level: int = 0) -> RuleText | Diagnostic:
+    """Read one rule file, or say why it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+    except OSError as error:
+        return _unreadable(path, reason(error))
+    if len(data) > _LARGEST:
+        return _unreadable(path, f"larger than {_LARGEST >> 20} MiB")
+    return decode(data, str(path), level)
+
+
+def decode(data: bytes, name: str, level: int = 0) -> RuleText | Diagnostic:
+    """Make the text of a rule file from its bytes, or say where it is not UTF-8."""
+    try:
+        # Editors on other systems put a byte order mark in front; it means nothing.
+        return RuleText(name, data.decode("utf-8").removeprefix("\ufeff"), level)
+    except UnicodeDecodeError as error:
+        readable = data[: error.start].decode("utf-8")
+        text = RuleText(name, readable + data[error.start :].decode("latin-1"), level)
+        return Diagnostic(
+            "OOM002",
+            f"this is not UTF-8: byte 0x{data[error.start]:02x}",
+            text,
+            Span(len(readable), len(readable) + 1),
+            "save the file as UTF-8, for example with `iconv -f latin1 -t utf8`",
+        )
+
+
+def _unreadable(path: Path, why: str) -> Diagnostic:
+    return Diagnostic(
+        "OOM001",
+        f"cannot read {path}: {why}",
+        RuleText(str(path), ""),
+        Span(0, 0),
+        "mend or remove it; rules are not used without one of their files",
+    )

@@ -1,0 +1,275 @@
+"""The syntax tree: frozen data, equal when the sentences are equal.
+
+Spans are left out of comparison, so two trees that say the same thing are equal
+wherever they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from oomrules.language.text import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Anything that stands in the text."""
+
+    span: Span = field(compare=False, repr=False)
+
+
+# --- expressions -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity(Node):
+    """A number with or without a unit, as written: ``512MiB``, ``25%``, ``0``."""
+
+    written: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Node):
+    """A quoted text, without its quotes."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Name(Node):
+    """An attribute, a defined name or a capability."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListName(Node):
+    """A list, ``@databases``; the name without its ``@``."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Node):
+    """``root(x)`` or ``cap(X)``."""
+
+    function: Name
+    argument: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Minus(Node):
+    """``-x``."""
+
+    operand: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic(Node):
+    """``left + right``; the operator is one of ``+ - * /``."""
+
+    operator: str
+    left: Expression
+    right: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Compared(Node):
+    """``left > right``; the operator is one of ``== != < <= > >=``."""
+
+    operator: str
+    left: Expression
+    right: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Membership(Node):
+    """``comm in @databases``."""
+
+    subject: Expression
+    list: ListName
+
+
+@dataclass(frozen=True, slots=True)
+class Searched(Node):
+    """``comm ~ "regex"``: the pattern is found anywhere in the subject."""
+
+    subject: Expression
+    pattern: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Node):
+    """``not x``."""
+
+    operand: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class And(Node):
+    """``x and y and …``."""
+
+    operands: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or(Node):
+    """``x or y or …``."""
+
+    operands: tuple[Expression, ...]
+
+
+Expression = (
+    Quantity
+    | Text
+    | Name
+    | Call
+    | Minus
+    | Arithmetic
+    | Compared
+    | Membership
+    | Searched
+    | Not
+    | And
+    | Or
+)
+
+# --- selectors -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Named(Node):
+    """A term that is a defined name or a yes-or-no attribute: ``niced``."""
+
+    name: Name
+
+
+@dataclass(frozen=True, slots=True)
+class Equals(Node):
+    """A term with a number: ``uid 0``, ``oom_score_adj -1000``."""
+
+    name: Name
+    quantity: Quantity
+    negative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Matches(Node):
+    """A term with a glob: ``comm "ssh*"``."""
+
+    name: Name
+    glob: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Member(Node):
+    """A term with a list: ``comm @databases``."""
+
+    name: Name
+    list: ListName
+
+
+Term = Named | Equals | Matches | Member
+
+
+class Holding(Enum):
+    """How many of the capabilities of a ``with`` clause must be there."""
+
+    ALL = "with"
+    ANY = "with any of"
+    NONE = "without"
+
+
+@dataclass(frozen=True, slots=True)
+class With(Node):
+    """``with A, B``, ``with any of A, B`` or ``without A``."""
+
+    holding: Holding
+    capabilities: tuple[Name, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class When(Node):
+    """``when CONDITION``."""
+
+    condition: Expression
+
+
+Clause = With | When
+
+
+@dataclass(frozen=True, slots=True)
+class Selector(Node):
+    """Whom a rule is about; no terms means ``anything``."""
+
+    terms: tuple[Term, ...]
+    clauses: tuple[Clause, ...] = ()
+
+
+# --- statements ------------------------------------------------------------------
+
+
+class Kind(Enum):
+    """What a rule does; the value is how the sentence starts."""
+
+    NEVER = "never kill"
+    ONLY = "only kill"
+    FIRST = "kill first"
+    LAST = "kill last"
+    PREFER = "prefer"
+    SPARE = "spare"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule(Node):
+    """A rule about the processes of a selector. Only prefer and spare have a factor."""
+
+    kind: Kind
+    selector: Selector
+    factor: Quantity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score(Node):
+    """``score EXPR``."""
+
+    expression: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Define(Node):
+    """``define NAME = CONDITION``."""
+
+    name: Name
+    condition: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf(Node):
+    """``list NAME = "a", "b"``."""
+
+    name: Name
+    items: tuple[Text, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Block(Node):
+    """``in TARGET { … }`` or ``in TARGET: …``."""
+
+    target: Text
+    statements: tuple[Statement, ...]
+
+
+Statement = Rule | Score | Define | ListOf | Block
+
+
+def walk(statements: tuple[Statement, ...]) -> Iterator[tuple[tuple[Text, ...], Statement]]:
+    """Give each statement that is not a block, with the targets around it, outermost first."""
+    for statement in statements:
+        if isinstance(statement, Block):
+            for targets, inner in walk(statement.statements):
+                yield (statement.target, *targets), inner
+        else:
+            yield (), statement

@@ -1,0 +1,1 @@
+"""Run time: load a program, read processes, rank, emit. Standard library only."""

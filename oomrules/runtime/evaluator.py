@@ -1,0 +1,375 @@
+"""The evaluator: a program on one host decides about its processes.
+
+``judge`` decides about one process from everything there is and says why. ``residual``
+does the same work ahead of time: it evaluates, once for each kind of process, all that
+its identity decides, and leaves a function of the values that change. Processes of the
+same kind share it, so a refresh costs the same for ten rules as for a thousand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
+
+from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.runtime import nodes
+from oomrules.runtime.compiled import (
+    FIRST,
+    LAST,
+    NORMAL,
+    Judge,
+    Residual,
+    Weight,
+    compile_residual,
+    fewest,
+)
+from oomrules.runtime.model import PF_EXITING, PF_KTHREAD, Host, Process, Snapshot
+from oomrules.runtime.nodes import PENDING
+from oomrules.runtime.program import Node, Program, Rule, Score, Scope
+from oomrules.runtime.units import placement
+from oomrules.runtime.values import GETTERS, LIMIT
+
+# Read only for a process whose fate may hang on it: each costs a file of its own.
+_COSTLY = frozenset(
+    name for name, a in ATTRIBUTES.items() if a.source in (Source.EXE, Source.CMDLINE)
+)
+_SETTLED = frozenset(name for name, a in ATTRIBUTES.items() if not a.changes) - _COSTLY
+
+# What compiled functions take for granted.
+_ALWAYS_IN_STAT = ("nice", "rss", "starttime", "state", "stime", "threads", "total_vm", "utime")
+
+# Kinds of process on one host; beyond this the cache starts anew.
+_MOST_KINDS = 8192
+
+
+class Held(NamedTuple):
+    """A rule that had an effect on a process; ``surely`` is False where it was in doubt."""
+
+    rule: Rule
+    surely: bool
+
+
+class Verdict(NamedTuple):
+    """What a program says of one process.
+
+    Attributes:
+        reason: why it is no candidate; empty for a candidate.
+        rule: the rule behind the reason, if it is a rule's.
+        tier: 0, 1 or 2: first, normal, last.
+        base: the value of the score, None if unknown.
+        score: the score that counts.
+        weight: the product of the factors, in lowest terms.
+        points: base times weight, rounded down.
+        held: the prefer, spare, first and last rules that hold.
+    """
+
+    reason: str
+    rule: Rule | None
+    tier: int
+    base: int | None
+    score: Score | None
+    weight: tuple[int, int]
+    points: int
+    held: tuple[Held, ...]
+
+
+class _Active(NamedTuple):
+    """The rules that hold in one place, their conditions ready for this host."""
+
+    never: list[tuple[Rule, Node]]
+    only: list[list[tuple[Rule, Node]]]
+    first: list[tuple[Rule, Node]]
+    last: list[tuple[Rule, Node]]
+    weights: list[tuple[Rule, Node]]
+    scores: list[tuple[Score, Node]]
+
+
+def ineligible(process: Process, own: frozenset[int]) -> str:
+    """Say why no rule can make a process a candidate; empty if one can.
+
+    These are the tasks that the kernel passes over (oom_unkillable_task and
+    find_lock_task_mm), and oomrules itself.
+    """
+    flags, state = process.flags or 0, process.state
+    if process.pid == 1:
+        return "the init process"
+    if flags & PF_KTHREAD:
+        return "a kernel thread"
+    if state == "Z":
+        return "a zombie"
+    if flags & PF_EXITING or state in ("X", "x"):
+        return "exiting already"
+    if process.total_vm == 0:
+        return "has no memory of its own"
+    return "oomrules itself" if process.pid in own else ""
+
+
+class Evaluator:
+    """A program, made ready for a host.
+
+    Args:
+        program: the rules.
+        host: its page size decides how many pages a quantity of memory is.
+    """
+
+    def __init__(self, program: Program, host: Host) -> None:
+        self.program = program
+        self._page_size = host.page_size
+        self._definitions = {n: self._local(node) for n, node in program.definitions.items()}
+        self._settled = sorted(program.attributes & _SETTLED)
+        self._costly = sorted(program.attributes & _COSTLY)
+        self._everywhere = not any(scope.targets for scope in program.scopes)
+        self._active: dict[Any, _Active] = {}
+        self._kinds: dict[Any, tuple[Residual | None, Judge | None]] = {}
+
+    def _local(self, node: Node) -> Node:
+        return nodes.localise(node, self._page_size, LIMIT)
+
+    # --- which rules hold ----------------------------------------------------------
+
+    def _place(self, process: Process, snapshot: Snapshot) -> Any:
+        """The units around a process; nothing if no rule asks, None if unknown."""
+        if self._everywhere:
+            return ()
+        cgroup = GETTERS["cgroup"](process, snapshot)
+        return None if cgroup is None else placement(cgroup).chain
+
+    def _rules(self, chain: tuple[str, ...] | None) -> _Active:
+        if chain not in self._active:
+            self._active[chain] = self._collect(chain)
+        return self._active[chain]
+
+    def _collect(self, chain: tuple[str, ...] | None) -> _Active:
+        active = _Active([], [], [], [], [], [])
+        groups = {"never": active.never, "first": active.first, "last": active.last}
+        scores: list[tuple[tuple[int, int], Score, Node]] = []
+        for scope in self.program.scopes:
+            depth = _depth(scope, chain)
+            if depth is None:
+                continue
+            in_doubt = chain is None and bool(scope.targets)
+            only = []
+            for rule in scope.rules:
+                node = self._local(rule.when)
+                if rule.kind == "only":
+                    only.append((rule, node))
+                    continue
+                if in_doubt:
+                    node = ["and", ["unknown"], node]
+                groups.get(rule.kind, active.weights).append((rule, node))
+            if only:
+                active.only.append(only)
+            if scope.score:
+                rank = (0, 0) if chain is None else (depth, len(scope.targets))
+                scores.append((rank, scope.score, self._local(scope.score.value)))
+        innermost = max(rank for rank, _, _ in scores)
+        active.scores.extend((s, node) for rank, s, node in scores if rank == innermost)
+        return active
+
+    # --- everything about one process -----------------------------------------------
+
+    def judge(self, process: Process, snapshot: Snapshot) -> Verdict:
+        """Decide about one process, and say why."""
+        active = self._rules(self._place(process, snapshot))
+
+        def get(name: str) -> Any:
+            return GETTERS[name](process, snapshot)
+
+        holds = partial(nodes.reduce, get=get, names=_definitions(self._definitions, get))
+        held = [
+            Held(rule, value is True)
+            for rule, node in (*active.first, *active.last, *active.weights)
+            for value in [holds(node)]
+            if value is True or (value is None and rule.kind in ("last", "spare"))
+        ]
+        reason, because = ineligible(process, snapshot.own_pids), None
+        if not reason:
+            reason, because = _excluded(active, holds)
+        kinds = {one.rule.kind for one in held}
+        tier = LAST if "last" in kinds else FIRST if "first" in kinds else NORMAL
+        bases = [holds(node) for _, node in active.scores]
+        base = fewest(bases)
+        above = math.prod(one.rule.factor[0] for one in held)
+        below = math.prod(one.rule.factor[1] for one in held)
+        common = math.gcd(above, below)
+        points = 0 if base is None else base * above // below
+        if not reason and base is None:
+            reason = "its score is unknown"
+        elif not reason and points < 1:
+            reason = "no points"
+        score = active.scores[bases.index(base)][0]
+        weight = (above // common, below // common)
+        return Verdict(reason, because, tier, base, score, weight, points, tuple(held))
+
+    # --- the same, ahead of time ----------------------------------------------------
+
+    def prepare(self, process: Process, snapshot: Snapshot) -> Judge | None:
+        """Work out what the identity of a process decides.
+
+        Returns:
+            the function for the rest; None if the process is no candidate whatever its
+            changing values are.
+        """
+        if process.pid == 1 or process.pid in snapshot.own_pids:
+            return None
+        if any(getattr(process, name) is None for name in _ALWAYS_IN_STAT):
+            return self._judge_slowly
+        settled = [GETTERS[name](process, snapshot) for name in self._settled]
+        chain = self._place(process, snapshot)
+        kind: tuple[Any, ...] = (chain, *settled)
+        found = self._kinds.get(kind)
+        if found is None:
+            start = self._start(chain)
+            given = dict(zip(self._settled, settled, strict=True))
+            found = self._kind(kind, _reduce(start, given))
+        residual, judge = found
+        if residual is None or not self._costly or not _mentions(residual, self._costly):
+            return judge
+        given = {name: GETTERS[name](process, snapshot) for name in self._costly}
+        left = _reduce(residual, given)
+        # Command lines differ where what they decide does not.
+        kind = (repr(left),)
+        return (self._kinds.get(kind) or self._kind(kind, left))[1]
+
+    def _judge_slowly(
+        self, process: Process, now: int, hz: int, snapshot: Snapshot
+    ) -> tuple[int, int, int] | None:
+        """Stand in for a compiled function where a recorded process lacks what stat gives."""
+        verdict = self.judge(process, snapshot)
+        if verdict.reason or verdict.base is None:
+            return None
+        above, below = verdict.weight
+        return verdict.tier, verdict.base * above, below
+
+    def _kind(self, kind: Any, residual: Residual | None) -> tuple[Residual | None, Judge | None]:
+        if len(self._kinds) >= _MOST_KINDS:
+            self._kinds.clear()
+        judge = compile_residual(residual) if residual else None
+        return self._kinds.setdefault(kind, (residual, judge))
+
+    def _start(self, chain: tuple[str, ...] | None) -> Residual:
+        active = self._rules(chain)
+        return Residual(
+            [node for _, node in active.never],
+            [[node for _, node in level] for level in active.only],
+            [node for _, node in active.first],
+            [node for _, node in active.last],
+            [Weight(rule.kind == "spare", rule.factor, node) for rule, node in active.weights],
+            (1, 1),
+            NORMAL,
+            [node for _, node in active.scores],
+            self._definitions,
+        )
+
+
+def _depth(scope: Scope, chain: tuple[str, ...] | None) -> int | None:
+    """How deep in a chain of units a scope lies; None if it is not there.
+
+    The depth is that of the innermost unit that its innermost target matches, -1 for
+    the rules that hold everywhere.
+    """
+    if not scope.targets or chain is None:
+        return -1
+    depth = -1
+    for target in scope.targets:
+        matched = [i for i, unit in enumerate(chain) if nodes.glob(unit, target)]
+        if not matched:
+            return None
+        depth = matched[-1]
+    return depth
+
+
+def _definitions(
+    definitions: dict[str, Node], get: Callable[[str], Any]
+) -> Callable[[str], Any]:
+    """Work each definition out once."""
+    done: dict[str, Any] = {}
+
+    def value(name: str) -> Any:
+        if name not in done:
+            done[name] = nodes.reduce(definitions[name], get, value)
+        return done[name]
+
+    return value
+
+
+def _excluded(active: _Active, holds: Callable[[Node], Any]) -> tuple[str, Rule | None]:
+    for rule, node in active.never:
+        value = holds(node)
+        if value is not False:
+            return ("never killed" if value else "never killed, in doubt"), rule
+    for level in active.only:
+        if not any(holds(node) is True for _, node in level):
+            return "outside what may be killed", level[0][0]
+    return "", None
+
+
+def _reduce(residual: Residual, given: dict[str, Any]) -> Residual | None:
+    """Decide what the given attributes decide; None if the process is excluded."""
+
+    def get(name: str) -> Any:
+        return given.get(name, PENDING)
+
+    definitions = _definitions(residual.definitions, get)
+
+    def part(node: Any) -> Any:
+        return nodes.reduce(node, get, definitions) if isinstance(node, list) else node
+
+    never = [part(node) for node in residual.never]
+    if any(value is True or value is None for value in never):
+        return None
+    only = [[part(node) for node in level] for level in residual.only]
+    only = [level for level in only if True not in level]
+    if not all(any(isinstance(value, list) for value in level) for level in only):
+        return None
+    first, last = [part(n) for n in residual.first], [part(n) for n in residual.last]
+    tier = residual.tier
+    if any(value is True or value is None for value in last):
+        tier = LAST
+    elif True in first and tier == NORMAL:
+        tier = FIRST
+    above, below = residual.factor
+    weights = []
+    for weight in residual.weights:
+        value = part(weight.when)
+        if isinstance(value, list):
+            weights.append(weight._replace(when=value))
+        elif value is True or (value is None and weight.sparing):
+            above, below = above * weight.factor[0], below * weight.factor[1]
+    common = math.gcd(above, below)
+    scores = [part(node) for node in residual.scores]
+    return Residual(
+        _left(never),
+        [_left(level) for level in only],
+        _left(first),
+        _left(last),
+        weights,
+        (above // common, below // common),
+        tier,
+        scores,
+        {n: node for n in residual.definitions if isinstance(node := definitions(n), list)},
+    )
+
+
+def _left(values: Iterable[Any]) -> list[Node]:
+    return [value for value in values if isinstance(value, list)]
+
+
+def _mentions(residual: Residual, names: list[str]) -> bool:
+    """Tell whether what is left asks for one of these attributes."""
+
+    def asks(node: Any) -> bool:
+        if not isinstance(node, list):
+            return False
+        if node[0] == "attr":
+            return node[1] in names
+        if node[0] == "name":
+            return asks(residual.definitions[node[1]])
+        return any(map(asks, node[1:]))
+
+    conditions: list[Any] = [*residual.never, *residual.first, *residual.last, *residual.scores]
+    conditions += [node for level in residual.only for node in level]
+    conditions += [weight.when for weight in residual.weights]
+    return any(map(asks, conditions))

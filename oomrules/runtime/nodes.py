@@ -1,0 +1,185 @@
+"""Evaluation of a program's nodes, with three-valued logic and in stages.
+
+A node that has been evaluated is its value: an int, a text, True, False, or None for
+*unknown*. With some attributes not looked at yet (``PENDING``) what is left is a node
+again, with everything decided that could be: the residual.
+
+Unknown follows Kleene: it spreads through arithmetic and comparisons, and ``and`` and
+``or`` give an answer where the known side settles it. Division by zero is unknown.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import operator
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from oomrules.runtime.program import Node
+
+# What an attribute getter gives for a value that is not to be read yet.
+PENDING = object()
+
+Get = Callable[[str], Any]
+
+
+def divide(a: int, b: int) -> int | None:
+    """Whole division, rounded down; unknown by zero."""
+    return a // b if b else None
+
+
+def root(a: int) -> int:
+    """Integer square root, never below 1: the kernel divides only ``if (s)``."""
+    return max(1, math.isqrt(a)) if a > 0 else 1
+
+
+@lru_cache(maxsize=4096)
+def _glob(pattern: str) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(pattern))
+
+
+@lru_cache(maxsize=4096)
+def _globs(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(fnmatch.translate, patterns)))
+
+
+def glob(text: str, pattern: str) -> bool:
+    """Tell whether the whole text matches a glob; ``*`` matches anything, ``/`` too."""
+    return _glob(pattern).match(text) is not None
+
+
+def among(text: str, *patterns: str) -> bool:
+    """Tell whether one of the globs matches."""
+    return _globs(patterns).match(text) is not None
+
+
+def search(text: str, pattern: str) -> bool:
+    """Tell whether a regular expression is found anywhere in the text."""
+    return re.search(pattern, text) is not None
+
+
+STRICT: dict[str, Callable[..., Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": divide,
+    "negative": operator.neg,
+    "root": root,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "glob": glob,
+    "search": search,
+    "among": among,
+}
+
+
+def reduce(node: Node, get: Get, names: Callable[[str], Any]) -> Any:
+    """Evaluate a node as far as the attributes at hand allow.
+
+    Args:
+        node: of the kinds that are left after ``localise``.
+        get: gives an attribute's value, None or PENDING.
+        names: gives a definition, reduced in the same way; one that is not decided yet
+            stays a name, so that it is worked out once a process and not at each use.
+
+    Returns:
+        the value, or the node that is left.
+    """
+    kind = node[0]
+    if kind in ("number", "text"):
+        return node[1]
+    if kind == "attr":
+        value = get(node[1])
+        return node if value is PENDING else value
+    if kind == "cap":
+        value = get("capabilities")
+        if value is PENDING:
+            return node
+        return None if value is None else bool(value >> node[1] & 1)
+    if kind == "name":
+        value = names(node[1])
+        return node if isinstance(value, list) else value
+    if kind == "unknown":
+        return None
+    if kind == "not":
+        inner = reduce(node[1], get, names)
+        if isinstance(inner, list):
+            return ["not", inner]
+        return None if inner is None else not inner
+    if kind in ("and", "or"):
+        return _connect(kind, node, get, names)
+    parts = [reduce(part, get, names) if isinstance(part, list) else part for part in node[1:]]
+    if None in parts:
+        return None
+    if any(isinstance(part, list) for part in parts):
+        return [kind, *(_as_node(part) for part in parts)] if kind in _NUMERIC else [kind, *parts]
+    return STRICT[kind](*parts)
+
+
+COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
+_NUMERIC = ("+", "-", "*", "/", "negative", "root", *COMPARISONS)
+
+
+def _as_node(value: Any) -> Any:
+    """Wrap a value that has been worked out back into a node."""
+    if isinstance(value, list):
+        return value
+    return ["text" if isinstance(value, str) else "number", value]
+
+
+def _connect(kind: str, node: Node, get: Get, names: Callable[[str], Any]) -> Any:
+    settles = kind == "or"
+    left: list[Any] = []
+    unknown = False
+    for part in node[1:]:
+        value = reduce(part, get, names)
+        if value is settles:
+            return settles
+        if value is None:
+            unknown = True
+        elif isinstance(value, list):
+            left.append(value)
+    if left:
+        if unknown:
+            left.append(["unknown"])
+        return left[0] if len(left) == 1 else [kind, *left]
+    return None if unknown else not settles
+
+
+def localise(node: Node, page_size: int, limit: str) -> Node:
+    """Turn quantities of memory into this host's pages.
+
+    In arithmetic memory counts in whole pages, rounded down. A quantity that stands
+    alone in a comparison is compared exactly, in bytes.
+
+    Args:
+        limit: the name under which ``get`` gives the memory limit, in bytes.
+    """
+    if node[0] == "bytes":
+        return ["number", node[1] // page_size]
+    if node[0] == "share":
+        bytes_ = ["*", ["attr", limit], ["number", node[1]]]
+        return ["/", bytes_, ["number", node[2] * page_size]]
+    if node[0] in COMPARISONS and any(part[0] in ("bytes", "share") for part in node[1:]):
+        below = math.lcm(*(part[2] for part in node[1:] if part[0] == "share"))
+        return [node[0], *(_exact(part, page_size, below, limit) for part in node[1:])]
+    return [
+        node[0],
+        *(localise(p, page_size, limit) if isinstance(p, list) else p for p in node[1:]),
+    ]
+
+
+def _exact(node: Node, page_size: int, times: int, limit: str) -> Node:
+    """Give one side of a comparison in bytes, times a number."""
+    if node[0] == "bytes":
+        return ["number", node[1] * times]
+    if node[0] == "share":
+        return ["*", ["attr", limit], ["number", node[1] * times // node[2]]]
+    return ["*", localise(node, page_size, limit), ["number", page_size * times]]

@@ -1,0 +1,346 @@
+"""The portable source: processes from ``/proc``.
+
+Which files are read matters more than anything else. ``stat`` is read at each refresh,
+from a descriptor that is kept open; the identity of a process (ids, capabilities,
+control group, adjustment) once, and again after an exec or when ``verify`` asks. A kept
+descriptor answers ESRCH once its process is gone, so it cannot name a recycled pid.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.errors import Failure, reason
+from oomrules.runtime.cgroups import Hierarchy, LiveScope, path_of
+from oomrules.runtime.model import PF_KTHREAD, UNREAD, Host, Process
+from oomrules.runtime.program import Program
+
+# A kept descriptor costs the kernel about 4.5 KiB: 18 MiB at the most.
+DESCRIPTORS = 4096
+
+# Left for everything else that has descriptors.
+_SPARE_DESCRIPTORS = 64
+
+_STATUS_IDS = {
+    b"Uid": ("uid", "euid"),
+    b"Gid": ("gid", "egid"),
+}
+_STATUS_MEMORY = {
+    b"RssAnon": "anon",
+    b"RssShmem": "shmem",
+    b"VmLck": "locked",
+    b"VmPTE": "pgtables",
+    b"VmSwap": "swap",
+}
+_STATUS_CHANGING = ("anon", "shmem", "locked", "pgtables", "swap")
+_GONE = (FileNotFoundError, ProcessLookupError)
+
+
+class Vanished(Exception):
+    """The process ended while it was read."""
+
+
+class ProcSource:
+    """Reads the processes of this host; it is itself the snapshot of its last refresh.
+
+    Args:
+        program: decides which attributes are read at each refresh.
+        root: where proc is mounted.
+        descriptors: how many ``stat`` files are kept open at the most.
+        own: processes that are never candidates, besides this one.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        root: str = "/proc",
+        descriptors: int = 0,
+        own: Iterable[int] = (),
+        names: tuple[dict[int, str], dict[int, str]] | None = None,
+    ) -> None:
+        self.root = root
+        self.own_pids = frozenset((os.getpid(), *own))
+        self.hierarchy = Hierarchy()
+        self.unreadable: set[str] = set()
+        self._prefix = f"{root}/"
+        self._uptime = self._open("uptime")
+        self._names = names or ({}, {})
+        self._memory = self._meminfo()
+        self._page_size = os.sysconf("SC_PAGE_SIZE")
+        self._ticks = os.sysconf("SC_CLK_TCK")
+        self._table: dict[int, Process] = {}
+        self._scopes: dict[str, LiveScope] = {}
+        self._keep = _descriptor_budget(descriptors)
+        self._kept = 0
+        changing = {ATTRIBUTES[name].field for name in program.attributes}
+        self._status_each_time = bool(changing & set(_STATUS_CHANGING))
+        self.host = self._host()
+
+    # --- the snapshot --------------------------------------------------------------
+
+    @property
+    def processes(self) -> Iterable[Process]:
+        """The processes of the last refresh."""
+        return self._table.values()
+
+    @property
+    def kept_descriptors(self) -> int:
+        """How many ``stat`` files are open."""
+        return self._kept
+
+    def process(self, pid: int) -> Process | None:
+        """Find a process of the last refresh."""
+        return self._table.get(pid)
+
+    def scope(self, cgroup: str) -> LiveScope | None:
+        """Look at a control group, at most once a refresh."""
+        if cgroup not in self._scopes:
+            self._scopes[cgroup] = self.hierarchy.scope(cgroup)
+        return self._scopes[cgroup]
+
+    def read(self, process: Process, field: str) -> Any:
+        """Read a field that nobody has asked for yet, with all that its file holds."""
+        directory = f"{self._prefix}{process.pid}/"
+        try:
+            if field == "cgroup":
+                process.cgroup = path_of(_read(directory + "cgroup"))
+            elif field == "oom_score_adj":
+                process.oom_score_adj = int(_read(directory + "oom_score_adj"))
+            elif field == "exe":
+                exe = os.readlink(directory + "exe")
+                # A program that was replaced by an upgrade is still that program.
+                process.exe = exe.removesuffix(" (deleted)")
+            elif field == "cmdline":
+                raw = _read(directory + "cmdline").rstrip(b"\0")
+                words = raw.decode("utf-8", "backslashreplace").split("\0")
+                process.cmdline = words if raw else []
+            else:
+                self._read_status(process, _read(directory + "status"))
+        except _GONE:
+            # Gone, or without the file (a kernel thread has no exe): unknown either way.
+            setattr(process, field, None)
+        except (OSError, ValueError) as error:
+            if isinstance(error, PermissionError):
+                self.unreadable.add(field)
+            setattr(process, field, None)
+        value = getattr(process, field)
+        if value is UNREAD:
+            value = None
+            setattr(process, field, None)
+        return value
+
+    # --- refreshing ----------------------------------------------------------------
+
+    def refresh(self) -> ProcSource:
+        """Bring every process up to date.
+
+        Raises:
+            Failure: proc itself cannot be read.
+        """
+        self.host = self._host()
+        self._scopes.clear()
+        try:
+            pids = {int(name) for name in os.listdir(self.root) if name.isdigit()}
+        except OSError as error:
+            raise Failure(f"cannot list {self.root}: {reason(error)}") from error
+        table = self._table
+        for pid in table.keys() - pids:
+            self._forget(table.pop(pid))
+        pread = os.pread
+        for pid in pids:
+            process = table.get(pid)
+            try:
+                if process is None:
+                    process = Process(pid)
+                    data = self._first(process)
+                    table[pid] = process
+                elif process.descriptor >= 0:
+                    data = pread(process.descriptor, 1024, 0)
+                else:
+                    data = _read(f"{self._prefix}{pid}/stat", 1024)
+                # Most processes of a host sleep: nothing of them has changed.
+                if data != process.raw:
+                    self._update(process, data)
+                if self._status_each_time and not process.flags & PF_KTHREAD:  # type: ignore[operator]
+                    self._read_status(process, _read(f"{self._prefix}{pid}/status"))
+            except (OSError, ValueError, IndexError):
+                # Vanished, or replaced by a new process with its pid: seen at the next refresh.
+                if process is not None:
+                    self._forget(process)
+                    table.pop(pid, None)
+        return self
+
+    def verify(self, processes: Iterable[Process]) -> bool:
+        """Read the identity of processes afresh; a vanished one is dropped.
+
+        Returns:
+            True if nothing changed that a rule could ask for.
+        """
+        same = True
+        for process in processes:
+            before = _identity(process)
+            try:
+                self._update(process, _read(f"{self._prefix}{process.pid}/stat", 1024))
+            except (OSError, ValueError, IndexError):
+                self._forget(process)
+                self._table.pop(process.pid, None)
+                same = False
+                continue
+            for field in ("uid", "oom_score_adj", "cgroup"):
+                if getattr(process, field) is not UNREAD:
+                    self.read(process, field)
+            if _identity(process) != before:
+                _forget_identity(process)
+                same = False
+        return same
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for process in self._table.values():
+            self._forget(process)
+        self._table.clear()
+        if self._uptime >= 0:
+            os.close(self._uptime)
+            self._uptime = -1
+
+    def _first(self, process: Process) -> bytes:
+        descriptor = os.open(f"{self._prefix}{process.pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.pread(descriptor, 1024, 0)
+        except OSError:
+            os.close(descriptor)
+            raise
+        if self._kept < self._keep:
+            process.descriptor = descriptor
+            self._kept += 1
+        else:
+            os.close(descriptor)
+        return data
+
+    def _forget(self, process: Process) -> None:
+        if process.descriptor >= 0:
+            os.close(process.descriptor)
+            process.descriptor = -1
+            self._kept -= 1
+
+    def _update(self, process: Process, data: bytes) -> None:
+        """Take over what proc(5) says stat holds; the name may hold spaces and brackets."""
+        end = data.rindex(b")")
+        fields = data[end + 2 :].split(None, 22)
+        start = int(fields[19])
+        if start != process.starttime:
+            if process.starttime is not None:
+                # Another process with this pid: nothing of the old one counts.
+                _forget_identity(process)
+            process.starttime = start
+            process.comm = None
+        name = data[data.index(b"(") + 1 : end].decode("utf-8", "backslashreplace")
+        if name != process.comm:
+            if process.comm is not None:
+                # An exec changes the name and may change everything else.
+                _forget_identity(process)
+            process.comm = name
+            process.ppid = int(fields[1])
+            process.session = int(fields[3])
+            process.tty_nr = int(fields[4])
+        process.state = "SRDZTtXxKWPI"[i] if (i := b"SRDZTtXxKWPI".find(fields[0])) >= 0 else "?"
+        process.flags = int(fields[6])
+        process.utime = int(fields[11])
+        process.stime = int(fields[12])
+        process.nice = int(fields[16])
+        process.threads = int(fields[17])
+        process.total_vm = int(fields[20]) // self._page_size
+        process.rss = int(fields[21])
+        process.raw = data
+
+    def _read_status(self, process: Process, data: bytes) -> None:
+        found = {}
+        for line in data.splitlines():
+            key, _, value = line.partition(b":")
+            found[key] = value
+        for key, (real, effective) in _STATUS_IDS.items():
+            ids = found.get(key, b"").split()
+            setattr(process, real, int(ids[0]) if ids else None)
+            setattr(process, effective, int(ids[1]) if ids else None)
+        effective_set = found.get(b"CapEff")
+        process.capabilities = int(effective_set, 16) if effective_set else None
+        for key, name in _STATUS_MEMORY.items():
+            size = found.get(key)
+            value = int(size.split()[0]) * 1024 if size else None
+            if name == "swap" and value is not None:
+                value //= self._page_size
+            setattr(process, name, value)
+
+    # --- the host ------------------------------------------------------------------
+
+    def _open(self, name: str) -> int:
+        try:
+            return os.open(self._prefix + name, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Failure(
+                f"cannot read {self._prefix}{name}: {reason(error)}", "is /proc mounted?"
+            ) from error
+
+    def _meminfo(self) -> tuple[int, int]:
+        sizes = {}
+        for line in _read(self._prefix + "meminfo").splitlines():
+            key, _, rest = line.partition(b":")
+            sizes[key] = int(rest.split()[0]) * 1024
+        return sizes.get(b"MemTotal", 0), sizes.get(b"SwapTotal", 0)
+
+    def _host(self) -> Host:
+        uptime = float(os.pread(self._uptime, 64, 0).split()[0])
+        return Host(
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            os.uname().release,
+            self._page_size,
+            self._ticks,
+            uptime,
+            *self._memory,
+            *self._names,
+        )
+
+
+def _read(path: str, size: int = 65536) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = os.read(descriptor, size)
+        # A short read of a proc file is its end; only long ones (cmdline) take another.
+        if len(data) < size:
+            return data
+        pieces = [data]
+        while data := os.read(descriptor, size):
+            pieces.append(data)
+        return b"".join(pieces)
+    finally:
+        os.close(descriptor)
+
+
+_IDENTITY = ("uid", "euid", "gid", "egid", "capabilities", "oom_score_adj", "cgroup")
+
+
+def _identity(process: Process) -> tuple[Any, ...]:
+    return (process.starttime, process.comm, *(getattr(process, name) for name in _IDENTITY))
+
+
+def _forget_identity(process: Process) -> None:
+    for name in (*_IDENTITY, *_STATUS_CHANGING, "exe", "cmdline"):
+        setattr(process, name, UNREAD)
+    process.judge = UNREAD
+
+
+def _descriptor_budget(wanted: int) -> int:
+    """Raise the soft limit of open files as far as it is needed and allowed."""
+    if wanted <= 0:
+        return 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need = wanted + _SPARE_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < need:
+        soft = need if hard == resource.RLIM_INFINITY else min(need, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else max(0, min(wanted, soft - _SPARE_DESCRIPTORS))

@@ -1,0 +1,240 @@
+"""Recorded snapshots: JSON Lines, schema ``oomrules.snapshot/1``.
+
+A value of ``null`` is one that could not be read; the limits of a scope are ``null``
+where there is none, and named in ``unreadable`` where they could not be read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from oomrules.errors import Failure, reason
+from oomrules.runtime.model import NO_LIMIT, Host, Process
+
+SCHEMA = "oomrules.snapshot/1"
+HINT = "record it again with `oomrules snapshot -o FILE`"
+
+_WHOLE = (
+    "ppid uid euid gid egid nice utime stime starttime threads flags total_vm rss swap anon shmem "
+    "locked pgtables oom_score_adj tty_nr session"
+).split()
+_TEXTS = ("comm", "exe", "state", "cgroup")
+_LIMITS = ("memory_max", "memory_high")
+_SCOPE_WHOLE = ("memory", "memory_max", "memory_high", "swap", "oom_kills")
+
+# Wider than anything a kernel says.
+_LARGEST = 2**64
+
+
+class RecordedScope:
+    """A control group as it was."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+        self._unreadable = data.get("unreadable") or ()
+        self._properties = data.get("properties") or {}
+
+    def get(self, key: str) -> Any:
+        """Give a figure or a property; None if it was not known."""
+        if key in _LIMITS:
+            value = self.data.get(key)
+            if value is None:
+                return None if key in self._unreadable else NO_LIMIT
+            return value
+        return self.data[key] if key in self.data else self._properties.get(key)
+
+
+class Recorded:
+    """A recorded snapshot, ready to be ranked."""
+
+    def __init__(
+        self, host: Host, scopes: dict[str, RecordedScope], processes: list[Process], own: set[int]
+    ) -> None:
+        self.host = host
+        self.own_pids = frozenset(own)
+        self.processes: Iterable[Process] = processes
+        self._scopes = scopes
+        self._by_pid = {process.pid: process for process in processes}
+
+    def process(self, pid: int) -> Process | None:
+        """Find a process."""
+        return self._by_pid.get(pid)
+
+    def scope(self, cgroup: str) -> RecordedScope | None:
+        """Find a control group."""
+        return self._scopes.get(cgroup)
+
+    def read(self, process: Process, field: str) -> Any:
+        """What was not recorded is unknown."""
+        setattr(process, field, None)
+        return None
+
+
+class _Wrong(Exception):
+    """A line that says something impossible."""
+
+
+def load(path: str) -> Recorded:
+    """Read a snapshot file.
+
+    Raises:
+        Failure: it cannot be read, or a line of it is wrong; the message names the line.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return parse(file, path)
+    except OSError as error:
+        raise Failure(f"cannot read the snapshot {path}: {reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise Failure(f"the snapshot {path} is no UTF-8 text", HINT) from error
+
+
+def parse(lines: Iterable[str], name: str) -> Recorded:
+    """Read a snapshot from its lines.
+
+    Raises:
+        Failure: a line is wrong.
+    """
+    host: Host | None = None
+    scopes: dict[str, RecordedScope] = {}
+    processes: dict[int, Process] = {}
+    own: set[int] = set()
+    number = 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            data = _object(line)
+            kind = data.get("kind")
+            if host is None:
+                host = _host(data)
+            elif kind == "host":
+                raise _Wrong("a second host")
+            elif kind == "scope":
+                scope = _scope(data)
+                if scopes.setdefault(data["cgroup"], scope) is not scope:
+                    raise _Wrong(f"the control group {data['cgroup']} a second time")
+            elif kind == "process":
+                process = _process(data)
+                if processes.setdefault(process.pid, process) is not process:
+                    raise _Wrong(f"process {process.pid} a second time")
+                if data.get("self") is True:
+                    own.add(process.pid)
+            # Other kinds belong to a later version, which says so by the schema if it must.
+        except _Wrong as error:
+            raise Failure(f"{name}:{number}: {error}", HINT) from error
+    if host is None:
+        raise Failure(f"{name}:{number or 1}: the snapshot is empty", HINT)
+    return Recorded(host, scopes, list(processes.values()), own)
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        data = json.loads(line, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise _Wrong(f"this is no JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise _Wrong("a line is a JSON object")
+    return data
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _whole(data: dict[str, Any], key: str) -> int | None:
+    value = data.get(key)
+    if value is None:
+        return None
+    if type(value) is not int or abs(value) >= _LARGEST:
+        raise _Wrong(f"{key} is {json.dumps(value)[:40]}, not a whole number")
+    return value
+
+
+def _text(data: dict[str, Any], key: str) -> str | None:
+    value = data.get(key)
+    if value is not None and not isinstance(value, str):
+        raise _Wrong(f"{key} is {json.dumps(value)[:40]}, not a text")
+    return value
+
+
+def _needed(data: dict[str, Any], key: str, least: int) -> int:
+    value = _whole(data, key)
+    if value is None or value < least:
+        raise _Wrong(f"{key} is {'missing' if value is None else value}")
+    return value
+
+
+def _host(data: dict[str, Any]) -> Host:
+    if data.get("kind") != "host":
+        raise _Wrong('the first line is not the host ("kind":"host")')
+    if data.get("schema") != SCHEMA:
+        raise _Wrong(f"the schema is {json.dumps(data.get('schema'))}, not {SCHEMA}")
+    uptime = data.get("uptime")
+    if type(uptime) not in (int, float) or not 0 <= uptime < _LARGEST:
+        raise _Wrong(f"uptime is {json.dumps(uptime)[:40]}, not a number of seconds")
+    return Host(
+        _text(data, "time") or "",
+        _text(data, "kernel") or "",
+        _needed(data, "page_size", 1),
+        _needed(data, "clock_ticks", 1),
+        uptime,
+        _needed(data, "mem_total", 0),
+        _whole(data, "swap_total") or 0,
+        _names(data, "users"),
+        _names(data, "groups"),
+    )
+
+
+def _names(data: dict[str, Any], key: str) -> dict[int, str]:
+    names = data.get(key) or {}
+    try:
+        return {int(id_): str(name) for id_, name in names.items()}
+    except (AttributeError, ValueError) as error:
+        raise _Wrong(f"{key} does not give names by id") from error
+
+
+def _scope(data: dict[str, Any]) -> RecordedScope:
+    if not isinstance(data.get("cgroup"), str):
+        raise _Wrong("a scope without its cgroup")
+    for key in _SCOPE_WHOLE:
+        value = _whole(data, key)
+        if value is not None and value < 0:
+            raise _Wrong(f"{key} is {value}")
+    if type(data.get("pressure")) not in (int, float, type(None)):
+        raise _Wrong(f"pressure is {json.dumps(data['pressure'])[:40]}, not a number")
+    properties = data.get("properties")
+    if not isinstance(properties, dict | None):
+        raise _Wrong("properties is not an object")
+    for key, value in (properties or {}).items():
+        if not isinstance(value, str | int | None):
+            raise _Wrong(f"the property {key} is {json.dumps(value)[:40]}")
+    unreadable = data.get("unreadable")
+    if unreadable is not None and not isinstance(unreadable, list):
+        raise _Wrong("unreadable is not a list")
+    return RecordedScope(data)
+
+
+def _process(data: dict[str, Any]) -> Process:
+    process = Process(_needed(data, "pid", 1))
+    for key in _WHOLE:
+        setattr(process, key, _whole(data, key))
+    for key in _TEXTS:
+        setattr(process, key, _text(data, key))
+    for key in ("utime", "stime", "starttime", "total_vm", "rss", "swap", "flags"):
+        if (getattr(process, key) or 0) < 0:
+            raise _Wrong(f"{key} is {getattr(process, key)}")
+    capabilities = _text(data, "capabilities")
+    try:
+        process.capabilities = None if capabilities is None else int(capabilities, 16)
+    except ValueError as error:
+        raise _Wrong(f"capabilities is {capabilities!r}, not a hexadecimal number") from error
+    words = data.get("cmdline")
+    if words is not None and not (
+        isinstance(words, list) and all(isinstance(word, str) for word in words)
+    ):
+        raise _Wrong("cmdline is not a list of texts")
+    process.cmdline = words
+    return process

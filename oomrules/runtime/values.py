@@ -1,0 +1,153 @@
+"""The value of each attribute of a process, from the raw values of a snapshot.
+
+One line an attribute. A getter gives an int, a text or a bool, or None if a raw value
+that it needs is unknown. Memory is in whole pages, durations in milliseconds,
+percentages in hundredths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.runtime.model import NO_LIMIT, UNREAD, Process, Snapshot
+from oomrules.runtime.units import placement
+
+Getter = Callable[[Process, Snapshot], Any]
+
+# The share of a limit is worked out from this; no rule can name it.
+LIMIT = "(memory limit)"
+
+
+def _field(name: str) -> Getter:
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        value = getattr(process, name)
+        return snapshot.read(process, name) if value is UNREAD else value
+
+    return get
+
+
+def _known(name: str, convert: Callable[[Any, Snapshot], Any]) -> Getter:
+    field = _field(name)
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        value = field(process, snapshot)
+        return None if value is None else convert(value, snapshot)
+
+    return get
+
+
+def _pages(name: str) -> Getter:
+    return _known(name, lambda value, snapshot: value // snapshot.host.page_size)
+
+
+def _cpu_time(process: Process, snapshot: Snapshot) -> int | None:
+    if process.utime is None or process.stime is None:
+        return None
+    return (process.utime + process.stime) * 1000 // snapshot.host.clock_ticks
+
+
+def _run_time(process: Process, snapshot: Snapshot) -> int | None:
+    # Whole seconds on both sides, as in 2.6.10's badness().
+    if process.starttime is None:
+        return None
+    host = snapshot.host
+    return max(0, int(host.uptime) - process.starttime // host.clock_ticks) * 1000
+
+
+def _tty(number: int, snapshot: Snapshot) -> str:
+    """Name a terminal by its device number (Documentation/admin-guide/devices.txt)."""
+    major, minor = number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xFFF00
+    if number == 0:
+        return ""
+    if 136 <= major <= 143:
+        return f"pts/{(major - 136) * 256 + minor}"
+    if major == 4:
+        return f"tty{minor}" if minor < 64 else f"ttyS{minor - 64}"
+    return f"{major}:{minor}"
+
+
+def _user(value: int, snapshot: Snapshot) -> str | None:
+    # Without a name at hand, only root's is sure on every host.
+    return snapshot.host.users.get(value, "root" if value == 0 else None)
+
+
+def _group(value: int, snapshot: Snapshot) -> str | None:
+    return snapshot.host.groups.get(value, "root" if value == 0 else None)
+
+
+def _of_scope(key: str, in_pages: bool) -> Getter:
+    cgroup = _field("cgroup")
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        path = cgroup(process, snapshot)
+        scope = None if path is None else snapshot.scope(placement(path).path)
+        value = None if scope is None else scope.get(key)
+        if key == "pressure" and value is not None:
+            return round(value * 100)
+        return value // snapshot.host.page_size if in_pages and value is not None else value
+
+    return get
+
+
+def limit(process: Process, snapshot: Snapshot) -> int | None:
+    """Find the nearest memory limit above a process, else the RAM, in bytes.
+
+    The nearest is that of the innermost control group that has one. None if a limit on
+    the way could not be read.
+    """
+    path = _field("cgroup")(process, snapshot)
+    if path is None:
+        return None
+    while path.strip("/"):
+        scope = snapshot.scope(path)
+        if scope is not None:
+            value = scope.get("memory_max")
+            if value is None:
+                return None
+            if value < NO_LIMIT:
+                return int(value)
+        path = path.rpartition("/")[0]
+    return snapshot.host.mem_total
+
+
+_SPECIAL: dict[str, Getter] = {
+    "cmdline": _known("cmdline", lambda value, _: " ".join(value)),
+    "user": _known("uid", _user),
+    "group": _known("gid", _group),
+    "cpu_time": _cpu_time,
+    "run_time": _run_time,
+    "anon": _pages("anon"),
+    "shmem": _pages("shmem"),
+    "locked": _pages("locked"),
+    "pgtables": _pages("pgtables"),
+    "tty": _known("tty_nr", _tty),
+    "unit": _known("cgroup", lambda value, _: placement(value).unit),
+    "slice": _known("cgroup", lambda value, _: placement(value).slice),
+    LIMIT: limit,
+}
+_SCOPES = (Source.SCOPE, Source.SYSTEMD, Source.LOGIND)
+_IN_PAGES = ("unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap")
+
+GETTERS: dict[str, Getter] = {
+    **{
+        name: _of_scope(attribute.field, name in _IN_PAGES)
+        if attribute.source in _SCOPES
+        else _field(attribute.field)
+        for name, attribute in ATTRIBUTES.items()
+    },
+    **_SPECIAL,
+}
+
+# The same for the values that stat always gives, as source text for compiled rules:
+# p is the process, now the uptime in whole seconds, hz the clock ticks per second.
+INLINE: dict[str, str] = {
+    "nice": "p.nice",
+    "threads": "p.threads",
+    "state": "p.state",
+    "total_vm": "p.total_vm",
+    "rss": "p.rss",
+    "cpu_time": "((p.utime + p.stime) * 1000 // hz)",
+    "run_time": "(max(0, now - p.starttime // hz) * 1000)",
+}

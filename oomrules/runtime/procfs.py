@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from oomrules.attributes import ATTRIBUTES, Source
@@ -53,6 +53,7 @@ class ProcSource:
         root: where proc is mounted.
         descriptors: how many ``stat`` files are kept open at the most.
         own: processes that are never candidates, besides this one.
+        names: user and group names by id.
     """
 
     def __init__(
@@ -61,15 +62,16 @@ class ProcSource:
         root: str = "/proc",
         descriptors: int = 0,
         own: Iterable[int] = (),
-        names: tuple[dict[int, str], dict[int, str]] | None = None,
+        names: tuple[Mapping[int, str], Mapping[int, str]] = ({}, {}),
     ) -> None:
         self.root = root
         self.own_pids = frozenset((os.getpid(), *own))
         self.hierarchy = Hierarchy()
-        self.unreadable: set[str] = set()
+        # How often a field could not be read for want of rights.
+        self.unreadable: dict[str, int] = {}
         self._prefix = f"{root}/"
         self._uptime = self._open("uptime")
-        self._names = names or ({}, {})
+        self._names = names
         self._memory = self._meminfo()
         self._page_size = os.sysconf("SC_PAGE_SIZE")
         self._ticks = os.sysconf("SC_CLK_TCK")
@@ -92,6 +94,15 @@ class ProcSource:
     def kept_descriptors(self) -> int:
         """How many ``stat`` files are open."""
         return self._kept
+
+    @property
+    def hides_processes(self) -> bool:
+        """Whether proc is mounted so that a user does not see the others' processes."""
+        try:
+            mounts = _read(f"{self._prefix}self/mounts").splitlines()
+        except OSError:
+            return False
+        return any(b" proc " in line and b"hidepid=" in line for line in mounts)
 
     def process(self, pid: int) -> Process | None:
         """Find a process of the last refresh."""
@@ -126,7 +137,7 @@ class ProcSource:
             setattr(process, field, None)
         except (OSError, ValueError) as error:
             if isinstance(error, PermissionError):
-                self.unreadable.add(field)
+                self.unreadable[field] = self.unreadable.get(field, 0) + 1
             setattr(process, field, None)
         value = getattr(process, field)
         if value is UNREAD:

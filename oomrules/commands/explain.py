@@ -1,0 +1,106 @@
+"""Say why a process ranks where it does: from its base to its rank, rule by rule."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.commands import sources
+from oomrules.commands.rank import TIERS, factor, weight
+from oomrules.commands.terminal import Paint, memory, printable
+from oomrules.errors import Failure
+from oomrules.runtime.evaluator import Verdict
+from oomrules.runtime.model import Process
+from oomrules.runtime.ranking import Ranking
+from oomrules.runtime.values import GETTERS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``explain``."""
+    parser.add_argument("pid", type=int, metavar="PID")
+    sources.add_rules(parser)
+    sources.add_host(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the way from base to rank; 1 if the process is no candidate."""
+    ranked = sources.ranked(options)
+    process = ranked.process(options.pid)
+    if process is None:
+        where = f"in {options.snapshot}" if options.snapshot else "on this host"
+        raise Failure(f"there is no process {options.pid} {where}", "`oomrules rank --all` lists them")
+    ranking = ranked.ranking
+    verdict = ranking.verdict(process)
+    paint = Paint(sys.stdout)
+    print(paint(_title(process, ranking), "bold"))
+    _print_values(process, ranking)
+    if verdict.reason:
+        print(f"\nno candidate: {verdict.reason}")
+        if verdict.rule:
+            print(f"  {verdict.rule.text}\n  at {verdict.rule.place}")
+    # A process that no rule decides about has no points to speak of.
+    if not verdict.reason or verdict.rule or verdict.base is None or verdict.points < 1:
+        _print_points(verdict, bool(verdict.rule))
+    sources.print_notes(ranked.notes())
+    if verdict.reason:
+        return 1
+    rank = ranking.candidates.index(process) + 1
+    print(paint(f"\nrank {rank} of {len(ranking.candidates)}", "bold"))
+    return 0
+
+
+def _title(process: Process, ranking: Ranking) -> str:
+    user = GETTERS["user"](process, ranking.snapshot)
+    unit = GETTERS["unit"](process, ranking.snapshot)
+    return (
+        f"{process.pid} {printable(process.comm or '?')}, user {user or '?'}, "
+        f"{f'unit {printable(unit)}' if unit else 'in no unit'}"
+    )
+
+
+def _print_values(process: Process, ranking: Ranking) -> None:
+    """Show what the rules asked of the process."""
+    page_size = ranking.snapshot.host.page_size
+    for name in sorted(ranking.evaluator.program.attributes):
+        value = GETTERS[name](process, ranking.snapshot)
+        kind = ATTRIBUTES[name].type
+        if value is None:
+            text = "unknown, so in doubt it protects"
+        elif kind is Type.MEMORY:
+            text = f"{value} pages ({memory(value * page_size)})"
+        elif kind is Type.DURATION:
+            text = f"{value} ms"
+        elif kind is Type.PERCENTAGE:
+            text = f"{value / 100:.2f}%"
+        elif kind is Type.CAPABILITIES:
+            text = f"{value:016x}"
+        elif kind is Type.TEXT:
+            text = f'"{printable(value)}"'
+        elif kind is Type.BOOLEAN:
+            text = "yes" if value else "no"
+        else:
+            text = str(value)
+        print(f"  {name} = {text}")
+
+
+def _print_points(verdict: Verdict, idle: bool) -> None:
+    """Show the points before and after each rule that weighs."""
+    print(f"\n{'without that rule it would be:' if idle else 'points:'}")
+    if verdict.base is None:
+        print("  the score is unknown, because a value that it needs could not be read")
+        return
+    rows = [("", str(verdict.base), verdict.score.text, verdict.score.place)] if verdict.score else []
+    above, below = 1, 1
+    for held in verdict.held:
+        above, below = above * held.rule.factor[0], below * held.rule.factor[1]
+        after = "" if held.rule.kind in ("first", "last") else str(verdict.base * above // below)
+        doubt = "" if held.surely else " (in doubt)"
+        rows.append((factor(held), after, held.rule.text + doubt, held.rule.place))
+    effect, points, text = (max(len(row[i]) for row in rows) for i in range(3))
+    for row in rows:
+        print(f"  {row[0]:>{effect}}  {row[1]:>{points}}  {row[2]:<{text}}  {row[3]}")
+    print(
+        f"  base {verdict.base} x weight {weight(verdict)} = {verdict.points} points, "
+        f"tier {TIERS[verdict.tier]}"
+    )

@@ -1,0 +1,93 @@
+"""The command line: options, exit codes, and the promise that no traceback gets out.
+
+Exit codes: 0 fine, 1 findings or nothing to kill, 2 usage or failure, 3 warnings under
+``check --fatal-warnings``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from oomrules import __version__
+from oomrules.errors import Failure, reason
+
+# In the order in which the help shows them; each is a module of this package.
+COMMANDS = {
+    "rank": "show the candidates for the OOM killer, worst first",
+    "emit": "write the list of candidates to the kernel or to a file",
+    "explain": "say why a process ranks where it does",
+    "snapshot": "record this host, to rank it elsewhere or later",
+    "check": "find mistakes in rule files",
+    "cat": "print the rule files that are in force",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="oomrules",
+        description="Rules in sentences say whom the kernel kills when memory runs out.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"oomrules {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, purpose in COMMANDS.items():
+        module = importlib.import_module(f"oomrules.commands.{name}")
+        sub = commands.add_parser(
+            name, help=purpose, description=module.__doc__, allow_abbrev=False
+        )
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        the exit code.
+    """
+    # Names of processes are bytes of any kind; printing one must never fail.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        options = _parser().parse_args(arguments)
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except Failure as error:
+        return _fail(error.message, error.hint)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; say nothing, and not at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except ModuleNotFoundError as error:
+        return _fail(
+            f"the Python library {error.name} is not installed",
+            f"install it: `pip install {error.name}`, or your distribution's python3 package",
+        )
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        return _fail(f"the system refused{where}: {reason(error)}", None)
+    except MemoryError:
+        return _fail("out of memory", "this host needs its rules in force, not tried out")
+    except Exception as error:
+        if os.environ.get("OOMRULES_DEBUG"):
+            raise
+        return _fail(
+            f"a mistake in oomrules itself: {type(error).__name__}: {error}",
+            "set OOMRULES_DEBUG=1 to see where, and report it",
+        )
+
+
+def _fail(message: str, hint: str | None) -> int:
+    print(f"oomrules: {message}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)
+    return 2

@@ -1,0 +1,158 @@
+"""Show the candidates for the OOM killer, worst first, and why each ranks where it does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from oomrules.commands import sources
+from oomrules.commands.terminal import Paint, memory, printable, table
+from oomrules.runtime.compiled import FIRST, LAST
+from oomrules.runtime.evaluator import Held, Verdict
+from oomrules.runtime.model import Process
+from oomrules.runtime.ranking import Ranking
+from oomrules.runtime.sinks import format_pids
+from oomrules.runtime.values import GETTERS
+
+SCHEMA = "oomrules.ranking/1"
+TIERS = ("first", "normal", "last")
+
+_HEADING = ("RANK", "PID", "USER", "UNIT", "RSS", "POINTS", "COMMAND", "WHY")
+_RIGHT = frozenset({0, 1, 4, 5})
+NOBODY = "nobody may be killed: every process is protected by a rule or has no points"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``rank``."""
+    sources.add_rules(parser)
+    sources.add_host(parser)
+    sources.add_selection(parser)
+    parser.add_argument(
+        "--all", action="store_true", help="show the excluded processes too, and the reason"
+    )
+    parser.add_argument("--format", choices=("table", "json", "pids"), default="table")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the ranking; 1 if there is nobody to kill."""
+    ranked = sources.ranked(options)
+    ranking = ranked.ranking
+    if options.format == "pids":
+        sys.stdout.write(format_pids(ranking.pids))
+    elif options.format == "json":
+        print(json.dumps(as_data(ranking), indent=1, ensure_ascii=False))
+    else:
+        _print_table(ranking, options.all)
+    sources.print_notes(ranked.notes())
+    if not ranking.candidates:
+        print(NOBODY, file=sys.stderr)
+        return 1
+    return 0
+
+
+def weight(verdict: Verdict) -> str:
+    """Write a weight as a fraction: ``1/8``, or ``2``."""
+    above, below = verdict.weight
+    return str(above) if below == 1 else f"{above}/{below}"
+
+
+def as_data(ranking: Ranking) -> dict[str, Any]:
+    """Give a ranking in the form of schema ``oomrules.ranking/1``."""
+    snapshot = ranking.snapshot
+    candidates = []
+    for rank, process in enumerate(ranking.candidates, 1):
+        verdict = ranking.verdict(process)
+        rules = [verdict.score.place] if verdict.score else []
+        candidates.append(
+            {
+                "rank": rank,
+                "pid": process.pid,
+                "comm": process.comm,
+                "uid": GETTERS["uid"](process, snapshot),
+                "unit": GETTERS["unit"](process, snapshot),
+                "cgroup": GETTERS["cgroup"](process, snapshot),
+                "tier": TIERS[verdict.tier],
+                "base": verdict.base,
+                "weight": weight(verdict),
+                "points": verdict.points,
+                "rules": rules + [held.rule.place for held in verdict.held],
+            }
+        )
+    excluded = [
+        {
+            "pid": process.pid,
+            "comm": process.comm,
+            "reason": verdict.reason,
+            "rule": verdict.rule.place if verdict.rule else None,
+        }
+        for process, verdict in ranking.excluded()
+        if verdict.reason
+    ]
+    return {"schema": SCHEMA, "candidates": candidates, "excluded": excluded}
+
+
+def factor(held: Held) -> str:
+    """Write what a rule does to the points: ``x2``, ``/4``, or the tier it puts into."""
+    above, below = held.rule.factor
+    if held.rule.kind in ("first", "last"):
+        return f"{held.rule.kind}:"
+    text = f"x{above}" if below == 1 else f"/{below}" if above == 1 else f"x{above}/{below}"
+    return text if held.surely else f"{text}?"
+
+
+def _why(verdict: Verdict) -> str:
+    said = []
+    for held in verdict.held:
+        words = held.rule.text.split(" by ")[0].split()
+        whom = " ".join(words[2:] if words[0] == "kill" else words[1:])
+        said.append(f"{factor(held)} {whom}")
+    return ", ".join(said) or "by its score alone"
+
+
+def _row(rank: str, process: Process, ranking: Ranking, points: str, why: str) -> list[str]:
+    snapshot = ranking.snapshot
+    rss = None if process.rss is None else process.rss * snapshot.host.page_size
+    user, unit = GETTERS["user"](process, snapshot), GETTERS["unit"](process, snapshot)
+    return [
+        rank,
+        str(process.pid),
+        user or "?",
+        "?" if unit is None else printable(unit) or "-",
+        memory(rss),
+        points,
+        printable(process.comm or "?"),
+        why,
+    ]
+
+
+def _print_table(ranking: Ranking, everyone: bool) -> None:
+    rows: list[list[str]] = [list(_HEADING)]
+    styles = []
+    for number, process in enumerate(ranking.candidates, 1):
+        verdict = ranking.verdict(process)
+        rows.append(_row(str(number), process, ranking, str(verdict.points), _why(verdict)))
+        styles.append({FIRST: "red", LAST: "green"}.get(verdict.tier, ""))
+    kernel_threads = others = 0
+    for process, verdict in ranking.excluded():
+        if not verdict.reason:  # a candidate that --top or --in left out
+            continue
+        if verdict.reason == "a kernel thread":
+            kernel_threads += 1
+            continue
+        others += 1
+        if everyone:
+            why = verdict.reason
+            if verdict.rule:
+                why += f": {verdict.rule.text} ({verdict.rule.place})"
+            rows.append(_row("-", process, ranking, "-", why))
+            styles.append("dim")
+    if len(rows) > 1:
+        print(table(rows, _RIGHT, Paint(sys.stdout), styles))
+    shown = len(ranking.candidates)
+    print(
+        f"\n{shown} candidate{'s' if shown != 1 else ''}, {others} excluded"
+        f"{'' if everyone or not others else ' (--all shows them)'}, "
+        f"{kernel_threads} kernel threads"
+    )

@@ -1,0 +1,149 @@
+"""Record this host as JSON Lines, to rank it elsewhere or later."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from oomrules.commands import sources
+from oomrules.commands.terminal import is_terminal
+from oomrules.errors import Failure, reason
+from oomrules.runtime import recorded
+from oomrules.runtime.cgroups import FIGURES
+from oomrules.runtime.model import NO_LIMIT, UNREAD, Process
+from oomrules.runtime.procfs import ProcSource
+from oomrules.runtime.program import make
+from oomrules.runtime.units import placement
+
+_FIELDS = (
+    "pid ppid comm cmdline exe uid euid gid egid capabilities nice utime stime starttime threads "
+    "state flags total_vm rss anon shmem locked swap pgtables oom_score_adj tty_nr session cgroup"
+).split()
+_PATIENCE = 0.5  # seconds before a person is shown the progress
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``snapshot``."""
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to; else standard output")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Record the host."""
+    # No rule is asked, so everything is read.
+    source = sources.live(make((), {})).refresh()
+    lines = list(_lines(source))
+    text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+    if options.output and options.output != "-":
+        _write(options.output, text)
+        print(f"{len(lines)} lines written to {options.output}", file=sys.stderr)
+    else:
+        sys.stdout.write(text)
+    sources.print_notes(sources.notes(source))
+    return 0
+
+
+def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
+    """Give every line; the processes are read first, since the host names their users."""
+    processes = [_process(process, source) for process in _with_progress(source)]
+    cgroups = {process["cgroup"] for process in processes if process["cgroup"]}
+    host = source.host
+    yield {
+        "kind": "host",
+        "schema": recorded.SCHEMA,
+        "time": host.time,
+        "kernel": host.kernel,
+        "page_size": host.page_size,
+        "clock_ticks": host.clock_ticks,
+        "uptime": host.uptime,
+        "mem_total": host.mem_total,
+        "swap_total": host.swap_total,
+        "users": {str(p["uid"]): host.users[p["uid"]] for p in processes if p["uid"] is not None},
+        "groups": {str(p["gid"]): host.groups[p["gid"]] for p in processes if p["gid"] is not None},
+    }
+    for cgroup in sorted(_with_ancestors(cgroups)):
+        yield _scope(cgroup, source)
+    yield from processes
+
+
+def _with_progress(source: ProcSource) -> Iterator[Process]:
+    processes = sorted(source.processes, key=lambda process: process.pid)
+    begin = shown = time.monotonic()
+    showing = is_terminal(sys.stderr)
+    for number, process in enumerate(processes, 1):
+        yield process
+        now = time.monotonic()
+        if showing and now - begin > _PATIENCE and now - shown > 0.1:
+            shown = now
+            print(f"\rrecording process {number} of {len(processes)} ", end="", file=sys.stderr)
+    if shown != begin:
+        print("\r\033[K", end="", file=sys.stderr)
+
+
+def _with_ancestors(cgroups: set[str]) -> set[str]:
+    found = set()
+    for cgroup in cgroups:
+        path = cgroup
+        while path.strip("/"):
+            found.add(path)
+            path = path.rpartition("/")[0]
+    return found
+
+
+def _scope(cgroup: str, source: ProcSource) -> dict[str, Any]:
+    scope = source.scope(cgroup)
+    where = placement(cgroup)
+    line: dict[str, Any] = {
+        "kind": "scope",
+        "cgroup": cgroup,
+        "unit": where.unit if where.path == cgroup else None,
+    }
+    unreadable = []
+    for key in FIGURES:
+        value = scope.get(key) if scope else None
+        if key in ("memory_max", "memory_high"):
+            if value is None:
+                unreadable.append(key)
+            elif value >= NO_LIMIT:
+                value = None
+        line[key] = value
+    line["properties"] = {}
+    if unreadable:
+        line["unreadable"] = unreadable
+    return line
+
+
+def _process(process: Process, source: ProcSource) -> dict[str, Any]:
+    line: dict[str, Any] = {"kind": "process"}
+    for field in _FIELDS:
+        value = getattr(process, field)
+        line[field] = source.read(process, field) if value is UNREAD else value
+    if process.capabilities is not None:
+        line["capabilities"] = f"{process.capabilities:016x}"
+    if process.pid in source.own_pids:
+        line["self"] = True
+    return line
+
+
+def _write(path: str, text: str) -> None:
+    """Write a file of its own: command lines may hold what others must not read."""
+    temporary = f"{os.path.realpath(path)}.{os.getpid()}.new"
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            return
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.rename(temporary, os.path.realpath(path))
+        except OSError:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {reason(error)}") from error

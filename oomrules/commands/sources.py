@@ -1,0 +1,180 @@
+"""What the commands share: which rules, which processes."""
+
+from __future__ import annotations
+
+import argparse
+import grp
+import os
+import pwd
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from oomrules.commands import findings
+from oomrules.errors import Failure
+from oomrules.language import compiler, rulefiles
+from oomrules.language.diagnostics import Rejected
+from oomrules.runtime import recorded
+from oomrules.runtime.evaluator import Evaluator
+from oomrules.runtime.model import Process
+from oomrules.runtime.procfs import ProcSource
+from oomrules.runtime.program import Program
+from oomrules.runtime.ranking import Ranker, Ranking, within
+
+# The head of the list that is read once more before it is handed to the kernel, and how
+# often the ranking is made anew when that shows a change.
+_HEAD = 64
+_TRIES = 3
+
+
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which rules."""
+    parser.add_argument(
+        "--rules",
+        action="append",
+        metavar="PATH",
+        help="a rule file, or a directory of them, in place of the system's; repeatable",
+    )
+    parser.add_argument(
+        "--root", type=Path, default=Path("/"), help="look for the system's rules below here"
+    )
+
+
+def add_host(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which processes."""
+    parser.add_argument(
+        "--snapshot", metavar="FILE", help="a recorded host in place of this one"
+    )
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which of the candidates."""
+    parser.add_argument(
+        "--in", dest="within", metavar="UNIT", help="only this unit (a glob) and what is below it"
+    )
+    parser.add_argument("--top", type=_count, metavar="N", help="only the first N")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def rules(options: argparse.Namespace) -> rulefiles.Found:
+    """Find the rules that the options name."""
+    if options.rules:
+        return rulefiles.given(options.rules)
+    if not options.root.is_dir():
+        raise Failure(f"no such directory: {options.root}")
+    return rulefiles.system(options.root)
+
+
+def program(options: argparse.Namespace) -> Program:
+    """Compile the rules that the options name.
+
+    Raises:
+        Failure: they have errors, which have been printed.
+    """
+    try:
+        return compiler.compile_rules(rules(options))
+    except Rejected as error:
+        findings.print_full(error.diagnostics, sys.stderr)
+        count = len(error.diagnostics)
+        raise Failure(
+            f"the rules have {count} error{'s' if count > 1 else ''}, so none of them is used",
+            "mend the above; `oomrules check` shows it again",
+        ) from error
+
+
+class _Names(Mapping[int, str]):
+    """User or group names by id, asked for one by one; an id without a name stands for itself."""
+
+    def __init__(self, users: bool) -> None:
+        self._users = users
+        self._known: dict[int, str] = {}
+
+    def __getitem__(self, number: int) -> str:
+        if number not in self._known:
+            try:
+                self._known[number] = (
+                    pwd.getpwuid(number).pw_name if self._users else grp.getgrgid(number).gr_name
+                )
+            except (KeyError, OverflowError, ValueError):
+                self._known[number] = str(number)
+        return self._known[number]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+class Ranked(NamedTuple):
+    """A ranking, with the whole host that it was made from."""
+
+    ranking: Ranking
+    source: ProcSource | recorded.Recorded
+
+    def process(self, pid: int) -> Process | None:
+        """Find any process of the host."""
+        return self.source.process(pid)
+
+    def notes(self) -> list[str]:
+        """Say what could not be seen, and what that means."""
+        return notes(self.source) if isinstance(self.source, ProcSource) else []
+
+
+def live(made: Program, descriptors: int = 0) -> ProcSource:
+    """Open this host's processes."""
+    return ProcSource(made, descriptors=descriptors, names=(_Names(True), _Names(False)))
+
+
+def ranked(options: argparse.Namespace, fresh: bool = False) -> Ranked:
+    """Rank the processes that the options name.
+
+    Args:
+        fresh: read the head of the list once more and rank again if it has changed.
+    """
+    made = program(options)
+    unit = getattr(options, "within", None)
+    keep = within(unit) if unit else None
+    if options.snapshot:
+        snapshot = recorded.load(options.snapshot)
+        ranker = Ranker(Evaluator(made, snapshot.host))
+        return Ranked(_top(ranker.rank(snapshot, keep), options), snapshot)
+    source = live(made)
+    ranker = Ranker(Evaluator(made, source.host))
+    ranking = ranker.rank(source.refresh(), keep)
+    for _ in range(_TRIES if fresh else 0):
+        if source.verify(ranking.candidates[:_HEAD]):
+            break
+        ranking = ranker.rank(source, keep)
+    return Ranked(_top(ranking, options), source)
+
+
+def _top(ranking: Ranking, options: argparse.Namespace) -> Ranking:
+    top = getattr(options, "top", None)
+    return ranking._replace(candidates=ranking.candidates[:top]) if top else ranking
+
+
+def notes(source: ProcSource) -> list[str]:
+    """Say what of this host could not be seen."""
+    said = []
+    for field, count in sorted(source.unreadable.items()):
+        said.append(
+            f"{field} of {count} process{'es' if count > 1 else ''} could not be read; rules "
+            "that ask for it protect them. Run as root to see it"
+        )
+    if source.hides_processes and os.geteuid() != 0:
+        said.append("/proc hides the processes of other users (hidepid); run as root to see them")
+    return said
+
+
+def print_notes(said: list[str]) -> None:
+    """Print notes where they do not mix with the output."""
+    for note in said:
+        print(f"note: {note}", file=sys.stderr)

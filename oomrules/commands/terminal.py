@@ -1,0 +1,87 @@
+"""Text for people: colours on a terminal only, aligned tables, human units."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from typing import TextIO
+
+_STYLES = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "cyan": "36",
+}
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Tell whether a person is looking."""
+    return stream.isatty()
+
+
+class Paint:
+    """Colours text for one stream; it does nothing where no person is looking."""
+
+    def __init__(self, stream: TextIO) -> None:
+        # https://no-color.org: any value but an empty one switches colours off.
+        self.on = (
+            is_terminal(stream)
+            and not os.environ.get("NO_COLOR")
+            and os.environ.get("TERM") != "dumb"
+        )
+
+    def __call__(self, text: str, *styles: str) -> str:
+        if not self.on or not styles:
+            return text
+        return f"\033[{';'.join(_STYLES[style] for style in styles)}m{text}\033[0m"
+
+
+def printable(text: str) -> str:
+    """Make text of unknown origin harmless for a terminal, keeping its length."""
+    return "".join(
+        char if char.isprintable() else (" " if char == "\t" else "\N{REPLACEMENT CHARACTER}")
+        for char in text
+    )
+
+
+def memory(size: int | None) -> str:
+    """Write a size in bytes in the unit that suits it."""
+    if size is None:
+        return "?"
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            break
+        amount /= 1024
+    else:
+        unit = "TiB"
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+
+
+def table(
+    rows: Sequence[Sequence[str]], right: frozenset[int], paint: Paint, styles: Sequence[str]
+) -> str:
+    """Align rows in columns; the first row is the heading.
+
+    Args:
+        right: the columns that are aligned to the right.
+        styles: a style for each row but the heading, or an empty text.
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    limit = shutil.get_terminal_size().columns if paint.on else 0
+    lines = []
+    for number, row in enumerate(rows):
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        line = "  ".join(cells).rstrip()
+        if limit and len(line) > limit:
+            line = line[: limit - 1] + "…"
+        style = "bold" if number == 0 else styles[number - 1]
+        lines.append(paint(line, style) if style else line)
+    return "\n".join(lines)

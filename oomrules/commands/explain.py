@@ -29,7 +29,9 @@ def run(options: argparse.Namespace) -> int:
     process = ranked.process(options.pid)
     if process is None:
         where = f"in {options.snapshot}" if options.snapshot else "on this host"
-        raise Failure(f"there is no process {options.pid} {where}", "`oomrules rank --all` lists them")
+        raise Failure(
+            f"there is no process {options.pid} {where}", "`oomrules rank --all` lists them"
+        )
     ranking = ranked.ranking
     verdict = ranking.verdict(process)
     paint = Paint(sys.stdout)
@@ -90,7 +92,9 @@ def _print_points(verdict: Verdict, idle: bool) -> None:
     if verdict.base is None:
         print("  the score is unknown, because a value that it needs could not be read")
         return
-    rows = [("", str(verdict.base), verdict.score.text, verdict.score.place)] if verdict.score else []
+    rows = (
+        [("", str(verdict.base), verdict.score.text, verdict.score.place)] if verdict.score else []
+    )
     above, below = 1, 1
     for held in verdict.held:
         above, below = above * held.rule.factor[0], below * held.rule.factor[1]

@@ -43,9 +43,7 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
 
 def add_host(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which processes."""
-    parser.add_argument(
-        "--snapshot", metavar="FILE", help="a recorded host in place of this one"
-    )
+    parser.add_argument("--snapshot", metavar="FILE", help="a recorded host in place of this one")
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:

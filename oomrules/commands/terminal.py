@@ -23,6 +23,9 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty()
 
 
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
 class Paint:
     """Colours text for one stream; it does nothing where no person is looking."""
 
@@ -35,6 +38,7 @@ class Paint:
         )
 
     def __call__(self, text: str, *styles: str) -> str:
+        """Give the text in these styles."""
         if not self.on or not styles:
             return text
         return f"\033[{';'.join(_STYLES[style] for style in styles)}m{text}\033[0m"
@@ -52,14 +56,9 @@ def memory(size: int | None) -> str:
     """Write a size in bytes in the unit that suits it."""
     if size is None:
         return "?"
-    amount = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            break
-        amount /= 1024
-    else:
-        unit = "TiB"
-    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+    power = min((max(size, 1).bit_length() - 1) // 10, len(_UNITS) - 1)
+    amount = size / 1024**power
+    return f"{amount:.{0 if power == 0 or amount >= 100 else 1}f} {_UNITS[power]}"
 
 
 def table(

@@ -51,7 +51,7 @@ _HABITS = (
     ("//", "a comment begins with `#`"),
     ("/*", "a comment begins with `#`"),
     (";", "write each statement on its own line; a comment begins with `#`"),
-    ("--", "rules are sentences such as `spare comm \"sshd\"`, not options"),
+    ("--", 'rules are sentences such as `spare comm "sshd"`, not options'),
     ("'", 'quote with `"`'),
     ("`", 'quote with `"`'),
     ("%", "a percentage is a number with `%` behind it, as in `25%`"),
@@ -72,7 +72,11 @@ def explain(error: UnexpectedInput, source: RuleText, at: int, in_block: bool) -
             'no closing `"`',
         )
     found = _word(error, text, at)
-    span = Span(at, at + max(1, len(found))) if text[at : at + 1] not in ("\n", "\r", "") else Span(at, at)
+    span = (
+        Span(at, at + max(1, len(found)))
+        if text[at : at + 1] not in ("\n", "\r", "")
+        else Span(at, at)
+    )
     wanted = _expected(error)
     what = f"`{found}`" if found.strip() else "the end of the line"
     if found == "}" and not in_block:

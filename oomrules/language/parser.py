@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from oomrules import resources
 from oomrules.language import complaints, syntax
@@ -61,7 +61,7 @@ class _Recovery:
         self.headless = 0
 
     def __call__(self, error: UnexpectedInput) -> bool:
-        parser: Any = error.interactive_parser  # type: ignore[attr-defined]
+        parser: Any = error.interactive_parser
         lexer_position = parser.lexer_thread.state.line_ctr
         at = self._offset(error)
         opened = _open_braces(parser)
@@ -214,7 +214,8 @@ class _Builder:
         return syntax.Rule(span, _KINDS[tree.data], self.selector(parts[2]))
 
     def selector(self, tree: Any) -> syntax.Selector:
-        terms, clauses = [], []
+        terms: list[syntax.Term] = []
+        clauses: list[syntax.Clause] = []
         for part in tree.children:
             if isinstance(part, Token):  # anything
                 continue

@@ -113,9 +113,7 @@ def given(paths: Sequence[str]) -> Found:
 def _rule_names(directory: Path) -> list[str]:
     """List the drop-ins of a directory in order; other names are not looked at."""
     return sorted(
-        name
-        for name in os.listdir(directory)
-        if name.endswith(SUFFIX) and not name.startswith(".")
+        name for name in os.listdir(directory) if name.endswith(SUFFIX) and not name.startswith(".")
     )
 
 
@@ -125,9 +123,7 @@ def _is_mask(path: Path) -> bool:
         status = path.stat()
     except OSError:
         return False
-    return stat.S_ISCHR(status.st_mode) or (
-        stat.S_ISREG(status.st_mode) and status.st_size == 0
-    )
+    return stat.S_ISCHR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_size == 0)
 
 
 def _with_vocabulary(files: Sequence[RuleText], level: int) -> tuple[RuleText, ...]:

@@ -160,7 +160,7 @@ class Typing:
             help_ = did_you_mean(
                 word,
                 [*ATTRIBUTES, *self.definitions, *KEYWORDS],
-                "use an attribute, or say what it means with `define`; quote a text with `\"`",
+                'use an attribute, or say what it means with `define`; quote a text with `"`',
             )
         self.bad("OOM201", name.span, f"unknown name `{word}`", help_)
 
@@ -268,8 +268,8 @@ class Typing:
                     "compare memory with a percentage, as in `rss > 25%`",
                 )
             return [operator, self._hundredths(left, where), self._hundredths(right, where)]
-        same = left.type is right.type or {left.type, right.type} == {Type.ID, Type.COUNT} and (
-            left.literal or right.literal
+        same = left.type is right.type or (
+            {left.type, right.type} == {Type.ID, Type.COUNT} and (left.literal or right.literal)
         )
         share = (left.type is Type.MEMORY and _is_share(right)) or (
             right.type is Type.MEMORY and _is_share(left)
@@ -282,9 +282,7 @@ class Typing:
                 _comparison_help(left, right),
             )
         ordered = operator not in ("==", "!=")
-        if left.type is Type.CAPABILITIES or (
-            ordered and left.type in (Type.TEXT, Type.BOOLEAN)
-        ):
+        if left.type is Type.CAPABILITIES or (ordered and left.type in (Type.TEXT, Type.BOOLEAN)):
             self.bad(
                 "OOM306",
                 where.span,
@@ -323,9 +321,7 @@ class Typing:
                 "OOM204",
                 name.span,
                 f"unknown list `@{name.name}`",
-                did_you_mean(
-                    name.name, self.lists, f"make it with `list {name.name} = \"…\", \"…\"`"
-                ),
+                did_you_mean(name.name, self.lists, f'make it with `list {name.name} = "…", "…"`'),
             )
         items = sorted({item.value for item in self.lists[name.name].items})
         return Typed(Type.BOOLEAN, ["among", subject, *items])
@@ -338,7 +334,7 @@ class Typing:
                 "OOM404",
                 pattern.span,
                 f"this regular expression does not compile: {error}",
-                "the syntax is Python's; a plain pattern with `*` is a glob, as in `comm \"a*\"`",
+                'the syntax is Python\'s; a plain pattern with `*` is a glob, as in `comm "a*"`',
             )
 
     # --- selectors ---------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from oomrules.runtime.model import NO_LIMIT
@@ -93,7 +94,7 @@ def _kills(text: str) -> int:
     return int(text.split("oom_kill ", 1)[1].split("\n", 1)[0])
 
 
-_V2 = {
+_V2: dict[str, tuple[str, Callable[[str], Any]]] = {
     "memory": ("memory.current", int),
     "memory_max": ("memory.max", _limit),
     "memory_high": ("memory.high", _limit),
@@ -101,7 +102,7 @@ _V2 = {
     "pressure": ("memory.pressure", _pressure),
     "oom_kills": ("memory.events", _kills),
 }
-_V1 = {
+_V1: dict[str, tuple[str, Callable[[str], Any]]] = {
     "memory": ("memory.usage_in_bytes", int),
     "memory_max": ("memory.limit_in_bytes", _limit),
     "swap": ("memory.memsw.usage_in_bytes", int),
@@ -117,7 +118,10 @@ class LiveScope:
     __slots__ = ("_directory", "_files", "_pressure_directory", "_values", "properties")
 
     def __init__(
-        self, directory: str, pressure_directory: str | None, files: dict[str, Any]
+        self,
+        directory: str,
+        pressure_directory: str | None,
+        files: dict[str, tuple[str, Callable[[str], Any]]],
     ) -> None:
         self._directory = directory
         self._pressure_directory = pressure_directory

@@ -130,7 +130,7 @@ class _Writer:
             return self.unsure(self.residual.definitions[node[1]])
         if kind == "/" and not _never_zero(node[2]):
             return True
-        return kind == "unknown" or any(map(self.unsure, filter(_is_node, node[1:])))
+        return bool(kind == "unknown") or any(map(self.unsure, filter(_is_node, node[1:])))
 
     def value(self, node: Any) -> str:
         """Write an expression whose value is a number, a text or None."""

@@ -27,7 +27,7 @@ from oomrules.runtime.compiled import (
 )
 from oomrules.runtime.model import PF_EXITING, PF_KTHREAD, Host, Process, Snapshot
 from oomrules.runtime.nodes import PENDING
-from oomrules.runtime.program import Node, Program, Rule, Score, Scope
+from oomrules.runtime.program import Node, Program, Rule, Scope, Score
 from oomrules.runtime.units import placement
 from oomrules.runtime.values import GETTERS, LIMIT
 
@@ -281,9 +281,7 @@ def _depth(scope: Scope, chain: tuple[str, ...] | None) -> int | None:
     return depth
 
 
-def _definitions(
-    definitions: dict[str, Node], get: Callable[[str], Any]
-) -> Callable[[str], Any]:
+def _definitions(definitions: dict[str, Node], get: Callable[[str], Any]) -> Callable[[str], Any]:
     """Work each definition out once."""
     done: dict[str, Any] = {}
 

@@ -25,7 +25,10 @@ UNREAD: Any = _Unread()
 
 
 class Host(NamedTuple):
-    """The machine: page size and memory in bytes, clock ticks per second, uptime in seconds."""
+    """The machine: page size and memory in bytes, clock ticks per second, uptime in seconds.
+
+    ``users`` and ``groups`` give names by id; None where nobody knows the names.
+    """
 
     time: str
     kernel: str
@@ -34,8 +37,8 @@ class Host(NamedTuple):
     uptime: float
     mem_total: int
     swap_total: int
-    users: Mapping[int, str] = {}
-    groups: Mapping[int, str] = {}
+    users: Mapping[int, str] | None = None
+    groups: Mapping[int, str] | None = None
 
 
 class Process:
@@ -66,7 +69,7 @@ class Process:
         "pid",
         "ppid",
         "raw",
-                "rss",
+        "rss",
         "session",
         "shmem",
         "starttime",

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure, reason
 from oomrules.runtime.cgroups import Hierarchy, LiveScope, path_of
 from oomrules.runtime.model import PF_KTHREAD, UNREAD, Host, Process
@@ -27,15 +27,15 @@ DESCRIPTORS = 4096
 _SPARE_DESCRIPTORS = 64
 
 _STATUS_IDS = {
-    b"Uid": ("uid", "euid"),
-    b"Gid": ("gid", "egid"),
+    b"\nUid:": ("uid", "euid"),
+    b"\nGid:": ("gid", "egid"),
 }
 _STATUS_MEMORY = {
-    b"RssAnon": "anon",
-    b"RssShmem": "shmem",
-    b"VmLck": "locked",
-    b"VmPTE": "pgtables",
-    b"VmSwap": "swap",
+    b"\nRssAnon:": "anon",
+    b"\nRssShmem:": "shmem",
+    b"\nVmLck:": "locked",
+    b"\nVmPTE:": "pgtables",
+    b"\nVmSwap:": "swap",
 }
 _STATUS_CHANGING = ("anon", "shmem", "locked", "pgtables", "swap")
 _GONE = (FileNotFoundError, ProcessLookupError)
@@ -62,7 +62,7 @@ class ProcSource:
         root: str = "/proc",
         descriptors: int = 0,
         own: Iterable[int] = (),
-        names: tuple[Mapping[int, str], Mapping[int, str]] = ({}, {}),
+        names: tuple[Mapping[int, str], Mapping[int, str]] | None = None,
     ) -> None:
         self.root = root
         self.own_pids = frozenset((os.getpid(), *own))
@@ -71,7 +71,7 @@ class ProcSource:
         self.unreadable: dict[str, int] = {}
         self._prefix = f"{root}/"
         self._uptime = self._open("uptime")
-        self._names = names
+        self._names = names or (None, None)
         self._memory = self._meminfo()
         self._page_size = os.sysconf("SC_PAGE_SIZE")
         self._ticks = os.sysconf("SC_CLK_TCK")
@@ -133,8 +133,10 @@ class ProcSource:
             else:
                 self._read_status(process, _read(directory + "status"))
         except _GONE:
-            # Gone, or without the file (a kernel thread has no exe): unknown either way.
             setattr(process, field, None)
+            # A kernel thread has no exe; the other files are there as long as the process.
+            if field != "exe":
+                process.state = "X"
         except (OSError, ValueError) as error:
             if isinstance(error, PermissionError):
                 self.unreadable[field] = self.unreadable.get(field, 0) + 1
@@ -270,22 +272,20 @@ class ProcSource:
         process.raw = data
 
     def _read_status(self, process: Process, data: bytes) -> None:
-        found = {}
-        for line in data.splitlines():
-            key, _, value = line.partition(b":")
-            found[key] = value
+        """Take over what proc(5) says status holds; a missing line is unknown."""
         for key, (real, effective) in _STATUS_IDS.items():
-            ids = found.get(key, b"").split()
+            ids = _value(data, key).split(None, 2)
             setattr(process, real, int(ids[0]) if ids else None)
             setattr(process, effective, int(ids[1]) if ids else None)
-        effective_set = found.get(b"CapEff")
+        effective_set = _value(data, b"\nCapEff:")
         process.capabilities = int(effective_set, 16) if effective_set else None
         for key, name in _STATUS_MEMORY.items():
-            size = found.get(key)
-            value = int(size.split()[0]) * 1024 if size else None
-            if name == "swap" and value is not None:
-                value //= self._page_size
-            setattr(process, name, value)
+            size = _value(data, key)
+            # "123 kB"
+            number = int(size[:-3]) * 1024 if size else None
+            if name == "swap" and number is not None:
+                number //= self._page_size
+            setattr(process, name, number)
 
     # --- the host ------------------------------------------------------------------
 
@@ -332,6 +332,12 @@ def _read(path: str, size: int = 65536) -> bytes:
         os.close(descriptor)
 
 
+def _value(data: bytes, key: bytes) -> bytes:
+    """Find a line of status by its key, with the newline before and the colon behind it."""
+    start = data.find(key)
+    return data[start + len(key) : data.find(b"\n", start + 1)].strip() if start >= 0 else b""
+
+
 _IDENTITY = ("uid", "euid", "gid", "egid", "capabilities", "oom_score_adj", "cgroup")
 
 
@@ -354,4 +360,6 @@ def _descriptor_budget(wanted: int) -> int:
     if soft != resource.RLIM_INFINITY and soft < need:
         soft = need if hard == resource.RLIM_INFINITY else min(need, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return wanted if soft == resource.RLIM_INFINITY else max(0, min(wanted, soft - _SPARE_DESCRIPTORS))
+    return (
+        wanted if soft == resource.RLIM_INFINITY else max(0, min(wanted, soft - _SPARE_DESCRIPTORS))
+    )

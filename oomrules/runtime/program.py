@@ -155,12 +155,12 @@ def from_data(data: Any) -> Program:
             "compile the rules again with this version of oomrules",
         )
     try:
-        definitions = {str(k): _node(v, data["definitions"]) for k, v in data["definitions"].items()}
+        definitions = {
+            str(k): _node(v, data["definitions"]) for k, v in data["definitions"].items()
+        }
         scopes = tuple(_scope(scope, definitions) for scope in data["scopes"])
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, re.error) as error:
-        raise Failure(
-            f"the program is damaged: {error}", "compile the rules again"
-        ) from error
+        raise Failure(f"the program is damaged: {error}", "compile the rules again") from error
     return make(scopes, definitions)
 
 

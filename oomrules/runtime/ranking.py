@@ -34,11 +34,17 @@ class Ranking(NamedTuple):
         return self.evaluator.judge(process, self.snapshot)
 
     def excluded(self) -> Iterator[tuple[Process, Verdict]]:
-        """Give the processes that are no candidates, by pid, with the reason."""
+        """Give the processes that are no candidates, by pid, with the reason.
+
+        One that has vanished meanwhile is not among them.
+        """
         ranked = set(self.pids)
         for process in sorted(self.snapshot.processes, key=lambda process: process.pid):
-            if process.pid not in ranked:
-                yield process, self.verdict(process)
+            if process.pid in ranked:
+                continue
+            verdict = self.verdict(process)
+            if process.state not in ("X", "x"):
+                yield process, verdict
 
 
 class Ranker:
@@ -75,7 +81,8 @@ class Ranker:
                 continue
             if judge is UNREAD:
                 judge = process.judge = prepare(process, snapshot)
-                if judge is None:
+                # It may have vanished while its identity was read.
+                if judge is None or process.state in _DEAD_STATES:
                     continue
             found = judge(process, now, hz, snapshot)
             if found is not None:

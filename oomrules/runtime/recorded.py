@@ -173,7 +173,11 @@ def _host(data: dict[str, Any]) -> Host:
     if data.get("schema") != SCHEMA:
         raise _Wrong(f"the schema is {json.dumps(data.get('schema'))}, not {SCHEMA}")
     uptime = data.get("uptime")
-    if type(uptime) not in (int, float) or not 0 <= uptime < _LARGEST:
+    if (
+        not isinstance(uptime, int | float)
+        or isinstance(uptime, bool)
+        or not 0 <= uptime < _LARGEST
+    ):
         raise _Wrong(f"uptime is {json.dumps(uptime)[:40]}, not a number of seconds")
     return Host(
         _text(data, "time") or "",
@@ -188,8 +192,10 @@ def _host(data: dict[str, Any]) -> Host:
     )
 
 
-def _names(data: dict[str, Any], key: str) -> dict[int, str]:
-    names = data.get(key) or {}
+def _names(data: dict[str, Any], key: str) -> dict[int, str] | None:
+    names = data.get(key)
+    if names is None:
+        return None
     try:
         return {int(id_): str(name) for id_, name in names.items()}
     except (AttributeError, ValueError) as error:

@@ -7,7 +7,7 @@ percentages in hundredths.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from oomrules.attributes import ATTRIBUTES, Source
@@ -68,13 +68,12 @@ def _tty(number: int, snapshot: Snapshot) -> str:
     return f"{major}:{minor}"
 
 
-def _user(value: int, snapshot: Snapshot) -> str | None:
-    # Without a name at hand, only root's is sure on every host.
-    return snapshot.host.users.get(value, "root" if value == 0 else None)
-
-
-def _group(value: int, snapshot: Snapshot) -> str | None:
-    return snapshot.host.groups.get(value, "root" if value == 0 else None)
+def _named(number: int, names: Mapping[int, str] | None) -> str | None:
+    if names is None:
+        # Only root is called the same on every host.
+        return "root" if number == 0 else None
+    # An id without a name stands for itself, as in ps(1).
+    return names.get(number, str(number))
 
 
 def _of_scope(key: str, in_pages: bool) -> Getter:
@@ -114,8 +113,8 @@ def limit(process: Process, snapshot: Snapshot) -> int | None:
 
 _SPECIAL: dict[str, Getter] = {
     "cmdline": _known("cmdline", lambda value, _: " ".join(value)),
-    "user": _known("uid", _user),
-    "group": _known("gid", _group),
+    "user": _known("uid", lambda value, snapshot: _named(value, snapshot.host.users)),
+    "group": _known("gid", lambda value, snapshot: _named(value, snapshot.host.groups)),
     "cpu_time": _cpu_time,
     "run_time": _run_time,
     "anon": _pages("anon"),

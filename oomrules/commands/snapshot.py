@@ -19,6 +19,7 @@ from oomrules.runtime.model import NO_LIMIT, UNREAD, Process
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import make
 from oomrules.runtime.units import placement
+from oomrules.runtime.values import GETTERS
 
 _FIELDS = (
     "pid ppid comm cmdline exe uid euid gid egid capabilities nice utime stime starttime threads "
@@ -49,7 +50,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
     """Give every line; the processes are read first, since the host names their users."""
-    processes = [_process(process, source) for process in _with_progress(source)]
+    users: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    processes = []
+    for process in _with_progress(source):
+        processes.append(_process(process, source))
+        users[str(process.uid)] = GETTERS["user"](process, source)
+        groups[str(process.gid)] = GETTERS["group"](process, source)
     cgroups = {process["cgroup"] for process in processes if process["cgroup"]}
     host = source.host
     yield {
@@ -62,8 +69,8 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
         "uptime": host.uptime,
         "mem_total": host.mem_total,
         "swap_total": host.swap_total,
-        "users": {str(p["uid"]): host.users[p["uid"]] for p in processes if p["uid"] is not None},
-        "groups": {str(p["gid"]): host.groups[p["gid"]] for p in processes if p["gid"] is not None},
+        "users": {number: name for number, name in users.items() if name is not None},
+        "groups": {number: name for number, name in groups.items() if name is not None},
     }
     for cgroup in sorted(_with_ancestors(cgroups)):
         yield _scope(cgroup, source)

@@ -10,7 +10,18 @@ from oomrules.language.diagnostics import Diagnostic, did_you_mean, either, simi
 from oomrules.language.quantities import UNITS
 from oomrules.language.text import RuleText, Span
 
-STARTERS = ("never", "only", "kill", "prefer", "spare", "score", "define", "list", "in")
+# How each statement goes, by its first word.
+FORMS = {
+    "never": "never kill SELECTOR",
+    "only": "only kill SELECTOR",
+    "kill": "kill first SELECTOR",
+    "prefer": "prefer SELECTOR [by N]",
+    "spare": "spare SELECTOR [by N]",
+    "score": "score EXPRESSION",
+    "define": "define NAME = CONDITION",
+    "list": 'list NAME = "TEXT", "TEXT"',
+    "in": "in UNIT: STATEMENT",
+}
 KEYWORDS = (
     "never kill only first last prefer spare by score define list in anything with without "
     "any of when and or not"
@@ -150,16 +161,19 @@ def _advice(found: str, text: str, at: int, terminals: set[str]) -> str:
     if {"NEVER", "PREFER", "SCORE"} <= terminals:
         return did_you_mean(
             found,
-            STARTERS,
-            f"a statement begins with {either(f'`{word}`' for word in STARTERS)}",
+            FORMS,
+            f"a statement begins with {either(f'`{word}`' for word in FORMS)}",
         )
     if before == ["kill"]:
         return "say whom to take first or last, or give a weight with `prefer` or `spare`"
     close = similar(found, [word for word in KEYWORDS if word.upper() in terminals])
     if close:
         return f"did you mean `{close[0]}`?"
-    if found in STARTERS and not before:
+    if found in FORMS and not before:
         return "the statement above it is not complete; look at the end of its line"
     if found in KEYWORDS:
         return f"`{found}` is a word of the language and stands in the wrong place"
-    return "look at the statement's form in the manual, section LANGUAGE"
+    for word in [*reversed(before), found]:
+        if word in FORMS:
+            return f"the statement's form is `{FORMS[word]}`"
+    return f"a statement begins with {either(f'`{word}`' for word in FORMS)}"

@@ -189,7 +189,7 @@ def _is_node(part: Any) -> bool:
 
 
 def _never_zero(node: Any) -> bool:
-    return node[0] == "root" or (node[0] == "number" and node[1] != 0)
+    return bool(node[0] == "root" or (node[0] == "number" and node[1] != 0))
 
 
 _INFIX = {

@@ -117,15 +117,21 @@ class Evaluator:
     def __init__(self, program: Program, host: Host) -> None:
         self.program = program
         self._page_size = host.page_size
+        self._scopes = [(scope, *self._local_scope(scope)) for scope in program.scopes]
         self._definitions = {n: self._local(node) for n, node in program.definitions.items()}
         self._settled = sorted(program.attributes & _SETTLED)
         self._costly = sorted(program.attributes & _COSTLY)
         self._everywhere = not any(scope.targets for scope in program.scopes)
         self._active: dict[Any, _Active] = {}
         self._kinds: dict[Any, tuple[Residual | None, Judge | None]] = {}
+        self._functions: dict[str, Judge] = {}
 
     def _local(self, node: Node) -> Node:
         return nodes.localise(node, self._page_size, LIMIT)
+
+    def _local_scope(self, scope: Scope) -> tuple[list[Node], Node | None]:
+        score = self._local(scope.score.value) if scope.score else None
+        return [self._local(rule.when) for rule in scope.rules], score
 
     # --- which rules hold ----------------------------------------------------------
 
@@ -145,25 +151,23 @@ class Evaluator:
         active = _Active([], [], [], [], [], [])
         groups = {"never": active.never, "first": active.first, "last": active.last}
         scores: list[tuple[tuple[int, int], Score, Node]] = []
-        for scope in self.program.scopes:
+        for scope, conditions, value in self._scopes:
             depth = _depth(scope, chain)
             if depth is None:
                 continue
             in_doubt = chain is None and bool(scope.targets)
             only = []
-            for rule in scope.rules:
-                node = self._local(rule.when)
+            for rule, node in zip(scope.rules, conditions, strict=True):
                 if rule.kind == "only":
                     only.append((rule, node))
                     continue
-                if in_doubt:
-                    node = ["and", ["unknown"], node]
-                groups.get(rule.kind, active.weights).append((rule, node))
+                held = ["and", ["unknown"], node] if in_doubt else node
+                groups.get(rule.kind, active.weights).append((rule, held))
             if only:
                 active.only.append(only)
-            if scope.score:
+            if scope.score and value is not None:
                 rank = (0, 0) if chain is None else (depth, len(scope.targets))
-                scores.append((rank, scope.score, self._local(scope.score.value)))
+                scores.append((rank, scope.score, value))
         innermost = max(rank for rank, _, _ in scores)
         active.scores.extend((s, node) for rank, s, node in scores if rank == innermost)
         return active
@@ -177,7 +181,7 @@ class Evaluator:
         def get(name: str) -> Any:
             return GETTERS[name](process, snapshot)
 
-        holds = partial(nodes.reduce, get=get, names=_definitions(self._definitions, get))
+        holds = partial(nodes.reduce, get=get, names=_Definitions(self._definitions, get))
         held = [
             Held(rule, value is True)
             for rule, node in (*active.first, *active.last, *active.weights)
@@ -225,13 +229,11 @@ class Evaluator:
             given = dict(zip(self._settled, settled, strict=True))
             found = self._kind(kind, _reduce(start, given))
         residual, judge = found
-        if residual is None or not self._costly or not _mentions(residual, self._costly):
+        if residual is None:
             return judge
         given = {name: GETTERS[name](process, snapshot) for name in self._costly}
         left = _reduce(residual, given)
-        # Command lines differ where what they decide does not.
-        kind = (repr(left),)
-        return (self._kinds.get(kind) or self._kind(kind, left))[1]
+        return self._compiled(left) if left else None
 
     def _judge_slowly(
         self, process: Process, now: int, hz: int, snapshot: Snapshot
@@ -246,8 +248,19 @@ class Evaluator:
     def _kind(self, kind: Any, residual: Residual | None) -> tuple[Residual | None, Judge | None]:
         if len(self._kinds) >= _MOST_KINDS:
             self._kinds.clear()
-        judge = compile_residual(residual) if residual else None
-        return self._kinds.setdefault(kind, (residual, judge))
+        # Only with more to be decided by what is costly to read is it needed again.
+        pending = bool(residual and self._costly and _mentions(residual, self._costly))
+        judge = self._compiled(residual) if residual and not pending else None
+        return self._kinds.setdefault(kind, (residual if pending else None, judge))
+
+    def _compiled(self, residual: Residual) -> Judge:
+        """Compile what is left; kinds that differ in nothing that matters share a function."""
+        if len(self._functions) >= _MOST_KINDS:
+            self._functions.clear()
+        key = repr(residual)
+        if key not in self._functions:
+            self._functions[key] = compile_residual(residual)
+        return self._functions[key]
 
     def _start(self, chain: tuple[str, ...] | None) -> Residual:
         active = self._rules(chain)
@@ -281,16 +294,18 @@ def _depth(scope: Scope, chain: tuple[str, ...] | None) -> int | None:
     return depth
 
 
-def _definitions(definitions: dict[str, Node], get: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Work each definition out once."""
-    done: dict[str, Any] = {}
+class _Definitions:
+    """Works each definition out once. No closure: one that calls itself would be a cycle."""
 
-    def value(name: str) -> Any:
-        if name not in done:
-            done[name] = nodes.reduce(definitions[name], get, value)
-        return done[name]
+    def __init__(self, definitions: dict[str, Node], get: Callable[[str], Any]) -> None:
+        self._definitions = definitions
+        self._get = get
+        self._done: dict[str, Any] = {}
 
-    return value
+    def __call__(self, name: str) -> Any:
+        if name not in self._done:
+            self._done[name] = nodes.reduce(self._definitions[name], self._get, self)
+        return self._done[name]
 
 
 def _excluded(active: _Active, holds: Callable[[Node], Any]) -> tuple[str, Rule | None]:
@@ -310,7 +325,7 @@ def _reduce(residual: Residual, given: dict[str, Any]) -> Residual | None:
     def get(name: str) -> Any:
         return given.get(name, PENDING)
 
-    definitions = _definitions(residual.definitions, get)
+    definitions = _Definitions(residual.definitions, get)
 
     def part(node: Any) -> Any:
         return nodes.reduce(node, get, definitions) if isinstance(node, list) else node
@@ -357,17 +372,17 @@ def _left(values: Iterable[Any]) -> list[Node]:
 
 def _mentions(residual: Residual, names: list[str]) -> bool:
     """Tell whether what is left asks for one of these attributes."""
-
-    def asks(node: Any) -> bool:
-        if not isinstance(node, list):
-            return False
-        if node[0] == "attr":
-            return node[1] in names
-        if node[0] == "name":
-            return asks(residual.definitions[node[1]])
-        return any(map(asks, node[1:]))
-
     conditions: list[Any] = [*residual.never, *residual.first, *residual.last, *residual.scores]
     conditions += [node for level in residual.only for node in level]
     conditions += [weight.when for weight in residual.weights]
-    return any(map(asks, conditions))
+    # A definition that nothing asks for any more may be among them, which costs little.
+    conditions += residual.definitions.values()
+    return any(_asks(node, names) for node in conditions)
+
+
+def _asks(node: Any, names: list[str]) -> bool:
+    if not isinstance(node, list):
+        return False
+    if node[0] == "attr":
+        return node[1] in names
+    return any(_asks(part, names) for part in node[1:])

@@ -46,7 +46,7 @@ class Process:
 
     Times are in clock ticks, total_vm, rss and swap in pages, anon, shmem, locked and
     pgtables in bytes, capabilities the effective set as a number. ``judge`` belongs
-    to the evaluator, ``descriptor`` and ``raw`` to the source.
+    to the evaluator, ``descriptor`` and ``seen`` to the source.
     """
 
     __slots__ = (
@@ -68,8 +68,8 @@ class Process:
         "pgtables",
         "pid",
         "ppid",
-        "raw",
         "rss",
+        "seen",
         "session",
         "shmem",
         "starttime",
@@ -85,7 +85,7 @@ class Process:
 
     def __init__(self, pid: int) -> None:
         self.pid: int = pid
-        self.ppid: int | None = None
+        self.ppid: int | None = UNREAD
         self.comm: str | None = None
         self.state: str | None = None
         self.flags: int | None = None
@@ -96,8 +96,8 @@ class Process:
         self.starttime: int | None = None
         self.total_vm: int | None = None
         self.rss: int | None = None
-        self.session: int | None = None
-        self.tty_nr: int | None = None
+        self.session: int | None = UNREAD
+        self.tty_nr: int | None = UNREAD
         self.uid: int | None = UNREAD
         self.euid: int | None = UNREAD
         self.gid: int | None = UNREAD
@@ -114,7 +114,7 @@ class Process:
         self.cmdline: list[str] | None = UNREAD
         self.judge: Any = UNREAD
         self.descriptor: int = -1
-        self.raw: bytes = b""
+        self.seen: int = 0
 
 
 class Scope(Protocol):
@@ -129,6 +129,8 @@ class Snapshot(Protocol):
 
     host: Host
     own_pids: frozenset[int]
+    # The evaluator whose judges the processes carry.
+    prepared_for: Any
 
     @property
     def processes(self) -> Iterable[Process]:

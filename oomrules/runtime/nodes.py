@@ -170,10 +170,10 @@ def localise(node: Node, page_size: int, limit: str) -> Node:
     if node[0] in COMPARISONS and any(part[0] in ("bytes", "share") for part in node[1:]):
         below = math.lcm(*(part[2] for part in node[1:] if part[0] == "share"))
         return [node[0], *(_exact(part, page_size, below, limit) for part in node[1:])]
-    return [
-        node[0],
-        *(localise(p, page_size, limit) if isinstance(p, list) else p for p in node[1:]),
-    ]
+    parts = [localise(p, page_size, limit) if isinstance(p, list) else p for p in node[1:]]
+    # Most nodes are the same on every host, and stay shared with the program.
+    same = all(new is old for new, old in zip(parts, node[1:], strict=True))
+    return node if same else [node[0], *parts]
 
 
 def _exact(node: Node, page_size: int, times: int, limit: str) -> Node:

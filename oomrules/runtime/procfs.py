@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure, reason
 from oomrules.runtime.cgroups import Hierarchy, LiveScope, path_of
-from oomrules.runtime.model import PF_KTHREAD, UNREAD, Host, Process
+from oomrules.runtime.model import UNREAD, Host, Process
 from oomrules.runtime.program import Program
 
 # A kept descriptor costs the kernel about 4.5 KiB: 18 MiB at the most.
@@ -37,6 +38,8 @@ _STATUS_MEMORY = {
     b"\nVmPTE:": "pgtables",
     b"\nVmSwap:": "swap",
 }
+# Of stat, but seldom asked for.
+_FAMILY = ("ppid", "session", "tty_nr")
 _STATUS_CHANGING = ("anon", "shmem", "locked", "pgtables", "swap")
 _GONE = (FileNotFoundError, ProcessLookupError)
 
@@ -66,6 +69,7 @@ class ProcSource:
     ) -> None:
         self.root = root
         self.own_pids = frozenset((os.getpid(), *own))
+        self.prepared_for: Any = None
         self.hierarchy = Hierarchy()
         # How often a field could not be read for want of rights.
         self.unreadable: dict[str, int] = {}
@@ -77,6 +81,7 @@ class ProcSource:
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._table: dict[int, Process] = {}
         self._scopes: dict[str, LiveScope] = {}
+        self._same: dict[int, int] = {}
         self._keep = _descriptor_budget(descriptors)
         self._kept = 0
         changing = {ATTRIBUTES[name].field for name in program.attributes}
@@ -120,8 +125,15 @@ class ProcSource:
         try:
             if field == "cgroup":
                 process.cgroup = path_of(_read(directory + "cgroup"))
+                if process.cgroup is not None:
+                    process.cgroup = sys.intern(process.cgroup)
             elif field == "oom_score_adj":
                 process.oom_score_adj = int(_read(directory + "oom_score_adj"))
+            elif field in _FAMILY:
+                stat = _read(directory + "stat")
+                fields = stat[stat.rindex(b")") + 2 :].split(None, 5)
+                for name, number in zip(_FAMILY, (fields[1], fields[3], fields[4]), strict=True):
+                    setattr(process, name, int(number))
             elif field == "exe":
                 exe = os.readlink(directory + "exe")
                 # A program that was replaced by an upgrade is still that program.
@@ -157,36 +169,64 @@ class ProcSource:
         """
         self.host = self._host()
         self._scopes.clear()
+        table, digits = self._table, "0123456789"
         try:
-            pids = {int(name) for name in os.listdir(self.root) if name.isdigit()}
+            names = os.listdir(self.root)
         except OSError as error:
             raise Failure(f"cannot list {self.root}: {reason(error)}") from error
-        table = self._table
-        for pid in table.keys() - pids:
-            self._forget(table.pop(pid))
-        pread = os.pread
-        for pid in pids:
-            process = table.get(pid)
-            try:
-                if process is None:
-                    process = Process(pid)
-                    data = self._first(process)
-                    table[pid] = process
-                elif process.descriptor >= 0:
-                    data = pread(process.descriptor, 1024, 0)
+        gone = [process for process in table.values() if not self._look_again(process)]
+        for process in gone:
+            self._drop(process)
+        for name in names:
+            if name[0] in digits and int(name) not in table:
+                process = Process(int(name))
+                if self._look_again(process):
+                    table[process.pid] = process
                 else:
-                    data = _read(f"{self._prefix}{pid}/stat", 1024)
-                # Most processes of a host sleep: nothing of them has changed.
-                if data != process.raw:
-                    self._update(process, data)
-                if self._status_each_time and not process.flags & PF_KTHREAD:  # type: ignore[operator]
-                    self._read_status(process, _read(f"{self._prefix}{pid}/status"))
-            except (OSError, ValueError, IndexError):
-                # Vanished, or replaced by a new process with its pid: seen at the next refresh.
-                if process is not None:
-                    self._forget(process)
-                    table.pop(pid, None)
+                    self._drop(process)
         return self
+
+    def _look_again(self, process: Process) -> bool:
+        """Read what changes of a process; False if it is gone."""
+        try:
+            if process.descriptor >= 0:
+                data = os.pread(process.descriptor, 1024, 0)
+            else:
+                data = self._read_stat(process)
+            # Most processes of a host sleep, and nothing of them has changed. A hash takes a
+            # tenth of the memory of what it stands for; it errs once in 2**61 readings, by
+            # one refresh, and the head of the list is read once more anyway.
+            seen = hash(data)
+            if seen != process.seen:
+                self._update(process, data)
+                process.seen = seen
+            if self._status_each_time and process.total_vm:
+                self._read_status(process, _read(f"{self._prefix}{process.pid}/status"))
+        except (OSError, ValueError, IndexError):
+            return False
+        return True
+
+    def _drop(self, process: Process) -> None:
+        if process.descriptor >= 0:
+            os.close(process.descriptor)
+            process.descriptor = -1
+            self._kept -= 1
+        self._table.pop(process.pid, None)
+
+    def _read_stat(self, process: Process) -> bytes:
+        """Open and read stat; keep the descriptor while there are any to spare."""
+        descriptor = os.open(f"{self._prefix}{process.pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.read(descriptor, 1024)
+        except OSError:
+            os.close(descriptor)
+            raise
+        if self._kept < self._keep:
+            process.descriptor = descriptor
+            self._kept += 1
+        else:
+            os.close(descriptor)
+        return data
 
     def verify(self, processes: Iterable[Process]) -> bool:
         """Read the identity of processes afresh; a vanished one is dropped.
@@ -200,8 +240,7 @@ class ProcSource:
             try:
                 self._update(process, _read(f"{self._prefix}{process.pid}/stat", 1024))
             except (OSError, ValueError, IndexError):
-                self._forget(process)
-                self._table.pop(process.pid, None)
+                self._drop(process)
                 same = False
                 continue
             for field in ("uid", "oom_score_adj", "cgroup"):
@@ -214,62 +253,35 @@ class ProcSource:
 
     def close(self) -> None:
         """Close every descriptor."""
-        for process in self._table.values():
-            self._forget(process)
-        self._table.clear()
+        for process in list(self._table.values()):
+            self._drop(process)
         if self._uptime >= 0:
             os.close(self._uptime)
             self._uptime = -1
-
-    def _first(self, process: Process) -> bytes:
-        descriptor = os.open(f"{self._prefix}{process.pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            data = os.pread(descriptor, 1024, 0)
-        except OSError:
-            os.close(descriptor)
-            raise
-        if self._kept < self._keep:
-            process.descriptor = descriptor
-            self._kept += 1
-        else:
-            os.close(descriptor)
-        return data
-
-    def _forget(self, process: Process) -> None:
-        if process.descriptor >= 0:
-            os.close(process.descriptor)
-            process.descriptor = -1
-            self._kept -= 1
 
     def _update(self, process: Process, data: bytes) -> None:
         """Take over what proc(5) says stat holds; the name may hold spaces and brackets."""
         end = data.rindex(b")")
         fields = data[end + 2 :].split(None, 22)
         start = int(fields[19])
-        if start != process.starttime:
+        name = data[data.index(b"(") + 1 : end].decode("utf-8", "backslashreplace")
+        if start != process.starttime or name != process.comm:
+            # An exec changes the name and may change everything else; another start is
+            # another process with this pid.
             if process.starttime is not None:
-                # Another process with this pid: nothing of the old one counts.
                 _forget_identity(process)
             process.starttime = start
-            process.comm = None
-        name = data[data.index(b"(") + 1 : end].decode("utf-8", "backslashreplace")
-        if name != process.comm:
-            if process.comm is not None:
-                # An exec changes the name and may change everything else.
-                _forget_identity(process)
-            process.comm = name
-            process.ppid = int(fields[1])
-            process.session = int(fields[3])
-            process.tty_nr = int(fields[4])
-        process.state = "SRDZTtXxKWPI"[i] if (i := b"SRDZTtXxKWPI".find(fields[0])) >= 0 else "?"
-        process.flags = int(fields[6])
+            process.comm = sys.intern(name)
+        process.state = fields[0].decode("ascii", "replace")
+        # A host has a handful of different flags; share the numbers.
+        flags = int(fields[6])
+        process.flags = self._same.setdefault(flags, flags)
         process.utime = int(fields[11])
         process.stime = int(fields[12])
         process.nice = int(fields[16])
         process.threads = int(fields[17])
         process.total_vm = int(fields[20]) // self._page_size
         process.rss = int(fields[21])
-        process.raw = data
 
     def _read_status(self, process: Process, data: bytes) -> None:
         """Take over what proc(5) says status holds; a missing line is unknown."""
@@ -278,7 +290,12 @@ class ProcSource:
             setattr(process, real, int(ids[0]) if ids else None)
             setattr(process, effective, int(ids[1]) if ids else None)
         effective_set = _value(data, b"\nCapEff:")
-        process.capabilities = int(effective_set, 16) if effective_set else None
+        if effective_set:
+            # A host has a handful of different sets.
+            capabilities = int(effective_set, 16)
+            process.capabilities = self._same.setdefault(capabilities, capabilities)
+        else:
+            process.capabilities = None
         for key, name in _STATUS_MEMORY.items():
             size = _value(data, key)
             # "123 kB"
@@ -346,7 +363,7 @@ def _identity(process: Process) -> tuple[Any, ...]:
 
 
 def _forget_identity(process: Process) -> None:
-    for name in (*_IDENTITY, *_STATUS_CHANGING, "exe", "cmdline"):
+    for name in (*_IDENTITY, *_FAMILY, *_STATUS_CHANGING, "exe", "cmdline"):
         setattr(process, name, UNREAD)
     process.judge = UNREAD
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from oomrules.runtime.evaluator import Evaluator, Verdict
 from oomrules.runtime.model import PF_EXITING, PF_KTHREAD, UNREAD, Process, Snapshot
@@ -69,7 +69,12 @@ class Ranker:
         """
         prepare, host = self.evaluator.prepare, snapshot.host
         now, hz = int(host.uptime), host.clock_ticks
-        decided = []
+        if snapshot.prepared_for is not self.evaluator:
+            for process in snapshot.processes:
+                process.judge = UNREAD
+            snapshot.prepared_for = self.evaluator
+        scales = self._scales
+        entries: list[Any] = []
         for process in snapshot.processes:
             judge = process.judge
             if (
@@ -86,29 +91,35 @@ class Ranker:
                     continue
             found = judge(process, now, hz, snapshot)
             if found is not None:
-                decided.append((found, process))
-        scales = self._scales
-        for (_, _, below), _ in decided:
-            if below not in scales:
-                self._widen(below)
-        entries = []
-        for (tier, above, below), process in decided:
-            start = process.starttime
-            points = above * scales[below]
-            entries.append(
-                (tier, -points, _LATEST if start is None else start, process.pid, process)
-            )
+                tier, above, below = found
+                if below not in scales:
+                    wider = self._widen(below)
+                    entries = [(t, key * wider, *rest) for t, key, *rest in entries]
+                start = process.starttime
+                entries.append(
+                    (
+                        tier,
+                        -above * scales[below],
+                        _LATEST if start is None else start,
+                        process.pid,
+                        process,
+                    )
+                )
         entries.sort()
         candidates = [entry[4] for entry in entries]
+        # Freed before anything else is made, so that the memory is used again.
+        del entries
         if keep is not None:
             candidates = [process for process in candidates if keep(process, snapshot)]
         return Ranking(candidates, snapshot, self.evaluator)
 
-    def _widen(self, below: int) -> None:
-        self._common = math.lcm(self._common, below)
+    def _widen(self, below: int) -> int:
+        """Take one more denominator; returns by how much all keys so far have to grow."""
+        before, self._common = self._common, math.lcm(self._common, below)
         self._scales[below] = 0
         for known in self._scales:
             self._scales[known] = self._common // known
+        return self._common // before
 
 
 def within(unit: str) -> Callable[[Process, Snapshot], bool]:

@@ -54,6 +54,7 @@ class Recorded:
     ) -> None:
         self.host = host
         self.own_pids = frozenset(own)
+        self.prepared_for: Any = None
         self.processes: Iterable[Process] = processes
         self._scopes = scopes
         self._by_pid = {process.pid: process for process in processes}

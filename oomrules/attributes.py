@@ -8,7 +8,8 @@ add an entry here and its one line in ``oomrules.runtime.values``.
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
+
+from oomrules.lean import NamedTuple
 
 
 class Type(Enum):

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the way from base to rank; 1 if the process is no candidate."""
     ranked = sources.ranked(options)
-    process = ranked.process(options.pid)
+    process = ranked.source.by_pid.get(options.pid)
     if process is None:
         where = f"in {options.snapshot}" if options.snapshot else "on this host"
         raise Failure(

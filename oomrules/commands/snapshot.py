@@ -78,7 +78,7 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
 
 
 def _with_progress(source: ProcSource) -> Iterator[Process]:
-    processes = sorted(source.processes, key=lambda process: process.pid)
+    processes = sorted(source.by_pid.values(), key=lambda process: process.pid)
     begin = shown = time.monotonic()
     showing = is_terminal(sys.stderr)
     for number, process in enumerate(processes, 1):

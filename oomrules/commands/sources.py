@@ -17,7 +17,6 @@ from oomrules.language import compiler, rulefiles
 from oomrules.language.diagnostics import Rejected
 from oomrules.runtime import recorded
 from oomrules.runtime.evaluator import Evaluator
-from oomrules.runtime.model import Process
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, Ranking, within
@@ -116,10 +115,6 @@ class Ranked(NamedTuple):
 
     ranking: Ranking
     source: ProcSource | recorded.Recorded
-
-    def process(self, pid: int) -> Process | None:
-        """Find any process of the host."""
-        return self.source.process(pid)
 
     def notes(self) -> list[str]:
         """Say what could not be seen, and what that means."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
 
+from oomrules.lean import Any
 from oomrules.runtime.model import NO_LIMIT
 
 # The page counter of v1 shows "no limit" as its maximum rounded down to a page.

@@ -9,8 +9,8 @@ and numbers of our own only; everything that a rule file wrote is passed in as a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
+from oomrules.lean import Any, NamedTuple
 from oomrules.runtime import nodes, values
 from oomrules.runtime.program import Node
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple
 
 from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.lean import Any, NamedTuple
 from oomrules.runtime import nodes
 from oomrules.runtime.compiled import (
     FIRST,

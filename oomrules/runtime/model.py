@@ -6,8 +6,9 @@ for yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping
+
+from oomrules.lean import Any, NamedTuple, Protocol
 
 PF_EXITING = 0x00000004
 PF_KTHREAD = 0x00200000
@@ -41,6 +42,24 @@ class Host(NamedTuple):
     groups: Mapping[int, str] | None = None
 
 
+class _Rare:
+    """A field that few rules ask for: kept in a dictionary, and only where it was read.
+
+    A slot for each in every process would cost a host of many processes half a MiB.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, process: Process, owner: type | None = None) -> Any:
+        return UNREAD if process.more is None else process.more.get(self.name, UNREAD)
+
+    def __set__(self, process: Process, value: Any) -> None:
+        if process.more is None:
+            process.more = {}
+        process.more[self.name] = value
+
+
 class Process:
     """One process.
 
@@ -50,42 +69,43 @@ class Process:
     """
 
     __slots__ = (
-        "anon",
         "capabilities",
         "cgroup",
-        "cmdline",
         "comm",
         "descriptor",
-        "egid",
         "euid",
-        "exe",
         "flags",
-        "gid",
         "judge",
-        "locked",
+        "more",
         "nice",
         "oom_score_adj",
-        "pgtables",
         "pid",
-        "ppid",
         "rss",
         "seen",
-        "session",
-        "shmem",
         "starttime",
         "state",
         "stime",
-        "swap",
         "threads",
         "total_vm",
-        "tty_nr",
         "uid",
         "utime",
     )
 
+    ppid = _Rare()
+    session = _Rare()
+    tty_nr = _Rare()
+    gid = _Rare()
+    egid = _Rare()
+    exe = _Rare()
+    cmdline = _Rare()
+    anon = _Rare()
+    shmem = _Rare()
+    locked = _Rare()
+    pgtables = _Rare()
+    swap = _Rare()
+
     def __init__(self, pid: int) -> None:
         self.pid: int = pid
-        self.ppid: int | None = UNREAD
         self.comm: str | None = None
         self.state: str | None = None
         self.flags: int | None = None
@@ -96,25 +116,19 @@ class Process:
         self.starttime: int | None = None
         self.total_vm: int | None = None
         self.rss: int | None = None
-        self.session: int | None = UNREAD
-        self.tty_nr: int | None = UNREAD
-        self.uid: int | None = UNREAD
-        self.euid: int | None = UNREAD
-        self.gid: int | None = UNREAD
-        self.egid: int | None = UNREAD
-        self.capabilities: int | None = UNREAD
-        self.anon: int | None = UNREAD
-        self.shmem: int | None = UNREAD
-        self.locked: int | None = UNREAD
-        self.swap: int | None = UNREAD
-        self.pgtables: int | None = UNREAD
-        self.oom_score_adj: int | None = UNREAD
-        self.cgroup: str | None = UNREAD
-        self.exe: str | None = UNREAD
-        self.cmdline: list[str] | None = UNREAD
-        self.judge: Any = UNREAD
         self.descriptor: int = -1
         self.seen: int = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the identity: it is read again when somebody asks."""
+        self.uid: int | None = UNREAD
+        self.euid: int | None = UNREAD
+        self.capabilities: int | None = UNREAD
+        self.oom_score_adj: int | None = UNREAD
+        self.cgroup: str | None = UNREAD
+        self.more: dict[str, Any] | None = None
+        self.judge: Any = UNREAD
 
 
 class Scope(Protocol):
@@ -133,8 +147,8 @@ class Snapshot(Protocol):
     prepared_for: Any
 
     @property
-    def processes(self) -> Iterable[Process]:
-        """The processes, in no particular order."""
+    def by_pid(self) -> Mapping[int, Process]:
+        """The processes by pid, in no particular order."""
 
     def scope(self, cgroup: str) -> Scope | None:
         """Find a control group; None if nothing is known of it."""

@@ -16,8 +16,8 @@ import operator
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
+from oomrules.lean import Any
 from oomrules.runtime.program import Node
 
 # What an attribute getter gives for a value that is not to be read yet.

@@ -13,16 +13,17 @@ import resource
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure, reason
+from oomrules.lean import Any
 from oomrules.runtime.cgroups import Hierarchy, LiveScope, path_of
 from oomrules.runtime.model import UNREAD, Host, Process
 from oomrules.runtime.program import Program
 
-# A kept descriptor costs the kernel about 4.5 KiB: 18 MiB at the most.
-DESCRIPTORS = 4096
+# A kept descriptor costs the kernel about 4.5 KiB: 36 MiB at the most, on a host with as many
+# processes as this.
+DESCRIPTORS = 8192
 
 # Left for everything else that has descriptors.
 _SPARE_DESCRIPTORS = 64
@@ -40,7 +41,6 @@ _STATUS_MEMORY = {
 }
 # Of stat, but seldom asked for.
 _FAMILY = ("ppid", "session", "tty_nr")
-_STATUS_CHANGING = ("anon", "shmem", "locked", "pgtables", "swap")
 _GONE = (FileNotFoundError, ProcessLookupError)
 
 
@@ -79,21 +79,16 @@ class ProcSource:
         self._memory = self._meminfo()
         self._page_size = os.sysconf("SC_PAGE_SIZE")
         self._ticks = os.sysconf("SC_CLK_TCK")
-        self._table: dict[int, Process] = {}
+        self.by_pid: dict[int, Process] = {}
         self._scopes: dict[str, LiveScope] = {}
         self._same: dict[int, int] = {}
         self._keep = _descriptor_budget(descriptors)
         self._kept = 0
-        changing = {ATTRIBUTES[name].field for name in program.attributes}
-        self._status_each_time = bool(changing & set(_STATUS_CHANGING))
+        self._fields = {ATTRIBUTES[name].field for name in program.attributes}
+        self._status_each_time = bool(self._fields & set(_STATUS_MEMORY.values()))
         self.host = self._host()
 
     # --- the snapshot --------------------------------------------------------------
-
-    @property
-    def processes(self) -> Iterable[Process]:
-        """The processes of the last refresh."""
-        return self._table.values()
 
     @property
     def kept_descriptors(self) -> int:
@@ -108,10 +103,6 @@ class ProcSource:
         except OSError:
             return False
         return any(b" proc " in line and b"hidepid=" in line for line in mounts)
-
-    def process(self, pid: int) -> Process | None:
-        """Find a process of the last refresh."""
-        return self._table.get(pid)
 
     def scope(self, cgroup: str) -> LiveScope | None:
         """Look at a control group, at most once a refresh."""
@@ -143,7 +134,7 @@ class ProcSource:
                 words = raw.decode("utf-8", "backslashreplace").split("\0")
                 process.cmdline = words if raw else []
             else:
-                self._read_status(process, _read(directory + "status"))
+                self._read_status(process, _read(directory + "status"), field)
         except _GONE:
             setattr(process, field, None)
             # A kernel thread has no exe; the other files are there as long as the process.
@@ -169,7 +160,7 @@ class ProcSource:
         """
         self.host = self._host()
         self._scopes.clear()
-        table, digits = self._table, "0123456789"
+        table, digits = self.by_pid, "0123456789"
         try:
             names = os.listdir(self.root)
         except OSError as error:
@@ -211,7 +202,7 @@ class ProcSource:
             os.close(process.descriptor)
             process.descriptor = -1
             self._kept -= 1
-        self._table.pop(process.pid, None)
+        self.by_pid.pop(process.pid, None)
 
     def _read_stat(self, process: Process) -> bytes:
         """Open and read stat; keep the descriptor while there are any to spare."""
@@ -243,17 +234,17 @@ class ProcSource:
                 self._drop(process)
                 same = False
                 continue
-            for field in ("uid", "oom_score_adj", "cgroup"):
+            for field in ("uid", "gid", "oom_score_adj", "cgroup"):
                 if getattr(process, field) is not UNREAD:
                     self.read(process, field)
             if _identity(process) != before:
-                _forget_identity(process)
+                process.forget()
                 same = False
         return same
 
     def close(self) -> None:
         """Close every descriptor."""
-        for process in list(self._table.values()):
+        for process in list(self.by_pid.values()):
             self._drop(process)
         if self._uptime >= 0:
             os.close(self._uptime)
@@ -269,7 +260,7 @@ class ProcSource:
             # An exec changes the name and may change everything else; another start is
             # another process with this pid.
             if process.starttime is not None:
-                _forget_identity(process)
+                process.forget()
             process.starttime = start
             process.comm = sys.intern(name)
         process.state = fields[0].decode("ascii", "replace")
@@ -283,12 +274,13 @@ class ProcSource:
         process.total_vm = int(fields[20]) // self._page_size
         process.rss = int(fields[21])
 
-    def _read_status(self, process: Process, data: bytes) -> None:
+    def _read_status(self, process: Process, data: bytes, asked: str = "") -> None:
         """Take over what proc(5) says status holds; a missing line is unknown."""
         for key, (real, effective) in _STATUS_IDS.items():
             ids = _value(data, key).split(None, 2)
-            setattr(process, real, int(ids[0]) if ids else None)
-            setattr(process, effective, int(ids[1]) if ids else None)
+            for name, number in ((real, ids[:1]), (effective, ids[1:2])):
+                if name in ("uid", "euid", asked) or name in self._fields:
+                    setattr(process, name, int(number[0]) if number else None)
         effective_set = _value(data, b"\nCapEff:")
         if effective_set:
             # A host has a handful of different sets.
@@ -297,12 +289,14 @@ class ProcSource:
         else:
             process.capabilities = None
         for key, name in _STATUS_MEMORY.items():
+            if name != asked and name not in self._fields:
+                continue
             size = _value(data, key)
             # "123 kB"
-            number = int(size[:-3]) * 1024 if size else None
-            if name == "swap" and number is not None:
-                number //= self._page_size
-            setattr(process, name, number)
+            amount = int(size[:-3]) * 1024 if size else None
+            if name == "swap" and amount is not None:
+                amount //= self._page_size
+            setattr(process, name, amount)
 
     # --- the host ------------------------------------------------------------------
 
@@ -360,12 +354,6 @@ _IDENTITY = ("uid", "euid", "gid", "egid", "capabilities", "oom_score_adj", "cgr
 
 def _identity(process: Process) -> tuple[Any, ...]:
     return (process.starttime, process.comm, *(getattr(process, name) for name in _IDENTITY))
-
-
-def _forget_identity(process: Process) -> None:
-    for name in (*_IDENTITY, *_FAMILY, *_STATUS_CHANGING, "exe", "cmdline"):
-        setattr(process, name, UNREAD)
-    process.judge = UNREAD
 
 
 def _descriptor_budget(wanted: int) -> int:

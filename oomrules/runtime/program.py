@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, NamedTuple
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure
+from oomrules.lean import Any, NamedTuple
 
 SCHEMA = "oomrules.program/1"
 

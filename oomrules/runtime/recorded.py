@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
 
 from oomrules.errors import Failure, reason
+from oomrules.lean import Any
 from oomrules.runtime.model import NO_LIMIT, Host, Process
 
 SCHEMA = "oomrules.snapshot/1"
@@ -26,6 +26,7 @@ _SCOPE_WHOLE = ("memory", "memory_max", "memory_high", "swap", "oom_kills")
 
 # Wider than anything a kernel says.
 _LARGEST = 2**64
+_LARGEST_PID = 2**31 - 1
 
 
 class RecordedScope:
@@ -55,13 +56,8 @@ class Recorded:
         self.host = host
         self.own_pids = frozenset(own)
         self.prepared_for: Any = None
-        self.processes: Iterable[Process] = processes
         self._scopes = scopes
-        self._by_pid = {process.pid: process for process in processes}
-
-    def process(self, pid: int) -> Process | None:
-        """Find a process."""
-        return self._by_pid.get(pid)
+        self.by_pid = {process.pid: process for process in processes}
 
     def scope(self, cgroup: str) -> RecordedScope | None:
         """Find a control group."""
@@ -225,7 +221,10 @@ def _scope(data: dict[str, Any]) -> RecordedScope:
 
 
 def _process(data: dict[str, Any]) -> Process:
-    process = Process(_needed(data, "pid", 1))
+    pid = _needed(data, "pid", 1)
+    if pid > _LARGEST_PID:
+        raise _Wrong(f"pid is {pid}")
+    process = Process(pid)
     for key in _WHOLE:
         setattr(process, key, _whole(data, key))
     for key in _TEXTS:

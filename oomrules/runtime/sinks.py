@@ -11,6 +11,8 @@ from oomrules.errors import Failure, reason
 
 KERNEL_LIST = "/proc/oom"
 
+_PIECE = 256
+
 _REFUSED = {
     errno.EACCES: "only root writes it",
     errno.EPERM: "only root writes it",
@@ -23,7 +25,11 @@ _REFUSED = {
 
 def format_pids(pids: Sequence[int]) -> str:
     """The format of 2005: decimal pids, single spaces, worst first, one newline."""
-    return " ".join(map(str, pids)) + "\n"
+    # In pieces, since a text for each of many pids takes ten times what they come to.
+    pieces = [
+        " ".join(map(str, pids[start : start + _PIECE])) for start in range(0, len(pids), _PIECE)
+    ]
+    return " ".join(pieces) + "\n"
 
 
 def write_kernel(pids: Sequence[int], path: str = KERNEL_LIST) -> None:

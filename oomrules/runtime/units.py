@@ -9,7 +9,8 @@ inside a container's scope is not mistaken for one of this host.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+
+from oomrules.lean import NamedTuple
 
 _SUFFIXES = (".service", ".scope", ".socket", ".mount", ".swap")
 ROOT_SLICE = "-.slice"

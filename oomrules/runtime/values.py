@@ -8,9 +8,9 @@ percentages in hundredths.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.lean import Any
 from oomrules.runtime.model import NO_LIMIT, UNREAD, Process, Snapshot
 from oomrules.runtime.units import placement
 

@@ -134,9 +134,10 @@ def _print_table(ranking: Ranking, everyone: bool) -> None:
         verdict = ranking.verdict(process)
         rows.append(_row(str(number), process, ranking, str(verdict.points), _why(verdict)))
         styles.append({FIRST: "red", LAST: "green"}.get(verdict.tier, ""))
-    kernel_threads = others = 0
+    kernel_threads = others = left_out = 0
     for process, verdict in ranking.excluded():
-        if not verdict.reason:  # a candidate that --top or --in left out
+        if not verdict.reason:  # a candidate that --top left out
+            left_out += 1
             continue
         if verdict.reason == "a kernel thread":
             kernel_threads += 1
@@ -150,9 +151,10 @@ def _print_table(ranking: Ranking, everyone: bool) -> None:
             styles.append("dim")
     if len(rows) > 1:
         print(table(rows, _RIGHT, Paint(sys.stdout), styles))
-    shown = len(ranking.candidates)
+    candidates = len(ranking.candidates) + left_out
     print(
-        f"\n{shown} candidate{'s' if shown != 1 else ''}, {others} excluded"
+        f"\n{f'the first {len(ranking.candidates)} of ' if left_out else ''}"
+        f"{candidates} candidate{'s' if candidates != 1 else ''}, {others} excluded"
         f"{'' if everyone or not others else ' (--all shows them)'}, "
         f"{kernel_threads} kernel threads"
     )

@@ -73,9 +73,11 @@ def check(sources: Iterable[RuleText]) -> Checked:
         stated += [_Stated(source, *found) for found in syntax.walk(statements)]
     definitions = _in_force(stated, syntax.Define, checked)
     lists = _in_force(stated, syntax.ListOf, checked)
+    broken = {diagnostic.breaks for diagnostic in checked.diagnostics}
+    items = {name: one.statement for name, one in lists.items()}
     scores: list[tuple[_Stated, CheckedScore]] = []
     for one in stated:
-        typing = Typing(one.source, definitions, {n: s.statement for n, s in lists.items()})
+        typing = Typing(one.source, definitions, items, broken)
         try:
             match one.statement:
                 case syntax.Rule():

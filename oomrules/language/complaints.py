@@ -166,6 +166,11 @@ def _advice(found: str, text: str, at: int, terminals: set[str]) -> str:
         )
     if before == ["kill"]:
         return "say whom to take first or last, or give a weight with `prefer` or `spare`"
+    if found.startswith('"') and before:
+        return (
+            f"in a condition compare a text, as in `{before[-1]} == …`, search it with `~`, or "
+            "look for it `in @list`; globs stand in selectors and lists"
+        )
     close = similar(found, [word for word in KEYWORDS if word.upper() in terminals])
     if close:
         return f"did you mean `{close[0]}`?"

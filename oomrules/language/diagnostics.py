@@ -64,6 +64,7 @@ class Diagnostic:
         span: where it is.
         help: what to do.
         label: a few words beside the caret.
+        breaks: the name that would have been defined here, whose users are not blamed too.
     """
 
     code: str
@@ -73,6 +74,7 @@ class Diagnostic:
     help: str
     label: str = ""
     level: Level = Level.ERROR
+    breaks: str = ""
 
     @property
     def sort_key(self) -> tuple[str, int, int, str]:

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -72,8 +73,10 @@ class _Recovery:
             _pop_statement(parser)
             lexer_position.char_pos = at + 1
         else:
-            self.diagnostics.append(complaints.explain(error, self.source, at, bool(opened)))
+            found = complaints.explain(error, self.source, at, bool(opened))
             begin = min(at, _pop_statement(parser))
+            name = re.match(r"(?:define|list)\s+([A-Za-z_]\w*)", self.source.text[begin:])
+            self.diagnostics.append(replace(found, breaks=name.group(1) if name else ""))
             lexer_position.char_pos = self._next_statement(begin, at, bool(opened))
         return True
 

@@ -8,7 +8,7 @@ lists the nodes).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from oomrules import capabilities
@@ -51,7 +51,8 @@ class Typing:
     Args:
         source: the file, for places.
         definitions: the defined names; only their being there matters.
-        lists: each list's items.
+        lists: the lists by name.
+        broken: names whose own definition is in error, which is said there.
     """
 
     def __init__(
@@ -59,10 +60,12 @@ class Typing:
         source: RuleText,
         definitions: Mapping[str, object],
         lists: Mapping[str, syntax.ListOf],
+        broken: Collection[str] = (),
     ) -> None:
         self.source = source
         self.definitions = definitions
         self.lists = lists
+        self.broken = broken
 
     def bad(self, code: str, span: Span, message: str, help_: str, label: str = "") -> NoReturn:
         """End the check of this statement."""
@@ -143,6 +146,8 @@ class Typing:
             return Typed(ATTRIBUTES[name.name].type, ["attr", name.name])
         if name.name in self.definitions:
             return Typed(Type.BOOLEAN, ["name", name.name])
+        if name.name in self.broken:
+            return Typed(Type.BOOLEAN, ["or"])
         self.unknown(name)
 
     def unknown(self, name: syntax.Name) -> NoReturn:
@@ -316,6 +321,8 @@ class Typing:
         return typed.node
 
     def _among(self, subject: list[Any], name: syntax.ListName) -> Typed:
+        if name.name in self.broken:
+            return Typed(Type.BOOLEAN, ["or"])
         if name.name not in self.lists:
             self.bad(
                 "OOM204",

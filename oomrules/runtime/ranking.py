@@ -28,12 +28,16 @@ def _rescale(key: int, factor: int) -> int:
     return ((key >> _POINTS) * factor << _POINTS) + (key & _BELOW_POINTS)
 
 
+Keep = Callable[[Process, Snapshot], bool]
+
+
 class Ranking(NamedTuple):
-    """The candidates of one snapshot, worst first."""
+    """The candidates of one snapshot, worst first; ``keep`` says which of them were wanted."""
 
     candidates: list[Process]
     snapshot: Snapshot
     evaluator: Evaluator
+    keep: Keep | None = None
 
     @property
     def pids(self) -> list[int]:
@@ -44,6 +48,9 @@ class Ranking(NamedTuple):
         """Say why a process ranks where it does, or why it does not."""
         return self.evaluator.judge(process, self.snapshot)
 
+    def _wanted(self, process: Process) -> bool:
+        return self.keep is None or self.keep(process, self.snapshot)
+
     def excluded(self) -> Iterator[tuple[Process, Verdict]]:
         """Give the processes that are no candidates, by pid, with the reason.
 
@@ -51,7 +58,7 @@ class Ranking(NamedTuple):
         """
         ranked = set(self.pids)
         for process in sorted(self.snapshot.by_pid.values(), key=lambda process: process.pid):
-            if process.pid in ranked:
+            if process.pid in ranked or not self._wanted(process):
                 continue
             verdict = self.verdict(process)
             if process.state not in ("X", "x"):
@@ -70,9 +77,7 @@ class Ranker:
         self._common = 1
         self._scales: dict[int, int] = {1: 1}
 
-    def rank(
-        self, snapshot: Snapshot, keep: Callable[[Process, Snapshot], bool] | None = None
-    ) -> Ranking:
+    def rank(self, snapshot: Snapshot, keep: Keep | None = None) -> Ranking:
         """Rank the processes of a snapshot.
 
         Args:
@@ -119,7 +124,7 @@ class Ranker:
             keys.clear()
         if keep is not None:
             candidates = [process for process in candidates if keep(process, snapshot)]
-        return Ranking(candidates, snapshot, self.evaluator)
+        return Ranking(candidates, snapshot, self.evaluator, keep)
 
     def _widen(self, below: int) -> int:
         """Take one more denominator; returns by how much all keys so far have to grow."""
@@ -130,7 +135,7 @@ class Ranker:
         return self._common // before
 
 
-def within(unit: str) -> Callable[[Process, Snapshot], bool]:
+def within(unit: str) -> Keep:
     """Keep the processes of a unit and of everything below it; the unit is a glob."""
 
     def keep(process: Process, snapshot: Snapshot) -> bool:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-from oomrules.commands.terminal import Paint, printable
+from oomrules.commands.terminal import Paint, printable, width
 from oomrules.language.diagnostics import Diagnostic, Level
 
 SCHEMA = "oomrules.check/1"
@@ -28,8 +28,8 @@ def _full(diagnostic: Diagnostic, paint: Paint) -> str:
     line, column = diagnostic.source.position(diagnostic.span.start)
     head = paint(f"{diagnostic.level.value}[{diagnostic.code}]", colour, "bold")
     lines = [f"{head}{paint(f': {printable(diagnostic.message)}', 'bold')}"]
-    margin = " " * len(str(line))
-    lines.append(f"{margin}{paint('-->', 'blue')} {diagnostic.source.name}:{line}:{column}")
+    margin, name = " " * len(str(line)), printable(diagnostic.source.name)
+    lines.append(f"{margin}{paint('-->', 'blue')} {name}:{line}:{column}")
     text = diagnostic.source.line(line)
     if diagnostic.source.text:
         end = min(diagnostic.span.end - diagnostic.span.start, len(text) - column + 1)
@@ -38,7 +38,7 @@ def _full(diagnostic: Diagnostic, paint: Paint) -> str:
         lines += [
             f"{margin} {bar}",
             f"{paint(str(line), 'blue')} {bar} {printable(text)}",
-            f"{margin} {bar} {' ' * (column - 1)}{caret}",
+            f"{margin} {bar} {' ' * width(printable(text[: column - 1]))}{caret}",
         ]
     lines.append(f"{margin} {paint('=', 'blue')} {paint('help:', 'bold')} {diagnostic.help}")
     return "\n".join(lines)
@@ -48,7 +48,7 @@ def print_concise(diagnostics: Iterable[Diagnostic]) -> None:
     """Print one line a finding, in the form that editors and grep understand."""
     for diagnostic in diagnostics:
         line, column = diagnostic.source.position(diagnostic.span.start)
-        place = f"{diagnostic.source.name}:{line}:{column}"
+        place = f"{printable(diagnostic.source.name)}:{line}:{column}"
         level = f"{diagnostic.level.value}[{diagnostic.code}]"
         print(f"{place}: {level} {printable(diagnostic.message)}; {diagnostic.help}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import unicodedata
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -52,6 +53,14 @@ def printable(text: str) -> str:
     )
 
 
+def width(text: str) -> int:
+    """Count the columns that a text takes on a terminal (Unicode Standard Annex 11)."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
+
 def memory(size: int | None) -> str:
     """Write a size in bytes in the unit that suits it."""
     if size is None:
@@ -59,6 +68,10 @@ def memory(size: int | None) -> str:
     power = min((max(size, 1).bit_length() - 1) // 10, len(_UNITS) - 1)
     amount = size / 1024**power
     return f"{amount:.{0 if power == 0 or amount >= 100 else 1}f} {_UNITS[power]}"
+
+
+def _pad(missing: int, cell: str, right: bool) -> str:
+    return " " * missing + cell if right else cell + " " * missing
 
 
 def table(
@@ -70,13 +83,13 @@ def table(
         right: the columns that are aligned to the right.
         styles: a style for each row but the heading, or an empty text.
     """
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
     limit = shutil.get_terminal_size().columns if paint.on else 0
     lines = []
     for number, row in enumerate(rows):
         cells = [
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            _pad(wide - width(cell), cell, column in right)
+            for column, (cell, wide) in enumerate(zip(row, widths, strict=True))
         ]
         line = "  ".join(cells).rstrip()
         if limit and len(line) > limit:

@@ -238,29 +238,35 @@ def _find_scores(scores: list[tuple[_Stated, CheckedScore]], checked: Checked) -
 def _find_cycles(definitions: dict[str, _Stated], checked: Checked) -> None:
     """Refuse definitions that need themselves, and chains deeper than the parser's limit."""
     uses = {name: sorted(_names(node)) for name, node in checked.definitions.items()}
-    depth: dict[str, int] = {}
+    depths: dict[str, int] = {}
+
+    def complain(name: str, code: str, message: str, help_: str) -> None:
+        one = definitions[name]
+        span = one.statement.span
+        checked.diagnostics.append(Diagnostic(code, message, one.source, span, help_))
+
+    def too_deep(name: str) -> None:
+        message = f"`{name}` ends a chain of more than {parser.DEPTH} definitions"
+        complain(name, "OOM106", message, "define it more directly")
 
     def visit(name: str, path: tuple[str, ...]) -> int:
-        if name in depth:
-            return depth[name]
-        if name in path or len(path) > parser.DEPTH:
-            cycle = (*path[path.index(name) :], name) if name in path else ()
-            one = definitions[name]
-            checked.diagnostics.append(
-                Diagnostic(
-                    "OOM207" if cycle else "OOM106",
-                    f"`{name}` needs itself: {' → '.join(cycle)}"
-                    if cycle
-                    else f"`{name}` ends a chain of more than {parser.DEPTH} definitions",
-                    one.source,
-                    one.statement.span,
-                    "say one of them without the others" if cycle else "define it more directly",
-                )
+        """Give how many definitions deep a name is; each complaint is made once."""
+        if name in depths:
+            return depths[name]
+        if name in path:
+            cycle = " → ".join((*path[path.index(name) :], name))
+            complain(
+                name, "OOM207", f"`{name}` needs itself: {cycle}", "say one without the others"
             )
-            depth[name] = 0
-            return 0
+            return depths.setdefault(name, 0)
+        if len(path) > parser.DEPTH:
+            too_deep(name)
+            return depths.setdefault(name, 0)
         below = [visit(used, (*path, name)) for used in uses.get(name, ()) if used in definitions]
-        return depth.setdefault(name, 1 + max(below, default=0))
+        depth = 1 + max(below, default=0)
+        if depth == parser.DEPTH + 1:
+            too_deep(name)
+        return depths.setdefault(name, depth)
 
     for name in sorted(uses):
         visit(name, ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
@@ -89,7 +90,7 @@ def explain(error: UnexpectedInput, source: RuleText, at: int, in_block: bool) -
         else Span(at, at)
     )
     wanted = _expected(error)
-    what = f"`{found}`" if found.strip() else "the end of the line"
+    what = _named(found)
     if found == "}" and not in_block:
         return Diagnostic(
             "OOM105",
@@ -129,6 +130,16 @@ def too_deep(source: RuleText, span: Span, depth: int) -> Diagnostic:
         span,
         "give parts of it names with `define`",
     )
+
+
+def _named(found: str) -> str:
+    """Name what was found, so that a person sees it."""
+    if found in ("", "\n"):
+        return "the end of the line"
+    if len(found) == 1 and (found.isspace() or not found.isprintable()):
+        name = unicodedata.name(found, "")
+        return f"U+{ord(found):04X}{f' ({name})' if name else ''}"
+    return f"`{found}`"
 
 
 def _word(error: UnexpectedInput, text: str, at: int) -> str:
@@ -178,7 +189,9 @@ def _advice(found: str, text: str, at: int, terminals: set[str]) -> str:
         return "the statement above it is not complete; look at the end of its line"
     if found in KEYWORDS:
         return f"`{found}` is a word of the language and stands in the wrong place"
-    for word in [*reversed(before), found]:
-        if word in FORMS:
-            return f"the statement's form is `{FORMS[word]}`"
+    statement = re.split(r"[:{]", text[text.rfind("\n", 0, at) + 1 : at])[-1].split()
+    form = FORMS.get((statement or [found])[0])
+    if form:
+        form = form.replace("first", "last") if "last" in statement[1:2] else form
+        return f"the statement's form is `{form}`"
     return f"a statement begins with {either(f'`{word}`' for word in FORMS)}"

@@ -74,6 +74,9 @@ class _Recovery:
             lexer_position.char_pos = at + 1
         else:
             found = complaints.explain(error, self.source, at, bool(opened))
+            if _last(parser) == "RBRACE":
+                # The block itself is well formed; only what stands behind it is not.
+                parser.feed_token(Token("_NL", "\n"))
             begin = min(at, _pop_statement(parser))
             name = re.match(r"(?:define|list)\s+([A-Za-z_]\w*)", self.source.text[begin:])
             self.diagnostics.append(replace(found, breaks=name.group(1) if name else ""))
@@ -120,9 +123,23 @@ class _Recovery:
                 return position
             elif char == "\n" and position >= at:
                 self.headless += depth
-                return position
+                return self._past_a_late_brace(begin, position)
         self.headless += depth
         return len(text)
+
+    def _past_a_late_brace(self, begin: int, newline: int) -> int:
+        """Pass over a brace on the line below the head of a block: it is the same mistake."""
+        late = re.compile(r"\s*\{").match(self.source.text, newline)
+        if late and re.compile(r"in\b").match(self.source.text, begin):
+            self.headless += 1
+            return late.end()
+        return newline
+
+
+def _last(parser: Any) -> str:
+    """The type of the last token, unless it has become part of something."""
+    stack = parser.parser_state.value_stack
+    return stack[-1].type if stack and isinstance(stack[-1], Token) else ""
 
 
 def _outside_texts(text: str, start: int) -> Iterator[tuple[int, str]]:
@@ -133,8 +150,13 @@ def _outside_texts(text: str, start: int) -> Iterator[tuple[int, str]]:
 
 
 def _open_braces(parser: Any) -> list[Token]:
-    stack = parser.parser_state.value_stack
-    return [value for value in stack if isinstance(value, Token) and value.type == "LBRACE"]
+    opened: list[Token] = []
+    for value in parser.parser_state.value_stack:
+        if isinstance(value, Token) and value.type == "LBRACE":
+            opened.append(value)
+        elif isinstance(value, Token) and value.type == "RBRACE":
+            opened.pop()
+    return opened
 
 
 def _pop_statement(parser: Any) -> int:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from oomrules.attributes import Type
+from oomrules.language.diagnostics import similar
 
 _MEMORY = {
     "B": 1,
@@ -32,7 +33,7 @@ UNITS: dict[str, tuple[Type, int]] = {
 
 # Ways of writing a unit that people bring along, and what is meant by them.
 _HABITS = {
-    **{f"{p}{b}": f"{p.upper()}iB" for p in "kKmMgGtTpP" for b in ("", "B", "b", "i", "ib")},
+    **{f"{p}{b}": f"{p.upper()}iB" for p in "kKmMgGtTpP" for b in ("", "B", "b", "i", "ib", "Bi")},
     "b": "B",
     "bytes": "B",
     "us": "ms",
@@ -88,6 +89,12 @@ def number(written: str) -> tuple[Fraction, str]:
     return Fraction(digits.replace("_", "")), written[len(digits) :]
 
 
+def _similar(suffix: str) -> str | None:
+    """Find the unit that a misspelt one was probably meant to be."""
+    close = similar(suffix, [*UNITS, *(word for word in _HABITS if len(word) > 3)])
+    return _HABITS.get(close[0], close[0]) if close else None
+
+
 def read(written: str) -> Value:
     """Read a quantity exactly.
 
@@ -97,7 +104,7 @@ def read(written: str) -> Value:
     amount, suffix = number(written)
     if suffix and suffix not in UNITS:
         digits = written[: len(written) - len(suffix)]
-        meant = _HABITS.get(suffix)
+        meant = _HABITS.get(suffix) or _similar(suffix)
         raise BadQuantity(
             "OOM401",
             f"unknown unit `{suffix}`",

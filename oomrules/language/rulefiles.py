@@ -74,7 +74,11 @@ def system(root: Path = Path("/")) -> Found:
                 chosen[name] = (level, directory / name)
     masked = tuple(path for _, path in chosen.values() if _is_mask(path))
     wanted = sorted((path.name, level, path) for level, path in chosen.values())
-    files, unread = _read((path, level) for _, level, path in wanted if path not in masked)
+    in_force = [(path, level) for _, level, path in wanted if path not in masked]
+    # Reading a pipe among the drop-ins would wait for whoever writes it.
+    odd = [path for path, _ in in_force if path.exists() and not path.is_file()]
+    problems += [_unreadable(path, "it is no regular file") for path in odd]
+    files, unread = _read((path, level) for path, level in in_force if path not in odd)
     return Found(
         _with_vocabulary(files, len(directories)),
         masked,
@@ -106,7 +110,9 @@ def given(paths: Sequence[str]) -> Found:
             continue
         masked += [file for file in inside if _is_mask(file)]
         wanted += [(file, 0) for file in inside if file not in masked]
-    files, unread = _read(dict(wanted).items())
+    # A file that is named twice, by whatever way, is one file.
+    once = {os.path.realpath(path): (path, level) for path, level in wanted}
+    files, unread = _read(once.values())
     return Found(_with_vocabulary(files, 1), tuple(masked), (), (*problems, *unread))
 
 
@@ -167,7 +173,7 @@ def decode(data: bytes, name: str, level: int = 0) -> RuleText | Diagnostic:
         # Editors on other systems put a byte order mark in front; it means nothing.
         return RuleText(name, data.decode("utf-8").removeprefix("\ufeff"), level)
     except UnicodeDecodeError as error:
-        readable = data[: error.start].decode("utf-8")
+        readable = data[: error.start].decode("utf-8").removeprefix("\ufeff")
         text = RuleText(name, readable + data[error.start :].decode("latin-1"), level)
         return Diagnostic(
             "OOM002",

@@ -328,7 +328,11 @@ class Typing:
                 "OOM204",
                 name.span,
                 f"unknown list `@{name.name}`",
-                did_you_mean(name.name, self.lists, f'make it with `list {name.name} = "…", "…"`'),
+                did_you_mean(
+                    f"@{name.name}",
+                    [f"@{known}" for known in self.lists],
+                    f'make it with `list {name.name} = "…", "…"`',
+                ),
             )
         items = sorted({item.value for item in self.lists[name.name].items})
         return Typed(Type.BOOLEAN, ["among", subject, *items])

@@ -57,7 +57,7 @@ def path_of(lines: bytes) -> str | None:
     hierarchy does, and on a host with neither the memory controller's.
     """
     found: dict[bytes, bytes] = {}
-    for line in lines.splitlines():
+    for line in lines.split(b"\n"):
         _, _, rest = line.partition(b":")
         controllers, colon, path = rest.partition(b":")
         for controller in controllers.split(b",") if colon else ():

@@ -117,7 +117,7 @@ class Process:
         self.total_vm: int | None = None
         self.rss: int | None = None
         self.descriptor: int = -1
-        self.seen: int = 0
+        self.seen: int | None = None
         self.forget()
 
     def forget(self) -> None:

@@ -85,6 +85,7 @@ class ProcSource:
         self._keep = _descriptor_budget(descriptors)
         self._kept = 0
         self._fields = {ATTRIBUTES[name].field for name in program.attributes}
+        self._family = bool(self._fields & set(_FAMILY))
         self._status_each_time = bool(self._fields & set(_STATUS_MEMORY.values()))
         self.host = self._host()
 
@@ -122,11 +123,11 @@ class ProcSource:
                 process.oom_score_adj = int(_read(directory + "oom_score_adj"))
             elif field in _FAMILY:
                 stat = _read(directory + "stat")
-                fields = stat[stat.rindex(b")") + 2 :].split(None, 5)
-                for name, number in zip(_FAMILY, (fields[1], fields[3], fields[4]), strict=True):
-                    setattr(process, name, int(number))
+                self._update_family(process, stat[stat.rindex(b")") + 2 :].split(None, 5))
             elif field == "exe":
-                exe = os.readlink(directory + "exe")
+                exe = os.readlink(os.fsencode(directory + "exe")).decode(
+                    "utf-8", "backslashreplace"
+                )
                 # A program that was replaced by an upgrade is still that program.
                 process.exe = exe.removesuffix(" (deleted)")
             elif field == "cmdline":
@@ -234,7 +235,7 @@ class ProcSource:
                 self._drop(process)
                 same = False
                 continue
-            for field in ("uid", "gid", "oom_score_adj", "cgroup"):
+            for field in _IDENTITY_FILES:
                 if getattr(process, field) is not UNREAD:
                     self.read(process, field)
             if _identity(process) != before:
@@ -263,6 +264,8 @@ class ProcSource:
                 process.forget()
             process.starttime = start
             process.comm = sys.intern(name)
+        if self._family or (process.more and "ppid" in process.more):
+            self._update_family(process, fields)
         process.state = fields[0].decode("ascii", "replace")
         # A host has a handful of different flags; share the numbers.
         flags = int(fields[6])
@@ -273,6 +276,14 @@ class ProcSource:
         process.threads = int(fields[17])
         process.total_vm = int(fields[20]) // self._page_size
         process.rss = int(fields[21])
+
+    def _update_family(self, process: Process, fields: list[bytes]) -> None:
+        """Take over who the parent is, which changes when it dies, and the session."""
+        before = [getattr(process, name) for name in _FAMILY]
+        for name, number in zip(_FAMILY, (fields[1], fields[3], fields[4]), strict=True):
+            setattr(process, name, int(number))
+        if before != [getattr(process, name) for name in _FAMILY]:
+            process.judge = UNREAD
 
     def _read_status(self, process: Process, data: bytes, asked: str = "") -> None:
         """Take over what proc(5) says status holds; a missing line is unknown."""
@@ -349,7 +360,12 @@ def _value(data: bytes, key: bytes) -> bytes:
     return data[start + len(key) : data.find(b"\n", start + 1)].strip() if start >= 0 else b""
 
 
-_IDENTITY = ("uid", "euid", "gid", "egid", "capabilities", "oom_score_adj", "cgroup")
+_IDENTITY = (
+    *("uid", "euid", "gid", "egid", "capabilities", "oom_score_adj", "cgroup", "nice"),
+    *("exe", "cmdline", *_FAMILY),
+)
+# One field of each file that tells who a process is.
+_IDENTITY_FILES = ("uid", "gid", "oom_score_adj", "cgroup", "exe", "cmdline", "ppid")
 
 
 def _identity(process: Process) -> tuple[Any, ...]:

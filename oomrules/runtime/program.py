@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import re
 
-from oomrules.attributes import ATTRIBUTES
+from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
 
@@ -30,26 +30,33 @@ SCHEMA = "oomrules.program/1"
 
 Node = list[Any]
 
-# Operands of each node: "n" is a node, "i" a whole number, "s" a text, "*" any more of the last.
-_FORMS: dict[str, str] = {
-    "number": "i",
-    "bytes": "i",
-    "share": "ii",
-    "text": "s",
-    "attr": "s",
-    "name": "s",
-    "negative": "n",
-    "root": "n",
-    "glob": "ns",
-    "search": "ns",
-    "among": "nss*",
-    "cap": "i",
-    "not": "n",
-    "and": "n*",
-    "or": "n*",
-    **dict.fromkeys(("+", "-", "*", "/", "==", "!=", "<", "<=", ">", ">="), "nn"),
+# Each node's operands and what it is itself: a number, a text or a condition are nodes
+# (N, T, C; X is any, but the same on both sides), i and s are a plain whole number and a
+# plain text, and * is any more of the last.
+_FORMS: dict[str, tuple[str, str]] = {
+    "number": ("i", "N"),
+    "bytes": ("i", "N"),
+    "share": ("ii", "N"),
+    "text": ("s", "T"),
+    "attr": ("s", ""),
+    "name": ("s", "C"),
+    "negative": ("N", "N"),
+    "root": ("N", "N"),
+    "glob": ("Ts", "C"),
+    "search": ("Ts", "C"),
+    "among": ("Tss*", "C"),
+    "cap": ("i", "C"),
+    "not": ("C", "C"),
+    "and": ("C*", "C"),
+    "or": ("C*", "C"),
+    **dict.fromkeys(("+", "-", "*", "/"), ("NN", "N")),
+    **dict.fromkeys(("<", "<=", ">", ">="), ("NN", "C")),
+    **dict.fromkeys(("==", "!="), ("XX", "C")),
 }
-_OPERANDS: dict[str, type] = {"n": list, "i": int, "s": str}
+_ATTRIBUTE_KINDS = {Type.TEXT: "T", Type.BOOLEAN: "C", Type.CAPABILITIES: "-"}
+
+# Well above what the parser lets through, and below what the evaluator can stand.
+_DEPTH = 90
 
 
 class Rule(NamedTuple):
@@ -112,10 +119,16 @@ def _mentioned(node: Node, attributes: set[str]) -> bool:
 def make(scopes: tuple[Scope, ...], definitions: dict[str, Node]) -> Program:
     """Make a program, finding out which attributes it needs."""
     attributes: set[str] = set()
-    nodes = list(definitions.values())
+    nodes = []
     for scope in scopes:
         nodes += [rule.when for rule in scope.rules]
         nodes += [scope.score.value] if scope.score else []
+    reached: set[str] = set()
+    for node in nodes:
+        # The list grows while it is walked: a definition may need another.
+        new = _used(node) - reached
+        reached |= new
+        nodes += [definitions[name] for name in sorted(new)]
     limits = [_mentioned(node, attributes) for node in nodes]
     return Program(scopes, definitions, frozenset(attributes), any(limits))
 
@@ -155,61 +168,116 @@ def from_data(data: Any) -> Program:
             "compile the rules again with this version of oomrules",
         )
     try:
-        definitions = {
-            str(k): _node(v, data["definitions"]) for k, v in data["definitions"].items()
-        }
+        written = dict(data["definitions"])
+        definitions = {str(name): _checked(node, "C", written) for name, node in written.items()}
+        for name in definitions:
+            _check_chain(name, definitions, {})
         scopes = tuple(_scope(scope, definitions) for scope in data["scopes"])
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, re.error) as error:
+        if not any(scope.score and not scope.targets for scope in scopes):
+            raise ValueError("no score holds everywhere")
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        re.error,
+        RecursionError,
+    ) as error:
         raise Failure(f"the program is damaged: {error}", "compile the rules again") from error
     return make(scopes, definitions)
 
 
 def _scope(data: dict[str, Any], definitions: dict[str, Node]) -> Scope:
     rules = [
-        Rule(kind, _node(rule["when"], definitions), str(rule["place"]), str(rule["text"]))
+        Rule(kind, _checked(rule["when"], "C", definitions), str(rule["place"]), str(rule["text"]))
         for kind in _GROUPS
         for rule in data[kind]
     ]
     for rule in data["weights"]:
         above, below = rule["factor"]
-        if rule["kind"] not in ("prefer", "spare") or min(int(above), int(below)) < 1:
-            raise ValueError(f"a weight {rule['kind']!r} with factor {rule['factor']!r}")
-        when = _node(rule["when"], definitions)
+        if type(above) is not int or type(below) is not int or min(above, below) < 1:
+            raise ValueError(f"a factor of {rule['factor']!r}")
+        if rule["kind"] not in ("prefer", "spare"):
+            raise ValueError(f"a weight of kind {rule['kind']!r}")
+        when = _checked(rule["when"], "C", definitions)
         rules.append(
             Rule(rule["kind"], when, str(rule["place"]), str(rule["text"]), (above, below))
         )
     score = data["score"]
     if score is not None:
-        value = _node(score["value"], definitions)
+        value = _checked(score["value"], "N", definitions)
         score = Score(value, str(score["place"]), str(score["text"]))
-    targets = tuple(str(target) for target in data["targets"])
-    return Scope(targets, score, tuple(sorted(rules)))
+    targets = data["targets"]
+    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+        raise ValueError(f"targets are {targets!r}")
+    return Scope(tuple(targets), score, tuple(sorted(rules)))
 
 
-def _node(node: Any, definitions: dict[str, Any]) -> Node:
-    """Check a node and everything below it."""
-    if not isinstance(node, list) or not node or node[0] not in _FORMS:
+def _checked(node: Any, wanted: str, definitions: dict[str, Any]) -> Node:
+    found = _kind(node, definitions, 0)
+    if found != wanted:
+        raise ValueError(f"not what belongs there: {str(node)[:80]}")
+    checked: Node = node
+    return checked
+
+
+def _kind(node: Any, definitions: dict[str, Any], depth: int) -> str:
+    """Check a node and everything below it; returns what it is."""
+    if depth > _DEPTH:
+        raise ValueError(f"nested more than {_DEPTH} deep")
+    if not isinstance(node, list) or not node or not isinstance(node[0], str):
         raise ValueError(f"not a node: {str(node)[:80]}")
-    form, operands = _FORMS[node[0]], node[1:]
+    if node[0] not in _FORMS:
+        raise ValueError(f"an unknown node: {node[0]}")
+    form, result = _FORMS[node[0]]
+    operands = node[1:]
     if form.endswith("*"):
         fixed, last = form[:-2], form[-2]
         form = fixed + last * (len(operands) - len(fixed))
     if len(form) != len(operands):
         raise ValueError(f"{node[0]} with {len(operands)} operands")
-    for kind, operand in zip(form, operands, strict=True):
-        if type(operand) is not _OPERANDS[kind]:
-            raise ValueError(f"{node[0]} with operand {str(operand)[:80]}")
-        if kind == "n":
-            _node(operand, definitions)
-    if node[0] == "attr" and node[1] not in ATTRIBUTES:
-        raise ValueError(f"unknown attribute {node[1]}")
+    kinds = [
+        {int: "i", str: "s"}.get(type(operand)) or _kind(operand, definitions, depth + 1)
+        for operand in operands
+    ]
+    if "X" in form:
+        form = kinds[0] * 2
+    if kinds != list(form):
+        raise ValueError(f"operands that do not fit: {str(node)[:80]}")
+    return _checked_leaf(node, definitions) or result
+
+
+def _checked_leaf(node: Node, definitions: dict[str, Any]) -> str:
+    """Check what a node names; returns what an attribute is."""
+    if node[0] == "attr":
+        if node[1] not in ATTRIBUTES:
+            raise ValueError(f"unknown attribute {node[1]}")
+        return _ATTRIBUTE_KINDS.get(ATTRIBUTES[node[1]].type, "N")
     if node[0] == "name" and node[1] not in definitions:
         raise ValueError(f"unknown definition {node[1]}")
-    if node[0] == "share" and node[2] < 1:
-        raise ValueError("a share of nothing")
+    if (node[0] == "share" and node[2] < 1) or (node[0] == "cap" and not 0 <= node[1] < 64):
+        raise ValueError(f"out of range: {node}")
     if node[0] == "search":
         re.compile(node[2])
-    return node
+    return ""
+
+
+def _check_chain(name: str, definitions: dict[str, Node], depths: dict[str, int]) -> int:
+    """Refuse definitions that need themselves or go too deep."""
+    if name not in depths:
+        depths[name] = _DEPTH + 1  # what it is while it is being looked at
+        below = [_check_chain(used, definitions, depths) for used in _used(definitions[name])]
+        depths[name] = 1 + max(below, default=0)
+    if depths[name] > _DEPTH:
+        raise ValueError(f"the definition {name} needs itself, or too many others")
+    return depths[name]
+
+
+def _used(node: Node) -> set[str]:
+    if node[0] == "name":
+        return {node[1]}
+    return {name for part in node[1:] if isinstance(part, list) for name in _used(part)}
 
 
 def dumps(program: Program) -> str:

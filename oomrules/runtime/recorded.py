@@ -26,6 +26,7 @@ _SCOPE_WHOLE = ("memory", "memory_max", "memory_high", "swap", "oom_kills")
 
 # Wider than anything a kernel says.
 _LARGEST = 2**64
+_MOST_PRESSURE = 100
 _LARGEST_PID = 2**31 - 1
 
 
@@ -107,6 +108,8 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
             kind = data.get("kind")
             if host is None:
                 host = _host(data)
+            elif not isinstance(kind, str):
+                raise _Wrong("a line without its kind")
             elif kind == "host":
                 raise _Wrong("a second host")
             elif kind == "scope":
@@ -206,8 +209,13 @@ def _scope(data: dict[str, Any]) -> RecordedScope:
         value = _whole(data, key)
         if value is not None and value < 0:
             raise _Wrong(f"{key} is {value}")
-    if type(data.get("pressure")) not in (int, float, type(None)):
-        raise _Wrong(f"pressure is {json.dumps(data['pressure'])[:40]}, not a number")
+    pressure = data.get("pressure")
+    if pressure is not None and (
+        not isinstance(pressure, int | float)
+        or isinstance(pressure, bool)
+        or not 0 <= pressure <= _MOST_PRESSURE
+    ):
+        raise _Wrong(f"pressure is {json.dumps(pressure)[:40]}, not a percentage")
     properties = data.get("properties")
     if not isinstance(properties, dict | None):
         raise _Wrong("properties is not an object")
@@ -235,6 +243,8 @@ def _process(data: dict[str, Any]) -> Process:
     capabilities = _text(data, "capabilities")
     try:
         process.capabilities = None if capabilities is None else int(capabilities, 16)
+        if process.capabilities is not None and not 0 <= process.capabilities < _LARGEST:
+            raise ValueError
     except ValueError as error:
         raise _Wrong(f"capabilities is {capabilities!r}, not a hexadecimal number") from error
     words = data.get("cmdline")

@@ -70,12 +70,15 @@ def write_file(path: str, pids: Sequence[int]) -> None:
     if stat.S_ISDIR(mode):
         raise Failure(f"{path} is a directory", "name the file to write")
     try:
-        if not stat.S_ISREG(mode):
-            _write_all(path, data, os.O_WRONLY)
+        # What is called /dev/stdout may be a file that somebody else has written to before.
+        if not stat.S_ISREG(mode) or path.startswith(("/dev/", "/proc/")):
+            _write_all(path, data, os.O_WRONLY | os.O_APPEND)
             return
         # A link stays a link: what it points to is replaced.
         target = os.path.realpath(path)
         temporary = f"{target}.{os.getpid()}.new"
+        # One of that name is of a process that is gone, or this one would not have its pid.
+        _remove(temporary)
         try:
             _write_all(temporary, data, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IMODE(mode))
             os.rename(temporary, target)

@@ -99,16 +99,19 @@ def limit(process: Process, snapshot: Snapshot) -> int | None:
     path = _field("cgroup")(process, snapshot)
     if path is None:
         return None
-    while path.strip("/"):
-        scope = snapshot.scope(path)
+    path = path.rstrip("/")
+    while True:
+        # The root comes last: in a container it is the container's own, with its limit.
+        scope = snapshot.scope(path or "/")
         if scope is not None:
             value = scope.get("memory_max")
             if value is None:
                 return None
             if value < NO_LIMIT:
                 return int(value)
+        if not path:
+            return snapshot.host.mem_total
         path = path.rpartition("/")[0]
-    return snapshot.host.mem_total
 
 
 _SPECIAL: dict[str, Getter] = {

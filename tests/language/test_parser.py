@@ -1,0 +1,566 @@
+"""What the parser reads: every form of a sentence, its place, and what follows a bad one."""
+
+from __future__ import annotations
+
+import pytest
+
+from oomrules.language import parser, syntax
+from oomrules.language.syntax import (
+    And,
+    Arithmetic,
+    Block,
+    Call,
+    Compared,
+    Define,
+    Equals,
+    Holding,
+    Kind,
+    ListName,
+    ListOf,
+    Matches,
+    Member,
+    Membership,
+    Minus,
+    Name,
+    Named,
+    Not,
+    Or,
+    Quantity,
+    Rule,
+    Score,
+    Searched,
+    Selector,
+    Text,
+    When,
+    With,
+)
+from oomrules.language.text import RuleText, Span
+
+AT = Span(0, 0)  # spans do not count when trees are compared
+
+
+def name(word: str) -> Name:
+    return Name(AT, word)
+
+
+def number(written: str) -> Quantity:
+    return Quantity(AT, written)
+
+
+def text(value: str) -> Text:
+    return Text(AT, value)
+
+
+def whom(*parts: syntax.Term | syntax.Clause) -> Selector:
+    clauses = tuple(part for part in parts if isinstance(part, With | When))
+    terms = tuple(part for part in parts if not isinstance(part, With | When))
+    return Selector(AT, terms, clauses)
+
+
+def uid(value: str) -> Equals:
+    return Equals(AT, name("uid"), number(value))
+
+
+def never(*parts: syntax.Term | syntax.Clause) -> Rule:
+    return Rule(AT, Kind.NEVER, whom(*parts))
+
+
+def when(condition: syntax.Expression) -> When:
+    return When(AT, condition)
+
+
+def compared(left: syntax.Expression, operator: str, right: syntax.Expression) -> Compared:
+    return Compared(AT, operator, left, right)
+
+
+def having(holding: Holding, *capabilities: str) -> With:
+    return With(AT, holding, tuple(map(name, capabilities)))
+
+
+def parse(written: str) -> tuple[syntax.Statement, ...]:
+    """Parse a text that must be without fault."""
+    statements, diagnostics = parser.parse(RuleText("f", written))
+    assert [d.message for d in diagnostics] == []
+    return statements
+
+
+def broken(written: str) -> tuple[tuple[syntax.Statement, ...], list[tuple[int, str]]]:
+    """Parse a text with faults; give the good statements, and line and code of each fault."""
+    source = RuleText("f", written)
+    statements, diagnostics = parser.parse(source)
+    return statements, [(source.position(d.span.start)[0], d.code) for d in diagnostics]
+
+
+POSITIVE = compared(name("nice"), ">", number("0"))
+ROOT = compared(name("uid"), "==", number("0"))
+
+
+# --- statements ------------------------------------------------------------------
+
+STATEMENTS: dict[str, syntax.Statement] = {
+    "never kill uid 0": Rule(AT, Kind.NEVER, whom(uid("0"))),
+    "only kill uid 0": Rule(AT, Kind.ONLY, whom(uid("0"))),
+    "kill first uid 0": Rule(AT, Kind.FIRST, whom(uid("0"))),
+    "kill last uid 0": Rule(AT, Kind.LAST, whom(uid("0"))),
+    "prefer uid 0": Rule(AT, Kind.PREFER, whom(uid("0"))),
+    "prefer uid 0 by 3": Rule(AT, Kind.PREFER, whom(uid("0")), number("3")),
+    "spare uid 0": Rule(AT, Kind.SPARE, whom(uid("0"))),
+    "spare uid 0 by 1.5": Rule(AT, Kind.SPARE, whom(uid("0")), number("1.5")),
+    "score rss": Score(AT, name("rss")),
+    "define idle = nice > 0": Define(AT, name("idle"), POSITIVE),
+    'list shells = "sh"': ListOf(AT, name("shells"), (text("sh"),)),
+    'list shells = "sh", "*sh"': ListOf(AT, name("shells"), (text("sh"), text("*sh"))),
+    "in a.slice: never kill uid 0": Block(AT, text("a.slice"), (never(uid("0")),)),
+    "in a.slice { never kill uid 0 }": Block(AT, text("a.slice"), (never(uid("0")),)),
+    'in "a b.scope" {}': Block(AT, text("a b.scope"), ()),
+    # The two sentences that the owner of the project asked for.
+    "never kill uid 0 with RAWIO": never(uid("0"), having(Holding.ALL, "RAWIO")),
+    "prefer niced": Rule(AT, Kind.PREFER, whom(Named(AT, name("niced")))),
+}
+
+
+@pytest.mark.parametrize("sentence", STATEMENTS)
+def test_each_statement_becomes_its_own_kind_of_data(sentence: str) -> None:
+    assert parse(sentence) == (STATEMENTS[sentence],)
+
+
+SELECTORS: dict[str, Selector] = {
+    "anything": whom(),
+    "niced": whom(Named(AT, name("niced"))),
+    "uid 0": whom(uid("0")),
+    "rss 512MiB": whom(Equals(AT, name("rss"), number("512MiB"))),
+    "oom_score_adj -1000": whom(Equals(AT, name("oom_score_adj"), number("1000"), negative=True)),
+    'comm "ssh*"': whom(Matches(AT, name("comm"), text("ssh*"))),
+    'unit.description "x"': whom(Matches(AT, name("unit.description"), text("x"))),
+    "comm @shells": whom(Member(AT, name("comm"), ListName(AT, "shells"))),
+    'niced uid 0 comm "a" user @u': whom(
+        Named(AT, name("niced")),
+        uid("0"),
+        Matches(AT, name("comm"), text("a")),
+        Member(AT, name("user"), ListName(AT, "u")),
+    ),
+    "anything with KILL": whom(having(Holding.ALL, "KILL")),
+    "anything with KILL, CAP_CHOWN": whom(having(Holding.ALL, "KILL", "CAP_CHOWN")),
+    "anything with any of KILL, CHOWN": whom(having(Holding.ANY, "KILL", "CHOWN")),
+    "anything without KILL": whom(having(Holding.NONE, "KILL")),
+    "anything when nice > 0": whom(when(POSITIVE)),
+    "niced with KILL without CHOWN when nice > 0 when uid == 0": whom(
+        Named(AT, name("niced")),
+        having(Holding.ALL, "KILL"),
+        having(Holding.NONE, "CHOWN"),
+        when(POSITIVE),
+        when(ROOT),
+    ),
+}
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
+@pytest.mark.parametrize("start", ["never kill", "only kill", "kill first", "kill last"])
+def test_each_selector_is_read_after_each_rule(start: str, selector: str) -> None:
+    (rule,) = parse(f"{start} {selector}")
+    assert rule == Rule(AT, Kind(start), SELECTORS[selector])
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
+@pytest.mark.parametrize("start", ["prefer", "spare"])
+def test_a_factor_ends_each_selector(start: str, selector: str) -> None:
+    (rule,) = parse(f"{start} {selector} by 8")
+    assert rule == Rule(AT, Kind(start), SELECTORS[selector], number("8"))
+
+
+def test_the_texts_of_a_glob_are_kept_as_they_are_written() -> None:
+    (rule,) = parse(r'never kill unit "dev-disk\x2d1.swap" comm "say \"hi\"" user ""')
+    assert isinstance(rule, Rule)
+    values = [term.glob.value for term in rule.selector.terms if isinstance(term, Matches)]
+    assert values == [r"dev-disk\x2d1.swap", 'say "hi"', ""]
+
+
+def test_a_hash_inside_a_text_begins_no_comment() -> None:
+    assert parse('never kill comm "a#b" # the rest is one') == (
+        never(Matches(AT, name("comm"), text("a#b"))),
+    )
+
+
+def test_braces_inside_a_text_open_and_close_nothing() -> None:
+    assert parse('in a.slice {\nnever kill comm "}{"\n}\n') == (
+        Block(AT, text("a.slice"), (never(Matches(AT, name("comm"), text("}{"))),)),
+    )
+
+
+# --- expressions -----------------------------------------------------------------
+
+
+def arithmetic(left: syntax.Expression, operator: str, right: syntax.Expression) -> Arithmetic:
+    return Arithmetic(AT, operator, left, right)
+
+
+a, b, c = name("a"), name("b"), name("c")
+
+EXPRESSIONS: dict[str, syntax.Expression] = {
+    "512MiB": number("512MiB"),
+    "1_000": number("1_000"),
+    "25%": number("25%"),
+    "0.5GiB": number("0.5GiB"),
+    "a": a,
+    "unit.memory": name("unit.memory"),
+    "-a": Minus(AT, a),
+    "--a": Minus(AT, Minus(AT, a)),
+    "a + b": arithmetic(a, "+", b),
+    "a - b - c": arithmetic(arithmetic(a, "-", b), "-", c),
+    "a / b / c": arithmetic(arithmetic(a, "/", b), "/", c),
+    "a + b * c": arithmetic(a, "+", arithmetic(b, "*", c)),
+    "a * b + c": arithmetic(arithmetic(a, "*", b), "+", c),
+    "(a + b) * c": arithmetic(arithmetic(a, "+", b), "*", c),
+    "a - -b": arithmetic(a, "-", Minus(AT, b)),
+    "-a * b": arithmetic(Minus(AT, a), "*", b),
+    "root(a / b)": Call(AT, name("root"), arithmetic(a, "/", b)),
+    "root(root(a))": Call(AT, name("root"), Call(AT, name("root"), a)),
+}
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_arithmetic_binds_as_everybody_expects(expression: str) -> None:
+    assert parse(f"score {expression}") == (Score(AT, EXPRESSIONS[expression]),)
+
+
+CONDITIONS: dict[str, syntax.Expression] = {
+    **{f"a {operator} b": compared(a, operator, b) for operator in "== != < <= > >=".split()},
+    "a + b > c": compared(arithmetic(a, "+", b), ">", c),
+    "a in @l": Membership(AT, a, ListName(AT, "l")),
+    'a ~ "^x{2}$"': Searched(AT, a, text("^x{2}$")),
+    'a == "b"': compared(a, "==", text("b")),
+    "cap(SYS_ADMIN)": Call(AT, name("cap"), name("SYS_ADMIN")),
+    "not a": Not(AT, a),
+    "not not a": Not(AT, Not(AT, a)),
+    "not a > b": Not(AT, compared(a, ">", b)),
+    "a and b and c": And(AT, (a, b, c)),
+    "a or b or c": Or(AT, (a, b, c)),
+    "a or b and c": Or(AT, (a, And(AT, (b, c)))),
+    "a and b or c": Or(AT, (And(AT, (a, b)), c)),
+    "(a or b) and c": And(AT, (Or(AT, (a, b)), c)),
+    "not a and b": And(AT, (Not(AT, a), b)),
+    "not (a and b)": Not(AT, And(AT, (a, b))),
+}
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_conditions_bind_not_before_and_before_or(condition: str) -> None:
+    assert parse(f"define x = {condition}") == (Define(AT, name("x"), CONDITIONS[condition]),)
+    assert parse(f"prefer anything when {condition} by 3") == (
+        Rule(AT, Kind.PREFER, whom(when(CONDITIONS[condition])), number("3")),
+    )
+
+
+@pytest.mark.parametrize("word", ["nicely", "in_use", "bypass", "never.kill", "or_", "Never"])
+def test_a_name_may_begin_with_a_keyword(word: str) -> None:
+    assert parse(f"never kill {word}") == (never(Named(AT, name(word))),)
+
+
+@pytest.mark.parametrize("word", parser.complaints.KEYWORDS)
+def test_no_keyword_can_be_a_name(word: str) -> None:
+    assert broken(f"define {word} = uid == 0\nspare uid 1") == (
+        (Rule(AT, Kind.SPARE, whom(uid("1"))),),
+        [(1, "OOM101")],
+    )
+
+
+# --- blocks ----------------------------------------------------------------------
+
+TARGETS = ["a.slice", "-.slice", "user@1000.service", "app-*.scope", "[ab]?.slice", r"a\x2db.mount"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_name_of_a_unit_needs_no_quotes(target: str) -> None:
+    block = Block(AT, text(target), (never(uid("0")),))
+    assert parse(f"in {target}: never kill uid 0") == (block,)
+    assert parse(f"in {target} {{ never kill uid 0 }}") == (block,)
+    assert parse(f'in "{target}": never kill uid 0') == (block,)
+
+
+def test_blocks_nest_in_braces_and_in_a_row_of_colons() -> None:
+    expected = Block(AT, text("a.slice"), (Block(AT, text("b.slice"), (never(uid("0")),)),))
+    assert parse("in a.slice: in b.slice: never kill uid 0") == (expected,)
+    assert parse("in a.slice: in b.slice { never kill uid 0 }") == (expected,)
+    assert parse("in a.slice {\n in b.slice {\n  never kill uid 0\n }\n}") == (expected,)
+    assert parse("in a.slice { in b.slice { never kill uid 0 } }") == (expected,)
+
+
+def test_a_block_holds_statements_on_lines_of_their_own() -> None:
+    inside = (never(uid("0")), Score(AT, name("rss")), Block(AT, text("b.scope"), ()))
+    assert parse(
+        "in a.slice {   # why\n\n  never kill uid 0\n\n  # and\n  score rss\n  in b.scope {}\n}\n"
+    ) == (Block(AT, text("a.slice"), inside),)
+
+
+def test_the_first_and_last_statement_may_share_the_line_with_a_brace() -> None:
+    assert parse("in a.slice { never kill uid 0\nnever kill uid 1 }") == (
+        Block(AT, text("a.slice"), (never(uid("0")), never(uid("1")))),
+    )
+
+
+def test_walk_tells_the_targets_around_each_statement_outermost_first() -> None:
+    statements = parse("score rss\nin a.slice {\n in b.slice: spare uid 1\n never kill uid 0\n}")
+    assert [
+        (tuple(target.value for target in targets), type(statement).__name__)
+        for targets, statement in syntax.walk(statements)
+    ] == [((), "Score"), (("a.slice", "b.slice"), "Rule"), (("a.slice",), "Rule")]
+
+
+# --- lines -----------------------------------------------------------------------
+
+CONTINUED = {
+    "comma in a list": ('list l = "a",\n  "b",\n\n # c\n "d"', 'list l = "a", "b", "d"'),
+    "comma in capabilities": (
+        "never kill anything with KILL,\n CHOWN",
+        "never kill anything with KILL, CHOWN",
+    ),
+    "and": ("define x = a and\n b and\n\n  c", "define x = a and b and c"),
+    "or": ("define x = a or # why\n b or\n c", "define x = a or b or c"),
+    "backslash": ("never kill \\\n  uid \\\n 0", "never kill uid 0"),
+    "backslash and CRLF": ("never kill \\\r\n uid 0", "never kill uid 0"),
+    "and with CRLF": ("define x = a and\r\n b", "define x = a and b"),
+}
+
+
+@pytest.mark.parametrize("case", CONTINUED)
+def test_a_line_goes_on_after(case: str) -> None:
+    written, on_one_line = CONTINUED[case]
+    assert parse(f"{written}\nspare uid 1\n") == parse(f"{on_one_line}\nspare uid 1\n")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n\r\n", "  # why\n", "\t\n", " \\\n\n"])
+def test_lines_may_end_in_any_way(end: str) -> None:
+    both = (never(uid("0")), Rule(AT, Kind.SPARE, whom(uid("1"))))
+    assert parse(f"never kill uid 0{end}spare uid 1{end}") == both
+    assert parse(f"{end}never kill uid 0{end}spare uid 1") == both
+
+
+def test_words_may_stand_apart_by_tabs_and_form_feeds() -> None:
+    assert parse("\tnever\tkill\fuid\t0\t") == (never(uid("0")),)
+
+
+@pytest.mark.parametrize(
+    "written", ["", "\n", "\r\n\r\n", "# nothing", "#", "  \t", "\\\n", "\n# x\n"]
+)
+def test_a_file_may_say_nothing(written: str) -> None:
+    assert parse(written) == ()
+
+
+# --- places ----------------------------------------------------------------------
+
+
+def test_every_part_of_a_sentence_knows_its_place() -> None:
+    written = '# x\nin a.slice {\n  prefer comm "b" with KILL when rss > 25% by 3\n}\n'
+    (block,) = parse(written)
+    assert isinstance(block, Block)
+    (rule,) = block.statements
+    assert isinstance(rule, Rule) and rule.factor
+    (term,) = rule.selector.terms
+    holding, condition = rule.selector.clauses
+    assert isinstance(term, Matches) and isinstance(holding, With) and isinstance(condition, When)
+    assert isinstance(condition.condition, Compared)
+    parts: list[tuple[syntax.Node, str]] = [
+        (block, written[4:].rstrip()),
+        (block.target, "a.slice"),
+        (rule, 'prefer comm "b" with KILL when rss > 25% by 3'),
+        (rule.selector, 'comm "b" with KILL when rss > 25%'),
+        (term, 'comm "b"'),
+        (term.name, "comm"),
+        (term.glob, '"b"'),
+        (holding, "with KILL"),
+        (holding.capabilities[0], "KILL"),
+        (condition, "when rss > 25%"),
+        (condition.condition, "rss > 25%"),
+        (condition.condition.right, "25%"),
+        (rule.factor, "3"),
+    ]
+    for node, expected in parts:
+        assert written[node.span.start : node.span.end] == expected
+
+
+def test_text_knows_lines_and_columns_from_one() -> None:
+    source = RuleText("f.oom", "a\r\nbc\n\nd")
+    assert [source.position(offset) for offset in (0, 3, 4, 6, 7, 8)] == [
+        (1, 1),
+        (2, 1),
+        (2, 2),
+        (3, 1),
+        (4, 1),
+        (4, 2),
+    ]
+    assert [source.line(number) for number in (1, 2, 3, 4)] == ["a", "bc", "", "d"]
+    assert source.place(Span(3, 5)) == "f.oom:2"
+
+
+def test_a_continued_sentence_is_quoted_on_one_line() -> None:
+    source = RuleText("f", "never kill \\\n   uid 0")
+    (rule,), _ = parser.parse(source)
+    assert source.quote(rule.span) == "never kill uid 0"
+
+
+# --- after a bad statement --------------------------------------------------------
+
+BAD_LINES = {
+    "a misspelt word": "never kil uid 0",
+    "an unknown beginning": 'avoid comm "x"',
+    "an unfinished statement": "spare",
+    "words after the end": "never kill uid 0 0",
+    "a foreign character": "never kill uid 0 $ 1",
+    "an open text": 'never kill comm "abc',
+    "two statements on a line": "never kill uid 0 never kill uid 1",
+    "a list without a comma": 'list x = "a" "b"',
+    "a stray brace": "}",
+    "a stray brace at the end": "never kill uid 0 }",
+    "a bad block on one line": "in a.slice { never kil uid 0 }",
+    "a bad statement after a target": "in a.slice: never kil uid 0",
+    "a target without a statement": "in a.slice:",
+    "a block without a target": "in { never kill uid 0 }",
+    "a lone backslash": "never kill \\ uid 0",
+    "a statement behind a block": "in a.slice { never kill uid 0 } spare uid 5",
+    "two blocks on a line": "in a.slice { spare uid 5 } in b.slice { spare uid 6 }",
+    "an unclosed parenthesis": "prefer anything when (nice > 0",
+    "words of an option": "--prefer '^(java)$'",
+    "a closed block inside an open brace": "in a.slice { in b.slice { spare uid 5 } spare uid 6 }",
+}
+
+
+@pytest.mark.parametrize("case", BAD_LINES)
+def test_a_bad_line_costs_one_diagnostic_and_no_other_statement(case: str) -> None:
+    good = "never kill uid 1\nin c.slice {\n  spare uid 2\n}\n"
+    statements, faults = broken(f"{good}{BAD_LINES[case]}\n{good}")
+    assert [line for line, _ in faults] == [5], faults
+    # What the bad line itself holds may or may not be kept.
+    whole = parse(good)
+    assert statements[: len(whole)] == whole
+    assert statements[-len(whole) :] == whole
+
+
+# Inside a block a stray brace would close it.
+@pytest.mark.parametrize("case", [case for case in BAD_LINES if "stray brace" not in case])
+def test_the_same_holds_inside_a_block(case: str) -> None:
+    inside = "never kill uid 1\nin c.slice: spare uid 2\n"
+    statements, faults = broken(
+        f"in z.slice {{\n{inside}{BAD_LINES[case]}\n{inside}}}\nscore rss\n"
+    )
+    assert [line for line, _ in faults] == [4], faults
+    assert len(statements) == 2
+    block, score = statements
+    assert isinstance(block, Block) and score == Score(AT, name("rss"))
+    whole = parse(inside)
+    assert block.statements[:2] == whole
+    assert block.statements[-2:] == whole
+
+
+def test_every_bad_statement_of_a_file_is_found_in_one_run() -> None:
+    lines = [
+        "never kill uid 0",
+        "nevr kill uid 0",
+        "prefer anything by",
+        "prefer anything",
+        "in a.slice {",
+        "  spare spare",
+        "  spare uid 1",
+        "  kill uid 1",
+        "}",
+        "score",
+        "score rss",
+    ]
+    statements, faults = broken("\n".join(lines))
+    assert [line for line, _ in faults] == [2, 3, 6, 8, 10]
+    assert [type(statement).__name__ for statement in statements] == [
+        "Rule",
+        "Rule",
+        "Block",
+        "Score",
+    ]
+
+
+@pytest.mark.parametrize("word", ["and", "or", "when", "with", "by", "~", "==", "+", ","])
+def test_a_statement_left_unfinished_does_not_take_the_next_one_with_it(word: str) -> None:
+    start = 'list x = "a"' if word == "," else "prefer anything when nice > 0"
+    statements, faults = broken(f"{start} {word}\nnever kill uid 0\nspare uid 1\n")
+    assert len(faults) == 1
+    assert statements[-2:] == (never(uid("0")), Rule(AT, Kind.SPARE, whom(uid("1"))))
+
+
+BAD_HEADS = {
+    "no target": "in {",
+    "a misspelt in": "inn a.slice {",
+    "a word too many": "in a.slice prefer {",
+    "a colon and a brace": "in a.slice: {",
+    "an open text": 'in "a.slice {',
+    "a rule with a brace": "prefer anything {",
+}
+
+
+@pytest.mark.parametrize("case", BAD_HEADS)
+def test_a_bad_head_of_a_block_costs_one_diagnostic(case: str) -> None:
+    statements, faults = broken(
+        f"spare uid 5\n{BAD_HEADS[case]}\n  never kill uid 0\n"
+        "  in b.slice {\n    never kill uid 1\n  }\n}\nspare uid 6\n"
+    )
+    assert [line for line, _ in faults] == [2], faults
+    assert statements[0] == Rule(AT, Kind.SPARE, whom(uid("5")))
+    assert statements[-1] == Rule(AT, Kind.SPARE, whom(uid("6")))
+    assert never(uid("0")) in statements
+    assert Block(AT, text("b.slice"), (never(uid("1")),)) in statements
+
+
+def test_a_brace_on_the_line_below_its_head_is_one_mistake() -> None:
+    statements, faults = broken("in a.slice\n{\n  never kill uid 0\n}\nspare uid 1\n")
+    assert len(faults) == 1, faults
+    assert statements[-1] == Rule(AT, Kind.SPARE, whom(uid("1")))
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n  # the end", "\n\n\n"])
+def test_a_block_that_is_not_closed_is_named_where_it_opens(end: str) -> None:
+    statements, faults = broken(f"spare uid 1\nin a.slice {{\n  never kill uid 0{end}")
+    assert faults == [(2, "OOM104")]
+    assert statements == (
+        Rule(AT, Kind.SPARE, whom(uid("1"))),
+        Block(AT, text("a.slice"), (never(uid("0")),)),
+    )
+
+
+def test_a_block_closed_too_early_leaves_its_second_brace() -> None:
+    statements, faults = broken("in a.slice {\n never kill uid 0 }\n spare uid 1\n}\nspare uid 2\n")
+    assert faults == [(4, "OOM105")]
+    assert len(statements) == 3
+
+
+# --- depth -----------------------------------------------------------------------
+
+DEEP = {
+    "not": lambda n: f"define x = {'not ' * n}a",
+    "calls": lambda n: f"score {'root(' * n}a{')' * n}",
+    "sums": lambda n: f"score {' + '.join(['a'] * n)}",
+    "minus": lambda n: f"score {'-' * n}a",
+    "blocks": lambda n: f"{'in a.slice: ' * n}never kill uid 0",
+    "braces": lambda n: f"{'in a.slice { ' * n}never kill uid 0{' }' * n}",
+}
+
+
+@pytest.mark.parametrize("case", DEEP)
+def test_nesting_is_bounded_and_the_bound_costs_one_diagnostic(case: str) -> None:
+    assert len(parse(f"{DEEP[case](parser.DEPTH - 5)}\nspare uid 1")) == 2
+    for depth in (parser.DEPTH + 5, 2_000):
+        statements, faults = broken(f"{DEEP[case](depth)}\nspare uid 1")
+        assert faults == [(1, "OOM106")]
+        assert statements[-1] == Rule(AT, Kind.SPARE, whom(uid("1")))
+
+
+def test_parentheses_alone_nest_nothing() -> None:
+    assert parse(f"define x = {'(' * 500}a{')' * 500}") == (Define(AT, name("x"), a),)
+
+
+def test_the_grammar_is_unambiguous() -> None:
+    from lark import Lark
+
+    from oomrules import resources
+
+    Lark(
+        resources.grammar().read_text(encoding="utf-8"),
+        parser="lalr",
+        lexer="contextual",
+        strict=True,
+    )

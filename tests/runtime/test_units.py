@@ -1,0 +1,152 @@
+"""Where a control group stands among systemd's units."""
+
+from __future__ import annotations
+
+import pytest
+
+from oomrules.runtime.units import placement
+
+# The path; the units around it, outermost first; the innermost slice; the unit's own path.
+CASES: dict[str, tuple[list[str], str, str]] = {
+    "/": (["-.slice"], "-.slice", "/"),
+    "": (["-.slice"], "-.slice", "/"),
+    "/init.scope": (["-.slice", "init.scope"], "-.slice", "/init.scope"),
+    "/system.slice/sshd.service": (
+        ["-.slice", "system.slice", "sshd.service"],
+        "system.slice",
+        "/system.slice/sshd.service",
+    ),
+    "/system.slice": (["-.slice", "system.slice"], "system.slice", "/system.slice"),
+    "/system.slice/system-getty.slice/getty@tty1.service": (
+        ["-.slice", "system.slice", "system-getty.slice", "getty@tty1.service"],
+        "system-getty.slice",
+        "/system.slice/system-getty.slice/getty@tty1.service",
+    ),
+    "/system.slice/sshd.service/sub/deeper": (
+        ["-.slice", "system.slice", "sshd.service"],
+        "system.slice",
+        "/system.slice/sshd.service",
+    ),
+    "/user.slice/user-1000.slice/session-2.scope": (
+        ["-.slice", "user.slice", "user-1000.slice", "session-2.scope"],
+        "user-1000.slice",
+        "/user.slice/user-1000.slice/session-2.scope",
+    ),
+    "/user.slice/user-1000.slice/user@1000.service": (
+        ["-.slice", "user.slice", "user-1000.slice", "user@1000.service"],
+        "user-1000.slice",
+        "/user.slice/user-1000.slice/user@1000.service",
+    ),
+    "/user.slice/user-1000.slice/user@1000.service/init.scope": (
+        ["-.slice", "user.slice", "user-1000.slice", "user@1000.service", "init.scope"],
+        "user-1000.slice",
+        "/user.slice/user-1000.slice/user@1000.service/init.scope",
+    ),
+    "/user.slice/user-1000.slice/user@1000.service/app.slice/app-gnome-x-1.scope": (
+        [
+            *("-.slice", "user.slice", "user-1000.slice", "user@1000.service", "app.slice"),
+            "app-gnome-x-1.scope",
+        ],
+        "app.slice",
+        "/user.slice/user-1000.slice/user@1000.service/app.slice/app-gnome-x-1.scope",
+    ),
+    # systemd before 246 had no app.slice.
+    "/user.slice/user-1000.slice/user@1000.service/dbus.service": (
+        ["-.slice", "user.slice", "user-1000.slice", "user@1000.service", "dbus.service"],
+        "user-1000.slice",
+        "/user.slice/user-1000.slice/user@1000.service/dbus.service",
+    ),
+    # A terminal puts each tab into a group of its own below its scope.
+    "/user.slice/user-1000.slice/user@1000.service/app.slice/a.scope/tab.scope/x.service": (
+        ["-.slice", "user.slice", "user-1000.slice", "user@1000.service", "app.slice", "a.scope"],
+        "app.slice",
+        "/user.slice/user-1000.slice/user@1000.service/app.slice/a.scope",
+    ),
+    # Containers: the units inside are not this host's.
+    "/system.slice/docker-0a1b.scope/system.slice/sshd.service": (
+        ["-.slice", "system.slice", "docker-0a1b.scope"],
+        "system.slice",
+        "/system.slice/docker-0a1b.scope",
+    ),
+    "/machine.slice/libpod-0a1b.scope/container/init.scope": (
+        ["-.slice", "machine.slice", "libpod-0a1b.scope"],
+        "machine.slice",
+        "/machine.slice/libpod-0a1b.scope",
+    ),
+    "/machine.slice/systemd-nspawn@web.service/payload/system.slice/sshd.service": (
+        ["-.slice", "machine.slice", "systemd-nspawn@web.service"],
+        "machine.slice",
+        "/machine.slice/systemd-nspawn@web.service",
+    ),
+    "/docker/0a1b2c": (["-.slice"], "-.slice", "/"),
+    "/docker/0a1b2c/system.slice/sshd.service": (["-.slice"], "-.slice", "/"),
+    "/lxc.payload.web/system.slice/sshd.service": (["-.slice"], "-.slice", "/"),
+    "/kubepods.slice/kubepods-burstable.slice/cri-containerd-1.scope": (
+        ["-.slice", "kubepods.slice", "kubepods-burstable.slice", "cri-containerd-1.scope"],
+        "kubepods-burstable.slice",
+        "/kubepods.slice/kubepods-burstable.slice/cri-containerd-1.scope",
+    ),
+    # A service that calls itself a manager inside a container is none of this host.
+    "/system.slice/docker-0a1b.scope/user@0.service/sshd.service": (
+        ["-.slice", "system.slice", "docker-0a1b.scope"],
+        "system.slice",
+        "/system.slice/docker-0a1b.scope",
+    ),
+    # systemd hides names that the kernel would take for files behind an underscore.
+    "/system.slice/_cgroup.service": (
+        ["-.slice", "system.slice", "cgroup.service"],
+        "system.slice",
+        "/system.slice/_cgroup.service",
+    ),
+    "/__x.slice/y.service": (
+        ["-.slice", "_x.slice", "y.service"],
+        "_x.slice",
+        "/__x.slice/y.service",
+    ),
+    # Other kinds of units, and names with escapes.
+    "/system.slice/cups.socket": (
+        ["-.slice", "system.slice", "cups.socket"],
+        "system.slice",
+        "/system.slice/cups.socket",
+    ),
+    r"/system.slice/dev-disk\x2d1.swap": (
+        ["-.slice", "system.slice", r"dev-disk\x2d1.swap"],
+        "system.slice",
+        r"/system.slice/dev-disk\x2d1.swap",
+    ),
+    "/system.slice/home.mount": (
+        ["-.slice", "system.slice", "home.mount"],
+        "system.slice",
+        "/system.slice/home.mount",
+    ),
+    "/system.slice/x.timer": (["-.slice", "system.slice"], "system.slice", "/system.slice"),
+    "/system.slice/sshd": (["-.slice", "system.slice"], "system.slice", "/system.slice"),
+    "/plain/system.slice/x.service": (["-.slice"], "-.slice", "/"),
+}
+
+
+@pytest.mark.parametrize("path", CASES)
+def test_a_group_belongs_to_the_units_that_systemd_would_name(path: str) -> None:
+    chain, slice_, own = CASES[path]
+    found = placement(path)
+    assert list(found.chain) == chain
+    assert found.slice == slice_
+    assert found.path == own
+
+
+@pytest.mark.parametrize("path", CASES)
+def test_the_unit_is_the_innermost_or_nothing_outside_every_unit(path: str) -> None:
+    chain = CASES[path][0]
+    assert placement(path).unit == (chain[-1] if len(chain) > 1 else "")
+
+
+@pytest.mark.parametrize("path", [path for path in CASES if path.strip("/")])
+def test_a_slash_at_the_end_changes_nothing(path: str) -> None:
+    assert placement(path + "/") == placement(path)
+
+
+@pytest.mark.parametrize("path", CASES)
+def test_what_is_below_a_unit_is_in_that_unit(path: str) -> None:
+    found = placement(path)
+    if found.unit and not found.unit.startswith("user@") and not found.unit.endswith(".slice"):
+        assert placement(f"{path}/below/more.service") == found

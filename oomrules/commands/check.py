@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
 from oomrules.commands import findings, sources
+from oomrules.commands.terminal import count
 from oomrules.language import checker, rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level
 
@@ -55,16 +57,17 @@ def _found(options: argparse.Namespace) -> rulefiles.Found:
     found = rulefiles.given([path for path in paths if path != "-"])
     text = rulefiles.decode(sys.stdin.buffer.read(), "<stdin>")
     if isinstance(text, Diagnostic):
-        return rulefiles.Found(found.files, diagnostics=(*found.diagnostics, text))
-    return rulefiles.Found((*found.files, text), diagnostics=found.diagnostics)
+        return replace(found, diagnostics=(*found.diagnostics, text))
+    return replace(found, files=(*found.files, text))
 
 
 def _summary(diagnostics: list[Diagnostic], found: rulefiles.Found, rules: int) -> str:
-    files = f"{len(found.files)} file{'s' if len(found.files) != 1 else ''}"
+    # The vocabulary that is always present is not what was asked for.
+    asked = len(found.files) - found.adds_vocabulary
     if not diagnostics:
-        return f"{files}, {rules} rules: nothing to complain about"
+        return f"{count(asked, 'file')}, {count(rules, 'rule')}: nothing to complain about"
     errors = sum(diagnostic.level is Level.ERROR for diagnostic in diagnostics)
     others = len(diagnostics) - errors
-    parts = [f"{errors} error{'s' if errors != 1 else ''}"] if errors else []
-    parts += [f"{others} other finding{'s' if others != 1 else ''}"] if others else []
-    return f"{files}: {', '.join(parts)}"
+    parts = [count(errors, "error")] if errors else []
+    parts += [count(others, "other finding")] if others else []
+    return f"{count(asked, 'file')}: {', '.join(parts)}"

@@ -7,7 +7,8 @@ import os
 import sys
 
 from oomrules.commands import sources
-from oomrules.commands.rank import NOBODY
+from oomrules.commands.rank import nobody
+from oomrules.commands.terminal import count
 from oomrules.errors import Failure
 from oomrules.runtime import sinks
 
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the list; 1 if it is empty, which is written too: an old list must not stay."""
-    target = options.to or sinks.KERNEL_LIST
+    target = sinks.KERNEL_LIST if options.to is None else options.to
     _check(target, options)
     ranked = sources.ranked(options, fresh=True)
     pids = ranked.ranking.pids
@@ -38,9 +39,9 @@ def run(options: argparse.Namespace) -> int:
         sinks.write_file(target, pids)
     sources.print_notes(ranked.notes())
     if target != "-":
-        print(f"{len(pids)} pids written to {target}", file=sys.stderr)
+        print(f"{count(len(pids), 'pid')} written to {target}", file=sys.stderr)
     if not pids:
-        print(NOBODY, file=sys.stderr)
+        print(nobody(ranked.ranking, options.within), file=sys.stderr)
         return 1
     return 0
 

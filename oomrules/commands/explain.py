@@ -10,7 +10,7 @@ from oomrules.commands import sources
 from oomrules.commands.rank import TIERS, factor, weight
 from oomrules.commands.terminal import Paint, memory, printable
 from oomrules.errors import Failure
-from oomrules.runtime.evaluator import Verdict
+from oomrules.runtime.evaluator import Verdict, ineligible
 from oomrules.runtime.model import Process
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.values import GETTERS
@@ -41,8 +41,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"\nno candidate: {verdict.reason}")
         if verdict.rule:
             print(f"  {verdict.rule.text}\n  at {verdict.rule.place}")
-    # A process that no rule decides about has no points to speak of.
-    if not verdict.reason or verdict.rule or verdict.base is None or verdict.points < 1:
+    # What no rule decides about has no points to speak of.
+    if not ineligible(process, ranking.snapshot.own_pids):
         _print_points(verdict, bool(verdict.rule))
     sources.print_notes(ranked.notes())
     if verdict.reason:
@@ -57,7 +57,7 @@ def _title(process: Process, ranking: Ranking) -> str:
     unit = GETTERS["unit"](process, ranking.snapshot)
     return (
         f"{process.pid} {printable(process.comm or '?')}, user {user or '?'}, "
-        f"{f'unit {printable(unit)}' if unit else 'in no unit'}"
+        f"{'unit unknown' if unit is None else f'unit {printable(unit)}' if unit else 'in no unit'}"
     )
 
 

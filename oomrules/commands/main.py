@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
+    _have_streams()
     # Names of processes are bytes of any kind; printing one must never fail.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -84,6 +85,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"a mistake in oomrules itself: {type(error).__name__}: {error}",
             "set OOMRULES_DEBUG=1 to see where, and report it",
         )
+
+
+def _have_streams() -> None:
+    """Open what the caller closed: else the first files that are opened take their place."""
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free descriptor is this one.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _fail(message: str, hint: str | None) -> int:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from oomrules.commands import sources
-from oomrules.commands.terminal import Paint, memory, printable, table
+from oomrules.commands.terminal import Paint, count, memory, printable, table
 from oomrules.runtime.compiled import FIRST, LAST
 from oomrules.runtime.evaluator import Held, Verdict
 from oomrules.runtime.model import Process
@@ -21,7 +21,6 @@ TIERS = ("first", "normal", "last")
 
 _HEADING = ("RANK", "PID", "USER", "UNIT", "RSS", "POINTS", "COMMAND", "WHY")
 _RIGHT = frozenset({0, 1, 4, 5})
-NOBODY = "nobody may be killed: every process is protected by a rule or has no points"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +46,17 @@ def run(options: argparse.Namespace) -> int:
         _print_table(ranking, options.all)
     sources.print_notes(ranked.notes())
     if not ranking.candidates:
-        print(NOBODY, file=sys.stderr)
+        print(nobody(ranking, options.within), file=sys.stderr)
         return 1
     return 0
+
+
+def nobody(ranking: Ranking, unit: str | None = None) -> str:
+    """Say that there is no candidate, and why."""
+    if unit and not any(True for _ in ranking.excluded()):
+        return f"no process is in a unit that `{unit}` matches; `oomrules scopes` lists the units"
+    where = f" in `{unit}`" if unit else ""
+    return f"nobody may be killed{where}: every process is protected by a rule or has no points"
 
 
 def weight(verdict: Verdict) -> str:
@@ -154,7 +161,7 @@ def _print_table(ranking: Ranking, everyone: bool) -> None:
     candidates = len(ranking.candidates) + left_out
     print(
         f"\n{f'the first {len(ranking.candidates)} of ' if left_out else ''}"
-        f"{candidates} candidate{'s' if candidates != 1 else ''}, {others} excluded"
+        f"{count(candidates, 'candidate')}, {others} excluded"
         f"{'' if everyone or not others else ' (--all shows them)'}, "
-        f"{kernel_threads} kernel threads"
+        f"{count(kernel_threads, 'kernel thread')}"
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from oomrules.commands import sources
-from oomrules.commands.terminal import is_terminal
+from oomrules.commands.terminal import count, is_terminal
 from oomrules.errors import Failure, reason
 from oomrules.runtime import recorded
 from oomrules.runtime.cgroups import FIGURES
@@ -30,7 +30,9 @@ _PATIENCE = 0.5  # seconds before a person is shown the progress
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``snapshot``."""
-    parser.add_argument("-o", "--output", metavar="FILE", help="where to; else standard output")
+    parser.add_argument(
+        "-o", "--output", type=sources.named("-o"), metavar="FILE", help="where to; else standard output"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -41,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
         _write(options.output, text)
-        print(f"{len(lines)} lines written to {options.output}", file=sys.stderr)
+        print(f"{count(len(lines), 'line')} written to {options.output}", file=sys.stderr)
     else:
         sys.stdout.write(text)
     sources.print_notes(sources.notes(source))
@@ -54,7 +56,10 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
     groups: dict[str, str] = {}
     processes = []
     for process in _with_progress(source):
-        processes.append(_process(process, source))
+        line = _process(process, source)
+        if process.state == "X":  # It vanished while it was read.
+            continue
+        processes.append(line)
         users[str(process.uid)] = GETTERS["user"](process, source)
         groups[str(process.gid)] = GETTERS["group"](process, source)
     cgroups = {process["cgroup"] for process in processes if process["cgroup"]}

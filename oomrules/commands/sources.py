@@ -7,11 +7,12 @@ import grp
 import os
 import pwd
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from oomrules.commands import findings
+from oomrules.commands.terminal import count
 from oomrules.errors import Failure
 from oomrules.language import compiler, rulefiles
 from oomrules.language.diagnostics import Rejected
@@ -32,6 +33,7 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rules",
         action="append",
+        type=named("--rules"),
         metavar="PATH",
         help="a rule file, or a directory of them, in place of the system's; repeatable",
     )
@@ -42,15 +44,35 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
 
 def add_host(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which processes."""
-    parser.add_argument("--snapshot", metavar="FILE", help="a recorded host in place of this one")
+    parser.add_argument(
+        "--snapshot",
+        type=named("--snapshot"),
+        metavar="FILE",
+        help="a recorded host in place of this one",
+    )
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which of the candidates."""
     parser.add_argument(
-        "--in", dest="within", metavar="UNIT", help="only this unit (a glob) and what is below it"
+        "--in",
+        dest="within",
+        type=named("--rules"),
+        metavar="UNIT",
+        help="only this unit (a glob) and what is below it",
     )
     parser.add_argument("--top", type=_count, metavar="N", help="only the first N")
+
+
+def named(option: str) -> Callable[[str], str]:
+    """Make a type of argument that must not be empty, as an unset variable of a script is."""
+
+    def check(text: str) -> str:
+        if not text:
+            raise Failure(f"{option} is empty", "give it a value, or leave it out")
+        return text
+
+    return check
 
 
 def _count(text: str) -> int:
@@ -79,9 +101,8 @@ def program(options: argparse.Namespace) -> Program:
         return compiler.compile_rules(rules(options))
     except Rejected as error:
         findings.print_full(error.diagnostics, sys.stderr)
-        count = len(error.diagnostics)
         raise Failure(
-            f"the rules have {count} error{'s' if count > 1 else ''}, so none of them is used",
+            f"the rules have {count(len(error.diagnostics), 'error')}, so none of them is used",
             "mend the above; `oomrules check` shows it again",
         ) from error
 
@@ -157,12 +178,14 @@ def _top(ranking: Ranking, options: argparse.Namespace) -> Ranking:
 def notes(source: ProcSource) -> list[str]:
     """Say what of this host could not be seen."""
     said = []
-    for field, count in sorted(source.unreadable.items()):
+    root = os.geteuid() == 0
+    advice = "even root needs CAP_SYS_PTRACE for it" if root else "run as root to see it"
+    for field, times in sorted(source.unreadable.items()):
         said.append(
-            f"{field} of {count} process{'es' if count > 1 else ''} could not be read; rules "
-            "that ask for it protect them. Run as root to see it"
+            f"{field} of {count(times, 'process')} could not be read; rules that ask for it "
+            f"protect them ({advice})"
         )
-    if source.hides_processes and os.geteuid() != 0:
+    if source.hides_processes and not root:
         said.append("/proc hides the processes of other users (hidepid); run as root to see them")
     return said
 

@@ -53,6 +53,11 @@ def printable(text: str) -> str:
     )
 
 
+def count(number: int, what: str) -> str:
+    """Say how many there are: ``1 file``, ``2 files``, ``2 processes``."""
+    return f"{number} {what}{'' if number == 1 else 'es' if what.endswith('s') else 's'}"
+
+
 def width(text: str) -> int:
     """Count the columns that a text takes on a terminal (Unicode Standard Annex 11)."""
     return sum(

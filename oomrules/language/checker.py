@@ -74,6 +74,11 @@ def check(sources: Iterable[RuleText]) -> Checked:
     definitions = _in_force(stated, syntax.Define, checked)
     lists = _in_force(stated, syntax.ListOf, checked)
     broken = {diagnostic.breaks for diagnostic in checked.diagnostics}
+    broken |= {
+        one.statement.name.name
+        for one in stated
+        if one.targets and isinstance(one.statement, syntax.Define | syntax.ListOf)
+    }
     items = {name: one.statement for name, one in lists.items()}
     scores: list[tuple[_Stated, CheckedScore]] = []
     for one in stated:

@@ -78,7 +78,7 @@ class _Recovery:
                 # The block itself is well formed; only what stands behind it is not.
                 parser.feed_token(Token("_NL", "\n"))
             begin = min(at, _pop_statement(parser))
-            name = re.match(r"(?:define|list)\s+([A-Za-z_]\w*)", self.source.text[begin:])
+            name = re.match(r"(?:define|list)\s+([A-Za-z_][\w.]*)", self.source.text[begin:])
             self.diagnostics.append(replace(found, breaks=name.group(1) if name else ""))
             lexer_position.char_pos = self._next_statement(begin, at, bool(opened))
         return True

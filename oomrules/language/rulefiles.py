@@ -42,6 +42,11 @@ class Found:
     replaced: tuple[tuple[Path, Path], ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
 
+    @property
+    def adds_vocabulary(self) -> bool:
+        """Whether the shipped vocabulary was put below the files that were found."""
+        return bool(self.files) and self.files[0].name == str(resources.rules() / VOCABULARY)
+
 
 def system(root: Path = Path("/")) -> Found:
     """Find the rules of this host.

@@ -1,0 +1,186 @@
+"""``oomrules emit``: the list goes where it is wanted, or it says why not."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oomrules.errors import Failure
+from oomrules.runtime import sinks
+
+Run = Callable[..., Any]
+Write = Callable[..., Path]
+
+LIST = "907 902 901 900 903 908\n"
+
+no_module = pytest.mark.skipif(
+    os.path.exists(sinks.KERNEL_LIST), reason="the kernel module is loaded here"
+)
+
+
+@pytest.fixture
+def emit(oomrules: Run, recorded: Path, root: Path) -> Run:
+    """Emit the list of the recorded host by the shipped rules."""
+    return lambda *arguments: oomrules("emit", "--snapshot", recorded, "--root", root, *arguments)
+
+
+def test_a_file_gets_the_list_in_the_format_of_the_kernel(emit: Run, tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    done = emit("--to", path)
+    assert (done.code, done.out) == (0, "")
+    assert path.read_text() == LIST
+    assert f"6 pids written to {path}" in done.err
+
+
+def test_a_file_is_replaced_whole_and_keeps_its_mode(emit: Run, tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_text("1 2 3 and a long tail that is gone afterwards, all of it\n")
+    path.chmod(0o640)
+    with path.open() as reader:
+        assert emit("--to", path).code == 0
+        assert reader.read().startswith("1 2 3 and")
+    assert path.read_text() == LIST
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert [name for name in os.listdir(tmp_path) if name.startswith("list")] == ["list"]
+
+
+def test_a_dash_is_standard_output_with_nothing_but_the_list(emit: Run) -> None:
+    assert emit("--to", "-") == (0, LIST, "")
+
+
+def test_emit_takes_the_options_of_rank(emit: Run) -> None:
+    assert emit("--to", "-", "--top", 2).out == "907 902\n"
+    assert emit("--to", "-", "--in", "system.slice").out == "907 900 903\n"
+
+
+def test_an_empty_list_is_written_too_since_an_old_one_must_not_stay(
+    oomrules: Run, recorded: Path, rules: Write, tmp_path: Path
+) -> None:
+    path = tmp_path / "list"
+    path.write_text("1 2 3\n")
+    never = rules("never kill anything\n")
+    done = oomrules("emit", "--snapshot", recorded, "--rules", never, "--to", path)
+    assert done.code == 1
+    assert path.read_text() == "\n"
+    assert "nobody may be killed" in done.err
+
+
+def test_this_host_is_emitted_as_it_is_ranked(
+    oomrules: Run, spawn: Run, rules: Write, tmp_path: Path
+) -> None:
+    children = [spawn() for _ in range(3)]
+    for number, child in enumerate(children):
+        child.do(f"ballast = b'x' * {number * 30_000_000}")
+        child.stop()
+    mine = rules(f"score total_vm\nonly kill anything when ppid == {os.getpid()}\n")
+    done = oomrules("emit", "--rules", mine, "--to", tmp_path / "list")
+    assert done.code == 0
+    expected = [child.pid for child in reversed(children)]
+    assert (tmp_path / "list").read_text() == " ".join(map(str, expected)) + "\n"
+
+
+def test_a_rule_set_in_error_leaves_the_old_list(
+    oomrules: Run, rules: Write, tmp_path: Path
+) -> None:
+    path = tmp_path / "list"
+    path.write_text("1 2 3\n")
+    done = oomrules("emit", "--rules", rules("nevr\n"), "--to", path)
+    assert (done.code, path.read_text()) == (2, "1 2 3\n")
+
+
+# --- the kernel ----------------------------------------------------------------------
+
+
+@no_module
+@pytest.mark.parametrize("target", [(), ("--to", "/proc/oom")])
+def test_without_the_module_it_says_what_to_do(target: tuple[str, ...], oomrules: Run) -> None:
+    done = oomrules("emit", *target)
+    assert (done.code, done.out) == (2, "")
+    assert "/proc/oom" in done.err and "modprobe" in done.err and "--to" in done.err
+
+
+@pytest.mark.parametrize("target", [(), ("--to", "/proc/oom")])
+def test_the_pids_of_a_snapshot_never_go_to_the_kernel(
+    target: tuple[str, ...], emit: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("it was written")
+
+    monkeypatch.setattr(sinks, "write_kernel", refuse)
+    done = emit(*target)
+    assert done.code == 2
+    assert "snapshot" in done.err
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Stand in for the module; gives the lists that it was given."""
+    path = tmp_path / "oom"
+    path.touch()
+    written: list[list[int]] = []
+    monkeypatch.setattr(sinks, "KERNEL_LIST", str(path))
+    monkeypatch.setattr(sinks, "write_kernel", lambda pids, *_: written.append(list(pids)))
+    return written
+
+
+def test_the_kernel_is_the_default_where_it_has_the_file(
+    oomrules: Run, rules: Write, child: Any, kernel: list[list[int]]
+) -> None:
+    mine = rules(f"score total_vm\nonly kill anything when ppid == {os.getpid()}\n")
+    done = oomrules("emit", "--rules", mine)
+    assert (done.code, kernel) == (0, [[child.pid]])
+    assert "1 pid written" in done.err
+
+
+def test_a_refusal_of_the_kernel_is_told(
+    oomrules: Run, rules: Write, child: Any, kernel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise Failure("/proc/oom refused the list of 1 pids: invalid argument", "see the log")
+
+    monkeypatch.setattr(sinks, "write_kernel", refuse)
+    done = oomrules("emit", "--rules", rules("score total_vm\n"))
+    assert done.code == 2
+    assert "refused" in done.err and "see the log" in done.err
+
+
+# --- what cannot be written ----------------------------------------------------------
+
+
+def test_oom_score_adj_is_not_there_yet_and_says_so(emit: Run) -> None:
+    done = emit("--to", "oom_score_adj")
+    assert done.code == 2
+    assert "not there yet" in done.err
+
+
+@pytest.mark.parametrize(
+    ("target", "word"),
+    [
+        ("", "--to"),
+        ("{}/missing/list", "no such file or directory"),
+        ("{}", "directory"),
+        ("/dev/full", "no space left on device"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_a_failure_with_its_reason(
+    target: str, word: str, emit: Run, tmp_path: Path
+) -> None:
+    done = emit("--to", target.format(tmp_path))
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("oomrules: ") and word in done.err
+    assert "pids written" not in done.err
+
+
+def test_standard_output_that_cannot_be_written_is_a_failure(
+    process: Run, recorded: Path, root: Path
+) -> None:
+    with open("/dev/full", "w") as full:
+        done = process("emit", "--to", "-", "--snapshot", recorded, "--root", root, stdout=full)
+    assert done.code == 2
+    assert "no space left on device" in done.err
+    assert "Exception ignored" not in done.err

@@ -1,0 +1,328 @@
+"""The command line as a whole: options, exit codes, and no traceback, ever."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oomrules import __version__
+from oomrules.commands import main as main_module
+from oomrules.commands import rank
+
+from .conftest import CHECKOUT
+
+Run = Callable[..., Any]
+Write = Callable[..., Path]
+
+
+# --- help and usage ------------------------------------------------------------------
+
+
+def test_the_version_is_said(oomrules: Run) -> None:
+    assert oomrules("--version") == (0, f"oomrules {__version__}\n", "")
+
+
+def test_the_help_lists_every_command(oomrules: Run) -> None:
+    done = oomrules("--help")
+    assert done.code == 0
+    for name, purpose in main_module.COMMANDS.items():
+        assert name in done.out and purpose in done.out
+
+
+@pytest.mark.parametrize("command", main_module.COMMANDS)
+def test_each_command_has_a_help_with_every_option_explained(command: str, oomrules: Run) -> None:
+    done = oomrules(command, "--help")
+    assert done.code == 0
+    assert done.out.startswith(f"usage: oomrules {command}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("rnk",),
+        ("rank", "extra"),
+        ("rank", "--colour"),
+        ("rank", "--snap", "x"),  # no option may be cut short
+        ("rank", "--format", "xml"),
+        ("rank", "--top", "0"),
+        ("rank", "--top", "-3"),
+        ("rank", "--top", "many"),
+        ("rank", "--rules"),
+        ("emit", "--format", "pids"),
+        ("explain",),
+        ("explain", "1", "2"),
+        ("check", "--format", "xml"),
+        ("snapshot", "extra"),
+    ],
+)
+def test_a_wrong_usage_is_told_with_the_right_one(
+    arguments: tuple[str, ...], oomrules: Run
+) -> None:
+    done = oomrules(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("usage: oomrules")
+
+
+# --- failures ------------------------------------------------------------------------
+
+FILES = {
+    "good.oom": b"score total_vm\n",
+    "bad.oom": b"nevr kill\n",
+    "binary.oom": bytes(range(256)),
+    "good.jsonl": (Path(__file__).parent.parent / "data" / "host.jsonl").read_bytes(),
+    "cut.jsonl": b'{"kind":"host","schema":"oomrules.snap',
+    "binary.jsonl": b"\x7fELF\xff\xfe",
+    "empty.jsonl": b"",
+    "other.jsonl": b'{"kind":"host","schema":"oomrules.snapshot/9"}\n',
+}
+
+FAILURES = [
+    "rank --rules missing.oom",
+    "rank --rules bad.oom",
+    "rank --rules binary.oom",
+    "rank --rules good.oom --rules missing.oom",
+    "rank --root missing",
+    "rank --root good.oom",
+    "rank --snapshot missing.jsonl",
+    "rank --snapshot cut.jsonl",
+    "rank --snapshot binary.jsonl",
+    "rank --snapshot empty.jsonl",
+    "rank --snapshot other.jsonl",
+    "rank --snapshot .",
+    "rank --snapshot=",
+    "rank --snapshot good.jsonl --in=",
+    "explain 99999999",
+    "explain 812 --snapshot missing.jsonl",
+    "explain 4242 --snapshot good.jsonl",
+    "emit --to= --snapshot good.jsonl",
+    "emit --to oom_score_adj",
+    "emit --to missing/list --snapshot good.jsonl",
+    "emit --to . --snapshot good.jsonl",
+    "emit --to /dev/full --snapshot good.jsonl",
+    "emit --to /proc/oom --snapshot good.jsonl",
+    "emit --to list --snapshot cut.jsonl",
+    "emit --to list --rules bad.oom",
+    "snapshot -o missing/snap",
+    "snapshot -o .",
+    "snapshot -o /dev/full",
+    "snapshot -o good.oom/snap",
+    "check missing.oom",
+    "check --root missing",
+    "cat --rules missing.oom",
+    "cat --root missing",
+]
+
+
+@pytest.mark.parametrize("line", FAILURES)
+def test_a_failure_is_one_sentence_and_exit_code_2(
+    line: str, oomrules: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    done = oomrules(*line.split())
+    assert (done.code, done.out) == (2, "")
+    sentences = [text for text in done.err.splitlines() if text.startswith("oomrules: ")]
+    assert len(sentences) == 1
+    assert "mistake in oomrules" not in done.err and "Errno" not in done.err
+    assert sorted(os.listdir(tmp_path)) == sorted(FILES)
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("--rules", "rank --rules="),
+        ("--rules", "check --rules="),
+        ("--snapshot", "rank --snapshot="),
+        ("--in", "rank --in="),
+        ("--to", "emit --to="),
+        ("-o", "snapshot -o "),
+    ],
+)
+def test_an_option_with_nothing_in_it_is_named(option: str, line: str, oomrules: Run) -> None:
+    """As an unset variable of a script leaves it."""
+    done = oomrules(*line.split(" "))
+    assert (done.code, done.out) == (2, "")
+    assert option in done.err
+
+
+def test_empty_rules_are_not_the_rules_of_this_directory(
+    oomrules: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as ``--rules "$RULES"`` with nothing in it: nobody would be protected."""
+    monkeypatch.chdir(tmp_path)
+    done = oomrules("rank", "--rules", "", "--format", "pids")
+    assert (done.code, done.out) == (2, "")
+
+
+def test_a_mistake_of_ours_is_told_as_one(oomrules: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(options: Any) -> int:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(rank, "run", fail)
+    monkeypatch.delenv("OOMRULES_DEBUG", raising=False)
+    done = oomrules("rank")
+    assert done.code == 2
+    assert "a mistake in oomrules itself: ZeroDivisionError: oh" in done.err
+    monkeypatch.setenv("OOMRULES_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        oomrules("rank")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "word"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (MemoryError(), 2, "out of memory"),
+        (PermissionError(13, "Permission denied", "/x"), 2, "/x: permission denied"),
+        (ModuleNotFoundError("no", name="lark"), 2, "lark"),
+    ],
+)
+def test_what_ends_a_command_has_its_exit_code(
+    error: BaseException, code: int, word: str, oomrules: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(options: Any) -> int:
+        raise error
+
+    monkeypatch.setattr(rank, "run", fail)
+    done = oomrules("rank")
+    assert (done.code, done.out) == (code, "")
+    assert word in done.err
+
+
+def test_a_missing_library_is_named() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from oomrules.commands.main import main"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"{code}; sys.exit(main(['rank']))", CHECKOUT],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "lark" in done.stderr and "Traceback" not in done.stderr
+
+
+# --- streams -------------------------------------------------------------------------
+
+PRINTING: dict[str, tuple[str, ...]] = {
+    "a table": ("rank", "--snapshot", "{data}", "--all"),
+    "a list": ("emit", "--to", "-", "--snapshot", "{data}"),
+    "a long text": ("snapshot",),
+    "findings": ("check", "{rules}"),
+}
+
+
+def filled(what: str, recorded: Path) -> list[str]:
+    return [word.format(data=recorded, rules=f"{CHECKOUT}/rules.d") for word in PRINTING[what]]
+
+
+@pytest.mark.parametrize("what", PRINTING)
+def test_a_reader_who_has_seen_enough_ends_it_in_silence(
+    what: str, process: Run, recorded: Path
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = process(*filled(what, recorded), stdout=writing)
+    finally:
+        os.close(writing)
+    assert done.code == 0
+    assert "Broken" not in done.err and "Exception" not in done.err
+
+
+@pytest.mark.parametrize("what", PRINTING)
+def test_a_full_device_is_a_failure_that_is_told_once(
+    what: str, process: Run, recorded: Path
+) -> None:
+    with open("/dev/full", "w") as full:
+        done = process(*filled(what, recorded), stdout=full)
+    assert done.code == 2
+    assert done.err.count("no space left on device") == 1
+    assert "Exception" not in done.err
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_a_command_without_its_streams_does_its_work(
+    closed: str, recorded: Path, tmp_path: Path
+) -> None:
+    command = f'exec "$0" -m oomrules emit --snapshot "$1" --root "$2" --to "$2/list" {closed}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, recorded, tmp_path],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": CHECKOUT},
+    )
+    assert (done.returncode, (tmp_path / "list").read_text()) == (0, "907 902 901 900 903 908\n")
+    assert "mistake" not in done.stderr
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_failure(process: Run, recorded: Path) -> None:
+    ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    done = process(*filled("a table", recorded), env=ascii_only)
+    assert done.code == 0
+    assert "evil" in done.out
+
+
+# --- rights --------------------------------------------------------------------------
+
+
+def test_without_root_the_host_is_ranked_as_far_as_it_can_be_seen(
+    process: Run, child: Any, nobody: dict[str, Any]
+) -> None:
+    done = process("rank", "--format", "json", "--rules", f"{CHECKOUT}/rules.d", **nobody)
+    assert done.code in (0, 1)
+    seen = {one["pid"] for one in done.data["candidates"] + done.data["excluded"]}
+    assert child.pid in seen
+
+
+def test_without_root_what_could_not_be_seen_is_said_and_protects(
+    process: Run, child: Any, nobody: dict[str, Any]
+) -> None:
+    rules = Path("/tmp") / f"oomrules-{os.getpid()}.oom"
+    try:
+        rules.write_text('score total_vm\nnever kill exe "/nowhere"\n')
+        rules.chmod(0o644)
+        done = process("rank", "--format", "json", "--rules", rules, **nobody)
+    finally:
+        rules.unlink()
+    reasons = {one["pid"]: one["reason"] for one in done.data["excluded"]}
+    assert reasons[child.pid] == "never killed, in doubt"
+    assert "note: exe of " in done.err and "root" in done.err
+
+
+def test_without_root_a_snapshot_says_what_it_lacks(
+    process: Run, child: Any, nobody: dict[str, Any]
+) -> None:
+    done = process("snapshot", **nobody)
+    assert done.code == 0
+    assert f'"pid":{child.pid},' in done.out
+    (line,) = (line for line in done.out.splitlines() if f'"pid":{child.pid},' in line)
+    assert '"exe":null' in line and '"uid":0' in line
+    assert "note: exe of " in done.err
+
+
+def test_without_root_a_refused_file_is_told(
+    process: Run, recorded: Path, nobody: dict[str, Any]
+) -> None:
+    data = Path("/tmp") / f"oomrules-{os.getpid()}.jsonl"
+    try:
+        data.write_bytes(recorded.read_bytes())
+        data.chmod(0o644)
+        done = process("emit", "--snapshot", data, "--to", "/oomrules-list", **nobody)
+    finally:
+        data.unlink()
+    assert done.code == 2
+    assert "cannot write /oomrules-list: permission denied" in done.err
+
+
+# --- as a module ---------------------------------------------------------------------
+
+
+def test_the_module_is_the_command(process: Run) -> None:
+    assert process("--version").out == f"oomrules {__version__}\n"

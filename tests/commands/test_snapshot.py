@@ -1,0 +1,179 @@
+"""``oomrules snapshot``: this host as lines of JSON."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from oomrules.commands import snapshot, sources
+from oomrules.runtime import recorded as reader
+from oomrules.runtime.procfs import ProcSource
+from oomrules.runtime.program import make
+
+Run = Callable[..., Any]
+
+
+def lines_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_the_host_comes_first_then_scopes_then_processes(oomrules: Run) -> None:
+    done = oomrules("snapshot")
+    assert done.code == 0
+    lines = lines_of(done.out)
+    kinds = [line["kind"] for line in lines]
+    assert kinds[0] == "host"
+    assert [kind for kind, _ in itertools.groupby(kinds[1:])] in (["scope", "process"], ["process"])
+    assert lines[0]["schema"] == "oomrules.snapshot/1"
+    assert list(lines[0])[:9] == (
+        "kind schema time kernel page_size clock_ticks uptime mem_total swap_total".split()
+    )
+
+
+def test_every_process_is_recorded_with_every_field(oomrules: Run, child: Any) -> None:
+    child.do("comm(b'a b\\xff')")
+    child.stop()
+    before = set(psutil.pids())
+    lines = lines_of(oomrules("snapshot").out)
+    processes = {line["pid"]: line for line in lines if line["kind"] == "process"}
+    assert before & set(psutil.pids()) <= processes.keys()
+    line = processes[child.pid]
+    expected = (
+        "pid ppid comm cmdline exe uid euid gid egid capabilities nice utime stime starttime "
+        "threads state flags total_vm rss anon shmem locked swap pgtables oom_score_adj tty_nr "
+        "session cgroup"
+    ).split()
+    assert set(line) == {"kind", *expected}
+    assert (line["ppid"], line["state"], line["comm"]) == (os.getpid(), "T", "a b\\xff")
+    assert line["cmdline"][1:4] == ["-I", "-S", "-c"]
+    assert len(line["capabilities"]) == 16 and int(line["capabilities"], 16) >= 0
+    assert None not in (line[key] for key in expected)
+    assert processes[os.getpid()]["self"] is True
+    assert line["rss"] > 0 and line["pgtables"] % 1024 == 0
+
+
+def test_each_group_has_its_scope_and_so_have_those_above_it(oomrules: Run) -> None:
+    lines = lines_of(oomrules("snapshot").out)
+    scopes = {line["cgroup"] for line in lines if line["kind"] == "scope"}
+    for line in lines:
+        path = line["cgroup"] if line["kind"] == "process" else None
+        while path and path.strip("/"):
+            assert path in scopes
+            path = path.rpartition("/")[0]
+
+
+def test_users_and_groups_are_named(oomrules: Run) -> None:
+    host, *lines = lines_of(oomrules("snapshot").out)
+    uids = {
+        str(line["uid"]) for line in lines if line["kind"] == "process" and line["uid"] is not None
+    }
+    assert host["users"].keys() == uids
+    assert host["users"]["0"] == "root"
+
+
+def test_a_file_is_for_the_eyes_of_its_owner(oomrules: Run, tmp_path: Path) -> None:
+    path = tmp_path / "snap"
+    done = oomrules("snapshot", "-o", path)
+    assert (done.code, done.out) == (0, "")
+    assert f"lines written to {path}" in done.err
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["snap"]
+    loaded = reader.load(str(path))
+    assert os.getpid() in loaded.by_pid and loaded.own_pids == {os.getpid()}
+
+
+def test_a_dash_is_standard_output(oomrules: Run) -> None:
+    assert oomrules("snapshot", "-o", "-").out.startswith('{"kind":"host"')
+
+
+def test_a_file_is_replaced_only_by_a_whole_snapshot(
+    oomrules: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "snap"
+    path.write_text("old\n")
+
+    def fail(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", fail)
+        done = oomrules("snapshot", "-o", path)
+    assert done.code == 2 and "no space left on device" in done.err
+    assert path.read_text() == "old\n"
+    assert os.listdir(tmp_path) == ["snap"]
+    assert oomrules("snapshot", "-o", path).code == 0
+    assert path.read_text().startswith('{"kind":"host"')
+
+
+@pytest.mark.parametrize(
+    ("target", "word"),
+    [
+        ("{}/missing/x", "no such file or directory"),
+        ("{}", "directory"),
+        ("/dev/full", "no space left on device"),
+        ("", "-o"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_a_failure(
+    target: str, word: str, oomrules: Run, tmp_path: Path
+) -> None:
+    done = oomrules("snapshot", "-o", target.format(tmp_path))
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("oomrules: ") and word in done.err
+
+
+def test_a_process_that_vanished_while_it_was_read_is_not_recorded(
+    oomrules: Run, proc: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proc.add(7, b"stays")
+    proc.add(8, b"goes")
+
+    class Late(ProcSource):
+        def refresh(self) -> ProcSource:
+            super().refresh()
+            proc.remove(8)
+            return self
+
+    monkeypatch.setattr(sources, "live", lambda *_: Late(make((), {}), root=str(proc.root)))
+    done = oomrules("snapshot")
+    assert done.code == 0
+    assert [line["pid"] for line in lines_of(done.out) if line["kind"] == "process"] == [7]
+
+
+# --- progress ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each process take a second."""
+    seconds = itertools.count()
+    monkeypatch.setattr(snapshot.time, "monotonic", lambda: float(next(seconds)))
+
+
+@pytest.mark.usefixtures("slowly")
+def test_a_person_sees_progress_where_it_takes_long(
+    oomrules: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "is_terminal", lambda stream: True)
+    done = oomrules("snapshot", "-o", "/dev/null")
+    assert "\rrecording process 2 of " in done.err
+    assert "\r\033[K" in done.err  # and it is wiped away
+
+
+@pytest.mark.usefixtures("slowly")
+def test_nobody_else_sees_progress(oomrules: Run) -> None:
+    assert "recording" not in oomrules("snapshot", "-o", "/dev/null").err
+
+
+def test_a_quick_snapshot_shows_no_progress(oomrules: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(snapshot.time, "monotonic", lambda: 5.0)
+    assert "recording" not in oomrules("snapshot", "-o", "/dev/null").err

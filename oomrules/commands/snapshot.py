@@ -31,7 +31,7 @@ _PATIENCE = 0.5  # seconds before a person is shown the progress
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``snapshot``."""
     parser.add_argument(
-        "-o", "--output", type=sources.named("-o"), metavar="FILE", help="where to; else standard output"
+        "-o", "--output", type=sources.named("-o"), metavar="FILE", help="else standard output"
     )
 
 

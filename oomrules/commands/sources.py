@@ -57,7 +57,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--in",
         dest="within",
-        type=named("--rules"),
+        type=named("--in"),
         metavar="UNIT",
         help="only this unit (a glob) and what is below it",
     )

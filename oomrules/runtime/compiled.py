@@ -143,6 +143,10 @@ class _Writer:
             if parts[0] in values.INLINE:
                 return values.INLINE[parts[0]]
             return f"{self.give(values.GETTERS[parts[0]])}(p, s)"
+        if kind in _CONDITIONS:
+            # Compared with another yes or no, so all three answers are needed at once.
+            surely = self.surely(node)
+            return f"(True if {surely} else None if {self.may(node)} else False)"
         operands = [self.value(part) if _is_node(part) else self.give(part) for part in parts]
         if kind in _INFIX and not self.unsure(node):
             return f"({operands[0]} {_INFIX[kind]} {operands[1]})"
@@ -192,6 +196,7 @@ def _never_zero(node: Any) -> bool:
     return bool(node[0] == "root" or (node[0] == "number" and node[1] != 0))
 
 
+_CONDITIONS = ("and", "or", "not", "name", "unknown")
 _INFIX = {
     "+": "+",
     "-": "-",

@@ -352,7 +352,7 @@ def test_findings_come_in_file_order_whatever_the_order_of_the_files() -> None:
 
 
 def test_a_long_chain_of_definitions_is_refused_in_whatever_order_it_is_written() -> None:
-    for names in (range(1_000), range(999, -1, -1)):
+    for names in (range(400), range(399, -1, -1)):
         numbers = list(names)
         lines = [f"define d{numbers[0]:04} = nice > 0"]
         lines += [f"define d{b:04} = d{a:04}" for a, b in itertools.pairwise(numbers)]

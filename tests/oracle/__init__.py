@@ -1,0 +1,1 @@
+"""Independent oracles: what the tests hold the package against."""

@@ -1,0 +1,669 @@
+"""A slow second opinion: the language's meaning, written from the design alone.
+
+It takes what the parser gives and plain snapshot objects (dicts, as JSON has them), and
+evaluates each process from nothing with exact fractions: no program, no caches, nothing
+prepared. It shares with the package the parser, the syntax tree and nothing else.
+
+An unknown value is ``None`` everywhere, and conditions are true, false or unknown.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from math import floor, isqrt
+from typing import Any, NamedTuple
+
+from oomrules.language import parser, syntax
+from oomrules.language.text import RuleText
+
+Object = Mapping[str, Any]
+Targets = tuple[str, ...]
+Truth = bool | None
+
+NO_LIMIT = 2**63 - 1
+FIRST, NORMAL, LAST = 0, 1, 2
+
+_BYTES = {f"{prefix}iB": 1 << 10 * power for power, prefix in enumerate("KMGTP", 1)} | {"B": 1}
+_MILLISECONDS = {
+    "ms": 1,
+    "s": 1000,
+    "min": 60 * 1000,
+    "h": 60 * 60 * 1000,
+    "d": 24 * 60 * 60 * 1000,
+    "w": 7 * 24 * 60 * 60 * 1000,
+}
+
+# The capabilities that the tests use, from include/uapi/linux/capability.h.
+_CAPABILITY_BITS = {
+    "CHOWN": 0,
+    "KILL": 5,
+    "NET_ADMIN": 12,
+    "SYS_MODULE": 16,
+    "SYS_RAWIO": 17,
+    "SYS_PTRACE": 19,
+    "SYS_ADMIN": 21,
+    "SYS_NICE": 23,
+    "SYS_RESOURCE": 24,
+    "BPF": 39,
+}
+_SHORT_CAPABILITIES = {"RAWIO": "SYS_RAWIO", "PTRACE": "SYS_PTRACE", "RESOURCE": "SYS_RESOURCE"}
+
+# Where no score is in force: badness() of Linux 2.6.10.
+_BUILT_IN = RuleText(
+    "built-in", "score total_vm / root(cpu_time / 8192ms) / root(root(run_time / 1024s))"
+)
+
+
+class Value(NamedTuple):
+    """What an expression is worth.
+
+    Memory is in pages, durations in milliseconds, ``unit.pressure`` in percent. ``alone`` is
+    the exact number of bytes of a quantity that stands by itself, such as ``512MiB``; of a
+    share, such as ``25%``, it is unknown where the limit is. ``percent`` is a share as written.
+    """
+
+    kind: str
+    worth: Any
+    alone: Fraction | None = None
+    percent: Fraction | None = None
+
+
+# --- where a process stands ------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """The units around a process, and the control group of the innermost."""
+
+    chain: tuple[str, ...]
+    path: str
+
+
+def place(cgroup: str) -> Place:
+    """Find the units around a control group, outermost first."""
+    components = [component for component in cgroup.split("/") if component]
+    chain: list[str] = []
+    # One turn for the system's units, and one more for each user's manager on the way.
+    taken = 0
+    while True:
+        while taken < len(components) and _unit_name(components[taken]).endswith(".slice"):
+            chain.append(_unit_name(components[taken]))
+            taken += 1
+        if taken < len(components) and _is_unit(_unit_name(components[taken])):
+            chain.append(_unit_name(components[taken]))
+            taken += 1
+            if re.fullmatch(r"user@\d+\.service", chain[-1]):
+                continue
+        return Place(("-.slice", *chain), "/" + "/".join(components[:taken]))
+
+
+def _unit_name(component: str) -> str:
+    return component[1:] if component.startswith("_") else component
+
+
+def _is_unit(name: str) -> bool:
+    return re.search(r"\.(service|scope|socket|mount|swap)\Z", name) is not None
+
+
+# --- conditions --------------------------------------------------------------------------
+
+
+def negation(truth: Truth) -> Truth:
+    """Kleene's not."""
+    return None if truth is None else not truth
+
+
+def conjunction(truths: Iterable[Truth]) -> Truth:
+    """Kleene's and."""
+    truths = list(truths)
+    if False in truths:
+        return False
+    return None if None in truths else True
+
+
+def disjunction(truths: Iterable[Truth]) -> Truth:
+    """Kleene's or."""
+    return negation(conjunction(negation(truth) for truth in truths))
+
+
+_COMPARISONS = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A statement with the blocks around it."""
+
+    targets: Targets
+    statement: syntax.Statement
+    level: int
+
+
+@dataclass
+class Rules:
+    """A rule set, sorted by what its statements are."""
+
+    rules: list[tuple[Targets, syntax.Rule]] = field(default_factory=list)
+    scores: dict[Targets, syntax.Expression] = field(default_factory=dict)
+    definitions: dict[str, syntax.Expression] = field(default_factory=dict)
+    lists: dict[str, list[str]] = field(default_factory=dict)
+
+
+def read(sources: Iterable[RuleText]) -> Rules:
+    """Read rule files that are known to be right."""
+    stated: list[Stated] = []
+    for source in sources:
+        statements, diagnostics = parser.parse(source)
+        assert not diagnostics, diagnostics
+        stated += _stated(statements, (), source.level)
+    built_in, _ = parser.parse(_BUILT_IN)
+    stated += _stated(built_in, (), max((one.level for one in stated), default=0) + 1)
+    rules = Rules()
+    # From the lowest directory to the highest, so that what is written last is in force.
+    for one in sorted(stated, key=lambda one: -one.level):
+        match one.statement:
+            case syntax.Rule():
+                rules.rules.append((one.targets, one.statement))
+            case syntax.Score(expression=expression):
+                rules.scores[one.targets] = expression
+            case syntax.Define(name=name, condition=condition):
+                rules.definitions[name.name] = condition
+            case syntax.ListOf(name=name, items=items):
+                rules.lists[name.name] = [item.value for item in items]
+    return rules
+
+
+def _stated(
+    statements: Iterable[syntax.Statement], around: Targets, level: int
+) -> Iterable[Stated]:
+    for statement in statements:
+        if isinstance(statement, syntax.Block):
+            yield from _stated(statement.statements, (*around, statement.target.value), level)
+        else:
+            yield Stated(around, statement, level)
+
+
+# --- the host ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class World:
+    """A snapshot as plain data."""
+
+    host: Object
+    scopes: Mapping[str, Object]
+    processes: Sequence[Object]
+
+    @property
+    def page(self) -> int:
+        """The page size in bytes."""
+        return int(self.host["page_size"])
+
+
+def world(objects: Iterable[Object]) -> World:
+    """Sort the lines of a snapshot by what they are."""
+    objects = list(objects)
+    scopes = {line["cgroup"]: line for line in objects if line["kind"] == "scope"}
+    processes = [line for line in objects if line["kind"] == "process"]
+    return World(objects[0], scopes, processes)
+
+
+_TEXTS = {"comm", "exe", "state", "cgroup"}
+_COUNTS = {"nice", "threads", "oom_score_adj"}
+_IDS = {"pid", "ppid", "uid", "euid", "gid", "egid", "session"}
+_IN_PAGES = {"total_vm", "rss", "swap"}
+_IN_BYTES = {"anon", "shmem", "locked", "pgtables"}
+_UNIT_BYTES = {"unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap"}
+_UNIT_TEXTS = {
+    "unit.description": "Description",
+    "unit.active_state": "ActiveState",
+    "unit.oom_policy": "OOMPolicy",
+    "unit.managed_oom_preference": "ManagedOOMPreference",
+    "unit.managed_oom_memory_pressure": "ManagedOOMMemoryPressure",
+    "session.class": "session.class",
+}
+_UNIT_COUNTS = {"unit.oom_kills": "oom_kills", "unit.oom_score_adjust": "OOMScoreAdjust"}
+
+
+class Reader:
+    """Reads expressions for one process."""
+
+    def __init__(self, rules: Rules, world: World, process: Object) -> None:
+        self.rules = rules
+        self.world = world
+        self.process = process
+        cgroup = process.get("cgroup")
+        self.place = None if cgroup is None else place(cgroup)
+
+    # --- attributes
+
+    def attribute(self, name: str) -> Value | None:
+        """Give an attribute; None if there is none of that name."""
+        raw, page = self.process.get(name), self.world.page
+        if name in _TEXTS:
+            return Value("text", raw)
+        if name in _COUNTS:
+            return Value("number", raw)
+        if name in _IDS:
+            return Value("number", raw)
+        if name in _IN_PAGES:
+            return Value("memory", raw)
+        if name in _IN_BYTES:
+            return Value("memory", None if raw is None else raw // page)
+        if name.startswith(("unit.", "session.")):
+            return self._of_unit(name)
+        match name:
+            case "cmdline":
+                return Value("text", None if raw is None else " ".join(raw))
+            case "user":
+                return Value("text", self._named("users", "uid"))
+            case "group":
+                return Value("text", self._named("groups", "gid"))
+            case "tty":
+                return Value("text", _terminal(self.process.get("tty_nr")))
+            case "cpu_time":
+                return Value("duration", self._cpu_time())
+            case "run_time":
+                return Value("duration", self._run_time())
+            case "unit":
+                named = self.place and ["", *self.place.chain[1:]]
+                return Value("text", named and named[-1])
+            case "slice":
+                slices = self.place and [u for u in self.place.chain if u.endswith(".slice")]
+                return Value("text", slices and slices[-1])
+        return None
+
+    def _cpu_time(self) -> int | None:
+        user, system = self.process.get("utime"), self.process.get("stime")
+        if user is None or system is None:
+            return None
+        return int((user + system) * 1000 // self.world.host["clock_ticks"])
+
+    def _run_time(self) -> int | None:
+        start = self.process.get("starttime")
+        if start is None:
+            return None
+        started = start // self.world.host["clock_ticks"]
+        return int(max(0, floor(self.world.host["uptime"]) - started) * 1000)
+
+    def _named(self, names: str, key: str) -> str | None:
+        number = self.process.get(key)
+        if number is None:
+            return None
+        named: Mapping[str, str] | None = self.world.host.get(names)
+        if named is None:
+            return "root" if number == 0 else None
+        return named.get(str(number), str(number))
+
+    def _of_unit(self, name: str) -> Value:
+        scope = self.world.scopes.get(self.place.path) if self.place else None
+        if name in _UNIT_BYTES:
+            amount = None if scope is None else _figure(scope, name.removeprefix("unit."))
+            return Value("memory", None if amount is None else amount // self.world.page)
+        if name in _UNIT_TEXTS:
+            return Value("text", _property(scope, _UNIT_TEXTS[name]))
+        if name in _UNIT_COUNTS:
+            return Value("number", _property(scope, _UNIT_COUNTS[name]))
+        if name == "unit.pressure":
+            pressure = None if scope is None else scope.get("pressure")
+            return Value("percentage", None if pressure is None else Fraction(str(pressure)))
+        return Value("truth", _property(scope, name))
+
+    def limit(self) -> int | None:
+        """Find the nearest memory limit above the process, else the RAM, in bytes.
+
+        The root has one too where it is the root of a container.
+        """
+        cgroup = self.process.get("cgroup")
+        if cgroup is None:
+            return None
+        components = [component for component in cgroup.split("/") if component]
+        for end in range(len(components), -1, -1):
+            scope = self.world.scopes.get("/" + "/".join(components[:end]))
+            if scope is not None:
+                own_limit = _figure(scope, "memory_max")
+                if own_limit is None or own_limit < NO_LIMIT:
+                    return own_limit
+        return int(self.world.host["mem_total"])
+
+    # --- expressions
+
+    def truth(self, expression: syntax.Expression) -> Truth:
+        """Evaluate a condition."""
+        value = self.value(expression)
+        assert value.kind == "truth", expression
+        truth: Truth = value.worth
+        return truth
+
+    def value(self, expression: syntax.Expression) -> Value:
+        """Evaluate any expression."""
+        match expression:
+            case syntax.Quantity(written=written):
+                return self._quantity(written)
+            case syntax.Text(value=text):
+                return Value("text", text)
+            case syntax.Name(name=name):
+                found = self.attribute(name)
+                if found is not None:
+                    return found
+                return Value("truth", self.truth(self.rules.definitions[name]))
+            case syntax.Call(function=syntax.Name(name="cap"), argument=syntax.Name(name=name)):
+                return Value("truth", self.holds(name))
+            case syntax.Call(argument=argument):
+                number = self.value(argument).worth
+                return Value("number", None if number is None else _root(number))
+            case syntax.Minus(operand=operand):
+                value = self.value(operand)
+                negative = None if value.worth is None else -value.worth
+                alone = None if value.alone is None else -value.alone
+                return Value(value.kind, negative, alone)
+            case syntax.Arithmetic(operator=sign, left=left, right=right):
+                return _arithmetic(sign, self.value(left), self.value(right))
+            case syntax.Compared(operator=sign, left=left, right=right):
+                return Value("truth", self.compare(sign, self.value(left), self.value(right)))
+            case syntax.Membership(subject=subject, list=names):
+                return Value("truth", self.among(self.value(subject), names.name))
+            case syntax.Searched(subject=subject, pattern=pattern):
+                text = self.value(subject).worth
+                found_at = None if text is None else re.search(pattern.value, text)
+                return Value("truth", None if text is None else found_at is not None)
+            case syntax.Not(operand=operand):
+                return Value("truth", negation(self.truth(operand)))
+            case syntax.And(operands=operands):
+                return Value("truth", conjunction(self.truth(one) for one in operands))
+            case syntax.Or(operands=operands):
+                return Value("truth", disjunction(self.truth(one) for one in operands))
+
+    def _quantity(self, written: str) -> Value:
+        matched = re.fullmatch(r"([\d_]+(?:\.\d+)?)(.*)", written)
+        assert matched, written
+        amount, unit = Fraction(matched[1].replace("_", "")), matched[2]
+        if unit == "%":
+            return self._share(amount)
+        if unit in _BYTES:
+            exact = amount * _BYTES[unit]
+            return Value("memory", floor(exact / self.world.page), exact)
+        if unit in _MILLISECONDS:
+            return Value("duration", int(amount * _MILLISECONDS[unit]))
+        assert not unit, written
+        return Value("number", int(amount))
+
+    def _share(self, percent: Fraction) -> Value:
+        """A percentage: of the nearest memory limit, or as it is beside ``unit.pressure``."""
+        limit = self.limit()
+        if limit is None:
+            return Value("share", None, None, percent)
+        exact = limit * percent / 100
+        return Value("share", floor(exact / self.world.page), exact, percent)
+
+    def compare(self, sign: str, left: Value, right: Value) -> Truth:
+        """Compare two values; memory with a quantity in bytes, all else as it counts."""
+        if "percentage" in (left.kind, right.kind):
+            one, other = (
+                value.percent if value.kind == "share" else value.worth for value in (left, right)
+            )
+        elif any(value.kind == "share" or value.alone is not None for value in (left, right)):
+            one, other = self._in_bytes(left), self._in_bytes(right)
+        else:
+            one, other = left.worth, right.worth
+        if one is None or other is None:
+            return None
+        return bool(_COMPARISONS[sign](one, other))
+
+    def _in_bytes(self, value: Value) -> Fraction | None:
+        if value.kind == "share" or value.alone is not None:
+            return value.alone
+        return None if value.worth is None else Fraction(value.worth * self.world.page)
+
+    def among(self, subject: Value, name: str) -> Truth:
+        """Tell whether a text is in a list; the items are globs."""
+        return disjunction(_glob(subject, item) for item in self.rules.lists[name])
+
+    def holds(self, capability: str) -> Truth:
+        """Tell whether a capability is in the effective set."""
+        held = self.process.get("capabilities")
+        name = capability.removeprefix("CAP_")
+        bit = _CAPABILITY_BITS[_SHORT_CAPABILITIES.get(name, name)]
+        return None if held is None else bool(int(held, 16) >> bit & 1)
+
+    # --- selectors
+
+    def selects(self, selector: syntax.Selector) -> Truth:
+        """Tell whether a rule is about this process."""
+        return conjunction(
+            [self._term(term) for term in selector.terms]
+            + [self._clause(clause) for clause in selector.clauses]
+        )
+
+    def _term(self, term: syntax.Term) -> Truth:
+        subject = self.value(term.name)
+        match term:
+            case syntax.Named():
+                truth: Truth = subject.worth
+                return truth
+            case syntax.Equals(quantity=quantity, negative=negative):
+                wanted: syntax.Expression = quantity
+                if negative:
+                    wanted = syntax.Minus(quantity.span, quantity)
+                return self.compare("==", subject, self.value(wanted))
+            case syntax.Matches(glob=glob):
+                return _glob(subject, glob.value)
+            case syntax.Member(list=names):
+                return self.among(subject, names.name)
+
+    def _clause(self, clause: syntax.Clause) -> Truth:
+        if isinstance(clause, syntax.When):
+            return self.truth(clause.condition)
+        held = [self.holds(name.name) for name in clause.capabilities]
+        match clause.holding:
+            case syntax.Holding.ALL:
+                return conjunction(held)
+            case syntax.Holding.ANY:
+                return disjunction(held)
+            case syntax.Holding.NONE:
+                return conjunction(negation(one) for one in held)
+
+    # --- scopes
+
+    def around(self, targets: Targets) -> Truth:
+        """Tell whether the process is in a scope; unknown if its control group is."""
+        if not targets:
+            return True
+        if self.place is None:
+            return None
+        chain = self.place.chain
+        return all(any(fnmatchcase(unit, target) for unit in chain) for target in targets)
+
+    def base(self) -> Fraction | None:
+        """Evaluate the score that counts."""
+        values = [self._points(self.rules.scores[targets]) for targets in self._innermost()]
+        return None if None in values else min(value for value in values if value is not None)
+
+    def _innermost(self) -> list[Targets]:
+        """List the scopes whose score competes: one, but for ties and unknown places."""
+        if self.place is None:
+            return list(self.rules.scores)
+        chain = self.place.chain
+        ranks = {}
+        for targets in self.rules.scores:
+            if not targets:
+                ranks[targets] = (-1, 0)
+            elif self.around(targets):
+                deepest = max(i for i, unit in enumerate(chain) if fnmatchcase(unit, targets[-1]))
+                ranks[targets] = (deepest, len(targets))
+        return [targets for targets, rank in ranks.items() if rank == max(ranks.values())]
+
+    def _points(self, expression: syntax.Expression) -> Fraction | None:
+        worth = self.value(expression).worth
+        return None if worth is None else Fraction(worth)
+
+
+def _glob(subject: Value, pattern: str) -> Truth:
+    return None if subject.worth is None else fnmatchcase(subject.worth, pattern)
+
+
+def _figure(scope: Object, key: str) -> int | None:
+    """A figure of a control group in bytes; a limit that is not set is the largest."""
+    amount: int | None = scope.get(key)
+    if amount is None and key in ("memory_max", "memory_high"):
+        return None if key in (scope.get("unreadable") or ()) else NO_LIMIT
+    return amount
+
+
+def _property(scope: Object | None, key: str) -> Any:
+    if scope is None:
+        return None
+    return scope[key] if key in scope else (scope.get("properties") or {}).get(key)
+
+
+def _terminal(number: int | None) -> str | None:
+    """Name a terminal by its device number: 12 bits of major, 20 of minor (MKDEV, new_encode)."""
+    if number is None:
+        return None
+    if number == 0:
+        return ""
+    major, minor = (number >> 8) % 4096, number % 256 + (number >> 20) * 256
+    if 136 <= major < 144:
+        return f"pts/{(major - 136) * 256 + minor}"
+    if major == 4:
+        return f"tty{minor}" if minor < 64 else f"ttyS{minor - 64}"
+    return f"{major}:{minor}"
+
+
+def _root(number: int) -> int:
+    return max(1, isqrt(max(0, number)))
+
+
+def _arithmetic(sign: str, left: Value, right: Value) -> Value:
+    kinds = ["memory" if value.kind == "share" else value.kind for value in (left, right)]
+    one, other = left.worth, right.worth
+    result = None if None in (one, other) else _calculate(sign, one, other)
+    return Value(_kind_of(sign, *kinds), result)
+
+
+def _kind_of(sign: str, left: str, right: str) -> str:
+    if sign == "/" and left == right:
+        return "number"
+    return left if right == "number" else right
+
+
+def _calculate(sign: str, one: int, other: int) -> int | None:
+    match sign:
+        case "+":
+            return one + other
+        case "-":
+            return one - other
+        case "*":
+            return one * other
+    return None if other == 0 else floor(Fraction(one, other))
+
+
+# --- verdicts ----------------------------------------------------------------------------
+
+
+class Judgement(NamedTuple):
+    """What becomes of one process; ``why`` is empty for a candidate."""
+
+    pid: int
+    why: str
+    tier: int
+    base: Fraction | None
+    weight: Fraction
+    start: int
+
+    @property
+    def exact(self) -> Fraction:
+        """Base times weight, which the order goes by."""
+        assert self.base is not None
+        return self.base * self.weight
+
+    @property
+    def points(self) -> int:
+        """Base times weight, rounded down."""
+        return floor(self.exact)
+
+
+_DEFAULT_FACTORS = {syntax.Kind.PREFER: Fraction(2), syntax.Kind.SPARE: Fraction(4)}
+
+
+def judge(rules: Rules, world: World, process: Object) -> Judgement:
+    """Decide about one process."""
+    reader = Reader(rules, world, process)
+
+    def applies(rule: tuple[Targets, syntax.Rule]) -> Truth:
+        return conjunction([reader.around(rule[0]), reader.selects(rule[1].selector)])
+
+    def of_kind(kind: syntax.Kind) -> list[tuple[Targets, syntax.Rule]]:
+        return [rule for rule in rules.rules if rule[1].kind is kind]
+
+    def factor(rule: syntax.Rule) -> Fraction:
+        if rule.factor is None:
+            return _DEFAULT_FACTORS[rule.kind]
+        return Fraction(rule.factor.written.replace("_", ""))
+
+    weight = Fraction(1)
+    for rule in of_kind(syntax.Kind.PREFER):
+        if applies(rule) is True:
+            weight *= factor(rule[1])
+    for rule in of_kind(syntax.Kind.SPARE):
+        if applies(rule) is not False:
+            weight /= factor(rule[1])
+    tier = NORMAL
+    if any(applies(rule) is True for rule in of_kind(syntax.Kind.FIRST)):
+        tier = FIRST
+    if any(applies(rule) is not False for rule in of_kind(syntax.Kind.LAST)):
+        tier = LAST
+    only: dict[Targets, list[Truth]] = {}
+    for targets, rule_ in of_kind(syntax.Kind.ONLY):
+        only.setdefault(targets, []).append(reader.selects(rule_.selector))
+    base = reader.base()
+    why = ""
+    if _is_no_victim(process):
+        why = "ineligible"
+    elif any(applies(rule) is not False for rule in of_kind(syntax.Kind.NEVER)):
+        why = "never"
+    elif any(
+        reader.around(targets) is not False and True not in selected
+        for targets, selected in only.items()
+    ):
+        why = "only"
+    elif base is None:
+        why = "unknown"
+    elif base * weight < 1:
+        why = "no points"
+    start = process.get("starttime")
+    return Judgement(process["pid"], why, tier, base, weight, 2**64 if start is None else start)
+
+
+def _is_no_victim(process: Object) -> bool:
+    flags = process.get("flags") or 0
+    return (
+        process["pid"] == 1
+        or bool(flags & 0x00200000)  # PF_KTHREAD
+        or bool(flags & 0x00000004)  # PF_EXITING
+        or process.get("state") in ("Z", "X", "x")
+        or process.get("total_vm") == 0
+        or process.get("self") is True
+    )
+
+
+def judge_all(sources: Iterable[RuleText], objects: Iterable[Object]) -> list[Judgement]:
+    """Judge every process of a snapshot, in the order of the snapshot."""
+    rules, whole = read(sources), world(objects)
+    return [judge(rules, whole, process) for process in whole.processes]
+
+
+def rank(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """Order the candidates, worst first."""
+    candidates = [judgement for judgement in judgements if not judgement.why]
+    return sorted(candidates, key=lambda one: (one.tier, -one.exact, one.start, one.pid))

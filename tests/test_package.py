@@ -21,8 +21,7 @@ def _run(*command: str | Path, cwd: Path) -> str:
         cwd=cwd,
         env=environment,
         text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         check=False,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

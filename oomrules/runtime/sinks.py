@@ -13,6 +13,9 @@ KERNEL_LIST = "/proc/oom"
 
 _PIECE = 256
 
+# Names of what a caller has opened already.
+_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
+
 _REFUSED = {
     errno.EACCES: "only root writes it",
     errno.EPERM: "only root writes it",
@@ -71,7 +74,7 @@ def write_file(path: str, pids: Sequence[int]) -> None:
         raise Failure(f"{path} is a directory", "name the file to write")
     try:
         # What is called /dev/stdout may be a file that somebody else has written to before.
-        if not stat.S_ISREG(mode) or path.startswith(("/dev/", "/proc/")):
+        if not stat.S_ISREG(mode) or path.startswith(_STREAMS):
             _write_all(path, data, os.O_WRONLY | os.O_APPEND)
             return
         # A link stays a link: what it points to is replaced.

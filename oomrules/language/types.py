@@ -233,8 +233,8 @@ class Typing:
                 f"{_a(typed.type)} has no negative",
                 "`-` goes before a number, memory or a duration",
             )
-        if typed.node[0] in ("number", "bytes"):
-            return Typed(typed.type, [typed.node[0], -typed.node[1]], typed.literal)
+        if typed.node[0] == "number":
+            return Typed(typed.type, ["number", -typed.node[1]], typed.literal)
         return Typed(typed.type, ["negative", typed.node])
 
     def _arithmetic(self, expression: syntax.Arithmetic) -> Typed:

@@ -140,6 +140,10 @@ def test_a_score_in_whole_numbers(score: str, base: int | None) -> None:
         ("anon > 1B and nice > 5", False),
         ("anon > 1B or nice == 5", True),
         ("not anon > 1B", None),
+        ("oom_score_adj > 5 and rss > 1B", None),
+        ("oom_score_adj > 5 and rss > 1TiB", False),
+        ("oom_score_adj > 5 or rss > 1B", True),
+        ("oom_score_adj > 5 or rss > 1TiB", None),
         ("anon == anon", None),
         ("anon > 1B or not anon > 1B", None),
         ("1 / 0 == 1 / 0", None),
@@ -173,6 +177,11 @@ def test_a_condition_true_false_or_unknown(condition: str, truth: bool | None) -
 @settings(thorough, max_examples=3 * thorough.max_examples)
 @given(strategies.rule_sets(), strategies.hosts())
 def test_ranks_as_the_reference_does(rule_set: RuleSet, host: list[Object]) -> None:
+    assert_as_in_the_reference(rule_set, host)
+
+
+def assert_as_in_the_reference(rule_set: RuleSet, host: list[Object]) -> None:
+    """Check the order, and for each candidate its tier, base, weight and points."""
     sources = strategies.texts(rule_set)
     judged = reference.judge_all(sources, host)
     ranking = rank(sources, host)
@@ -184,6 +193,12 @@ def test_ranks_as_the_reference_does(rule_set: RuleSet, host: list[Object]) -> N
         if not one.why:
             said = (verdict.tier, verdict.base, Fraction(*verdict.weight), verdict.points)
             assert said == (one.tier, one.base, one.weight, one.points)
+
+
+@settings(thorough, max_examples=3 * thorough.max_examples)
+@given(strategies.scoped_rule_sets(), strategies.hosts())
+def test_blocks_hold_where_the_reference_says(rule_set: RuleSet, host: list[Object]) -> None:
+    assert_as_in_the_reference(rule_set, host)
 
 
 @thorough
@@ -346,7 +361,8 @@ def test_knowing_less_never_makes_a_process_more_killable(
     # Each truth value, amount and text is either what it was or unknown, and every operation
     # gives unknown where more than one answer is still open; so a rule that was false or
     # true stays so or becomes unknown, and unknown is the mildest reading of every rule.
-    blanked = data.draw(st.lists(st.sampled_from(strategies.ATTRIBUTES), min_size=1, max_size=3))
+    names = st.sampled_from(strategies.ATTRIBUTES) | st.sampled_from(("cgroup", "uid", "comm"))
+    blanked = data.draw(st.lists(names, min_size=1, max_size=3))
     victim = data.draw(st.sampled_from(processes(host)))
     poorer = {**victim, **dict.fromkeys(blanked)}
     less = [poorer if line is victim else line for line in host]

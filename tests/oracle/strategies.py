@@ -311,9 +311,21 @@ RuleSet = tuple[Stated, ...]
 
 _STARTS = ("kill first", "kill last", *["prefer", "spare"] * 3, "never kill", "only kill")
 _FACTORS = _one_of("", "", " by 1", " by 2", " by 3", " by 1.5", " by 8", " by 100")
-_AROUND = st.one_of(
-    st.just(()), st.just(()), st.lists(st.sampled_from(TARGETS), max_size=3).map(tuple)
+# Targets inside one another: the usual way, the other way round, and such that stand
+# equally deep.
+_NESTED = (
+    *(
+        ("user.slice",),
+        ("app-*.scope",),
+        ("user.slice", "app-*.scope"),
+        ("app-*.scope", "user.slice"),
+    ),
+    *(("*",), ("*", "*.scope"), ("*.slice",), ("-.slice", "app-?.scope"), ("*.slice", "*.slice")),
+    *(("system.slice", "nginx.service"), ("nginx.service",), ("nginx.service", "system.slice")),
+    *(("machine.slice", "nginx.service"), ("user@*.service",), ("app.slice", "user@*.service")),
 )
+_BLOCKS = st.sampled_from(_NESTED) | st.lists(st.sampled_from(TARGETS), max_size=3).map(tuple)
+_AROUND = st.just(()) | _BLOCKS
 
 
 @cache
@@ -371,6 +383,24 @@ def rule_sets(draw: st.DrawFn, starts: Sequence[str] = (), most: int = 8) -> Rul
     return tuple(stated)
 
 
+_PLAIN = (
+    *("anything", "anything", "anything with RAWIO", "uid 0", 'comm "s*"'),
+    *("anything when nice > 0", "anything when rss > 64KiB"),
+)
+
+
+@st.composite
+def scoped_rule_sets(draw: st.DrawFn) -> RuleSet:
+    """Plain rules and scores in blocks; what differs is where they hold."""
+    around = draw(st.lists(_BLOCKS, max_size=5, unique=True))
+    stated = [Stated(one, f"score {draw(st.integers(0, 9))}") for one in around]
+    starts = st.sampled_from((*_STARTS, "only kill"))
+    sentences = st.tuples(_BLOCKS, starts, st.sampled_from(_PLAIN))
+    for blocks, start, selector in draw(st.lists(sentences, max_size=5)):
+        stated.append(Stated(blocks, f"{start} {selector}"))
+    return tuple(stated)
+
+
 def texts(rule_set: Iterable[Stated], name: str = "rules") -> list[RuleText]:
     """Write a rule set as files, one for each level; neighbours share their blocks."""
     by_level: dict[int, list[str]] = {}
@@ -421,7 +451,7 @@ _FIELDS: dict[str, Sequence[Any]] = {
     "locked": _BYTES,
     "pgtables": _BYTES,
     "oom_score_adj": (0, 0, -1000, -17, 500, 1000),
-    "cgroup": CGROUPS,
+    "cgroup": (*CGROUPS, None),
     "tty_nr": (0, 1025, 34_819, 1_088),
     "session": (0, 1, 77),
 }

@@ -13,6 +13,7 @@ from typing import Any
 from oomrules.commands import sources
 from oomrules.commands.terminal import count, is_terminal
 from oomrules.errors import Failure, reason
+from oomrules.host.facts import Everything
 from oomrules.runtime import recorded
 from oomrules.runtime.cgroups import FIGURES
 from oomrules.runtime.model import NO_LIMIT, UNREAD, Process
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Record the host."""
     # No rule is asked, so everything is read.
-    source = sources.live(make((), {})).refresh()
+    source = sources.live(make((), {}), Everything())
     lines = list(_lines(source))
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
@@ -123,7 +124,12 @@ def _scope(cgroup: str, source: ProcSource) -> dict[str, Any]:
             elif value >= NO_LIMIT:
                 value = None
         line[key] = value
-    line["properties"] = {}
+    names = Everything().properties
+    facts = {name: source.fact(where, name) for name in names} if line["unit"] else {}
+    line["properties"] = {name: value for name, value in facts.items() if value is not None}
+    session = source.fact(where, "session") if line["unit"] else None
+    if session is not None:
+        line["session"] = session
     if unreadable:
         line["unreadable"] = unreadable
     return line

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from oomrules.commands import findings
 from oomrules.commands.terminal import count
 from oomrules.errors import Failure
+from oomrules.host import facts
 from oomrules.language import compiler, rulefiles
 from oomrules.language.diagnostics import Rejected
 from oomrules.runtime import recorded
@@ -21,6 +22,8 @@ from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, Ranking, within
+from oomrules.runtime.units import placement
+from oomrules.runtime.values import GETTERS
 
 # The head of the list that is read once more before it is handed to the kernel, and how
 # often the ranking is made anew when that shows a change.
@@ -142,9 +145,21 @@ class Ranked(NamedTuple):
         return notes(self.source) if isinstance(self.source, ProcSource) else []
 
 
-def live(made: Program, descriptors: int = 0) -> ProcSource:
-    """Open this host's processes."""
-    return ProcSource(made, descriptors=descriptors, names=(_Names(True), _Names(False)))
+def live(made: Program, asked: facts.Asked | None = None) -> ProcSource:
+    """Read this host's processes, and what systemd and logind say of their units.
+
+    Args:
+        made: the rules, which decide what is read.
+        asked: what to ask systemd; else what the rules need.
+    """
+    source = ProcSource(made, names=(_Names(True), _Names(False))).refresh()
+    asked = facts.Asked(made) if asked is None else asked
+    places = set()
+    if asked.properties:
+        cgroups = {GETTERS["cgroup"](process, source) for process in source.by_pid.values()}
+        places = {placement(cgroup) for cgroup in cgroups if cgroup}
+    source.facts = facts.gather(asked, places)
+    return source
 
 
 def ranked(options: argparse.Namespace, fresh: bool = False) -> Ranked:
@@ -162,7 +177,7 @@ def ranked(options: argparse.Namespace, fresh: bool = False) -> Ranked:
         return Ranked(_top(ranker.rank(snapshot, keep), options), snapshot)
     source = live(made)
     ranker = Ranker(Evaluator(made, source.host))
-    ranking = ranker.rank(source.refresh(), keep)
+    ranking = ranker.rank(source, keep)
     for _ in range(_TRIES if fresh else 0):
         if source.verify(ranking.candidates[:_HEAD]):
             break
@@ -177,7 +192,7 @@ def _top(ranking: Ranking, options: argparse.Namespace) -> Ranking:
 
 def notes(source: ProcSource) -> list[str]:
     """Say what of this host could not be seen."""
-    said = []
+    said = list(source.facts.problems)
     root = os.geteuid() == 0
     advice = "even root needs CAP_SYS_PTRACE for it" if root else "run as root to see it"
     for field, times in sorted(source.unreadable.items()):

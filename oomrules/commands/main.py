@@ -20,6 +20,7 @@ COMMANDS = {
     "rank": "show the candidates for the OOM killer, worst first",
     "emit": "write the list of candidates to the kernel or to a file",
     "explain": "say why a process ranks where it does",
+    "scopes": "show the tree of units and the rules that hold in each",
     "snapshot": "record this host, to rank it elsewhere or later",
     "check": "find mistakes in rule files",
     "cat": "print the rule files that are in force",

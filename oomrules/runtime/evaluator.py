@@ -133,7 +133,7 @@ class Evaluator:
         self._definitions = {n: self._local(node) for n, node in program.definitions.items()}
         self._settled = sorted(program.attributes & _SETTLED)
         self._costly = sorted(program.attributes & _COSTLY)
-        self._everywhere = not any(scope.targets for scope in program.scopes)
+        self._unscoped = not any(scope.targets for scope in program.scopes)
         self._active: dict[Any, _Active] = {}
         self._kinds: dict[Any, tuple[Residual | None, Judge | None]] = {}
         self._functions: dict[str, Judge] = {}
@@ -149,10 +149,24 @@ class Evaluator:
 
     def _place(self, process: Process, snapshot: Snapshot) -> Chain | None:
         """The units around a process; nothing if no rule asks, None if unknown."""
-        if self._everywhere:
+        if self._unscoped:
             return ()
         cgroup = GETTERS["cgroup"](process, snapshot)
         return None if cgroup is None else _chain(placement(cgroup), snapshot)
+
+    @property
+    def everywhere(self) -> int:
+        """How many rules hold everywhere."""
+        return sum(len(scope.rules) for scope in self.program.scopes if not scope.targets)
+
+    def scopes_in(self, place: Placement, snapshot: Snapshot) -> tuple[Scope, ...]:
+        """Give the blocks whose rules hold for the processes of a unit, in doubt or not."""
+        chain = _chain(place, snapshot)
+        return tuple(
+            scope
+            for scope in self.program.scopes
+            if scope.targets and _depth(scope, chain)[0] is not None
+        )
 
     def _rules(self, chain: Chain | None) -> _Active:
         if chain not in self._active:

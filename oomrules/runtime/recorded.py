@@ -58,16 +58,16 @@ class Recorded:
         self.host = host
         self.own_pids = frozenset(own)
         self.prepared_for: Any = None
-        self._scopes = scopes
+        self.scopes = scopes
         self.by_pid = {process.pid: process for process in processes}
 
     def scope(self, cgroup: str) -> RecordedScope | None:
         """Find a control group."""
-        return self._scopes.get(cgroup)
+        return self.scopes.get(cgroup)
 
     def fact(self, place: Placement, name: str) -> Any:
         """Find what was recorded of a unit; what was not is unknown."""
-        scope = self._scopes.get(place.path)
+        scope = self.scopes.get(place.path)
         if scope is None:
             return None
         if name == "session":

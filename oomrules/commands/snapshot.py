@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,9 +11,8 @@ from typing import Any
 
 from oomrules.commands import sources
 from oomrules.commands.terminal import count, is_terminal
-from oomrules.errors import Failure, reason
 from oomrules.host.facts import Everything
-from oomrules.runtime import recorded
+from oomrules.runtime import recorded, sinks
 from oomrules.runtime.cgroups import FIGURES
 from oomrules.runtime.model import NO_LIMIT, UNREAD, Process
 from oomrules.runtime.procfs import ProcSource
@@ -43,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
     lines = list(_lines(source))
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
-        _write(options.output, text)
+        # Command lines may hold what others must not read.
+        sinks.replace(options.output, text.encode(), 0o600)
         print(f"{count(len(lines), 'line')} written to {options.output}", file=sys.stderr)
     else:
         sys.stdout.write(text)
@@ -145,23 +144,3 @@ def _process(process: Process, source: ProcSource) -> dict[str, Any]:
     if process.pid in source.own_pids:
         line["self"] = True
     return line
-
-
-def _write(path: str, text: str) -> None:
-    """Write a file of its own: command lines may hold what others must not read."""
-    temporary = f"{os.path.realpath(path)}.{os.getpid()}.new"
-    try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
-            return
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.rename(temporary, os.path.realpath(path))
-        except OSError:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise Failure(f"cannot write {path}: {reason(error)}") from error

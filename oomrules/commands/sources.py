@@ -21,7 +21,7 @@ from oomrules.runtime import recorded
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
-from oomrules.runtime.ranking import Ranker, Ranking, within
+from oomrules.runtime.ranking import Keep, Ranker, Ranking, within
 from oomrules.runtime.units import placement
 from oomrules.runtime.values import GETTERS
 
@@ -162,11 +162,11 @@ def live(made: Program, asked: facts.Asked | None = None) -> ProcSource:
     return source
 
 
-def ranked(options: argparse.Namespace, fresh: bool = False) -> Ranked:
+def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
     """Rank the processes that the options name.
 
     Args:
-        fresh: read the head of the list once more and rank again if it has changed.
+        verified: read the head of the list once more before it is used.
     """
     made = program(options)
     unit = getattr(options, "within", None)
@@ -177,12 +177,18 @@ def ranked(options: argparse.Namespace, fresh: bool = False) -> Ranked:
         return Ranked(_top(ranker.rank(snapshot, keep), options), snapshot)
     source = live(made)
     ranker = Ranker(Evaluator(made, source.host))
+    ranking = fresh(ranker, source, keep) if verified else ranker.rank(source, keep)
+    return Ranked(_top(ranking, options), source)
+
+
+def fresh(ranker: Ranker, source: ProcSource, keep: Keep | None = None) -> Ranking:
+    """Rank, read the head of the list once more, and rank again if that shows a change."""
     ranking = ranker.rank(source, keep)
-    for _ in range(_TRIES if fresh else 0):
+    for _ in range(_TRIES):
         if source.verify(ranking.candidates[:_HEAD]):
             break
         ranking = ranker.rank(source, keep)
-    return Ranked(_top(ranking, options), source)
+    return ranking
 
 
 def _top(ranking: Ranking, options: argparse.Namespace) -> Ranking:

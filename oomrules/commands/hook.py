@@ -88,16 +88,22 @@ def _apply(options: argparse.Namespace) -> int:
         target = _emit(ranking, state)
         state.save_list(_entries(ranking), read, last.get("kernel_log"))
     for note in sources.notes(source):
-        print(f"<{journal.WARNING}>note: {note}", file=sys.stderr)
+        _say(f"note: {note}", journal.WARNING)
     if not ranking.candidates:
-        print(f"<{journal.WARNING}>{NOBODY}", file=sys.stderr)
+        _say(NOBODY, journal.WARNING)
     after = f" after {options.unit}" if options.unit else ""
-    print(f"<{journal.INFO}>{len(ranking.candidates)} pids written to {target}{after}")
+    _say(f"{len(ranking.candidates)} pids written to {target}{after}", journal.INFO)
     return 2 if broken else 0
 
 
+def _say(message: str, priority: int) -> None:
+    """Print a message, with its priority where the journal reads along (sd-daemon(3))."""
+    prefix = f"<{priority}>" if os.environ.get("JOURNAL_STREAM") else ""
+    print(f"{prefix}{message}", file=sys.stderr)
+
+
 def _program(options: argparse.Namespace, state: State) -> tuple[Program, bool]:
-    """Give the rules in force: compiled anew if a file changed, the last good if they are broken."""
+    """Give the rules in force, compiled anew if a file changed; True if they are broken."""
     fingerprint = rulefiles.fingerprint(options.root)
     kept = state.program()
     if kept and kept[1] == fingerprint:
@@ -112,8 +118,8 @@ def _program(options: argparse.Namespace, state: State) -> tuple[Program, bool]:
         what = "the last good rules stay in force" if kept else "there are no earlier ones"
         findings = "\n".join(concise(diagnostic) for diagnostic in error.diagnostics)
         message = f"the rules have errors, {what}:\n{findings}"
-        journal.send(message, journal.ERROR)
-        print(message, file=sys.stderr)
+        if not journal.send(message, journal.ERROR) or sys.stderr.isatty():
+            print(message, file=sys.stderr)
         if kept is None:
             raise Failure(
                 "the rules have errors, and there are no earlier ones to keep to",

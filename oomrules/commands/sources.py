@@ -15,7 +15,7 @@ from oomrules.commands import findings
 from oomrules.commands.terminal import count
 from oomrules.errors import Failure
 from oomrules.host import facts
-from oomrules.language import compiler, rulefiles
+from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Rejected
 from oomrules.runtime import recorded
 from oomrules.runtime.evaluator import Evaluator
@@ -100,6 +100,9 @@ def program(options: argparse.Namespace) -> Program:
     Raises:
         Failure: they have errors, which have been printed.
     """
+    # lark is loaded here: the commands that need no rules start without it.
+    from oomrules.language import compiler
+
     try:
         return compiler.compile_rules(rules(options))
     except Rejected as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from oomrules.commands import dropin, sources
 from oomrules.commands.findings import concise
-from oomrules.commands.rank import NOBODY
+from oomrules.commands.rank import nobody
 from oomrules.errors import Failure, reason
 from oomrules.host import kernellog
 from oomrules.language import rulefiles
@@ -90,7 +90,7 @@ def _apply(options: argparse.Namespace) -> int:
     for note in sources.notes(source):
         _say(f"note: {note}", journal.WARNING)
     if not ranking.candidates:
-        _say(NOBODY, journal.WARNING)
+        _say(nobody(ranking), journal.WARNING)
     after = f" after {options.unit}" if options.unit else ""
     _say(f"{len(ranking.candidates)} pids written to {target}{after}", journal.INFO)
     return 2 if broken else 0

@@ -188,7 +188,7 @@ def _stated(
 ) -> Iterable[Stated]:
     for statement in statements:
         if isinstance(statement, syntax.Block):
-            yield from _stated(statement.statements, (*around, statement.target.value), level)
+            yield from _stated(statement.statements, (*around, statement.target.unit.value), level)
         else:
             yield Stated(around, statement, level)
 

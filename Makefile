@@ -57,3 +57,28 @@ bench: setup
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis oom.list
+
+# For distributions: put everything where a package has it. The Python dependencies go along
+# into oomrules' own directory; BUNDLE= leaves them to the distribution's packages.
+DESTDIR ?=
+PREFIX ?= /usr
+LIBDIR := $(DESTDIR)$(PREFIX)/lib/oomrules
+UNITDIR := $(DESTDIR)$(PREFIX)/lib/systemd/system
+RULESDIR := $(DESTDIR)$(PREFIX)/lib/oomrules.d
+BUNDLE ?= lark cgroupspy pydbus
+
+.PHONY: install
+install:
+	install -d $(LIBDIR) $(UNITDIR) $(RULESDIR)/presets $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/oomrules.d
+	cp -R --no-preserve=ownership oomrules $(LIBDIR)/
+	find $(LIBDIR) -name __pycache__ -prune -exec rm -rf {} +
+	cp -R --no-preserve=ownership grammar rules.d $(LIBDIR)/oomrules/
+	install -m 644 rules.d/*.oom $(RULESDIR)/
+	install -m 644 rules.d/presets/*.oom $(RULESDIR)/presets/
+	install -m 644 systemd/*.service $(UNITDIR)/
+	$(if $(BUNDLE),$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile \
+	  --no-deps --upgrade --target $(LIBDIR) $(BUNDLE))
+	printf '%s\n' '#!$(PYTHON) -I' 'import sys' \
+	  'sys.path.insert(0, "$(PREFIX)/lib/oomrules")' \
+	  'from oomrules.commands.main import main' 'sys.exit(main())' > $(DESTDIR)$(PREFIX)/bin/oomrules
+	chmod 755 $(DESTDIR)$(PREFIX)/bin/oomrules

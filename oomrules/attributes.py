@@ -171,7 +171,13 @@ ATTRIBUTES: dict[str, Attribute] = _table(
         "ManagedOOMMemoryPressure=: auto or kill",
         "ManagedOOMMemoryPressure",
     ),
-    Attribute("session.active", Type.BOOLEAN, _LOGIND, True, "the login session is in front"),
-    Attribute("session.remote", Type.BOOLEAN, _LOGIND, True, "the login session is remote"),
-    Attribute("session.class", Type.TEXT, _LOGIND, True, "user, greeter, background, …"),
+    Attribute(
+        "session.active", Type.BOOLEAN, _LOGIND, True, "the login session is in front", "active"
+    ),
+    Attribute("session.remote", Type.BOOLEAN, _LOGIND, True, "the session is remote", "remote"),
+    Attribute("session.idle", Type.BOOLEAN, _LOGIND, True, "nobody is active in it", "idle"),
+    Attribute(
+        "session.class", Type.TEXT, _LOGIND, True, "user, greeter, background, …; or empty", "class"
+    ),
+    Attribute("session.type", Type.TEXT, _LOGIND, True, "tty, x11, wayland, …; or empty", "type"),
 )

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from oomrules.commands import findings, sources
 from oomrules.commands.terminal import count
-from oomrules.language import checker, rulefiles
+from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level
 
 
@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the findings; 1 if there are errors, 3 for warnings that are fatal."""
+    from oomrules.language import checker
+
     found = _found(options)
     checked = checker.check(found.files)
     diagnostics = sorted(

@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the list; 1 if it is empty, which is written too: an old list must not stay."""
     target = sinks.KERNEL_LIST if options.to is None else options.to
     _check(target, options)
-    ranked = sources.ranked(options, fresh=True)
+    ranked = sources.ranked(options, verified=True)
     pids = ranked.ranking.pids
     if target == "-":
         sys.stdout.write(sinks.format_pids(pids))

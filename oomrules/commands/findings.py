@@ -47,10 +47,15 @@ def _full(diagnostic: Diagnostic, paint: Paint) -> str:
 def print_concise(diagnostics: Iterable[Diagnostic]) -> None:
     """Print one line a finding, in the form that editors and grep understand."""
     for diagnostic in diagnostics:
-        line, column = diagnostic.source.position(diagnostic.span.start)
-        place = f"{printable(diagnostic.source.name)}:{line}:{column}"
-        level = f"{diagnostic.level.value}[{diagnostic.code}]"
-        print(f"{place}: {level} {printable(diagnostic.message)}; {diagnostic.help}")
+        print(concise(diagnostic))
+
+
+def concise(diagnostic: Diagnostic) -> str:
+    """Say a finding in one line."""
+    line, column = diagnostic.source.position(diagnostic.span.start)
+    place = f"{printable(diagnostic.source.name)}:{line}:{column}"
+    level = f"{diagnostic.level.value}[{diagnostic.code}]"
+    return f"{place}: {level} {printable(diagnostic.message)}; {diagnostic.help}"
 
 
 def as_data(diagnostic: Diagnostic) -> dict[str, Any]:

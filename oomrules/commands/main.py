@@ -20,7 +20,10 @@ COMMANDS = {
     "rank": "show the candidates for the OOM killer, worst first",
     "emit": "write the list of candidates to the kernel or to a file",
     "explain": "say why a process ranks where it does",
+    "scopes": "show the tree of units and the rules that hold in each",
     "snapshot": "record this host, to rank it elsewhere or later",
+    "hook": "make the list true again when a systemd unit starts or stops",
+    "history": "show who was killed when memory ran out",
     "check": "find mistakes in rule files",
     "cat": "print the rule files that are in force",
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,8 +11,8 @@ from typing import Any
 
 from oomrules.commands import sources
 from oomrules.commands.terminal import count, is_terminal
-from oomrules.errors import Failure, reason
-from oomrules.runtime import recorded
+from oomrules.host.facts import Everything
+from oomrules.runtime import recorded, sinks
 from oomrules.runtime.cgroups import FIGURES
 from oomrules.runtime.model import NO_LIMIT, UNREAD, Process
 from oomrules.runtime.procfs import ProcSource
@@ -38,11 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Record the host."""
     # No rule is asked, so everything is read.
-    source = sources.live(make((), {})).refresh()
+    source = sources.live(make((), {}), Everything())
     lines = list(_lines(source))
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
-        _write(options.output, text)
+        # Command lines may hold what others must not read.
+        sinks.replace(options.output, text.encode(), 0o600)
         print(f"{count(len(lines), 'line')} written to {options.output}", file=sys.stderr)
     else:
         sys.stdout.write(text)
@@ -123,7 +123,12 @@ def _scope(cgroup: str, source: ProcSource) -> dict[str, Any]:
             elif value >= NO_LIMIT:
                 value = None
         line[key] = value
-    line["properties"] = {}
+    names = Everything().properties
+    facts = {name: source.fact(where, name) for name in names} if line["unit"] else {}
+    line["properties"] = {name: value for name, value in facts.items() if value is not None}
+    session = source.fact(where, "session") if line["unit"] else None
+    if session is not None:
+        line["session"] = session
     if unreadable:
         line["unreadable"] = unreadable
     return line
@@ -139,23 +144,3 @@ def _process(process: Process, source: ProcSource) -> dict[str, Any]:
     if process.pid in source.own_pids:
         line["self"] = True
     return line
-
-
-def _write(path: str, text: str) -> None:
-    """Write a file of its own: command lines may hold what others must not read."""
-    temporary = f"{os.path.realpath(path)}.{os.getpid()}.new"
-    try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
-            return
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.rename(temporary, os.path.realpath(path))
-        except OSError:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise Failure(f"cannot write {path}: {reason(error)}") from error

@@ -14,13 +14,16 @@ from typing import NamedTuple
 from oomrules.commands import findings
 from oomrules.commands.terminal import count
 from oomrules.errors import Failure
-from oomrules.language import compiler, rulefiles
+from oomrules.host import facts
+from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Rejected
 from oomrules.runtime import recorded
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
-from oomrules.runtime.ranking import Ranker, Ranking, within
+from oomrules.runtime.ranking import Keep, Ranker, Ranking, within
+from oomrules.runtime.units import placement
+from oomrules.runtime.values import GETTERS
 
 # The head of the list that is read once more before it is handed to the kernel, and how
 # often the ranking is made anew when that shows a change.
@@ -97,6 +100,9 @@ def program(options: argparse.Namespace) -> Program:
     Raises:
         Failure: they have errors, which have been printed.
     """
+    # lark is loaded here: the commands that need no rules start without it.
+    from oomrules.language import compiler
+
     try:
         return compiler.compile_rules(rules(options))
     except Rejected as error:
@@ -142,16 +148,28 @@ class Ranked(NamedTuple):
         return notes(self.source) if isinstance(self.source, ProcSource) else []
 
 
-def live(made: Program, descriptors: int = 0) -> ProcSource:
-    """Open this host's processes."""
-    return ProcSource(made, descriptors=descriptors, names=(_Names(True), _Names(False)))
+def live(made: Program, asked: facts.Asked | None = None) -> ProcSource:
+    """Read this host's processes, and what systemd and logind say of their units.
+
+    Args:
+        made: the rules, which decide what is read.
+        asked: what to ask systemd; else what the rules need.
+    """
+    source = ProcSource(made, names=(_Names(True), _Names(False))).refresh()
+    asked = facts.Asked(made) if asked is None else asked
+    places = set()
+    if asked.properties:
+        cgroups = {GETTERS["cgroup"](process, source) for process in source.by_pid.values()}
+        places = {placement(cgroup) for cgroup in cgroups if cgroup}
+    source.facts = facts.gather(asked, places)
+    return source
 
 
-def ranked(options: argparse.Namespace, fresh: bool = False) -> Ranked:
+def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
     """Rank the processes that the options name.
 
     Args:
-        fresh: read the head of the list once more and rank again if it has changed.
+        verified: read the head of the list once more before it is used.
     """
     made = program(options)
     unit = getattr(options, "within", None)
@@ -162,12 +180,18 @@ def ranked(options: argparse.Namespace, fresh: bool = False) -> Ranked:
         return Ranked(_top(ranker.rank(snapshot, keep), options), snapshot)
     source = live(made)
     ranker = Ranker(Evaluator(made, source.host))
-    ranking = ranker.rank(source.refresh(), keep)
-    for _ in range(_TRIES if fresh else 0):
+    ranking = fresh(ranker, source, keep) if verified else ranker.rank(source, keep)
+    return Ranked(_top(ranking, options), source)
+
+
+def fresh(ranker: Ranker, source: ProcSource, keep: Keep | None = None) -> Ranking:
+    """Rank, read the head of the list once more, and rank again if that shows a change."""
+    ranking = ranker.rank(source, keep)
+    for _ in range(_TRIES):
         if source.verify(ranking.candidates[:_HEAD]):
             break
         ranking = ranker.rank(source, keep)
-    return Ranked(_top(ranking, options), source)
+    return ranking
 
 
 def _top(ranking: Ranking, options: argparse.Namespace) -> Ranking:
@@ -177,7 +201,7 @@ def _top(ranking: Ranking, options: argparse.Namespace) -> Ranking:
 
 def notes(source: ProcSource) -> list[str]:
     """Say what of this host could not be seen."""
-    said = []
+    said = list(source.facts.problems)
     root = os.geteuid() == 0
     advice = "even root needs CAP_SYS_PTRACE for it" if root else "run as root to see it"
     for field, times in sorted(source.unreadable.items()):

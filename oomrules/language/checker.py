@@ -54,12 +54,12 @@ class _Stated(NamedTuple):
     """A statement with its file and the blocks around it."""
 
     source: RuleText
-    targets: tuple[syntax.Text, ...]
+    targets: tuple[syntax.Target, ...]
     statement: syntax.Statement
 
     @property
     def scope(self) -> Targets:
-        return tuple(target.value for target in self.targets)
+        return tuple(target.relation.value + target.unit.value for target in self.targets)
 
 
 def check(sources: Iterable[RuleText]) -> Checked:
@@ -180,8 +180,17 @@ def _bad_targets(
     for statement in statements:
         if not isinstance(statement, syntax.Block):
             continue
-        target = statement.target.value
-        if not target.endswith(UNIT_SUFFIXES) and not any(char in target for char in _GLOB):
+        target, relation = statement.target.unit.value, statement.target.relation
+        if relation is not syntax.Relation.NAMED:
+            if "." not in target or any(char in target for char in _GLOB):
+                yield Diagnostic(
+                    "OOM211",
+                    f"`{target}` is not the full name of a unit",
+                    source,
+                    statement.target.unit.span,
+                    'write the full name, as in `in units wanted by "multi-user.target"`',
+                )
+        elif not target.endswith(UNIT_SUFFIXES) and not any(char in target for char in _GLOB):
             yield Diagnostic(
                 "OOM211",
                 f"`{target}` is not the name of a unit that holds processes",

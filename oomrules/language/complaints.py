@@ -35,6 +35,7 @@ _NAMES = {
     "STRING": "a quoted text",
     "LISTREF": "a `@list`",
     "TARGET": "a unit",
+    "UNITS": "a unit",
     "COMPARE": "a comparison",
     "EQUAL": "`=`",
     "LBRACE": "`{`",

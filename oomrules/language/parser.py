@@ -228,7 +228,7 @@ class _Builder:
             case "list":
                 return syntax.ListOf(span, _name(parts[1]), tuple(map(_text, parts[2:])))
             case "block":
-                target = _text(parts[1])
+                target = _target(parts[1])
                 with self.deeper(target.span):
                     inner = tuple(self.statements(parts[2:]))
                 return syntax.Block(span, target, inner)
@@ -287,6 +287,10 @@ def _tree_span(tree: Tree[Token]) -> Span:
     return Span(tree.meta.start_pos, tree.meta.end_pos)
 
 
+def _target(tree: Any) -> syntax.Target:
+    return syntax.Target(_tree_span(tree), _text(tree.children[-1]), _RELATIONS[tree.data])
+
+
 def _name(token: Any) -> syntax.Name:
     return syntax.Name(_span(token), str(token))
 
@@ -315,6 +319,11 @@ _KINDS = {
     "last": syntax.Kind.LAST,
     "prefer": syntax.Kind.PREFER,
     "spare": syntax.Kind.SPARE,
+}
+_RELATIONS = {
+    "unit": syntax.Relation.NAMED,
+    "wanted_by": syntax.Relation.WANTED_BY,
+    "part_of": syntax.Relation.PART_OF,
 }
 _HOLDINGS = {
     "with_all": syntax.Holding.ALL,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from oomrules import resources
+from oomrules import __version__, resources
 from oomrules.errors import Failure, reason
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.text import RuleText, Span
@@ -58,9 +58,7 @@ def system(root: Path = Path("/")) -> Found:
     Args:
         root: where the four directories are looked for, ``/`` but in tests and images.
     """
-    directories = [root / directory.lstrip("/") for directory in DIRECTORIES]
-    if not directories[-1].is_dir():
-        directories[-1] = resources.rules()
+    directories = _directories(root)
     chosen: dict[str, tuple[int, Path]] = {}
     replaced: list[tuple[Path, Path]] = []
     problems: list[Diagnostic] = []
@@ -90,6 +88,36 @@ def system(root: Path = Path("/")) -> Found:
         tuple(replaced),
         (*problems, *unread),
     )
+
+
+def _directories(root: Path) -> list[Path]:
+    directories = [root / directory.lstrip("/") for directory in DIRECTORIES]
+    if not directories[-1].is_dir():
+        directories[-1] = resources.rules()
+    return directories
+
+
+def fingerprint(root: Path = Path("/")) -> list[list[str | int]]:
+    """Tell whether the rules of this host may have changed: what is in their directories.
+
+    Returns:
+        plain data that is equal as long as no file was added, removed or written.
+    """
+    seen: list[list[str | int]] = [["oomrules", __version__]]
+    for directory in [*_directories(root), resources.rules()]:
+        try:
+            names = _rule_names(directory)
+        except OSError as error:
+            seen.append([str(directory), error.errno or 0])
+            continue
+        for name in names:
+            path = directory / name
+            try:
+                status = path.stat()
+                seen.append([str(path), status.st_ino, status.st_size, status.st_mtime_ns])
+            except OSError as error:
+                seen.append([str(path), error.errno or 0])
+    return seen
 
 
 def given(paths: Sequence[str]) -> Found:

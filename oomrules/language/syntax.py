@@ -254,18 +254,34 @@ class ListOf(Node):
     items: tuple[Text, ...]
 
 
+class Relation(Enum):
+    """How a target says which units it means; the value is how it goes in the sentence."""
+
+    NAMED = ""
+    WANTED_BY = "units wanted by "
+    PART_OF = "units part of "
+
+
+@dataclass(frozen=True, slots=True)
+class Target(Node):
+    """The units of a block: ``"app-*.scope"``, ``units wanted by "x.target"``."""
+
+    unit: Text
+    relation: Relation = Relation.NAMED
+
+
 @dataclass(frozen=True, slots=True)
 class Block(Node):
     """``in TARGET { … }`` or ``in TARGET: …``."""
 
-    target: Text
+    target: Target
     statements: tuple[Statement, ...]
 
 
 Statement = Rule | Score | Define | ListOf | Block
 
 
-def walk(statements: tuple[Statement, ...]) -> Iterator[tuple[tuple[Text, ...], Statement]]:
+def walk(statements: tuple[Statement, ...]) -> Iterator[tuple[tuple[Target, ...], Statement]]:
     """Give each statement that is not a block, with the targets around it, outermost first."""
     for statement in statements:
         if isinstance(statement, Block):

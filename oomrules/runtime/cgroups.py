@@ -115,7 +115,7 @@ _LIMITS = ("memory_max", "memory_high")
 class LiveScope:
     """One control group, read lazily; each figure once, so that one ranking sees one value."""
 
-    __slots__ = ("_directory", "_files", "_pressure_directory", "_values", "properties")
+    __slots__ = ("_directory", "_files", "_pressure_directory", "_values")
 
     def __init__(
         self,
@@ -127,12 +127,9 @@ class LiveScope:
         self._pressure_directory = pressure_directory
         self._files = files
         self._values: dict[str, Any] = {}
-        self.properties: dict[str, Any] = {}
 
     def get(self, key: str) -> Any:
         """Give a figure; None if it cannot be read or the group is gone."""
-        if key not in FIGURES:
-            return self.properties.get(key)
         if key not in self._values:
             self._values[key] = self._figure(key)
         return self._values[key]

@@ -25,10 +25,11 @@ from oomrules.runtime.compiled import (
     compile_residual,
     fewest,
 )
+from oomrules.runtime.facts import RELATIONS
 from oomrules.runtime.model import PF_EXITING, PF_KTHREAD, Host, Process, Snapshot
 from oomrules.runtime.nodes import PENDING
-from oomrules.runtime.program import Node, Program, Rule, Scope, Score
-from oomrules.runtime.units import placement
+from oomrules.runtime.program import PART_OF, WANTED_BY, Node, Program, Rule, Scope, Score
+from oomrules.runtime.units import Placement, placement
 from oomrules.runtime.values import GETTERS, LIMIT
 
 # Read only for a process whose fate may hang on it: each costs a file of its own.
@@ -73,6 +74,17 @@ class Verdict(NamedTuple):
     weight: tuple[int, int]
     points: int
     held: tuple[Held, ...]
+
+
+class Around(NamedTuple):
+    """A unit around a process: its names, and the units that it belongs to (None: unknown)."""
+
+    names: tuple[str, ...]
+    wanted_by: tuple[str, ...] | None
+    part_of: tuple[str, ...] | None
+
+
+Chain = tuple[Around, ...]
 
 
 class _Active(NamedTuple):
@@ -121,7 +133,7 @@ class Evaluator:
         self._definitions = {n: self._local(node) for n, node in program.definitions.items()}
         self._settled = sorted(program.attributes & _SETTLED)
         self._costly = sorted(program.attributes & _COSTLY)
-        self._everywhere = not any(scope.targets for scope in program.scopes)
+        self._unscoped = not any(scope.targets for scope in program.scopes)
         self._active: dict[Any, _Active] = {}
         self._kinds: dict[Any, tuple[Residual | None, Judge | None]] = {}
         self._functions: dict[str, Judge] = {}
@@ -135,27 +147,40 @@ class Evaluator:
 
     # --- which rules hold ----------------------------------------------------------
 
-    def _place(self, process: Process, snapshot: Snapshot) -> Any:
+    def _place(self, process: Process, snapshot: Snapshot) -> Chain | None:
         """The units around a process; nothing if no rule asks, None if unknown."""
-        if self._everywhere:
+        if self._unscoped:
             return ()
         cgroup = GETTERS["cgroup"](process, snapshot)
-        return None if cgroup is None else placement(cgroup).chain
+        return None if cgroup is None else _chain(placement(cgroup), snapshot)
 
-    def _rules(self, chain: tuple[str, ...] | None) -> _Active:
+    @property
+    def everywhere(self) -> int:
+        """How many rules hold everywhere."""
+        return sum(len(scope.rules) for scope in self.program.scopes if not scope.targets)
+
+    def scopes_in(self, place: Placement, snapshot: Snapshot) -> tuple[Scope, ...]:
+        """Give the blocks whose rules hold for the processes of a unit, in doubt or not."""
+        chain = _chain(place, snapshot)
+        return tuple(
+            scope
+            for scope in self.program.scopes
+            if scope.targets and _depth(scope, chain)[0] is not None
+        )
+
+    def _rules(self, chain: Chain | None) -> _Active:
         if chain not in self._active:
             self._active[chain] = self._collect(chain)
         return self._active[chain]
 
-    def _collect(self, chain: tuple[str, ...] | None) -> _Active:
+    def _collect(self, chain: Chain | None) -> _Active:
         active = _Active([], [], [], [], [], [])
         groups = {"never": active.never, "first": active.first, "last": active.last}
-        scores: list[tuple[tuple[int, int], Score, Node]] = []
+        sure: list[tuple[tuple[int, int], Score, Node]] = []
         for scope, conditions, value in self._scopes:
-            depth = _depth(scope, chain)
+            depth, in_doubt = _depth(scope, chain)
             if depth is None:
                 continue
-            in_doubt = chain is None and bool(scope.targets)
             only = []
             for rule, node in zip(scope.rules, conditions, strict=True):
                 if rule.kind == "only":
@@ -166,10 +191,12 @@ class Evaluator:
             if only:
                 active.only.append(only)
             if scope.score and value is not None:
-                rank = (0, 0) if chain is None else (depth, len(scope.targets))
-                scores.append((rank, scope.score, value))
-        innermost = max(rank for rank, _, _ in scores)
-        active.scores.extend((s, node) for rank, s, node in scores if rank == innermost)
+                if in_doubt:
+                    active.scores.append((scope.score, value))
+                else:
+                    sure.append(((depth, len(scope.targets)), scope.score, value))
+        innermost = max(rank for rank, _, _ in sure)
+        active.scores.extend((s, node) for rank, s, node in sure if rank == innermost)
         return active
 
     # --- everything about one process -----------------------------------------------
@@ -262,7 +289,7 @@ class Evaluator:
             self._functions[key] = compile_residual(residual)
         return self._functions[key]
 
-    def _start(self, chain: tuple[str, ...] | None) -> Residual:
+    def _start(self, chain: Chain | None) -> Residual:
         active = self._rules(chain)
         return Residual(
             [node for _, node in active.never],
@@ -277,21 +304,52 @@ class Evaluator:
         )
 
 
-def _depth(scope: Scope, chain: tuple[str, ...] | None) -> int | None:
-    """How deep in a chain of units a scope lies; None if it is not there.
+def _chain(place: Placement, snapshot: Snapshot) -> Chain:
+    """Gather what targets can ask of the units around a process, outermost first."""
+    units: list[Around] = []
+    inner: Placement | None = place
+    while inner is not None:
+        if inner.above is None:
+            # The root slice belongs to nothing.
+            units.append(Around(inner.chain, (), ()))
+            break
+        known = {name: snapshot.fact(inner, name) for name in RELATIONS}
+        names = (inner.chain[-1], *sorted(known["Names"] or ()))
+        wanted, part = (
+            None if known[name] is None else tuple(sorted(known[name]))
+            for name in ("WantedBy", "PartOf")
+        )
+        units.append(Around(names, wanted, part))
+        inner = inner.above
+    return tuple(reversed(units))
+
+
+def _matches(unit: Around, target: str) -> bool | None:
+    """Tell whether a target means a unit; None if that is unknown."""
+    for words, related in ((WANTED_BY, unit.wanted_by), (PART_OF, unit.part_of)):
+        if target.startswith(words):
+            return None if related is None else target.removeprefix(words) in related
+    return any(nodes.glob(name, target) for name in unit.names)
+
+
+def _depth(scope: Scope, chain: Chain | None) -> tuple[int | None, bool]:
+    """How deep in a chain of units a scope lies, and whether that is in doubt.
 
     The depth is that of the innermost unit that its innermost target matches, -1 for
-    the rules that hold everywhere.
+    the rules that hold everywhere, None for a scope that does not lie there.
     """
     if not scope.targets or chain is None:
-        return -1
-    depth = -1
+        return -1, bool(scope.targets)
+    depth, in_doubt = -1, False
     for target in scope.targets:
-        matched = [i for i, unit in enumerate(chain) if nodes.glob(unit, target)]
-        if not matched:
-            return None
-        depth = matched[-1]
-    return depth
+        matched = [_matches(unit, target) for unit in chain]
+        if True in matched:
+            depth = len(matched) - 1 - matched[::-1].index(True)
+        elif None in matched:
+            in_doubt = True
+        else:
+            return None, False
+    return depth, in_doubt
 
 
 class _Definitions:

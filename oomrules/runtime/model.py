@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from oomrules.lean import Any, NamedTuple, Protocol
+from oomrules.runtime.units import Placement
 
 PF_EXITING = 0x00000004
 PF_KTHREAD = 0x00200000
@@ -132,10 +133,10 @@ class Process:
 
 
 class Scope(Protocol):
-    """The control group of a unit: a value by the key it has in a snapshot."""
+    """The control group of a unit: a figure by the key it has in a snapshot."""
 
     def get(self, key: str) -> Any:
-        """Give a figure in bytes, a property, or None if it is unknown."""
+        """Give a figure in bytes, or None if it is unknown."""
 
 
 class Snapshot(Protocol):
@@ -152,6 +153,9 @@ class Snapshot(Protocol):
 
     def scope(self, cgroup: str) -> Scope | None:
         """Find a control group; None if nothing is known of it."""
+
+    def fact(self, place: Placement, name: str) -> Any:
+        """Find what systemd or logind says of a unit; None if it is unknown."""
 
     def read(self, process: Process, field: str) -> Any:
         """Read a field of a process now that somebody asks for it."""

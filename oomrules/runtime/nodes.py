@@ -14,7 +14,7 @@ import fnmatch
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from oomrules.lean import Any
@@ -46,14 +46,34 @@ def _globs(patterns: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(map(fnmatch.translate, patterns)))
 
 
+class Names(str):
+    """A name that has aliases: globs match any of them, everything else sees the name."""
+
+    __slots__ = ("aliases",)
+
+    def __new__(cls, name: str, aliases: Iterable[str]) -> Names:
+        """Make the name."""
+        made = super().__new__(cls, name)
+        made.aliases = tuple(aliases)
+        return made
+
+    aliases: tuple[str, ...]
+
+
 def glob(text: str, pattern: str) -> bool:
     """Tell whether the whole text matches a glob; ``*`` matches anything, ``/`` too."""
-    return _glob(pattern).match(text) is not None
+    return _matches(_glob(pattern), text)
 
 
 def among(text: str, *patterns: str) -> bool:
     """Tell whether one of the globs matches."""
-    return _globs(patterns).match(text) is not None
+    return _matches(_globs(patterns), text)
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> bool:
+    if pattern.match(text) is not None:
+        return True
+    return any(pattern.match(alias) for alias in getattr(text, "aliases", ()))
 
 
 def search(text: str, pattern: str) -> bool:

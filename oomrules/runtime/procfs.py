@@ -18,8 +18,10 @@ from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any
 from oomrules.runtime.cgroups import Hierarchy, LiveScope, path_of
+from oomrules.runtime.facts import Facts
 from oomrules.runtime.model import UNREAD, Host, Process
 from oomrules.runtime.program import Program
+from oomrules.runtime.units import Placement
 
 # A kept descriptor costs the kernel about 4.5 KiB: 36 MiB at the most, on a host with as many
 # processes as this.
@@ -57,6 +59,7 @@ class ProcSource:
         descriptors: how many ``stat`` files are kept open at the most.
         own: processes that are never candidates, besides this one.
         names: user and group names by id.
+        facts: what systemd and logind say.
     """
 
     def __init__(
@@ -66,10 +69,12 @@ class ProcSource:
         descriptors: int = 0,
         own: Iterable[int] = (),
         names: tuple[Mapping[int, str], Mapping[int, str]] | None = None,
+        facts: Facts | None = None,
     ) -> None:
         self.root = root
         self.own_pids = frozenset((os.getpid(), *own))
         self.prepared_for: Any = None
+        self.facts = facts or Facts()
         self.hierarchy = Hierarchy()
         # How often a field could not be read for want of rights.
         self.unreadable: dict[str, int] = {}
@@ -110,6 +115,10 @@ class ProcSource:
         if cgroup not in self._scopes:
             self._scopes[cgroup] = self.hierarchy.scope(cgroup)
         return self._scopes[cgroup]
+
+    def fact(self, place: Placement, name: str) -> Any:
+        """Look up what systemd or logind said of a unit."""
+        return self.facts.get(place, name)
 
     def read(self, process: Process, field: str) -> Any:
         """Read a field that nobody has asked for yet, with all that its file holds."""

@@ -30,6 +30,10 @@ SCHEMA = "oomrules.program/1"
 
 Node = list[Any]
 
+# A target that says how a unit belongs to another begins with these words; no unit's name
+# has spaces.
+WANTED_BY, PART_OF = "units wanted by ", "units part of "
+
 # Each node's operands and what it is itself: a number, a text or a condition are nodes
 # (N, T, C; X is any, but the same on both sides), i and s are a plain whole number and a
 # plain text, and * is any more of the last.
@@ -82,7 +86,10 @@ class Score(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """The rules of one scope: ``targets`` are the units around it, outermost first."""
+    """The rules of one scope: ``targets`` are the units around it, outermost first.
+
+    A target is the name of a unit, a glob, or ``WANTED_BY`` or ``PART_OF`` and a name.
+    """
 
     targets: tuple[str, ...]
     score: Score | None

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any
+from oomrules.runtime.facts import RELATIONS
 from oomrules.runtime.model import NO_LIMIT, Host, Process
+from oomrules.runtime.units import Placement
 
 SCHEMA = "oomrules.snapshot/1"
 HINT = "record it again with `oomrules snapshot -o FILE`"
@@ -36,7 +38,6 @@ class RecordedScope:
     def __init__(self, data: dict[str, Any]) -> None:
         self.data = data
         self._unreadable = data.get("unreadable") or ()
-        self._properties = data.get("properties") or {}
 
     def get(self, key: str) -> Any:
         """Give a figure or a property; None if it was not known."""
@@ -45,7 +46,7 @@ class RecordedScope:
             if value is None:
                 return None if key in self._unreadable else NO_LIMIT
             return value
-        return self.data[key] if key in self.data else self._properties.get(key)
+        return self.data.get(key)
 
 
 class Recorded:
@@ -57,12 +58,21 @@ class Recorded:
         self.host = host
         self.own_pids = frozenset(own)
         self.prepared_for: Any = None
-        self._scopes = scopes
+        self.scopes = scopes
         self.by_pid = {process.pid: process for process in processes}
 
     def scope(self, cgroup: str) -> RecordedScope | None:
         """Find a control group."""
-        return self._scopes.get(cgroup)
+        return self.scopes.get(cgroup)
+
+    def fact(self, place: Placement, name: str) -> Any:
+        """Find what was recorded of a unit; what was not is unknown."""
+        scope = self.scopes.get(place.path)
+        if scope is None:
+            return None
+        if name == "session":
+            return scope.data.get("session")
+        return (scope.data.get("properties") or {}).get(name)
 
     def read(self, process: Process, field: str) -> Any:
         """What was not recorded is unknown."""
@@ -220,8 +230,17 @@ def _scope(data: dict[str, Any]) -> RecordedScope:
     if not isinstance(properties, dict | None):
         raise _Wrong("properties is not an object")
     for key, value in (properties or {}).items():
-        if not isinstance(value, str | int | None):
+        if key in RELATIONS:
+            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+                raise _Wrong(f"the property {key} is not a list of units")
+        elif not isinstance(value, str | int | None):
             raise _Wrong(f"the property {key} is {json.dumps(value)[:40]}")
+    session = data.get("session")
+    if not isinstance(session, dict | None):
+        raise _Wrong("session is not an object")
+    for key, value in (session or {}).items():
+        if not isinstance(value, str | bool | None):
+            raise _Wrong(f"{key} of the session is {json.dumps(value)[:40]}")
     unreadable = data.get("unreadable")
     if unreadable is not None and not isinstance(unreadable, list):
         raise _Wrong("unreadable is not a list")

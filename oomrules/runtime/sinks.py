@@ -60,21 +60,32 @@ def write_kernel(pids: Sequence[int], path: str = KERNEL_LIST) -> None:
 
 
 def write_file(path: str, pids: Sequence[int]) -> None:
+    """Replace a file by the list.
+
+    Raises:
+        Failure: as ``replace``.
+    """
+    replace(path, format_pids(pids).encode())
+
+
+def replace(path: str, data: bytes, mode: int = 0o644) -> None:
     """Replace a file atomically; pipes and devices are written as they are.
+
+    Args:
+        mode: of a new file; one that is there keeps its own.
 
     Raises:
         Failure: it cannot be written; an old file is left as it was.
     """
-    data = format_pids(pids).encode()
     try:
-        mode = os.stat(path).st_mode
+        there = os.stat(path).st_mode
     except OSError:
-        mode = stat.S_IFREG | 0o644
-    if stat.S_ISDIR(mode):
+        there = stat.S_IFREG | mode
+    if stat.S_ISDIR(there):
         raise Failure(f"{path} is a directory", "name the file to write")
     try:
         # What is called /dev/stdout may be a file that somebody else has written to before.
-        if not stat.S_ISREG(mode) or path.startswith(_STREAMS):
+        if not stat.S_ISREG(there) or path.startswith(_STREAMS):
             _write_all(path, data, os.O_WRONLY | os.O_APPEND)
             return
         # A link stays a link: what it points to is replaced.
@@ -83,14 +94,14 @@ def write_file(path: str, pids: Sequence[int]) -> None:
         # One of that name is of a process that is gone, or this one would not have its pid.
         _remove(temporary)
         try:
-            _write_all(temporary, data, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IMODE(mode))
+            _write_all(temporary, data, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IMODE(there))
             os.rename(temporary, target)
         except OSError:
             _remove(temporary)
             raise
     except OSError as error:
         raise Failure(
-            f"cannot write {path}: {reason(error)}", "an earlier list in it is unchanged"
+            f"cannot write {path}: {reason(error)}", "what was in it before is unchanged"
         ) from error
 
 

@@ -24,36 +24,39 @@ class Placement(NamedTuple):
         unit: the innermost, or an empty text for a group outside every unit.
         slice: the innermost slice.
         path: the control group of the innermost unit.
+        manager: the user id of the manager that the innermost unit belongs to, as a text;
+            empty for the system's.
+        above: the placement of the unit around the innermost one; None at the root.
     """
 
     chain: tuple[str, ...]
     unit: str
     slice: str
     path: str
+    manager: str
+    above: Placement | None
+
+
+_ROOT = Placement((ROOT_SLICE,), "", ROOT_SLICE, "/", "", None)
 
 
 @lru_cache(maxsize=4096)
 def placement(cgroup: str) -> Placement:
     """Find the units around a control group."""
-    chain, slice_, unit, path = [ROOT_SLICE], ROOT_SLICE, "", "/"
-    walked = ""
-    in_slices = True
+    place, path, in_slices = _ROOT, "", True
     for part in cgroup.strip("/").split("/"):
-        walked += "/" + part
+        path += "/" + part
         # systemd puts "_" in front of a name that the kernel would take for a file.
         name = part.removeprefix("_")
-        if in_slices and name.endswith(".slice"):
-            slice_ = name
-        elif in_slices and name.endswith(_SUFFIXES):
-            in_slices = False
-        elif not in_slices and _is_manager(chain[-1]) and name.endswith((".slice", *_SUFFIXES)):
-            in_slices = name.endswith(".slice")
-            slice_ = name if in_slices else slice_
-        else:
+        manager = place.manager
+        if not in_slices and not manager and _is_manager(place.unit):
+            manager, in_slices = place.unit[len("user@") : -len(".service")], True
+        if not in_slices or not name.endswith((".slice", *_SUFFIXES)):
             break
-        chain.append(name)
-        unit, path = name, walked
-    return Placement(tuple(chain), unit, slice_, path)
+        in_slices = name.endswith(".slice")
+        slice_ = name if in_slices else place.slice
+        place = Placement((*place.chain, name), name, slice_, path, manager, place)
+    return place
 
 
 def _is_manager(unit: str) -> bool:

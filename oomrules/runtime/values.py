@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.attributes import ATTRIBUTES, Attribute, Source, Type
 from oomrules.lean import Any
+from oomrules.runtime import nodes
 from oomrules.runtime.model import NO_LIMIT, UNREAD, Process, Snapshot
 from oomrules.runtime.units import placement
 
@@ -114,6 +115,41 @@ def limit(process: Process, snapshot: Snapshot) -> int | None:
         path = path.rpartition("/")[0]
 
 
+def _of_unit(name: str) -> Getter:
+    cgroup = _field("cgroup")
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        path = cgroup(process, snapshot)
+        return None if path is None else snapshot.fact(placement(path), name)
+
+    return get
+
+
+def _of_session(name: str, otherwise: bool | str) -> Getter:
+    """What holds for the session of a process: that of the innermost unit that has one."""
+    cgroup = _field("cgroup")
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        path = cgroup(process, snapshot)
+        place = None if path is None else placement(path)
+        if place is None:
+            return None
+        while place is not None:
+            session = snapshot.fact(place, "session")
+            if session is None or session:
+                return None if session is None else session.get(name)
+            place = place.above
+        # It is known that there is none, which is no doubt.
+        return otherwise
+
+    return get
+
+
+def _unit_name(path: str, snapshot: Snapshot) -> str:
+    place = placement(path)
+    return nodes.Names(place.unit, snapshot.fact(place, "Names") or ())
+
+
 _SPECIAL: dict[str, Getter] = {
     "cmdline": _known("cmdline", lambda value, _: " ".join(value)),
     "user": _known("uid", lambda value, snapshot: _named(value, snapshot.host.users)),
@@ -125,20 +161,25 @@ _SPECIAL: dict[str, Getter] = {
     "locked": _pages("locked"),
     "pgtables": _pages("pgtables"),
     "tty": _known("tty_nr", _tty),
-    "unit": _known("cgroup", lambda value, _: placement(value).unit),
+    "unit": _known("cgroup", _unit_name),
     "slice": _known("cgroup", lambda value, _: placement(value).slice),
     LIMIT: limit,
 }
-_SCOPES = (Source.SCOPE, Source.SYSTEMD, Source.LOGIND)
 _IN_PAGES = ("unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap")
 
+
+def _getter(attribute: Attribute) -> Getter:
+    if attribute.source is Source.SCOPE:
+        return _of_scope(attribute.field, attribute.name in _IN_PAGES)
+    if attribute.source is Source.SYSTEMD:
+        return _of_unit(attribute.field)
+    if attribute.source is Source.LOGIND:
+        return _of_session(attribute.field, False if attribute.type is Type.BOOLEAN else "")
+    return _field(attribute.field)
+
+
 GETTERS: dict[str, Getter] = {
-    **{
-        name: _of_scope(attribute.field, name in _IN_PAGES)
-        if attribute.source in _SCOPES
-        else _field(attribute.field)
-        for name, attribute in ATTRIBUTES.items()
-    },
+    **{name: _getter(attribute) for name, attribute in ATTRIBUTES.items()},
     **_SPECIAL,
 }
 

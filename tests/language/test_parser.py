@@ -51,6 +51,10 @@ def text(value: str) -> Text:
     return Text(AT, value)
 
 
+def unit(name: str, relation: syntax.Relation = syntax.Relation.NAMED) -> syntax.Target:
+    return syntax.Target(AT, text(name), relation)
+
+
 def whom(*parts: syntax.Term | syntax.Clause) -> Selector:
     clauses = tuple(part for part in parts if isinstance(part, With | When))
     terms = tuple(part for part in parts if not isinstance(part, With | When))
@@ -110,9 +114,9 @@ STATEMENTS: dict[str, syntax.Statement] = {
     "define idle = nice > 0": Define(AT, name("idle"), POSITIVE),
     'list shells = "sh"': ListOf(AT, name("shells"), (text("sh"),)),
     'list shells = "sh", "*sh"': ListOf(AT, name("shells"), (text("sh"), text("*sh"))),
-    "in a.slice: never kill uid 0": Block(AT, text("a.slice"), (never(uid("0")),)),
-    "in a.slice { never kill uid 0 }": Block(AT, text("a.slice"), (never(uid("0")),)),
-    'in "a b.scope" {}': Block(AT, text("a b.scope"), ()),
+    "in a.slice: never kill uid 0": Block(AT, unit("a.slice"), (never(uid("0")),)),
+    "in a.slice { never kill uid 0 }": Block(AT, unit("a.slice"), (never(uid("0")),)),
+    'in "a b.scope" {}': Block(AT, unit("a b.scope"), ()),
     # The two sentences that the owner of the project asked for.
     "never kill uid 0 with RAWIO": never(uid("0"), having(Holding.ALL, "RAWIO")),
     "prefer niced": Rule(AT, Kind.PREFER, whom(Named(AT, name("niced")))),
@@ -183,7 +187,7 @@ def test_a_hash_inside_a_text_begins_no_comment() -> None:
 
 def test_braces_inside_a_text_open_and_close_nothing() -> None:
     assert parse('in a.slice {\nnever kill comm "}{"\n}\n') == (
-        Block(AT, text("a.slice"), (never(Matches(AT, name("comm"), text("}{"))),)),
+        Block(AT, unit("a.slice"), (never(Matches(AT, name("comm"), text("}{"))),)),
     )
 
 
@@ -271,14 +275,14 @@ TARGETS = ["a.slice", "-.slice", "user@1000.service", "app-*.scope", "[ab]?.slic
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_name_of_a_unit_needs_no_quotes(target: str) -> None:
-    block = Block(AT, text(target), (never(uid("0")),))
+    block = Block(AT, unit(target), (never(uid("0")),))
     assert parse(f"in {target}: never kill uid 0") == (block,)
     assert parse(f"in {target} {{ never kill uid 0 }}") == (block,)
     assert parse(f'in "{target}": never kill uid 0') == (block,)
 
 
 def test_blocks_nest_in_braces_and_in_a_row_of_colons() -> None:
-    expected = Block(AT, text("a.slice"), (Block(AT, text("b.slice"), (never(uid("0")),)),))
+    expected = Block(AT, unit("a.slice"), (Block(AT, unit("b.slice"), (never(uid("0")),)),))
     assert parse("in a.slice: in b.slice: never kill uid 0") == (expected,)
     assert parse("in a.slice: in b.slice { never kill uid 0 }") == (expected,)
     assert parse("in a.slice {\n in b.slice {\n  never kill uid 0\n }\n}") == (expected,)
@@ -286,24 +290,37 @@ def test_blocks_nest_in_braces_and_in_a_row_of_colons() -> None:
 
 
 def test_a_block_holds_statements_on_lines_of_their_own() -> None:
-    inside = (never(uid("0")), Score(AT, name("rss")), Block(AT, text("b.scope"), ()))
+    inside = (never(uid("0")), Score(AT, name("rss")), Block(AT, unit("b.scope"), ()))
     assert parse(
         "in a.slice {   # why\n\n  never kill uid 0\n\n  # and\n  score rss\n  in b.scope {}\n}\n"
-    ) == (Block(AT, text("a.slice"), inside),)
+    ) == (Block(AT, unit("a.slice"), inside),)
 
 
 def test_the_first_and_last_statement_may_share_the_line_with_a_brace() -> None:
     assert parse("in a.slice { never kill uid 0\nnever kill uid 1 }") == (
-        Block(AT, text("a.slice"), (never(uid("0")), never(uid("1")))),
+        Block(AT, unit("a.slice"), (never(uid("0")), never(uid("1")))),
     )
 
 
 def test_walk_tells_the_targets_around_each_statement_outermost_first() -> None:
     statements = parse("score rss\nin a.slice {\n in b.slice: spare uid 1\n never kill uid 0\n}")
     assert [
-        (tuple(target.value for target in targets), type(statement).__name__)
+        (tuple(target.unit.value for target in targets), type(statement).__name__)
         for targets, statement in syntax.walk(statements)
     ] == [((), "Score"), (("a.slice", "b.slice"), "Rule"), (("a.slice",), "Rule")]
+
+
+def test_a_target_may_say_how_units_belong_to_another() -> None:
+    assert parse('in units wanted by "a.target": never kill uid 0') == (
+        Block(AT, unit("a.target", syntax.Relation.WANTED_BY), (never(uid("0")),)),
+    )
+    assert parse("in units part of b.service {}") == (
+        Block(AT, unit("b.service", syntax.Relation.PART_OF), ()),
+    )
+
+
+def test_the_words_of_such_a_target_are_names_everywhere_else() -> None:
+    assert parse("define units = nice > 0")[0].name == name("units")  # type: ignore[union-attr]
 
 
 # --- lines -----------------------------------------------------------------------
@@ -503,7 +520,7 @@ def test_a_bad_head_of_a_block_costs_one_diagnostic(case: str) -> None:
     assert statements[0] == Rule(AT, Kind.SPARE, whom(uid("5")))
     assert statements[-1] == Rule(AT, Kind.SPARE, whom(uid("6")))
     assert never(uid("0")) in statements
-    assert Block(AT, text("b.slice"), (never(uid("1")),)) in statements
+    assert Block(AT, unit("b.slice"), (never(uid("1")),)) in statements
 
 
 def test_a_brace_on_the_line_below_its_head_is_one_mistake() -> None:
@@ -518,7 +535,7 @@ def test_a_block_that_is_not_closed_is_named_where_it_opens(end: str) -> None:
     assert faults == [(2, "OOM104")]
     assert statements == (
         Rule(AT, Kind.SPARE, whom(uid("1"))),
-        Block(AT, text("a.slice"), (never(uid("0")),)),
+        Block(AT, unit("a.slice"), (never(uid("0")),)),
     )
 
 

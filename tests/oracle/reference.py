@@ -188,7 +188,7 @@ def _stated(
 ) -> Iterable[Stated]:
     for statement in statements:
         if isinstance(statement, syntax.Block):
-            yield from _stated(statement.statements, (*around, statement.target.value), level)
+            yield from _stated(statement.statements, (*around, statement.target.unit.value), level)
         else:
             yield Stated(around, statement, level)
 
@@ -230,7 +230,6 @@ _UNIT_TEXTS = {
     "unit.oom_policy": "OOMPolicy",
     "unit.managed_oom_preference": "ManagedOOMPreference",
     "unit.managed_oom_memory_pressure": "ManagedOOMMemoryPressure",
-    "session.class": "session.class",
 }
 _UNIT_COUNTS = {"unit.oom_kills": "oom_kills", "unit.oom_score_adjust": "OOMScoreAdjust"}
 
@@ -260,8 +259,10 @@ class Reader:
             return Value("memory", raw)
         if name in _IN_BYTES:
             return Value("memory", None if raw is None else raw // page)
-        if name.startswith(("unit.", "session.")):
+        if name.startswith("unit."):
             return self._of_unit(name)
+        if name.startswith("session."):
+            return self._of_session(name.removeprefix("session."))
         match name:
             case "cmdline":
                 return Value("text", None if raw is None else " ".join(raw))
@@ -317,7 +318,27 @@ class Reader:
         if name == "unit.pressure":
             pressure = None if scope is None else scope.get("pressure")
             return Value("percentage", None if pressure is None else Fraction(str(pressure)))
-        return Value("truth", _property(scope, name))
+        raise AssertionError(name)
+
+    def _of_session(self, name: str) -> Value:
+        """What holds for the session of the innermost unit that has one.
+
+        Who belongs to none is known to; where it is not known whether a unit further in
+        belongs to one, nothing is.
+        """
+        kind, nobody = ("text", "") if name in ("class", "type") else ("truth", False)
+        cgroup = self.process.get("cgroup")
+        if cgroup is None:
+            return Value(kind, None)
+        components = [component for component in cgroup.split("/") if component]
+        for end in range(len(components), -1, -1):
+            path = "/" + "/".join(components[:end])
+            if place(path).path != path:
+                continue
+            session = self.world.scopes.get(path, {}).get("session")
+            if session is None or session:
+                return Value(kind, None if session is None else session.get(name))
+        return Value(kind, nobody)
 
     def limit(self) -> int | None:
         """Find the nearest memory limit above the process, else the RAM, in bytes.

@@ -512,10 +512,11 @@ _PROPERTIES: dict[str, Sequence[Any]] = {
     "ActiveState": ("active", "activating"),
     "Description": ("A web server", ""),
     "OOMScoreAdjust": (0, -900, 500, None),
-    "session.active": (True, False, None),
-    "session.remote": (False, True),
-    "session.class": ("user", "greeter"),
 }
+_SESSIONS: tuple[dict[str, Any] | None, ...] = (
+    *(None, {}, {}, {}, {"active": True, "remote": False, "class": "user"}),
+    *({"active": False, "remote": True, "class": "greeter"}, {"active": None, "class": "user"}),
+)
 _SCOPES: dict[str, Sequence[Any]] = {
     "memory": (None, *_BYTES),
     "memory_max": _LIMITS,
@@ -525,6 +526,7 @@ _SCOPES: dict[str, Sequence[Any]] = {
     "oom_kills": (None, 0, 3),
     "unreadable": ([], [], ["memory_max"], ["memory_high"]),
     "properties": (None, {}, *_rows(_PROPERTIES, 10)),
+    "session": _SESSIONS,
 }
 _SCOPE_ROWS = st.sampled_from(_rows(_SCOPES, 60))
 

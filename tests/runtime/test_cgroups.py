@@ -286,13 +286,6 @@ def test_a_figure_is_read_once_so_that_one_ranking_sees_one_value(tmp_path: Path
     assert tree.open().scope("/a").get("memory") == 2
 
 
-def test_a_property_that_only_systemd_knows_is_unknown(tmp_path: Path) -> None:
-    scope = Tree(tmp_path, V2).open().scope("/a")
-    assert scope.get("OOMPolicy") is None
-    scope.properties["OOMPolicy"] = "stop"
-    assert scope.get("OOMPolicy") == "stop"
-
-
 # --- the nearest limit ---------------------------------------------------------------
 
 

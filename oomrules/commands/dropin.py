@@ -1,0 +1,88 @@
+"""The drop-in that lets a service call the hook."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from oomrules.errors import Failure, reason
+
+NAME = "50-oomrules.conf"
+
+# "-": a failing hook never keeps the unit from starting. "+": with full rights, whatever
+# sandbox the service itself has.
+_TEXT = """\
+# Made by `oomrules hook --install {service}`; `oomrules hook --remove {service}` removes it.
+# It keeps the list of OOM candidates true as this service comes and goes.
+[Service]
+ExecStartPost=-+{command} hook %n
+ExecStopPost=-+{command} hook %n
+"""
+
+
+def install(service: str, root: Path) -> int:
+    """Write the drop-in and let systemd read it.
+
+    Raises:
+        Failure: it is no service, or the file cannot be written.
+    """
+    path = _path(service, root)
+    command = shutil.which("oomrules") or str(Path(sys.argv[0]).resolve())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_TEXT.format(service=service, command=command), encoding="utf-8")
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {reason(error)}", "run it as root") from error
+    print(f"{path} written")
+    _reload(root)
+    return 0
+
+
+def remove(service: str, root: Path) -> int:
+    """Remove the drop-in and let systemd know.
+
+    Raises:
+        Failure: there is none, or it cannot be removed.
+    """
+    path = _path(service, root)
+    try:
+        path.unlink()
+    except FileNotFoundError as error:
+        raise Failure(f"{service} has no hook: there is no {path}") from error
+    except OSError as error:
+        raise Failure(f"cannot remove {path}: {reason(error)}", "run it as root") from error
+    try:
+        path.parent.rmdir()
+    except OSError:
+        pass  # Other drop-ins are there.
+    print(f"{path} removed")
+    _reload(root)
+    return 0
+
+
+def _path(service: str, root: Path) -> Path:
+    if not service.endswith(".service") or "/" in service:
+        raise Failure(
+            f"{service} is not the name of a service",
+            f"only services can call a hook; write the full name, as in `{service}.service`"
+            if "." not in service and "/" not in service
+            else "only services can call a hook; write a name such as nginx.service",
+        )
+    return root / "etc/systemd/system" / f"{service}.d" / NAME
+
+
+def _reload(root: Path) -> None:
+    if root != Path("/") or not Path("/run/systemd/system").is_dir():
+        return
+    done = subprocess.run(
+        ["systemctl", "daemon-reload"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Failure(
+            f"systemd did not take it: {done.stderr.strip()}", "run `systemctl daemon-reload`"
+        )

@@ -1,0 +1,145 @@
+"""Show the tree of units, with memory, limits, pressure, and the rules that hold in each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from oomrules.commands import sources
+from oomrules.commands.terminal import Paint, memory, printable, table
+from oomrules.host import tree
+from oomrules.runtime import recorded
+from oomrules.runtime.model import NO_LIMIT
+from oomrules.runtime.procfs import ProcSource
+from oomrules.runtime.program import Scope
+from oomrules.runtime.units import Placement, placement
+from oomrules.runtime.values import GETTERS
+
+SCHEMA = "oomrules.scopes/1"
+
+_HEADING = ("UNIT", "MEMORY", "LIMIT", "HIGH", "SWAP", "PRESSURE", "KILLS", "CANDIDATES", "RULES")
+_RIGHT = frozenset(range(1, 8))
+_FIGURES = {
+    "memory": "current",
+    "memory_max": "max",
+    "memory_high": "high",
+    "swap": "swap",
+    "pressure": "pressure",
+}
+
+
+class Unit(NamedTuple):
+    """A unit as it is shown."""
+
+    place: Placement
+    figures: dict[str, Any]
+    candidates: int
+    scopes: tuple[Scope, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``scopes``."""
+    sources.add_rules(parser)
+    sources.add_host(parser)
+    parser.add_argument("--format", choices=("tree", "json"), default="tree")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the tree; 1 if there are no units."""
+    ranked = sources.ranked(options)
+    source, evaluator = ranked.source, ranked.ranking.evaluator
+    counts: Counter[str] = Counter()
+    for process in ranked.ranking.candidates:
+        cgroup = GETTERS["cgroup"](process, source)
+        place: Placement | None = placement(cgroup) if cgroup else None
+        while place is not None:
+            counts[place.path] += 1
+            place = place.above
+    units = [
+        Unit(place, figures, counts[place.path], evaluator.scopes_in(place, source))
+        for place, figures in _units(source)
+    ]
+    if options.format == "json":
+        data = {"schema": SCHEMA, "units": [_as_data(unit) for unit in units]}
+        print(json.dumps(data, indent=1, ensure_ascii=False))
+    else:
+        _print(units, evaluator.everywhere)
+    sources.print_notes(ranked.notes())
+    if len(units) < 2:
+        print("no units: this host has no control groups of systemd", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _units(source: ProcSource | recorded.Recorded) -> Iterable[tuple[Placement, dict[str, Any]]]:
+    """Give each unit with its figures, in the order of the tree."""
+    if isinstance(source, ProcSource) and source.hierarchy.layout == "v2":
+        for path, controller in tree.groups(source.hierarchy.unified or ""):
+            figures = {name: controller.figure(file) for name, file in _FIGURES.items()}
+            figures["oom_kills"] = (controller.figure("events") or {}).get("oom_kill")
+            if placement(path).path == path:
+                yield placement(path), figures
+        return
+    paths = {"/"}
+    for process in source.by_pid.values():
+        cgroup = GETTERS["cgroup"](process, source)
+        place: Placement | None = placement(cgroup) if cgroup else None
+        while place is not None:
+            paths.add(place.path)
+            place = place.above
+    if isinstance(source, recorded.Recorded):
+        paths |= {path for path in source.scopes if placement(path).path == path}
+    for path in sorted(paths, key=lambda path: path.split("/")):
+        scope = source.scope(path)
+        names = (*_FIGURES, "oom_kills")
+        yield placement(path), {name: scope.get(name) if scope else None for name in names}
+
+
+def _as_data(unit: Unit) -> dict[str, Any]:
+    figures = {
+        name: None if name.startswith("memory_") and value == NO_LIMIT else value
+        for name, value in unit.figures.items()
+    }
+    return {
+        "unit": unit.place.unit or unit.place.slice,
+        "cgroup": unit.place.path,
+        **figures,
+        "candidates": unit.candidates,
+        "rules": [rule.place for scope in unit.scopes for rule in scope.rules],
+    }
+
+
+def _print(units: list[Unit], everywhere: int) -> None:
+    rows: list[list[str]] = [list(_HEADING)]
+    for unit in units:
+        figures = unit.figures
+        pressure = figures["pressure"]
+        rows.append(
+            [
+                "  " * (len(unit.place.chain) - 1) + printable(unit.place.chain[-1]),
+                memory(figures["memory"]),
+                _limit(figures["memory_max"]),
+                _limit(figures["memory_high"]),
+                memory(figures["swap"]),
+                "?" if pressure is None else f"{pressure:.2f}%",
+                "?" if figures["oom_kills"] is None else str(figures["oom_kills"]),
+                str(unit.candidates),
+                ", ".join(_said(scope) for scope in unit.scopes),
+            ]
+        )
+    styles = ["dim" if not unit.candidates else "" for unit in units]
+    print(table(rows, _RIGHT, Paint(sys.stdout), styles))
+    print(f"\n{everywhere} rules hold everywhere; those of `in` blocks stand beside their units")
+
+
+def _limit(value: int | None) -> str:
+    return "-" if value == NO_LIMIT else memory(value)
+
+
+def _said(scope: Scope) -> str:
+    rules = len(scope.rules) + bool(scope.score)
+    return f"{rules} in {' in '.join(scope.targets)}"

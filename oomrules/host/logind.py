@@ -1,0 +1,62 @@
+"""Login sessions over D-Bus (org.freedesktop.login1(5))."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from oomrules.host.bus import BusError, Connection
+
+_SERVICE = "org.freedesktop.login1"
+_MANAGER = "org.freedesktop.login1.Manager"
+_PATH = "/org/freedesktop/login1"
+
+
+class Session(NamedTuple):
+    """A login session, and the unit that holds its processes."""
+
+    uid: int
+    unit: str
+    facts: dict[str, Any]
+
+
+def sessions(connection: Connection) -> list[Session]:
+    """List the sessions; one that ends meanwhile is left out.
+
+    Raises:
+        BusError: logind did not answer.
+    """
+    (listed,) = connection.call(_SERVICE, _PATH, f"{_MANAGER}.ListSessions")
+    found = []
+    for _, uid, _, _, path in listed:
+        try:
+            (values,) = connection.call(
+                _SERVICE,
+                path,
+                "org.freedesktop.DBus.Properties.GetAll",
+                ("(s)", (f"{_SERVICE}.Session",)),
+            )
+        except BusError as error:
+            if error.final:
+                raise
+            continue
+        facts = {
+            "active": bool(values.get("Active")),
+            "remote": bool(values.get("Remote")),
+            "idle": bool(values.get("IdleHint")),
+            "class": str(values.get("Class", "")),
+            "type": str(values.get("Type", "")),
+        }
+        found.append(Session(uid, str(values.get("Scope", "")), facts))
+    return found
+
+
+def of_user(of_one_user: list[Session]) -> dict[str, Any]:
+    """Say what holds for the processes that a user's sessions share.
+
+    A user's manager starts the programs of a desktop outside the session's own scope.
+    They belong to the session in front if there is one; it is what their user looks at.
+    """
+    return min(
+        (session.facts for session in of_one_user),
+        key=lambda facts: (not facts["active"], facts["remote"], facts["idle"], facts["class"]),
+    )

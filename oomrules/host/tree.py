@@ -1,0 +1,88 @@
+"""The tree of control groups, typed: cgroup v2 on cgroupspy's nodes and file descriptors.
+
+cgroupspy comes with the controllers of v1; those of v2 are defined here the same way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from cgroupspy.controllers import Controller
+from cgroupspy.interfaces import BaseFileInterface, DictFile, IntegerFile, MultiLineIntegerFile
+from cgroupspy.nodes import Node
+from cgroupspy.trees import BaseTree
+
+from oomrules.runtime.model import NO_LIMIT
+
+
+class LimitFile(BaseFileInterface):  # type: ignore[misc]
+    """A limit in bytes; ``max`` is no limit."""
+
+    readonly = True
+
+    def sanitize_get(self, value: str) -> int:
+        """Give the limit, or ``NO_LIMIT``."""
+        return NO_LIMIT if value.strip() == "max" else int(value)
+
+
+class PressureFile(BaseFileInterface):  # type: ignore[misc]
+    """Pressure stall information: the share of the last 10 s in which some task waited."""
+
+    readonly = True
+
+    def sanitize_get(self, value: str) -> float:
+        """Give ``some avg10``, in percent."""
+        first = value.splitlines()[0]
+        return float(dict(part.split("=") for part in first.split()[1:])["avg10"])
+
+
+class MemoryController(Controller):  # type: ignore[misc]
+    """The memory controller of cgroup v2 (Documentation/admin-guide/cgroup-v2.rst)."""
+
+    current = IntegerFile("memory.current", readonly=True)
+    max = LimitFile("memory.max")
+    high = LimitFile("memory.high")
+    swap = IntegerFile("memory.swap.current", readonly=True)
+    pressure = PressureFile("memory.pressure")
+    events = DictFile("memory.events", readonly=True)
+    procs = MultiLineIntegerFile("cgroup.procs", readonly=True)
+
+    def figure(self, name: str) -> Any:
+        """Read a figure; None if the group is gone or has no such file."""
+        try:
+            return getattr(self, name)
+        except (OSError, ValueError, KeyError, IndexError):
+            return None
+
+
+class Tree(BaseTree):  # type: ignore[misc]
+    """The control groups below a mount; one that vanishes during the walk is left out."""
+
+    def get_children_paths(self, parent_full_path: bytes) -> list[bytes]:
+        """List the groups below one, in order of their names."""
+        try:
+            with os.scandir(parent_full_path) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except FileNotFoundError:
+            return []
+
+
+def groups(mount: str) -> Iterator[tuple[str, MemoryController]]:
+    """Walk the control groups below a mount, each before those below it.
+
+    Args:
+        mount: where cgroup v2 is mounted; always given, and never with sub-groups, which
+            cgroupspy would create.
+    """
+    tree = Tree(root_path=mount.encode())
+    for node in _walk(tree.root):
+        path = os.fsdecode(node.full_path).removeprefix(mount) or "/"
+        yield path, MemoryController(node)
+
+
+def _walk(node: Node) -> Iterator[Node]:
+    yield node
+    for child in node.children:
+        yield from _walk(child)

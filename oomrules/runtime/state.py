@@ -1,0 +1,106 @@
+"""What is kept between two runs, below ``/run/oomrules``: it ends with the boot.
+
+``program.json`` holds the last good rules, ``list.json`` what the last list said, ``list``
+the list itself where there is no ``/proc/oom``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from oomrules.errors import Failure, reason
+from oomrules.lean import Any
+from oomrules.runtime import program, sinks
+
+SCHEMA = "oomrules.list/1"
+
+
+class State:
+    """The state directory.
+
+    Args:
+        directory: where it is; made if it is missing.
+
+    Raises:
+        Failure: it cannot be made.
+    """
+
+    def __init__(self, directory: str | None = None) -> None:
+        self.directory = directory or os.environ.get("OOMRULES_STATE") or "/run/oomrules"
+        try:
+            os.makedirs(self.directory, mode=0o755, exist_ok=True)
+        except OSError as error:
+            raise Failure(
+                f"cannot make {self.directory}: {reason(error)}", "run it as root"
+            ) from error
+
+    def path(self, name: str) -> str:
+        """Give the path of a file."""
+        return os.path.join(self.directory, name)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lock: one at a time changes the list.
+
+        Raises:
+            Failure: the lock file cannot be opened.
+        """
+        try:
+            descriptor = os.open(self.path("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Failure(f"cannot lock {self.path('lock')}: {reason(error)}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def save_program(self, made: program.Program, fingerprint: list[Any]) -> None:
+        """Keep the rules that were compiled, and from which files."""
+        data = {"fingerprint": fingerprint, "program": program.to_data(made)}
+        sinks.replace(self.path("program.json"), json.dumps(data).encode())
+
+    def program(self) -> tuple[program.Program, list[Any]] | None:
+        """Give the last good rules and the files they came from; None if there are none."""
+        data = self._load("program.json")
+        if data is None:
+            return None
+        try:
+            return program.from_data(data.get("program")), data.get("fingerprint") or []
+        except Failure:
+            # Of another version: as good as none.
+            return None
+
+    def save_list(self, entries: list[dict[str, Any]], since: float, log: int | None) -> None:
+        """Keep what a list said.
+
+        Args:
+            entries: the candidates, worst first.
+            since: when the processes were read.
+            log: the number of the last kernel message that has been dealt with.
+        """
+        data = {"schema": SCHEMA, "time": since, "kernel_log": log, "candidates": entries}
+        sinks.replace(self.path("list.json"), json.dumps(data).encode())
+
+    def last_list(self) -> dict[str, Any]:
+        """Give what the last list said; an empty object if there is none."""
+        data = self._load("list.json") or {}
+        return data if data.get("schema") == SCHEMA else {}
+
+    def _load(self, name: str) -> dict[str, Any] | None:
+        try:
+            with open(self.path(name), encoding="utf-8") as file:
+                data = json.load(file)
+        except (OSError, ValueError, RecursionError):
+            return None
+        return data if isinstance(data, dict) else None
+
+
+def now() -> float:
+    """The time that lists and their readers compare, in seconds since the boot."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -59,7 +59,10 @@ HOST = {
     "uptime": 5000.25,
     "mem_total": 2**33,
 }
-LIMITED = {"kind": "scope", "cgroup": "/a.slice", "memory_max": 2**20 + 1, "pressure": 12.5}
+SCOPES = [
+    {"kind": "scope", "cgroup": "/a.slice", "memory_max": 2**20 + 1, "pressure": 12.5},
+    {"kind": "scope", "cgroup": "/a.slice/b.service", "memory_max": None, "memory": 8191},
+]
 PROCESS = {
     "kind": "process",
     "pid": 812,
@@ -88,6 +91,8 @@ PROCESS = {
         ("total_vm / root(cpu_time / 8192ms) / root(root(run_time / 1024s))", 3853),
         ("rss + swap", 2110),
         ("pgtables", 16),
+        ("unit.memory", 1),
+        ("unit.memory_max", 2**51 - 1),
         ("rss - 5000B", 2099),
         ("rss + -5000B", 2099),
         ("rss + (4095B + 4095B)", 2100),
@@ -114,7 +119,7 @@ PROCESS = {
     ],
 )
 def test_a_score_in_whole_numbers(score: str, base: int | None) -> None:
-    ranking = rank([RuleText("rules", f"score {score}")], [HOST, LIMITED, PROCESS])
+    ranking = rank([RuleText("rules", f"score {score}")], [HOST, *SCOPES, PROCESS])
     assert verdicts(ranking)[812].base == base
     assert ranking.pids == ([812] if base is not None and base > 0 else [])
 
@@ -162,7 +167,7 @@ def test_a_condition_true_false_or_unknown(condition: str, truth: bool | None) -
     # A prefer that is in doubt is out, a spare holds; and so do only and never.
     holds, may_hold = truth is True, truth is not False
     prefer, spare, only, never = (
-        rank([RuleText("rules", f"{rule} anything when {condition}")], [HOST, LIMITED, PROCESS])
+        rank([RuleText("rules", f"{rule} anything when {condition}")], [HOST, *SCOPES, PROCESS])
         for rule in ("prefer", "spare", "only kill", "never kill")
     )
     assert verdicts(prefer)[812].weight == ((2, 1) if holds else (1, 1))

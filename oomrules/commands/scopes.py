@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from oomrules.commands import sources
 from oomrules.commands.terminal import Paint, memory, printable, table
-from oomrules.host import tree
 from oomrules.runtime import recorded
 from oomrules.runtime.model import NO_LIMIT
 from oomrules.runtime.procfs import ProcSource
@@ -78,6 +77,9 @@ def run(options: argparse.Namespace) -> int:
 def _units(source: ProcSource | recorded.Recorded) -> Iterable[tuple[Placement, dict[str, Any]]]:
     """Give each unit with its figures, in the order of the tree."""
     if isinstance(source, ProcSource) and source.hierarchy.layout == "v2":
+        # cgroupspy is loaded here: no other command needs it.
+        from oomrules.host import tree
+
         for path, controller in tree.groups(source.hierarchy.unified or ""):
             figures = {name: controller.figure(file) for name, file in _FIGURES.items()}
             figures["oom_kills"] = (controller.figure("events") or {}).get("oom_kill")

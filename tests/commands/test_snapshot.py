@@ -142,7 +142,9 @@ def test_a_process_that_vanished_while_it_was_read_is_not_recorded(
             proc.remove(8)
             return self
 
-    monkeypatch.setattr(sources, "live", lambda *_: Late(make((), {}), root=str(proc.root)))
+    monkeypatch.setattr(
+        sources, "live", lambda *_: Late(make((), {}), root=str(proc.root)).refresh()
+    )
     done = oomrules("snapshot")
     assert done.code == 0
     assert [line["pid"] for line in lines_of(done.out) if line["kind"] == "process"] == [7]

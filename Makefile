@@ -1,6 +1,7 @@
 # make setup   .venv with .venv/bin/oomrules
 # make run     set up, then rank this very host and leave the list in oom.list
 # make test    every test that needs no guest
+# make test-vm the tests in a guest with a real systemd
 # make lint    ruff and mypy
 # make bench   ratios against peers
 #
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
-.PHONY: setup run test lint bench clean system-packages
+.PHONY: setup run test test-vm lint bench clean system-packages
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/.ready
@@ -46,6 +47,11 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# In a real guest, built from packages and kept in .vm: needs root, QEMU and five minutes
+# at the first time.
+test-vm: setup
+	$(BIN)/python -m pytest tests/vm --durations=5
 
 lint: setup
 	$(BIN)/ruff check .

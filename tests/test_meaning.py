@@ -59,7 +59,7 @@ HOST = {
     "uptime": 5000.25,
     "mem_total": 2**33,
 }
-SCOPES = [
+SCOPES: list[Object] = [
     {"kind": "scope", "cgroup": "/a.slice", "memory_max": 2**20 + 1, "pressure": 12.5},
     {"kind": "scope", "cgroup": "/a.slice/b.service", "memory_max": None, "memory": 8191},
 ]
@@ -174,6 +174,15 @@ def test_a_condition_true_false_or_unknown(condition: str, truth: bool | None) -
     assert verdicts(spare)[812].weight == ((1, 4) if may_hold else (1, 1))
     assert only.pids == ([812] if holds else [])
     assert never.pids == ([] if may_hold else [812])
+
+
+def test_a_share_of_a_limit_that_could_not_be_read_is_unknown() -> None:
+    scopes = [SCOPES[0], {**SCOPES[1], "unreadable": ["memory_max"]}]
+    for condition in ("rss > 1%", "rss < 1%", "rss - 1% > 0B", "unit.memory_max > 1B"):
+        sources = [RuleText("rules", f"never kill anything when not {condition}")]
+        assert rank(sources, [HOST, *scopes, PROCESS]).pids == []
+        known = rank(sources, [HOST, *SCOPES, PROCESS]).pids
+        assert known == ([] if condition == "rss < 1%" else [812])
 
 
 # --- against the second opinion ----------------------------------------------------------
@@ -376,14 +385,19 @@ def test_knowing_less_never_makes_a_process_more_killable(
 
 
 @thorough
-@given(strategies.rule_sets(), strategies.hosts(), st.data())
+@given(strategies.rule_sets(most=4), strategies.hosts(), st.data())
 def test_knowing_less_of_a_unit_never_makes_a_process_more_killable(
     rule_set: RuleSet, host: list[Object], data: st.DataObject
 ) -> None:
+    starts, amounts = ("never kill", "spare", "prefer"), ("25%", "unit.memory", "unit.memory_max")
+    sentence = f"{data.draw(st.sampled_from(starts))} anything when rss {{}} {{}}"
+    sign, amount = data.draw(st.sampled_from("<>")), data.draw(st.sampled_from(amounts))
+    rule_set = (*rule_set, Stated((), sentence.format(sign, amount)))
     blanked = data.draw(
         st.lists(st.sampled_from(("memory", "swap", "pressure", "oom_kills", "properties")))
     )
-    unreadable = data.draw(st.lists(st.sampled_from(("memory_max", "memory_high"))))
+    limits = ("memory_max", "memory_high")
+    unreadable = data.draw(st.sampled_from(([], limits[:1], limits[1:], limits)))
     less = [
         {**line, **dict.fromkeys([*blanked, *unreadable]), "unreadable": unreadable}
         if line["kind"] == "scope" and not line["unreadable"]

@@ -23,7 +23,7 @@ settings.register_profile(
     deadline=None,
     database=None,
     derandomize=not os.environ.get("OOMRULES_EXPLORE"),
-    max_examples=int(os.environ.get("OOMRULES_EXPLORE") or 120),
+    max_examples=int(os.environ.get("OOMRULES_EXPLORE") or 100),
     phases=(Phase.explicit, Phase.generate, Phase.shrink),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -531,14 +531,15 @@ _SCOPES: dict[str, Sequence[Any]] = {
 _SCOPE_ROWS = st.sampled_from(_rows(_SCOPES, 60))
 
 
-def _scope_paths() -> list[str]:
-    """List the control groups of the pool with all those above them."""
+def _groups_above(processes: Iterable[Object]) -> list[str]:
+    """List the control groups of processes, and all those above them."""
     paths = {"/"}
-    for cgroup in CGROUPS:
+    for process in processes:
+        cgroup = process.get("cgroup") or "/"
         while cgroup.strip("/"):
             paths.add(cgroup)
             cgroup = cgroup.rpartition("/")[0]
-    return sorted(paths)
+    return sorted(paths, key=len, reverse=True)
 
 
 _HOSTS = st.fixed_dictionaries(
@@ -562,9 +563,13 @@ _HOSTS = st.fixed_dictionaries(
 def hosts(draw: st.DrawFn, most: int = 6) -> list[Object]:
     """Snapshots as the objects on their lines: the host, its control groups, its processes."""
     pids = draw(st.lists(_PIDS, min_size=min(3, most), max_size=most, unique=True))
-    paths = draw(st.lists(st.sampled_from(_scope_paths()), max_size=5, unique=True))
-    scopes = [{"kind": "scope", "cgroup": path, **draw(_SCOPE_ROWS)} for path in paths]
-    return [draw(_HOSTS), *scopes, *(draw(_processes(pid)) for pid in pids)]
+    processes = [draw(_processes(pid)) for pid in pids]
+    above = st.sampled_from(_groups_above(processes))
+    scopes = [
+        {"kind": "scope", "cgroup": path, **draw(_SCOPE_ROWS)}
+        for path in draw(st.lists(above, max_size=5, unique=True))
+    ]
+    return [draw(_HOSTS), *scopes, *processes]
 
 
 def lines(objects: Iterable[Object]) -> list[str]:

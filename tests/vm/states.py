@@ -1,0 +1,82 @@
+"""Saved states of the guest, so that a test has it in a second.
+
+    image -> booted: systemd is up -> ready: oomrules of this checkout is in place
+
+Each is a layer of the cache. Only the first boot after a change to the image is a boot, only
+the first run after a change to oomrules unpacks it.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from tests.vm import cache
+from tests.vm.guest import Guest
+from tests.vm.host import RUN_TOOLS, NoGuest, install_host_packages, require_space, step
+from tests.vm.image import Image, build
+from tests.vm.machine import GuestError, Machine, Options, arguments, overlay, version
+from tests.vm.payload import compiled, payload
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+STANDARD = Options()
+
+
+def guest(options: Options = STANDARD, checkout: Path = CHECKOUT) -> Guest:
+    """A guest with oomrules of the checkout in it, to be entered.
+
+    Raises:
+        NoGuest: no guest can be had here.
+    """
+    if platform.system() != "Linux":
+        raise NoGuest("the guest needs a Linux machine")
+    install_host_packages(RUN_TOOLS)
+    try:
+        image = build()
+        state = _ready(image, _booted(image, options), options, payload(checkout))
+    except GuestError as error:
+        raise NoGuest(f"the guest does not come up: {error}") from error
+    return Guest(lambda: Machine(image, options, state / "disk", state=state / "state"))
+
+
+def _booted(image: Image, options: Options) -> Path:
+    """The guest after its first boot."""
+
+    def make(to: Path) -> None:
+        require_space(to, 1500)
+
+        def start() -> Machine:
+            # Anew for the second try.
+            (to / "disk").unlink(missing_ok=True)
+            overlay(image.root, to / "disk")
+            return Machine(image, options, to / "disk", keep=True)
+
+        with step("booting the guest"), Guest(start, booting=True) as booted:
+            booted.run(["systemctl", "is-system-running", "--wait"], timeout=120)
+            booted.machine.save(to / "state")
+
+    # Not by the image's place in the file system: a cache may be moved.
+    shape = arguments(Image(Path()), options)
+    inputs = [cache.identity(image.path), version(), *shape]
+    return cache.layer("booted", inputs, make, keep=4)
+
+
+def _ready(image: Image, booted: Path, options: Options, tar: bytes) -> Path:
+    """The guest with the payload in place."""
+
+    def make(to: Path) -> None:
+        require_space(to, 1500)
+
+        def start() -> Machine:
+            (to / "disk").unlink(missing_ok=True)
+            overlay(booted / "disk", to / "disk")
+            return Machine(image, options, to / "disk", state=booted / "state", keep=True)
+
+        with step("putting oomrules into the guest"), Guest(start) as ready:
+            ready.run(["tar", "-x", "-C", "/"], input=compiled(tar), check=True)
+            # Once, for what the first run alone would read from the disk.
+            ready.run(["oomrules", "rank"])
+            ready.machine.save(to / "state")
+
+    return cache.layer("ready", [cache.identity(booted), tar], make, keep=4)

@@ -60,4 +60,4 @@ def placement(cgroup: str) -> Placement:
 
 
 def _is_manager(unit: str) -> bool:
-    return unit.startswith("user@") and unit.endswith(".service")
+    return unit.startswith("user@") and unit[len("user@") : -len(".service")].isdigit()

@@ -70,11 +70,10 @@ def _tty(number: int, snapshot: Snapshot) -> str:
 
 
 def _named(number: int, names: Mapping[int, str] | None) -> str | None:
-    if names is None:
-        # Only root is called the same on every host.
-        return "root" if number == 0 else None
-    # An id without a name stands for itself, as in ps(1).
-    return names.get(number, str(number))
+    # Root is called the same on every host; who else has no name is unknown if nobody has one
+    # and stands for itself otherwise, as in ps(1).
+    nameless = "root" if number == 0 else None if names is None else str(number)
+    return nameless if names is None else names.get(number, nameless)
 
 
 def _of_scope(key: str, in_pages: bool) -> Getter:
@@ -115,12 +114,14 @@ def limit(process: Process, snapshot: Snapshot) -> int | None:
         path = path.rpartition("/")[0]
 
 
-def _of_unit(name: str) -> Getter:
+def _of_unit(name: str, wanted: type) -> Getter:
     cgroup = _field("cgroup")
 
     def get(process: Process, snapshot: Snapshot) -> Any:
         path = cgroup(process, snapshot)
-        return None if path is None else snapshot.fact(placement(path), name)
+        value = None if path is None else snapshot.fact(placement(path), name)
+        # A property of another type than the rules were checked for is as good as unknown.
+        return value if type(value) is wanted else None
 
     return get
 
@@ -137,7 +138,8 @@ def _of_session(name: str, otherwise: bool | str) -> Getter:
         while place is not None:
             session = snapshot.fact(place, "session")
             if session is None or session:
-                return None if session is None else session.get(name)
+                value = None if session is None else session.get(name)
+                return value if type(value) is type(otherwise) else None
             place = place.above
         # It is known that there is none, which is no doubt.
         return otherwise
@@ -172,7 +174,7 @@ def _getter(attribute: Attribute) -> Getter:
     if attribute.source is Source.SCOPE:
         return _of_scope(attribute.field, attribute.name in _IN_PAGES)
     if attribute.source is Source.SYSTEMD:
-        return _of_unit(attribute.field)
+        return _of_unit(attribute.field, str if attribute.type is Type.TEXT else int)
     if attribute.source is Source.LOGIND:
         return _of_session(attribute.field, False if attribute.type is Type.BOOLEAN else "")
     return _field(attribute.field)

@@ -304,7 +304,7 @@ class Reader:
         named: Mapping[str, str] | None = self.world.host.get(names)
         if named is None:
             return "root" if number == 0 else None
-        return named.get(str(number), str(number))
+        return named.get(str(number), "root" if number == 0 else str(number))
 
     def _of_unit(self, name: str) -> Value:
         scope = self.world.scopes.get(self.place.path) if self.place else None

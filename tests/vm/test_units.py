@@ -16,7 +16,8 @@ UP = f"""
 set -e
 cd /run/systemd/system
 printf '[Service]\\nExecStart={SLEEP}\\n' > tmpl@.service
-printf '[Service]\\nExecStart={SLEEP}\\nOOMPolicy=continue\\n[Unit]\\nPartOf=tmpl@x.service\\n' > real.service
+printf '[Service]\\nExecStart={SLEEP}\\nOOMPolicy=continue\\n' > real.service
+printf '[Unit]\\nPartOf=tmpl@x.service\\n' >> real.service
 ln -s real.service alias.service
 mkdir -p test.target.wants
 printf '[Unit]\\nDescription=x\\n' > test.target
@@ -34,7 +35,8 @@ sleep 1
 DOWN = f"""
 systemctl stop tmpl@x tmpl@y real nested deleg test.target
 {AS_ALICE} systemctl --user stop app-tool.service app-tool.scope
-cd /run/systemd/system && rm -r tmpl@.service real.service alias.service test.target test.target.wants
+cd /run/systemd/system
+rm -r tmpl@.service real.service alias.service test.target test.target.wants
 systemctl daemon-reload; systemctl reset-failed
 """
 

@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
-.PHONY: setup run test test-vm lint bench clean system-packages
+.PHONY: setup run test test-vm churn lint bench clean system-packages
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/.ready
@@ -51,7 +51,11 @@ test: setup
 # In a real guest, built from packages and kept in .vm: needs root, QEMU and five minutes
 # at the first time.
 test-vm: setup
-	$(BIN)/python -m pytest tests/vm --durations=5
+	$(BIN)/python -m pytest tests/vm --ignore=tests/vm/long --durations=5
+
+# Minutes of units that come and go, in the guest; not part of CI.
+churn: setup
+	$(BIN)/python -m pytest tests/vm/long -s
 
 lint: setup
 	$(BIN)/ruff check .

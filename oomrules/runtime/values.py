@@ -135,7 +135,8 @@ def _of_session(name: str, otherwise: bool | str) -> Getter:
         place = None if path is None else placement(path)
         if place is None:
             return None
-        while place is not None:
+        # The root slice belongs to no session.
+        while place is not None and place.above is not None:
             session = snapshot.fact(place, "session")
             if session is None or session:
                 value = None if session is None else session.get(name)

@@ -331,7 +331,7 @@ class Reader:
         if cgroup is None:
             return Value(kind, None)
         components = [component for component in cgroup.split("/") if component]
-        for end in range(len(components), -1, -1):
+        for end in range(len(components), 0, -1):
             path = "/" + "/".join(components[:end])
             if place(path).path != path:
                 continue

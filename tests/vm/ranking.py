@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from tests.vm.guest import Guest
@@ -20,15 +21,20 @@ def rank(guest: Guest, rules: str, *options: str) -> dict[str, Any]:
     return data
 
 
-def listed(guest: Guest, rules: str) -> set[int]:
-    """The pids of the candidates."""
-    return {candidate["pid"] for candidate in rank(guest, rules)["candidates"]}
+def holding(guest: Guest, heads: Sequence[str]) -> dict[str, set[int]]:
+    """Find the pids for which each of several statements holds, in one ranking.
 
-
-def held_by(guest: Guest, target: str) -> set[int]:
-    """The pids for which a block with this target holds."""
-    ranking = rank(guest, f"score 1\nin {target}: never kill anything\n")
-    return {one["pid"] for one in ranking["excluded"] if one["reason"] == "never killed"}
+    Args:
+        heads: statements, such as `in user.slice: prefer anything`, each without its factor.
+    """
+    rules = "".join(f"{head}\n" for head in ("score 1000", *heads))
+    found: dict[str, set[int]] = {head: set() for head in heads}
+    for candidate in rank(guest, rules)["candidates"]:
+        for place in candidate["rules"]:
+            line = int(place.rpartition(":")[2])
+            if line > 1:
+                found[heads[line - 2]].add(candidate["pid"])
+    return found
 
 
 def procs(guest: Guest, unit: str, *options: str, user: str | None = None) -> set[int]:

@@ -10,8 +10,11 @@ import pytest
 from tests.vm.guest import CommandTimeout, Guest
 from tests.vm.machine import GuestError
 
-# Piece by piece: the kernel refuses at once what can never be had.
-HOG = "x = []\nwhile True: x.append(b'x' * (4 << 20))"
+# Keeps a line that never ends.
+SMALL_HOG = ["tail", "/dev/zero"]
+# Slow to start, but quicker to fill a whole guest. Piece by piece: what can never be had, the
+# kernel refuses at once.
+LARGE_HOG = ["python3", "-c", "x = []\nwhile True: x.append(b'x' * (4 << 20))"]
 
 
 # The machine
@@ -41,9 +44,10 @@ def test_the_system_bus_answers(guest: Guest) -> None:
 
 
 def test_a_login_is_a_session_of_logind(guest: Guest) -> None:
-    login = guest.run("id -un; cat /proc/self/cgroup; loginctl --no-legend", user="alice")
-    user, cgroup, *sessions = login.stdout.splitlines()
-    assert user == "alice"
+    script = "echo $USER $PWD $A; cat /proc/self/cgroup; loginctl --no-legend"
+    login = guest.run(script, user="alice", env={"A": "b c"}, cwd="/usr", check=True)
+    where, cgroup, *sessions = login.stdout.splitlines()
+    assert where == "alice /usr b c"
     assert cgroup.startswith("0::/user.slice/user-1001.slice/session-")
     assert any("alice" in line for line in sessions)
 
@@ -65,12 +69,11 @@ def test_the_guests_clock_is_this_machines(guest: Guest) -> None:
 
 def test_a_unit_over_its_limit_dies_of_a_real_oom(guest: Guest) -> None:
     before = len(guest.kills())
-    command = ["/usr/bin/python3", "-c", HOG]
-    limits = ["--property=MemoryMax=48M", "--property=MemorySwapMax=0"]
-    result = guest.run(["systemd-run", "--wait", "--unit=hog", *limits, *command])
+    limits = ["--property=MemoryMax=16M", "--property=MemorySwapMax=0"]
+    result = guest.run(["systemd-run", "--wait", "--unit=hog", *limits, *SMALL_HOG])
     assert "Finished with result: oom-kill" in result.stderr
     (kill,) = guest.kills()[before:]
-    assert (kill.comm, kill.memcg) == ("python3", True)
+    assert (kill.comm, kill.memcg) == ("tail", True)
     journal = guest.journal(unit="hog", since=result)
     assert "A process of this unit has been killed by the OOM killer." in journal
     guest.run(["systemctl", "reset-failed"], check=True)
@@ -79,7 +82,7 @@ def test_a_unit_over_its_limit_dies_of_a_real_oom(guest: Guest) -> None:
 def test_the_agent_outlives_what_it_starts_when_the_guest_is_out_of_memory(
     fresh_guest: Guest,
 ) -> None:
-    result = fresh_guest.run(["python3", "-c", HOG], timeout=120)
+    result = fresh_guest.run(LARGE_HOG, timeout=120)
     assert result.status == -9
     assert result.stdout == ""
     (kill,) = fresh_guest.kills()
@@ -122,8 +125,6 @@ def test_commands_have_words_or_are_scripts(guest: Guest) -> None:
 def test_commands_have_an_environment_and_a_place(guest: Guest) -> None:
     result = guest.run("echo $PWD $A $HOME", env={"A": "b c"}, cwd="/usr")
     assert result.stdout == "/usr b c /root\n"
-    result = guest.run("echo $PWD $A $HOME", env={"A": "b c"}, cwd="/usr", user="alice")
-    assert result.stdout == "/usr b c /home/alice\n"
 
 
 def test_commands_do_not_inherit_the_agents_protection(guest: Guest) -> None:
@@ -168,7 +169,6 @@ def test_files_go_in_and_come_out(guest: Guest) -> None:
 def test_the_journal_comes_back(guest: Guest) -> None:
     cursor = guest.cursor()
     guest.run(["systemd-run", "--wait", "--unit=said", "echo", "said by a unit"], check=True)
-    assert "said by a unit" in guest.journal(unit="said", since=cursor)
     entries = guest.journal_entries(unit="said", since=cursor)
     assert "said by a unit" in [entry["MESSAGE"] for entry in entries]
 
@@ -183,6 +183,12 @@ def test_a_panic_is_told_and_the_guest_comes_back(fresh_guest: Guest) -> None:
         fresh_guest.run("echo c > /proc/sysrq-trigger")
     assert not fresh_guest.machine.running
     fresh_guest.fresh()
+    assert fresh_guest.run(["true"]).status == 0
+
+
+def test_a_killed_agent_is_told_and_comes_back(fresh_guest: Guest) -> None:
+    with pytest.raises(GuestError, match="the guest's agent was killed"):
+        fresh_guest.run("kill -KILL $PPID; sleep 1000")
     assert fresh_guest.run(["true"]).status == 0
 
 

@@ -1,0 +1,1 @@
+"""Long runs, of targets of their own: `make churn`."""

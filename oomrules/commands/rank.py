@@ -9,11 +9,13 @@ from typing import Any
 
 from oomrules.commands import sources
 from oomrules.commands.terminal import Paint, count, memory, printable, table
+from oomrules.errors import Failure
 from oomrules.runtime.compiled import FIRST, LAST
 from oomrules.runtime.evaluator import Held, Verdict
 from oomrules.runtime.model import Process
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.sinks import format_pids
+from oomrules.runtime.units import placement
 from oomrules.runtime.values import GETTERS
 
 SCHEMA = "oomrules.ranking/1"
@@ -31,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="show the excluded processes too, and the reason"
     )
+    parser.add_argument(
+        "--by", choices=("unit",), help="a list for each unit that has candidates of its own"
+    )
     parser.add_argument("--format", choices=("table", "json", "pids"), default="table")
 
 
@@ -38,7 +43,14 @@ def run(options: argparse.Namespace) -> int:
     """Print the ranking; 1 if there is nobody to kill."""
     ranked = sources.ranked(options)
     ranking = ranked.ranking
-    if options.format == "pids":
+    if options.by and options.format != "table":
+        raise Failure(
+            "--by unit prints tables only",
+            "take --in UNIT for the list of one unit in another form",
+        )
+    if options.by:
+        _print_by_unit(ranking)
+    elif options.format == "pids":
         sys.stdout.write(format_pids(ranking.pids))
     elif options.format == "json":
         print(json.dumps(as_data(ranking), indent=1, ensure_ascii=False))
@@ -132,6 +144,23 @@ def _row(rank: str, process: Process, ranking: Ranking, points: str, why: str) -
         printable(process.comm or "?"),
         why,
     ]
+
+
+def _print_by_unit(ranking: Ranking) -> None:
+    """Print each unit's own list; the ranks are those among all candidates."""
+    lists: dict[tuple[str, ...] | None, list[list[str]]] = {}
+    for number, process in enumerate(ranking.candidates, 1):
+        verdict = ranking.verdict(process)
+        cgroup = GETTERS["cgroup"](process, ranking.snapshot)
+        chain = None if cgroup is None else placement(cgroup).chain
+        row = _row(str(number), process, ranking, str(verdict.points), _why(verdict))
+        lists.setdefault(chain, []).append(row)
+    paint = Paint(sys.stdout)
+    for chain in sorted(lists, key=lambda chain: chain or ()):
+        where = "unit unknown" if chain is None else " / ".join(map(printable, chain))
+        rows = lists[chain]
+        print(f"{paint(where, 'bold')}: {count(len(rows), 'candidate')}")
+        print(table([_HEADING, *rows], _RIGHT, paint, [""] * len(rows)), end="\n\n")
 
 
 def _print_table(ranking: Ranking, everyone: bool) -> None:

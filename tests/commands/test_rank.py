@@ -219,6 +219,24 @@ def test_in_a_unit_that_holds_nobody_says_so_with_its_name(rank: Run) -> None:
     assert "nginx.servce" in done.err
 
 
+def test_by_unit_each_candidate_stands_in_the_list_of_its_own_unit(rank: Run) -> None:
+    done = rank("--by", "unit")
+    assert done.code == 0
+    lists = [part.splitlines() for part in done.out.strip().split("\n\n")]
+    listed = [int(row.split()[1]) for _, _, *rows in lists for row in rows]
+    assert sorted(listed) == sorted(SHIPPED)
+    everyone = rank("--format", "json").data["candidates"]
+    units = {str(one["pid"]): one["unit"] for one in everyone}
+    for head, _, *rows in lists:
+        for row in rows:
+            unit = units[row.split()[1]]
+            assert unit is None or head.split(":")[0].endswith(unit or "-.slice")
+
+
+def test_by_unit_has_no_other_form(rank: Run) -> None:
+    assert rank("--by", "unit", "--format", "json").code == 2
+
+
 # --- nobody --------------------------------------------------------------------------
 
 

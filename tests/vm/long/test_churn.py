@@ -13,7 +13,7 @@ CHURN = """
 mkfifo /run/never
 for i in $(seq 500); do
   systemd-run --quiet --no-block --unit=churn-$i \
-    sh -c "printf churn-$i > /proc/\\$\\$/comm; read _ < /run/never"
+    sh -c "printf churn-$i > /proc/self/comm; read _ < /run/never"
   [ $i -gt {alive} ] && systemctl stop --no-block churn-$((i - {alive})).service
 done
 """

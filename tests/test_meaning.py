@@ -233,7 +233,7 @@ def test_the_list_and_the_explanations_agree(rule_set: RuleSet, host: list[Objec
     assert all(verdict.points >= 1 for _, verdict in candidates)
     excluded = [process.pid for process, _ in ranking.excluded()]
     # A process that has gone is neither a candidate nor excluded.
-    left = [line["pid"] for line in processes(host) if line["state"] != "X"]
+    left = [line["pid"] for line in processes(host) if line.get("state") != "X"]
     assert excluded == sorted(set(left) - set(ranking.pids))
 
 
@@ -455,8 +455,8 @@ def test_a_ranker_ranks_the_next_snapshot_as_a_new_one_would(
     pool = processes(other)
     for line in processes(later):
         source = data.draw(st.sampled_from(pool))
-        # A value of /proc/PID/stat does not become unreadable while the process lives.
-        fresh = {key: source.get(key) for key in _FLEETING if key in line}
+        # A value of /proc/PID/stat does not become readable or unreadable while the process lives.
+        fresh = {key: source.get(key) for key in _FLEETING if line.get(key) is not None}
         line |= {key: value for key, value in fresh.items() if value is not None}
     compiled = compile_texts(strategies.texts(rule_set))
     first = recorded.parse(strategies.lines(host), "first")

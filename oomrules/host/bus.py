@@ -129,6 +129,18 @@ class Connection:
             raise BusError(_words(error), remote, final) from error
         return answer.unpack()
 
+    def has(self, name: str) -> bool:
+        """Tell whether somebody on the bus has a name.
+
+        Raises:
+            BusError: as ``call``.
+        """
+        bus = "org.freedesktop.DBus"
+        owned: bool = self.call(
+            bus, "/" + bus.replace(".", "/"), f"{bus}.NameHasOwner", ("(s)", (name,))
+        )[0]
+        return owned
+
     def get(self, destination: str, path: str, interface: str, name: str) -> Any:
         """Read one property.
 

@@ -130,14 +130,16 @@ def _units(
         for unit in manager.properties(other, [listed]).get(listed, []):
             found.setdefault(unit, {}).setdefault(relation, []).append(other)
     if asked.properties:
+        answers: Units = {}
         of_users: dict[str, list[Placement]] = {}
         for place in _every_unit(places):
             if place.manager:
                 of_users.setdefault(place.manager, []).append(place)
             else:
-                found.setdefault(key(place), {}).update(
-                    manager.properties(place.unit, asked.properties)
-                )
+                answers[place.unit] = manager.properties(place.unit, asked.properties)
+        # Afterwards, since a unit may have vanished before its properties were read.
+        for unit in answers.keys() & manager.known():
+            found.setdefault(unit, {}).update(answers[unit])
         for user, theirs in sorted(of_users.items()):
             _user_units(user, theirs, asked, found, problems)
     return found
@@ -166,10 +168,12 @@ def _user_units(
         return
     try:
         manager = Manager(connection)
-        for place in places:
-            found.setdefault(key(place), {}).update(
-                manager.properties(place.unit, asked.properties)
-            )
+        manager.wait()
+        answers = [(place, manager.properties(place.unit, asked.properties)) for place in places]
+        known = manager.known()
+        for place, answer in answers:
+            if place.unit in known:
+                found.setdefault(key(place), {}).update(answer)
     except BusError as error:
         problems.append(f"the manager of user {user} did not answer ({error})")
     finally:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
-from oomrules.host.bus import BusError, Connection
+from oomrules.host.bus import TIMEOUT, BusError, Connection
 
 _SERVICE = "org.freedesktop.systemd1"
 _MANAGER_PATH = "/org/freedesktop/systemd1"
@@ -26,14 +27,27 @@ class Manager:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def units(self) -> dict[str, str]:
-        """List every loaded unit with its object path, in one call.
+    def wait(self) -> None:
+        """Wait for the manager to be on its bus, to which a user's may be the first to speak.
+
+        Raises:
+            BusError: it is not there in the time that a call may take.
+        """
+        until = time.monotonic() + TIMEOUT
+        while not self._connection.has(_SERVICE) and time.monotonic() < until:
+            time.sleep(TIMEOUT / 20)
+
+    def known(self) -> frozenset[str]:
+        """List the units that there are, in one call.
+
+        A unit whose definition is gone is not among them: of such a one systemd gives
+        properties too, but they are defaults and not the unit's.
 
         Raises:
             BusError: the manager did not answer.
         """
         (units,) = self._call("ListUnits")
-        return {unit[0]: unit[6] for unit in units}
+        return frozenset(name for name, _, load_state, *_ in units if load_state != "not-found")
 
     def primary(self, name: str) -> str | None:
         """Find the unit behind a name, which may be an alias; None if none is loaded.

@@ -26,7 +26,7 @@ from oomrules.runtime.compiled import (
     fewest,
 )
 from oomrules.runtime.facts import RELATIONS
-from oomrules.runtime.model import PF_EXITING, PF_KTHREAD, Host, Process, Snapshot
+from oomrules.runtime.model import PF_EXITING, PF_KTHREAD, UNREAD, Host, Process, Snapshot
 from oomrules.runtime.nodes import PENDING
 from oomrules.runtime.program import PART_OF, WANTED_BY, Node, Program, Rule, Scope, Score
 from oomrules.runtime.units import Placement, placement
@@ -115,6 +115,8 @@ def ineligible(process: Process, own: frozenset[int]) -> str:
         return "exiting already"
     if process.total_vm == 0:
         return "has no memory of its own"
+    if process.unreadable is not UNREAD:
+        return f"in doubt: its {process.unreadable} could not be read"
     return "oomrules itself" if process.pid in own else ""
 
 
@@ -244,6 +246,8 @@ class Evaluator:
             changing values are.
         """
         if process.pid == 1 or process.pid in snapshot.own_pids:
+            return None
+        if process.unreadable is not UNREAD:
             return None
         if any(getattr(process, name) is None for name in _ALWAYS_IN_STAT):
             return self._judge_slowly

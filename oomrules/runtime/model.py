@@ -14,6 +14,9 @@ from oomrules.runtime.units import Placement
 PF_EXITING = 0x00000004
 PF_KTHREAD = 0x00200000
 
+# What decides whether a process can be a victim at all.
+DECISIVE = ("flags", "state", "total_vm")
+
 # "No limit", as the kernel's page counter has it.
 NO_LIMIT = 2**63 - 1
 
@@ -104,6 +107,8 @@ class Process:
     locked = _Rare()
     pgtables = _Rare()
     swap = _Rare()
+    # Which facts of DECISIVE a recorded process lacks, as a text; UNREAD where it has them.
+    unreadable = _Rare()
 
     def __init__(self, pid: int) -> None:
         self.pid: int = pid

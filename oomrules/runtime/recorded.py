@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any
 from oomrules.runtime.facts import RELATIONS
-from oomrules.runtime.model import NO_LIMIT, Host, Process
+from oomrules.runtime.model import DECISIVE, NO_LIMIT, Host, Process
 from oomrules.runtime.units import Placement
 
 SCHEMA = "oomrules.snapshot/1"
@@ -272,4 +272,8 @@ def _process(data: dict[str, Any]) -> Process:
     ):
         raise _Wrong("cmdline is not a list of texts")
     process.cmdline = words
+    # A key may be missing because no rule needs it; a null says that it could not be read.
+    unreadable = [key for key in DECISIVE if key in data and data[key] is None]
+    if unreadable:
+        process.unreadable = " and ".join(unreadable)
     return process

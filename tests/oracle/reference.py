@@ -674,6 +674,8 @@ def _is_no_victim(process: Object) -> bool:
         or bool(flags & 0x00000004)  # PF_EXITING
         or process.get("state") in ("Z", "X", "x")
         or process.get("total_vm") == 0
+        # What could not be read leaves in doubt whether there is anything to kill.
+        or any(process.get(fact, "not recorded") is None for fact in ("flags", "state", "total_vm"))
         or process.get("self") is True
     )
 

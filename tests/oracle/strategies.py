@@ -455,9 +455,7 @@ _FIELDS: dict[str, Sequence[Any]] = {
     "tty_nr": (0, 1025, 34_819, 1_088),
     "session": (0, 1, 77),
 }
-# What no source of processes leaves out: without it there is no process to speak of.
-FACTS = ("flags", "state", "total_vm")
-ATTRIBUTES = tuple(name for name in _FIELDS if name not in FACTS)
+ATTRIBUTES = tuple(_FIELDS)
 
 _PIDS = st.sampled_from((*range(70, 90), 812, 4_194_303, 1)) | st.integers(2, 4_194_304)
 

@@ -16,6 +16,12 @@ time.sleep(600)
 DENY = """<busconfig><policy user="alice">
 <deny send_destination="org.freedesktop.systemd1"/></policy></busconfig>"""
 
+GHOST = """
+mkdir /sys/fs/cgroup/system.slice/ghost.service
+sleep 12345 > /dev/null 2>&1 &
+echo $! > /sys/fs/cgroup/system.slice/ghost.service/cgroup.procs
+"""
+
 
 def test_no_bus_is_said_and_what_only_it_knows_protects(guest: Guest) -> None:
     guest.put(PROPERTY, RULES)
@@ -62,3 +68,21 @@ def test_a_bus_that_denies_access_is_said_to(guest: Guest) -> None:
         assert "cannot be asked" in result.stderr and "Traceback" not in result.stderr
     finally:
         guest.run("rm /etc/dbus-1/system.d/deny.conf; systemctl reload dbus", check=True)
+
+
+def test_of_a_unit_that_has_vanished_nothing_is_known(guest: Guest) -> None:
+    # A control group and a process are left, but systemd knows no such unit. What it says of one
+    # all the same are the defaults, by which the process could be killed.
+    guest.run(GHOST, check=True)
+    guest.put('score 1\nonly kill unit "ghost.service"\n', RULES)
+    argv = ["oomrules", "rank", "--all", "--rules"]
+    try:
+        assert guest.run([*argv, RULES], timeout=120).status == 0
+        guest.put('score 1\nnever kill anything when unit.oom_policy == "kill"\n', RULES)
+        result = guest.run([*argv, RULES, "--in", "ghost.service"], timeout=120)
+        assert result.status == 1
+        assert "never killed, in doubt" in result.stdout
+        assert "Traceback" not in result.stderr
+    finally:
+        guest.run(["pkill", "--full", "sleep 12345"])
+        guest.run("sleep 1; rmdir /sys/fs/cgroup/system.slice/ghost.service")

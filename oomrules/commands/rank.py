@@ -43,17 +43,23 @@ def run(options: argparse.Namespace) -> int:
     """Print the ranking; 1 if there is nobody to kill."""
     ranked = sources.ranked(options)
     ranking = ranked.ranking
-    if options.by and options.format != "table":
+    if options.by and options.format == "pids":
         raise Failure(
-            "--by unit prints tables only",
-            "take --in UNIT for the list of one unit in another form",
+            "--by unit gives many lists, and the kernel takes one",
+            "take --in UNIT for the list of one unit, or --format json",
         )
-    if options.by:
+    if options.by and options.format == "table":
         _print_by_unit(ranking)
     elif options.format == "pids":
         sys.stdout.write(format_pids(ranking.pids))
     elif options.format == "json":
-        print(json.dumps(as_data(ranking), indent=1, ensure_ascii=False))
+        data = as_data(ranking)
+        if options.by:
+            data["by_unit"] = [
+                {"units": chain, "pids": [process.pid for _, process in members]}
+                for chain, members in _by_unit(ranking)
+            ]
+        print(json.dumps(data, indent=1, ensure_ascii=False))
     else:
         _print_table(ranking, options.all)
     sources.print_notes(ranked.notes())
@@ -146,19 +152,29 @@ def _row(rank: str, process: Process, ranking: Ranking, points: str, why: str) -
     ]
 
 
-def _print_by_unit(ranking: Ranking) -> None:
-    """Print each unit's own list; the ranks are those among all candidates."""
-    lists: dict[tuple[str, ...] | None, list[list[str]]] = {}
+Chain = tuple[str, ...]
+
+
+def _by_unit(ranking: Ranking) -> list[tuple[Chain | None, list[tuple[int, Process]]]]:
+    """Give each unit's candidates, with their ranks among all; None: the unit is unknown."""
+    lists: dict[Chain | None, list[tuple[int, Process]]] = {}
     for number, process in enumerate(ranking.candidates, 1):
-        verdict = ranking.verdict(process)
         cgroup = GETTERS["cgroup"](process, ranking.snapshot)
         chain = None if cgroup is None else placement(cgroup).chain
-        row = _row(str(number), process, ranking, str(verdict.points), _why(verdict))
-        lists.setdefault(chain, []).append(row)
+        lists.setdefault(chain, []).append((number, process))
+    return sorted(lists.items(), key=lambda item: item[0] or ())
+
+
+def _candidate_row(number: int, process: Process, ranking: Ranking) -> list[str]:
+    verdict = ranking.verdict(process)
+    return _row(str(number), process, ranking, str(verdict.points), _why(verdict))
+
+
+def _print_by_unit(ranking: Ranking) -> None:
     paint = Paint(sys.stdout)
-    for chain in sorted(lists, key=lambda chain: chain or ()):
+    for chain, members in _by_unit(ranking):
         where = "unit unknown" if chain is None else " / ".join(map(printable, chain))
-        rows = lists[chain]
+        rows = [_candidate_row(number, process, ranking) for number, process in members]
         print(f"{paint(where, 'bold')}: {count(len(rows), 'candidate')}")
         print(table([_HEADING, *rows], _RIGHT, paint, [""] * len(rows)), end="\n\n")
 
@@ -168,7 +184,7 @@ def _print_table(ranking: Ranking, everyone: bool) -> None:
     styles = []
     for number, process in enumerate(ranking.candidates, 1):
         verdict = ranking.verdict(process)
-        rows.append(_row(str(number), process, ranking, str(verdict.points), _why(verdict)))
+        rows.append(_candidate_row(number, process, ranking))
         styles.append({FIRST: "red", LAST: "green"}.get(verdict.tier, ""))
     kernel_threads = others = left_out = 0
     for process, verdict in ranking.excluded():

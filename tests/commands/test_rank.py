@@ -233,8 +233,20 @@ def test_by_unit_each_candidate_stands_in_the_list_of_its_own_unit(rank: Run) ->
             assert unit is None or head.split(":")[0].endswith(unit or "-.slice")
 
 
-def test_by_unit_has_no_other_form(rank: Run) -> None:
-    assert rank("--by", "unit", "--format", "json").code == 2
+def test_by_unit_json_keeps_the_order_in_each_list(rank: Run) -> None:
+    data = rank("--by", "unit", "--format", "json").data
+    order = [one["pid"] for one in data["candidates"]]
+    of = {one["pid"]: one["unit"] for one in data["candidates"]}
+    for one in data["by_unit"]:
+        assert one["pids"] == [pid for pid in order if pid in one["pids"]]
+        units = {of[pid] for pid in one["pids"]}
+        assert units in ({None}, {one["units"] and one["units"][-1]}, {""})
+    assert sorted(pid for one in data["by_unit"] for pid in one["pids"]) == sorted(order)
+
+
+def test_the_kernel_takes_no_list_for_each_unit(rank: Run) -> None:
+    done = rank("--by", "unit", "--format", "pids")
+    assert done.code == 2 and "--in UNIT" in done.err
 
 
 # --- nobody --------------------------------------------------------------------------

@@ -1,0 +1,97 @@
+"""``/etc/oomrules.conf``: what an administrator settles besides the rules."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+
+from oomrules.errors import Failure, reason
+from oomrules.lean import NamedTuple
+
+PATH = "/etc/oomrules.conf"
+
+AUTO = "auto"
+ADJUST = "oom_score_adj"
+
+_SECTION = "Emit"
+_KEYS = ("To", "Head")
+_HINT = f"see docs/emit.md; without {PATH} the host decides"
+_MOST_HEAD = 1000
+
+
+class Config(NamedTuple):
+    """What is configured.
+
+    Attributes:
+        to: where the list goes: ``oom_score_adj`` and paths; empty if the host decides.
+        head: how many of the list's first ``oom_score_adj`` puts in order; None: as usual.
+    """
+
+    to: tuple[str, ...] = ()
+    head: int | None = None
+
+
+def load(path: str = PATH) -> Config:
+    """Read the configuration; a missing file is an empty one.
+
+    Raises:
+        Failure: it cannot be read, or a line of it is wrong.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return Config()
+    except (OSError, UnicodeDecodeError) as error:
+        why = reason(error) if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise Failure(f"cannot read {path}: {why}", _HINT) from error
+    parser = configparser.RawConfigParser(strict=True, empty_lines_in_values=False)
+    # Keys as they are written, for the messages.
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        line = getattr(error, "lineno", None) or next(iter(getattr(error, "errors", [(1,)])))[0]
+        raise Failure(f"{path}:{line}: not a section, nor `Key=value`", _HINT) from error
+    for section in parser.sections():
+        if section != _SECTION:
+            where = _line(text, rf"\[{re.escape(section)}\]")
+            raise Failure(f"{path}:{where}: unknown section [{section}]", f"there is [{_SECTION}]")
+        for key in parser[section]:
+            if key not in _KEYS:
+                where = _line(text, rf"{re.escape(key)}\s*[=:]")
+                known = " and ".join(f"{name}=" for name in _KEYS)
+                raise Failure(f"{path}:{where}: unknown key {key}=", f"there are {known}")
+    given = parser[_SECTION] if parser.has_section(_SECTION) else {}
+    return Config(_to(given.get("To", AUTO), path, text), _head(given.get("Head"), path, text))
+
+
+def _to(value: str, path: str, text: str) -> tuple[str, ...]:
+    words = tuple(value.split())
+    if words in ((), (AUTO,)):
+        return ()
+    for word in words:
+        if word != ADJUST and not os.path.isabs(word):
+            raise Failure(
+                f"{path}:{_line(text, 'To')}: To={value}: `{word}` is no target",
+                f"write {AUTO}, or one or more of /proc/oom, {ADJUST} and the path of a file",
+            )
+    return words
+
+
+def _head(value: str | None, path: str, text: str) -> int | None:
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= _MOST_HEAD):
+        raise Failure(
+            f"{path}:{_line(text, 'Head')}: Head={value} is no number from 1 to {_MOST_HEAD}",
+            _HINT,
+        )
+    return int(value)
+
+
+def _line(text: str, pattern: str) -> int:
+    """Find the line that begins with a pattern, for a message; lines count from 1."""
+    found = re.search(rf"^\s*{pattern}", text, re.MULTILINE)
+    return 1 + text.count("\n", 0, found.end() if found else 0)

@@ -1,0 +1,65 @@
+"""The configuration: what it may say, and how it is told that it is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oomrules import config
+from oomrules.config import Config
+from oomrules.errors import Failure
+
+
+def read(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "oomrules.conf"
+    path.write_text(text)
+    return config.load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", Config()),
+        ("# nothing\n[Emit]\n", Config()),
+        ("[Emit]\nTo=auto\n", Config()),
+        ("[Emit]\nTo=\n", Config()),
+        ("[Emit]\nTo = /proc/oom oom_score_adj\n", Config(("/proc/oom", "oom_score_adj"))),
+        ("[Emit]\n; both\nHead=7\nTo=/run/list\n", Config(("/run/list",), 7)),
+    ],
+)
+def test_what_it_may_say(tmp_path: Path, text: str, expected: Config) -> None:
+    assert read(tmp_path, text) == expected
+
+
+def test_a_missing_file_leaves_it_to_the_host(tmp_path: Path) -> None:
+    assert config.load(str(tmp_path / "none")) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("To=auto\n", 1, "section"),
+        ("[Emit]\n\nnonsense\n", 3, "Key=value"),
+        ("[Emit]\nTo=auto\nTo=auto\n", 3, ""),
+        ("\n[Emitt]\n", 2, "[Emitt]"),
+        ("[Emit]\nHead=3\nto=auto\n", 3, "to="),
+        ("[Emit]\nTo=proc/oom\n", 2, "`proc/oom`"),
+        ("[Emit]\n\nHead=0\n", 3, "Head=0"),
+        ("[Emit]\nHead=many\n", 2, "many"),
+        ("[Emit]\nHead=²\n", 2, "²"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, line: int, said: str) -> None:
+    with pytest.raises(Failure) as failure:
+        read(tmp_path, text)
+    assert failure.value.message.startswith(f"{tmp_path}/oomrules.conf:{line}: ")
+    assert said in failure.value.message and failure.value.hint
+
+
+def test_bytes_and_directories_are_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="cannot read"):
+        config.load(str(tmp_path))
+    (tmp_path / "oomrules.conf").write_bytes(b"[Emit]\xff\n")
+    with pytest.raises(Failure, match="UTF-8"):
+        config.load(str(tmp_path / "oomrules.conf"))

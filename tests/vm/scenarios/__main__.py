@@ -21,10 +21,10 @@ no swap and {release}, by the kernel alone, with the module's `/proc/oom`, and w
 
 
 def _cell(scenario: Scenario, way: str, outcome: Outcome) -> str:
-    names = list(dict.fromkeys(kill.comm for kill in outcome.kills))
+    killed = list({kill.pid: kill.comm for kill in outcome.kills}.values())
     who = ", ".join(
-        f"{name} x{n}" if (n := sum(kill.comm == name for kill in outcome.kills)) > 1 else name
-        for name in names
+        f"{comm} x{killed.count(comm)}" if killed.count(comm) > 1 else comm
+        for comm in dict.fromkeys(killed)
     )
     who = who or "nobody"
     if outcome.panic:
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     to = Path(arguments[0]) if arguments else None
     wanted = [int(word) for word in arguments[1:]] or range(1, len(SCENARIOS) + 1)
     built = image.build()
-    actor, oom_ko = actor_program(), module.build(built)
+    actor, oom_ko = actor_program(), (module.built() / "oom.ko").read_bytes()
     rows, details, wrong = [], [], 0
     for number in wanted:
         scenario = SCENARIOS[number - 1]

@@ -78,8 +78,10 @@ def play(scenario: Scenario, way: str, actor: bytes, module: bytes) -> Outcome:
         except GuestError:
             panic = not guest.machine.running or "Kernel panic" in guest.console
         kills = tuple(Kill(int(m[1]), m[2], m[0]) for m in _LINE.finditer(guest.console))
-    names = [kill.comm for kill in kills]
-    right = not panic and 0 < len(names) <= scenario.most and set(names) <= set(scenario.victims)
+    # The one that is asked by SIGTERM and then killed is one victim.
+    victims = {kill.pid: kill.comm for kill in kills}
+    right = not panic and 0 < len(victims) <= scenario.most
+    right = right and set(victims.values()) <= set(scenario.victims)
     return Outcome(kills, panic, None if way in scenario.uncovered else right, said)
 
 

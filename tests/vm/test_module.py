@@ -6,7 +6,6 @@ import base64
 import errno
 import json
 import re
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -171,11 +170,14 @@ def refused(call, *arguments):
 assert os.write(file, b"") == 0                     # changes nothing
 assert open("/proc/oom").read() == "4 5 6\\n"
 assert refused(os.write, file, b"11 2")             # the first half of a split one
-assert refused(os.pwrite, file, b"2 33\\n", 4)      # and the second
+assert os.lseek(file, 4, os.SEEK_SET) == 4
+assert refused(os.write, file, b"2 33\\n")          # and the second
 assert open("/proc/oom").read() == "4 5 6\\n"
+os.lseek(file, 0, os.SEEK_SET)
 assert os.write(file, b"11 22\\n") == 6
 assert refused(os.write, file, b"33\\n")            # a descriptor that is kept goes on
-assert os.pwrite(file, b"44\\n", 0) == 3            # unless it is told where
+os.lseek(file, 0, os.SEEK_SET)                      # unless it is told where
+assert os.write(file, b"44\\n") == 3
 assert open("/proc/oom").read() == "44\\n"
 try:
     os.writev(file, [b"5", b"5\\n"])
@@ -358,7 +360,7 @@ echo {old[0] - 1} > /proc/sys/kernel/ns_last_pid; sleep 1000 > /dev/null 2>&1 & 
     future = old[0] + 20_000
     (other,) = start(loaded, "other plain")
     write(loaded, future, *other)
-    script = f"echo {future - 1} > /proc/sys/kernel/ns_last_pid; sleep 1000 >&- 2>&1 & echo $!"
+    script = f"echo {future - 1} > /proc/sys/kernel/ns_last_pid; sleep 1000 >/dev/null 2>&1 & echo $!"
     late = [int(loaded.run(["bash", "-c", script], check=True).stdout)]
     assert late == [future]
     sysrq(loaded, *other)
@@ -393,19 +395,16 @@ def test_the_kernel_is_pointed_at_nobody_for_longer_than_needed(loaded: Guest) -
     end(loaded, listed)
 
 
-def test_a_unit_s_policy_and_result_are_as_with_the_kernel_s_own_choice(loaded: Guest) -> None:
-    start(loaded, "unused plain")
+def test_a_unit_s_result_is_as_with_the_kernel_s_own_choice(loaded: Guest) -> None:
     run = "systemd-run --quiet --unit=listed -p CapabilityBoundingSet=~CAP_SYS_RAWIO"
     loaded.run(f"{run} /root/victim; systemctl show --value -p MainPID listed > /run/listed")
     pid = int(loaded.get("/run/listed"))
     write(loaded, pid)
-    since = loaded.cursor()
     sysrq(loaded, pid)
     wait = "until systemctl is-failed --quiet listed; do sleep 0.1; done"
     shown = loaded.run(f"{wait}; systemctl show --value -p Result listed", timeout=30).stdout
     assert shown == "oom-kill\n"
-    assert "killed by the OOM killer" in loaded.journal(unit="listed", since=since)
-    loaded.run("systemctl reset-failed; pkill -KILL unused")
+    loaded.run(["systemctl", "reset-failed"], check=True)
 
 
 # Who dies: real OOMs
@@ -457,14 +456,18 @@ def test_sigterm_comes_first_for_who_may_touch_hardware(fresh_guest: Guest) -> N
 
 def test_sigkill_follows_though_memory_has_come_back(fresh_guest: Guest) -> None:
     guest = fresh_guest
-    module.load(guest, "grace_ms=1500")
+    module.load(guest, "grace_ms=6000")
     (stubborn,) = start(guest, "stubborn stubborn share")
     write(guest, *stubborn)
-    guest.put("0", "/proc/sys/kernel/printk_ratelimit")
-    # The hog exits by itself while stubborn has its grace: nobody is out of memory then.
-    guest.run(["timeout", "-s", "KILL", "60", "/root/victim", "plain", "hold=2000"], timeout=120)
-    time.sleep(2)
+    hog = guest.run(["/root/victim", "plain", "impatient", "hold=2000"], timeout=120)
+    assert hog.status == 8
+    assert living(guest, stubborn) == [True]
+    guest.wait_console(rf"Killed process {stubborn[0]} \(stubborn\) ", timeout=20)
+    guest.run(f"while test -d /proc/{stubborn[0]}; do sleep 0.05; done", check=True)
     assert living(guest, stubborn) == [False]
+    assert "invoked oom-killer" not in guest.console
+    found = statistics(guest)
+    assert (found["terms"], found["kills"], found["fallbacks"]) == (1, 1, 0)
 
 
 # Coming and going
@@ -489,7 +492,8 @@ for i in $(seq 20); do
 done
 """
     guest.run(["bash", "-c", script], check=True, timeout=120)
-    assert guest.console[begun:].strip() == ""
+    said = guest.console[begun:].splitlines()
+    assert [line for line in said if "hrtimer: interrupt took" not in line] == []
     tainted = int(guest.get("/proc/sys/kernel/tainted"))
     assert tainted & ~(1 << 12 | 1 << 13) == 0  # out of tree, not signed, and nothing else
 

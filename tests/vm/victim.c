@@ -4,8 +4,10 @@
  *
  *   adj=N       its oom_score_adj
  *   plain       of user 1000, and so without CAP_SYS_RAWIO
- *   polite      exits with status 7, half a second after SIGTERM
+ *   polite      exits with status 7, half a second after SIGTERM; its memory is locked, or it
+ *               would have to wait for some first
  *   stubborn    ignores SIGTERM
+ *   impatient   exits with status 8 when it waits for memory
  *   hold=N      has N MiB, taken one after the other
  *   share       has a child in the same memory
  *   vfork       is suspended in vfork(2): its child has its memory on loan
@@ -18,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static char stack[1 << 16] __attribute__((aligned(16)));
@@ -41,6 +44,20 @@ static void leave(int signal)
 	(void)signal;
 	usleep(500000);
 	_exit(7);
+}
+
+static volatile long taken;
+
+static void *watch(void *unused)
+{
+	long before = -1;
+
+	(void)unused;
+	while (taken != before) {
+		before = taken;
+		usleep(2000000);
+	}
+	_exit(8);
 }
 
 static void fail(const char *what)
@@ -72,16 +89,23 @@ int main(int argc, char **argv)
 	}
 	if (option(argc, argv, "plain") && setuid(1000))
 		fail("setuid");
-	if (option(argc, argv, "polite"))
+	if (option(argc, argv, "polite")) {
+		if (mlockall(MCL_CURRENT | MCL_FUTURE))
+			fail("mlockall");
 		signal(SIGTERM, leave);
+	}
 	if (option(argc, argv, "stubborn"))
 		signal(SIGTERM, SIG_IGN);
+	if (option(argc, argv, "impatient") &&
+	    (mlockall(MCL_CURRENT) || pthread_create(&thread, NULL, watch, NULL)))
+		fail("impatient");
 	for (long i = hold ? atol(hold) : 0; i > 0; i--) {
 		char *piece = malloc(1 << 20);
 
 		if (!piece)
 			fail("malloc");
 		memset(piece, 1, 1 << 20);
+		taken++;
 	}
 	if (option(argc, argv, "share")) {
 		child = clone(rest, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL);

@@ -585,10 +585,9 @@ static void ask(struct task_struct *thread, unsigned int ms)
 	mod_delayed_work(queue, &grace, msecs_to_jiffies(ms));
 }
 
-/* Takes a listed process if that can be: true if somebody is to die. */
-static bool take(struct task_struct *task, struct saying *say)
+/* Takes a listed process if that can be, with so long a grace: true if somebody is to die. */
+static bool take(struct task_struct *task, unsigned int ms, struct saying *say)
 {
-	unsigned int ms = READ_ONCE(grace_ms);
 	struct task_struct *thread;
 	struct mm_struct *mm;
 	bool term;
@@ -628,10 +627,14 @@ refused:
 
 /*
  * Chooses, with `lock` and RCU held. True: try again, somebody is exiting by SIGTERM.
+ *
+ * A task that is dying must not try again: most get the reserves next, and nobody is killed. For
+ * the others the kernel goes on, and so somebody must be pointed at, whose grace is none.
  */
-static bool choose(struct saying *say)
+static bool choose(bool dying, struct saying *say)
 {
 	const struct list *list = rcu_dereference(listed);
+	unsigned int ms = dying ? 0 : READ_ONCE(grace_ms);
 	struct task_struct *task;
 	size_t i;
 
@@ -639,7 +642,7 @@ static bool choose(struct saying *say)
 	if (is_victim_exiting())
 		return false;
 	if (asked.task && !is_reaped(asked.mm)) {
-		if (time_before(jiffies, asked.end))
+		if (time_before(jiffies, asked.end) && !dying)
 			return true;
 		if (shares_mm(asked.task, asked.mm)) {
 			point_at(asked.task);
@@ -649,13 +652,14 @@ static bool choose(struct saying *say)
 	for (i = 0; i < list->count; i++) {
 		/* A thread's pid stands for its process, as for kill(2). */
 		task = pid_task(list->entries[i].pid, PIDTYPE_PID);
-		if (task && take(task, say)) {
+		if (task && take(task, ms, say)) {
 			say->place = i + 1;
 			say->count = list->count;
 			return say->signal;
 		}
 	}
-	atomic_long_inc(&stats[FALLBACKS]);
+	if (!dying)
+		atomic_long_inc(&stats[FALLBACKS]);
 	say->count = list->count;
 	return false;
 }
@@ -663,13 +667,11 @@ static bool choose(struct saying *say)
 static int on_oom(struct notifier_block *block, unsigned long unused, void *freed)
 {
 	static pid_t last;	/* oom_lock is held */
+	bool dying = fatal_signal_pending(current) || (current->flags & PF_EXITING);
 	struct saying say = {};
 
 	/* Somebody else on the chain has freed memory. */
 	if (*(unsigned long *)freed)
-		return NOTIFY_OK;
-	/* A task that is dying gets the reserves next, and nobody has to be killed for it. */
-	if (fatal_signal_pending(current) || (current->flags & PF_EXITING))
 		return NOTIFY_OK;
 	/* It may hold what the victim needs for exiting: the kernel kills nobody for it. */
 	if (current->flags & (PF_MEMALLOC_NOFS | PF_MEMALLOC_NOIO))
@@ -677,11 +679,13 @@ static int on_oom(struct notifier_block *block, unsigned long unused, void *free
 
 	rcu_read_lock();
 	spin_lock(&lock);
-	if (choose(&say))
+	if (choose(dying, &say))
 		*(unsigned long *)freed += 1;
 	spin_unlock(&lock);
 	rcu_read_unlock();
 
+	if (dying)
+		return NOTIFY_OK;
 	/* The kernel may have to come back for the same process. */
 	if (say.signal || !say.pid || say.pid != last)
 		say_it(&say);

@@ -121,18 +121,15 @@ TOO_LONG = {
 def tried(loaded: Guest) -> dict[bytes, tuple[int, str]]:
     """What became of each write."""
     writes = [text for text, _ in ACCEPTED.values()] + [*REFUSED.values(), *TOO_LONG.values()]
-    # In two programs: the long ones would take half the guest's memory all at once.
-    lines = "".join(base64.b64encode(one).decode() + "\n" for one in writes if len(one) < 1 << 20)
-    shown = loaded.run(["python3", "-c", TRY], input=lines, check=True, timeout=120).stdout
-    found = [json.loads(line) for line in shown.splitlines()]
-    small = [one for one in writes if len(one) < 1 << 20]
-    results = {one: (int(result), str(text)) for one, (result, text) in zip(small, found)}
-    for one in writes:
-        if one not in results:
-            data = base64.b64encode(one) + b"\n"
-            shown = loaded.run(["python3", "-c", TRY], input=data, check=True, timeout=120).stdout
-            result, text = json.loads(shown)
-            results[one] = int(result), str(text)
+    large = [one for one in writes if len(one) > 1 << 20]
+    results = {}
+    # The large ones each on their own: together they would take half the guest's memory.
+    for some in ([one for one in writes if one not in large], *([one] for one in large)):
+        lines = b"".join(base64.b64encode(one) + b"\n" for one in some)
+        shown = loaded.run(["python3", "-c", TRY], input=lines, check=True, timeout=120).stdout
+        for one, line in zip(some, shown.splitlines(), strict=True):
+            result, text = json.loads(line)
+            results[one] = (int(result), str(text))
     loaded.run("echo > /proc/oom", check=True)
     return results
 
@@ -360,7 +357,9 @@ echo {old[0] - 1} > /proc/sys/kernel/ns_last_pid; sleep 1000 > /dev/null 2>&1 & 
     future = old[0] + 20_000
     (other,) = start(loaded, "other plain")
     write(loaded, future, *other)
-    script = f"echo {future - 1} > /proc/sys/kernel/ns_last_pid; sleep 1000 >/dev/null 2>&1 & echo $!"
+    script = (
+        f"echo {future - 1} > /proc/sys/kernel/ns_last_pid; sleep 1000 >/dev/null 2>&1 & echo $!"
+    )
     late = [int(loaded.run(["bash", "-c", script], check=True).stdout)]
     assert late == [future]
     sysrq(loaded, *other)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import json
 import re
@@ -14,12 +13,12 @@ from tests.vm import module
 from tests.vm.guest import Guest
 from tests.vm.module import start, statistics
 
-PIDS = 1 << 22  # PID_MAX_LIMIT
 MARK = b"4 5 6\n"
 
-# Does each write to the file, after one of MARK, and says what came of it.
+# For each line, two Python expressions: writes the one to the file, after MARK, and compares what
+# the file has then to the other.
 TRY = f"""
-import base64, json, os, sys
+import json, os, sys
 def write(data):
     file = os.open("/proc/oom", os.O_WRONLY)
     try:
@@ -29,9 +28,11 @@ def write(data):
     finally:
         os.close(file)
 for line in sys.stdin:
+    data, expected = map(eval, json.loads(line))
     write({MARK!r})
-    result = write(base64.b64decode(line))
-    print(json.dumps([result, open("/proc/oom").read()]))
+    result = write(data)
+    shown = open("/proc/oom", "rb").read()
+    print(json.dumps([result == len(data) or result, str(shown[:200]), shown == expected]))
 """
 
 
@@ -79,16 +80,19 @@ def test_the_module_builds_without_warnings() -> None:
 # The file
 
 ACCEPTED = {
-    "one": (b"11\n", "11\n"),
-    "several": (b"11 22 33\n", "11 22 33\n"),
-    "in the given order, twice if so given": (b"33 11 22 11\n", "33 11 22 11\n"),
-    "none": (b"\n", "\n"),
-    "blanks alone": (b" \t \n", "\n"),
-    "spaces and tabs": (b"  11\t22   33 \n", "11 22 33\n"),
-    "leading zeros": (b"0011\n", "11\n"),
-    "the largest": (b"2147483647\n", "2147483647\n"),
-    "many": (b"4194303 " * 10_000 + b"\n", "4194303 " * 9_999 + "4194303\n"),
-    "10 MB": (b"123456 " * 1_430_000 + b"\n", "123456 " * 1_429_999 + "123456\n"),
+    "one": (b"11\n", b"11\n"),
+    "several": (b"11 22 33\n", b"11 22 33\n"),
+    "in the given order, twice if so given": (b"33 11 22 11\n", b"33 11 22 11\n"),
+    "none": (b"\n", b"\n"),
+    "blanks alone": (b" \t \n", b"\n"),
+    "spaces and tabs": (b"  11\t22   33 \n", b"11 22 33\n"),
+    "leading zeros": (b"0011\n", b"11\n"),
+    "the largest": (b"2147483647\n", b"2147483647\n"),
+}
+# Made in the guest.
+LONG = {
+    "many": ("b'4194303 ' * 100_000 + b'\\n'", "b'4194303 ' * 99_999 + b'4194303\\n'"),
+    "10 MB": ("b'123456 ' * 1_430_000 + b'\\n'", "b'123456 ' * 1_429_999 + b'123456\\n'"),
 }
 REFUSED = {
     "no newline": b"11 22 33",
@@ -112,46 +116,43 @@ REFUSED = {
     "very long number": b"9" * 5000 + b"\n",
 }
 TOO_LONG = {
-    "more bytes than all pids need": b" " * (8 * PIDS) + b"\n",
-    "more pids than there can be": b"1 " * (PIDS + 1) + b"\n",
+    "more bytes than all pids need": "b' ' * (32 << 20) + b'\\n'",
+    "more pids than there can be": "b'1 ' * ((4 << 20) + 1) + b'\\n'",
 }
+
+# What write(2) gave, True if it was the length; what the file began with; if it was as expected.
+Tried = dict[str, tuple[int, str, bool]]
 
 
 @pytest.fixture(scope="module")
-def tried(loaded: Guest) -> dict[bytes, tuple[int, str]]:
+def tried(loaded: Guest) -> Tried:
     """What became of each write."""
-    writes = [text for text, _ in ACCEPTED.values()] + [*REFUSED.values(), *TOO_LONG.values()]
-    large = [one for one in writes if len(one) > 1 << 20]
-    results = {}
-    # The large ones each on their own: together they would take half the guest's memory.
-    for some in ([one for one in writes if one not in large], *([one] for one in large)):
-        lines = b"".join(base64.b64encode(one) + b"\n" for one in some)
-        shown = loaded.run(["python3", "-c", TRY], input=lines, check=True, timeout=120).stdout
-        for one, line in zip(some, shown.splitlines(), strict=True):
-            result, text = json.loads(line)
-            results[one] = (int(result), str(text))
+    cases = {name: (repr(data), repr(shown)) for name, (data, shown) in ACCEPTED.items()}
+    cases |= LONG
+    cases |= {name: (repr(data), repr(MARK)) for name, data in REFUSED.items()}
+    cases |= {name: (data, repr(MARK)) for name, data in TOO_LONG.items()}
+    lines = "".join(json.dumps(case) + "\n" for case in cases.values())
+    shown = loaded.run(["python3", "-c", TRY], input=lines, check=True, timeout=120).stdout
     loaded.run("echo > /proc/oom", check=True)
-    return results
+    return {
+        name: tuple(json.loads(line)) for name, line in zip(cases, shown.splitlines(), strict=True)
+    }
 
 
-@pytest.mark.parametrize("name", ACCEPTED)
-def test_a_list_is_given_back(tried: dict[bytes, tuple[int, str]], name: str) -> None:
-    written, shown = ACCEPTED[name]
-    assert tried[written] == (len(written), shown)
+@pytest.mark.parametrize("name", [*ACCEPTED, *LONG])
+def test_a_list_is_given_back(tried: Tried, name: str) -> None:
+    result, begin, same = tried[name]
+    assert (result, same) == (True, True), begin
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_anything_else_is_refused_and_changes_nothing(
-    tried: dict[bytes, tuple[int, str]], name: str
-) -> None:
-    assert tried[REFUSED[name]] == (-errno.EINVAL, MARK.decode())
+def test_anything_else_is_refused_and_changes_nothing(tried: Tried, name: str) -> None:
+    assert tried[name] == (-errno.EINVAL, str(MARK), True)
 
 
 @pytest.mark.parametrize("name", TOO_LONG)
-def test_what_no_machine_can_have_is_too_long(
-    tried: dict[bytes, tuple[int, str]], name: str
-) -> None:
-    assert tried[TOO_LONG[name]] == (-errno.EFBIG, MARK.decode())
+def test_what_no_machine_can_have_is_too_long(tried: Tried, name: str) -> None:
+    assert tried[name] == (-errno.EFBIG, str(MARK), True)
 
 
 def test_a_list_has_to_come_in_one_write(loaded: Guest) -> None:
@@ -346,6 +347,7 @@ def test_a_pid_that_has_come_to_another_process_is_not_hit(loaded: Guest) -> Non
     script = f"""
 while test -d /proc/{old[0]}; do sleep 0.05; done
 echo {old[0] - 1} > /proc/sys/kernel/ns_last_pid; sleep 1000 > /dev/null 2>&1 & echo $!
+echo 10000 > /proc/sys/kernel/ns_last_pid  # or the next command may get the other's
 """
     recycled = [int(loaded.run(["bash", "-c", script], check=True).stdout)]
     assert recycled == old

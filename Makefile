@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
-.PHONY: setup run test test-vm churn lint bench clean system-packages
+.PHONY: setup run test test-vm churn storm lint bench clean system-packages
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/.ready
@@ -55,7 +55,11 @@ test-vm: setup
 
 # Minutes of units that come and go, in the guest; not part of CI.
 churn: setup
-	$(BIN)/python -m pytest tests/vm/long -s
+	$(BIN)/python -m pytest tests/vm/long/test_churn.py -s
+
+# Minutes of OOMs while the kernel module is written, read, loaded and unloaded; nor is this.
+storm: setup
+	$(BIN)/python -m pytest tests/vm/long/test_module_load.py -s
 
 lint: setup
 	$(BIN)/ruff check .
@@ -75,17 +79,23 @@ PREFIX ?= /usr
 LIBDIR := $(DESTDIR)$(PREFIX)/lib/oomrules
 UNITDIR := $(DESTDIR)$(PREFIX)/lib/systemd/system
 RULESDIR := $(DESTDIR)$(PREFIX)/lib/oomrules.d
+# Where dkms looks for the kernel module's sources.
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' oomrules/__init__.py)
+SOURCEDIR := $(DESTDIR)$(PREFIX)/src/oomrules-$(VERSION)
 BUNDLE ?= lark cgroupspy pydbus
 
 .PHONY: install
 install:
-	install -d $(LIBDIR) $(UNITDIR) $(RULESDIR)/presets $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/oomrules.d
+	install -d $(LIBDIR) $(UNITDIR) $(RULESDIR)/presets $(SOURCEDIR) $(DESTDIR)$(PREFIX)/bin \
+	  $(DESTDIR)/etc/oomrules.d
 	cp -R --no-preserve=ownership oomrules $(LIBDIR)/
 	find $(LIBDIR) -name __pycache__ -prune -exec rm -rf {} +
 	cp -R --no-preserve=ownership grammar rules.d $(LIBDIR)/oomrules/
 	install -m 644 rules.d/*.oom $(RULESDIR)/
 	install -m 644 rules.d/presets/*.oom $(RULESDIR)/presets/
 	install -m 644 systemd/*.service $(UNITDIR)/
+	install -m 644 kernel/oom.c kernel/Kbuild kernel/Makefile $(SOURCEDIR)/
+	sed 's/@VERSION@/$(VERSION)/' kernel/dkms.conf > $(SOURCEDIR)/dkms.conf
 	$(if $(BUNDLE),$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile \
 	  --no-deps --upgrade --target $(LIBDIR) $(BUNDLE))
 	printf '%s\n' '#!$(PYTHON) -I' 'import sys' \

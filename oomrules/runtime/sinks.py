@@ -18,7 +18,7 @@ _STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
 
 _REFUSED = {
     errno.EACCES: "only root writes it",
-    errno.EPERM: "only root writes it",
+    errno.EPERM: "only root with CAP_SYS_RESOURCE writes it",
     errno.EINVAL: "the module takes decimal pids and nothing else; is its version this one's?",
     errno.ENOMEM: "the kernel has no memory for the list; the old one is still in force",
     errno.EFBIG: "the list is longer than the module takes; the old one is still in force",

@@ -87,8 +87,20 @@ def install_host_packages(tools: Mapping[str, str]) -> None:
     packages = " ".join(tools[tool] for tool in missing).split()
     if shutil.which("apt-get") is None:
         raise NoGuest(f"{', '.join(missing)} missing, and no apt-get to install {packages} with")
-    require_root(f"installing {' '.join(packages)}")
-    with step(f"installing {' '.join(packages)}"):
+    install_packages(packages)
+
+
+def install_packages(packages: Sequence[str]) -> None:
+    """Install Debian packages, saying so.
+
+    Raises:
+        NoGuest: they cannot be installed.
+    """
+    names = " ".join(packages)
+    if shutil.which("apt-get") is None:
+        raise NoGuest(f"there is no apt-get to install {names} with")
+    require_root(f"installing {names}")
+    with step(f"installing {names}"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         command(["apt-get", "-qq", "update"], env=environment)
         command(

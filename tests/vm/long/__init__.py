@@ -1,1 +1,1 @@
-"""Long runs, of targets of their own: `make churn`."""
+"""Long runs, of targets of their own: `make churn`, `make storm`."""

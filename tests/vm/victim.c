@@ -1,0 +1,134 @@
+/*
+ * A process to be killed. Prints its pid and those of its children when it is ready, and then
+ * does nothing. Arguments, in this order of effect:
+ *
+ *   adj=N       its oom_score_adj
+ *   plain       of user 1000, and so without CAP_SYS_RAWIO
+ *   polite      exits with status 7, half a second after SIGTERM; its memory is locked, or it
+ *               would have to wait for some first
+ *   stubborn    ignores SIGTERM
+ *   impatient   exits with status 8 when it waits for memory
+ *   hold=N      has N MiB, taken one after the other
+ *   share       has a child in the same memory
+ *   vfork       is suspended in vfork(2): its child has its memory on loan
+ *   leaderless  its first thread ends, another one goes on
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static char stack[1 << 16] __attribute__((aligned(16)));
+
+static int rest(void *unused)
+{
+	(void)unused;
+	for (;;)
+		pause();
+	return 0;
+}
+
+static void *rest_as_thread(void *unused)
+{
+	rest(unused);
+	return NULL;
+}
+
+static void leave(int signal)
+{
+	(void)signal;
+	usleep(500000);
+	_exit(7);
+}
+
+static volatile long taken;
+
+static void *watch(void *unused)
+{
+	long before = -1;
+
+	(void)unused;
+	while (taken != before) {
+		before = taken;
+		usleep(2000000);
+	}
+	_exit(8);
+}
+
+static void fail(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static const char *option(int argc, char **argv, const char *name)
+{
+	for (int i = 1; i < argc; i++)
+		if (!strncmp(argv[i], name, strlen(name)))
+			return argv[i] + strlen(name);
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	const char *adj = option(argc, argv, "adj=");
+	const char *hold = option(argc, argv, "hold=");
+	pthread_t thread;
+	pid_t child;
+
+	if (adj) {
+		FILE *file = fopen("/proc/self/oom_score_adj", "w");
+
+		if (!file || fputs(adj, file) < 0 || fclose(file))
+			fail("oom_score_adj");
+	}
+	if (option(argc, argv, "plain") && setuid(1000))
+		fail("setuid");
+	if (option(argc, argv, "polite")) {
+		if (mlockall(MCL_CURRENT | MCL_FUTURE))
+			fail("mlockall");
+		signal(SIGTERM, leave);
+	}
+	if (option(argc, argv, "stubborn"))
+		signal(SIGTERM, SIG_IGN);
+	if (option(argc, argv, "impatient") &&
+	    (mlockall(MCL_CURRENT) || pthread_create(&thread, NULL, watch, NULL)))
+		fail("impatient");
+	for (long i = hold ? atol(hold) : 0; i > 0; i--) {
+		char *piece = malloc(1 << 20);
+
+		if (!piece)
+			fail("malloc");
+		memset(piece, 1, 1 << 20);
+		taken++;
+	}
+	if (option(argc, argv, "share")) {
+		child = clone(rest, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL);
+		if (child < 0)
+			fail("clone");
+		printf("%d %d\n", getpid(), child);
+	} else if (option(argc, argv, "vfork")) {
+		child = vfork();
+		if (child < 0)
+			fail("vfork");
+		if (child == 0) {
+			printf("%d %d\n", getppid(), getpid());
+			fflush(stdout);
+			rest(NULL);
+		}
+	} else {
+		printf("%d\n", getpid());
+	}
+	fflush(stdout);
+	if (option(argc, argv, "leaderless")) {
+		if (pthread_create(&thread, NULL, rest_as_thread, NULL))
+			fail("pthread_create");
+		pthread_exit(NULL);
+	}
+	return rest(NULL);
+}

@@ -36,7 +36,6 @@ typedef struct {
 	unsigned int val;
 } kgid_t;
 
-/* Two words of 32 bits before Linux 6.3: the same bytes on a little-endian machine. */
 typedef struct {
 	__u64 val;
 } kernel_cap_t;
@@ -47,6 +46,13 @@ struct cred {
 	kuid_t euid;
 	kgid_t egid;
 	kernel_cap_t cap_effective;
+};
+
+/* Before Linux 6.3. */
+struct cred___words {
+	struct {
+		__u32 cap[2];
+	} cap_effective;
 };
 
 struct kernfs_node {

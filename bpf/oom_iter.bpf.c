@@ -93,12 +93,16 @@ static int add_times(struct task_struct *leader, struct signal_struct *signal, s
 /* What a pid is called at a level of namespaces; 0 if it is not known there. */
 static __u32 number(struct pid *pid, unsigned int level)
 {
+	void *address;
+
 	if (!pid || pid->level < level)
 		return 0;
 	if (!level)
 		return pid->numbers[0].nr;
-	return BPF_CORE_READ((struct pid *)((void *)pid
-		+ level * bpf_core_type_size(struct upid)), numbers[0].nr);
+	/* To the verifier this is a plain number, which may be reckoned with. */
+	bpf_probe_read_kernel(&address, sizeof(address), &pid);
+	address += level * (__u64)bpf_core_type_size(struct upid);
+	return BPF_CORE_READ((struct pid *)address, numbers[0].nr);
 }
 
 static __u64 positive(__s64 count)
@@ -107,12 +111,12 @@ static __u64 positive(__s64 count)
 }
 
 /* get_mm_counter(). A macro, because the index has to be a constant for the compiler to
- * record what is accessed. */
+ * record what is accessed. The verifier of 6.1 does not look into arrays of typedefs. */
 #define counter(mm, which)                                                                  \
 	({                                                                                  \
 		struct mm_struct___plain *plain = (void *)(mm);                             \
 		positive(bpf_core_field_exists(plain->rss_stat.count)                       \
-				 ? plain->rss_stat.count[which].counter                     \
+				 ? BPF_CORE_READ(plain, rss_stat.count[which].counter)      \
 				 : (mm)->rss_stat[which].count);                            \
 	})
 
@@ -131,6 +135,15 @@ static void add_memory(struct task_struct *task, struct row *row)
 	row->swap = counter(mm, MM_SWAPENTS);
 	if (*(struct mm_struct *volatile *)&task->mm != mm)
 		row->total_vm = row->locked = row->pgtables = row->rss = row->swap = 0;
+}
+
+static __u64 capabilities(const struct cred *cred)
+{
+	const struct cred___words *words = (const void *)cred;
+
+	if (bpf_core_field_exists(cred->cap_effective.val))
+		return cred->cap_effective.val;
+	return words->cap_effective.cap[0] | (__u64)words->cap_effective.cap[1] << 32;
 }
 
 /* new_encode_dev(tty_devnum(tty)) */
@@ -156,7 +169,7 @@ static void fill(struct task_struct *task, struct row *row, unsigned int level)
 	row->doubt = add_times(task, signal, row);
 	row->shown_utime = signal->prev_cputime.utime;
 	row->shown_stime = signal->prev_cputime.stime;
-	row->capabilities = cred->cap_effective.val;
+	row->capabilities = capabilities(cred);
 	row->cgroup = task->cgroups->dfl_cgrp->kn->id;
 	row->flags = task->flags;
 	row->state = task->__state;

@@ -179,11 +179,11 @@ class IteratorSource(ProcSource):
             os.close(descriptor)
         if not self._ended:
             raise Unusable("it ends before its end")
-        self._recognise_ourselves()
         table = self.by_pid
         if len(present) != len(table):
             for pid in table.keys() - set(present):
                 self._drop(table[pid])
+        self._recognise_ourselves()
         if self._kept:
             # They are from a time without the iterator.
             for process in table.values():

@@ -96,7 +96,7 @@ def test_both_sources_say_the_same_of_every_kind_of_process(pinned: Guest) -> No
     assert seen["newline"]["comm"] == "x y) R\n1 2"
     assert seen["headless"]["state"] == seen["zombie"]["state"] == "Z"
     assert seen["on_a_terminal"]["tty_nr"] > 0
-    assert seen["other_user"]["uid"], seen["other_user"]["euid"] == (1000, 1001)
+    assert (seen["other_user"]["uid"], seen["other_user"]["euid"]) == (1000, 1001)
     assert seen["plain"]["cgroup"] == "/system.slice/crowd.service"
     assert seen["adjusted"]["oom_score_adj"] == 321
 
@@ -112,8 +112,6 @@ def _ranked(guest: Guest, *options: str, before: str = "") -> tuple[list[int], s
 
 
 def test_it_is_chosen_by_itself_and_damage_is_noted(pinned: Guest) -> None:
-    # By strace there would be no doubt; by the count of opens there is none either: an
-    # iterator that cannot be read as it should be leaves a note, and this one leaves none.
     chosen, notes = _ranked(pinned)
     assert chosen and PINNED not in notes
     by_proc, _ = _ranked(pinned, "--source", "proc")

@@ -1,9 +1,10 @@
 """Time a full refresh of oomrules: read, rank, write to a file.
 
 Called with the directory that holds the package, a program, the file to write and
-the source (``proc``, or the path of a pinned BPF iterator), in a fresh interpreter without site-packages (``-I -S -E``), which is how
-the service runs. The first line is the cold refresh; one more follows for every
-line on standard input, and the memory at its end.
+the source (``proc``, or the path of a pinned BPF iterator), in a fresh interpreter
+without site-packages (``-I -S -E``), which is how the service runs. The first line
+is the cold refresh; one more follows for every line on standard input, and the
+memory at its end.
 """
 
 from __future__ import annotations

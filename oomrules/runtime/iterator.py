@@ -17,7 +17,7 @@ from struct import Struct
 from oomrules.errors import reason
 from oomrules.runtime.cgroups import path_of
 from oomrules.runtime.facts import Facts
-from oomrules.runtime.model import UNREAD, Process
+from oomrules.runtime.model import Process
 from oomrules.runtime.procfs import ProcSource, read_file
 from oomrules.runtime.program import Program
 
@@ -257,6 +257,7 @@ class IteratorSource(ProcSource):
             return
         if process is None:
             process = self.by_pid[pid] = Process(pid)
+        process.until = -1
         (
             _, ppid, start, utime, stime, runtime, shown_utime, shown_stime,
             capabilities, cgroup, total_vm, rss, swap, locked, pgtables,
@@ -279,7 +280,7 @@ class IteratorSource(ProcSource):
             process.uid, process.euid = uid, euid
             process.capabilities = self._same.setdefault(capabilities, capabilities)
             process.oom_score_adj = oom_score_adj
-            process.judge = UNREAD
+            process.reconsider()
         if self._v2:
             self._take_cgroup(process, cgroup)
         if self._rare:
@@ -305,7 +306,7 @@ class IteratorSource(ProcSource):
             if name in self._fields and getattr(process, name) != value:
                 setattr(process, name, value)
                 if name in _RARE_IDENTITY:
-                    process.judge = UNREAD
+                    process.reconsider()
 
     def _take_cgroup(self, process: Process, number: int) -> None:
         """Find the path of a control group by its number, which no other will ever have."""
@@ -314,7 +315,7 @@ class IteratorSource(ProcSource):
             path = self._path(process.pid, number)
         if path != process.cgroup:
             process.cgroup = path
-            process.judge = UNREAD
+            process.reconsider()
 
     def _path(self, pid: int, number: int) -> str | None:
         try:

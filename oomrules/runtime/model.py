@@ -66,7 +66,8 @@ class Process:
 
     Times are in clock ticks, total_vm, rss and swap in pages, anon, shmem, locked and
     pgtables in bytes, capabilities the effective set as a number. ``judge`` belongs
-    to the evaluator, ``descriptor`` and ``seen`` to the source.
+    to the evaluator, ``descriptor`` and ``seen`` to the source. ``key`` is the place in
+    the order that the ranker found last; it holds before ``until`` (seconds of uptime).
     """
 
     __slots__ = (
@@ -77,6 +78,7 @@ class Process:
         "euid",
         "flags",
         "judge",
+        "key",
         "more",
         "nice",
         "oom_score_adj",
@@ -89,6 +91,7 @@ class Process:
         "threads",
         "total_vm",
         "uid",
+        "until",
         "utime",
     )
 
@@ -119,6 +122,7 @@ class Process:
         self.rss: int | None = None
         self.descriptor: int = -1
         self.seen: int | None = None
+        self.key: int = 0
         self.forget()
 
     def forget(self) -> None:
@@ -129,7 +133,12 @@ class Process:
         self.oom_score_adj: int | None = UNREAD
         self.cgroup: str | None = UNREAD
         self.more: dict[str, Any] | None = None
+        self.reconsider()
+
+    def reconsider(self) -> None:
+        """Have the evaluator look at the identity again."""
         self.judge: Any = UNREAD
+        self.until: int = -1
 
 
 class Scope(Protocol):
@@ -144,8 +153,10 @@ class Snapshot(Protocol):
 
     host: Host
     own_pids: frozenset[int]
-    # The evaluator whose judges the processes carry.
+    # The ranker whose judges and keys the processes carry.
     prepared_for: Any
+    # Whether ``until`` of a process is reset with each value of it that changes.
+    tells_changes: bool
 
     @property
     def by_pid(self) -> Mapping[int, Process]:

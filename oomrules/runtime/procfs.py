@@ -62,6 +62,8 @@ class ProcSource:
         facts: what systemd and logind say.
     """
 
+    tells_changes = True
+
     def __init__(
         self,
         program: Program,
@@ -150,6 +152,7 @@ class ProcSource:
             # A kernel thread has no exe; the other files are there as long as the process.
             if field != "exe":
                 process.state = "X"
+                process.until = -1
         except (OSError, ValueError) as error:
             if isinstance(error, PermissionError):
                 self.unreadable[field] = self.unreadable.get(field, 0) + 1
@@ -265,6 +268,7 @@ class ProcSource:
 
     def _update(self, process: Process, data: bytes) -> None:
         """Take over what proc(5) says stat holds; the name may hold spaces and brackets."""
+        process.until = -1
         end = data.rindex(b")")
         fields = data[end + 2 :].split(None, 22)
         start = int(fields[19])
@@ -295,7 +299,7 @@ class ProcSource:
         for name, number in zip(_FAMILY, (fields[1], fields[3], fields[4]), strict=True):
             setattr(process, name, int(number))
         if before != [getattr(process, name) for name in _FAMILY]:
-            process.judge = UNREAD
+            process.reconsider()
 
     def _read_status(self, process: Process, data: bytes, asked: str = "") -> None:
         """Take over what proc(5) says status holds; a missing line is unknown."""

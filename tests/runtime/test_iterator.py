@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import struct
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -507,8 +508,6 @@ def test_damage_is_a_note_and_the_list_is_that_of_proc(
 @given(st.data())
 @example(None)
 def test_whatever_is_in_the_file_nothing_but_a_whole_list_is_believed(data: Any) -> None:
-    import tempfile
-
     with tempfile.NamedTemporaryFile() as file:
         garbage = bytearray(GOOD)
         if data is not None:
@@ -551,3 +550,82 @@ def test_an_iterator_that_is_pinned_later_is_taken_up_and_frees_the_descriptors(
     believed(source)
     assert source.kept_descriptors == 0
     assert set(source.by_pid) == {100001, os.getpid()}
+
+
+# --- what is kept from one ranking to the next -----------------------------------------------
+
+KEPT = (
+    "score total_vm / root(cpu_time / 8192ms) / root(root(run_time / 1024s))",
+    "score total_vm / root(run_time / 2s) / root(run_time / 3s)",
+    "score rss\nprefer anything when run_time < 7s by 3",
+    "score rss\nspare anything when run_time / 1500ms > 3 by 7",
+    "score rss\nspare uid 1001 when rss > 50 * 4KiB by 3\nprefer uid 1002 when nice > 0 by 5",
+    "define old = run_time / 5s > 2\nscore rss\nkill last uid 1001 when old\nnever kill uid 1002",
+    "score rss\nkill first anything when old or nice > 0\ndefine old = not run_time / 4s < 2",
+    'score rss + unit.memory\nprefer anything when state == "S"',
+)
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "rss": st.integers(1, 200),
+        "total_vm": st.integers(0, 200),
+        "nice": st.integers(-2, 2),
+        "uid": st.sampled_from((0, 1001, 1002)),
+        "state": st.sampled_from((0, 1, 2)),
+        "runtime": st.integers(0, 10**12),
+        "start": st.sampled_from((5 * 10**9, 8 * 10**9, 10**10, 10**12 + 1)),
+    },
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(KEPT),
+    st.lists(
+        st.tuples(
+            st.dictionaries(st.integers(100001, 100006), CHANGES, max_size=3),
+            st.sampled_from((0, 0, 1, 2, 3, 5, 1024, 5000, -3)),
+        ),
+        min_size=2,
+        max_size=8,
+    ),
+)
+def test_places_that_are_kept_are_those_that_would_be_found_anew(
+    text: str, steps: list[tuple[dict[int, dict[str, Any]], int]]
+) -> None:
+    made = compiler.compile_texts([RuleText("f.oom", text)])
+    pids = range(100001, 100006)
+    rows = {pid: row(pid, uid=1000 + pid % 3, rss=pid % 100000 * 17) for pid in pids}
+    uptime = 1000.5
+    with tempfile.NamedTemporaryFile() as file:
+        kept = IteratorSource(made, tasks=file.name)
+        ranker = Ranker(Evaluator(made, kept.host))
+        for changes, later in steps:
+            for pid, change in changes.items():
+                rows[pid] = {**rows.get(pid, row(pid)), **change}
+            uptime += later
+            Path(file.name).write_bytes(listing(*(rows[pid] for pid in sorted(rows))))
+            believed(kept)
+            fresh = believed(IteratorSource(made, tasks=file.name))
+            kept.host = fresh.host = kept.host._replace(uptime=uptime)
+            expected = Ranker(Evaluator(made, fresh.host)).rank(fresh).pids
+            assert ranker.rank(kept).pids == expected
+            fresh.close()
+        kept.close()
+
+
+def test_a_place_is_kept_for_as_long_as_time_does_not_count(
+    tasks: File, open_source: Callable[..., IteratorSource]
+) -> None:
+    made = compiler.compile_texts([RuleText("f.oom", KEPT[0])])
+    source = open_source(made)
+    tasks.says(listing(row(100001, start=100 * 10**9)))
+    ranker = Ranker(Evaluator(made, source.host))
+    believed(source)
+    source.host = source.host._replace(uptime=1100.0)
+    ranker.rank(source)
+    # Its run time is divided by 1024 s: that changes at an uptime of 1124 s.
+    assert source.by_pid[100001].until == 1124
+    tasks.says(listing(row(100001, start=100 * 10**9, rss=5)))
+    believed(source)
+    assert source.by_pid[100001].until == -1

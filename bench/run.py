@@ -268,7 +268,7 @@ def rule_file(scratch: Path, count: int) -> Path:
         'in "batch-{number}.slice": prefer anything when cpu_time > {n}s',
         'prefer user "build{number}" with SYS_ADMIN',
         'never kill comm "daemon{number}-*"',
-        "prefer nice {nice} when total_vm < {n}GiB by 2",
+        "prefer uid {uid} when nice > {nice} and total_vm < {n}GiB by 2",
     )
     path = scratch / f"{count}.oom"
     with open(path, "w") as file:

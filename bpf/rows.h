@@ -3,10 +3,11 @@
  * oomrules/runtime/iterator.py against them. This is the only description of
  * the format: a change of it is a change of ROWS_VERSION.
  *
- * One read from open to end of file gives a struct head, a struct row for each
+ * Reading from open to the tail gives a struct head, a struct row for each
  * process in the order of their pids, and a struct tail. All three are equally
  * long, and a pid is never 0, so one stride serves for everything. What does
- * not begin with a head and end with a tail is not a whole list.
+ * not begin with a head and end with a tail is not a whole list. Who reads on
+ * behind the tail may get rows of processes that have been started since.
  */
 #ifndef OOMRULES_ROWS_H
 #define OOMRULES_ROWS_H

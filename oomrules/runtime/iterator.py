@@ -213,6 +213,9 @@ class IteratorSource(ProcSource):
                     if process is None or process.seen != hash(row):
                         self._take(pid, process, row[0])
             start = 0 if whole else start
+            if self._ended:
+                # The kernel would go on with processes that have been started since.
+                break
         if rest:
             raise Unusable("its last row is cut off")
         if present:

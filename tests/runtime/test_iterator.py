@@ -5,10 +5,13 @@ What a kernel really writes is compared in the guest: tests/vm/test_iterator.py.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -451,6 +454,26 @@ def test_verifying_and_going_on_keeps_the_rows_true(
     assert not source.verify([process])
     believed(source)
     assert (process.comm, process.uid) == ("other", 5)
+
+
+def test_nothing_is_read_behind_the_tail(
+    open_source: Callable[..., IteratorSource], tasks: File
+) -> None:
+    # The kernel goes on if a process was started between the tail and the next read.
+    os.mkfifo(tasks.path)
+
+    def kernel() -> None:
+        with open(tasks.path, "wb", buffering=0) as pipe, contextlib.suppress(BrokenPipeError):
+            pipe.write(listing(row(100001)))
+            time.sleep(0.3)
+            pipe.write(packed(row(100002)))
+
+    writer = threading.Thread(target=kernel)
+    writer.start()
+    source = open_source()
+    believed(source)
+    writer.join()
+    assert set(source.by_pid) == {100001, os.getpid()}
 
 
 # --- rows that are not believed ------------------------------------------------------------

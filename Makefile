@@ -2,7 +2,9 @@
 # make run     set up, then rank this very host and leave the list in oom.list
 # make test    every test that needs no guest
 # make test-vm the tests in a guest with a real systemd
+# make scenarios, churn, storm: what takes long in the guest
 # make lint    ruff and mypy
+# make bpf     the fast source of processes, for this and any other kernel
 # make bench   ratios against peers
 #
 # Each target does its own set-up, on a fresh Debian machine too. The distribution's
@@ -16,24 +18,29 @@ BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
-.PHONY: setup run test test-vm churn storm lint bench clean system-packages
+.PHONY: setup run test test-vm churn storm scenarios lint bpf bench clean system-packages bpf-packages
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/.ready
 
+# Install what is missing of some Debian packages.
+define install-packages
+@set -e; missing=; \
+for package in $(1); do \
+  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
+    || missing="$$missing $$package"; \
+done; \
+if [ -n "$$missing" ]; then \
+  command -v apt-get >/dev/null || { \
+    echo "make: please install$$missing (or what they are called here)" >&2; exit 1; }; \
+  echo "installing$$missing"; \
+  $(APT) -qq update && $(APT) -qq install -y --no-install-recommends $$missing >/dev/null; \
+fi
+endef
+
 # What pip cannot bring: venv itself, gi, and a C compiler for the tests' own oracle.
 system-packages:
-	@set -e; missing=; \
-	for package in python3 python3-venv python3-gi gcc libc6-dev; do \
-	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
-	    || missing="$$missing $$package"; \
-	done; \
-	if [ -n "$$missing" ]; then \
-	  command -v apt-get >/dev/null || { \
-	    echo "make: please install$$missing (or what they are called here)" >&2; exit 1; }; \
-	  echo "installing$$missing"; \
-	  $(APT) -qq update && $(APT) -qq install -y --no-install-recommends $$missing >/dev/null; \
-	fi
+	$(call install-packages,python3 python3-venv python3-gi gcc libc6-dev)
 
 $(BIN)/.ready: pyproject.toml | system-packages
 	$(PYTHON) -m venv --system-site-packages $(VENV)
@@ -57,6 +64,10 @@ test-vm: setup
 churn: setup
 	$(BIN)/python -m pytest tests/vm/long/test_churn.py -s
 
+# Twenty minutes: whom the rules want killed, and who was; the table goes to docs/scenarios.md.
+scenarios: setup
+	$(BIN)/python -m tests.vm.scenarios docs/scenarios.md
+
 # Minutes of OOMs while the kernel module is written, read, loaded and unloaded; nor is this.
 storm: setup
 	$(BIN)/python -m pytest tests/vm/long/test_module_load.py -s
@@ -65,6 +76,21 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The kernel's own types are in the object by name, so it needs neither headers nor this kernel.
+BPF_OBJECT := build/oom_iter.bpf.o
+BPF_FLAGS := -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu
+
+bpf: $(BPF_OBJECT)
+
+# clang makes it, bpftool (kept beside it) loads it.
+bpf-packages:
+	$(call install-packages,clang llvm libbpf-dev libc6-dev bpftool)
+
+$(BPF_OBJECT): bpf/oom_iter.bpf.c bpf/kernel.h bpf/rows.h | bpf-packages
+	@mkdir -p $(@D)
+	clang $(BPF_FLAGS) -c $< -o $@
+	llvm-strip -g $@
 
 bench: setup
 	$(BIN)/python bench/run.py
@@ -96,6 +122,7 @@ install:
 	install -m 644 systemd/*.service $(UNITDIR)/
 	install -m 644 kernel/oom.c kernel/Kbuild kernel/Makefile $(SOURCEDIR)/
 	sed 's/@VERSION@/$(VERSION)/' kernel/dkms.conf > $(SOURCEDIR)/dkms.conf
+	$(if $(wildcard $(BPF_OBJECT)),install -D -m 644 $(BPF_OBJECT) $(LIBDIR)/bpf/$(notdir $(BPF_OBJECT)))
 	$(if $(BUNDLE),$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile \
 	  --no-deps --upgrade --target $(LIBDIR) $(BUNDLE))
 	printf '%s\n' '#!$(PYTHON) -I' 'import sys' \

@@ -1,9 +1,10 @@
 """Time a full refresh of oomrules: read, rank, write to a file.
 
-Called with the directory that holds the package, a program and the file to
-write, in a fresh interpreter without site-packages (``-I -S -E``), which is how
-the service runs. The first line is the cold refresh; one more follows for every
-line on standard input, and the memory at its end.
+Called with the directory that holds the package, a program, the file to write and
+the source (``proc``, or the path of a pinned BPF iterator), in a fresh interpreter
+without site-packages (``-I -S -E``), which is how the service runs. The first line
+is the cold refresh; one more follows for every line on standard input, and the
+memory at its end.
 """
 
 from __future__ import annotations
@@ -29,13 +30,19 @@ def names() -> tuple[dict[int, str], dict[int, str]]:
 
 
 def main() -> None:
-    checkout, program_file, list_file = sys.argv[1:]
+    checkout, program_file, list_file, tasks = sys.argv[1:]
     sys.path.insert(0, checkout)
-    from oomrules.runtime import evaluator, procfs, program, ranking, resident, sinks
+    from oomrules.runtime import evaluator, iterator, procfs, program, ranking, resident, sinks
 
     compiled = program.load(program_file)
     # As many descriptors as the service keeps; processes beyond them are read the slow way.
-    source = procfs.ProcSource(compiled, descriptors=procfs.DESCRIPTORS, names=names())
+    source = iterator.IteratorSource(
+        compiled,
+        descriptors=procfs.DESCRIPTORS,
+        names=names(),
+        tasks=None if tasks == "proc" else tasks,
+        expected=True,
+    )
     ranker = ranking.Ranker(evaluator.Evaluator(compiled, source.host))
 
     resident.settle()
@@ -43,6 +50,8 @@ def main() -> None:
     # A function of its own, so that one round's snapshot is freed before the next.
     def refresh() -> int:
         pids = ranker.rank(source.refresh()).pids
+        if source.note:
+            raise SystemExit(source.note)
         sinks.write_file(list_file, pids)
         return len(pids)
 

@@ -19,6 +19,7 @@ from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Rejected
 from oomrules.runtime import recorded
 from oomrules.runtime.evaluator import Evaluator
+from oomrules.runtime.iterator import PINNED, IteratorSource
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Keep, Ranker, Ranking, within
@@ -52,6 +53,14 @@ def add_host(parser: argparse.ArgumentParser) -> None:
         type=named("--snapshot"),
         metavar="FILE",
         help="a recorded host in place of this one",
+    )
+    parser.add_argument(
+        "--source",
+        type=named("--source"),
+        default="auto",
+        metavar="SOURCE",
+        help="proc reads /proc alone, a path names a pinned BPF iterator; "
+        f"without it {PINNED} is used where it is there",
     )
 
 
@@ -148,14 +157,21 @@ class Ranked(NamedTuple):
         return notes(self.source) if isinstance(self.source, ProcSource) else []
 
 
-def live(made: Program, asked: facts.Asked | None = None) -> ProcSource:
+def live(made: Program, asked: facts.Asked | None = None, choice: str = "auto") -> IteratorSource:
     """Read this host's processes, and what systemd and logind say of their units.
 
     Args:
         made: the rules, which decide what is read.
         asked: what to ask systemd; else what the rules need.
+        choice: auto, proc, or the path of a pinned iterator.
     """
-    source = ProcSource(made, names=(_Names(True), _Names(False))).refresh()
+    tasks = {"auto": PINNED, "proc": None}.get(choice, choice)
+    source = IteratorSource(
+        made,
+        names=(_Names(True), _Names(False)),
+        tasks=tasks,
+        expected=choice != "auto",
+    ).refresh()
     asked = facts.Asked(made) if asked is None else asked
     places = set()
     if asked.properties:
@@ -178,7 +194,7 @@ def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
         snapshot = recorded.load(options.snapshot)
         ranker = Ranker(Evaluator(made, snapshot.host))
         return Ranked(_top(ranker.rank(snapshot, keep), options), snapshot)
-    source = live(made)
+    source = live(made, choice=options.source)
     ranker = Ranker(Evaluator(made, source.host))
     ranking = fresh(ranker, source, keep) if verified else ranker.rank(source, keep)
     return Ranked(_top(ranking, options), source)
@@ -202,6 +218,8 @@ def _top(ranking: Ranking, options: argparse.Namespace) -> Ranking:
 def notes(source: ProcSource) -> list[str]:
     """Say what of this host could not be seen."""
     said = list(source.facts.problems)
+    if isinstance(source, IteratorSource) and source.note:
+        said.append(source.note)
     root = os.geteuid() == 0
     advice = "even root needs CAP_SYS_PTRACE for it" if root else "run as root to see it"
     for field, times in sorted(source.unreadable.items()):

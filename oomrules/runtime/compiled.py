@@ -58,8 +58,33 @@ def fewest(scores: list[int | None]) -> int | None:
 
 
 def compile_residual(residual: Residual) -> Judge:
-    """Make the function that decides about a process from its changing values."""
-    return _Writer(residual).function()
+    """Make the function that decides about a process from its changing values.
+
+    Its attribute ``steps`` says for how long an answer holds if no value changes but the
+    time: until the age of the process reaches the next multiple of one of these seconds.
+    None: it has to be asked each time.
+    """
+    judge = _Writer(residual).function()
+    conditions: list[Any] = [*residual.never, *residual.first, *residual.last, *residual.scores]
+    conditions += [node for level in residual.only for node in level]
+    conditions += [weight.when for weight in residual.weights]
+    steps: set[int] = set()
+    steady = all(_steady(node, steps) for node in (*conditions, *residual.definitions.values()))
+    setattr(judge, "steps", tuple(sorted(steps)) if steady else None)  # noqa: B010
+    return judge
+
+
+def _steady(node: Any, steps: set[int]) -> bool:
+    """Tell whether a value changes with stat and in steps of time only; add the steps."""
+    if not isinstance(node, list):
+        return True
+    if node[0] == "attr":
+        return node[1] in values.INLINE and node[1] != "run_time"
+    if node[0] == "/" and node[1] == ["attr", "run_time"] and node[2][0] == "number":
+        seconds, rest = divmod(node[2][1], 1000)
+        steps.add(seconds)
+        return bool(seconds > 0 and rest == 0)
+    return all(_steady(part, steps) for part in node[1:])
 
 
 class _Writer:

@@ -69,7 +69,8 @@ class Process:
 
     Times are in clock ticks, total_vm, rss and swap in pages, anon, shmem, locked and
     pgtables in bytes, capabilities the effective set as a number. ``judge`` belongs
-    to the evaluator, ``descriptor`` and ``seen`` to the source.
+    to the evaluator, ``descriptor`` and ``seen`` to the source. ``key`` is the place in
+    the order that the ranker found last; it holds before ``until`` (seconds of uptime).
     """
 
     __slots__ = (
@@ -80,6 +81,7 @@ class Process:
         "euid",
         "flags",
         "judge",
+        "key",
         "more",
         "nice",
         "oom_score_adj",
@@ -92,6 +94,7 @@ class Process:
         "threads",
         "total_vm",
         "uid",
+        "until",
         "utime",
     )
 
@@ -124,6 +127,7 @@ class Process:
         self.rss: int | None = None
         self.descriptor: int = -1
         self.seen: int | None = None
+        self.key: int = 0
         self.forget()
 
     def forget(self) -> None:
@@ -134,7 +138,12 @@ class Process:
         self.oom_score_adj: int | None = UNREAD
         self.cgroup: str | None = UNREAD
         self.more: dict[str, Any] | None = None
+        self.reconsider()
+
+    def reconsider(self) -> None:
+        """Have the evaluator look at the identity again."""
         self.judge: Any = UNREAD
+        self.until: int = -1
 
 
 class Scope(Protocol):
@@ -149,8 +158,10 @@ class Snapshot(Protocol):
 
     host: Host
     own_pids: frozenset[int]
-    # The evaluator whose judges the processes carry.
+    # The ranker whose judges and keys the processes carry.
     prepared_for: Any
+    # Whether ``until`` of a process is reset with each value of it that changes.
+    tells_changes: bool
 
     @property
     def by_pid(self) -> Mapping[int, Process]:

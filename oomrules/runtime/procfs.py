@@ -62,6 +62,8 @@ class ProcSource:
         facts: what systemd and logind say.
     """
 
+    tells_changes = True
+
     def __init__(
         self,
         program: Program,
@@ -105,7 +107,7 @@ class ProcSource:
     def hides_processes(self) -> bool:
         """Whether proc is mounted so that a user does not see the others' processes."""
         try:
-            mounts = _read(f"{self._prefix}self/mounts").splitlines()
+            mounts = read_file(f"{self._prefix}self/mounts").splitlines()
         except OSError:
             return False
         return any(b" proc " in line and b"hidepid=" in line for line in mounts)
@@ -125,13 +127,13 @@ class ProcSource:
         directory = f"{self._prefix}{process.pid}/"
         try:
             if field == "cgroup":
-                process.cgroup = path_of(_read(directory + "cgroup"))
+                process.cgroup = path_of(read_file(directory + "cgroup"))
                 if process.cgroup is not None:
                     process.cgroup = sys.intern(process.cgroup)
             elif field == "oom_score_adj":
-                process.oom_score_adj = int(_read(directory + "oom_score_adj"))
+                process.oom_score_adj = int(read_file(directory + "oom_score_adj"))
             elif field in _FAMILY:
-                stat = _read(directory + "stat")
+                stat = read_file(directory + "stat")
                 self._update_family(process, stat[stat.rindex(b")") + 2 :].split(None, 5))
             elif field == "exe":
                 exe = os.readlink(os.fsencode(directory + "exe")).decode(
@@ -140,16 +142,17 @@ class ProcSource:
                 # A program that was replaced by an upgrade is still that program.
                 process.exe = exe.removesuffix(" (deleted)")
             elif field == "cmdline":
-                raw = _read(directory + "cmdline").rstrip(b"\0")
+                raw = read_file(directory + "cmdline").rstrip(b"\0")
                 words = raw.decode("utf-8", "backslashreplace").split("\0")
                 process.cmdline = words if raw else []
             else:
-                self._read_status(process, _read(directory + "status"), field)
+                self._read_status(process, read_file(directory + "status"), field)
         except _GONE:
             setattr(process, field, None)
             # A kernel thread has no exe; the other files are there as long as the process.
             if field != "exe":
                 process.state = "X"
+                process.until = -1
         except (OSError, ValueError) as error:
             if isinstance(error, PermissionError):
                 self.unreadable[field] = self.unreadable.get(field, 0) + 1
@@ -202,17 +205,20 @@ class ProcSource:
                 self._update(process, data)
                 process.seen = seen
             if self._status_each_time and process.total_vm:
-                self._read_status(process, _read(f"{self._prefix}{process.pid}/status"))
+                self._read_status(process, read_file(f"{self._prefix}{process.pid}/status"))
         except (OSError, ValueError, IndexError):
             return False
         return True
 
     def _drop(self, process: Process) -> None:
+        self._release(process)
+        self.by_pid.pop(process.pid, None)
+
+    def _release(self, process: Process) -> None:
         if process.descriptor >= 0:
             os.close(process.descriptor)
             process.descriptor = -1
             self._kept -= 1
-        self.by_pid.pop(process.pid, None)
 
     def _read_stat(self, process: Process) -> bytes:
         """Open and read stat; keep the descriptor while there are any to spare."""
@@ -239,7 +245,7 @@ class ProcSource:
         for process in processes:
             before = _identity(process)
             try:
-                self._update(process, _read(f"{self._prefix}{process.pid}/stat", 1024))
+                self._update(process, read_file(f"{self._prefix}{process.pid}/stat", 1024))
             except (OSError, ValueError, IndexError):
                 self._drop(process)
                 same = False
@@ -262,6 +268,7 @@ class ProcSource:
 
     def _update(self, process: Process, data: bytes) -> None:
         """Take over what proc(5) says stat holds; the name may hold spaces and brackets."""
+        process.until = -1
         end = data.rindex(b")")
         fields = data[end + 2 :].split(None, 22)
         start = int(fields[19])
@@ -292,7 +299,7 @@ class ProcSource:
         for name, number in zip(_FAMILY, (fields[1], fields[3], fields[4]), strict=True):
             setattr(process, name, int(number))
         if before != [getattr(process, name) for name in _FAMILY]:
-            process.judge = UNREAD
+            process.reconsider()
 
     def _read_status(self, process: Process, data: bytes, asked: str = "") -> None:
         """Take over what proc(5) says status holds; a missing line is unknown."""
@@ -330,7 +337,7 @@ class ProcSource:
 
     def _meminfo(self) -> tuple[int, int]:
         sizes = {}
-        for line in _read(self._prefix + "meminfo").splitlines():
+        for line in read_file(self._prefix + "meminfo").splitlines():
             key, _, rest = line.partition(b":")
             sizes[key] = int(rest.split()[0]) * 1024
         return sizes.get(b"MemTotal", 0), sizes.get(b"SwapTotal", 0)
@@ -348,7 +355,8 @@ class ProcSource:
         )
 
 
-def _read(path: str, size: int = 65536) -> bytes:
+def read_file(path: str, size: int = 65536) -> bytes:
+    """Read a file of proc from beginning to end."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         data = os.read(descriptor, size)

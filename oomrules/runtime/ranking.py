@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from oomrules.lean import NamedTuple
+from oomrules.runtime.compiled import NORMAL, Judge
 from oomrules.runtime.evaluator import Evaluator, Verdict
 from oomrules.runtime.model import PF_EXITING, PF_KTHREAD, UNREAD, Process, Snapshot
 from oomrules.runtime.nodes import glob
@@ -21,6 +22,8 @@ _POINTS = _START + 66
 _PID = (1 << _START) - 1
 _BELOW_POINTS = (1 << _POINTS) - 1
 _LATEST = 2**64
+# Later than any uptime.
+_FOREVER = 2**62
 
 
 def _rescale(key: int, factor: int) -> int:
@@ -75,6 +78,7 @@ class Ranker:
         self.evaluator = evaluator
         # Fractions are compared as whole numbers over a common denominator.
         self._common = 1
+        self._now = 0
         self._scales: dict[int, int] = {1: 1}
 
     def rank(self, snapshot: Snapshot, keep: Keep | None = None) -> Ranking:
@@ -86,13 +90,21 @@ class Ranker:
         prepare, host = self.evaluator.prepare, snapshot.host
         table = snapshot.by_pid
         now, hz = int(host.uptime), host.clock_ticks
-        if snapshot.prepared_for is not self.evaluator:
+        if snapshot.prepared_for is not self:
             for process in table.values():
-                process.judge = UNREAD
-            snapshot.prepared_for = self.evaluator
-        scales = self._scales
+                process.reconsider()
+            snapshot.prepared_for = self
+        if now < self._now:
+            _forget_keys(table.values())
+        self._now = now
+        scales, tells = self._scales, snapshot.tells_changes
         tiers: list[list[int]] = [[], [], []]
+        normal = tiers[NORMAL]
         for process in table.values():
+            # Most processes of a host sleep, and their place is what it was.
+            if process.until > now:
+                normal.append(process.key)
+                continue
             judge = process.judge
             if (
                 judge is None
@@ -111,12 +123,18 @@ class Ranker:
                 tier, above, below = found
                 if below not in scales:
                     wider = self._widen(below)
-                    tiers = [[_rescale(key, wider) for key in keys] for keys in tiers]
+                    for keys in tiers:
+                        keys[:] = [_rescale(key, wider) for key in keys]
+                    for other in table.values():
+                        other.key = _rescale(other.key, wider)
                 start = process.starttime
                 # The whole order in one number: no tuple to allocate, one comparison.
                 points = (above * scales[below]) << _POINTS
                 later = (_LATEST if start is None else start) << _START
-                tiers[tier].append(later + process.pid - points)
+                key = later + process.pid - points
+                tiers[tier].append(key)
+                if tells and tier == NORMAL and start is not None:
+                    process.key, process.until = key, _until(judge, now, start // hz)
         candidates = []
         for keys in tiers:
             keys.sort()
@@ -133,6 +151,20 @@ class Ranker:
         for known in self._scales:
             self._scales[known] = self._common // known
         return self._common // before
+
+
+def _until(judge: Judge, now: int, start: int) -> int:
+    """Find out when the time alone changes an answer; times in seconds of uptime."""
+    steps = getattr(judge, "steps", None)
+    if steps is None:
+        return -1
+    age = max(0, now - start)
+    return min((start + (age // step + 1) * step for step in steps), default=_FOREVER)
+
+
+def _forget_keys(processes: Iterable[Process]) -> None:
+    for process in processes:
+        process.until = -1
 
 
 def within(unit: str) -> Keep:

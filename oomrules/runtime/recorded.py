@@ -52,6 +52,8 @@ class RecordedScope:
 class Recorded:
     """A recorded snapshot, ready to be ranked."""
 
+    tells_changes = False
+
     def __init__(
         self, host: Host, scopes: dict[str, RecordedScope], processes: list[Process], own: set[int]
     ) -> None:

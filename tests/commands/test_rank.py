@@ -316,3 +316,22 @@ def test_rules_in_error_rank_nobody(oomrules: Run, recorded: Path, rules: Write)
     assert (done.code, done.out) == (2, "")
     assert "error[OOM101]" in done.err and f"{path}:1:7" in done.err
     assert "none of them is used" in done.err
+
+
+def test_an_iterator_that_was_asked_for_and_is_not_there_is_a_note(
+    oomrules: Run, tmp_path: Path, child: Any
+) -> None:
+    child.stop()
+    asked = oomrules("rank", "--format", "pids", "--source", tmp_path / "tasks")
+    assert asked.code == 0
+    assert f"note: {tmp_path}/tasks: " in asked.err and "/proc is read instead" in asked.err
+    assert str(child.pid) in asked.out.split()
+    by_proc = oomrules("rank", "--format", "pids", "--source", "proc")
+    assert str(child.pid) in by_proc.out.split()
+    assert "is read instead" not in by_proc.err
+
+
+def test_an_empty_source_is_refused(oomrules: Run) -> None:
+    done = oomrules("rank", "--source", "")
+    assert (done.code, done.out) == (2, "")
+    assert "--source is empty" in done.err

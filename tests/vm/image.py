@@ -28,7 +28,7 @@ from tests.vm.host import (
 HERE = Path(__file__).resolve().parent
 
 PACKAGES = """
-    usr-is-merged systemd-sysv udev dbus dbus-user-session libpam-systemd procps kmod libelf1
+    usr-is-merged systemd-sysv udev dbus dbus-user-session libpam-systemd procps kmod bpftool
     python3 python3-gi linux-image-cloud-amd64
 """.split()
 # Not built into the cloud kernel, and needed before there is a root to load modules from.

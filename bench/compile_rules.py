@@ -1,4 +1,7 @@
-"""Compile the shipped rules into a program file: the half that is not measured.
+"""Compile rules into a program file: the half that is not measured.
+
+Called with the directory that holds the package, the file to write and, in place of
+the shipped rules, a rule file.
 
 This runs in a process of its own, so that the parser's memory is not counted in
 the resident half. Importing the other half here leaves its bytecode on disk: a
@@ -11,14 +14,14 @@ import sys
 
 
 def main() -> None:
-    checkout, path = sys.argv[1:]
+    checkout, path, *given = sys.argv[1:]
     sys.path.insert(0, checkout)
     from oomrules import resources
     from oomrules.language import compiler, diagnostics, rulefiles
-    from oomrules.runtime import evaluator, procfs, program, ranking, sinks  # noqa: F401
+    from oomrules.runtime import evaluator, iterator, program, ranking, sinks  # noqa: F401
 
     try:
-        compiled = compiler.compile_rules(rulefiles.given([str(resources.rules())]))
+        compiled = compiler.compile_rules(rulefiles.given(given or [str(resources.rules())]))
     except diagnostics.Rejected as rejected:
         first = rejected.diagnostics[0]
         raise SystemExit(f"{first.source.name}: {first.message}") from None

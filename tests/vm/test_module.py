@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import oomrules
 from tests.vm import module
 from tests.vm.guest import Guest
 from tests.vm.module import start, statistics
@@ -75,6 +76,15 @@ def test_the_module_builds_without_warnings() -> None:
     log = (module.built() / "build.log").read_text()
     assert "oom.ko" in log
     assert "warning" not in log.lower()
+
+
+def test_what_is_installed_is_what_dkms_wants(guest: Guest) -> None:
+    folder = f"/usr/src/oomrules-{oomrules.__version__}"
+    for name in ("oom.c", "Kbuild", "Makefile"):
+        assert guest.get(f"{folder}/{name}") == (module.CHECKOUT / "kernel" / name).read_bytes()
+    # dkms reads it as a shell does.
+    script = f". {folder}/dkms.conf; echo $PACKAGE_NAME-$PACKAGE_VERSION ${{BUILT_MODULE_NAME[0]}}"
+    assert guest.run(script).stdout == f"oomrules-{oomrules.__version__} oom\n"
 
 
 # The file

@@ -1,0 +1,368 @@
+"""The search for adjustments: who moves, and where to.
+
+The fewest changes exactly in one domain; the best of several attempts where there are more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from oomrules.lean import NamedTuple
+from oomrules.runtime.killer import LOWEST, UNKILLABLE, Domain, Task, badness
+
+# Below every badness.
+NOTHING = -(2**80)
+
+
+class Claim(NamedTuple):
+    """What is true in one domain once the values are in force.
+
+    Attributes:
+        domain: which.
+        candidates: how many compete there.
+        wanted: how many of them were to be in order.
+        claimed: how many are, counted from the worst and without ``above``.
+        above: pids that no adjustment gets below the worst candidate: they die before it.
+        killable: protected pids that the kernel may still choose.
+        stuck: the pid of the first that is not in order, though it was wanted; or 0.
+    """
+
+    domain: Domain
+    candidates: int
+    wanted: int
+    claimed: int
+    above: tuple[int, ...]
+    killable: tuple[int, ...]
+    stuck: int
+
+
+class Field:
+    """One domain with its competitors."""
+
+    def __init__(
+        self,
+        number: int,
+        domain: Domain,
+        candidates: Sequence[Task],
+        others: Iterable[Task],
+        margin: int,
+    ) -> None:
+        self.number = number
+        self.domain = domain
+        self.step = domain.step
+        self.steps = margin
+        self.margin = domain.margin(margin)
+        mine = [task for task in candidates if number in task.domains]
+        others = [task for task in others if number in task.domains]
+        self.above: tuple[int, ...] = ()
+        self.known = len(mine)
+        if mine:
+            reach = mine[0].size + mine[0].highest * self.step
+            self.above = tuple(
+                task.pid for task in (*mine[1:], *others) if self._least(task) + self.margin > reach
+            )
+        out = set(self.above)
+        self.candidates = [task for task in mine if task.pid not in out]
+        self.others = [task for task in others if task.pid not in out]
+        self.wanted = min(domain.head, len(self.candidates))
+        self._solved: dict[int, tuple[frozenset[int], int] | None] = {}
+        self._sorted: dict[int, list[tuple[int, Task]]] = {}
+
+    def _least(self, task: Task) -> int:
+        """Give the lowest badness that a process can get here."""
+        if task.original == UNKILLABLE:
+            return NOTHING
+        return task.size + max(task.lowest, LOWEST) * self.step
+
+    def rest(self, head: int) -> list[tuple[int, Task]]:
+        """Give everybody below a head with the badness of the original, the largest first."""
+        if head not in self._sorted:
+            found = [
+                (points, task)
+                for task in (*self.candidates[head:], *self.others)
+                if (points := badness(task.size, task.original, self.step)) is not None
+            ]
+            found.sort(key=lambda one: -one[0])
+            self._sorted[head] = found
+        return self._sorted[head]
+
+    def solution(self, head: int) -> tuple[frozenset[int], int] | None:
+        """Find who keeps the original value, and the badness that nobody below the head exceeds.
+
+        Returns:
+            None if a head of this length is out of reach.
+        """
+        if head not in self._solved:
+            self._solved[head] = self._solve(head)
+        return self._solved[head]
+
+    def _solve(self, head: int) -> tuple[frozenset[int], int] | None:
+        """Find the fewest changes.
+
+        Whatever the highest badness V below the head: everybody there who is above it has to
+        be lowered, and nobody else. The lower V, the fewer in the head have to move. So it is
+        enough to try to lower none, the largest, the two largest, and so on, for as long as
+        that alone is less than the best so far.
+        """
+        below = self.rest(head)
+        chain = self.candidates[:head][::-1]
+        # thresholds[n] is V if the n largest are lowered as far as that takes.
+        thresholds = []
+        least = NOTHING
+        for points, task in (*below, (NOTHING, None)):
+            thresholds.append(max(least, points))
+            if task is not None:
+                least = max(least, self._least(task))
+        if not self._fits(chain, thresholds[-1]):
+            return None
+        first, last = 0, len(thresholds) - 1
+        while first < last:
+            middle = (first + last) // 2
+            if self._fits(chain, thresholds[middle]):
+                last = middle
+            else:
+                first = middle + 1
+        best, fewest = (frozenset[int](), thresholds[first]), len(thresholds) + head + 1
+        for lowered in range(first, len(thresholds)):
+            if lowered >= fewest:
+                break
+            changes, stays = self._chain(chain, thresholds[lowered])
+            if lowered + changes < fewest:
+                fewest, best = lowered + changes, (stays, thresholds[lowered])
+        return best
+
+    def next_value(self, task: Task, floor: int) -> int | None:
+        """Find the lowest adjustment that puts a process above a badness, by the margin."""
+        least = max(task.lowest, LOWEST)
+        if floor == NOTHING:
+            return least if least <= task.highest else None
+        missing = floor + self.margin - task.size
+        if not self.step:
+            return least if missing <= 0 else None
+        value = max(least, -(-missing // self.step))
+        return value if value <= task.highest else None
+
+    def _fits(self, chain: Sequence[Task], floor: int) -> bool:
+        """Tell whether the scale is long enough, if everybody may be moved."""
+        for task in chain:
+            value = self.next_value(task, floor)
+            if value is None:
+                return False
+            floor = task.size + value * self.step
+        return True
+
+    def _chain(self, chain: Sequence[Task], floor: int) -> tuple[int, frozenset[int]]:
+        """Find who of a head, the best-ranked last, can stay: a longest path over those who do."""
+        length = len(chain)
+        own = [badness(task.size, task.original, self.step) for task in chain]
+        # By the last one that stays (-1: nobody yet): the fewest moved, and the one before it.
+        fewest = [length + 1] * (length + 1)
+        fewest[-1] = 0
+        before = [-1] * length
+        end, ended_with = length + 1, -1
+        for start in range(-1, length):
+            if fewest[start] > length:
+                continue
+            at = floor if start < 0 else own[start]
+            assert at is not None
+            for place in range(start + 1, length + 1):
+                moved = fewest[start] + place - start - 1
+                if place == length:
+                    if moved < end:
+                        end, ended_with = moved, start
+                    break
+                task, points = chain[place], own[place]
+                fits = points is not None and (at == NOTHING or points >= at + self.margin)
+                if fits and moved < fewest[place]:
+                    fewest[place], before[place] = moved, start
+                value = self.next_value(task, at)
+                if value is None:
+                    break
+                at = task.size + value * self.step
+        stays = set()
+        while ended_with >= 0:
+            stays.add(chain[ended_with].pid)
+            ended_with = before[ended_with]
+        return end, frozenset(stays)
+
+    # --- what is true ----------------------------------------------------------------
+
+    def length(self, values: Mapping[int, int], margin: int | None = None) -> int:
+        """Count how many of the candidates are in order, from the formula alone."""
+        distance = self.margin if margin is None else self.domain.margin(margin)
+        points = [badness(t.size, values[t.pid], self.step) for t in self.candidates]
+        highest = max(
+            (
+                value
+                for task in self.others
+                if (value := badness(task.size, values[task.pid], self.step)) is not None
+            ),
+            default=NOTHING,
+        )
+        for value in points[self.wanted :]:
+            highest = max(highest, NOTHING if value is None else value)
+        in_order = self.wanted
+        for place in range(self.wanted - 1, -1, -1):
+            value = points[place]
+            if value is None or (highest != NOTHING and value < highest + distance):
+                in_order = place
+            highest = max(highest, NOTHING if value is None else value)
+        return in_order
+
+    def claim(self, values: Mapping[int, int], loose: set[int], margin: int) -> Claim:
+        """State what is true."""
+        length = self.length(values, margin)
+        stuck = self.candidates[length].pid if length < self.wanted else 0
+        killable = [task.pid for task in self.others if task.pid in loose]
+        killable += [pid for pid in self.above if pid in loose]
+        return Claim(
+            self.domain, self.known, self.wanted, length, self.above, tuple(killable), stuck
+        )
+
+
+def attempts(fields: Sequence[Field]) -> list[tuple[bool, bool]]:
+    """Say in which domains processes may be lowered for the order: the host, the groups."""
+    if len(fields) == 1:
+        return [(True, True)]
+    return [(True, True), (True, False), (False, True), (False, False)]
+
+
+def attempt(
+    fields: Sequence[Field],
+    candidates: Sequence[Task],
+    values: dict[int, int],
+    lowering: tuple[bool, bool],
+) -> dict[int, int]:
+    """Assign values from the bottom up; heads that are out of reach are shortened.
+
+    Where the scale is too short for all, the control groups give way, the one first that took
+    most of it, and then the host.
+    """
+    heads = [field.wanted if field.step else 0 for field in fields]
+    for field in fields:
+        while heads[field.number] and field.solution(heads[field.number]) is None:
+            heads[field.number] -= 1
+    while True:
+        found = dict(values)
+        full = _assign(fields, candidates, found, heads, lowering)
+        if full is None:
+            break
+        heads[full] -= 1
+    _ease(fields, found, values, heads, candidates)
+    return found
+
+
+def _assign(
+    fields: Sequence[Field],
+    candidates: Sequence[Task],
+    values: dict[int, int],
+    heads: Sequence[int],
+    lowering: tuple[bool, bool],
+) -> int | None:
+    """Give everybody of a head the lowest value above all that rank below.
+
+    Returns:
+        the domain whose head has to be shortened; None if all fit.
+    """
+    places: dict[int, list[int]] = {}
+    for field, head in zip(fields, heads, strict=True):
+        for task in field.candidates[:head]:
+            places.setdefault(task.pid, []).append(field.number)
+    moved: set[int] = set()
+    for field, head in zip(fields, heads, strict=True):
+        if not head or not lowering[min(field.number, 1)]:
+            continue
+        solution = field.solution(head)
+        assert solution is not None
+        stays, threshold = solution
+        moved |= {task.pid for task in field.candidates[:head]} - stays
+        for points, task in field.rest(head):
+            if points <= threshold:
+                break
+            if task.pid not in places:
+                value = max(task.lowest, LOWEST, (threshold - task.size) // field.step)
+                values[task.pid] = min(values[task.pid], value)
+            moved.add(task.pid)
+    floors = [
+        _floor(field, head, values, places) for field, head in zip(fields, heads, strict=True)
+    ]
+    # How much of the scale a domain took beyond what the others needed.
+    taken = [0] * len(fields)
+    for task in reversed(candidates):
+        if task.pid in places:
+            needs = [(fields[n].next_value(task, floors[n]), n) for n in places[task.pid]]
+            needed = sorted((need, n) for need, n in needs if need is not None)
+            if len(needed) < len(needs):
+                return _shortened(taken, heads, [n for need, n in needs if need is None])
+            value, binding = needed[-1]
+            if value <= task.original != UNKILLABLE and task.pid not in moved:
+                value = task.original
+            values[task.pid] = value
+            other = max((need for need, _ in needed[:-1]), default=task.original)
+            taken[binding] += max(0, value - max(other, task.original))
+        for number in task.domains:
+            own = badness(task.size, values[task.pid], fields[number].step)
+            if own is not None and task.pid not in fields[number].above:
+                floors[number] = max(floors[number], own)
+    return None
+
+
+def _floor(
+    field: Field, head: int, values: Mapping[int, int], places: Mapping[int, list[int]]
+) -> int:
+    """Give the largest badness among those that are in no head at all."""
+    highest = NOTHING
+    for points, task in field.rest(head):
+        if points <= highest:
+            # They are sorted by their originals, and none of these has been raised.
+            break
+        if task.pid not in places:
+            value = badness(task.size, values[task.pid], field.step)
+            highest = max(highest, NOTHING if value is None else value)
+    return highest
+
+
+def _shortened(taken: Sequence[int], heads: Sequence[int], out: Sequence[int]) -> int:
+    """Choose whose head gives way."""
+    groups = [number for number in range(1, len(heads)) if heads[number] and taken[number]]
+    if groups:
+        return max(groups, key=lambda number: taken[number])
+    return max(out)
+
+
+def _ease(
+    fields: Sequence[Field],
+    values: dict[int, int],
+    originals: Mapping[int, int],
+    heads: Sequence[int],
+    candidates: Sequence[Task],
+) -> None:
+    """Take changes back that turned out to be needless, and lower nobody further than needed."""
+    lengths = [field.length(values) for field in fields]
+    tasks = {task.pid: task for field in fields for task in (*field.candidates, *field.others)}
+    for pid, task in tasks.items():
+        planned = values[pid]
+        if planned == originals[pid]:
+            continue
+        mine = [fields[number] for number in task.domains]
+        values[pid] = originals[pid]
+        if any(field.length(values) < lengths[field.number] for field in mine):
+            values[pid] = planned
+    ranks = {task.pid: place for place, task in enumerate(candidates)}
+    for pid, task in tasks.items():
+        if values[pid] >= originals[pid] or not _may_rise(task, values):
+            continue
+        highest = originals[pid]
+        for number in task.domains:
+            field = fields[number]
+            if not field.step or pid in field.above:
+                continue
+            for other in field.candidates[: lengths[number]]:
+                points = badness(other.size, values[other.pid], field.step)
+                if ranks[other.pid] < ranks.get(pid, len(ranks)) and points is not None:
+                    highest = min(highest, (points - field.margin - task.size) // field.step)
+        values[pid] = max(values[pid], highest)
+
+
+def _may_rise(task: Task, values: Mapping[int, int]) -> bool:
+    return values[task.pid] != UNKILLABLE and task.original != UNKILLABLE

@@ -48,7 +48,7 @@ def emit(options: argparse.Namespace) -> int:
         path = state.path(adjusted.FILE)
         survey, plan, outcome = adjusting.adjust(ranked.ranking, ranked.source, path, head)
     sources.print_notes([*ranked.notes(), *notes(survey, plan)])
-    for line in claims(outcome.claims, survey, plan.margin):
+    for line in claims(outcome.claims, survey):
         print(line, file=sys.stderr)
     print(summary(outcome), file=sys.stderr)
     if outcome.refused:
@@ -66,7 +66,7 @@ def _dry_run(options: argparse.Namespace, head: int) -> int:
     plan = survey.plan()
     _print_plan(survey, plan, ranked.ranking)
     print()
-    for line in claims(plan.claims, survey, plan.margin):
+    for line in claims(plan.claims, survey):
         print(line)
     sources.print_notes([*ranked.notes(), *notes(survey, plan)])
     return _nobody(ranked.ranking)
@@ -132,25 +132,27 @@ def notes(survey: Survey, plan: Plan) -> list[str]:
     if survey.unreadable:
         said.append(f"the oom_score_adj of {count(survey.unreadable, 'process')} cannot be read")
     if plan.kept:
-        said.append("what is in force still serves, within half the margin; it stays")
+        said.append("what is in force still serves, at half the distances; it stays")
     return said
 
 
-def claims(made: Sequence[Claim], survey: Survey, margin: int) -> list[str]:
+def claims(made: Sequence[Claim], survey: Survey) -> list[str]:
     """Say what the kernel will do in each domain, and what of the order it will not."""
     names = {pid: process.comm or "?" for pid, process in survey.processes.items()}
-    return [_claim(claim, names, survey, margin) for claim in made if claim.candidates]
+    return [_claim(claim, names, survey) for claim in made if claim.candidates]
 
 
-def _claim(claim: Claim, names: Mapping[int, str], survey: Survey, margin: int) -> str:
+def _claim(claim: Claim, names: Mapping[int, str], survey: Survey) -> str:
     page, domain = survey.page_size, claim.domain
     where = where_is(domain.name)
     if claim.claimed:
-        distance = memory(domain.margin(margin) * page)
+        between, gap = (memory(domain.margin(steps) * page) for steps in claim[-2:])
         first = f"the first {claim.claimed} of " if claim.claimed < claim.candidates else ""
         said = f"{where}: {first}{count(claim.candidates, 'candidate')} in order"
-        if claim.candidates > 1:
-            said += f", each {distance} or more above all behind it"
+        if claim.claimed > 1:
+            said += f", {between} or more apart"
+        if claim.claimed < claim.candidates:
+            said += f" and {gap} or more above the rest"
     else:
         said = f"{where}: none of {count(claim.candidates, 'candidate')} in order"
     parts = [said]

@@ -96,8 +96,8 @@ class Record:
             if entry is not None and value in entry.values and start >= entry.since:
                 return entry
             parent = ancestor.ppid
-        # An orphan: its parent is gone, but it stays in the control group. Of several the one
-        # that is nearest in age.
+        # An orphan: its parent is gone, but it stays in the control group. In doubt, it is
+        # protected: the lowest original.
         related = [
             entry
             for entry in self
@@ -107,7 +107,7 @@ class Record:
             and entry.start <= start
             and start >= entry.since
         ]
-        return max(related, key=lambda entry: (entry.start, entry.pid), default=None)
+        return min(related, key=lambda entry: entry.original, default=None)
 
 
 def load(path: str) -> Record:

@@ -57,9 +57,9 @@ class Survey(NamedTuple):
     page_size: int
     unreadable: int
 
-    def plan(self, margin: int = adjustments.MARGIN) -> Plan:
+    def plan(self) -> Plan:
         """Find the adjustments."""
-        return adjustments.plan(self.candidates, self.rest, self.protected, self.domains, margin)
+        return adjustments.plan(self.candidates, self.rest, self.protected, self.domains)
 
     @property
     def tasks(self) -> list[Task]:
@@ -345,7 +345,6 @@ def apply(survey: Survey, plan: Plan, record: Record, path: str, root: str = "/p
         [task for task in survey.rest if task.pid in alive],
         [task for task in survey.protected if task.pid in alive],
         values,
-        plan.margin,
     )
     return Outcome(written, gone, refused, tuple(changed), claims)
 

@@ -10,8 +10,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from oomrules.lean import NamedTuple
 from oomrules.runtime.killer import LOWEST, UNKILLABLE, Domain, Task, badness
 
+# With more of them, looking for needless changes one by one takes too long.
+_MANY = 200
+
 # Below every badness.
 NOTHING = -(2**80)
+
+
+class Margin(NamedTuple):
+    """How far apart processes are kept, in steps: a thousandth of totalpages each.
+
+    Attributes:
+        head: what a whole head takes of the scale, shared out among its neighbours; the shorter
+            it is, the further they are apart, up to the gap.
+        gap: between the head and everybody behind it.
+    """
+
+    head: int
+    gap: int
 
 
 class Claim(NamedTuple):
@@ -25,6 +41,8 @@ class Claim(NamedTuple):
         above: pids that no adjustment gets below the worst candidate: they die before it.
         killable: protected pids that the kernel may still choose.
         stuck: the pid of the first that is not in order, though it was wanted; or 0.
+        apart: the steps that neighbours are apart, at least.
+        gap: the steps that the head is above the rest, at least.
     """
 
     domain: Domain
@@ -34,10 +52,16 @@ class Claim(NamedTuple):
     above: tuple[int, ...]
     killable: tuple[int, ...]
     stuck: int
+    apart: int
+    gap: int
 
 
 class Field:
-    """One domain with its competitors."""
+    """One domain with its competitors.
+
+    Args:
+        few: move no more processes behind a head than it is long.
+    """
 
     def __init__(
         self,
@@ -45,13 +69,12 @@ class Field:
         domain: Domain,
         candidates: Sequence[Task],
         others: Iterable[Task],
-        margin: int,
+        margin: Margin,
+        few: bool,
     ) -> None:
         self.number = number
         self.domain = domain
         self.step = domain.step
-        self.steps = margin
-        self.margin = domain.margin(margin)
         mine = [task for task in candidates if number in task.domains]
         others = [task for task in others if number in task.domains]
         self.above: tuple[int, ...] = ()
@@ -59,14 +82,30 @@ class Field:
         if mine:
             reach = mine[0].size + mine[0].highest * self.step
             self.above = tuple(
-                task.pid for task in (*mine[1:], *others) if self._least(task) + self.margin > reach
+                task.pid
+                for task in (*mine[1:], *others)
+                if self._least(task) + domain.margin(1) > reach
             )
         out = set(self.above)
         self.candidates = [task for task in mine if task.pid not in out]
         self.others = [task for task in others if task.pid not in out]
         self.wanted = min(domain.head, len(self.candidates))
+        self.keep(max(1, min(margin.gap, margin.head // max(1, self.wanted))), margin.gap)
+        # How many behind the head may be lowered for it.
+        self._most = self.wanted if few else len(self.candidates) + len(self.others)
         self._solved: dict[int, tuple[frozenset[int], int] | None] = {}
         self._sorted: dict[int, list[tuple[int, Task]]] = {}
+
+    def keep(self, apart: int, gap: int) -> None:
+        """Set the distances, in steps."""
+        self.apart, self.gap = apart, gap
+        self.margin = self.domain.margin(apart)
+        # What the gap has beyond the margin.
+        self.extra = self.domain.margin(gap) - self.margin
+
+    def halve(self) -> None:
+        """Be content with half the distances, which is enough for values that are in force."""
+        self.keep(max(1, self.apart // 2), max(1, self.gap // 2))
 
     def _least(self, task: Task) -> int:
         """Give the lowest badness that a process can get here."""
@@ -113,23 +152,29 @@ class Field:
             thresholds.append(max(least, points))
             if task is not None:
                 least = max(least, self._least(task))
-        if not self._fits(chain, thresholds[-1]):
+        if not self._fits(chain, self.over(thresholds[-1])):
             return None
         first, last = 0, len(thresholds) - 1
         while first < last:
             middle = (first + last) // 2
-            if self._fits(chain, thresholds[middle]):
+            if self._fits(chain, self.over(thresholds[middle])):
                 last = middle
             else:
                 first = middle + 1
+        if first > self._most:
+            return None
         best, fewest = (frozenset[int](), thresholds[first]), len(thresholds) + head + 1
         for lowered in range(first, len(thresholds)):
             if lowered >= fewest:
                 break
-            changes, stays = self._chain(chain, thresholds[lowered])
+            changes, stays = self._chain(chain, self.over(thresholds[lowered]))
             if lowered + changes < fewest:
                 fewest, best = lowered + changes, (stays, thresholds[lowered])
         return best
+
+    def over(self, points: int) -> int:
+        """Turn the badness of somebody behind the head into one that needs but the margin."""
+        return points if points == NOTHING else points + self.extra
 
     def next_value(self, task: Task, floor: int) -> int | None:
         """Find the lowest adjustment that puts a process above a badness, by the margin."""
@@ -187,36 +232,33 @@ class Field:
 
     # --- what is true ----------------------------------------------------------------
 
-    def length(self, values: Mapping[int, int], margin: int | None = None) -> int:
+    def length(self, values: Mapping[int, int]) -> int:
         """Count how many of the candidates are in order, from the formula alone."""
-        distance = self.margin if margin is None else self.domain.margin(margin)
-        points = [badness(t.size, values[t.pid], self.step) for t in self.candidates]
-        highest = max(
-            (
-                value
-                for task in self.others
-                if (value := badness(task.size, values[task.pid], self.step)) is not None
-            ),
-            default=NOTHING,
-        )
-        for value in points[self.wanted :]:
-            highest = max(highest, NOTHING if value is None else value)
+        behind = (*self.candidates[self.wanted :], *self.others)
+        needed = NOTHING
+        for task in behind:
+            points = badness(task.size, values[task.pid], self.step)
+            if points is not None:
+                needed = max(needed, points + self.margin + self.extra)
         in_order = self.wanted
         for place in range(self.wanted - 1, -1, -1):
-            value = points[place]
-            if value is None or (highest != NOTHING and value < highest + distance):
+            task = self.candidates[place]
+            points = badness(task.size, values[task.pid], self.step)
+            if points is None or points < needed:
                 in_order = place
-            highest = max(highest, NOTHING if value is None else value)
+            if points is not None:
+                needed = max(needed, points + self.margin)
         return in_order
 
-    def claim(self, values: Mapping[int, int], loose: set[int], margin: int) -> Claim:
+    def claim(self, values: Mapping[int, int], loose: set[int]) -> Claim:
         """State what is true."""
-        length = self.length(values, margin)
+        length = self.length(values)
         stuck = self.candidates[length].pid if length < self.wanted else 0
         killable = [task.pid for task in self.others if task.pid in loose]
         killable += [pid for pid in self.above if pid in loose]
         return Claim(
-            self.domain, self.known, self.wanted, length, self.above, tuple(killable), stuck
+            *(self.domain, self.known, self.wanted, length, self.above, tuple(killable), stuck),
+            *(self.apart, self.gap),
         )
 
 
@@ -239,10 +281,11 @@ def attempt(
     most of it, and then the host.
     """
     heads = [field.wanted if field.step else 0 for field in fields]
-    for field in fields:
-        while heads[field.number] and field.solution(heads[field.number]) is None:
-            heads[field.number] -= 1
     while True:
+        # A shorter head is not always the easier one: who is behind it has to keep the gap.
+        for field in fields:
+            while heads[field.number] and field.solution(heads[field.number]) is None:
+                heads[field.number] -= 1
         found = dict(values)
         full = _assign(fields, candidates, found, heads, lowering)
         if full is None:
@@ -303,7 +346,8 @@ def _assign(
         for number in task.domains:
             own = badness(task.size, values[task.pid], fields[number].step)
             if own is not None and task.pid not in fields[number].above:
-                floors[number] = max(floors[number], own)
+                inside = number in places.get(task.pid, ())
+                floors[number] = max(floors[number], own if inside else fields[number].over(own))
     return None
 
 
@@ -319,7 +363,7 @@ def _floor(
         if task.pid not in places:
             value = badness(task.size, values[task.pid], field.step)
             highest = max(highest, NOTHING if value is None else value)
-    return highest
+    return field.over(highest)
 
 
 def _shortened(taken: Sequence[int], heads: Sequence[int], out: Sequence[int]) -> int:
@@ -340,14 +384,15 @@ def _ease(
     """Take changes back that turned out to be needless, and lower nobody further than needed."""
     lengths = [field.length(values) for field in fields]
     tasks = {task.pid: task for field in fields for task in (*field.candidates, *field.others)}
-    for pid, task in tasks.items():
+    tasks = {pid: task for pid, task in tasks.items() if values[pid] != originals[pid]}
+    # In one domain there are none.
+    for pid, task in tasks.items() if len(fields) > 1 and len(tasks) < _MANY else ():
         planned = values[pid]
-        if planned == originals[pid]:
-            continue
-        mine = [fields[number] for number in task.domains]
         values[pid] = originals[pid]
+        mine = (fields[number] for number in task.domains)
         if any(field.length(values) < lengths[field.number] for field in mine):
             values[pid] = planned
+    heads_of = [{task.pid for task in field.candidates[: field.wanted]} for field in fields]
     ranks = {task.pid: place for place, task in enumerate(candidates)}
     for pid, task in tasks.items():
         if values[pid] >= originals[pid] or not _may_rise(task, values):
@@ -357,10 +402,12 @@ def _ease(
             field = fields[number]
             if not field.step or pid in field.above:
                 continue
-            for other in field.candidates[: lengths[number]]:
+            ahead = field.candidates[: lengths[number]]
+            distance = field.margin + (0 if pid in heads_of[number] else field.extra)
+            for other in ahead:
                 points = badness(other.size, values[other.pid], field.step)
                 if ranks[other.pid] < ranks.get(pid, len(ranks)) and points is not None:
-                    highest = min(highest, (points - field.margin - task.size) // field.step)
+                    highest = min(highest, (points - distance - task.size) // field.step)
         values[pid] = max(values[pid], highest)
 
 

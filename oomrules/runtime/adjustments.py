@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from oomrules.lean import NamedTuple
-from oomrules.runtime.adjustment_search import Claim, Field, attempt, attempts
+from oomrules.runtime.adjustment_search import Claim, Field, Margin, attempt, attempts
 from oomrules.runtime.killer import UNKILLABLE, Domain, Task
 
-# Between two neighbours, in steps: 1 % of totalpages. Sizes drift between two runs; a whole
-# head of 20 then takes a tenth of the scale, and the kernel's own counters are far more exact.
-MARGIN = 10
+# The widest one counts that puts as many in order as the narrowest, and for which no more have
+# to move than there are in the heads. Memory runs out because something grows: what is behind a
+# head should not get past it by that. The kernel's own counters are far more exact than the
+# least of these.
+MARGINS = (Margin(800, 400), Margin(400, 200), Margin(200, 100), Margin(200, 10))
 
 
 class Assignment(NamedTuple):
@@ -33,14 +35,12 @@ class Plan(NamedTuple):
         assignments: the writes, the protected first, then by rank.
         values: the final value of each process that was looked at, by pid.
         claims: one for each domain.
-        margin: between neighbours, in steps.
         kept: True if what is in force already does it, within half the margin.
     """
 
     assignments: tuple[Assignment, ...]
     values: dict[int, int]
     claims: tuple[Claim, ...]
-    margin: int
     kept: bool = False
 
 
@@ -49,7 +49,7 @@ def plan(
     rest: Sequence[Task],
     protected: Sequence[Task],
     domains: Sequence[Domain],
-    margin: int = MARGIN,
+    margins: tuple[Margin, ...] = MARGINS,
 ) -> Plan:
     """Find the adjustments.
 
@@ -58,51 +58,71 @@ def plan(
         rest: processes that are no candidates, but that no rule protects either.
         protected: whom the rules exclude.
         domains: the host first.
-        margin: the distance between neighbours, in steps of a thousandth of totalpages.
+        margins: those to choose from, the widest first.
     """
-    values = {task.pid: task.original for task in (*candidates, *rest, *protected)}
+    everybody = (*candidates, *rest, *protected)
+    values = {task.pid: task.original for task in everybody}
     held = [task for task in protected if task.original != UNKILLABLE]
-    for task in held:
-        if task.lowest == UNKILLABLE:
-            values[task.pid] = UNKILLABLE
+    values |= {task.pid: UNKILLABLE for task in held if task.lowest == UNKILLABLE}
     # Those that cannot be lowered compete like everybody else.
     loose = [task for task in held if task.lowest != UNKILLABLE]
-    fields = [
-        Field(number, domain, candidates, (*rest, *loose), margin)
-        for number, domain in enumerate(domains)
-    ]
-    best: dict[int, int] = {}
-    best_rank: tuple[int, int, int] | None = None
-    for lowering in attempts(fields):
-        found = attempt(fields, candidates, dict(values), lowering)
-        lengths = [field.length(found) for field in fields]
-        changes = sum(found[pid] != value for pid, value in values.items())
-        rank = (-lengths[0], -sum(lengths), changes)
-        if best_rank is None or rank < best_rank:
-            best, best_rank = found, rank
-    current = {task.pid: task.current for task in (*candidates, *rest, *protected)}
-    kept = _still_good(fields, best, current, (*candidates, *rest, *protected))
+    others = (*rest, *loose)
+    for margin in margins[-1:] + margins[:-1]:
+        fields = [
+            Field(number, domain, candidates, others, margin, margin != margins[-1])
+            for number, domain in enumerate(domains)
+        ]
+        found, lengths, changes = _search(fields, candidates, values)
+        if margin == margins[-1]:
+            least = found, lengths, fields
+            most = max(changes, sum(field.wanted for field in fields))
+        elif lengths == least[1] and changes <= most:
+            best = found
+            break
+    else:
+        best, _, fields = least
+    current = {task.pid: task.current for task in everybody}
+    kept = _still_good(fields, best, current, everybody)
     if kept:
         best = current
-    used = max(1, margin // 2) if kept else margin
-    loose_pids = {task.pid for task in loose}
-    claims = tuple(field.claim(best, loose_pids, used) for field in fields)
+    claims = _claims(fields, best, loose)
     heads = {task.pid for field in fields for task in field.candidates[: field.wanted]}
-    assignments = []
-    for task in (*protected, *candidates, *rest):
-        value = best[task.pid]
-        if value != task.current:
-            why = (
-                "original"
-                if value == task.original
-                else "protected"
-                if value == UNKILLABLE
-                else "order"
-                if task.pid in heads
-                else "below"
-            )
-            assignments.append(Assignment(task, value, why))
-    return Plan(tuple(assignments), best, claims, used, kept)
+    assignments = tuple(
+        Assignment(task, best[task.pid], _why(task, best[task.pid], heads))
+        for task in (*protected, *candidates, *rest)
+        if best[task.pid] != task.current
+    )
+    return Plan(assignments, best, claims, kept)
+
+
+def _why(task: Task, value: int, heads: set[int]) -> str:
+    if value == task.original:
+        return "original"
+    if value == UNKILLABLE:
+        return "protected"
+    return "order" if task.pid in heads else "below"
+
+
+def _search(
+    fields: Sequence[Field], candidates: Sequence[Task], values: Mapping[int, int]
+) -> tuple[dict[int, int], list[int], int]:
+    """Find values, how many of each domain they put in order, and how many they change."""
+    found: list[tuple[int, int, int, int]] = []
+    tries: list[tuple[dict[int, int], list[int], int]] = []
+    for lowering in attempts(fields):
+        tried = attempt(fields, candidates, dict(values), lowering)
+        lengths = [field.length(tried) for field in fields]
+        changes = sum(tried[pid] != value for pid, value in values.items())
+        found.append((-lengths[0], -sum(lengths), changes, len(found)))
+        tries.append((tried, lengths, changes))
+    return tries[min(found)[-1]]
+
+
+def _claims(
+    fields: Sequence[Field], values: Mapping[int, int], loose: Sequence[Task]
+) -> tuple[Claim, ...]:
+    pids = {task.pid for task in loose}
+    return tuple(field.claim(values, pids) for field in fields)
 
 
 def verify(
@@ -111,7 +131,6 @@ def verify(
     rest: Sequence[Task],
     protected: Sequence[Task],
     values: Mapping[int, int],
-    margin: int,
 ) -> tuple[Claim, ...]:
     """Work out what is true of other values than the planned, such as those that got written.
 
@@ -120,11 +139,13 @@ def verify(
         values: by pid, of all of them.
     """
     loose = [task for task in protected if values[task.pid] != UNKILLABLE]
-    pids = {task.pid for task in loose}
-    return tuple(
-        Field(number, claim.domain, candidates, (*rest, *loose), margin).claim(values, pids, margin)
-        for number, claim in enumerate(planned)
-    )
+    fields = []
+    for number, claim in enumerate(planned):
+        margin = Margin(claim.gap, claim.gap)
+        field = Field(number, claim.domain, candidates, (*rest, *loose), margin, False)
+        field.keep(claim.apart, claim.gap)
+        fields.append(field)
+    return _claims(fields, values, loose)
 
 
 def _still_good(
@@ -133,7 +154,7 @@ def _still_good(
     current: Mapping[int, int],
     tasks: Sequence[Task],
 ) -> bool:
-    """Tell whether what is in force does all that the plan would, with half the margin.
+    """Tell whether what is in force does all that the plan would, at half the distances.
 
     So values do not change at each run only because sizes did.
     """
@@ -145,6 +166,14 @@ def _still_good(
     changed = sum(value != originals[pid] for pid, value in current.items())
     if not 0 < changed <= sum(value != originals[pid] for pid, value in best.items()):
         return False
-    return all(
-        field.length(current, max(1, field.steps // 2)) >= field.length(best) for field in fields
+    lengths = [field.length(best) for field in fields]
+    kept = [(field.apart, field.gap) for field in fields]
+    for field in fields:
+        field.halve()
+    good = all(
+        field.length(current) >= length for field, length in zip(fields, lengths, strict=True)
     )
+    if not good:
+        for field, (apart, gap) in zip(fields, kept, strict=True):
+            field.keep(apart, gap)
+    return good

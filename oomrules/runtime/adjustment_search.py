@@ -265,7 +265,7 @@ class Field:
 def attempts(fields: Sequence[Field]) -> list[tuple[bool, bool]]:
     """Say in which domains processes may be lowered for the order: the host, the groups."""
     if len(fields) == 1:
-        return [(True, True)]
+        return [(True, True), (False, False)]
     return [(True, True), (True, False), (False, True), (False, False)]
 
 

@@ -107,13 +107,15 @@ def _search(
     fields: Sequence[Field], candidates: Sequence[Task], values: Mapping[int, int]
 ) -> tuple[dict[int, int], list[int], int]:
     """Find values, how many of each domain they put in order, and how many they change."""
-    found: list[tuple[int, int, int, int]] = []
+    found: list[tuple[int, int, int, int, int]] = []
     tries: list[tuple[dict[int, int], list[int], int]] = []
     for lowering in attempts(fields):
         tried = attempt(fields, candidates, dict(values), lowering)
         lengths = [field.length(tried) for field in fields]
         changes = sum(tried[pid] != value for pid, value in values.items())
-        found.append((-lengths[0], -sum(lengths), changes, len(found)))
+        # Who is born later has the usual 0; whoever is lowered comes behind even those.
+        lowered = sum(tried[pid] < value for pid, value in values.items())
+        found.append((-lengths[0], -sum(lengths), changes, lowered, len(found)))
         tries.append((tried, lengths, changes))
     return tries[min(found)[-1]]
 

@@ -137,7 +137,9 @@ def test_a_hybrid_whose_memory_is_in_v2_is_v2(tmp_path: Path) -> None:
 def test_without_mounts_nothing_is_known_and_nothing_raised(tmp_path: Path) -> None:
     hierarchy = Hierarchy(str(tmp_path / "missing"))
     assert hierarchy.layout == "none"
-    assert [hierarchy.scope("/a").get(key) for key in cgroups.FIGURES] == [None] * 6
+    assert [hierarchy.scope("/a").get(key) for key in cgroups.FIGURES] == [None] * len(
+        cgroups.FIGURES
+    )
 
 
 def test_a_mount_point_may_hold_a_space(tmp_path: Path) -> None:
@@ -280,7 +282,7 @@ def test_a_figure_that_makes_no_sense_is_unknown(content: str, layout: str, tmp_
 def test_what_cannot_be_read_is_unknown(tmp_path: Path) -> None:
     tree = Tree(tmp_path, V2)
     tree.put("/a")
-    for name in ("current", "max", "high", "swap.current", "pressure", "events"):
+    for name in ("current", "max", "high", "swap.current", "swap.max", "pressure", "events"):
         (tmp_path / "cg" / "a" / f"memory.{name}").mkdir()
     assert set(figures(tree, "/a").values()) == {None}
 

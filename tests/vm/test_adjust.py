@@ -34,7 +34,7 @@ run second 1 -50
 run last 40 0
 run safe 30 100
 systemd-run --quiet --unit=limited -p OOMPolicy=continue -p MemoryMax=64M -p MemorySwapMax=0 \
-  bash -c '/usr/local/bin/first -S /root/take.py 1 & /usr/local/bin/last -S /root/take.py 20 &
+  bash -c '/usr/local/bin/first -S /root/take.py 1 & /usr/local/bin/last -S /root/take.py 44 &
            exec /usr/local/bin/grower -S /root/take.py 1'
 sleep 2
 """
@@ -120,7 +120,7 @@ def test_the_kernel_s_own_scores_are_in_the_claimed_order_until_the_release(busy
 def test_after_a_kill_in_the_middle_release_restores_everything(busy: Guest) -> None:
     before = values(busy)
     busy.put(DIES, "/root/dies.py")
-    for writes in ("3", "7"):
+    for writes in ("3", "1"):
         command = "PYTHONPATH=/usr/lib/oomrules python3 /root/dies.py"
         done = busy.run(f"{command} {writes} {' '.join(EMIT)}", timeout=120)
         assert done.status in (-9, 137), (done.status, done.stderr)

@@ -1,4 +1,7 @@
-"""Write the list of candidates to the kernel's /proc/oom, to a file, or to ``-``."""
+"""Write the list of candidates to the kernel's /proc/oom, to a file, or to ``-``.
+
+Or let the kernel's own killer follow it: ``--to oom_score_adj``.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,11 @@ import argparse
 import os
 import sys
 
-from oomrules.commands import sources
+from oomrules.commands import adjustment, sources
 from oomrules.commands.rank import nobody
 from oomrules.commands.terminal import count
 from oomrules.errors import Failure
-from oomrules.runtime import sinks
+from oomrules.runtime import adjusting, sinks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +21,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         metavar="TARGET",
-        help="/proc/oom (the default where it exists), a file, or - for standard output",
+        help="/proc/oom (the default where it exists), oom_score_adj, a file, or - for standard "
+        "output",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="with oom_score_adj: show the plan, write nothing"
+    )
+    parser.add_argument(
+        "--head",
+        type=sources.positive,
+        metavar="N",
+        help=f"with oom_score_adj: put the first N in order ({adjusting.HEAD} unless told)",
     )
     sources.add_rules(parser)
     sources.add_host(parser)
@@ -28,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the list; 1 if it is empty, which is written too: an old list must not stay."""
     target = sinks.KERNEL_LIST if options.to is None else options.to
+    if target == adjustment.TARGET:
+        return adjustment.emit(options)
     _check(target, options)
     ranked = sources.ranked(options, verified=True)
     pids = ranked.ranking.pids
@@ -48,13 +63,14 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(target: str, options: argparse.Namespace) -> None:
     """Refuse what cannot go well, before anything is read."""
-    if target == "oom_score_adj":
-        raise Failure(
-            "emit --to oom_score_adj is not there yet",
-            "it comes in a later version; write to /proc/oom, a file or - until then",
-        )
     if not target:
-        raise Failure("--to has an empty target", "name /proc/oom, a file, or -")
+        raise Failure("--to has an empty target", "name /proc/oom, oom_score_adj, a file, or -")
+    for given, option in ((options.dry_run, "--dry-run"), (options.head, "--head")):
+        if given:
+            raise Failure(
+                f"{option} goes with --to oom_score_adj only",
+                "`oomrules rank` shows a list without writing it, and --top shortens it",
+            )
     if target == sinks.KERNEL_LIST:
         if options.snapshot:
             raise Failure(
@@ -64,5 +80,6 @@ def _check(target: str, options: argparse.Namespace) -> None:
         if not os.path.exists(target):
             raise Failure(
                 f"there is no {target} on this host: the kernel module is not loaded",
-                "load it with `modprobe oom`, or name a file, or - for standard output, with --to",
+                "load it with `modprobe oom`; or let the kernel's own killer follow the order with "
+                "--to oom_score_adj; or name a file, or - for standard output",
             )

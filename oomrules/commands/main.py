@@ -19,6 +19,7 @@ from oomrules.errors import Failure, reason
 COMMANDS = {
     "rank": "show the candidates for the OOM killer, worst first",
     "emit": "write the list of candidates to the kernel or to a file",
+    "release": "give every process back the oom_score_adj that it had",
     "explain": "say why a process ranks where it does",
     "scopes": "show the tree of units and the rules that hold in each",
     "snapshot": "record this host, to rank it elsewhere or later",

@@ -13,7 +13,7 @@ from oomrules.commands import sources
 from oomrules.commands.terminal import count, is_terminal
 from oomrules.host.facts import Everything
 from oomrules.runtime import recorded, sinks
-from oomrules.runtime.cgroups import FIGURES
+from oomrules.runtime.cgroups import FIGURES, LIMITS
 from oomrules.runtime.model import NO_LIMIT, UNREAD, Process
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import make
@@ -117,7 +117,7 @@ def _scope(cgroup: str, source: ProcSource) -> dict[str, Any]:
     unreadable = []
     for key in FIGURES:
         value = scope.get(key) if scope else None
-        if key in ("memory_max", "memory_high"):
+        if key in LIMITS:
             if value is None:
                 unreadable.append(key)
             elif value >= NO_LIMIT:

@@ -17,12 +17,13 @@ from oomrules.errors import Failure
 from oomrules.host import facts
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Rejected
-from oomrules.runtime import recorded
+from oomrules.runtime import adjusted, adjusting, recorded
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.iterator import PINNED, IteratorSource
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Keep, Ranker, Ranking, within
+from oomrules.runtime.state import standard
 from oomrules.runtime.units import placement
 from oomrules.runtime.values import GETTERS
 
@@ -73,7 +74,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="UNIT",
         help="only this unit (a glob) and what is below it",
     )
-    parser.add_argument("--top", type=_count, metavar="N", help="only the first N")
+    parser.add_argument("--top", type=positive, metavar="N", help="only the first N")
 
 
 def named(option: str) -> Callable[[str], str]:
@@ -87,7 +88,8 @@ def named(option: str) -> Callable[[str], str]:
     return check
 
 
-def _count(text: str) -> int:
+def positive(text: str) -> int:
+    """Take a number that is at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
@@ -172,13 +174,28 @@ def live(made: Program, asked: facts.Asked | None = None, choice: str = "auto") 
         tasks=tasks,
         expected=choice != "auto",
     ).refresh()
+    problems = see_originals(source)
     asked = facts.Asked(made) if asked is None else asked
     places = set()
     if asked.properties:
         cgroups = {GETTERS["cgroup"](process, source) for process in source.by_pid.values()}
         places = {placement(cgroup) for cgroup in cgroups if cgroup}
-    source.facts = facts.gather(asked, places)
+    gathered = facts.gather(asked, places)
+    source.facts = gathered._replace(problems=(*gathered.problems, *problems))
     return source
+
+
+def see_originals(source: ProcSource) -> list[str]:
+    """Let rules see each oom_score_adj as it was before oomrules adjusted it.
+
+    Returns:
+        what is in the way of that, if anything is.
+    """
+    try:
+        adjusting.see_originals(source, os.path.join(standard(), adjusted.FILE))
+    except Failure as error:
+        return [f"{error.message}; rules see every oom_score_adj as it is now"]
+    return []
 
 
 def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:

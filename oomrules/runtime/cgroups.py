@@ -99,6 +99,7 @@ _V2: dict[str, tuple[str, Callable[[str], Any]]] = {
     "memory_max": ("memory.max", _limit),
     "memory_high": ("memory.high", _limit),
     "swap": ("memory.swap.current", int),
+    "swap_max": ("memory.swap.max", _limit),
     "pressure": ("memory.pressure", _pressure),
     "oom_kills": ("memory.events", _kills),
 }
@@ -106,10 +107,12 @@ _V1: dict[str, tuple[str, Callable[[str], Any]]] = {
     "memory": ("memory.usage_in_bytes", int),
     "memory_max": ("memory.limit_in_bytes", _limit),
     "swap": ("memory.memsw.usage_in_bytes", int),
+    "swap_max": ("memory.memsw.limit_in_bytes", _limit),
     "oom_kills": ("memory.oom_control", _kills),
 }
 FIGURES = tuple(_V2)
-_LIMITS = ("memory_max", "memory_high")
+# Those for which a missing file, or null in a snapshot, means that there is none.
+LIMITS = ("memory_max", "memory_high", "swap_max")
 
 
 class LiveScope:
@@ -141,15 +144,16 @@ class LiveScope:
         elif key in self._files:
             file, convert = self._files[key]
         else:
-            return NO_LIMIT if key in _LIMITS else None
+            return NO_LIMIT if key in LIMITS else None
         try:
             value = convert(_read(f"{directory}/{file}"))
         except FileNotFoundError:
             # No such file in a group that is there: its controller is off, so no limit.
-            return NO_LIMIT if key in _LIMITS and os.path.isdir(directory) else None
+            return NO_LIMIT if key in LIMITS and os.path.isdir(directory) else None
         except (OSError, ValueError, IndexError):
             return None
-        if file == "memory.memsw.usage_in_bytes":
-            memory = self.get("memory")
+        if file.startswith("memory.memsw.") and value < NO_LIMIT:
+            # These are of memory and swap together.
+            memory = self.get("memory" if key == "swap" else "memory_max")
             return None if memory is None else max(0, value - memory)
         return value

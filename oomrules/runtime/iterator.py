@@ -274,6 +274,8 @@ class IteratorSource(ProcSource):
                 process.forget()
             process.starttime = start
             process.comm = sys.intern(name)
+        if self.original is not None:
+            oom_score_adj = self.original(process, oom_score_adj)
         if (uid, euid, capabilities, oom_score_adj) != (
             process.uid,
             process.euid,

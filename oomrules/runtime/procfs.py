@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure, reason
@@ -78,6 +78,8 @@ class ProcSource:
         self.prepared_for: Any = None
         self.facts = facts or Facts()
         self.hierarchy = Hierarchy()
+        # Where oomrules itself has adjusted a process, rules are told the value from before.
+        self.original: Callable[[Process, int], int] | None = None
         # How often a field could not be read for want of rights.
         self.unreadable: dict[str, int] = {}
         self._prefix = f"{root}/"
@@ -131,7 +133,10 @@ class ProcSource:
                 if process.cgroup is not None:
                     process.cgroup = sys.intern(process.cgroup)
             elif field == "oom_score_adj":
-                process.oom_score_adj = int(read_file(directory + "oom_score_adj"))
+                own = int(read_file(directory + "oom_score_adj"))
+                if self.original is not None:
+                    own = self.original(process, own)
+                process.oom_score_adj = own
             elif field in _FAMILY:
                 stat = read_file(directory + "stat")
                 self._update_family(process, stat[stat.rindex(b")") + 2 :].split(None, 5))

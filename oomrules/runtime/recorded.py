@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any
+from oomrules.runtime.cgroups import LIMITS
 from oomrules.runtime.facts import RELATIONS
 from oomrules.runtime.model import DECISIVE, NO_LIMIT, Host, Process
 from oomrules.runtime.units import Placement
@@ -23,8 +24,7 @@ _WHOLE = (
     "locked pgtables oom_score_adj tty_nr session"
 ).split()
 _TEXTS = ("comm", "exe", "state", "cgroup")
-_LIMITS = ("memory_max", "memory_high")
-_SCOPE_WHOLE = ("memory", "memory_max", "memory_high", "swap", "oom_kills")
+_SCOPE_WHOLE = ("memory", "memory_max", "memory_high", "swap", "swap_max", "oom_kills")
 
 # Wider than anything a kernel says.
 _LARGEST = 2**64
@@ -41,7 +41,7 @@ class RecordedScope:
 
     def get(self, key: str) -> Any:
         """Give a figure or a property; None if it was not known."""
-        if key in _LIMITS:
+        if key in LIMITS:
             value = self.data.get(key)
             if value is None:
                 return None if key in self._unreadable else NO_LIMIT

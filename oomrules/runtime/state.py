@@ -1,7 +1,8 @@
 """What is kept between two runs, below ``/run/oomrules``: it ends with the boot.
 
 ``program.json`` holds the last good rules, ``list.json`` what the last list said, ``list``
-the list itself where there is no ``/proc/oom``.
+the list itself where there is no ``/proc/oom``, ``adjustments.json`` the values of
+oom_score_adj to restore.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class State:
     """
 
     def __init__(self, directory: str | None = None) -> None:
-        self.directory = directory or os.environ.get("OOMRULES_STATE") or "/run/oomrules"
+        self.directory = directory or standard()
         try:
             os.makedirs(self.directory, mode=0o755, exist_ok=True)
         except OSError as error:
@@ -99,6 +100,11 @@ class State:
         except (OSError, ValueError, RecursionError):
             return None
         return data if isinstance(data, dict) else None
+
+
+def standard() -> str:
+    """Name the state directory where none is asked for; nothing is made."""
+    return os.environ.get("OOMRULES_STATE") or "/run/oomrules"
 
 
 def now() -> float:

@@ -152,12 +152,6 @@ def test_a_refusal_of_the_kernel_is_told(
 # --- what cannot be written ----------------------------------------------------------
 
 
-def test_oom_score_adj_is_not_there_yet_and_says_so(emit: Run) -> None:
-    done = emit("--to", "oom_score_adj")
-    assert done.code == 2
-    assert "not there yet" in done.err
-
-
 @pytest.mark.parametrize(
     ("target", "word"),
     [

@@ -102,7 +102,7 @@ FAILURES = [
     "explain 812 --snapshot missing.jsonl",
     "explain 4242 --snapshot good.jsonl",
     "emit --to= --snapshot good.jsonl",
-    "emit --to oom_score_adj",
+    "emit --to oom_score_adj --snapshot good.jsonl",
     "emit --to missing/list --snapshot good.jsonl",
     "emit --to . --snapshot good.jsonl",
     "emit --to /dev/full --snapshot good.jsonl",

@@ -137,7 +137,9 @@ def test_a_hybrid_whose_memory_is_in_v2_is_v2(tmp_path: Path) -> None:
 def test_without_mounts_nothing_is_known_and_nothing_raised(tmp_path: Path) -> None:
     hierarchy = Hierarchy(str(tmp_path / "missing"))
     assert hierarchy.layout == "none"
-    assert [hierarchy.scope("/a").get(key) for key in cgroups.FIGURES] == [None] * 6
+    assert [hierarchy.scope("/a").get(key) for key in cgroups.FIGURES] == [None] * len(
+        cgroups.FIGURES
+    )
 
 
 def test_a_mount_point_may_hold_a_space(tmp_path: Path) -> None:
@@ -169,7 +171,7 @@ def test_every_figure_of_v2_is_read(tmp_path: Path) -> None:
         memory__current="1048576\n",
         memory__max="2097152\n",
         memory__high="1572864\n",
-        **{"memory.swap.current": "4096\n"},
+        **{"memory.swap.current": "4096\n", "memory.swap.max": "8192\n"},
         memory__pressure=PSI,
         memory__events=EVENTS,
     )
@@ -178,6 +180,7 @@ def test_every_figure_of_v2_is_read(tmp_path: Path) -> None:
         "memory_max": 2097152,
         "memory_high": 1572864,
         "swap": 4096,
+        "swap_max": 8192,
         "pressure": 1.25,
         "oom_kills": 5,
     }
@@ -204,6 +207,7 @@ def test_every_figure_of_v1_is_read_and_pressure_comes_from_v2(
         "memory_max": 5000,
         "memory_high": NO_LIMIT,
         "swap": 700,
+        "swap_max": NO_LIMIT,
         "pressure": pressure,
         "oom_kills": 9,
     }
@@ -215,6 +219,12 @@ def test_swap_of_v1_is_unknown_without_its_accounting_and_never_negative(tmp_pat
     tree.put("/memory/b", **v1_files(1000, 5000, 900))
     assert figures(tree, "/a")["swap"] is None
     assert figures(tree, "/b")["swap"] == 0
+
+
+def test_the_limit_of_swap_of_v1_is_what_both_have_beyond_memory(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, V1)
+    tree.put("/memory/a", **v1_files(1, 5000, 1), **{"memory.memsw.limit_in_bytes": "7000\n"})
+    assert figures(tree, "/a")["swap_max"] == 2000
 
 
 @pytest.mark.parametrize("page", [4096, 16384, 65536])
@@ -238,6 +248,7 @@ def test_a_group_without_the_memory_controller_has_no_limit_and_no_figures(tmp_p
         "memory_max": NO_LIMIT,
         "memory_high": NO_LIMIT,
         "swap": None,
+        "swap_max": NO_LIMIT,
         "pressure": None,
         "oom_kills": None,
     }
@@ -271,7 +282,7 @@ def test_a_figure_that_makes_no_sense_is_unknown(content: str, layout: str, tmp_
 def test_what_cannot_be_read_is_unknown(tmp_path: Path) -> None:
     tree = Tree(tmp_path, V2)
     tree.put("/a")
-    for name in ("current", "max", "high", "swap.current", "pressure", "events"):
+    for name in ("current", "max", "high", "swap.current", "swap.max", "pressure", "events"):
         (tmp_path / "cg" / "a" / f"memory.{name}").mkdir()
     assert set(figures(tree, "/a").values()) == {None}
 

@@ -1,0 +1,224 @@
+"""``emit --to oom_score_adj``: the plan as people read it, and what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+
+from oomrules.commands import sources
+from oomrules.commands.rank import nobody
+from oomrules.commands.terminal import Paint, count, memory, printable, table
+from oomrules.errors import Failure
+from oomrules.runtime import adjusted, adjusting
+from oomrules.runtime.adjusting import Outcome, Survey
+from oomrules.runtime.adjustment_search import Claim
+from oomrules.runtime.adjustments import Plan
+from oomrules.runtime.procfs import ProcSource
+from oomrules.runtime.ranking import Ranking
+from oomrules.runtime.state import State, standard
+from oomrules.runtime.units import placement
+from oomrules.runtime.values import GETTERS
+
+TARGET = "oom_score_adj"
+
+_HEADING = ("RANK", "PID", "UNIT", "SIZE", "ADJ", "TO", "COMMAND", "WHY")
+_RIGHT = frozenset({0, 1, 3, 4, 5})
+_WHY = {
+    "protected": "protected by a rule",
+    "order": "put in order",
+    "below": "kept below the head",
+    "original": "back to what it was",
+    "": "as it is",
+}
+# So many names say enough.
+_NAMED = 5
+
+
+def emit(options: argparse.Namespace) -> int:
+    """Adjust the processes; 1 if there is nobody to kill, 2 if the kernel refused values."""
+    _check(options)
+    head = options.head or adjusting.HEAD
+    if options.dry_run:
+        return _dry_run(options, head)
+    state = State()
+    with state.lock():
+        ranked = sources.ranked(options, verified=True)
+        assert isinstance(ranked.source, ProcSource)
+        path = state.path(adjusted.FILE)
+        survey, plan, outcome = adjusting.adjust(ranked.ranking, ranked.source, path, head)
+    sources.print_notes([*ranked.notes(), *notes(survey, plan)])
+    for line in claims(outcome.claims, survey):
+        print(line, file=sys.stderr)
+    print(summary(outcome), file=sys.stderr)
+    if outcome.refused:
+        raise refusal(outcome.refused, survey)
+    return _nobody(ranked.ranking)
+
+
+def _dry_run(options: argparse.Namespace, head: int) -> int:
+    ranked = sources.ranked(options, verified=not options.snapshot)
+    if isinstance(ranked.source, ProcSource):
+        record = adjusted.load(f"{standard()}/{adjusted.FILE}")
+        survey = adjusting.survey_live(ranked.ranking, ranked.source, record, head)
+    else:
+        survey = adjusting.survey_recorded(ranked.ranking, head)
+    plan = survey.plan()
+    _print_plan(survey, plan, ranked.ranking)
+    print()
+    for line in claims(plan.claims, survey):
+        print(line)
+    sources.print_notes([*ranked.notes(), *notes(survey, plan)])
+    return _nobody(ranked.ranking)
+
+
+def _nobody(ranking: Ranking) -> int:
+    if ranking.candidates:
+        return 0
+    print(nobody(ranking), file=sys.stderr)
+    return 1
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.snapshot and not options.dry_run:
+        raise Failure(
+            "the processes of a snapshot are not this kernel's",
+            "--dry-run shows what would be done there",
+        )
+    for given, option in ((options.within, "--in"), (options.top, "--top")):
+        if given:
+            raise Failure(
+                f"{option} does not go with --to oom_score_adj: an adjustment counts on the whole "
+                "host",
+                "--head says how many are put in order",
+            )
+
+
+# --- words ---------------------------------------------------------------------------------
+
+
+def summary(outcome: Outcome) -> str:
+    """Say how much was written."""
+    said = f"{count(outcome.written, 'oom_score_adj value')} written"
+    if outcome.gone:
+        said += f", {count(outcome.gone, 'process')} ended meanwhile"
+    if outcome.changed:
+        said += f", {count(len(outcome.changed), 'value')} changed by somebody else left alone"
+    return said
+
+
+def refusal(refused: Mapping[int, str], survey: Survey) -> Failure:
+    """Name the processes whose value the kernel did not take."""
+    names = {pid: survey.processes[pid].comm or "?" for pid in refused}
+    why = " and ".join(sorted(set(refused.values())))
+    return Failure(
+        f"the kernel refused the value of {_list(list(refused), names)}: {why}",
+        "lowering takes CAP_SYS_RESOURCE on the host itself; the processes of others take root",
+    )
+
+
+def notes(survey: Survey, plan: Plan) -> list[str]:
+    """Say what limits the plan."""
+    said = []
+    everybody = survey.tasks
+    if any(task.lowest > -1000 for task in everybody):
+        said.append(
+            "no value can be lowered here (that takes CAP_SYS_RESOURCE on the host itself), so "
+            "nobody can be made safe from the kernel; candidates are put above the protected"
+        )
+    fixed = sum(task.lowest == task.highest for task in everybody)
+    if fixed:
+        said.append(f"{count(fixed, 'process')} of other users cannot be adjusted; run as root")
+    if survey.unreadable:
+        said.append(f"the oom_score_adj of {count(survey.unreadable, 'process')} cannot be read")
+    if plan.kept:
+        said.append("what is in force still serves, at half the distances; it stays")
+    return said
+
+
+def claims(made: Sequence[Claim], survey: Survey) -> list[str]:
+    """Say what the kernel will do in each domain, and what of the order it will not."""
+    names = {pid: process.comm or "?" for pid, process in survey.processes.items()}
+    return [_claim(claim, names, survey) for claim in made if claim.candidates]
+
+
+def _claim(claim: Claim, names: Mapping[int, str], survey: Survey) -> str:
+    page, domain = survey.page_size, claim.domain
+    where = where_is(domain.name)
+    if claim.claimed:
+        between, gap = (memory(domain.margin(steps) * page) for steps in claim[-2:])
+        first = f"the first {claim.claimed} of " if claim.claimed < claim.candidates else ""
+        said = f"{where}: {first}{count(claim.candidates, 'candidate')} in order"
+        if claim.claimed > 1:
+            said += f", {between} or more apart"
+        if claim.claimed < claim.candidates:
+            said += f" and {gap} or more above the rest"
+    else:
+        said = f"{where}: none of {count(claim.candidates, 'candidate')} in order"
+    parts = [said]
+    if claim.stuck:
+        who = _list([claim.stuck], names)
+        if not domain.step:
+            parts.append(
+                f"{who} and those behind it are not: in a group of less than 1000 pages a step "
+                "weighs nothing"
+            )
+        else:
+            parts.append(
+                f"{who} and those behind it are not: the steps, of "
+                f"{memory(domain.step * page)} here, run out"
+            )
+    elif claim.claimed + len(claim.above) < claim.candidates:
+        behind = claim.candidates - claim.claimed - len(claim.above)
+        parts.append(f"the {behind} behind them as the kernel counts")
+    if claim.above:
+        parts.append(f"before all of them, out of reach of any step: {_list(claim.above, names)}")
+    if claim.killable:
+        parts.append(
+            f"protected by the rules but not from the kernel: {_list(claim.killable, names)}"
+        )
+    return "; ".join(parts)
+
+
+def where_is(cgroup: str) -> str:
+    """Name a domain: the host, a unit, or a control group below a unit."""
+    if not cgroup:
+        return "the host"
+    place = placement(cgroup)
+    return printable(place.unit if place.unit and place.path == cgroup else cgroup)
+
+
+def _list(pids: Sequence[int], names: Mapping[int, str]) -> str:
+    said = [f"{printable(names.get(pid, '?'))} ({pid})" for pid in pids[:_NAMED]]
+    more = len(pids) - _NAMED
+    return ", ".join(said) + (f" and {more} more" if more > 0 else "")
+
+
+def _print_plan(survey: Survey, plan: Plan, ranking: Ranking) -> None:
+    ranks = {task.pid: rank for rank, task in enumerate(survey.candidates, 1)}
+    reasons = {one.task.pid: one.why for one in plan.assignments}
+    rows, styles = [list(_HEADING)], []
+    head = survey.domains[0].head
+    for task in (*survey.candidates, *survey.rest, *survey.protected):
+        rank = ranks.get(task.pid, 0)
+        if not (0 < rank <= head or task.pid in reasons):
+            continue
+        process = survey.processes[task.pid]
+        why = reasons.get(task.pid, "")
+        unit = GETTERS["unit"](process, ranking.snapshot)
+        rows.append(
+            [
+                str(rank or "-"),
+                str(task.pid),
+                "?" if unit is None else printable(str(unit)) or "-",
+                memory(task.size * survey.page_size),
+                str(task.current),
+                str(plan.values[task.pid]),
+                printable(process.comm or "?"),
+                _WHY[why],
+            ]
+        )
+        styles.append({"protected": "green", "order": "red"}.get(why, ""))
+    if len(rows) > 1:
+        print(table(rows, _RIGHT, Paint(sys.stdout), styles))
+    print(f"\n{count(len(reasons), 'value')} to write")

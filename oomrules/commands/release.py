@@ -1,0 +1,44 @@
+"""Give every process back the oom_score_adj that it had before ``emit --to oom_score_adj``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from oomrules.commands.terminal import count, printable
+from oomrules.errors import Failure
+from oomrules.runtime import adjusted, adjusting
+from oomrules.runtime.state import State, standard
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``release``."""
+    parser.add_argument("--dry-run", action="store_true", help="show what would be restored")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Restore the values; 2 if the kernel refused one."""
+    path = os.path.join(standard(), adjusted.FILE)
+    if not os.path.exists(path):
+        print("nothing is adjusted", file=sys.stderr)
+        return 0
+    if options.dry_run:
+        done = adjusting.release(path, dry=True)
+    else:
+        with State().lock():
+            done = adjusting.release(path)
+    for pid, name, value, original in done.restored:
+        print(f"{pid} {printable(name)}: {value} -> {original}")
+    would = "would be " if options.dry_run else ""
+    print(f"{count(len(done.restored), 'value')} {would}restored", file=sys.stderr)
+    if done.left:
+        who = ", ".join(f"{printable(name)} ({pid})" for pid, name in done.left)
+        print(f"note: changed by somebody else since, and left so: {who}", file=sys.stderr)
+    if done.refused:
+        who = ", ".join(f"{pid} ({why})" for pid, why in sorted(done.refused.items()))
+        raise Failure(
+            f"the kernel refused the value of {who}",
+            "run `oomrules release` again as root with CAP_SYS_RESOURCE; the values are kept",
+        )
+    return 0

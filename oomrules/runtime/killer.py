@@ -1,0 +1,68 @@
+"""The kernel's own killer: whom it sees, and how it counts.
+
+Its badness of a process is ``rss + swap + page tables + adj * (totalpages / 1000)`` in pages
+(oom_badness() in mm/oom_kill.c; the division comes first and is a whole one). ``totalpages``
+is RAM and swap for the host, and the limits of the control group that ran out otherwise
+(constrained_alloc(), mem_cgroup_get_max() in mm/memcontrol.c). So one adjustment weighs
+differently in each *domain*, as that is called here: the host, or a control group with a limit.
+Of equals the last one looked at dies (oom_evaluate_task()), so equality is no order.
+"""
+
+from __future__ import annotations
+
+from oomrules.lean import NamedTuple
+
+# include/uapi/linux/oom.h: OOM_SCORE_ADJ_MIN is "never", so it is no step on the scale.
+UNKILLABLE = -1000
+LOWEST = -999
+HIGHEST = 1000
+
+
+class Task(NamedTuple):
+    """A process as the kernel's killer sees it.
+
+    Attributes:
+        size: resident memory, swap and page tables, in pages.
+        original: the adjustment that it had before anybody here touched it.
+        current: the one that it has.
+        domains: where it competes, by their places in the plan's list.
+        lowest: the lowest value that can be written; ``original`` where none can be lowered.
+        highest: the highest.
+    """
+
+    pid: int
+    start: int
+    size: int
+    original: int
+    current: int
+    domains: tuple[int, ...] = (0,)
+    lowest: int = UNKILLABLE
+    highest: int = HIGHEST
+
+
+class Domain(NamedTuple):
+    """What runs out of memory as one.
+
+    Attributes:
+        name: an empty text for the host, else the path of the control group.
+        totalpages: the kernel's, in pages.
+        head: how many of the candidates are to be in order.
+    """
+
+    name: str
+    totalpages: int
+    head: int
+
+    @property
+    def step(self) -> int:
+        """What one step of an adjustment weighs here, in pages; 0 below 1000 pages."""
+        return self.totalpages // 1000
+
+    def margin(self, steps: int) -> int:
+        """Give the distance that neighbours keep, in pages."""
+        return max(1, self.totalpages * steps // 1000)
+
+
+def badness(size: int, adjustment: int, step: int) -> int | None:
+    """Give the kernel's points; None for a process that it never chooses."""
+    return None if adjustment == UNKILLABLE else size + adjustment * step

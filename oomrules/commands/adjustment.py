@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from oomrules.commands import sources
 from oomrules.commands.rank import nobody
 from oomrules.commands.terminal import Paint, count, memory, printable, table
+from oomrules.config import ADJUST
 from oomrules.errors import Failure
 from oomrules.runtime import adjusted, adjusting
 from oomrules.runtime.adjusting import Outcome, Survey
@@ -20,7 +21,7 @@ from oomrules.runtime.state import State, standard
 from oomrules.runtime.units import placement
 from oomrules.runtime.values import GETTERS
 
-TARGET = "oom_score_adj"
+TARGET = ADJUST
 
 _HEADING = ("RANK", "PID", "UNIT", "SIZE", "ADJ", "TO", "COMMAND", "WHY")
 _RIGHT = frozenset({0, 1, 3, 4, 5})
@@ -45,6 +46,10 @@ def emit(options: argparse.Namespace) -> int:
     with state.lock():
         ranked = sources.ranked(options, verified=True)
         assert isinstance(ranked.source, ProcSource)
+        if not ranked.ranking.candidates:
+            # With everybody at -1000 the kernel panics when memory runs out.
+            print("no oom_score_adj was changed", file=sys.stderr)
+            return _nobody(ranked.ranking)
         path = state.path(adjusted.FILE)
         survey, plan, outcome = adjusting.adjust(ranked.ranking, ranked.source, path, head)
     sources.print_notes([*ranked.notes(), *notes(survey, plan)])

@@ -9,11 +9,12 @@ import argparse
 import os
 import sys
 
+from oomrules import config
 from oomrules.commands import adjustment, sources
 from oomrules.commands.rank import nobody
 from oomrules.commands.terminal import count
 from oomrules.errors import Failure
-from oomrules.runtime import adjusting, sinks
+from oomrules.runtime import adjusting, emitting, sinks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         metavar="TARGET",
-        help="/proc/oom (the default where it exists), oom_score_adj, a file, or - for standard "
-        "output",
+        help="/proc/oom (the default where it exists), oom_score_adj (the default elsewhere), a "
+        f"file, or - for standard output; {config.PATH} can settle it",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="with oom_score_adj: show the plan, write nothing"
@@ -40,7 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the list; 1 if it is empty, which is written too: an old list must not stay."""
-    target = sinks.KERNEL_LIST if options.to is None else options.to
+    if options.to is not None:
+        return _emit(options.to, options)
+    settled = config.load()
+    options.head = options.head or settled.head
+    return max(_emit(target, options) for target in emitting.targets(settled.to))
+
+
+def _emit(target: str, options: argparse.Namespace) -> int:
     if target == adjustment.TARGET:
         return adjustment.emit(options)
     _check(target, options)

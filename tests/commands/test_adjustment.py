@@ -194,4 +194,4 @@ def test_a_refusal_names_the_pid_and_keeps_the_rest(
 def test_the_missing_module_is_not_the_end(oomrules: Run) -> None:
     if os.path.exists("/proc/oom"):
         pytest.skip("the kernel module is loaded here")
-    assert "--to oom_score_adj" in oomrules("emit").err
+    assert "--to oom_score_adj" in oomrules("emit", "--to", "/proc/oom").err

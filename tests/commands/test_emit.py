@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from oomrules import config
+from oomrules.commands import adjustment
+from oomrules.config import Config
 from oomrules.errors import Failure
 from oomrules.runtime import sinks
 
@@ -97,11 +100,43 @@ def test_a_rule_set_in_error_leaves_the_old_list(
 
 
 @no_module
-@pytest.mark.parametrize("target", [(), ("--to", "/proc/oom")])
-def test_without_the_module_it_says_what_to_do(target: tuple[str, ...], oomrules: Run) -> None:
-    done = oomrules("emit", *target)
+def test_without_the_module_it_says_what_to_do(oomrules: Run) -> None:
+    done = oomrules("emit", "--to", "/proc/oom")
     assert (done.code, done.out) == (2, "")
     assert "/proc/oom" in done.err and "modprobe" in done.err and "--to" in done.err
+
+
+@no_module
+def test_without_a_module_the_order_goes_into_oom_score_adj(
+    oomrules: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    monkeypatch.setattr(adjustment, "emit", lambda options: called.append(options.head) or 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert oomrules("emit").code == 0
+    assert called == [None]
+
+
+@no_module
+def test_without_a_module_and_without_root_it_says_what_to_do(
+    oomrules: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    done = oomrules("emit")
+    assert done.code == 2
+    assert "/proc/oom" in done.err and "modprobe" in done.err and "--to" in done.err
+
+
+def test_the_configuration_settles_where_the_list_goes(
+    emit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    settled = Config((str(one), str(other)))
+    monkeypatch.setattr(config, "load", lambda: settled)
+    assert emit().code == 0
+    assert one.read_text() == other.read_text() != "\n"
+    # What is said on the command line counts more.
+    assert emit("--to", "-").out == one.read_text()
 
 
 @pytest.mark.parametrize("target", [(), ("--to", "/proc/oom")])

@@ -17,6 +17,7 @@ from typing import Any
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
+from lark.lexer import ContextualLexer
 
 from oomrules import resources
 from oomrules.language import complaints, syntax
@@ -25,6 +26,18 @@ from oomrules.language.text import RuleText, Span
 
 # Deeper than any person nests, and well below the recursion limit of the interpreter.
 DEPTH = 80
+
+
+class _TrustingLexer(ContextualLexer):
+    """The lexer without a proof at each start that its terminals do not collide.
+
+    lark makes that proof wherever the library for it happens to be installed, and takes a
+    second for it. A test makes it once, with ``strict=True``.
+    """
+
+    def __init__(self, conf: Any, *arguments: Any, **options: Any) -> None:
+        conf.skip_validation = True
+        super().__init__(conf, *arguments, **options)
 
 
 @cache
@@ -36,6 +49,7 @@ def _lark() -> Lark:
         lexer="contextual",
         propagate_positions=True,
         maybe_placeholders=True,
+        _plugins={"ContextualLexer": _TrustingLexer},
     )
 
 

@@ -8,6 +8,7 @@ lists the nodes).
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -358,7 +359,10 @@ class Typing:
 
     def _regex(self, pattern: syntax.Text) -> None:
         try:
-            re.compile(pattern.value)
+            with warnings.catch_warnings():
+                # Python's notes about its own future are not about the rules.
+                warnings.simplefilter("ignore", FutureWarning)
+                re.compile(pattern.value)
         except (re.error, OverflowError, RecursionError) as error:
             self.bad(
                 "OOM404",

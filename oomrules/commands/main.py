@@ -25,6 +25,7 @@ COMMANDS = {
     "hook": "make the list true again when a systemd unit starts or stops",
     "history": "show who was killed when memory ran out",
     "check": "find mistakes in rule files",
+    "fmt": "write rule files in their one form",
     "cat": "print the rule files that are in force",
 }
 

@@ -15,9 +15,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from lark import Lark, Token, Tree
+from lark import Lark, Token, Tree, lexer
 from lark.exceptions import UnexpectedInput, UnexpectedToken
-from lark.lexer import ContextualLexer
 
 from oomrules import resources
 from oomrules.language import complaints, syntax
@@ -28,29 +27,32 @@ from oomrules.language.text import RuleText, Span
 DEPTH = 80
 
 
-class _TrustingLexer(ContextualLexer):
-    """The lexer without a proof at each start that its terminals do not collide.
+@contextmanager
+def _without_proofs() -> Iterator[None]:
+    """Keep lark from proving at each start that no two terminals collide.
 
-    lark makes that proof wherever the library for it happens to be installed, and takes a
-    second for it. A test makes it once, with ``strict=True``.
+    It does so wherever the library for it happens to be installed, and takes a second for
+    it. A test makes the proof once, with ``strict=True``.
     """
-
-    def __init__(self, conf: Any, *arguments: Any, **options: Any) -> None:
-        conf.skip_validation = True
-        super().__init__(conf, *arguments, **options)
+    before = lexer.has_interegular
+    lexer.has_interegular = False
+    try:
+        yield
+    finally:
+        lexer.has_interegular = before
 
 
 @cache
 def _lark() -> Lark:
     # Never lark's cache=True: it unpickles a file with a predictable name in /tmp.
-    return Lark(
-        resources.grammar().read_text(encoding="utf-8"),
-        parser="lalr",
-        lexer="contextual",
-        propagate_positions=True,
-        maybe_placeholders=True,
-        _plugins={"ContextualLexer": _TrustingLexer},
-    )
+    with _without_proofs():
+        return Lark(
+            resources.grammar().read_text(encoding="utf-8"),
+            parser="lalr",
+            lexer="contextual",
+            propagate_positions=True,
+            maybe_placeholders=True,
+        )
 
 
 def parse(source: RuleText) -> tuple[tuple[syntax.Statement, ...], list[Diagnostic]]:
@@ -64,6 +66,15 @@ def parse(source: RuleText) -> tuple[tuple[syntax.Statement, ...], list[Diagnost
     builder = _Builder(source)
     statements = tuple(builder.statements(tree.children))
     return statements, recovery.diagnostics + builder.diagnostics
+
+
+def tokens(source: RuleText) -> list[Token]:
+    """Give the tokens of a well-formed rule file, line ends among them, comments not.
+
+    Raises:
+        UnexpectedInput: it is not well formed; ``parse`` says where and why.
+    """
+    return list(_lark().parse_interactive(source.text).iter_parse())
 
 
 class _Recovery:

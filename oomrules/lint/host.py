@@ -25,7 +25,7 @@ from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Diagnostic, Level, did_you_mean
 from oomrules.language.rulefiles import DIRECTORIES
 from oomrules.language.text import RuleText, Span
-from oomrules.lint.ruleset import Check, RuleSet, nodes, patterns, shipped
+from oomrules.lint.ruleset import Check, RuleSet, nodes, shipped
 from oomrules.runtime.model import PF_KTHREAD, Process, Snapshot
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranking
@@ -168,7 +168,7 @@ def _unit_names(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text]]:
     """Give the names of units that are written out, in targets and in terms."""
     for source, statements in rules.checked.trees:
         yield from ((source, unit) for unit in _targets(statements))
-    for pattern in patterns(rules):
+    for pattern in rules.patterns:
         if pattern.attribute == "unit" and pattern.how == "glob" and not pattern.related:
             yield pattern.source, pattern.text
 
@@ -203,7 +203,7 @@ def _no_account(rules: RuleSet) -> Iterator[Diagnostic]:
     if host is None:
         return
     exists = {"user": host.user, "group": host.group}
-    for pattern in patterns(rules):
+    for pattern in rules.patterns:
         there = exists.get(pattern.attribute)
         name = pattern.text.value
         if there is None or pattern.how == "search" or pattern.related or shipped(pattern.source):

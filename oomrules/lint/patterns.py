@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from oomrules.language.diagnostics import Diagnostic, Level, replacing
-from oomrules.lint.ruleset import Check, Pattern, RuleSet, patterns
+from oomrules.lint.ruleset import Check, Pattern, RuleSet
 
 # re's own parser; its nodes are the only way to know what an expression can match.
 from re import _constants as sre  # isort: skip
@@ -106,11 +106,11 @@ def _until_wild(parts: list[str | None]) -> str:
 
 
 def _all(rules: RuleSet, *kinds: str) -> Iterator[Pattern]:
-    return (pattern for pattern in patterns(rules) if pattern.how in kinds)
+    return (pattern for pattern in rules.patterns if pattern.how in kinds)
 
 
 def _too_long(rules: RuleSet) -> Iterator[Diagnostic]:
-    for pattern in patterns(rules):
+    for pattern in rules.patterns:
         if pattern.attribute != "comm":
             continue
         value = pattern.text.value
@@ -156,7 +156,7 @@ def _everything(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _nothing(rules: RuleSet) -> Iterator[Diagnostic]:
-    for pattern in patterns(rules):
+    for pattern in rules.patterns:
         why = _why_nothing(pattern)
         if why:
             yield NOTHING.at(

@@ -125,6 +125,11 @@ class RuleSet:
             if isinstance(made, CheckedScore) and isinstance(stated.statement, syntax.Score):
                 yield stated, stated.statement, made
 
+    @cached_property
+    def patterns(self) -> list[Pattern]:
+        """Every text that is compared with an attribute."""
+        return list(_patterns(self))
+
     def list_of(self, name: str) -> Stated | None:
         """Find the list that a name stands for."""
         return self.checked.listed.get(name)
@@ -164,7 +169,7 @@ class Pattern(NamedTuple):
         return f" (the list is used at {self.user.place})" if self.related else ""
 
 
-def patterns(rules: RuleSet) -> Iterator[Pattern]:
+def _patterns(rules: RuleSet) -> Iterator[Pattern]:
     """Give every text that is compared with an attribute, items of lists once an attribute."""
     seen: set[tuple[str, str]] = set()
 

@@ -79,12 +79,13 @@ BUNDLE ?= lark cgroupspy pydbus
 
 .PHONY: install
 install:
-	install -d $(LIBDIR) $(UNITDIR) $(RULESDIR)/presets $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/oomrules.d
+	install -d $(LIBDIR) $(UNITDIR) $(RULESDIR)/presets $(RULESDIR)/tests $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/oomrules.d
 	cp -R --no-preserve=ownership oomrules $(LIBDIR)/
 	find $(LIBDIR) -name __pycache__ -prune -exec rm -rf {} +
 	cp -R --no-preserve=ownership grammar rules.d $(LIBDIR)/oomrules/
 	install -m 644 rules.d/*.oom $(RULESDIR)/
 	install -m 644 rules.d/presets/*.oom $(RULESDIR)/presets/
+	install -m 644 rules.d/tests/*.test.toml $(RULESDIR)/tests/
 	install -m 644 systemd/*.service $(UNITDIR)/
 	$(if $(BUNDLE),$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile \
 	  --no-deps --upgrade --target $(LIBDIR) $(BUNDLE))

@@ -26,6 +26,7 @@ COMMANDS = {
     "history": "show who was killed when memory ran out",
     "check": "find mistakes in rule files",
     "fmt": "write rule files in their one form",
+    "test": "run the tests of rules",
     "cat": "print the rule files that are in force",
 }
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "fmt": "write rule files in their one form",
     "test": "run the tests of rules",
     "cat": "print the rule files that are in force",
+    "lsp": "serve editors by the Language Server Protocol",
     "completion": "print the completion of the command line for a shell",
 }
 

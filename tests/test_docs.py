@@ -5,6 +5,7 @@ from pathlib import Path
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.capabilities import CAPABILITIES
+from oomrules.commands import main
 from oomrules.language.complaints import KEYWORDS
 from oomrules.language.quantities import UNITS
 from oomrules.language.types import FUNCTIONS
@@ -46,3 +47,11 @@ def test_the_linter_s_page_lists_every_code() -> None:
     page = (CHECKOUT / "docs" / "linter.md").read_text(encoding="utf-8")
     rows = [f"| {code} | {title} |" for code, title in registry.TITLES.items()]
     assert "\n".join(rows) in page
+
+
+def test_the_hooks_of_pre_commit_are_commands_that_there_are() -> None:
+    text = (CHECKOUT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
+    entries = re.findall(r"^  entry: oomrules (.*)$", text, re.MULTILINE)
+    assert len(entries) == len(re.findall(r"^- id:", text, re.MULTILINE)) == 2
+    for entry in entries:
+        main.parser().parse_args([*entry.split(), "x.oom"])

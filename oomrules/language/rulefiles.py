@@ -214,8 +214,13 @@ def decode(data: bytes, name: str, level: int = 0) -> RuleText | Diagnostic:
             f"this is not UTF-8: byte 0x{data[error.start]:02x}",
             text,
             Span(len(readable), len(readable) + 1),
-            "save the file as UTF-8, for example with `iconv -f latin1 -t utf8`",
+            f"save the file as UTF-8, for example with `iconv -f {_guess(data)} -t utf8`",
         )
+
+
+def _guess(data: bytes) -> str:
+    """Guess the encoding of a file that is not UTF-8: editors mark UTF-16 by its first bytes."""
+    return "utf16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
 
 
 def _unreadable(path: Path, why: str) -> Diagnostic:

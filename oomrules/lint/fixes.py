@@ -46,6 +46,8 @@ def fix(found: Found, lint: Lint) -> Found:
         changed = {
             source: fixed(source.text, [one for one in findings if one.source == source])
             for source in rules.sources
+            # What is below /etc belongs to packages and to programs.
+            if source.level == 0
         }
         files = tuple(
             replace(file, text=changed[file]) if file in changed else file for file in found.files

@@ -32,6 +32,9 @@ CHECKS: tuple[Check, ...] = (
     *suppressions.CHECKS,
 )
 
+# Codes of 6 are kept for what only shows over all processes that there could be: rules that
+# always or never hold, and rules that others make needless. Such a finding has a witness.
+
 # The title of every code, those of errors too.
 TITLES: dict[str, str] = dict(
     sorted({**ERRORS, **{check.code: check.title for check in CHECKS}}.items())

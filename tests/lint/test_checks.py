@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -281,6 +283,43 @@ def test_an_expression_that_is_said_to_match_everything_or_nothing_does(pattern:
     for text in matched:
         assert len(text) >= patterns._width(pattern)
         assert text.startswith(first)
+
+
+_VALUES = {
+    "unit": ("nginx.service", "a-b.scope", "x.slice", "", "tmp.mount", "getty@tty1.service"),
+    "slice": ("-.slice", "user-1000.slice", "system.slice"),
+    "exe": ("/usr/sbin/nginx", "/", "(unreachable)/bin/x", "/memfd:x (deleted)"),
+    "cgroup": ("/", "/system.slice/nginx.service", "/a/b"),
+    "state": tuple("RSDTtI"),
+    "unit.oom_policy": ("stop", "continue", "kill"),
+    "comm": ("sshd", "x" * 15, "\u00fc" * 7, "(sd-pam)", ""),
+}
+_PIECES = st.lists(
+    st.sampled_from([*"*?[]ab/.-^$", "nginx", ".service", "slice", "[a-z]", "/usr", "x" * 8]),
+    max_size=4,
+).map("".join)
+
+
+@thorough
+@given(st.sampled_from(sorted(_VALUES)), _PIECES, st.sampled_from(["term", "regex", "text"]))
+def test_what_is_said_to_match_nothing_matches_no_real_value(
+    attribute: str, pattern: str, how: str
+) -> None:
+    match: Callable[[str], bool]
+    if how == "term":
+        text = f'spare {attribute} "{pattern}"'
+        match = partial(nodes.glob, pattern=pattern)
+    elif how == "text":
+        text = f'spare anything when {attribute} == "{pattern}"'
+        match = pattern.__eq__
+    else:
+        text = f'spare anything when {attribute} ~ "{pattern}"'
+        match = partial(nodes.search, pattern=pattern)
+    codes = found(text)
+    if {"OOM501", "OOM503"} & set(codes):
+        assert not any(map(match, _VALUES[attribute]))
+    if "OOM502" in codes:
+        assert all(map(match, _VALUES[attribute]))
 
 
 @settings(thorough, max_examples=60)

@@ -166,6 +166,17 @@ def test_a_directory_that_cannot_be_written_is_a_failure_and_leaves_nothing(
     assert os.listdir(path.parent) == ["x.oom"]
 
 
+def test_only_the_administrator_s_own_files_are_mended(tmp_path: Path) -> None:
+    for folder in ("etc", "usr/lib"):
+        (tmp_path / folder / "oomrules.d").mkdir(parents=True)
+        number = len(folder)
+        text = f"define x{number} = rss > 5MB\n"
+        (tmp_path / folder / "oomrules.d" / f"{number}.oom").write_text(text)
+    assert main(["check", "--fix", "--root", str(tmp_path)]) == 1
+    assert "5MiB" in (tmp_path / "etc/oomrules.d/3.oom").read_text()
+    assert "5MB" in (tmp_path / "usr/lib/oomrules.d/7.oom").read_text()
+
+
 def test_the_shipped_vocabulary_is_never_rewritten(path: Path) -> None:
     vocabulary = rulefiles.resources.rules() / rulefiles.VOCABULARY
     before = vocabulary.stat()

@@ -1,8 +1,15 @@
 """The documents agree with the tables that the program uses."""
 
+import re
 from pathlib import Path
 
 from oomrules.attributes import ATTRIBUTES
+from oomrules.capabilities import CAPABILITIES
+from oomrules.commands import main
+from oomrules.language.complaints import KEYWORDS
+from oomrules.language.quantities import UNITS
+from oomrules.language.types import FUNCTIONS
+from oomrules.lint import registry
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -18,3 +25,33 @@ def attribute_table() -> str:
 def test_the_language_page_lists_every_attribute() -> None:
     page = (CHECKOUT / "docs" / "language.md").read_text(encoding="utf-8")
     assert attribute_table() in page
+
+
+def test_the_syntax_file_of_vim_has_the_words_of_the_language() -> None:
+    text = (CHECKOUT / "editors" / "vim" / "syntax" / "oomrules.vim").read_text(encoding="utf-8")
+    groups: dict[str, set[str]] = {}
+    for group, words in re.findall(r"^syntax keyword oomrules(\w+) (.*)$", text, re.MULTILINE):
+        groups.setdefault(group, set()).update(words.split())
+    short = {name.partition("_")[2] for name in CAPABILITIES} - {""}
+    assert groups == {
+        "Keyword": {*KEYWORDS, "units", "wanted", "part"},
+        "Function": set(FUNCTIONS),
+        "Attribute": set(ATTRIBUTES),
+        "Capability": {*CAPABILITIES, *short},
+    }
+    (units,) = re.findall(r"\(\\\.\\d\+\)\?\(([\w|]+)\)\?>", text)
+    assert {*units.split("|"), "%"} == set(UNITS)
+
+
+def test_the_linter_s_page_lists_every_code() -> None:
+    page = (CHECKOUT / "docs" / "linter.md").read_text(encoding="utf-8")
+    rows = [f"| {code} | {title} |" for code, title in registry.TITLES.items()]
+    assert "\n".join(rows) in page
+
+
+def test_the_hooks_of_pre_commit_are_commands_that_there_are() -> None:
+    text = (CHECKOUT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
+    entries = re.findall(r"^  entry: oomrules (.*)$", text, re.MULTILINE)
+    assert len(entries) == len(re.findall(r"^- id:", text, re.MULTILINE)) == 2
+    for entry in entries:
+        main.parser().parse_args([*entry.split(), "x.oom"])

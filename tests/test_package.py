@@ -47,8 +47,14 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_carries_every_shipped_rule_and_the_grammar(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    shipped = [*CHECKOUT.glob("rules.d/**/*.oom"), CHECKOUT / "grammar" / "oomrules.lark"]
+    shipped = [
+        *CHECKOUT.glob("rules.d/**/*.oom"),
+        *CHECKOUT.glob("rules.d/**/*.test.toml"),
+        CHECKOUT / "grammar" / "oomrules.lark",
+    ]
     assert {f"oomrules/{path.relative_to(CHECKOUT)}" for path in shipped} <= names
+    pages = CHECKOUT.glob("oomrules/lint/pages/*.md")
+    assert {str(path.relative_to(CHECKOUT)) for path in pages} <= names
     assert not [name for name in names if name.startswith(("tests", "bench"))]
 
 

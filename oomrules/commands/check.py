@@ -1,15 +1,26 @@
-"""Find mistakes in rule files: syntax, names, types and units."""
+"""Find mistakes in rule files, from their characters to what this host makes of them."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oomrules.commands import findings, sources
 from oomrules.commands.terminal import count
+from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level
+
+if TYPE_CHECKING:
+    from oomrules.language.text import RuleText
+    from oomrules.lint.host import HostFacts
+    from oomrules.lint.ruleset import RuleSet
+
+FORMATS = ("full", "concise", "json", "sarif", "github")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,28 +32,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rule files, directories of them, or - for standard input; else the system's",
     )
     sources.add_rules(parser)
-    parser.add_argument("--format", choices=("full", "concise", "json"), default="full")
+    parser.add_argument("--explain", metavar="CODE", help="print the page of a code, and no more")
+    parser.add_argument(
+        "--host", action="store_true", help="look at this host too: units, users, what is excluded"
+    )
+    sources.add_host(parser)
+    parser.add_argument(
+        "--least-freeable",
+        type=_percent,
+        default=25,
+        metavar="PERCENT",
+        help="with --host, the share of the memory in use that must stay killable (25)",
+    )
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument("--fix", action="store_true", help="mend what is safe to mend")
+    change.add_argument(
+        "--diff", action="store_true", help="show what --fix would do; 1 if there is anything"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="full")
     parser.add_argument(
         "--fatal-warnings", action="store_true", help="exit with 3 where there are only warnings"
     )
 
 
-def run(options: argparse.Namespace) -> int:
-    """Print the findings; 1 if there are errors, 3 for warnings that are fatal."""
-    from oomrules.language import checker
+def _percent(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 100:
+        raise argparse.ArgumentTypeError("from 0 to 100")
+    return number
 
-    found = _found(options)
-    checked = checker.check(found.files)
-    diagnostics = sorted(
-        (*found.diagnostics, *checked.diagnostics), key=lambda diagnostic: diagnostic.sort_key
-    )
-    if options.format == "json":
-        findings.print_json(diagnostics)
-    elif options.format == "concise":
-        findings.print_concise(diagnostics)
-    else:
-        findings.print_full(diagnostics)
-        print(_summary(diagnostics, found, len(checked.rules)))
+
+def run(options: argparse.Namespace) -> int:
+    """Print the findings; 1 if there are any, 3 for warnings that are fatal."""
+    from oomrules.lint import fixes, linter, registry
+
+    if options.explain:
+        print(registry.page(options.explain), end="")
+        return 0
+    found, directories = _found(options)
+
+    def lint(found: rulefiles.Found) -> tuple[RuleSet, list[Diagnostic]]:
+        return linter.lint(found, directories)
+
+    if options.fix or options.diff:
+        better = fixes.fix(found, lint)
+        changes = fixes.changes(found, better)
+        if options.diff:
+            return _show(changes)
+        _write(changes)
+        found = better
+    host = _host(options, found) if options.host or options.snapshot else None
+    rules, diagnostics = linter.lint(found, directories, host)
+    _print(options.format, rules, diagnostics)
     levels = {diagnostic.level for diagnostic in diagnostics}
     if Level.ERROR in levels:
         return 1
@@ -51,25 +92,95 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _found(options: argparse.Namespace) -> rulefiles.Found:
+def _found(options: argparse.Namespace) -> tuple[rulefiles.Found, tuple[Path, ...]]:
+    """Find the rules, and the directories in which they were looked for."""
     paths = [*options.paths, *(options.rules or [])]
     if "-" not in paths:
         options.rules = paths
-        return sources.rules(options)
+        directories = map(Path, paths) if paths else rulefiles.directories(options.root)
+        return sources.rules(options), tuple(path for path in directories if path.is_dir())
     found = rulefiles.given([path for path in paths if path != "-"])
     text = rulefiles.decode(sys.stdin.buffer.read(), "<stdin>")
     if isinstance(text, Diagnostic):
-        return replace(found, diagnostics=(*found.diagnostics, text))
-    return replace(found, files=(*found.files, text))
+        return replace(found, diagnostics=(*found.diagnostics, text)), ()
+    return replace(found, files=(*found.files, text)), ()
 
 
-def _summary(diagnostics: list[Diagnostic], found: rulefiles.Found, rules: int) -> str:
-    # The vocabulary that is always present is not what was asked for.
-    asked = len(found.files) - found.adds_vocabulary
+def _show(changes: list[tuple[RuleText, RuleText]]) -> int:
+    from oomrules.commands import rewrite
+
+    for before, after in changes:
+        rewrite.print_difference(before, after.text)
+    return 1 if changes else 0
+
+
+def _write(changes: list[tuple[RuleText, RuleText]]) -> None:
+    from oomrules.commands import rewrite
+
+    for before, after in changes:
+        if before.name == "<stdin>":
+            raise Failure("standard input cannot be mended in place", "take --diff, or name a file")
+        rewrite.write(before, after.text)
+        print(f"mended {before.name}", file=sys.stderr)
+
+
+def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | None:
+    """Look at the host, unless the rules are in error."""
+    from oomrules.language import compiler
+    from oomrules.language.diagnostics import Rejected
+    from oomrules.lint import host
+    from oomrules.runtime import recorded
+    from oomrules.runtime.evaluator import Evaluator
+    from oomrules.runtime.ranking import Ranker
+
+    try:
+        made = compiler.compile_rules(found)
+    except Rejected:
+        return None
+    if options.snapshot:
+        snapshot = recorded.load(options.snapshot)
+        ranking = Ranker(Evaluator(made, snapshot.host)).rank(snapshot)
+        return host.HostFacts(
+            ranking, host.units_of(snapshot), least_freeable=options.least_freeable
+        )
+    asked = host.Asked(made)
+    source = sources.live(made, asked)
+    sources.print_notes(sources.notes(source))
+    ranking = Ranker(Evaluator(made, source.host)).rank(source)
+    units = host.units_of(source) | host.loaded_units() | host.unit_files()
+    return host.HostFacts(
+        ranking,
+        units if asked.booted else None,
+        host.user_exists,
+        host.group_exists,
+        options.least_freeable,
+    )
+
+
+def _print(form: str, rules: RuleSet, diagnostics: list[Diagnostic]) -> None:
+    if form == "json":
+        findings.print_json(diagnostics)
+    elif form == "sarif":
+        from oomrules.lint import sarif
+
+        print(json.dumps(sarif.log(diagnostics), indent=2, ensure_ascii=False))
+    elif form == "github":
+        findings.print_github(diagnostics)
+    elif form == "concise":
+        findings.print_concise(diagnostics)
+    else:
+        findings.print_full(diagnostics)
+        print(_summary(rules, diagnostics))
+
+
+def _summary(rules: RuleSet, diagnostics: list[Diagnostic]) -> str:
+    asked, made = len(rules.sources), len(rules.checked.rules)
     if not diagnostics:
-        return f"{count(asked, 'file')}, {count(rules, 'rule')}: nothing to complain about"
-    errors = sum(diagnostic.level is Level.ERROR for diagnostic in diagnostics)
-    others = len(diagnostics) - errors
-    parts = [count(errors, "error")] if errors else []
-    parts += [count(others, "other finding")] if others else []
-    return f"{count(asked, 'file')}: {', '.join(parts)}"
+        return f"{count(asked, 'file')}, {count(made, 'rule')}: nothing to complain about"
+    parts = []
+    for level, what in ((Level.ERROR, "error"), (Level.WARNING, "warning"), (Level.INFO, "note")):
+        number = sum(diagnostic.level is level for diagnostic in diagnostics)
+        parts += [count(number, what)] if number else []
+    fixable = sum(diagnostic.fix is not None for diagnostic in diagnostics)
+    mend = f"; --fix mends {fixable}" if fixable else ""
+    return f"{count(asked, 'file')}: {', '.join(parts)}{mend}"

@@ -1,4 +1,4 @@
-"""How diagnostics are shown: full for people, concise for editors, json for programs."""
+"""How diagnostics are shown: to people, editors, programs and GitHub. SARIF is in ``lint``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 from oomrules.commands.terminal import Paint, printable, width
-from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.language.diagnostics import Diagnostic, Edit, Level
+from oomrules.language.text import RuleText
 
 SCHEMA = "oomrules.check/1"
 
@@ -40,7 +41,16 @@ def _full(diagnostic: Diagnostic, paint: Paint) -> str:
             f"{paint(str(line), 'blue')} {bar} {printable(text)}",
             f"{margin} {bar} {' ' * width(printable(text[: column - 1]))}{caret}",
         ]
-    lines.append(f"{margin} {paint('=', 'blue')} {paint('help:', 'bold')} {diagnostic.help}")
+    for other in diagnostic.related:
+        place = printable(other.source.place(other.span))
+        lines.append(f"{margin}{paint(':::', 'blue')} {place}: {printable(other.says)}")
+    bullet = paint("=", "blue")
+    if diagnostic.witness is not None:
+        seen = ", ".join(f"{key} {value}" for key, value in diagnostic.witness.items())
+        lines.append(f"{margin} {bullet} {paint('for example:', 'bold')} {printable(seen)}")
+    lines.append(f"{margin} {bullet} {paint('help:', 'bold')} {printable(diagnostic.help)}")
+    if diagnostic.fix is not None:
+        lines.append(f"{margin} {bullet} {paint('fix:', 'bold')} --fix does this")
     return "\n".join(lines)
 
 
@@ -55,14 +65,14 @@ def concise(diagnostic: Diagnostic) -> str:
     line, column = diagnostic.source.position(diagnostic.span.start)
     place = f"{printable(diagnostic.source.name)}:{line}:{column}"
     level = f"{diagnostic.level.value}[{diagnostic.code}]"
-    return f"{place}: {level} {printable(diagnostic.message)}; {diagnostic.help}"
+    return f"{place}: {level} {printable(diagnostic.message)}; {printable(diagnostic.help)}"
 
 
 def as_data(diagnostic: Diagnostic) -> dict[str, Any]:
     """Give a finding in the form of schema ``oomrules.check/1``."""
     line, column = diagnostic.source.position(diagnostic.span.start)
     end_line, end_column = diagnostic.source.position(diagnostic.span.end)
-    return {
+    data: dict[str, Any] = {
         "code": diagnostic.code,
         "level": diagnostic.level.value,
         "message": diagnostic.message,
@@ -73,9 +83,54 @@ def as_data(diagnostic: Diagnostic) -> dict[str, Any]:
         "end_column": end_column,
         "help": diagnostic.help,
     }
+    if diagnostic.witness is not None:
+        data["witness"] = dict(diagnostic.witness)
+    if diagnostic.fix is not None:
+        edits = [_edit(diagnostic.source, edit) for edit in diagnostic.fix.edits]
+        data["fix"] = {"description": diagnostic.fix.says, "edits": edits}
+    return data
+
+
+def _edit(source: RuleText, edit: Edit) -> dict[str, Any]:
+    line, column = source.position(edit.span.start)
+    end_line, end_column = source.position(edit.span.end)
+    return {
+        "line": line,
+        "column": column,
+        "end_line": end_line,
+        "end_column": end_column,
+        "text": edit.text,
+    }
 
 
 def print_json(diagnostics: Iterable[Diagnostic]) -> None:
     """Print all findings as one JSON object."""
     data = {"schema": SCHEMA, "findings": [as_data(diagnostic) for diagnostic in diagnostics]}
     print(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def print_github(diagnostics: Iterable[Diagnostic]) -> None:
+    """Print workflow commands, which GitHub shows beside the lines of a change.
+
+    https://docs.github.com/actions/reference/workflow-commands-for-github-actions
+    """
+    for diagnostic in diagnostics:
+        data = as_data(diagnostic)
+        command = {"info": "notice"}.get(data["level"], data["level"])
+        properties = {
+            "file": data["file"],
+            "line": data["line"],
+            "col": data["column"],
+            "endLine": data["end_line"],
+            "endColumn": data["end_column"],
+            "title": data["code"],
+        }
+        given = ",".join(f"{key}={_escaped(str(value), ':,')}" for key, value in properties.items())
+        said = f"{data['message']}; {data['help']}"
+        print(f"::{command} {given}::{_escaped(said)}")
+
+
+def _escaped(text: str, more: str = "") -> str:
+    for char in "%\r\n" + more:
+        text = text.replace(char, f"%{ord(char):02X}")
+    return text

@@ -26,18 +26,23 @@ COMMANDS = {
     "hook": "make the list true again when a systemd unit starts or stops",
     "history": "show who was killed when memory ran out",
     "check": "find mistakes in rule files",
+    "fmt": "write rule files in their one form",
+    "test": "run the tests of rules",
     "cat": "print the rule files that are in force",
+    "lsp": "serve editors by the Language Server Protocol",
+    "completion": "print the completion of the command line for a shell",
 }
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of the whole command line."""
+    whole = argparse.ArgumentParser(
         prog="oomrules",
         description="Rules in sentences say whom the kernel kills when memory runs out.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"oomrules {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    whole.add_argument("--version", action="version", version=f"oomrules {__version__}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():
         module = importlib.import_module(f"oomrules.commands.{name}")
         sub = commands.add_parser(
@@ -45,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)
-    return parser
+    return whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        options = _parser().parse_args(arguments)
+        options = parser().parse_args(arguments)
         code: int = options.run(options)
         sys.stdout.flush()
         return code

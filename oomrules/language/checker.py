@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.language import parser, quantities, syntax
-from oomrules.language.diagnostics import Diagnostic
+from oomrules.language.diagnostics import Diagnostic, Related
 from oomrules.language.text import RuleText, Span
 from oomrules.language.types import Bad, Typing
 
@@ -42,15 +42,24 @@ class CheckedScore(NamedTuple):
 
 @dataclass
 class Checked:
-    """What a rule set says, once every file has been read and judged."""
+    """What a rule set says, once every file has been read and judged.
+
+    ``stated`` are all statements that could be read, ``sound`` those without a mistake,
+    with their rules and scores. ``defined`` and ``listed`` are what is in force.
+    """
 
     rules: list[CheckedRule] = field(default_factory=list)
     scores: dict[Targets, CheckedScore] = field(default_factory=dict)
     definitions: dict[str, list[Any]] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    trees: list[tuple[RuleText, tuple[syntax.Statement, ...]]] = field(default_factory=list)
+    stated: list[Stated] = field(default_factory=list)
+    sound: list[Sound] = field(default_factory=list)
+    defined: dict[str, Stated] = field(default_factory=dict)
+    listed: dict[str, Stated] = field(default_factory=dict)
 
 
-class _Stated(NamedTuple):
+class Stated(NamedTuple):
     """A statement with its file and the blocks around it."""
 
     source: RuleText
@@ -59,20 +68,34 @@ class _Stated(NamedTuple):
 
     @property
     def scope(self) -> Targets:
+        """The targets around it as a program has them, outermost first."""
         return tuple(target.relation.value + target.unit.value for target in self.targets)
+
+    @property
+    def place(self) -> str:
+        """Where it begins, as ``file:line``."""
+        return self.source.place(self.statement.span)
+
+
+class Sound(NamedTuple):
+    """A statement without a mistake, and what became of it; a definition became nothing."""
+
+    stated: Stated
+    made: CheckedRule | CheckedScore | None
 
 
 def check(sources: Iterable[RuleText]) -> Checked:
     """Check a rule set; the order of the files does not matter."""
     checked = Checked()
-    stated: list[_Stated] = []
+    stated = checked.stated
     for source in sorted(sources, key=lambda source: source.name):
         statements, diagnostics = parser.parse(source)
         checked.diagnostics += diagnostics
+        checked.trees.append((source, statements))
         checked.diagnostics += _bad_targets(source, statements)
-        stated += [_Stated(source, *found) for found in syntax.walk(statements)]
-    definitions = _in_force(stated, syntax.Define, checked)
-    lists = _in_force(stated, syntax.ListOf, checked)
+        stated += [Stated(source, *found) for found in syntax.walk(statements)]
+    definitions = checked.defined = _in_force(stated, syntax.Define, checked)
+    lists = checked.listed = _in_force(stated, syntax.ListOf, checked)
     broken = {diagnostic.breaks for diagnostic in checked.diagnostics}
     broken |= {
         one.statement.name.name
@@ -80,21 +103,25 @@ def check(sources: Iterable[RuleText]) -> Checked:
         if one.targets and isinstance(one.statement, syntax.Define | syntax.ListOf)
     }
     items = {name: one.statement for name, one in lists.items()}
-    scores: list[tuple[_Stated, CheckedScore]] = []
+    scores: list[tuple[Stated, CheckedScore]] = []
     for one in stated:
         typing = Typing(one.source, definitions, items, broken)
+        made: CheckedRule | CheckedScore | None = None
         try:
             match one.statement:
                 case syntax.Rule():
-                    checked.rules.append(_rule(one, one.statement, typing))
+                    made = _rule(one, one.statement, typing)
+                    checked.rules.append(made)
                 case syntax.Score():
-                    scores.append((one, _score(one, one.statement, typing)))
+                    made = _score(one, one.statement, typing)
+                    scores.append((one, made))
                 case syntax.Define() | syntax.ListOf():
                     _at_top_level(one, one.statement, typing)
             if isinstance(one.statement, syntax.Define):
                 node = _definition(one.statement, typing)
                 if definitions[one.statement.name.name] is one:
                     checked.definitions[one.statement.name.name] = node
+            checked.sound.append(Sound(one, made))
         except Bad as error:
             checked.diagnostics.append(error.diagnostic)
     _find_cycles(definitions, checked)
@@ -103,7 +130,7 @@ def check(sources: Iterable[RuleText]) -> Checked:
     return checked
 
 
-def _rule(one: _Stated, rule: syntax.Rule, typing: Typing) -> CheckedRule:
+def _rule(one: Stated, rule: syntax.Rule, typing: Typing) -> CheckedRule:
     return CheckedRule(
         one.scope,
         rule.kind,
@@ -114,7 +141,7 @@ def _rule(one: _Stated, rule: syntax.Rule, typing: Typing) -> CheckedRule:
     )
 
 
-def _score(one: _Stated, score: syntax.Score, typing: Typing) -> CheckedScore:
+def _score(one: Stated, score: syntax.Score, typing: Typing) -> CheckedScore:
     return CheckedScore(
         one.scope,
         typing.score(score.expression),
@@ -134,7 +161,7 @@ def _definition(define: syntax.Define, typing: Typing) -> list[Any]:
     return typing.condition(define.condition)
 
 
-def _at_top_level(one: _Stated, made: syntax.Define | syntax.ListOf, typing: Typing) -> None:
+def _at_top_level(one: Stated, made: syntax.Define | syntax.ListOf, typing: Typing) -> None:
     if one.targets:
         typing.bad(
             "OOM210",
@@ -203,16 +230,16 @@ def _bad_targets(
 
 
 def _in_force(
-    stated: list[_Stated], kind: type[syntax.Define] | type[syntax.ListOf], checked: Checked
+    stated: list[Stated], kind: type[syntax.Define] | type[syntax.ListOf], checked: Checked
 ) -> dict[str, Any]:
     """Find what each name stands for: a higher directory's definition replaces a lower's."""
-    found: dict[str, list[_Stated]] = {}
+    found: dict[str, list[Stated]] = {}
     for one in stated:
         if isinstance(one.statement, kind) and not one.targets:
             found.setdefault(one.statement.name.name, []).append(one)
     in_force = {}
     for name, all_of_it in found.items():
-        by_level: dict[int, _Stated] = {}
+        by_level: dict[int, Stated] = {}
         for one in all_of_it:
             assert isinstance(one.statement, kind)
             earlier = by_level.setdefault(one.source.level, one)
@@ -224,7 +251,7 @@ def _in_force(
     return in_force
 
 
-def _twice(code: str, what: str, one: _Stated, earlier: _Stated, span: Span) -> Diagnostic:
+def _twice(code: str, what: str, one: Stated, earlier: Stated, span: Span) -> Diagnostic:
     return Diagnostic(
         code,
         f"{what} here and at {earlier.source.place(earlier.statement.span)}",
@@ -232,12 +259,13 @@ def _twice(code: str, what: str, one: _Stated, earlier: _Stated, span: Span) -> 
         span,
         "rules have no order, so neither comes first: remove one, or put the one that "
         "shall hold into a directory of higher precedence",
+        related=(Related(earlier.source, earlier.statement.span, "the other one"),),
     )
 
 
-def _find_scores(scores: list[tuple[_Stated, CheckedScore]], checked: Checked) -> None:
+def _find_scores(scores: list[tuple[Stated, CheckedScore]], checked: Checked) -> None:
     """Keep one score per scope, that of the highest directory."""
-    found: dict[Targets, dict[int, tuple[_Stated, CheckedScore]]] = {}
+    found: dict[Targets, dict[int, tuple[Stated, CheckedScore]]] = {}
     for one, score in scores:
         by_level = found.setdefault(score.targets, {})
         earlier, _ = by_level.setdefault(one.source.level, (one, score))
@@ -249,7 +277,7 @@ def _find_scores(scores: list[tuple[_Stated, CheckedScore]], checked: Checked) -
         checked.scores[targets] = by_level[min(by_level)][1]
 
 
-def _find_cycles(definitions: dict[str, _Stated], checked: Checked) -> None:
+def _find_cycles(definitions: dict[str, Stated], checked: Checked) -> None:
     """Refuse definitions that need themselves, and chains deeper than the parser's limit."""
     uses = {name: sorted(_names(node)) for name, node in checked.definitions.items()}
     depths: dict[str, int] = {}

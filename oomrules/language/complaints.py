@@ -7,7 +7,16 @@ import unicodedata
 
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from oomrules.language.diagnostics import Diagnostic, did_you_mean, either, similar
+from oomrules.language.diagnostics import (
+    Diagnostic,
+    Edit,
+    Fix,
+    did_you_mean,
+    either,
+    only_the_case,
+    replacing,
+    similar,
+)
 from oomrules.language.quantities import UNITS
 from oomrules.language.text import RuleText, Span
 
@@ -68,7 +77,15 @@ _HABITS = (
     ("'", 'quote with `"`'),
     ("`", 'quote with `"`'),
     ("%", "a percentage is a number with `%` behind it, as in `25%`"),
+    ("\N{NO-BREAK SPACE}", "this is no plain space; write one"),
+    ("\N{LEFT DOUBLE QUOTATION MARK}", 'quote with the plain `"`'),
+    ("\N{RIGHT DOUBLE QUOTATION MARK}", 'quote with the plain `"`'),
+    ("\N{EN DASH}", "this is a dash of typography; the plain one is `-`"),
+    ("\N{EM DASH}", "this is a dash of typography; the plain one is `-`"),
 )
+
+# Those that can mean only one thing.
+_CERTAIN = {"&&": "and", "||": "or", "=>": ">=", "=<": "<=", "\N{NO-BREAK SPACE}": " "}
 
 
 def explain(error: UnexpectedInput, source: RuleText, at: int, in_block: bool) -> Diagnostic:
@@ -105,14 +122,47 @@ def explain(error: UnexpectedInput, source: RuleText, at: int, in_block: bool) -
         help_ = habit or (
             f"expected {wanted}" if wanted else "remove it, or put it in a quoted text"
         )
-        return Diagnostic("OOM103", f"unexpected character {what}", source, span, help_)
+        fix = next(
+            (_instead(text, at, *one) for one in _CERTAIN.items() if text[at:].startswith(one[0])),
+            None,
+        )
+        return Diagnostic("OOM103", f"unexpected character {what}", source, span, help_, fix=fix)
     return Diagnostic(
         "OOM101",
         f"unexpected {what}, expected {wanted}" if wanted else f"unexpected {what}",
         source,
         span,
         habit or _advice(found, text, at, _expected_terminals(error)),
+        fix=_certain(found, text, span, _expected_terminals(error)),
     )
+
+
+def _instead(text: str, at: int, written: str, meant: str) -> Fix:
+    """Replace a sign by a word, which needs spaces around it."""
+    end = at + len(written)
+    if meant.isalpha():
+        meant = f"{'' if text[at - 1 : at].isspace() else ' '}{meant}"
+        meant += "" if text[end : end + 1].isspace() else " "
+    return Fix(f"write `{meant.strip() or 'a plain space'}`", (Edit(Span(at, end), meant),))
+
+
+def _certain(found: str, text: str, span: Span, terminals: set[str]) -> Fix | None:
+    """Give the fix of a word out of place, where only one thing can be meant."""
+    at = span.start
+    for written, meant in _CERTAIN.items():
+        if text.startswith(written, at):
+            return _instead(text, at, written, meant)
+    if text.startswith("=", at) and "COMPARE" in terminals:
+        return replacing(Span(at, at + 1), "==")
+    same = only_the_case(found, [word for word in KEYWORDS if word.upper() in terminals])
+    if same:
+        return replacing(span, same)
+    quantity = re.search(r"\b\d[\d_.]*([ \t]+)$", text[text.rfind("\n", 0, at) + 1 : at])
+    if found in UNITS and quantity:
+        written = quantity.group().strip() + found
+        start = at - len(quantity.group(1))
+        return Fix(f"write `{written}`", (Edit(Span(start, at), ""),))
+    return None
 
 
 def not_closed(source: RuleText, span: Span) -> Diagnostic:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any, NamedTuple
 
 from oomrules.language.text import RuleText, Span
 
@@ -53,6 +54,33 @@ CODES: dict[str, str] = {
 }
 
 
+class Edit(NamedTuple):
+    """One replacement in the file of a finding."""
+
+    span: Span
+    text: str
+
+
+class Fix(NamedTuple):
+    """A change that mends a finding and cannot be wrong: what it does, and its edits."""
+
+    says: str
+    edits: tuple[Edit, ...]
+
+
+class Related(NamedTuple):
+    """Another place that a finding rests on, perhaps in another file."""
+
+    source: RuleText
+    span: Span
+    says: str
+
+
+def replacing(span: Span, text: str) -> Fix:
+    """Make the fix that puts a text in the place of another."""
+    return Fix(f"write `{text}`" if text else "remove it", (Edit(span, text),))
+
+
 @dataclass(frozen=True)
 class Diagnostic:
     """One finding.
@@ -65,6 +93,9 @@ class Diagnostic:
         help: what to do.
         label: a few words beside the caret.
         breaks: the name that would have been defined here, whose users are not blamed too.
+        fix: a safe change that mends it, where there is one.
+        related: other places that it rests on; the message names them too.
+        witness: plain data that proves it, such as a process for which a rule does nothing.
     """
 
     code: str
@@ -75,6 +106,9 @@ class Diagnostic:
     label: str = ""
     level: Level = Level.ERROR
     breaks: str = ""
+    fix: Fix | None = None
+    related: tuple[Related, ...] = ()
+    witness: Mapping[str, Any] | None = None
 
     @property
     def sort_key(self) -> tuple[str, int, int, str]:
@@ -98,6 +132,11 @@ def similar(word: str, known: Iterable[str]) -> list[str]:
         return [folded[word.lower()]]
     close = difflib.get_close_matches(word.lower(), folded, n=3, cutoff=0.65)
     return [folded[match] for match in close]
+
+
+def only_the_case(word: str, known: Iterable[str]) -> str | None:
+    """Find the known word that differs from the written one in nothing but its case."""
+    return next((one for one in known if one != word and one.lower() == word.lower()), None)
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:

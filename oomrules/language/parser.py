@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from lark import Lark, Token, Tree
+from lark import Lark, Token, Tree, lexer
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from oomrules import resources
@@ -27,16 +27,32 @@ from oomrules.language.text import RuleText, Span
 DEPTH = 80
 
 
+@contextmanager
+def _without_proofs() -> Iterator[None]:
+    """Keep lark from proving at each start that no two terminals collide.
+
+    It does so wherever the library for it happens to be installed, and takes a second for
+    it. A test makes the proof once, with ``strict=True``.
+    """
+    before = lexer.has_interegular
+    lexer.has_interegular = False
+    try:
+        yield
+    finally:
+        lexer.has_interegular = before
+
+
 @cache
 def _lark() -> Lark:
     # Never lark's cache=True: it unpickles a file with a predictable name in /tmp.
-    return Lark(
-        resources.grammar().read_text(encoding="utf-8"),
-        parser="lalr",
-        lexer="contextual",
-        propagate_positions=True,
-        maybe_placeholders=True,
-    )
+    with _without_proofs():
+        return Lark(
+            resources.grammar().read_text(encoding="utf-8"),
+            parser="lalr",
+            lexer="contextual",
+            propagate_positions=True,
+            maybe_placeholders=True,
+        )
 
 
 def parse(source: RuleText) -> tuple[tuple[syntax.Statement, ...], list[Diagnostic]]:
@@ -50,6 +66,15 @@ def parse(source: RuleText) -> tuple[tuple[syntax.Statement, ...], list[Diagnost
     builder = _Builder(source)
     statements = tuple(builder.statements(tree.children))
     return statements, recovery.diagnostics + builder.diagnostics
+
+
+def tokens(source: RuleText) -> list[Token]:
+    """Give the tokens of a well-formed rule file, line ends among them, comments not.
+
+    Raises:
+        UnexpectedInput: it is not well formed; ``parse`` says where and why.
+    """
+    return list(_lark().parse_interactive(source.text).iter_parse())
 
 
 class _Recovery:

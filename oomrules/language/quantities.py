@@ -55,15 +55,19 @@ _HABITS = {
     "percent": "%",
 }
 
+# Habits that may mean more than one thing, or another amount: nothing is replaced for them.
+_UNCERTAIN = ("m", "us")
+
 # Beyond this no quantity of a machine goes, and the integers stay small.
 _LIMIT = 2**63
 
 
 class BadQuantity(Exception):
-    """A quantity that means nothing; holds a code, a message and the help."""
+    """A quantity that means nothing; holds a code, a message, the help, and what was meant."""
 
-    def __init__(self, code: str, message: str, help_: str) -> None:
+    def __init__(self, code: str, message: str, help_: str, meant: str = "") -> None:
         super().__init__(message)
+        self.meant = meant
         self.code = code
         self.message = message
         self.help = help_
@@ -104,13 +108,15 @@ def read(written: str) -> Value:
     amount, suffix = number(written)
     if suffix and suffix not in UNITS:
         digits = written[: len(written) - len(suffix)]
-        meant = _HABITS.get(suffix) or _similar(suffix)
+        habit = _HABITS.get(suffix)
+        meant = habit or _similar(suffix)
         raise BadQuantity(
             "OOM401",
             f"unknown unit `{suffix}`",
             f"write `{digits}{meant.format(digits)}`"
             if meant
             else f"units of memory are {', '.join(_MEMORY)}; of time {', '.join(_DURATION)}",
+            f"{digits}{habit}" if habit and suffix not in _UNCERTAIN else "",
         )
     kind, factor = UNITS.get(suffix, (Type.COUNT, 1))
     amount *= factor

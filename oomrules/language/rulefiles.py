@@ -58,11 +58,11 @@ def system(root: Path = Path("/")) -> Found:
     Args:
         root: where the four directories are looked for, ``/`` but in tests and images.
     """
-    directories = _directories(root)
+    looked_in = directories(root)
     chosen: dict[str, tuple[int, Path]] = {}
     replaced: list[tuple[Path, Path]] = []
     problems: list[Diagnostic] = []
-    for level, directory in enumerate(directories):
+    for level, directory in enumerate(looked_in):
         try:
             names = _rule_names(directory)
         except FileNotFoundError:
@@ -83,18 +83,19 @@ def system(root: Path = Path("/")) -> Found:
     problems += [_unreadable(path, "it is no regular file") for path in odd]
     files, unread = _read((path, level) for path, level in in_force if path not in odd)
     return Found(
-        _with_vocabulary(files, len(directories)),
+        _with_vocabulary(files, len(looked_in)),
         masked,
         tuple(replaced),
         (*problems, *unread),
     )
 
 
-def _directories(root: Path) -> list[Path]:
-    directories = [root / directory.lstrip("/") for directory in DIRECTORIES]
-    if not directories[-1].is_dir():
-        directories[-1] = resources.rules()
-    return directories
+def directories(root: Path = Path("/")) -> list[Path]:
+    """List where the rules of a host are looked for, the highest precedence first."""
+    found = [root / directory.lstrip("/") for directory in DIRECTORIES]
+    if not found[-1].is_dir():
+        found[-1] = resources.rules()
+    return found
 
 
 def fingerprint(root: Path = Path("/")) -> list[list[str | int]]:
@@ -104,7 +105,7 @@ def fingerprint(root: Path = Path("/")) -> list[list[str | int]]:
         plain data that is equal as long as no file was added, removed or written.
     """
     seen: list[list[str | int]] = [["oomrules", __version__]]
-    for directory in [*_directories(root), resources.rules()]:
+    for directory in [*directories(root), resources.rules()]:
         try:
             names = _rule_names(directory)
         except OSError as error:
@@ -213,8 +214,13 @@ def decode(data: bytes, name: str, level: int = 0) -> RuleText | Diagnostic:
             f"this is not UTF-8: byte 0x{data[error.start]:02x}",
             text,
             Span(len(readable), len(readable) + 1),
-            "save the file as UTF-8, for example with `iconv -f latin1 -t utf8`",
+            f"save the file as UTF-8, for example with `iconv -f {_guess(data)} -t utf8`",
         )
+
+
+def _guess(data: bytes) -> str:
+    """Guess the encoding of a file that is not UTF-8: editors mark UTF-16 by its first bytes."""
+    return "utf16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
 
 
 def _unreadable(path: Path, why: str) -> Diagnostic:

@@ -8,6 +8,7 @@ lists the nodes).
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -15,7 +16,15 @@ from oomrules import capabilities
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.language import quantities, syntax
 from oomrules.language.complaints import KEYWORDS
-from oomrules.language.diagnostics import Diagnostic, did_you_mean, either
+from oomrules.language.diagnostics import (
+    Diagnostic,
+    Edit,
+    Fix,
+    did_you_mean,
+    either,
+    only_the_case,
+    replacing,
+)
 from oomrules.language.text import RuleText, Span
 
 FUNCTIONS = ("root", "cap")
@@ -67,9 +76,11 @@ class Typing:
         self.lists = lists
         self.broken = broken
 
-    def bad(self, code: str, span: Span, message: str, help_: str, label: str = "") -> NoReturn:
+    def bad(
+        self, code: str, span: Span, message: str, help_: str, fix: Fix | None = None
+    ) -> NoReturn:
         """End the check of this statement."""
-        raise Bad(Diagnostic(code, message, self.source, span, help_, label))
+        raise Bad(Diagnostic(code, message, self.source, span, help_, fix=fix))
 
     # --- conditions and arithmetic -----------------------------------------------
 
@@ -133,7 +144,8 @@ class Typing:
         try:
             kind, amount = quantities.read(quantity.written)
         except quantities.BadQuantity as error:
-            self.bad(error.code, quantity.span, error.message, error.help)
+            fix = replacing(quantity.span, error.meant) if error.meant else None
+            self.bad(error.code, quantity.span, error.message, error.help, fix)
         if kind is Type.PERCENTAGE:
             share = amount / 100
             return Typed(kind, ["share", share.numerator, share.denominator], literal=True)
@@ -167,7 +179,9 @@ class Typing:
                 [*ATTRIBUTES, *self.definitions, *KEYWORDS],
                 'use an attribute, or say what it means with `define`; quote a text with `"`',
             )
-        self.bad("OOM201", name.span, f"unknown name `{word}`", help_)
+        same = only_the_case(word, [*ATTRIBUTES, *self.definitions])
+        fix = replacing(name.span, same) if same and not meant else None
+        self.bad("OOM201", name.span, f"unknown name `{word}`", help_, fix)
 
     def _call(self, call: syntax.Call) -> Typed:
         function, argument = call.function, call.argument
@@ -191,6 +205,9 @@ class Typing:
                     argument.span,
                     "`cap` takes the name of a capability",
                     "write it without quotes, as in `cap(SYS_ADMIN)`",
+                    replacing(argument.span, argument.value)
+                    if isinstance(argument, syntax.Text) and capabilities.matches(argument.value)
+                    else None,
                 )
             return Typed(Type.BOOLEAN, ["cap", self.capability(argument)])
         self.bad(
@@ -213,6 +230,8 @@ class Typing:
                 "write the full name",
             )
         short = [full.partition("_")[2] for full in capabilities.CAPABILITIES]
+        upper = name.name.upper()
+        fix = replacing(name.span, upper) if len(capabilities.matches(upper)) == 1 else None
         self.bad(
             "OOM202",
             name.span,
@@ -222,6 +241,7 @@ class Typing:
                 [*capabilities.CAPABILITIES, *filter(None, short)],
                 "see capabilities(7) for their names",
             ),
+            fix,
         )
 
     def _minus(self, operand: syntax.Expression) -> Typed:
@@ -339,7 +359,10 @@ class Typing:
 
     def _regex(self, pattern: syntax.Text) -> None:
         try:
-            re.compile(pattern.value)
+            with warnings.catch_warnings():
+                # Python's notes about its own future are not about the rules.
+                warnings.simplefilter("ignore", FutureWarning)
+                re.compile(pattern.value)
         except (re.error, OverflowError, RecursionError) as error:
             self.bad(
                 "OOM404",
@@ -405,6 +428,7 @@ class Typing:
                 term.span,
                 f"`{name.name}` is {_a(typed.type)}, not a text",
                 _value_help(name.name, typed.type),
+                _by_name(term),
             )
         if isinstance(term, syntax.Member):
             return self._among(typed.node, term.list).node
@@ -412,6 +436,12 @@ class Typing:
 
     def _text(self, expression: syntax.Node) -> str:
         return self.source.quote(expression.span)
+
+
+def _by_name(term: syntax.Matches | syntax.Member) -> Fix | None:
+    """Offer `user` for a `uid` that was given a name; `euid` has no such twin."""
+    named = {"uid": "user", "gid": "group"}.get(term.name.name)
+    return Fix(f"write `{named}`", (Edit(term.name.span, named),)) if named else None
 
 
 def _is_share(typed: Typed) -> bool:

@@ -38,7 +38,7 @@ def test_mistakes_are_findings_and_not_failures(oomrules: Run, rules: Write) -> 
     done = oomrules("check", rules(BAD))
     assert (done.code, done.err) == (1, "")
     assert re.findall(r"error\[(OOM\d+)\]", done.out) == ["OOM101", "OOM305", "OOM401"]
-    assert done.out.rstrip().endswith("3 errors")
+    assert done.out.rstrip().endswith("3 errors; --fix mends 1")
 
 
 def test_the_full_form_shows_the_line_a_caret_and_help(oomrules: Run, rules: Write) -> None:

@@ -274,6 +274,14 @@ def test_a_file_that_is_not_utf8_is_one_finding_at_the_byte(tmp_path: Path) -> N
     assert "UTF-8" in one.help
 
 
+def test_a_file_in_utf16_is_told_how_to_become_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "a.oom"
+    path.write_bytes("spare uid 0\n".encode("utf-16"))
+    (one,) = rulefiles.given([str(path)]).diagnostics
+    assert one.code == "OOM002"
+    assert "iconv -f utf16 -t utf8" in one.help
+
+
 # --- did you mean ------------------------------------------------------------------
 
 MEANT = {

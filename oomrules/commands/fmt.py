@@ -1,0 +1,73 @@
+"""Write rule files in their one form."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from oomrules.commands import findings, sources
+from oomrules.commands.terminal import count
+from oomrules.language import rulefiles
+from oomrules.language.diagnostics import Diagnostic, Rejected
+from oomrules.language.text import RuleText
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``fmt``."""
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=sources.named("PATH"),
+        metavar="PATH",
+        help="rule files, directories of them, or - for standard input",
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--check", action="store_true", help="name the files that are not in this form; 1 if any"
+    )
+    what.add_argument("--diff", action="store_true", help="show what would change; 1 if anything")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the files; 1 if --check or --diff found something, 2 for files with errors."""
+    from oomrules.commands import rewrite
+    from oomrules.language import formatter
+
+    changed, wrong = 0, 0
+    for file in _files(options.paths):
+        if isinstance(file, Diagnostic):
+            findings.print_full([file], sys.stderr)
+            wrong += 1
+            continue
+        try:
+            text = formatter.formatted(file)
+        except Rejected as error:
+            findings.print_full(error.diagnostics, sys.stderr)
+            wrong += 1
+            continue
+        changed += text != file.text
+        if options.diff and text != file.text:
+            rewrite.print_difference(file, text)
+        elif options.check and text != file.text:
+            print(file.name)
+        elif file.name == _STDIN and not (options.check or options.diff):
+            sys.stdout.write(text)
+        elif text != file.text and not (options.check or options.diff):
+            rewrite.write(file, text)
+            print(f"formatted {file.name}", file=sys.stderr)
+    if wrong:
+        print(f"{count(wrong, 'file')} left as they are, for their errors", file=sys.stderr)
+        return 2
+    return 1 if changed and (options.check or options.diff) else 0
+
+
+_STDIN = "<stdin>"
+
+
+def _files(paths: list[str]) -> list[RuleText | Diagnostic]:
+    """Read the files; what cannot be read is said in its place."""
+    files: list[RuleText | Diagnostic] = []
+    if "-" in paths:
+        files.append(rulefiles.decode(sys.stdin.buffer.read(), _STDIN))
+    found = rulefiles.given([path for path in paths if path != "-"])
+    return [*files, *found.diagnostics, *found.files[found.adds_vocabulary :]]

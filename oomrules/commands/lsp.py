@@ -1,0 +1,32 @@
+"""Serve editors over standard input and output by the Language Server Protocol."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from oomrules.errors import Failure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``lsp`` has no options; editors that pass --stdio are understood."""
+    parser.add_argument(
+        "--stdio", action="store_true", help="what it does anyway; some editors say so"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until the editor ends it."""
+    try:
+        from oomrules.editor import server
+    except ImportError as error:
+        raise Failure(
+            f"the Python library {error.name} is not installed",
+            "install the language server with `pip install 'oomrules[lsp]'`",
+        ) from error
+    server.make().start_io()
+    if sys.stdout.closed:
+        # The server closed it at the end of the conversation; nobody may write there any more.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    return 0

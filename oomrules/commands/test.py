@@ -1,0 +1,93 @@
+"""Run the tests of rules: who is first, who is protected, who ranks above whom."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oomrules.commands import sources
+from oomrules.commands.terminal import Paint, count
+from oomrules.errors import Failure
+from oomrules.language import rulefiles
+
+if TYPE_CHECKING:
+    from oomrules.runtime.program import Program
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``test``."""
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        type=sources.named("PATH"),
+        metavar="PATH",
+        help="test files (NAME.test.toml) or directories; else `tests` beside the rules in force",
+    )
+    sources.add_rules(parser)
+    parser.add_argument(
+        "--untested", action="store_true", help="list the rules that no test exercises"
+    )
+    parser.add_argument("--format", choices=("text", "tap", "junit"), default="text")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the tests; 1 if one failed."""
+    from oomrules.testing import cases, report, trial
+
+    outcomes: list[trial.Outcome] = []
+    exercised: set[str] = set()
+    programs: dict[tuple[str, ...] | None, Program] = {}
+    for path in cases.files(_paths(options)):
+        file = cases.read(path)
+        if file.rules not in programs:
+            programs[file.rules] = _program(options, file.rules)
+        outcomes += trial.run(file, programs[file.rules], exercised)
+    if not outcomes:
+        raise Failure("there are no tests", "write one, NAME.test.toml; see docs/testing.md")
+    if options.format == "tap":
+        print(report.tap(outcomes))
+    elif options.format == "junit":
+        print(report.junit(outcomes))
+    else:
+        print(report.text(outcomes, Paint(sys.stdout)))
+    untested = _untested(programs.values(), exercised)
+    if untested:
+        stream = sys.stdout if options.format == "text" else sys.stderr
+        what = f"{count(len(untested), 'rule')} exercised by no test"
+        print(what if options.untested else f"{what} (--untested lists them)", file=stream)
+        for place, text in untested.items() if options.untested else ():
+            print(f"  {place}: {text}", file=stream)
+    return 1 if any(outcome.problems for outcome in outcomes) else 0
+
+
+def _paths(options: argparse.Namespace) -> list[Path]:
+    if options.paths:
+        return [Path(path) for path in options.paths]
+    folders = [folder / "tests" for folder in rulefiles.directories(options.root)]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def _program(options: argparse.Namespace, rules: tuple[str, ...] | None) -> Program:
+    if rules is not None and not options.rules:
+        options = argparse.Namespace(rules=list(rules), root=options.root)
+    return sources.program(options)
+
+
+def _untested(programs: Iterable[Program], exercised: set[str]) -> dict[str, str]:
+    """List the rules that decided nothing, by their place, in file and line order."""
+    found = {
+        rule.place: "".join(f"in {target}: " for target in scope.targets) + rule.text
+        for program in programs
+        for scope in program.scopes
+        for rule in scope.rules
+        if rule.place not in exercised
+    }
+
+    def place(where: str) -> tuple[str, int]:
+        name, _, line = where.rpartition(":")
+        return name, int(line)
+
+    return {where: found[where] for where in sorted(found, key=place)}

@@ -1,0 +1,222 @@
+"""Rule files in their one form.
+
+Words, texts and comments stay as they are; white space and line breaks are made anew:
+four spaces a block, one between words, one statement a line, no line longer than need
+be, at most one empty line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lark import Token
+
+from oomrules.language import parser
+from oomrules.language.diagnostics import Rejected
+from oomrules.language.text import RuleText
+
+WIDTH = 100
+INDENT = "    "
+
+# A statement goes on in the next line behind these, and with a backslash before those.
+_GO_ON = ("_COMMA", "AND", "OR")
+_CLAUSES = ("WHEN", "WITH", "WITHOUT", "BY")
+
+_TIGHT_BEFORE = ("_COMMA", "COLON", "RPAR")
+_OPERATORS = ("PLUS", "MINUS", "TIMES", "OVER", "COMPARE", "EQUAL", "LPAR")
+# Behind these, a minus belongs to the number after it.
+_SIGNED_BEHIND = (*_OPERATORS, "SCORE", "WHEN", "AND", "OR", "NOT")
+_CONDITIONS = ("SCORE", "DEFINE", "WHEN")
+
+
+class _Comment(NamedTuple):
+    """A comment among the tokens; ``alone`` if it has its line for itself."""
+
+    text: str
+    alone: bool
+
+
+_Piece = Token | _Comment
+
+
+def formatted(source: RuleText) -> str:
+    """Write a rule file in its one form.
+
+    Raises:
+        Rejected: it has syntax errors, so what belongs together is not known.
+    """
+    _, diagnostics = parser.parse(source)
+    if diagnostics:
+        raise Rejected(diagnostics)
+    text = "".join(f"{line}\n" for line in _Writer().lines(_pieces(source)))
+    # An empty file is a mask; one of empty lines is none, and stays that.
+    return text or ("\n" if source.text else "")
+
+
+def _pieces(source: RuleText) -> Iterator[_Piece]:
+    """Give the tokens with the comments between them."""
+    at, fresh = 0, True
+    for token in parser.tokens(source):
+        start = token.start_pos or 0
+        yield from _comments(source.text[at:start], fresh)
+        yield token
+        at, fresh = start + len(token), token.type == "_NL"
+    yield from _comments(source.text[at:], fresh)
+
+
+def _comments(gap: str, fresh: bool) -> Iterator[_Comment]:
+    # Between two tokens there is white space, and one comment at most, which ends the line.
+    found = re.search(r"#[^\n]*", gap)
+    if found:
+        yield _Comment(found.group().rstrip(), fresh)
+
+
+class _Writer:
+    """Gathers statements, and writes each with its comments."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.written: list[str] = []
+        self.statement: list[_Piece] = []
+        self.pending = False  # an empty line comes before the next line
+        self.on_line = False  # something was written since the last line end
+
+    def lines(self, pieces: Iterator[_Piece]) -> list[str]:
+        """Write all pieces."""
+        for piece in pieces:
+            if isinstance(piece, _Comment):
+                self._comment(piece)
+            elif piece.type == "_NL":
+                self._line_end()
+            elif piece.type == "RBRACE":
+                self._flush()
+                self.depth -= 1
+                self.pending = False
+                self._write([INDENT * self.depth + "}"])
+            else:
+                self.statement.append(piece)
+                if piece.type == "LBRACE":
+                    self._flush()
+                    self.depth += 1
+        self._flush()
+        return self.written
+
+    def _comment(self, comment: _Comment) -> None:
+        if self.statement:
+            self.statement.append(comment)
+        elif self.on_line:
+            self.written[-1] += f"  {comment.text}"
+        else:
+            self._write([INDENT * self.depth + comment.text])
+
+    def _line_end(self) -> None:
+        last = next((one for one in reversed(self.statement) if isinstance(one, Token)), None)
+        if last is not None and last.type in _GO_ON:
+            return
+        self._flush()
+        if not self.on_line and self.written and not self.written[-1].rstrip().endswith("{"):
+            self.pending = True
+        self.on_line = False
+
+    def _flush(self) -> None:
+        if self.statement:
+            self._write(_laid_out(self.statement, INDENT * self.depth))
+            self.statement = []
+
+    def _write(self, lines: list[str]) -> None:
+        if self.pending:
+            self.written.append("")
+            self.pending = False
+        self.written += lines
+        self.on_line = True
+
+
+class _Chunk(NamedTuple):
+    """What is not broken: its text, and whether a break before it takes a backslash."""
+
+    text: str
+    backslash: bool
+
+
+def _laid_out(pieces: list[_Piece], indent: str) -> list[str]:
+    """Write a statement in lines that are as full as can be."""
+    lines: list[str] = []
+    line, empty = indent, True
+
+    def end_line(mark: str = "") -> None:
+        nonlocal line, empty
+        if not empty:
+            lines.append(line + mark)
+        line, empty = indent + INDENT, True
+
+    chunks = list(_chunks(pieces))
+    for number, chunk in enumerate(chunks):
+        if isinstance(chunk, _Comment):
+            if chunk.alone:
+                end_line()
+                line, empty = line + chunk.text, False
+            else:
+                line += f"  {chunk.text}"
+            end_line()
+            continue
+        if not empty and _breaks(len(line) + 1, len(indent + INDENT), chunks[number:]):
+            end_line(" \\" if chunk.backslash else "")
+        line, empty = f"{line}{'' if empty else ' '}{chunk.text}", False
+    end_line()
+    return lines
+
+
+def _breaks(column: int, margin: int, rest: list[_Chunk | _Comment]) -> bool:
+    """Tell whether a line ends before the first of these chunks, which would begin at a column.
+
+    A clause is kept together where it fits into a line of its own.
+    """
+    together: list[_Chunk] = []
+    for chunk in rest:
+        if isinstance(chunk, _Comment) or (together and chunk.backslash):
+            break
+        together.append(chunk)
+    # A line that ends in a backslash needs room for it.
+    behind = rest[len(together)] if len(together) < len(rest) else None
+    room = WIDTH - (2 if isinstance(behind, _Chunk) else 0)
+    clause = len(" ".join(chunk.text for chunk in together))
+    if together[0].backslash and margin + clause <= room:
+        return column + clause > room
+    return column + len(together[0].text) > (room if len(together) == 1 else WIDTH)
+
+
+def _chunks(pieces: list[_Piece]) -> Iterator[_Chunk | _Comment]:
+    text, backslash = "", False
+    before: list[Token] = []
+    in_condition = False
+    for piece in pieces:
+        if isinstance(piece, _Comment):
+            if text:
+                yield _Chunk(text, backslash)
+            yield piece
+            text, backslash = "", False
+            continue
+        in_condition |= piece.type in _CONDITIONS
+        last = before[-1] if before else None
+        is_clause = piece.type in _CLAUSES
+        if text and (is_clause or (last is not None and last.type in _GO_ON)):
+            yield _Chunk(text, backslash)
+            text, backslash = "", is_clause
+        text += (" " if text and _apart(before, piece, in_condition) else "") + str(piece)
+        before.append(piece)
+    if text:
+        yield _Chunk(text, backslash)
+
+
+def _apart(before: list[Token], token: Token, in_condition: bool) -> bool:
+    """Tell whether a space stands between the tokens so far and the next one."""
+    last = before[-1].type
+    if token.type in _TIGHT_BEFORE or last == "LPAR":
+        return False
+    if token.type == "LPAR" and last == "NAME":
+        return False  # a call
+    if last == "MINUS":
+        return in_condition and before[-2].type not in _SIGNED_BEHIND
+    return True

@@ -1,0 +1,128 @@
+"""Characters that make a text look like another one (Unicode Technical Standard 39)."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from oomrules.language import syntax
+from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.language.text import RuleText, Span
+from oomrules.lint.ruleset import Check, RuleSet, nodes
+
+# They reorder what is shown: https://trojansource.codes, CVE-2021-42574.
+_BIDIRECTIONAL = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u115f\u1160\u180e\u200b-\u200d\u2060-\u2064\u3164\ufeff\uffa0]"
+)
+_SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
+
+# Letters of Cyrillic and Greek that look like a Latin one in most fonts.
+_TWINS = dict(
+    zip(
+        "аеорсухіјѕһԁԛԝьАВЕКМНОРСТУХІЈЅҮοναικΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+        "aeopcyxijshdqwbABEKMHOPCTYXIJSYovaikABEZHIKMNOPTYX",
+        strict=True,
+    )
+)
+_DASHES = {"\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2014": "-", "\u2212": "-"}
+# Letters that stand together, or a dash of typography between plain letters or digits.
+_WORD = re.compile(rf"[^\W\d_]+|(?<=[0-9A-Za-z])[{''.join(_DASHES)}](?=[0-9A-Za-z*])")
+
+
+def _named(char: str) -> str:
+    return f"U+{ord(char):04X} ({unicodedata.name(char, 'no name')})"
+
+
+def _each(rules: RuleSet, pattern: re.Pattern[str]) -> Iterator[tuple[RuleText, Span, str]]:
+    for source in rules.sources:
+        if not source.text.isascii():
+            for match in pattern.finditer(source.text):
+                yield source, Span(*match.span()), match.group()
+
+
+def _reordering(rules: RuleSet) -> Iterator[Diagnostic]:
+    for source, span, char in _each(rules, _BIDIRECTIONAL):
+        yield BIDIRECTIONAL.at(
+            source,
+            span,
+            f"{_named(char)} changes the order in which this line is shown",
+            "remove it: what is read here and what holds must be the same",
+        )
+
+
+def _quoted(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text | syntax.Name]]:
+    """Give every text and every name that is written out."""
+    for stated in rules.stated():
+        statement = stated.statement
+        if stated.source.text.isascii():
+            continue
+        if isinstance(statement, syntax.Define | syntax.ListOf):
+            yield stated.source, statement.name
+        if isinstance(statement, syntax.ListOf):
+            yield from ((stated.source, item) for item in statement.items)
+        for node in nodes(statement):
+            match node:
+                case syntax.Matches(glob=text) | syntax.Searched(pattern=text):
+                    yield stated.source, text
+                case syntax.Text():
+                    yield stated.source, node
+    for source, statements in rules.checked.trees:
+        if not source.text.isascii():
+            yield from ((source, target.unit) for target in _targets(statements))
+
+
+def _targets(statements: tuple[syntax.Statement, ...]) -> Iterator[syntax.Target]:
+    for statement in statements:
+        if isinstance(statement, syntax.Block):
+            yield statement.target
+            yield from _targets(statement.statements)
+
+
+def _plain(char: str) -> str | None:
+    """Give the ASCII character that another one looks like, if it does."""
+    if char.isascii():
+        return None
+    if char in _TWINS or char in _DASHES:
+        return _TWINS.get(char) or _DASHES[char]
+    plain = unicodedata.normalize("NFKC", char)  # full-width letters and their like
+    return plain if len(plain) == 1 and plain.isascii() and plain != " " else None
+
+
+def _look_alikes(rules: RuleSet) -> Iterator[Diagnostic]:
+    for source, node in _quoted(rules):
+        for match in _WORD.finditer(source.text, node.span.start, node.span.end):
+            word = match.group()
+            strange = [at for at, char in enumerate(word) if _plain(char)]
+            # A word wholly in another script is a word of another language.
+            if not strange or not (word in _DASHES or any(char.isascii() for char in word)):
+                continue
+            at, char = match.start() + strange[0], word[strange[0]]
+            meant = "".join(_plain(one) or one for one in word)
+            yield LOOK_ALIKE.at(
+                source,
+                Span(at, at + 1),
+                f"{_named(char)} looks like `{_plain(char)}` and is not",
+                f"write `{meant}` in plain letters, if that is meant",
+            )
+
+
+def _unseen(rules: RuleSet) -> Iterator[Diagnostic]:
+    for source, node in _quoted(rules):
+        text = source.text[node.span.start : node.span.end]
+        for pattern, what in ((_INVISIBLE, "is invisible"), (_SPACES, "looks like a space")):
+            for match in pattern.finditer(text):
+                at = node.span.start + match.start()
+                yield UNSEEN.at(
+                    source,
+                    Span(at, at + 1),
+                    f"{_named(match.group())} {what}, and is part of this text",
+                    "remove it, or write a plain space",
+                )
+
+
+BIDIRECTIONAL = Check("OOM111", "a character that reorders the line", Level.WARNING, _reordering)
+LOOK_ALIKE = Check("OOM112", "a letter that looks like another", Level.WARNING, _look_alikes)
+UNSEEN = Check("OOM113", "an invisible character in a text", Level.WARNING, _unseen)
+CHECKS = (BIDIRECTIONAL, LOOK_ALIKE, UNSEEN)

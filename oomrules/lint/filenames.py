@@ -1,0 +1,76 @@
+"""Names of files that drop-in directories pass over, or that replace nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.language.rulefiles import SUFFIX
+from oomrules.language.text import RuleText, Span
+from oomrules.lint.ruleset import Check, RuleSet
+
+# What follows the name of a rule file in copies that editors, packagers and people keep.
+_COPIES = re.compile(
+    r"(~|\.(bak|orig|old|save|sw[a-z]|tmp|disabled|off|rpm(new|save|orig)|dpkg-\w+|ucf-\w+))$", re.I
+)
+_MEANT = re.compile(r"(\.oom\.(txt|conf)|\.(oomrules?|rules))$|\.oom$", re.IGNORECASE)
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []  # said already, or not there
+
+
+def _passed_over(rules: RuleSet) -> Iterator[Diagnostic]:
+    for directory in rules.directories:
+        for name in _names(directory):
+            path = directory / name
+            visible = name.lstrip(".")
+            if not _MEANT.search(visible) or _COPIES.search(name) or not path.is_file():
+                continue
+            if name.endswith(SUFFIX) and not name.startswith("."):
+                continue
+            why = (
+                f"its name does not end in `{SUFFIX}`"
+                if not name.endswith(SUFFIX)
+                else "its name begins with a dot"
+            )
+            better = _MEANT.sub("", visible) + SUFFIX
+            yield PASSED_OVER.at(
+                RuleText(str(path), ""),
+                Span(0, 0),
+                f"{path} is not read: {why}",
+                f"call it `{better}`, or move it elsewhere",
+            )
+
+
+def _alike(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _almost(rules: RuleSet) -> Iterator[Diagnostic]:
+    # Only a name that is the same to the letter replaces or masks one further down.
+    above: dict[str, Path] = {}
+    for directory in rules.directories:
+        here = [name for name in _names(directory) if name.endswith(SUFFIX) and name[0] != "."]
+        for name in here:
+            other = above.get(_alike(name))
+            if other is not None and other.name != name:
+                yield ALMOST.at(
+                    RuleText(str(other), ""),
+                    Span(0, 0),
+                    f"{other} does not replace {directory / name}: their names differ",
+                    f"call it `{name}` to replace that file, or give it a name of its own",
+                )
+        for name in here:
+            above.setdefault(_alike(name), directory / name)
+
+
+PASSED_OVER = Check("OOM003", "a rule file that is not read", Level.WARNING, _passed_over)
+ALMOST = Check("OOM004", "a file name that almost replaces another", Level.WARNING, _almost)
+CHECKS = (PASSED_OVER, ALMOST)

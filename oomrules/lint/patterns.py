@@ -1,0 +1,320 @@
+"""Globs and regular expressions that match nothing, or everything, or something else."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from oomrules.language.diagnostics import Diagnostic, Level, replacing
+from oomrules.lint.ruleset import Check, Pattern, RuleSet
+
+# re's own parser; its nodes are the only way to know what an expression can match.
+from re import _constants as sre  # isort: skip
+from re import _parser as sre_parser  # isort: skip
+
+# TASK_COMM_LEN of the kernel, without the final zero (include/linux/sched.h).
+COMM_LENGTH = 15
+
+_UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
+# Each of an attribute's values begins with one of these, or is empty where "" is among them.
+_BEGINNINGS = {
+    "cgroup": (("/",), "a control group's path begins with `/`"),
+    "exe": (("/", "("), "an executable is given by its whole path, which begins with `/`"),
+}
+_ENDINGS = {
+    "unit": ((*_UNIT_SUFFIXES, ""), "a unit's name ends in its kind, as in `nginx.service`"),
+    "slice": ((".slice",), "the name of a slice ends in `.slice`"),
+}
+# All that there can be, by proc(5) and by systemd.service(5), systemd.resource-control(5).
+_VALUES = {
+    "state": ("R", "S", "D", "Z", "T", "t", "W", "X", "x", "K", "P", "I"),
+    "unit.oom_policy": ("continue", "stop", "kill", ""),
+    "unit.managed_oom_preference": ("none", "avoid", "omit", ""),
+    "unit.managed_oom_memory_pressure": ("auto", "kill", ""),
+}
+
+
+class _Glob:
+    """A glob, taken apart into plain characters and what stands for others."""
+
+    def __init__(self, written: str) -> None:
+        self.parts: list[str | None] = []  # a plain character, or None for a wild one
+        self.stars = False
+        self.least = 0  # bytes that it matches at least
+        self.empty_class = False
+        at = 0
+        while at < len(written):
+            char = written[at]
+            at += 1
+            if char == "*":
+                self.stars = True
+                self.parts.append(None)
+            elif char == "?":
+                self.parts.append(None)
+                self.least += 1
+            elif char == "[" and (end := _class_end(written, at)):
+                # This is how fnmatch writes what never matches.
+                self.empty_class |= "(?!)" in fnmatch.translate(f"[{written[at:end]}]")
+                self.parts.append(None)
+                self.least += 1
+                at = end + 1
+            else:
+                self.parts.append(char)
+                self.least += len(char.encode("utf-8", "surrogateescape"))
+
+    @property
+    def plain(self) -> bool:
+        """Whether it stands for one text only."""
+        return None not in self.parts
+
+    @property
+    def everything(self) -> bool:
+        """Whether it matches every text."""
+        return self.stars and self.least == 0
+
+    @property
+    def beginning(self) -> str:
+        """The plain characters that every match begins with."""
+        return _until_wild(self.parts)
+
+    @property
+    def ending(self) -> str:
+        """The plain characters that every match ends with."""
+        return _until_wild(self.parts[::-1])[::-1]
+
+
+def _class_end(written: str, at: int) -> int:
+    """Find where a class like ``[a-z]`` ends, as fnmatch does; 0 if it does not."""
+    end = at
+    if written[end : end + 1] == "!":
+        end += 1
+    if written[end : end + 1] == "]":
+        end += 1
+    return max(0, written.find("]", end))
+
+
+def _until_wild(parts: list[str | None]) -> str:
+    plain = []
+    for part in parts:
+        if part is None:
+            break
+        plain.append(part)
+    return "".join(plain)
+
+
+def _all(rules: RuleSet, *kinds: str) -> Iterator[Pattern]:
+    return (pattern for pattern in rules.patterns if pattern.how in kinds)
+
+
+def _too_long(rules: RuleSet) -> Iterator[Diagnostic]:
+    for pattern in rules.patterns:
+        if pattern.attribute != "comm":
+            continue
+        value = pattern.text.value
+        fix = None
+        if pattern.how == "search":
+            least = _width(value)
+        elif pattern.how == "text":
+            least = len(value.encode())
+        else:
+            glob = _Glob(value)
+            least = glob.least
+        if least <= COMM_LENGTH:
+            continue
+        cut = value.encode()[:COMM_LENGTH].decode("utf-8", "ignore")
+        if pattern.how == "text" or (pattern.how == "glob" and glob.plain):
+            fix = replacing(pattern.text.span, f'"{cut}"') if '"' not in value else None
+            help_ = f'write `"{cut}"`, which is all that the kernel keeps of it'
+        else:
+            help_ = f"shorten it to what {COMM_LENGTH} bytes can hold, or look in `cmdline`"
+        yield TOO_LONG.at(
+            pattern.source,
+            pattern.text.span,
+            f"no command name is this long: it has {least} bytes, and the kernel keeps "
+            f"{COMM_LENGTH}{pattern.usage}",
+            help_,
+            fix=fix,
+            related=pattern.related,
+        )
+
+
+def _everything(rules: RuleSet) -> Iterator[Diagnostic]:
+    for pattern in _all(rules, "glob", "search"):
+        value = pattern.text.value
+        always = _Glob(value).everything if pattern.how == "glob" else _matches_all(value)
+        if always:
+            yield EVERYTHING.at(
+                pattern.source,
+                pattern.text.span,
+                f"this matches every `{pattern.attribute}`{pattern.usage}",
+                "leave it out, or say `anything`",
+                related=pattern.related,
+            )
+
+
+def _nothing(rules: RuleSet) -> Iterator[Diagnostic]:
+    for pattern in rules.patterns:
+        why = _why_nothing(pattern)
+        if why:
+            yield NOTHING.at(
+                pattern.source,
+                pattern.text.span,
+                f"no `{pattern.attribute}` can match this{pattern.usage}",
+                why,
+                related=pattern.related,
+            )
+
+
+def _why_nothing(pattern: Pattern) -> str:
+    value, attribute = pattern.text.value, pattern.attribute
+    if pattern.how == "search":
+        if _contradicts_itself(value):
+            return "something is asked for before the beginning or behind the end of the text"
+        beginning = _anchored(value)
+        if beginning and attribute in _BEGINNINGS:
+            possible, why = _BEGINNINGS[attribute]
+            return "" if beginning[0] in possible else why
+        return ""
+    glob = _Glob(value) if pattern.how == "glob" else None
+    if glob and glob.empty_class:
+        return "its brackets hold no character: a range goes from the lower to the higher one"
+    beginning = glob.beginning if glob else value
+    ending = glob.ending if glob else value
+    plain = glob is None or glob.plain
+    if attribute in _BEGINNINGS and beginning:
+        possible, why = _BEGINNINGS[attribute]
+        return "" if beginning.startswith(possible) else why
+    if attribute in _ENDINGS:
+        possible, why = _ENDINGS[attribute]
+        if plain and not value:
+            return "" if "" in possible else why
+        # A pattern with a wild end may well match; one with a plain end has to end right.
+        suffixes = tuple(suffix for suffix in possible if suffix)
+        fits = ending.endswith(suffixes) or (
+            not plain and any(suffix.endswith(ending) for suffix in suffixes)
+        )
+        return "" if not ending or fits else why
+    if attribute in _VALUES and plain and value not in _VALUES[attribute]:
+        known = ", ".join(f"`{one}`" for one in _VALUES[attribute] if one)
+        return f"it is one of {known}"
+    return ""
+
+
+# --- regular expressions -------------------------------------------------------------------
+
+
+def _parsed(pattern: str) -> Any:
+    with warnings.catch_warnings():
+        # What a later Python may read otherwise is no matter here.
+        warnings.simplefilter("ignore", FutureWarning)
+        return sre_parser.parse(pattern)
+
+
+def _width(pattern: str) -> int:
+    least: int = _parsed(pattern).getwidth()[0]
+    return least
+
+
+_AT_START = (sre.AT_BEGINNING, sre.AT_BEGINNING_STRING)
+
+
+def _matches_all(pattern: str) -> bool:
+    """Tell whether an expression is found in every text: it matches nothing at its beginning."""
+    return _nullable(_parsed(pattern)) or pattern in (".*$", "^.*$")
+
+
+def _nullable(parsed: Any) -> bool:
+    for kind, argument in parsed:
+        if kind is sre.AT:
+            if argument not in _AT_START:
+                return False
+        elif kind in (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT):
+            if argument[0] > 0 and not _nullable(argument[2]):
+                return False
+        elif kind is sre.SUBPATTERN:
+            if not _nullable(argument[3]):
+                return False
+        elif kind is sre.BRANCH:
+            if not any(_nullable(branch) for branch in argument[1]):
+                return False
+        else:
+            return False
+    return True
+
+
+def _contradicts_itself(pattern: str) -> bool:
+    """Tell whether something must stand before ``^`` or behind ``$``, line ends apart."""
+    if "(?" in pattern:
+        return False  # flags may give both another meaning
+    consumed, ended = 0, False
+    for kind, argument in _parsed(pattern):
+        least = sre_parser.SubPattern(sre_parser.State(), [(kind, argument)]).getwidth()[0]
+        if kind is sre.AT and argument in _AT_START and consumed:
+            return True
+        if ended and kind is sre.LITERAL and argument != ord("\n"):
+            return True
+        ended = (ended and kind is sre.AT) or (kind is sre.AT and argument is sre.AT_END)
+        consumed += least
+    return False
+
+
+def _anchored(pattern: str) -> str:
+    """Give the plain character that every match begins with at the beginning of the text."""
+    parsed = list(_parsed(pattern))
+    if len(parsed) > 1 and parsed[0] == (sre.AT, sre.AT_BEGINNING) and "(?" not in pattern:
+        kind, argument = parsed[1]
+        return chr(argument) if kind is sre.LITERAL else ""
+    return ""
+
+
+_LIKE_A_GLOB = re.compile(r"[\w@./-]*[\w@/-]\*")
+_LIKE_A_REGEX = re.compile(r"\^.+|.*[^\\]\$|.*\\[dwsb].*|[\w.-]+(\|[\w.-]+)+|\(.*\|.*\)")
+
+
+def _wrong_kind(rules: RuleSet) -> Iterator[Diagnostic]:
+    for pattern in _all(rules, "glob", "search"):
+        value = pattern.text.value
+        if pattern.attribute in ("cmdline", "unit.description"):
+            continue  # anything can stand there
+        if pattern.how == "search" and _LIKE_A_GLOB.fullmatch(value):
+            yield WRONG_KIND.at(
+                pattern.source,
+                pattern.text.span,
+                f"this is a regular expression, in which `{value[-2:]}` means any number of "
+                f"`{value[-2]}`, none as well",
+                f'write `{pattern.attribute} ~ "^{re.escape(value[:-1])}"`; a glob stands in a '
+                f'selector, as in `{pattern.attribute} "{value}"`',
+            )
+        if (
+            pattern.how == "glob"
+            and _LIKE_A_REGEX.fullmatch(value)
+            and pattern.attribute
+            in (
+                "comm",
+                "user",
+                "group",
+                "exe",
+            )
+        ):
+            yield WRONG_KIND.at(
+                pattern.source,
+                pattern.text.span,
+                f"this is a glob, which takes `{value}` as it stands{pattern.usage}",
+                f'for a regular expression write `when {pattern.attribute} ~ "{value}"`',
+                related=pattern.related,
+            )
+
+
+TOO_LONG = Check("OOM501", "a command name longer than any can be", Level.WARNING, _too_long)
+EVERYTHING = Check("OOM502", "a pattern that matches everything", Level.WARNING, _everything)
+NOTHING = Check("OOM503", "a pattern that can match nothing", Level.WARNING, _nothing)
+WRONG_KIND = Check(
+    "OOM504",
+    "a glob that is meant as a regular expression, or the reverse",
+    Level.WARNING,
+    _wrong_kind,
+)
+CHECKS = (TOO_LONG, EVERYTHING, NOTHING, WRONG_KIND)

@@ -1,0 +1,58 @@
+"""Every check and every code. A check is one entry in its module, and a page in ``pages``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from oomrules.errors import Failure
+from oomrules.language.diagnostics import CODES as ERRORS
+from oomrules.language.diagnostics import similar
+from oomrules.lint import (
+    characters,
+    effects,
+    filenames,
+    host,
+    patterns,
+    redefinitions,
+    scores,
+    suppressions,
+    trust,
+)
+from oomrules.lint.ruleset import Check
+
+CHECKS: tuple[Check, ...] = (
+    *filenames.CHECKS,
+    *characters.CHECKS,
+    *redefinitions.CHECKS,
+    *patterns.CHECKS,
+    *effects.CHECKS,
+    *scores.CHECKS,
+    *trust.CHECKS,
+    *host.CHECKS,
+    *suppressions.CHECKS,
+)
+
+# Codes of 6 are kept for what only shows over all processes that there could be: rules that
+# always or never hold, and rules that others make needless. Such a finding has a witness.
+
+# The title of every code, those of errors too.
+TITLES: dict[str, str] = dict(
+    sorted({**ERRORS, **{check.code: check.title for check in CHECKS}}.items())
+)
+
+_PAGES = Path(__file__).parent / "pages"
+
+
+def page(code: str) -> str:
+    """Give the page that explains a code.
+
+    Raises:
+        Failure: there is no such code.
+    """
+    if code.upper() not in TITLES:
+        close = similar(code, TITLES)
+        raise Failure(
+            f"there is no code {code}",
+            f"did you mean {close[0]}?" if close else "codes are like OOM101",
+        )
+    return (_PAGES / f"{code.upper()}.md").read_text(encoding="utf-8")

@@ -1,0 +1,228 @@
+"""What the checks look at: the rule files, what they say, and perhaps the host."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from oomrules import resources
+from oomrules.language import syntax
+from oomrules.language.checker import Checked, CheckedRule, CheckedScore, Stated
+from oomrules.language.diagnostics import Diagnostic, Fix, Level, Related
+from oomrules.language.rulefiles import Found
+from oomrules.language.text import RuleText, Span
+
+if TYPE_CHECKING:
+    from oomrules.lint.host import HostFacts
+
+_PARTS = re.compile(r'"(?:\\"|[^"\n])*"|#[^\n]*')
+_VENDOR = "/usr/lib/oomrules.d"
+
+
+class Check(NamedTuple):
+    """One kind of mistake.
+
+    Attributes:
+        code: its name for ever; it has a page of the same name in ``pages``.
+        title: what the mistake is, in a few words.
+        level: how bad it is.
+        find: finds it everywhere.
+        whole: whether it can only be judged where no statement is in error.
+        host: whether it is about this host, and runs under ``--host`` only.
+    """
+
+    code: str
+    title: str
+    level: Level
+    find: Callable[[RuleSet], Iterable[Diagnostic]]
+    whole: bool = False
+    host: bool = False
+
+    def at(
+        self,
+        source: RuleText,
+        span: Span,
+        message: str,
+        help_: str,
+        *,
+        fix: Fix | None = None,
+        related: tuple[Related, ...] = (),
+        witness: dict[str, Any] | None = None,
+    ) -> Diagnostic:
+        """Make a finding."""
+        return Diagnostic(
+            self.code,
+            message,
+            source,
+            span,
+            help_,
+            level=self.level,
+            fix=fix,
+            related=related,
+            witness=witness,
+        )
+
+
+class Comment(NamedTuple):
+    """A comment: where it is, and whether it has its line for itself."""
+
+    source: RuleText
+    span: Span
+    alone: bool
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """Everything that is known of the rules.
+
+    Attributes:
+        found: the files.
+        checked: what they say.
+        directories: the directories that drop-ins were looked for in, highest first.
+        host: this host, under ``--host``.
+    """
+
+    found: Found
+    checked: Checked
+    directories: tuple[Path, ...] = ()
+    host: HostFacts | None = field(default=None)
+
+    @cached_property
+    def sources(self) -> tuple[RuleText, ...]:
+        """The files that were asked for: not the vocabulary that is added to them."""
+        return self.found.files[self.found.adds_vocabulary :]
+
+    @cached_property
+    def comments(self) -> list[Comment]:
+        """The comments of all files, in order."""
+        found = []
+        for source in self.sources:
+            for match in _PARTS.finditer(source.text):
+                if match.group().startswith("#"):
+                    line = source.text.rfind("\n", 0, match.start()) + 1
+                    alone = not source.text[line : match.start()].strip()
+                    found.append(Comment(source, Span(*match.span()), alone))
+        return found
+
+    def stated(self) -> Iterator[Stated]:
+        """Give the statements without a mistake, blocks left out."""
+        return (one.stated for one in self.checked.sound)
+
+    def rules(self) -> Iterator[tuple[Stated, syntax.Rule, CheckedRule]]:
+        """Give the rules without a mistake."""
+        for stated, made in self.checked.sound:
+            if isinstance(made, CheckedRule) and isinstance(stated.statement, syntax.Rule):
+                yield stated, stated.statement, made
+
+    def scores(self) -> Iterator[tuple[Stated, syntax.Score, CheckedScore]]:
+        """Give the scores without a mistake."""
+        for stated, made in self.checked.sound:
+            if isinstance(made, CheckedScore) and isinstance(stated.statement, syntax.Score):
+                yield stated, stated.statement, made
+
+    @cached_property
+    def patterns(self) -> list[Pattern]:
+        """Every text that is compared with an attribute."""
+        return list(_patterns(self))
+
+    def list_of(self, name: str) -> Stated | None:
+        """Find the list that a name stands for."""
+        return self.checked.listed.get(name)
+
+
+def shipped(source: RuleText) -> bool:
+    """Tell whether a file comes with a package: it is written for every host, not for one."""
+    folder = os.path.realpath(Path(source.name).parent)
+    return folder.startswith((os.path.realpath(resources.rules()), _VENDOR))
+
+
+class Pattern(NamedTuple):
+    """A text that is compared with an attribute.
+
+    ``how`` is ``glob`` for a term or an item of a list, ``search`` for a regular
+    expression, and ``text`` for a comparison with ``==`` or ``!=``. For an item of a list,
+    ``user`` is the statement that uses the list.
+    """
+
+    source: RuleText
+    text: syntax.Text
+    attribute: str
+    how: str
+    user: Stated
+
+    @property
+    def related(self) -> tuple[Related, ...]:
+        """Where the list is used, if the text is an item of one."""
+        span = self.user.statement.span
+        if self.user.source is self.source and span.start <= self.text.span.start < span.end:
+            return ()
+        return (Related(self.user.source, span, "used here"),)
+
+    @property
+    def usage(self) -> str:
+        """Say where the list is used, if the text is an item of one."""
+        return f" (the list is used at {self.user.place})" if self.related else ""
+
+
+def _patterns(rules: RuleSet) -> Iterator[Pattern]:
+    """Give every text that is compared with an attribute, items of lists once an attribute."""
+    seen: set[tuple[str, str]] = set()
+
+    def items(name: str, attribute: str, user: Stated) -> Iterator[Pattern]:
+        listed = rules.list_of(name)
+        if listed is None or (name, attribute) in seen:
+            return
+        seen.add((name, attribute))
+        assert isinstance(listed.statement, syntax.ListOf)
+        for item in listed.statement.items:
+            yield Pattern(listed.source, item, attribute, "glob", user)
+
+    for stated in rules.stated():
+        source = stated.source
+        for node in nodes(stated.statement):
+            match node:
+                case syntax.Matches(name=name, glob=text):
+                    yield Pattern(source, text, name.name, "glob", stated)
+                case syntax.Member(name=name, list=listed):
+                    yield from items(listed.name, name.name, stated)
+                case syntax.Membership(subject=syntax.Name(name=attribute), list=listed):
+                    yield from items(listed.name, attribute, stated)
+                case syntax.Searched(subject=syntax.Name(name=attribute), pattern=text):
+                    yield Pattern(source, text, attribute, "search", stated)
+                case syntax.Compared(left=syntax.Name(name=attribute), right=syntax.Text() as text):
+                    yield Pattern(source, text, attribute, "text", stated)
+                case syntax.Compared(left=syntax.Text() as text, right=syntax.Name(name=attribute)):
+                    yield Pattern(source, text, attribute, "text", stated)
+
+
+def nodes(statement: syntax.Statement) -> Iterator[syntax.Node]:
+    """Give each node of a statement's selector or expression."""
+    match statement:
+        case syntax.Rule(selector=selector):
+            yield from selector.terms
+            for clause in selector.clauses:
+                yield clause
+                if isinstance(clause, syntax.When):
+                    yield from _expressions(clause.condition)
+        case syntax.Define(condition=expression) | syntax.Score(expression=expression):
+            yield from _expressions(expression)
+
+
+def _expressions(expression: syntax.Expression) -> Iterator[syntax.Expression]:
+    yield expression
+    match expression:
+        case syntax.Call(argument=inner) | syntax.Minus(operand=inner) | syntax.Not(operand=inner):
+            yield from _expressions(inner)
+        case syntax.Membership(subject=inner) | syntax.Searched(subject=inner):
+            yield from _expressions(inner)
+        case syntax.Arithmetic(left=left, right=right) | syntax.Compared(left=left, right=right):
+            yield from _expressions(left)
+            yield from _expressions(right)
+        case syntax.And(operands=operands) | syntax.Or(operands=operands):
+            for operand in operands:
+                yield from _expressions(operand)

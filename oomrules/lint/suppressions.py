@@ -1,0 +1,149 @@
+"""Comments that allow a finding: ``# oomrules: allow OOM501 because …``.
+
+Behind a statement such a comment is about the findings of its line; on a line of its own
+it is about those of the next line that is no comment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from oomrules.language.diagnostics import CODES as ERRORS
+from oomrules.language.diagnostics import Diagnostic, Edit, Fix, Level
+from oomrules.language.text import RuleText, Span
+from oomrules.lint.ruleset import Check, Comment, RuleSet
+
+_OURS = re.compile(r"#\s*oomrules:\s*(.*)")
+_ALLOW = re.compile(r"allow\s+(\w+(?:\s*,\s*\w+)*)\s*(?:because\b\s*(.*))?$")
+
+
+@dataclass
+class Suppression:
+    """One comment: the codes that it allows and the line that it is about."""
+
+    comment: Comment
+    codes: tuple[str, ...]
+    reason: str
+    line: int
+    used: set[str] = field(default_factory=set)
+
+
+def apply(
+    rules: RuleSet,
+    findings: Iterable[Diagnostic],
+    ran: Collection[str],
+    known: Collection[str],
+) -> list[Diagnostic]:
+    """Leave out what comments allow, and complain about comments that do nothing.
+
+    Args:
+        ran: the codes that were looked for; a comment about others may be needed elsewhere.
+        known: every code there is.
+    """
+    suppressions, kept = [], []
+    for comment in rules.comments:
+        said = _OURS.match(comment.source.text[slice(*comment.span)].rstrip())
+        if not said:
+            continue
+        allowed = _ALLOW.match(said.group(1))
+        if not allowed:
+            kept.append(_unclear(comment))
+            continue
+        codes = tuple(re.split(r"\s*,\s*", allowed.group(1)))
+        reason = (allowed.group(2) or "").strip()
+        suppressions.append(Suppression(comment, codes, reason, _line(comment)))
+    by_line: dict[tuple[RuleText, int], list[Suppression]] = {}
+    for one in suppressions:
+        by_line.setdefault((one.comment.source, one.line), []).append(one)
+    for finding in findings:
+        line = finding.source.position(finding.span.start)[0]
+        allowing = [
+            one for one in by_line.get((finding.source, line), []) if finding.code in one.codes
+        ]
+        for one in allowing:
+            one.used.add(finding.code)
+        if not allowing:
+            kept.append(finding)
+    for one in suppressions:
+        kept += _complaints(one, ran, known)
+    return kept
+
+
+def _line(comment: Comment) -> int:
+    """Find the line that a comment is about."""
+    source = comment.source
+    line = source.position(comment.span.start)[0]
+    if not comment.alone:
+        return line
+    last = source.text.count("\n") + 1
+    line += 1
+    while line < last and source.line(line).lstrip().startswith("#"):
+        line += 1
+    return line
+
+
+def _unclear(comment: Comment) -> Diagnostic:
+    return UNCLEAR.at(
+        comment.source,
+        comment.span,
+        "this comment is addressed to oomrules, and is not understood",
+        "write `# oomrules: allow OOM501 because …`",
+    )
+
+
+def _complaints(
+    one: Suppression, ran: Collection[str], known: Collection[str]
+) -> Iterable[Diagnostic]:
+    source, span = one.comment.source, one.comment.span
+    if not one.reason:
+        yield NO_REASON.at(
+            source,
+            span,
+            "this comment allows a finding and does not say why",
+            f"write `# oomrules: allow {', '.join(one.codes)} because …`",
+        )
+    for code in one.codes:
+        if code not in known:
+            yield UNCLEAR.at(
+                source, span, f"there is no code {code}", "`oomrules check` shows the code"
+            )
+        elif code in ERRORS:
+            yield UNCLEAR.at(
+                source,
+                span,
+                f"{code} is an error, and errors cannot be allowed",
+                "mend what it complains of",
+            )
+        elif code in ran and code not in one.used:
+            yield UNUSED.at(
+                source,
+                span,
+                f"there is no {code} here any more",
+                "remove the comment" if len(one.codes) == 1 else "remove the code",
+                fix=_removal(one) if len(one.codes) == 1 else None,
+            )
+
+
+def _removal(one: Suppression) -> Fix:
+    """Remove the comment, and its line if it had one for itself."""
+    text, span = one.comment.source.text, one.comment.span
+    start = span.start
+    while start and text[start - 1] in " \t":
+        start -= 1
+    end = span.end
+    if one.comment.alone and text[end : end + 1] == "\n":
+        end += 1
+    return Fix("remove the comment", (Edit(Span(start, end), ""),))
+
+
+def _elsewhere(rules: RuleSet) -> Iterable[Diagnostic]:
+    """``apply`` finds these, once all other checks are through."""
+    return ()
+
+
+UNUSED = Check("OOM801", "a comment that allows what is not there", Level.WARNING, _elsewhere)
+NO_REASON = Check("OOM802", "a comment that allows without a reason", Level.WARNING, _elsewhere)
+UNCLEAR = Check("OOM803", "a comment to oomrules that means nothing", Level.WARNING, _elsewhere)
+CHECKS = (UNUSED, NO_REASON, UNCLEAR)

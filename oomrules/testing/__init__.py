@@ -1,0 +1,1 @@
+"""Tests that administrators write for their rules: ``oomrules test``."""

@@ -1,0 +1,149 @@
+"""Test files: TOML that describes processes, and says what shall become of them."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from oomrules.errors import Failure, reason
+from oomrules.language.diagnostics import did_you_mean
+from oomrules.runtime import recorded
+from oomrules.testing.described import Described
+
+SUFFIX = ".test.toml"
+_FILE = ("rules", "snapshot", "host", "process", "scope", "test")
+# What a test can say, each about names of processes.
+EXPECTATIONS = ("first", "last", "order", "protected", "candidates")
+_TEST = ("name", "only", *EXPECTATIONS)
+
+
+class Case(NamedTuple):
+    """One test: a name, the processes that are there, and what is expected of them."""
+
+    name: str
+    only: tuple[str, ...]
+    expected: dict[str, tuple[str, ...]]
+
+
+class TestFile(NamedTuple):
+    """A test file.
+
+    Attributes:
+        path: where it is.
+        rules: the rule files or directories that it is about; None for those in force.
+        snapshot: the host that it describes or names.
+        pids: the pid of each process that it describes.
+        cases: its tests.
+    """
+
+    path: Path
+    rules: tuple[str, ...] | None
+    snapshot: recorded.Recorded
+    pids: dict[str, int]
+    cases: tuple[Case, ...]
+
+    def pid(self, name: str) -> int:
+        """Find a process by its name in the file, by its pid, or by its comm.
+
+        Raises:
+            Failure: there is no such process, or more than one.
+        """
+        if name in self.pids:
+            return self.pids[name]
+        found = [
+            process.pid
+            for process in self.snapshot.by_pid.values()
+            if name in (str(process.pid), process.comm)
+        ]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise Failure(
+                f"{self.path}: {len(found)} processes are called {name}",
+                f"say which by its pid: {', '.join(map(str, sorted(found)[:8]))}",
+            )
+        known = [*self.pids, *(process.comm or "" for process in self.snapshot.by_pid.values())]
+        raise Failure(
+            f"{self.path}: there is no process {name}",
+            did_you_mean(name, known, "describe it in a table [process.NAME]"),
+        )
+
+
+def files(paths: list[Path]) -> Iterator[Path]:
+    """Find test files: those that are named, and those in directories that are.
+
+    Raises:
+        Failure: a path is not there.
+    """
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(path.glob(f"*{SUFFIX}"))
+        elif path.exists():
+            yield path
+        else:
+            raise Failure(f"no such test file or directory: {path}")
+
+
+def read(path: Path) -> TestFile:
+    """Read a test file.
+
+    Raises:
+        Failure: it cannot be read, or what it says makes no sense.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Failure(f"cannot read {path}: {reason(error)}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Failure(f"{path}: this is no TOML: {error}", "see docs/testing.md") from error
+    _known(path, data, _FILE, "")
+    if "snapshot" in data:
+        if "process" in data:
+            raise Failure(f"{path}: it names a snapshot and describes processes", "choose one")
+        snapshot = recorded.load(str(path.parent / str(data["snapshot"])))
+        pids: dict[str, int] = {}
+    else:
+        snapshot, pids = Described(str(path)).snapshot(data)
+    tests = data.get("test", [])
+    if not isinstance(tests, list) or not all(isinstance(one, dict) for one in tests) or not tests:
+        raise Failure(f"{path}: it has no test", "begin one with [[test]]")
+    rules = None
+    if "rules" in data:
+        rules = tuple(
+            os.path.normpath(path.parent / one) for one in _names(path, data["rules"], "rules")
+        )
+    return TestFile(path, rules, snapshot, pids, tuple(_case(path, one) for one in tests))
+
+
+def _case(path: Path, data: dict[str, Any]) -> Case:
+    name = str(data.get("name", ""))
+    if not name:
+        raise Failure(f"{path}: a test without a name", 'say what it shows: name = "…"')
+    _known(path, data, _TEST, f"{name}: ")
+    expected = {
+        key: _names(path, data[key], f"{name}: {key}") for key in EXPECTATIONS if key in data
+    }
+    if not expected:
+        raise Failure(
+            f"{path}: {name}: nothing is expected", f"say one of {', '.join(EXPECTATIONS)}"
+        )
+    return Case(name, _names(path, data.get("only", []), f"{name}: only"), expected)
+
+
+def _names(path: Path, said: Any, where: str) -> tuple[str, ...]:
+    names = said if isinstance(said, list) else [said]
+    if not all(isinstance(name, str | int) for name in names):
+        raise Failure(f"{path}: {where}: give names in quotes, in brackets if several")
+    return tuple(map(str, names))
+
+
+def _known(path: Path, data: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in data:
+        if key not in known:
+            raise Failure(
+                f"{path}: {where}there is no {key}",
+                did_you_mean(key, known, f"there are {', '.join(known)}"),
+            )

@@ -1,0 +1,273 @@
+"""Hosts that a test describes: a few words a process, the rest as on any host.
+
+The description becomes the lines of a recorded snapshot, and is checked as one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from oomrules import capabilities
+from oomrules.attributes import Type
+from oomrules.errors import Failure
+from oomrules.language import quantities
+from oomrules.language.diagnostics import did_you_mean
+from oomrules.runtime import recorded
+
+PAGE = 4096
+TICKS = 100
+
+# The first of the ids that names without one are given.
+_FIRST_ID = 20_000
+
+_HOST = ("memory", "uptime", "swap")
+_PAGES = ("rss", "total_vm", "swap")
+_BYTES = ("anon", "shmem", "locked", "pgtables")
+_NUMBERS = "pid ppid uid euid gid egid nice threads flags oom_score_adj session".split()
+_TEXTS = ("comm", "exe", "state", "cgroup")
+_SPECIAL = "user group cmdline capabilities cpu_time run_time tty unit unknown".split()
+KEYS = (*_PAGES, *_BYTES, *_NUMBERS, *_TEXTS, *_SPECIAL)
+_SCOPE_BYTES = ("memory", "memory_max", "memory_high", "swap")
+
+
+class Described:
+    """A host in the making.
+
+    Args:
+        file: the test file, for messages.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.uptime = 86_400
+        self.users: dict[str, int] = {"root": 0}
+        self.groups: dict[str, int] = {"root": 0}
+
+    def snapshot(self, data: Mapping[str, Any]) -> tuple[recorded.Recorded, dict[str, int]]:
+        """Make the host that a test file describes.
+
+        Returns:
+            the host, and the pid of each process by its name in the file.
+
+        Raises:
+            Failure: something in the description makes no sense; the message says what.
+        """
+        given = self._table(data.get("host", {}), "host")
+        self._known(given, _HOST, "host")
+        self.uptime = self._seconds(given.get("uptime", "1d"), "host.uptime")
+        host = {
+            "kind": "host",
+            "schema": recorded.SCHEMA,
+            "page_size": PAGE,
+            "clock_ticks": TICKS,
+            "uptime": self.uptime,
+            "mem_total": self._bytes(given.get("memory", "8GiB"), "host.memory"),
+            "swap_total": self._bytes(given.get("swap", "0B"), "host.swap"),
+        }
+        processes = []
+        pids: dict[str, int] = {}
+        for number, (name, said) in enumerate(
+            self._table(data.get("process", {}), "process").items()
+        ):
+            process = self._process(name, self._table(said, f"process.{name}"), 1000 + number)
+            if process["pid"] in pids.values():
+                raise self._wrong(f"process.{name}.pid", f"{process['pid']} is taken already")
+            pids[name] = process["pid"]
+            processes.append(process)
+        scopes = [
+            self._scope(cgroup, self._table(said, f"scope.{cgroup}"))
+            for cgroup, said in self._table(data.get("scope", {}), "scope").items()
+        ]
+        host["users"] = {str(number): name for name, number in self.users.items()}
+        host["groups"] = {str(number): name for name, number in self.groups.items()}
+        lines = [json.dumps(line) for line in (host, *scopes, *processes)]
+        return recorded.parse(lines, self.file), pids
+
+    # --- processes ---------------------------------------------------------------------
+
+    def _process(self, name: str, said: dict[str, Any], pid: int) -> dict[str, Any]:
+        where = f"process.{name}"
+        self._known(said, KEYS, where)
+        self._typed(said, where)
+        comm = said.get("comm", name.encode()[:15].decode("utf-8", "ignore"))
+        uid = self._id(said, "uid", "user", self.users, 1000)
+        gid = self._id(said, "gid", "group", self.groups, uid)
+        rss = self._bytes(said.get("rss", "16MiB"), f"{where}.rss")
+        process: dict[str, Any] = {
+            "kind": "process",
+            "pid": pid,
+            "ppid": 1,
+            "comm": comm,
+            "cmdline": self._words(said.get("cmdline", [comm]), where),
+            "exe": f"/usr/bin/{comm}",
+            "uid": uid,
+            "euid": uid,
+            "gid": gid,
+            "egid": gid,
+            "capabilities": self._capabilities(said, uid, where),
+            "nice": 0,
+            "utime": self._seconds(said.get("cpu_time", "0s"), f"{where}.cpu_time", TICKS),
+            "stime": 0,
+            "starttime": self._start(said.get("run_time", "1h"), f"{where}.run_time"),
+            "threads": 1,
+            "state": "S",
+            "flags": 0,
+            "total_vm": 2 * rss // PAGE,
+            "rss": rss // PAGE,
+            "swap": 0,
+            "anon": rss,
+            "shmem": 0,
+            "locked": 0,
+            "pgtables": 65_536,
+            "oom_score_adj": 0,
+            "tty_nr": self._tty(said.get("tty", ""), where),
+            "cgroup": self._cgroup(said, comm, uid, where),
+        }
+        for key in (*_PAGES, *_BYTES):
+            if key in said:
+                size = self._bytes(said[key], f"{where}.{key}")
+                process[key] = size // PAGE if key in _PAGES else size
+        for key in (*_NUMBERS, *_TEXTS):
+            if key in said:
+                process[key] = said[key]
+        process.setdefault("session", process["pid"])
+        for key in said.get("unknown", []):
+            field = {
+                "user": "uid",
+                "group": "gid",
+                "tty": "tty_nr",
+                "cpu_time": "utime",
+                "run_time": "starttime",
+                "unit": "cgroup",
+            }.get(key, key)
+            if field not in process:
+                raise self._wrong(f"{where}.unknown", did_you_mean(key, KEYS, f"there is no {key}"))
+            process[field] = None
+        return process
+
+    def _typed(self, said: dict[str, Any], where: str) -> None:
+        for keys, kind, what in (
+            (_NUMBERS, int, "a whole number"),
+            ((*_TEXTS, "user", "group", "tty"), str, "a text in quotes"),
+            (("capabilities", "unknown"), list, "a list, in brackets"),
+        ):
+            for key in keys:
+                if key in said and type(said[key]) is not kind:
+                    raise self._wrong(f"{where}.{key}", f"is {what}, not {said[key]!r}")
+
+    def _id(
+        self, said: dict[str, Any], key: str, name_key: str, names: dict[str, int], default: int
+    ) -> int:
+        """Find an id by its number or name; a name without a number gets one."""
+        if name_key not in said:
+            number: int = said.get(key, default)
+            return number
+        name = str(said[name_key])
+        return names.setdefault(name, said.get(key, _FIRST_ID + len(names)))
+
+    def _words(self, said: Any, where: str) -> list[str]:
+        if isinstance(said, str):
+            return said.split(" ")
+        if isinstance(said, list):
+            return [str(word) for word in said]
+        raise self._wrong(f"{where}.cmdline", "is a text or a list of texts")
+
+    def _capabilities(self, said: dict[str, Any], uid: int, where: str) -> str:
+        """Give the set in hex: what is listed, else all for root and none for others."""
+        if "capabilities" not in said:
+            everything = (1 << len(capabilities.CAPABILITIES)) - 1
+            return f"{everything if uid == 0 else 0:x}"
+        bits = 0
+        for name in said["capabilities"]:
+            meant = capabilities.matches(name)
+            if len(meant) != 1:
+                raise self._wrong(f"{where}.capabilities", f"there is no single {name}")
+            bits |= 1 << capabilities.CAPABILITIES[meant[0]]
+        return f"{bits:x}"
+
+    def _start(self, said: Any, where: str) -> int:
+        seconds = self._seconds(said, where)
+        if seconds > self.uptime:
+            raise self._wrong(where, "is longer than the host is up; give it another host.uptime")
+        return (self.uptime - seconds) * TICKS
+
+    def _tty(self, said: str, where: str) -> int:
+        found = re.fullmatch(r"(pts/|tty)(\d+)", said)
+        if not said:
+            return 0
+        if not found:
+            raise self._wrong(f"{where}.tty", "is like pts/3 or tty1")
+        major = 136 if found.group(1) == "pts/" else 4
+        number = int(found.group(2))
+        return major << 8 | number & 0xFF | (number & 0xFFF00) << 12
+
+    def _cgroup(self, said: dict[str, Any], comm: str, uid: int, where: str) -> str:
+        """Put a process into its unit; without one, users are in a session, others a service."""
+        unit = said.get("unit")
+        if unit is None:
+            if 0 < uid < 1000:
+                return f"/system.slice/{re.sub(r'[^A-Za-z0-9:_.-]', '-', comm)}.service"
+            return f"/user.slice/user-{uid}.slice/session-1.scope"
+        if not isinstance(unit, str) or "." not in unit:
+            raise self._wrong(f"{where}.unit", "is the full name of a unit, as in nginx.service")
+        if unit.endswith(".slice"):
+            return _slice(unit)
+        if unit.endswith(".scope") and uid >= 1000:
+            return f"/user.slice/user-{uid}.slice/{unit}"
+        return f"/system.slice/{unit}"
+
+    # --- control groups ------------------------------------------------------------------
+
+    def _scope(self, cgroup: str, said: dict[str, Any]) -> dict[str, Any]:
+        where = f"scope.{cgroup}"
+        known = (*_SCOPE_BYTES, "pressure", "oom_kills", "properties", "session")
+        self._known(said, known, where)
+        scope: dict[str, Any] = {"kind": "scope", "cgroup": cgroup, **said}
+        for key in _SCOPE_BYTES:
+            if key in said:
+                scope[key] = self._bytes(said[key], f"{where}.{key}")
+        return scope
+
+    # --- values --------------------------------------------------------------------------
+
+    def _bytes(self, said: Any, where: str) -> int:
+        return self._quantity(said, where, Type.MEMORY, "a size such as 300MiB")
+
+    def _seconds(self, said: Any, where: str, parts: int = 1) -> int:
+        milliseconds = self._quantity(said, where, Type.DURATION, "a time such as 10min")
+        return milliseconds * parts // 1000
+
+    def _quantity(self, said: Any, where: str, kind: Type, what: str) -> int:
+        try:
+            value = quantities.read(str(said))
+        except quantities.BadQuantity as error:
+            raise self._wrong(where, f"{error.message}; {error.help}") from error
+        except ValueError:
+            value = None
+        if value is None or value.type is not kind:
+            raise self._wrong(where, f"is {what}, not {said!r}")
+        return int(value.amount)
+
+    def _table(self, said: Any, where: str) -> dict[str, Any]:
+        if not isinstance(said, dict):
+            raise self._wrong(where, f"is a table, [{where}]")
+        return said
+
+    def _known(self, said: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+        for key in said:
+            if key not in known:
+                raise self._wrong(
+                    f"{where}.{key}", did_you_mean(key, known, f"there are {', '.join(known)}")
+                )
+
+    def _wrong(self, where: str, why: str) -> Failure:
+        return Failure(f"{self.file}: {where}: {why}", "see docs/testing.md")
+
+
+def _slice(name: str) -> str:
+    """Give the path of a slice: ``a-b.slice`` is inside ``a.slice`` (systemd.slice(5))."""
+    parts = name.removesuffix(".slice").split("-")
+    return "".join(f"/{'-'.join(parts[:number])}.slice" for number in range(1, len(parts) + 1))

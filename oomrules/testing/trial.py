@@ -1,0 +1,70 @@
+"""Tests against rules: who is first, who is protected, who ranks above whom."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from oomrules.runtime.evaluator import Evaluator
+from oomrules.runtime.model import Process, Snapshot
+from oomrules.runtime.program import Program
+from oomrules.runtime.ranking import Ranker, Ranking
+from oomrules.testing.cases import Case, TestFile
+
+
+class Outcome(NamedTuple):
+    """What became of a test: empty ``problems`` is success."""
+
+    file: TestFile
+    case: Case
+    problems: tuple[str, ...]
+
+
+def run(file: TestFile, program: Program, exercised: set[str]) -> Iterator[Outcome]:
+    """Run the tests of a file.
+
+    Args:
+        exercised: takes the places of the rules that decided something.
+    """
+    for case in file.cases:
+        there = {file.pid(name) for name in case.only}
+
+        def keep(process: Process, _: Snapshot, there: set[int] = there) -> bool:
+            return not there or process.pid in there
+
+        ranking = Ranker(Evaluator(program, file.snapshot.host)).rank(file.snapshot, keep)
+        for process in file.snapshot.by_pid.values():
+            if keep(process, file.snapshot):
+                verdict = ranking.verdict(process)
+                exercised |= {held.rule.place for held in verdict.held if held.surely}
+                exercised |= {verdict.rule.place} if verdict.rule else set()
+        yield Outcome(file, case, tuple(_problems(file, case, ranking)))
+
+
+def _problems(file: TestFile, case: Case, ranking: Ranking) -> Iterator[str]:
+    ranks = {process.pid: number for number, process in enumerate(ranking.candidates)}
+
+    def place(name: str) -> str:
+        pid = file.pid(name)
+        verdict = ranking.verdict(file.snapshot.by_pid[pid])
+        if pid in ranks:
+            return f"{name} is number {ranks[pid] + 1}, with {verdict.points} points"
+        rule = f" ({verdict.rule.text}, {verdict.rule.place})" if verdict.rule else ""
+        return f"{name} is no candidate: {verdict.reason or 'it is not there'}{rule}"
+
+    for key, number in (("first", 0), ("last", len(ranks) - 1)):
+        for name in case.expected.get(key, ()):
+            if ranks.get(file.pid(name)) != number:
+                other = ranking.candidates[number].comm if ranks else "nobody"
+                yield f"{key} is {other}; {place(name)}"
+    for name in case.expected.get("protected", ()):
+        if file.pid(name) in ranks:
+            yield place(name)
+    for name in (*case.expected.get("candidates", ()), *case.expected.get("order", ())):
+        if file.pid(name) not in ranks:
+            yield place(name)
+    for above, below in itertools.pairwise(case.expected.get("order", ())):
+        first, second = ranks.get(file.pid(above)), ranks.get(file.pid(below))
+        if first is not None and second is not None and first >= second:
+            yield f"{place(above)}; {place(below)}"

@@ -1,0 +1,329 @@
+"""Where each check draws its line; the pages have one example of each."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oomrules.language.rulefiles import Found
+from oomrules.language.text import RuleText
+from oomrules.lint import linter, patterns
+from oomrules.runtime import nodes
+from tests.oracle import strategies
+from tests.oracle.strategies import thorough
+
+
+def found(*texts: str) -> list[str]:
+    files = tuple(RuleText(f"{number}.oom", text) for number, text in enumerate(texts))
+    return [one.code for one in linter.lint(Found(files))[1]]
+
+
+WRONG = {
+    "OOM111": ['spare comm "a\u202eb"', "# \u2066"],
+    "OOM112": [
+        'spare comm "ssh\u0501"',
+        'list l = "p\u043estgres"',
+        'spare anything when comm == "a\u2013b"',
+        'in "p\u0430th.slice": spare uid 0',
+        "define h\u0435avy = rss > 1GiB",
+        'spare comm "\uff53shd"',
+    ],
+    "OOM113": ['spare comm "a\u200bb"', 'spare comm "a\u00a0b"', 'spare comm "\ufeffx"'],
+    "OOM501": [
+        f'spare comm "{"x" * 16}"',
+        f'spare comm "{"ü" * 8}"',  # 16 bytes in 8 letters
+        f'spare anything when comm == "{"x" * 16}"',
+        f'spare anything when comm ~ "{"x" * 16}"',
+        f'spare comm "*{"x" * 16}*"',
+        f'spare comm "{"?" * 16}"',
+        f'spare comm "[a-z]{"x" * 15}"',
+        f'list l = "a", "{"x" * 16}"\nspare comm @l',
+        f'list l = "a", "{"x" * 16}"\ndefine d = comm in @l',
+    ],
+    "OOM502": [
+        'spare comm "*"',
+        'spare comm "***"',
+        'list l = "a", "*"\nspare user @l',
+        'spare anything when comm ~ ""',
+        'spare anything when comm ~ ".*"',
+        'spare anything when comm ~ "^.*$"',
+        'spare anything when comm ~ "^(a|b*)?"',
+        'spare anything when comm ~ "x{0,3}"',
+    ],
+    "OOM503": [
+        'spare unit "nginx"',
+        'spare slice "user"',
+        'spare unit "*nginx"',
+        'spare unit "nginx.timer"',
+        'spare anything when unit == "nginx"',
+        'spare exe "nginx"',
+        'spare exe "bin/*"',
+        'spare cgroup "system.slice/*"',
+        'spare anything when exe ~ "^nginx"',
+        'spare anything when comm ~ "a^b"',
+        'spare anything when comm ~ "a$b"',
+        'spare comm "[z-a]"',
+        'spare state "Running"',
+        'spare unit.oom_policy "Stop"',
+        'list l = "nginx", "a.service"\nspare unit @l',
+    ],
+    "OOM504": [
+        'spare anything when comm ~ "ssh*"',
+        'spare anything when exe ~ "/usr/bin/*"',
+        'spare comm "^ssh"',
+        'spare comm "ssh$"',
+        'spare comm "a|b"',
+        'spare comm "(a|b)"',
+        'spare user "build\\d"',
+    ],
+    "OOM511": ["spare uid 0 by 1", "prefer uid 0 by 1.0", "in a.slice: prefer uid 0 by 1"],
+    "OOM512": ['list l = "a", "a"', 'list l = "a*", "ab"', 'list l = "a*", "a*"'],
+    "OOM513": ["spare anything with KILL, BPF, KILL", "spare anything without KILL, KILL"],
+    "OOM514": [
+        "spare uid 5\nspare uid 5",
+        "spare uid 5\nspare uid 5 by 4",  # 4 is the default
+        "in a.slice: never kill uid 5\nin a.slice { never kill uid 5 }",
+    ],
+    "OOM515": ["in a.slice { }", "in a.slice { in b.slice { } }"],
+    "OOM521": [
+        "score 0",
+        "score 5",
+        "score -1",
+        "score 3 / 0",
+        "score rss / 0",
+        "score 1MiB",
+        "score root(16)",
+        "score rss * 0",
+        "in a.slice: score 1",
+    ],
+    "OOM531": [
+        'never kill comm "a"',
+        'never kill cmdline "*a*"',
+        "never kill anything when nice > 5",
+        'define d = comm == "a"\nnever kill d',
+        'never kill anything when not comm == "a"',
+        'list l = "a"\nnever kill comm @l',
+    ],
+}
+RIGHT = {
+    "OOM111": ['spare comm "\u05d0"'],
+    "OOM112": [
+        'spare comm "\u0441\u0435\u0440\u0432\u0435\u0440"',
+        'spare comm "\u0441\u0435\u0440\u0432\u0435\u0440-web1"',
+        'spare comm "na\u00efve"',
+        'spare comm "\u65e5\u672c"',
+        'spare comm "Stra\u00dfe"',
+        "# \u2013 a dash in a comment\nspare uid 0",
+        'spare unit.description "A \u2013 b"',
+    ],
+    "OOM113": ['spare comm "a b"', "# a\u00a0b"],
+    "OOM501": [
+        f'spare comm "{"x" * 15}"',
+        f'spare comm "{"x" * 15}*"',
+        f'spare cmdline "{"x" * 16}"',
+        f'spare anything when comm ~ "{"x" * 15}y?"',
+        f'list l = "{"x" * 16}"\nspare cmdline @l',
+    ],
+    "OOM502": [
+        'spare comm "?*"',
+        'spare comm "[*]"',
+        'spare anything when comm ~ "$"',
+        'spare anything when comm ~ "a|b"',
+        'spare anything when comm ~ ".+"',
+        'spare anything when comm ~ "(?!a)"',
+    ],
+    "OOM503": [
+        'spare unit "nginx*"',
+        'spare unit "*.service"',
+        'spare unit "*service"',
+        'spare unit ""',
+        'spare unit "nginx.serv?ce"',
+        'spare exe "*/nginx"',
+        'spare exe "(unreachable)*"',
+        'spare anything when exe ~ "nginx"',
+        'spare anything when comm ~ "^a|^b"',
+        'spare anything when comm ~ "a$|b"',
+        'spare anything when comm ~ "(?m)a$b"',
+        'spare state "[RS]"',
+        'spare comm "[a-z]"',
+        'spare comm "a["',
+        'spare anything when unit.oom_policy == "stop"',
+        'spare anything when session.class == "new-in-systemd-999"',
+    ],
+    "OOM504": [
+        'spare anything when comm ~ "ssh.*"',
+        'spare anything when comm ~ "ss+h"',
+        'spare anything when cmdline ~ "a*"',
+        'spare comm "actions.runner.*"',
+        'spare comm "(sd-pam)"',
+        'spare cmdline "^a"',
+    ],
+    "OOM511": ["spare uid 0 by 1.5", "spare uid 0"],
+    "OOM512": ['list l = "a", "A"', 'list l = "a", "a?"', 'list l = "a*", "*a"'],
+    "OOM513": ["spare anything with KILL without BPF", "spare anything with KILL with BPF"],
+    "OOM514": [
+        "spare uid 5\nspare uid 5 by 2",
+        "spare uid 5\nprefer uid 5",
+        "spare uid 5\nin a.slice: spare uid 5",
+        "kill first uid 5\nkill last uid 5",
+    ],
+    "OOM515": ["in a.slice { spare uid 0 }"],
+    "OOM521": ["score rss", "score root(nice)", "score 5 - nice"],
+    "OOM531": [
+        'never kill uid 0 comm "a"',
+        'never kill comm "a" with RAWIO',
+        'never kill comm "a" when rss < 64MiB',
+        'in a.slice: never kill comm "a"',
+        'kill last comm "a"',
+        'spare comm "a"',
+        'define d = comm == "a" and user == "b"\nnever kill d',
+        "never kill oom_score_adj -1000",
+        "never kill anything",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [(code, text) for code, texts in WRONG.items() for text in texts]
+)
+def test_a_mistake_is_found(code: str, text: str) -> None:
+    assert code in found(text)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [(code, text) for code, texts in RIGHT.items() for text in texts]
+)
+def test_a_near_miss_is_not(code: str, text: str) -> None:
+    codes = found(text)
+    assert code not in codes
+    assert not [one for one in codes if one < "OOM5"], "the example itself is in error"
+
+
+# --- several files -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "first", "second"),
+    [
+        ("OOM206", "define d = nice > 0", "define d = nice > 1"),
+        ("OOM206", 'list d = "a"', 'list d = "b"'),
+        ("OOM209", "score rss", "score swap"),
+        ("OOM514", "spare uid 5", "spare uid 5"),
+        ("OOM501", f'list l = "{"x" * 16}"', "spare comm @l"),
+        ("OOM502", 'list l = "*"', "spare comm @l"),
+        ("OOM503", 'list l = "nginx"', "spare unit @l"),
+    ],
+)
+def test_a_finding_that_depends_on_two_files_names_both(code: str, first: str, second: str) -> None:
+    files = (RuleText("/etc/one.oom", first), RuleText("/etc/two.oom", second))
+    (one,) = linter.lint(Found(files))[1]
+    assert one.code == code
+    (other,) = one.related
+    assert {one.source.name, other.source.name} == {"/etc/one.oom", "/etc/two.oom"}
+    assert f"{other.source.name}:1" in one.message
+
+
+def test_a_definition_that_replaces_another_names_both() -> None:
+    files = (
+        RuleText("/etc/one.oom", "define d = nice > 0", 0),
+        RuleText("/run/two.oom", "define d = nice > 1\nspare d", 3),
+    )
+    (one,) = linter.lint(Found(files))[1]
+    assert (one.code, one.source.name) == ("OOM221", "/etc/one.oom")
+    assert "/run/two.oom:1" in one.message
+
+
+def test_a_statement_in_error_is_blamed_for_that_alone() -> None:
+    assert found(f'spare comm "{"x" * 16}" usr 0\nspare comm "*"') == ["OOM201", "OOM502"]
+
+
+# --- against what patterns really match -----------------------------------------------------
+
+_GLOBS = st.text("ab*?[]!-.", max_size=7)
+_REGEXES = st.text("ab.*?$^()|+[]", max_size=7)
+_TEXTS = ["", *(a + b + c for a in "ab.-" for b in ["", *"ab.]["] for c in ["", *"ab!*"])]
+
+
+@thorough
+@given(_GLOBS)
+def test_a_glob_that_is_said_to_match_everything_or_nothing_does(glob: str) -> None:
+    taken = patterns._Glob(glob)
+    matched = [text for text in _TEXTS if nodes.glob(text, glob)]
+    if taken.everything:
+        assert matched == _TEXTS
+    if taken.empty_class:
+        assert not matched
+    for text in matched:
+        assert len(text) >= taken.least
+        assert text.startswith(taken.beginning) and text.endswith(taken.ending)
+        assert text == taken.beginning or not taken.plain
+
+
+@thorough
+@given(_REGEXES)
+def test_an_expression_that_is_said_to_match_everything_or_nothing_does(pattern: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            re.compile(pattern)
+        except re.error:
+            return
+    matched = [text for text in _TEXTS if re.search(pattern, text)]
+    if patterns._matches_all(pattern):
+        assert matched == _TEXTS
+    if patterns._contradicts_itself(pattern):
+        assert not matched
+    first = patterns._anchored(pattern)
+    for text in matched:
+        assert len(text) >= patterns._width(pattern)
+        assert text.startswith(first)
+
+
+_VALUES = {
+    "unit": ("nginx.service", "a-b.scope", "x.slice", "", "tmp.mount", "getty@tty1.service"),
+    "slice": ("-.slice", "user-1000.slice", "system.slice"),
+    "exe": ("/usr/sbin/nginx", "/", "(unreachable)/bin/x", "/memfd:x (deleted)"),
+    "cgroup": ("/", "/system.slice/nginx.service", "/a/b"),
+    "state": tuple("RSDTtI"),
+    "unit.oom_policy": ("stop", "continue", "kill"),
+    "comm": ("sshd", "x" * 15, "\u00fc" * 7, "(sd-pam)", ""),
+}
+_PIECES = st.lists(
+    st.sampled_from([*"*?[]ab/.-^$", "nginx", ".service", "slice", "[a-z]", "/usr", "x" * 8]),
+    max_size=4,
+).map("".join)
+
+
+@thorough
+@given(st.sampled_from(sorted(_VALUES)), _PIECES, st.sampled_from(["term", "regex", "text"]))
+def test_what_is_said_to_match_nothing_matches_no_real_value(
+    attribute: str, pattern: str, how: str
+) -> None:
+    match: Callable[[str], bool]
+    if how == "term":
+        text = f'spare {attribute} "{pattern}"'
+        match = partial(nodes.glob, pattern=pattern)
+    elif how == "text":
+        text = f'spare anything when {attribute} == "{pattern}"'
+        match = pattern.__eq__
+    else:
+        text = f'spare anything when {attribute} ~ "{pattern}"'
+        match = partial(nodes.search, pattern=pattern)
+    codes = found(text)
+    if {"OOM501", "OOM503"} & set(codes):
+        assert not any(map(match, _VALUES[attribute]))
+    if "OOM502" in codes:
+        assert all(map(match, _VALUES[attribute]))
+
+
+@settings(thorough, max_examples=60)
+@given(strategies.rule_sets())
+def test_right_rules_are_never_in_error(rules: strategies.RuleSet) -> None:
+    findings = linter.lint(Found(tuple(strategies.texts(rules))))[1]
+    assert not [one for one in findings if one.code < "OOM5" and one.level.value == "error"]

@@ -148,7 +148,7 @@ def loaded_units() -> frozenset[str]:
     try:
         connection = Connection()
         try:
-            return frozenset(Manager(connection).units())
+            return Manager(connection).known()
         finally:
             connection.close()
     except (BusError, Failure):

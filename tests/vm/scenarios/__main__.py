@@ -61,11 +61,11 @@ def main(arguments: list[str]) -> int:
         details += [f"\n{number}. {scenario.title}" + (f": `{rules}`" if rules else ""), ""]
         details += [f"   {way}: {why}." for way, why in scenario.uncovered.items()]
         details += [*lines] if not scenario.uncovered else ["", *lines]
-    text = _HEAD.format(release=f"Linux {built.release}") + "\n".join(rows)
-    text += "\n\n## What the kernel's log says\n" + "\n".join(details) + "\n"
-    if to:
-        to.write_text(text)
-    else:
+        text = _HEAD.format(release=f"Linux {built.release}") + "\n".join(rows)
+        text += "\n\n## What the kernel's log says\n" + "\n".join(details) + "\n"
+        if to:
+            to.write_text(text)
+    if not to:
         print(text)
     return 1 if wrong else 0
 

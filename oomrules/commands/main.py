@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from oomrules import __version__
 from oomrules.errors import Failure, reason
@@ -22,11 +23,16 @@ COMMANDS = {
     "explain": "say why a process ranks where it does",
     "scopes": "show the tree of units and the rules that hold in each",
     "snapshot": "record this host, to rank it elsewhere or later",
+    "run": "keep the list true, as a service",
+    "status": "show how the service is",
     "hook": "make the list true again when a systemd unit starts or stops",
     "history": "show who was killed when memory ran out",
     "check": "find mistakes in rule files",
     "cat": "print the rule files that are in force",
 }
+
+# What the service calls; the help does not show them.
+_INTERNAL = ("prepare",)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,11 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"oomrules {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, purpose in COMMANDS.items():
+    for name in (*COMMANDS, *_INTERNAL):
         module = importlib.import_module(f"oomrules.commands.{name}")
-        sub = commands.add_parser(
-            name, help=purpose, description=module.__doc__, allow_abbrev=False
-        )
+        about: dict[str, Any] = {"help": COMMANDS[name]} if name in COMMANDS else {}
+        sub = commands.add_parser(name, description=module.__doc__, allow_abbrev=False, **about)
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)
     return parser

@@ -58,11 +58,11 @@ def system(root: Path = Path("/")) -> Found:
     Args:
         root: where the four directories are looked for, ``/`` but in tests and images.
     """
-    directories = _directories(root)
+    searched = directories(root)
     chosen: dict[str, tuple[int, Path]] = {}
     replaced: list[tuple[Path, Path]] = []
     problems: list[Diagnostic] = []
-    for level, directory in enumerate(directories):
+    for level, directory in enumerate(searched):
         try:
             names = _rule_names(directory)
         except FileNotFoundError:
@@ -83,18 +83,19 @@ def system(root: Path = Path("/")) -> Found:
     problems += [_unreadable(path, "it is no regular file") for path in odd]
     files, unread = _read((path, level) for path, level in in_force if path not in odd)
     return Found(
-        _with_vocabulary(files, len(directories)),
+        _with_vocabulary(files, len(searched)),
         masked,
         tuple(replaced),
         (*problems, *unread),
     )
 
 
-def _directories(root: Path) -> list[Path]:
-    directories = [root / directory.lstrip("/") for directory in DIRECTORIES]
-    if not directories[-1].is_dir():
-        directories[-1] = resources.rules()
-    return directories
+def directories(root: Path = Path("/")) -> list[Path]:
+    """List the directories that ``system`` looks into, highest precedence first."""
+    searched = [root / directory.lstrip("/") for directory in DIRECTORIES]
+    if not searched[-1].is_dir():
+        searched[-1] = resources.rules()
+    return searched
 
 
 def fingerprint(root: Path = Path("/")) -> list[list[str | int]]:
@@ -104,7 +105,7 @@ def fingerprint(root: Path = Path("/")) -> list[list[str | int]]:
         plain data that is equal as long as no file was added, removed or written.
     """
     seen: list[list[str | int]] = [["oomrules", __version__]]
-    for directory in [*_directories(root), resources.rules()]:
+    for directory in [*directories(root), resources.rules()]:
         try:
             names = _rule_names(directory)
         except OSError as error:

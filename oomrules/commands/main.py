@@ -35,7 +35,11 @@ COMMANDS = {
 _INTERNAL = ("prepare",)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Make the parser; where a command is named, with the options of that one only.
+
+    Each command is a module, and importing all of them takes longer than most of them run.
+    """
     parser = argparse.ArgumentParser(
         prog="oomrules",
         description="Rules in sentences say whom the kernel kills when memory runs out.",
@@ -43,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"oomrules {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in (*COMMANDS, *_INTERNAL):
+    every = (*COMMANDS, *_INTERNAL)
+    for name in (arguments[0],) if arguments and arguments[0] in every else every:
         module = importlib.import_module(f"oomrules.commands.{name}")
         about: dict[str, Any] = {"help": COMMANDS[name]} if name in COMMANDS else {}
         sub = commands.add_parser(name, description=module.__doc__, allow_abbrev=False, **about)
@@ -64,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        options = _parser().parse_args(arguments)
+        given = sys.argv[1:] if arguments is None else arguments
+        options = _parser(given).parse_args(given)
         code: int = options.run(options)
         sys.stdout.flush()
         return code

@@ -10,9 +10,8 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
 
-from oomrules import resources
+from oomrules import service
 from oomrules.commands import sources
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
@@ -66,11 +65,12 @@ def run(options: argparse.Namespace) -> int:
         "metrics": os.path.abspath(options.metrics) if options.metrics else state.path(FILE),
         "given": bool(given),
     }
-    package = str(Path(resources.__file__).resolve().parent.parent)
-    argv = [sys.executable, "-I", "-S", "-E", "-c", resident.BOOT, package, json.dumps(settings)]
+    program = os.path.abspath(service.__file__).replace("__init__", "__main__")
+    argv = [sys.executable, "-I", "-S", "-E", program]
+    environment = {**os.environ, resident.OPTIONS: json.dumps(settings)}
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        os.execv(sys.executable, argv)
+        os.execve(sys.executable, argv, environment)  # noqa: S606
     except OSError as error:
         raise Failure(f"cannot start {sys.executable}: {error.strerror}") from error

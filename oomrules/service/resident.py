@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 
 from oomrules.errors import Failure
 from oomrules.runtime import journal
 from oomrules.service.loop import Options, Service
 
-# What ``oomrules run`` becomes: nothing is imported but the standard library and this.
-BOOT = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-    "from oomrules.service.resident import main; sys.exit(main(sys.argv[1]))"
-)
+# Where ``oomrules run`` leaves ``loop.Options`` as JSON.
+OPTIONS = "OOMRULES_RUN"
 
 
-def main(options: str) -> int:
+def main() -> int:
     """Run the service.
-
-    Args:
-        options: ``loop.Options`` as JSON.
 
     Returns:
         the exit code.
     """
+    _be_called_oomrules()
     try:
-        Service(Options(**json.loads(options))).run()
+        Service(Options(**json.loads(os.environ.pop(OPTIONS)))).run()
     except Failure as error:
         journal.say(
             f"{error.message}; {error.hint}" if error.hint else error.message, journal.ERROR
@@ -42,6 +38,15 @@ def main(options: str) -> int:
         )
         return 2
     return 0
+
+
+def _be_called_oomrules() -> None:
+    """Be found under this name by ps, and in what the kernel says of a lack of memory."""
+    try:
+        with open("/proc/self/comm", "w", encoding="ascii") as file:
+            file.write("oomrules")
+    except OSError:
+        pass
 
 
 def _place(error: BaseException) -> str:

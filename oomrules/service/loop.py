@@ -555,6 +555,7 @@ class Service:
             self.listener.close()
         self.keeper.close()
         self.pressure.close()
+        self.notifier.close()
 
 
 def _in_force(listed: Listed | None, before: Listed | None, at: float) -> Listed | None:

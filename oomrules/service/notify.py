@@ -56,6 +56,12 @@ class Notifier:
         if line != self._said and self._send(f"STATUS={line}"):
             self._said = line
 
+    def close(self) -> None:
+        """Say nothing any more."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
     def _send(self, message: str) -> bool:
         if self._socket is None:
             return False

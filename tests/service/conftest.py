@@ -93,6 +93,15 @@ class Service:
 
         wait(told)
 
+    def reload(self) -> None:
+        """Let it read the rules anew, and wait until it has."""
+        self.notifications()
+        self.told.clear()
+        self.send(signal.SIGHUP)
+        self.wait_for("RELOADING=1")
+        begun = next(n for n, told in enumerate(self.told) if told.startswith("RELOADING=1"))
+        wait(lambda: "READY=1" in self.notifications()[begun:])
+
     def entries(self) -> list[str]:
         """What has come to the journal since the last call."""
         found = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +43,7 @@ def test_it_never_takes_more_than_its_share_of_the_time(
     events: list[tuple[str, float]], cost: float
 ) -> None:
     refreshes = simulate(events, cost, 900)
-    for (before, _), (after, why) in zip(refreshes, refreshes[1:], strict=False):
+    for (before, _), (after, why) in itertools.pairwise(refreshes):
         idle = after - before - cost
         assert idle >= {"request": 2, "pressure": 5, "units": 20}.get(why, 0) * cost - 1e-6
         if why == "pressure":
@@ -53,7 +55,7 @@ def test_the_list_is_never_older_than_a_heartbeat(
     events: list[tuple[str, float]], cost: float
 ) -> None:
     times = [at for at, _ in simulate(events, cost, 900)]
-    assert all(b - a <= HEARTBEAT + cost + 1e-6 for a, b in zip(times, times[1:], strict=False))
+    assert all(b - a <= HEARTBEAT + cost + 1e-6 for a, b in itertools.pairwise(times))
 
 
 @given(EVENTS, COSTS)

@@ -2,6 +2,7 @@
 # make run     set up, then rank this very host and leave the list in oom.list
 # make test    every test that needs no guest
 # make test-vm the tests in a guest with a real systemd
+# make storm   the service in bad weather, in the guest
 # make lint    ruff and mypy
 # make bench   ratios against peers
 #
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
-.PHONY: setup run test test-vm churn lint bench clean system-packages
+.PHONY: setup run test test-vm churn storm lint bench clean system-packages
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/.ready
@@ -55,7 +56,12 @@ test-vm: setup
 
 # Minutes of units that come and go, in the guest; not part of CI.
 churn: setup
-	$(BIN)/python -m pytest tests/vm/long -s
+	$(BIN)/python -m pytest tests/vm/long/test_churn.py -s
+
+# The service in the guest: an hour of churn, 20 times out of memory, 1,000 reloads. STORM=short
+# takes minutes.
+storm: setup
+	STORM=$(STORM) $(BIN)/python -m pytest tests/vm/long/test_service_storm.py -s
 
 lint: setup
 	$(BIN)/ruff check .

@@ -247,12 +247,8 @@ print(json.dumps([sizes, len(os.listdir("/proc/self/fd")), keeper.descriptors]))
 
 
 def test_rules_that_change_again_and_again_take_no_more_memory(tmp_path: Path) -> None:
-    made = [
-        program.to_data(
-            compiled("".join(f"prefer anything when rss > {n}MiB by 3\n" for n in range(size)))
-        )
-        for size in (1, 40, 150)
-    ]
+    rules = [f"prefer anything when rss > {n}MiB by 3\n" for n in range(150)]
+    made = [program.to_data(compiled("".join(rules[:count]))) for count in (1, 40, 150)]
     (tmp_path / "programs").write_text(json.dumps(made))
     done = subprocess.run(
         [
@@ -350,6 +346,14 @@ def test_the_figures_are_openmetrics_and_what_node_exporter_reads(serve: Serve) 
     assert all(family.type in ("gauge", "counter") for family in families.values())
     older = {sample.name for family in older_families(text) for sample in family.samples}
     assert {s.name for family in families.values() for s in family.samples} == older
+
+
+def test_the_status_document_has_the_keys_that_the_docs_name(serve: Serve) -> None:
+    text = Path(CHECKOUT, "docs", "service.md").read_text()
+    said = serve().ask()
+    inner = {key for name in ("list", "rules", "memory", "pressure") for key in said[name]}
+    for key in {*said, *inner} - {"schema"}:
+        assert f"`{key}`" in text, key
 
 
 def test_the_status_command_says_it_for_people(serve: Serve) -> None:

@@ -54,8 +54,9 @@ def run(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGALRM, _too_late)
     signal.alarm(_DEADLINE)
     try:
-        if _served(options.unit):
-            return 0
+        answer = _served(options.unit)
+        if answer:
+            return 2 if answer["rules"]["state"] == "broken" else 0
         return _apply(options)
     except Failure as error:
         hint = f"; {error.hint}" if error.hint else ""
@@ -71,18 +72,18 @@ def _too_late(signum: int, frame: FrameType | None) -> None:
     )
 
 
-def _served(unit: str | None) -> bool:
-    """Let the service do it, if it runs; False if it does not, or does not answer."""
+def _served(unit: str | None) -> dict[str, Any] | None:
+    """Let the service do it, if it runs; its status, or None if it did not make a list."""
     try:
         answer = client.ask(REFRESH, _ANSWER)
     except PermissionError:
-        return False
+        return None
     listed = answer and answer.get("list")
-    if not listed or listed.get("problem"):
-        return False
+    if not answer or not listed or not listed["to"] or listed["problem"]:
+        return None
     after = f" after {unit}" if unit else ""
     _say(f"the service wrote {listed['candidates']} pids to {listed['to']}{after}", journal.INFO)
-    return True
+    return answer
 
 
 def _apply(options: argparse.Namespace) -> int:

@@ -117,9 +117,18 @@ class Keeper:
     def resume(self) -> None:
         """Put the rules in force that were so when a service before this one ended."""
         kept = self.state.program()
-        if kept is not None:
+        # Those that somebody named on a command line were for that time.
+        if kept is not None and not any(entry[0] == "--rules" for entry in kept[1]):
             self.fingerprint = kept[1]
             self._enforce(kept[0])
+
+    def recall(self) -> None:
+        """Take the last list for what it is: a kill that nobody has recorded was by it."""
+        last = self.state.last_list()
+        candidates, read = last.get("candidates"), last.get("time")
+        if isinstance(candidates, list) and isinstance(read, int | float):
+            pids = [entry["pid"] for entry in candidates]
+            self.listed = Listed(read, read, pids, candidates[:HEAD], "")
 
     def _enforce(self, made: Program) -> None:
         self.close()
@@ -161,12 +170,19 @@ class Keeper:
 
     def quiet(self) -> bool:
         """Whether nothing seems to have happened since the last list: it is still true."""
-        if self.listed is None or not self.listed.to or now() - self.listed.read >= _QUIET_FOR:
+        listed = self.listed
+        if listed is None or self.misplaced or now() - listed.read >= _QUIET_FOR:
             return False
         seen, before = _activity(), self._seen
         if seen is None or before is None or seen[0] != before[0]:
             return False
         return abs(seen[1] - before[1]) * _MEMORY_SHARE < max(1, self._memory)
+
+    @property
+    def misplaced(self) -> bool:
+        """Whether the list is not where it belongs: the kernel's module has come or gone."""
+        there = self.listed.to if self.listed else ""
+        return not there or (there == sinks.KERNEL_LIST) != os.path.exists(sinks.KERNEL_LIST)
 
     def refresh(self) -> Listed | None:
         """Read, rank, read the head once more, hand over; None without rules.

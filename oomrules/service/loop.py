@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -81,6 +82,7 @@ class Service:
         self.options = options
         self.notifier = Notifier()
         self.state = State()
+        self._only = _alone(self.state.directory)
         self.keeper = Keeper(self.state)
         self.counts = status.Counts()
         self.pace = Pace(options.heartbeat, now())
@@ -134,6 +136,7 @@ class Service:
 
     def run(self) -> None:
         """Work until a signal ends it."""
+        self.keeper.recall()
         if not self.options.given:
             self.keeper.resume()
             # There may be no time to lose.
@@ -180,12 +183,14 @@ class Service:
                 self.settling.change(at)
         elif self.unit_watch and descriptor == self.unit_watch.descriptor:
             if self.unit_watch.changed():
-                self.counts.units += 1
                 self.pace.stir(at)
                 if self._asks:
                     self._wanted_at = min(self._wanted_at or _NEVER, at)
         elif self.kernel_log and descriptor == self.kernel_log.descriptor:
             self._read_kernel_log()
+            # A module that comes or goes leaves a word there, more often than not.
+            if self.keeper.listed and self.keeper.misplaced:
+                self.pace.ask(at)
         elif self.preparation and descriptor == self.preparation.descriptor:
             self._prepared()
         elif self.listener and descriptor == self.listener.socket.fileno():
@@ -556,6 +561,24 @@ class Service:
         self.keeper.close()
         self.pressure.close()
         self.notifier.close()
+
+
+def _alone(directory: str) -> int:
+    """Hold the state directory, so that no second service uses it.
+
+    Raises:
+        Failure: one does already.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise Failure(
+            f"a service runs already, with its state in {directory}",
+            "`oomrules status` shows it",
+        ) from error
+    return descriptor
 
 
 def _in_force(listed: Listed | None, before: Listed | None, at: float) -> Listed | None:

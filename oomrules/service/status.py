@@ -32,7 +32,6 @@ class Counts:
         self.preparation_failures = 0
         self.pressure = 0
         self.kills = 0
-        self.units = 0
 
 
 class Rules(NamedTuple):

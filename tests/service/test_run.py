@@ -277,6 +277,19 @@ def test_it_goes_on_where_the_last_one_was_killed(serve: Serve, child: Child) ->
     assert service.ask()["pid"] == service.pid
 
 
+def test_there_is_one_service_for_a_state_directory(serve: Serve) -> None:
+    service = serve()
+    environment = {**os.environ, "OOMRULES_STATE": str(service.state)}
+    environment["OOMRULES_JOURNAL"] = str(service.folder / "none")
+    argv = [sys.executable, "-m", "oomrules", "run"]
+    second = subprocess.run(
+        argv, env=environment, cwd=CHECKOUT, capture_output=True, text=True, timeout=60
+    )
+    assert second.returncode == 2
+    assert "a service runs already" in second.stderr and "Traceback" not in second.stderr
+    assert service.ask()["pid"] == service.pid
+
+
 def test_a_pause_is_made_good_at_once(serve: Serve, spawn: Callable[..., Child]) -> None:
     service = serve("--heartbeat=2")
     service.send(signal.SIGSTOP)

@@ -20,6 +20,7 @@ from oomrules.errors import Failure, reason
 COMMANDS = {
     "rank": "show the candidates for the OOM killer, worst first",
     "emit": "write the list of candidates to the kernel or to a file",
+    "top": "show the ranking as it changes, in a terminal",
     "explain": "say why a process ranks where it does",
     "scopes": "show the tree of units and the rules that hold in each",
     "snapshot": "record this host, to rank it elsewhere or later",

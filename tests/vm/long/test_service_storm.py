@@ -48,15 +48,15 @@ def _unharmed(guest: Guest, pid: str) -> None:
 
 
 def test_idle_costs_no_time_that_can_be_measured(served: Guest) -> None:
-    # What the start has left to do, and the first quiet heartbeat.
-    time.sleep(45)
-    pid = show(served, "MainPID")
-    before, lists = _ticks(served, pid), status(served)["refreshes"]["total"]
+    pid, lists = show(served, "MainPID"), status(served)["refreshes"]["total"]
+    # What the start has left to do, and the heartbeat that sees the commands above.
+    time.sleep(75)
+    before = _ticks(served, pid)
     time.sleep(120)
     used = _ticks(served, pid) - before
     print(f"\nidle: {used} ticks in 120 s, {status(served)['refreshes']['total'] - lists} lists")
-    # Ten times as many as on a real machine; each of the two commands above is seen, too.
-    assert used <= 12
+    # The emulated processor takes some thirty times as long: less than one on a real machine.
+    assert used <= 30
 
 
 def test_churn_takes_no_memory_that_does_not_come_back(served: Guest) -> None:

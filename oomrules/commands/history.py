@@ -9,9 +9,9 @@ import sys
 from datetime import datetime
 from typing import Any
 
-from oomrules.commands.hook import KILL_ID
 from oomrules.commands.terminal import Paint, printable, table
 from oomrules.errors import Failure
+from oomrules.runtime.kills import KILL_ID
 
 SCHEMA = "oomrules.history/1"
 

@@ -14,24 +14,22 @@ from oomrules.commands import dropin, sources
 from oomrules.commands.findings import concise
 from oomrules.commands.rank import nobody
 from oomrules.errors import Failure, reason
-from oomrules.host import kernellog
 from oomrules.language import rulefiles
-from oomrules.runtime import journal, sinks
+from oomrules.runtime import journal, kernellog, kills, sinks
 from oomrules.runtime.evaluator import Evaluator
+from oomrules.runtime.freshness import fresh
 from oomrules.runtime.program import Program
-from oomrules.runtime.ranking import Ranker, Ranking
-from oomrules.runtime.state import State, now
+from oomrules.runtime.ranking import Ranker
+from oomrules.runtime.state import State, entries, now
 from oomrules.runtime.units import placement
-from oomrules.runtime.values import GETTERS
-
-# The entry that says who died (docs/systemd.md lists its fields).
-KILL_ID = "1956813c936b4d7b9acf2a8cbea1f060"
+from oomrules.service import client
+from oomrules.service.listener import REFRESH
 
 # A unit waits for its hook; beyond this it must not.
 _DEADLINE = 15
 
-# The candidates that the state remembers, for the record of a kill.
-_REMEMBERED = 1000
+# How long the service may take to answer; it does at once, or not at all.
+_ANSWER = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +54,9 @@ def run(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGALRM, _too_late)
     signal.alarm(_DEADLINE)
     try:
+        answer = _served(options.unit)
+        if answer:
+            return 2 if answer["rules"]["state"] == "broken" else 0
         return _apply(options)
     except Failure as error:
         hint = f"; {error.hint}" if error.hint else ""
@@ -71,6 +72,20 @@ def _too_late(signum: int, frame: FrameType | None) -> None:
     )
 
 
+def _served(unit: str | None) -> dict[str, Any] | None:
+    """Let the service do it, if it runs; its status, or None if it did not make a list."""
+    try:
+        answer = client.ask(REFRESH, _ANSWER)
+    except PermissionError:
+        return None
+    listed = answer and answer.get("list")
+    if not answer or not listed or not listed["to"] or listed["problem"]:
+        return None
+    after = f" after {unit}" if unit else ""
+    _say(f"the service wrote {listed['candidates']} pids to {listed['to']}{after}", journal.INFO)
+    return answer
+
+
 def _apply(options: argparse.Namespace) -> int:
     called = now()
     state = State()
@@ -84,9 +99,9 @@ def _apply(options: argparse.Namespace) -> int:
         made, broken = _program(options, state)
         read = now()
         source = sources.live(made)
-        ranking = sources.fresh(Ranker(Evaluator(made, source.host)), source)
-        target = _emit(ranking, state)
-        state.save_list(_entries(ranking), read, last.get("kernel_log"))
+        ranking = fresh(Ranker(Evaluator(made, source.host)), source)
+        target = sinks.write(ranking.pids, state.path("list"))
+        state.save_list(entries(ranking), read, last.get("kernel_log"))
     for note in sources.notes(source):
         _say(f"note: {note}", journal.WARNING)
     if not ranking.candidates:
@@ -130,32 +145,6 @@ def _program(options: argparse.Namespace, state: State) -> tuple[Program, bool]:
     return made, False
 
 
-def _emit(ranking: Ranking, state: State) -> str:
-    """Hand the list to the kernel, or leave it where people find it."""
-    if os.path.exists(sinks.KERNEL_LIST):
-        sinks.write_kernel(ranking.pids)
-        return sinks.KERNEL_LIST
-    sinks.write_file(state.path("list"), ranking.pids)
-    return state.path("list")
-
-
-def _entries(ranking: Ranking) -> list[dict[str, Any]]:
-    entries = []
-    for rank, process in enumerate(ranking.candidates[:_REMEMBERED], 1):
-        unit = GETTERS["unit"](process, ranking.snapshot)
-        points = ranking.verdict(process).points
-        entries.append(
-            {
-                "rank": rank,
-                "pid": process.pid,
-                "comm": process.comm,
-                "unit": None if unit is None else str(unit),
-                "points": points,
-            }
-        )
-    return entries
-
-
 def _record(unit: str, last: dict[str, Any]) -> int | None:
     """Write an entry for each kill in the unit that the kernel tells of."""
     known = last.get("kernel_log")
@@ -168,35 +157,10 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
         )
         return known if isinstance(known, int) else None
     listed = {entry["pid"]: entry for entry in last.get("candidates", [])}
+    age = now() - last["time"] if "time" in last else None
     for kill in found:
         if unit in placement(kill.cgroup).chain:
-            journal.send(*_entry(unit, kill, listed, last))
+            entry = listed.get(kill.pid, {})
+            rank, points = entry.get("rank"), entry.get("points")
+            kills.record(unit, kill, rank, points, len(listed), age)
     return latest
-
-
-def _entry(
-    unit: str, kill: kernellog.Kill, listed: dict[int, Any], last: dict[str, Any]
-) -> tuple[str, int, dict[str, str]]:
-    entry = listed.get(kill.pid)
-    where = "at its memory limit" if kill.constraint.endswith("MEMCG") else "with the host"
-    said = (
-        f"the list had it at rank {entry['rank']} of {len(listed)}"
-        if entry
-        else "the list did not have it"
-    )
-    fields = {
-        "MESSAGE_ID": KILL_ID,
-        "UNIT": unit,
-        "OOMRULES_UNIT": unit,
-        "OOMRULES_CGROUP": kill.cgroup,
-        "OOMRULES_PID": str(kill.pid),
-        "OOMRULES_COMM": kill.comm,
-        "OOMRULES_UID": str(kill.uid),
-        "OOMRULES_CONSTRAINT": kill.constraint,
-        "OOMRULES_LISTED": str(len(listed)),
-        "OOMRULES_LIST_AGE": f"{now() - last['time']:.3f}" if "time" in last else "",
-        "OOMRULES_RANK": str(entry["rank"]) if entry else "",
-        "OOMRULES_POINTS": str(entry["points"]) if entry else "",
-    }
-    message = f"{unit} ran out of memory {where}: {kill.comm} ({kill.pid}) was killed; {said}"
-    return message, journal.WARNING, fields

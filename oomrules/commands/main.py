@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from oomrules import __version__
 from oomrules.errors import Failure, reason
@@ -20,9 +21,12 @@ COMMANDS = {
     "rank": "show the candidates for the OOM killer, worst first",
     "emit": "write the list of candidates to the kernel or to a file",
     "release": "give every process back the oom_score_adj that it had",
+    "top": "show the ranking as it changes, in a terminal",
     "explain": "say why a process ranks where it does",
     "scopes": "show the tree of units and the rules that hold in each",
     "snapshot": "record this host, to rank it elsewhere or later",
+    "run": "keep the list true, as a service",
+    "status": "show how the service is",
     "hook": "make the list true again when a systemd unit starts or stops",
     "history": "show who was killed when memory ran out",
     "check": "find mistakes in rule files",
@@ -33,9 +37,15 @@ COMMANDS = {
     "completion": "print the completion of the command line for a shell",
 }
 
+# What the service calls; the help does not show them.
+_INTERNAL = ("prepare",)
 
-def parser() -> argparse.ArgumentParser:
-    """Make the parser of the whole command line."""
+
+def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Make the parser; where a command is named, with the options of that one only.
+
+    Each command is a module, and importing all of them takes longer than most of them run.
+    """
     whole = argparse.ArgumentParser(
         prog="oomrules",
         description="Rules in sentences say whom the kernel kills when memory runs out.",
@@ -43,11 +53,11 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=f"oomrules {__version__}")
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, purpose in COMMANDS.items():
+    named = bool(arguments) and arguments[0] in (*COMMANDS, *_INTERNAL)
+    for name in (arguments[0],) if named else COMMANDS:
         module = importlib.import_module(f"oomrules.commands.{name}")
-        sub = commands.add_parser(
-            name, help=purpose, description=module.__doc__, allow_abbrev=False
-        )
+        about: dict[str, Any] = {"help": COMMANDS[name]} if name in COMMANDS else {}
+        sub = commands.add_parser(name, description=module.__doc__, allow_abbrev=False, **about)
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)
     return whole
@@ -65,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        options = parser().parse_args(arguments)
+        given = sys.argv[1:] if arguments is None else arguments
+        options = parser(given).parse_args(given)
         code: int = options.run(options)
         sys.stdout.flush()
         return code

@@ -127,7 +127,8 @@ def factor(held: Held) -> str:
     return text if held.surely else f"{text}?"
 
 
-def _why(verdict: Verdict) -> str:
+def why(verdict: Verdict) -> str:
+    """Name the rules that held: what each does to the points, and whom it means."""
     said = []
     for held in verdict.held:
         words = held.rule.text.split(" by ")[0].split()
@@ -136,7 +137,7 @@ def _why(verdict: Verdict) -> str:
     return ", ".join(said) or "by its score alone"
 
 
-def _row(rank: str, process: Process, ranking: Ranking, points: str, why: str) -> list[str]:
+def _row(rank: str, process: Process, ranking: Ranking, points: str, because: str) -> list[str]:
     snapshot = ranking.snapshot
     rss = None if process.rss is None else process.rss * snapshot.host.page_size
     user, unit = GETTERS["user"](process, snapshot), GETTERS["unit"](process, snapshot)
@@ -148,7 +149,7 @@ def _row(rank: str, process: Process, ranking: Ranking, points: str, why: str) -
         memory(rss),
         points,
         printable(process.comm or "?"),
-        why,
+        because,
     ]
 
 
@@ -167,7 +168,7 @@ def _by_unit(ranking: Ranking) -> list[tuple[Chain | None, list[tuple[int, Proce
 
 def _candidate_row(number: int, process: Process, ranking: Ranking) -> list[str]:
     verdict = ranking.verdict(process)
-    return _row(str(number), process, ranking, str(verdict.points), _why(verdict))
+    return _row(str(number), process, ranking, str(verdict.points), why(verdict))
 
 
 def _print_by_unit(ranking: Ranking) -> None:
@@ -196,10 +197,10 @@ def _print_table(ranking: Ranking, everyone: bool) -> None:
             continue
         others += 1
         if everyone:
-            why = verdict.reason
+            because = verdict.reason
             if verdict.rule:
-                why += f": {verdict.rule.text} ({verdict.rule.place})"
-            rows.append(_row("-", process, ranking, "-", why))
+                because += f": {verdict.rule.text} ({verdict.rule.place})"
+            rows.append(_row("-", process, ranking, "-", because))
             styles.append("dim")
     if len(rows) > 1:
         print(table(rows, _RIGHT, Paint(sys.stdout), styles))

@@ -19,18 +19,14 @@ from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Rejected
 from oomrules.runtime import adjusted, adjusting, recorded
 from oomrules.runtime.evaluator import Evaluator
+from oomrules.runtime.freshness import fresh
 from oomrules.runtime.iterator import PINNED, IteratorSource
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
-from oomrules.runtime.ranking import Keep, Ranker, Ranking, within
+from oomrules.runtime.ranking import Ranker, Ranking, within
 from oomrules.runtime.state import standard
 from oomrules.runtime.units import placement
 from oomrules.runtime.values import GETTERS
-
-# The head of the list that is read once more before it is handed to the kernel, and how
-# often the ranking is made anew when that shows a change.
-_HEAD = 64
-_TRIES = 3
 
 
 def add_rules(parser: argparse.ArgumentParser) -> None:
@@ -215,16 +211,6 @@ def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
     ranker = Ranker(Evaluator(made, source.host))
     ranking = fresh(ranker, source, keep) if verified else ranker.rank(source, keep)
     return Ranked(_top(ranking, options), source)
-
-
-def fresh(ranker: Ranker, source: ProcSource, keep: Keep | None = None) -> Ranking:
-    """Rank, read the head of the list once more, and rank again if that shows a change."""
-    ranking = ranker.rank(source, keep)
-    for _ in range(_TRIES):
-        if source.verify(ranking.candidates[:_HEAD]):
-            break
-        ranking = ranker.rank(source, keep)
-    return ranking
 
 
 def _top(ranking: Ranking, options: argparse.Namespace) -> Ranking:

@@ -132,7 +132,7 @@ def _units(
     if asked.properties:
         answers: Units = {}
         of_users: dict[str, list[Placement]] = {}
-        for place in _every_unit(places):
+        for place in every_unit(places):
             if place.manager:
                 of_users.setdefault(place.manager, []).append(place)
             else:
@@ -145,8 +145,8 @@ def _units(
     return found
 
 
-def _every_unit(places: Iterable[Placement]) -> list[Placement]:
-    """Give each unit once, with those around it."""
+def every_unit(places: Iterable[Placement]) -> list[Placement]:
+    """Give each unit once, with those around it, in order of their names."""
     seen: dict[str, Placement] = {}
     for place in places:
         inner: Placement | None = place

@@ -22,6 +22,8 @@ class Hierarchy:
     def __init__(self, mounts: str = "/proc/self/mounts") -> None:
         self.unified: str | None = None
         self.memory: str | None = None
+        # Where systemd makes a directory for each unit.
+        self.units: str | None = None
         try:
             lines = _read(mounts).splitlines()
         except OSError:
@@ -33,8 +35,11 @@ class Hierarchy:
             where = fields[1].replace("\\040", " ")
             if fields[2] == "cgroup2" and self.unified is None:
                 self.unified = where
+                self.units = self.units or where
             elif fields[2] == "cgroup" and "memory" in fields[3].split(","):
                 self.memory = where
+            elif fields[2] == "cgroup" and "name=systemd" in fields[3].split(","):
+                self.units = where
 
     @property
     def layout(self) -> str:

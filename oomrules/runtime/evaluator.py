@@ -172,6 +172,8 @@ class Evaluator:
 
     def _rules(self, chain: Chain | None) -> _Active:
         if chain not in self._active:
+            if len(self._active) >= _MOST_KINDS:
+                self._active.clear()
             self._active[chain] = self._collect(chain)
         return self._active[chain]
 

@@ -18,11 +18,14 @@ class Facts(NamedTuple):
             name and its aliases. None if systemd could not be asked.
         sessions: by unit, the session that it belongs to. None if logind could not be asked.
         problems: what could not be found out, each in one sentence.
+        places: the units, by ``key``, that were there when this was asked; of others nothing is
+            known. None if it is new enough to speak of all.
     """
 
     units: dict[str, dict[str, Any]] | None = None
     sessions: dict[str, dict[str, Any]] | None = None
     problems: tuple[str, ...] = ()
+    places: frozenset[str] | None = None
 
     def get(self, place: Placement, name: str) -> Any:
         """Look up what is known of a unit; None if it is unknown.
@@ -30,6 +33,8 @@ class Facts(NamedTuple):
         A property that says how units belong together is an empty list where the unit has
         none, and ``session`` an empty object where it belongs to no session.
         """
+        if self.places is not None and key(place) not in self.places:
+            return None
         if name == "session":
             return None if self.sessions is None else self.sessions.get(key(place), {})
         if self.units is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 
 SOCKET = "/run/systemd/journal/socket"
 
@@ -45,3 +46,12 @@ def encode(fields: dict[str, str]) -> bytes:
         else:
             parts.append(name.encode() + b"=" + data + b"\n")
     return b"".join(parts)
+
+
+def say(message: str, priority: int = INFO, fields: dict[str, str] | None = None) -> None:
+    """Send an entry; print it where there is no journal, or where a person is looking."""
+    if not send(message, priority, fields) or sys.stderr.isatty():
+        try:
+            print(f"oomrules: {message}", file=sys.stderr, flush=True)
+        except OSError:
+            pass

@@ -11,6 +11,8 @@ def settle() -> None:
     The run-time half makes none, and at each look the collector would walk over every
     process that is known. What is loaded by now stays for good.
     """
+    # What was settled before may be out of use by now.
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -17,8 +17,14 @@ from contextlib import contextmanager
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any
 from oomrules.runtime import program, sinks
+from oomrules.runtime.model import Process
+from oomrules.runtime.ranking import Ranking
+from oomrules.runtime.values import GETTERS
 
 SCHEMA = "oomrules.list/1"
+
+# The candidates that the state remembers, for the record of a kill.
+_REMEMBERED = 1000
 
 
 class State:
@@ -105,6 +111,34 @@ class State:
 def standard() -> str:
     """Name the state directory where none is asked for; nothing is made."""
     return os.environ.get("OOMRULES_STATE") or "/run/oomrules"
+
+
+def entries(ranking: Ranking, most: int = _REMEMBERED) -> list[dict[str, Any]]:
+    """Say in plain data who stands at the head of a ranking, worst first."""
+    found = []
+    for rank, process in enumerate(ranking.candidates[:most], 1):
+        unit = GETTERS["unit"](process, ranking.snapshot)
+        found.append(
+            {
+                "rank": rank,
+                "pid": process.pid,
+                "comm": process.comm,
+                "unit": None if unit is None else str(unit),
+                "points": _points(process, ranking),
+            }
+        )
+    return found
+
+
+def _points(process: Process, ranking: Ranking) -> int:
+    """Work out the points of a candidate by what ranked it, which costs less than to say why."""
+    host, judge = ranking.snapshot.host, process.judge
+    if callable(judge):
+        found = judge(process, int(host.uptime), host.clock_ticks, ranking.snapshot)
+        if found is not None:
+            points: int = found[1] // found[2]
+            return points
+    return ranking.verdict(process).points
 
 
 def now() -> float:

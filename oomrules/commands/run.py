@@ -1,0 +1,76 @@
+"""The service: keep the list true, woken by memory pressure and by units that come and go.
+
+It stays in the foreground; systemd starts it as oomrules.service. `oomrules status` shows how
+it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from oomrules import service
+from oomrules.commands import sources
+from oomrules.errors import Failure
+from oomrules.language import rulefiles
+from oomrules.runtime.state import State
+from oomrules.service import pace, resident
+from oomrules.service.metrics import FILE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``run``."""
+    sources.add_rules(parser)
+    parser.add_argument(
+        "--heartbeat",
+        type=_seconds,
+        default=pace.HEARTBEAT,
+        metavar="SECONDS",
+        help="refresh the list this often when nothing happens (%(default)g)",
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="FILE",
+        help="where to leave figures for node_exporter (in the state directory)",
+    )
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 1 <= number <= 3600:
+        raise argparse.ArgumentTypeError("from 1 to 3600 seconds")
+    return number
+
+
+def run(options: argparse.Namespace) -> int:
+    """Become the service: this process goes on as a bare interpreter, without all of this."""
+    state = State()
+    # A mistake in the options is said here, where a person may be looking.
+    sources.rules(options)
+    given = [os.path.abspath(path) for path in options.rules or ()]
+    prepare = [f"--root={os.path.abspath(options.root)}"]
+    prepare += [f"--rules={path}" for path in given]
+    directories = [path for path in given if os.path.isdir(path)]
+    if not given:
+        directories = list(map(str, rulefiles.directories(options.root)))
+    settings = {
+        "path": [os.path.abspath(path) for path in sys.path if path],
+        "prepare": prepare,
+        "directories": directories,
+        "suffix": rulefiles.SUFFIX,
+        "files": [path for path in given if not os.path.isdir(path)],
+        "heartbeat": options.heartbeat,
+        "metrics": os.path.abspath(options.metrics) if options.metrics else state.path(FILE),
+        "given": bool(given),
+    }
+    program = os.path.abspath(service.__file__).replace("__init__", "__main__")
+    argv = [sys.executable, "-I", "-S", "-E", program]
+    environment = {**os.environ, resident.OPTIONS: json.dumps(settings)}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execve(sys.executable, argv, environment)  # noqa: S606
+    except OSError as error:
+        raise Failure(f"cannot start {sys.executable}: {error.strerror}") from error

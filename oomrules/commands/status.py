@@ -1,0 +1,139 @@
+"""Show how the service is: the rules in force, the list, the pressure, the last kill."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from oomrules.commands.terminal import Paint, count, memory, printable, table
+from oomrules.errors import Failure
+from oomrules.service import client
+from oomrules.service.listener import STATUS
+
+_PATIENCE = 10.0
+_HEADING = ("RANK", "PID", "UNIT", "POINTS", "COMMAND")
+_RIGHT = frozenset({0, 1, 3})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``status``."""
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the status; 1 if there is something to mend."""
+    try:
+        said = client.ask(STATUS, _PATIENCE)
+    except PermissionError as error:
+        raise Failure("only root may ask the service", "run it as root") from error
+    if said is None:
+        raise Failure(
+            "the service does not run, or does not answer",
+            "`systemctl start oomrules` starts it; `systemctl status oomrules` says more",
+        )
+    if options.format == "json":
+        print(json.dumps(said, indent=1, ensure_ascii=False))
+    else:
+        _print(said)
+    listed = said["list"]
+    fine = said["rules"]["state"] == "good" and listed and not listed["problem"]
+    return 0 if fine else 1
+
+
+def span(seconds: float) -> str:
+    """Write a duration in the unit that suits it."""
+    for limit, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= limit:
+            return f"{seconds / limit:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _print(said: dict[str, Any]) -> None:
+    paint = Paint(sys.stdout)
+    lines = [
+        ("service", f"pid {said['pid']}, for {span(said['uptime'])}, {_memory(said['memory'])}"),
+        *_rules(said["rules"], paint),
+        ("list", _list(said["list"], paint)),
+        ("refreshes", _refreshes(said["refreshes"])),
+        ("pressure", _pressure(said)),
+        ("kills", _kills(said)),
+    ]
+    problems = dict.fromkeys((*said["problems"], *said["complaints"]))
+    lines += [("problem", paint(printable(problem), "yellow")) for problem in problems]
+    for name, text in lines:
+        print(f"{paint(f'{name:>9}', 'bold')}  {text}")
+    head = said["list"]["head"] if said["list"] else []
+    if head:
+        rows = [list(_HEADING)] + [
+            [
+                str(entry["rank"]),
+                str(entry["pid"]),
+                "?" if entry["unit"] is None else printable(entry["unit"]) or "-",
+                str(entry["points"]),
+                printable(entry["comm"] or "?"),
+            ]
+            for entry in head
+        ]
+        print("\n" + table(rows, _RIGHT, paint, [""] * len(head)))
+
+
+def _memory(sizes: dict[str, Any]) -> str:
+    locked = f"not locked: {sizes['lock']}" if sizes["lock"] else "locked"
+    return f"{memory(sizes['rss'])} {locked}"
+
+
+def _rules(rules: dict[str, Any], paint: Paint) -> list[tuple[str, str]]:
+    age = f", for {span(rules['age'])}" if rules["age"] is not None else ""
+    files = ", ".join(map(printable, rules["files"]))
+    in_force = f"{count(rules['count'], 'rule')} in force{age}: {files}"
+    if rules["state"] == "good":
+        return [("rules", in_force)]
+    what = {
+        "broken": "the rules on disk have errors; the last good ones stay in force",
+        "missing": "the rules have errors, and there are no earlier ones to keep to",
+    }.get(rules["state"], "the rules could not be compiled")
+    lines = [("rules", paint(what, "red"))]
+    lines += [("", printable(line)) for line in rules["diagnostics"]]
+    return [*lines, ("", in_force)] if rules["age"] is not None else lines
+
+
+def _list(listed: dict[str, Any] | None, paint: Paint) -> str:
+    if listed is None:
+        return paint("none yet", "yellow")
+    where = f" in {listed['to']}" if listed["to"] else ""
+    text = f"{count(listed['candidates'], 'candidate')}{where}, {span(listed['age'])} old"
+    text += f", made in {1000 * listed['took']:.0f} ms"
+    return f"{text}; {paint(printable(listed['problem']), 'red')}" if listed["problem"] else text
+
+
+def _refreshes(refreshes: dict[str, int]) -> str:
+    by = ", ".join(f"{n} {why}" for why, n in refreshes.items() if n and why != "total")
+    return f"{refreshes['total']} ({by})" if by else "0"
+
+
+def _pressure(said: dict[str, Any]) -> str:
+    pressure = said["pressure"]
+    now = "there is pressure" if said["under_pressure"] else "none"
+    if pressure["some"] is not None:
+        now += f"; some {pressure['some']:.2f} %, full {pressure['full']:.2f} % of the last 10 s"
+    how = {
+        "trigger": "the kernel tells",
+        "psi": "looked at now and then",
+        "meminfo": "this kernel has no PSI: by the memory that is left",
+    }.get(pressure["source"], "nobody can tell")
+    return f"{now}; {count(pressure['events'], 'sign')} of it so far ({how})"
+
+
+def _kills(said: dict[str, Any]) -> str:
+    kill = said["last_kill"]
+    if kill is None:
+        return "none seen"
+    rank = f"rank {kill['rank']} of {kill['listed']}" if kill["rank"] else "not listed"
+    age = "" if kill["list_age"] is None else f", the list was {span(kill['list_age'])} old"
+    where = printable(kill["unit"]) or "no unit"
+    return (
+        f"{said['kills']}, the last {span(kill['ago'])} ago: {printable(kill['comm'])} "
+        f"({kill['pid']}) in {where}, {rank}{age}"
+    )

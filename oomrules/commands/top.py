@@ -1,0 +1,50 @@
+"""Show the ranking as it changes: who would go first, in which unit, and why."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from oomrules.commands import sources
+from oomrules.commands.terminal import is_terminal
+from oomrules.errors import Failure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``top``."""
+    sources.add_rules(parser)
+    sources.add_selection(parser)
+    parser.add_argument(
+        "--interval",
+        type=_seconds,
+        default=2.0,
+        metavar="SECONDS",
+        help="how long between two looks (%(default)g)",
+    )
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0.2 <= number <= 3600:
+        raise argparse.ArgumentTypeError("from 0.2 to 3600 seconds")
+    return number
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show it until somebody has seen enough."""
+    try:
+        from oomrules.commands.screen import Screen
+    except ModuleNotFoundError as error:
+        raise Failure(
+            f"oomrules top needs the Python library {error.name}",
+            "install it with `pip install 'oomrules[top]'`; "
+            "`watch oomrules rank --top 20` does without",
+        ) from error
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
+        raise Failure("oomrules top is for a terminal", "take `oomrules rank` for a file or a pipe")
+    # What is wrong with the rules is said before the terminal is taken.
+    screen = Screen(sources.program(options), options.within, options.top, options.interval)
+    screen.run()
+    if screen.failure:
+        raise screen.failure
+    return 0

@@ -1,0 +1,1 @@
+"""The service: the half of oomrules that stays, keeps the list true and waits for no one."""

@@ -1,0 +1,13 @@
+"""What ``oomrules run`` becomes: a bare interpreter that imports nothing but what stays.
+
+It runs as a file, isolated and without site-packages (-I -S -E), so it finds its package itself.
+"""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from oomrules.service.resident import main
+
+sys.exit(main())

@@ -1,0 +1,48 @@
+"""How others speak to the service."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+
+from oomrules.lean import Any
+from oomrules.service.listener import NAME, SCHEMA
+
+
+def ask(word: str, timeout: float) -> dict[str, Any] | None:
+    """Ask the service for its status.
+
+    Args:
+        word: ``status`` as it is, or ``refresh`` for the one after a fresh list.
+        timeout: in seconds, for the whole conversation.
+
+    Returns:
+        the document; None if no service runs, or it does not answer.
+
+    Raises:
+        PermissionError: the socket is root's.
+    """
+    directory = os.environ.get("OOMRULES_STATE") or "/run/oomrules"
+    until = time.monotonic() + timeout
+    pieces = []
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as service:
+            service.settimeout(timeout)
+            service.connect(os.path.join(directory, NAME))
+            service.sendall(word.encode() + b"\n")
+            while True:
+                service.settimeout(max(0.001, until - time.monotonic()))
+                piece = service.recv(65536)
+                if not piece:
+                    break
+                pieces.append(piece)
+        answer = json.loads(b"".join(pieces))
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        return None
+    if not isinstance(answer, dict) or answer.get("schema") != SCHEMA:
+        return None
+    return answer

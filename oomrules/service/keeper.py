@@ -1,0 +1,288 @@
+"""Keeps the list: the rules in force, the processes, and what was handed over last."""
+
+from __future__ import annotations
+
+import os
+
+from oomrules.errors import Failure
+from oomrules.lean import Any, NamedTuple
+from oomrules.runtime import resident, sinks
+from oomrules.runtime.evaluator import Evaluator
+from oomrules.runtime.facts import Facts
+from oomrules.runtime.freshness import HEAD, fresh
+from oomrules.runtime.procfs import DESCRIPTORS, ProcSource
+from oomrules.runtime.program import Program
+from oomrules.runtime.ranking import Ranker, Ranking
+from oomrules.runtime.state import State, entries, now
+from oomrules.service.preparation import Prepared
+
+# Under pressure list.json is not written more often: it is for the hook and the next start.
+_SAVE_EVERY = 10.0
+
+# On a quiet host the list stays as it is, but not for longer than this.
+_QUIET_FOR = 300.0
+
+# More memory than this share in use, or less, is news.
+_MEMORY_SHARE = 100
+
+
+class Listed(NamedTuple):
+    """A list that was handed over.
+
+    Attributes:
+        read: when the processes were read, in seconds since the boot.
+        given: when the list was handed over.
+        pids: worst first.
+        head: the first of them, as ``state.entries`` says it.
+        to: where it went; empty if that failed.
+    """
+
+    read: float
+    given: float
+    pids: list[int]
+    head: list[dict[str, Any]]
+    to: str
+
+
+class Names(dict[int, str]):
+    """Names by id; one that nobody has looked up yet is unknown, and protects."""
+
+    def get(self, number: int, default: Any = None) -> Any:
+        """Give a name; root is called so everywhere."""
+        return super().get(number, "root" if number == 0 else None)
+
+
+class Keeper:
+    """The rules in force and the list that they make.
+
+    Attributes:
+        program: None until there are rules without errors; ``fingerprint`` tells from which
+            files, ``examined`` those that were compiled last, with or without errors.
+        listed: the last list, and ``before`` it; None at first.
+        problem: why the last list could not be handed over, or not be kept; empty if it was.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.program: Program | None = None
+        self.fingerprint: list[Any] = []
+        self.files: list[str] = []
+        self.examined: list[Any] = []
+        self.facts = Facts()
+        self.listed: Listed | None = None
+        self.before: Listed | None = None
+        self.problem = ""
+        self.changed_at = now()
+        # The number of the last message of the kernel's log that was dealt with.
+        self.log: int | None = None
+        self._users, self._groups = Names(), Names()
+        self._own: int = 0
+        self._source: ProcSource | None = None
+        self._ranker: Ranker | None = None
+        self._saved = -_SAVE_EVERY
+        self._seen: tuple[Any, int] | None = None
+
+    # --- the rules -------------------------------------------------------------------
+
+    def adopt(self, prepared: Prepared) -> None:
+        """Put rules in force, or new facts for those that are.
+
+        Raises:
+            Failure: they could not be kept for the next start; they are in force.
+        """
+        facts = prepared.facts
+        if facts.units is None and self.facts.units is not None:
+            # The bus is gone: what was known is better than nothing.
+            facts = facts._replace(units=self.facts.units, places=self.facts.places)
+        if facts.sessions is None and self.facts.sessions is not None:
+            facts = facts._replace(sessions=self.facts.sessions)
+        self.facts = facts
+        for known, found in ((self._users, prepared.users), (self._groups, prepared.groups)):
+            known.clear()
+            known.update(found)
+        if self._source is not None:
+            self._source.facts = facts
+            # What has been worked out for each process may rest on the old ones.
+            self._source.prepared_for = None
+        self.examined = prepared.fingerprint
+        if prepared.program is None:
+            return
+        known_already = self.program is not None and self.fingerprint == prepared.fingerprint
+        self.fingerprint, self.files = prepared.fingerprint, prepared.files
+        if known_already:
+            return
+        self._enforce(prepared.program)
+        self.state.save_program(prepared.program, prepared.fingerprint)
+
+    def resume(self) -> None:
+        """Put the rules in force that were so when a service before this one ended."""
+        kept = self.state.program()
+        # Those that somebody named on a command line were for that time.
+        if kept is not None and not any(entry[0] == "--rules" for entry in kept[1]):
+            self.fingerprint = kept[1]
+            self._enforce(kept[0])
+
+    def recall(self) -> None:
+        """Take the last list for what it is: a kill that nobody has recorded was by it."""
+        last = self.state.last_list()
+        candidates, read = last.get("candidates"), last.get("time")
+        if isinstance(candidates, list) and isinstance(read, int | float):
+            pids = [entry["pid"] for entry in candidates]
+            self.listed = Listed(read, read, pids, candidates[:HEAD], "")
+
+    def _enforce(self, made: Program) -> None:
+        self.close()
+        self.program = made
+        self.changed_at = now()
+        self._source = ProcSource(
+            made,
+            descriptors=DESCRIPTORS,
+            names=(self._users, self._groups),
+            facts=self.facts,
+            own=(self._own,) if self._own else (),
+        )
+        self._ranker = Ranker(Evaluator(made, self._source.host))
+        self._seen = None
+        # The old ones are garbage now, in cycles too, and nobody else looks for these.
+        resident.settle()
+
+    def own(self, pid: int) -> None:
+        """Take a process for one of oomrules' own: it is never a candidate; 0 for none."""
+        self._own = pid
+        if self._source is not None:
+            self._source.own_pids = frozenset({os.getpid(), pid} - {0})
+
+    @property
+    def stale(self) -> bool:
+        """Whether a rule file is another one than was compiled, by its size and times."""
+        for entry in self.examined:
+            if len(entry) != 4:
+                continue
+            try:
+                status = os.stat(entry[0])
+            except OSError:
+                return True
+            if [status.st_ino, status.st_size, status.st_mtime_ns] != entry[1:]:
+                return True
+        return False
+
+    # --- the list --------------------------------------------------------------------
+
+    def quiet(self) -> bool:
+        """Whether nothing seems to have happened since the last list: it is still true."""
+        listed = self.listed
+        if listed is None or self.misplaced or now() - listed.read >= _QUIET_FOR:
+            return False
+        seen, before = _activity(), self._seen
+        if seen is None or before is None or seen[0] != before[0]:
+            return False
+        return abs(seen[1] - before[1]) * _MEMORY_SHARE < max(1, self._memory)
+
+    @property
+    def misplaced(self) -> bool:
+        """Whether the list is not where it belongs: the kernel's module has come or gone."""
+        there = self.listed.to if self.listed else ""
+        return not there or (there == sinks.KERNEL_LIST) != os.path.exists(sinks.KERNEL_LIST)
+
+    def refresh(self) -> Listed | None:
+        """Read, rank, read the head once more, hand over; None without rules.
+
+        Raises:
+            Failure: the processes cannot be read.
+        """
+        if self._source is None or self._ranker is None:
+            return None
+        self._seen = _activity()
+        read = now()
+        ranking = fresh(self._ranker, self._source.refresh())
+        to, problem = self._emit(ranking)
+        self.before = self.listed
+        self.listed = Listed(read, now(), ranking.pids, entries(ranking, HEAD), to)
+        if now() - self._saved >= _SAVE_EVERY:
+            problem = self._save(ranking) or problem
+        self.problem = problem
+        return self.listed
+
+    def _emit(self, ranking: Ranking) -> tuple[str, str]:
+        """Hand the list over: the one place where sinks are chosen.
+
+        Returns:
+            where it went, and why it did not; one of the two is empty.
+        """
+        try:
+            return sinks.write(ranking.pids, self.state.path("list")), ""
+        except Failure as error:
+            return "", error.message
+
+    def release(self) -> None:
+        """Take the list back, so that the kernel chooses for itself.
+
+        Raises:
+            Failure: it could not be.
+        """
+        if os.path.exists(sinks.KERNEL_LIST):
+            sinks.write_kernel([])
+        try:
+            os.unlink(self.state.path("list"))
+        except OSError:
+            pass
+
+    def dealt_with(self, log: int) -> None:
+        """Remember the last kernel message that was dealt with, with the next list."""
+        self.log = log
+        self._saved = -_SAVE_EVERY
+
+    def _save(self, ranking: Ranking) -> str:
+        """Keep what the list said, for the hook and for the next start.
+
+        Returns:
+            why it could not be kept; empty if it was.
+        """
+        if self.listed is None:
+            return ""
+        self._saved = now()
+        try:
+            self.state.save_list(entries(ranking), self.listed.read, self.log)
+        except Failure as error:
+            return error.message
+        return ""
+
+    @property
+    def _memory(self) -> int:
+        return self._source.host.mem_total >> 10 if self._source else 1
+
+    @property
+    def unreadable(self) -> dict[str, int]:
+        """How often which field could not be read."""
+        return {} if self._source is None else self._source.unreadable
+
+    @property
+    def descriptors(self) -> int:
+        """How many files of processes are open."""
+        return 0 if self._source is None else self._source.kept_descriptors
+
+    def close(self) -> None:
+        """Close every file of a process."""
+        if self._source is not None:
+            self._source.close()
+            self._source = self._ranker = None
+
+
+def _activity() -> tuple[Any, int] | None:
+    """What changes when a process comes, goes or grows: tasks and last pid, KiB available."""
+    try:
+        tasks = _read("/proc/loadavg").split()[3:5]
+        memory = _read("/proc/meminfo").split(b"MemAvailable:", 1)[1].split()[0]
+        # How many of the tasks run at this moment says nothing.
+        return (tasks[0].split(b"/")[1], tasks[1]), int(memory)
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _read(path: str) -> bytes:
+    """Read a small file of proc."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,590 @@
+"""The service's one loop: it waits for what happens, and does what is due."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import time
+
+from oomrules.errors import Failure, reason
+from oomrules.lean import Any, NamedTuple
+from oomrules.runtime import journal, kills, resident, sinks
+from oomrules.runtime.cgroups import Hierarchy
+from oomrules.runtime.kernellog import KernelLog, Kill
+from oomrules.runtime.state import State, now
+from oomrules.runtime.units import placement
+from oomrules.service import lock, metrics, status
+from oomrules.service.keeper import Keeper, Listed
+from oomrules.service.listener import NAME, REFRESH, STATUS, Client, Listener
+from oomrules.service.notify import Notifier
+from oomrules.service.pace import Pace, Settling
+from oomrules.service.preparation import Preparation, Prepared
+from oomrules.service.pressure import Pressure
+from oomrules.service.watch import RuleWatch, UnitWatch
+
+# Entries of the journal about the rules (docs/service.md).
+RULES_ID = "7f2d5b1a8c3e4d0f9a6b4c2e1d8f7035"
+BROKEN_ID = "c4a90e6b52d74f8fb3d1e07a6c95284d"
+
+# A rule file is stable when nothing happened to it for so long; an editor that never stops
+# is not waited for.
+_QUIET, _LONGEST = 1.0, 10.0
+
+# D-Bus is asked again at most so often, and no more often than so many times what it takes.
+_ASK_EVERY, _ASK_TIMES = 10.0, 20
+
+# What sessions do moves no unit, so it is asked for now and then.
+_ASK_AGAIN = 300.0
+
+# After a failure: seconds until the next try, twice as long each time.
+_RETRY, _RETRY_LONGEST = 5.0, 300.0
+
+# The watchdog hears from us so many times in its interval.
+_ALIVE = 3
+
+_METRICS_EVERY = 10.0
+
+_NEVER = float("inf")
+
+
+class Options(NamedTuple):
+    """How the service was started.
+
+    Attributes:
+        path: what the short-lived half may import from.
+        prepare: its options.
+        directories, suffix, files: where rule files are or may come to be.
+        heartbeat: seconds between two refreshes when nothing happens.
+        metrics: a file for the figures; empty for none.
+        given: whether the rules are not the system's, so that the last ones may be others.
+    """
+
+    path: list[str]
+    prepare: list[str]
+    directories: list[str]
+    suffix: str
+    files: list[str]
+    heartbeat: float
+    metrics: str
+    given: bool
+
+
+class Service:
+    """Everything that the service has: made once, and never more of it.
+
+    Raises:
+        Failure: it cannot work at all here.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.notifier = Notifier()
+        self.state = State()
+        self._only = _alone(self.state.directory)
+        self.keeper = Keeper(self.state)
+        self.counts = status.Counts()
+        self.pace = Pace(options.heartbeat, now())
+        self.settling = Settling(_QUIET, _LONGEST)
+        self.rules = status.Rules("unknown", now(), ["they are being compiled"])
+        self.last_kill: dict[str, Any] | None = None
+        self.preparation: Preparation | None = None
+        self.ready = self.stopping = self.asked_to_reload = False
+        self._complaints: dict[str, str] = {}
+        self._wanted_at, self._asked_at, self._ask_took = 0.0, -_NEVER, 0.0
+        self._asks = False
+        self._retry, self._retry_at = _RETRY, _NEVER
+        self._alive_at = self._looked_at = self._figures_at = -_NEVER
+        self._locked = ""
+        self.poll = select.poll()
+        self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, _nothing)
+        self._register(self._wake)
+        self.pressure = Pressure()
+        self._register(self.pressure.descriptor, select.POLLPRI)
+        self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
+        self._register(self.rule_watch.descriptor)
+        root = Hierarchy().units
+        self.unit_watch = UnitWatch(root) if root else None
+        self._register(self.unit_watch.descriptor if self.unit_watch else -1)
+        self.kernel_log = self._open_kernel_log()
+        self._register(self.kernel_log.descriptor if self.kernel_log else -1)
+        self.listener: Listener | None = None
+        try:
+            self.listener = Listener(self.state.path(NAME))
+            self._register(self.listener.socket.fileno())
+        except Failure as error:
+            self._complain("listener", error.message, error.hint)
+
+    def _register(self, descriptor: int, events: int = select.POLLIN) -> None:
+        if descriptor >= 0:
+            self.poll.register(descriptor, events)
+
+    def _open_kernel_log(self) -> KernelLog | None:
+        """Open it where a service before this one, or a hook, has stopped reading."""
+        known = self.state.last_list().get("kernel_log")
+        try:
+            return KernelLog(known if isinstance(known, int) else None)
+        except OSError as error:
+            self._complain("kmsg", f"kills are not recorded: /dev/kmsg: {reason(error)}")
+            return None
+
+    # --- the loop --------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until a signal ends it."""
+        self.keeper.recall()
+        if not self.options.given:
+            self.keeper.resume()
+            # There may be no time to lose.
+            self._refresh("start")
+        self._prepare()
+        while not self.stopping:
+            self._alive()
+            self._wait()
+            if not self.stopping:
+                self._work()
+        self._stop()
+
+    def _due(self) -> float:
+        """When there is something to do, if nothing happens before."""
+        at = now()
+        due = [self.pace.due if self.keeper.program else _NEVER]
+        if self.preparation:
+            due.append(self.preparation.deadline)
+        else:
+            due.append(self._prepare_at())
+        if self.pressure.look is not None:
+            due.append(self._looked_at + self.pressure.look)
+        if self.notifier.watchdog is not None:
+            due.append(self._alive_at + self.notifier.watchdog / _ALIVE)
+        if self.listener:
+            due.append(self.listener.due)
+        return max(0.0, min(due) - at)
+
+    def _wait(self) -> None:
+        # Rounded up: a millisecond too early would go round for nothing.
+        timeout = int(min(self._due(), 3600.0) * 1000) + 1
+        for descriptor, events in self.poll.poll(timeout):
+            self._happened(descriptor, events)
+
+    def _happened(self, descriptor: int, events: int) -> None:
+        """Take note of what a descriptor has to say."""
+        at = now()
+        if descriptor == self._wake:
+            self._signalled()
+        elif descriptor == self.pressure.descriptor:
+            self._pressed(at, events)
+        elif descriptor == self.rule_watch.descriptor:
+            if self.rule_watch.changed():
+                self.settling.change(at)
+        elif self.unit_watch and descriptor == self.unit_watch.descriptor:
+            if self.unit_watch.changed():
+                self.pace.stir(at)
+                if self._asks:
+                    self._wanted_at = min(self._wanted_at or _NEVER, at)
+        elif self.kernel_log and descriptor == self.kernel_log.descriptor:
+            self._read_kernel_log()
+            # A module that comes or goes leaves a word there, more often than not.
+            if self.keeper.listed and self.keeper.misplaced:
+                self.pace.ask(at)
+        elif self.preparation and descriptor == self.preparation.descriptor:
+            self._prepared()
+        elif self.listener and descriptor == self.listener.socket.fileno():
+            self._accept(at)
+        elif self.listener and descriptor in self.listener.clients:
+            self._hear(self.listener.clients[descriptor], at)
+        else:
+            # Closed while others were dealt with.
+            self._unregister(descriptor)
+
+    def _unregister(self, descriptor: int) -> None:
+        try:
+            self.poll.unregister(descriptor)
+        except (KeyError, ValueError, OSError):
+            pass
+
+    def _signalled(self) -> None:
+        try:
+            numbers = os.read(self._wake, 64)
+        except BlockingIOError:
+            return
+        if signal.SIGHUP in numbers:
+            self.asked_to_reload = True
+            self.notifier.reloading()
+        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+            self.stopping = True
+
+    def _pressed(self, at: float, events: int) -> None:
+        if events & select.POLLPRI:
+            self.counts.pressure += 1
+            self.pace.press(at)
+        if events & (select.POLLERR | select.POLLNVAL):
+            # The kernel takes a trigger back when PSI is switched off.
+            self._unregister(self.pressure.descriptor)
+            self.pressure.open()
+            self._register(self.pressure.descriptor, select.POLLPRI)
+
+    def _work(self) -> None:
+        """Do what is due."""
+        at = now()
+        if self.pressure.look is not None and at >= self._looked_at + self.pressure.look:
+            self._looked_at = at
+            if self.pressure.high(at):
+                self.counts.pressure += 1
+                self.pace.press(at)
+        if self.preparation:
+            if at >= self.preparation.deadline:
+                self._prepared()
+        elif at >= self._prepare_at():
+            self._prepare()
+        if self.keeper.program and at >= self.pace.due:
+            self._refresh(self.pace.reason())
+        if self.listener:
+            self.listener.expire(at)
+            self._listen()
+
+    def _alive(self) -> None:
+        if self.notifier.watchdog is None:
+            return
+        at = now()
+        if at >= self._alive_at + self.notifier.watchdog / _ALIVE:
+            self._alive_at = at
+            self.notifier.alive()
+
+    # --- the rules -------------------------------------------------------------------
+
+    def _prepare_at(self) -> float:
+        """When the short-lived half is to be started."""
+        if self.asked_to_reload:
+            return 0.0
+        wanted = _NEVER
+        if self._asks:
+            wanted = min(self._wanted_at or _NEVER, self._asked_at + _ASK_AGAIN)
+            wanted = max(wanted, self._asked_at + max(_ASK_EVERY, _ASK_TIMES * self._ask_took))
+        # It takes memory, and under pressure there is none.
+        return max(min(self.settling.due, self._retry_at, wanted), self.pace.calm_at)
+
+    def _prepare(self) -> None:
+        at = now()
+        self.settling.reset()
+        self.asked_to_reload = False
+        self._wanted_at, self._asked_at, self._retry_at = 0.0, at, _NEVER
+        self.counts.preparations += 1
+        try:
+            self.preparation = Preparation(self.options.path, self.options.prepare, at)
+        except Failure as error:
+            self._not_prepared(error)
+            return
+        self.keeper.own(self.preparation.pid)
+        self._register(self.preparation.descriptor)
+
+    def _prepared(self) -> None:
+        """The short-lived half has ended, or was given up."""
+        preparation, self.preparation = self.preparation, None
+        assert preparation
+        self._unregister(preparation.descriptor)
+        self._ask_took = now() - self._asked_at
+        try:
+            prepared = preparation.finish()
+        except Failure as error:
+            self._not_prepared(error)
+            return
+        finally:
+            self.keeper.own(0)
+        self._retry = _RETRY
+        self._asks = prepared.asks
+        self._judge(prepared)
+        self.rule_watch.watch()
+        self._refresh("rules" if self.ready else "start")
+        self._settle()
+
+    def _not_prepared(self, error: Failure) -> None:
+        self.counts.preparation_failures += 1
+        self._complain("prepare", error.message, error.hint)
+        self.rules = status.Rules("unknown", now(), [error.message])
+        self._retry_at, self._retry = now() + self._retry, min(2 * self._retry, _RETRY_LONGEST)
+        if not self.ready and not self.keeper.program:
+            raise Failure(
+                f"there are no rules to work by: {error.message}",
+                error.hint or "see above, in the journal",
+            )
+        self._refresh("rules" if self.ready else "start")
+        self._settle()
+
+    def _judge(self, prepared: Prepared) -> None:
+        """Put the rules in force, or say what is wrong with them."""
+        before = self.keeper.changed_at
+        try:
+            self.keeper.adopt(prepared)
+            self._mended("program")
+        except Failure as error:
+            self._complain("program", error.message, "the rules are in force all the same")
+        for problem in prepared.facts.problems[:1]:
+            self._complain("facts", problem)
+        if not prepared.facts.problems:
+            self._mended("facts")
+        if prepared.program is None:
+            kept = self.keeper.program is not None
+            what = "the last good rules stay in force" if kept else "there are no earlier ones"
+            said = prepared.diagnostics
+            if said != self.rules.said:
+                text = "\n".join((f"the rules have errors, {what}:", *said))
+                journal.say(text, journal.ERROR, {"MESSAGE_ID": BROKEN_ID})
+            self.rules = status.Rules("broken" if kept else "missing", now(), said)
+            return
+        if self.rules.state != "good" or self.keeper.changed_at != before:
+            count = sum(len(scope.rules) for scope in prepared.program.scopes)
+            journal.say(
+                f"{count} rules of {len(prepared.files)} files are in force",
+                journal.INFO,
+                {"MESSAGE_ID": RULES_ID, "OOMRULES_FILES": "\n".join(prepared.files)},
+            )
+        self._mended("prepare")
+        self.rules = status.Rules("good", now(), [])
+
+    def _settle(self) -> None:
+        """All that a round needs has been needed once: now the memory stays."""
+        if self.asked_to_reload:
+            return  # another reload came while this one was on its way
+        if not self.ready:
+            status.encode(self._document())
+            resident.settle()
+            self._locked = lock.lock_memory()
+            if self._locked:
+                self._complain("lock", f"the memory cannot be locked: {self._locked}")
+        self.ready = True
+        self.notifier.ready()
+        self._show()
+
+    # --- the list --------------------------------------------------------------------
+
+    def _refresh(self, why: str) -> None:
+        """Make the list anew; on a quiet host it is true as it is."""
+        begun = now()
+        if why == "heartbeat":
+            if self.keeper.stale:
+                self.settling.change(begun)
+            if self.keeper.quiet():
+                self.counts.quiet += 1
+                self.pace.done(begun, begun)
+                return
+        # Who died was on the list that was in force then.
+        self._read_kernel_log()
+        try:
+            listed = self.keeper.refresh()
+        except Failure as error:
+            listed = None
+            self.counts.failures += 1
+            self._complain("list", error.message, error.hint)
+        ended = now()
+        self.pace.done(begun, ended)
+        if listed:
+            self.counts.refreshes[why] += 1
+            self.counts.took = ended - begun
+            self.counts.seconds += ended - begun
+            if self.keeper.problem:
+                self._complain("list", self.keeper.problem)
+            else:
+                self._mended("list")
+        self._answer_waiting()
+        if ended >= self._figures_at + _METRICS_EVERY:
+            self._write_figures(ended)
+        if self.ready:
+            self._show()
+
+    def _write_figures(self, at: float) -> None:
+        self._figures_at = at
+        if not self.options.metrics:
+            return
+        text = metrics.text(self._document(), self.counts.failures, self.counts.seconds)
+        try:
+            sinks.replace(self.options.metrics, text.encode())
+            self._mended("metrics")
+        except Failure as error:
+            self._complain("metrics", error.message)
+
+    # --- kills -----------------------------------------------------------------------
+
+    def _read_kernel_log(self) -> None:
+        if not self.kernel_log:
+            return
+        try:
+            found = self.kernel_log.read()
+        except OSError as error:
+            self._complain("kmsg", f"kills are no longer recorded: /dev/kmsg: {reason(error)}")
+            self._unregister(self.kernel_log.descriptor)
+            self.kernel_log.close()
+            self.kernel_log = None
+            return
+        self.keeper.log = self.kernel_log.last
+        for kill in found:
+            self._record(kill)
+        if found:
+            self.keeper.dealt_with(self.kernel_log.last)
+            self.pace.ask(now())
+
+    def _record(self, kill: Kill) -> None:
+        """Write down who died, and what the list said of it when the kernel looked."""
+        # The kernel's clock stands still in a suspend; ours does not.
+        died = now() - max(0.0, time.clock_gettime(time.CLOCK_MONOTONIC) - kill.time)
+        listed = _in_force(self.keeper.listed, self.keeper.before, died)
+        rank, points, unit = None, None, placement(kill.cgroup).unit
+        if listed and kill.pid in listed.pids:
+            rank = listed.pids.index(kill.pid) + 1
+            if rank <= len(listed.head):
+                entry = listed.head[rank - 1]
+                points, unit = entry["points"], unit or entry["unit"] or ""
+        age = max(0.0, died - listed.read) if listed else None
+        count = len(listed.pids) if listed else 0
+        kills.record(unit, kill, rank, points, count, age)
+        self.counts.kills += 1
+        self.last_kill = {
+            "at": died,
+            "pid": kill.pid,
+            "comm": kill.comm,
+            "unit": unit,
+            "constraint": kill.constraint,
+            "rank": rank,
+            "listed": count,
+            "list_age": None if age is None else round(age, 3),
+        }
+
+    # --- those who ask ---------------------------------------------------------------
+
+    def _listen(self) -> None:
+        """Let others in as long as there is room for them."""
+        assert self.listener
+        if self.listener.room:
+            self._register(self.listener.socket.fileno())
+        else:
+            self._unregister(self.listener.socket.fileno())
+
+    def _accept(self, at: float) -> None:
+        assert self.listener
+        client = self.listener.accept(at) if self.listener.room else None
+        if client:
+            self._register(client.socket.fileno())
+
+    def _hear(self, client: Client, at: float) -> None:
+        assert self.listener
+        descriptor = client.socket.fileno()
+        word = "" if client.waits else self.listener.hear(client)
+        if client.waits:
+            # It has said all it has to say; this is its end of the connection that closed.
+            self.listener.dismiss(client)
+        elif word == REFRESH and self.keeper.program:
+            client.waits = True
+            self.pace.ask(at)
+            self.poll.modify(descriptor, 0)
+            return
+        elif word in (STATUS, REFRESH):
+            self.listener.answer(client, status.encode(self._document()))
+        elif word:
+            self.listener.dismiss(client)
+        if client.socket.fileno() < 0:
+            self._unregister(descriptor)
+
+    def _answer_waiting(self) -> None:
+        if not self.listener:
+            return
+        waiting = [client for client in self.listener.clients.values() if client.waits]
+        if not waiting:
+            return
+        document = status.encode(self._document())
+        for client in waiting:
+            self._unregister(client.socket.fileno())
+            self.listener.answer(client, document)
+
+    def _document(self) -> dict[str, Any]:
+        more = {
+            "ready": self.ready,
+            "preparing": self.preparation is not None,
+            "memory": {**status.memory(), "lock": self._locked or None},
+            "descriptors": self.keeper.descriptors,
+            "watches": self.unit_watch.watches if self.unit_watch else 0,
+            "under_pressure": self.pace.pressed(now()),
+            "quiet_heartbeats": self.counts.quiet,
+            "preparations": self.counts.preparations,
+            "complaints": sorted(self._complaints.values()),
+        }
+        return status.document(
+            self.keeper, self.pressure, self.counts, self.rules, self.last_kill, more
+        )
+
+    # --- what it says ----------------------------------------------------------------
+
+    def _show(self) -> None:
+        """Keep the line in ``systemctl status`` true."""
+        listed = self.keeper.listed
+        where = f"the list is in {listed.to}" if listed and listed.to else "there is no list"
+        said = {
+            "good": f"the rules of {len(self.keeper.files)} files are in force",
+            "broken": "the rules on disk have errors, the last good ones stay in force",
+            "missing": "the rules have errors, and there are no earlier ones",
+            "unknown": "the rules could not be compiled",
+        }[self.rules.state]
+        first = f" ({self.rules.said[0]})" if self.rules.said else ""
+        self.notifier.status(f"{said}{first}; {where}")
+
+    def _complain(self, topic: str, message: str, hint: str | None = None) -> None:
+        """Say something once, until it is mended or something else is wrong."""
+        if self._complaints.get(topic) != message:
+            self._complaints[topic] = message
+            journal.say(f"{message}; {hint}" if hint else message, journal.WARNING)
+
+    def _mended(self, topic: str) -> None:
+        if self._complaints.pop(topic, None):
+            journal.say(f"mended: {topic}", journal.INFO)
+
+    # --- the end ---------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        """Leave everything as it was before."""
+        self.notifier.stopping()
+        if self.preparation:
+            self.preparation.abandon()
+        try:
+            self.keeper.release()
+        except Failure as error:
+            journal.say(error.message, journal.ERROR)
+        if self.options.metrics:
+            try:
+                os.unlink(self.options.metrics)
+            except OSError:
+                pass
+        if self.listener:
+            self.listener.close()
+        self.keeper.close()
+        self.pressure.close()
+        self.notifier.close()
+
+
+def _alone(directory: str) -> int:
+    """Hold the state directory, so that no second service uses it.
+
+    Raises:
+        Failure: one does already.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise Failure(
+            f"a service runs already, with its state in {directory}",
+            "`oomrules status` shows it",
+        ) from error
+    return descriptor
+
+
+def _in_force(listed: Listed | None, before: Listed | None, at: float) -> Listed | None:
+    """Find the list that was in force at a time."""
+    return before if listed and before and at < listed.given else listed
+
+
+def _nothing(number: int, frame: Any) -> None:
+    """Let the wake-up descriptor tell of a signal."""

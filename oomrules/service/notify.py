@@ -1,0 +1,73 @@
+"""What the service tells systemd about itself (sd_notify(3)), without its library."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+# A notification is one datagram; systemd reads no longer ones.
+_LONGEST = 1024
+
+
+class Notifier:
+    """Sends notifications; does nothing where nobody asked for them.
+
+    Attributes:
+        watchdog: seconds within which systemd wants to hear from this process; None if it
+            does not.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        given = os.environ if environment is None else environment
+        address = given.get("NOTIFY_SOCKET", "")
+        # "@" stands for the abstract namespace.
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._socket: socket.socket | None = None
+        if self._address:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket.setblocking(False)
+        micros, pid = given.get("WATCHDOG_USEC", ""), given.get("WATCHDOG_PID", "")
+        wanted = micros.isdigit() and int(micros) > 0 and pid in ("", str(os.getpid()))
+        self.watchdog = int(micros) / 1e6 if wanted else None
+        self._said = ""
+
+    def ready(self) -> None:
+        """The service works, by the rules in force."""
+        self._send("READY=1")
+
+    def reloading(self) -> None:
+        """The rules are read again; ``ready`` ends it."""
+        micros = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={micros}")
+
+    def stopping(self) -> None:
+        """The service ends."""
+        self._send("STOPPING=1")
+
+    def alive(self) -> None:
+        """The main loop goes round."""
+        self._send("WATCHDOG=1")
+
+    def status(self, text: str) -> None:
+        """Show a line in ``systemctl status``; one that is there already is not sent again."""
+        line = " ".join(text.split())[:_LONGEST]
+        if line != self._said and self._send(f"STATUS={line}"):
+            self._said = line
+
+    def close(self) -> None:
+        """Say nothing any more."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _send(self, message: str) -> bool:
+        if self._socket is None:
+            return False
+        try:
+            # To the address each time: systemd may have been executed anew meanwhile.
+            self._socket.sendto(message.encode("utf-8", "backslashreplace"), self._address)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,118 @@
+"""When the list is made anew: often enough, and never more often than it is worth."""
+
+from __future__ import annotations
+
+HEARTBEAT = 30.0
+
+# Under pressure: at least so long between two refreshes, in seconds, and so many times what
+# the last one took. It counts as pressure until so long after the last sign of it.
+_LEAST, _TIMES = 0.5, 5
+CALM = 10.0
+
+# Units that come and go: wait for those that come with them, and then the same.
+_SETTLE, _LEAST_UNITS, _TIMES_UNITS = 0.2, 1.0, 20
+
+# Somebody waits for it: others may, too.
+_TIMES_ASKED = 2
+
+_NEVER = float("inf")
+
+
+class Pace:
+    """Says when the next refresh is due. It looks at no clock: every time is given.
+
+    Args:
+        heartbeat: seconds between two refreshes when nothing happens.
+        now: seconds of any clock that never goes back.
+    """
+
+    def __init__(self, heartbeat: float, now: float) -> None:
+        self._heartbeat = heartbeat
+        self._ended, self._took = now, 0.0
+        self._pressed = -_NEVER
+        self._units = self._asked = _NEVER
+
+    def press(self, now: float) -> None:
+        """There is a sign of pressure."""
+        self._pressed = now
+
+    def stir(self, now: float) -> None:
+        """A unit came or went."""
+        self._units = min(self._units, now)
+
+    def ask(self, now: float) -> None:
+        """Somebody waits for a fresh list."""
+        self._asked = min(self._asked, now)
+
+    def done(self, begun: float, ended: float) -> None:
+        """The list is as fresh as ``begun``."""
+        self._ended, self._took = ended, max(0.0, ended - begun)
+        self._units = self._asked = _NEVER
+
+    def pressed(self, now: float) -> bool:
+        """Whether there is pressure."""
+        return now < self.calm_at
+
+    @property
+    def calm_at(self) -> float:
+        """When the pressure will be over if there is no further sign of it."""
+        return self._pressed + CALM
+
+    @property
+    def due(self) -> float:
+        """When to refresh next."""
+        return min(self._heart, self._pressure, self._stirred, self._answer)
+
+    def reason(self) -> str:
+        """Say why the next refresh is due: pressure, request, units or heartbeat."""
+        due = {
+            "heartbeat": self._heart,
+            "pressure": self._pressure,
+            "request": self._answer,
+            "units": self._stirred,
+        }
+        return min(due, key=lambda name: due[name])
+
+    @property
+    def _heart(self) -> float:
+        return self._ended + self._heartbeat
+
+    @property
+    def _pressure(self) -> float:
+        next_ = self._ended + max(_LEAST, _TIMES * self._took)
+        return next_ if next_ <= self.calm_at or self._pressed > self._ended else _NEVER
+
+    @property
+    def _stirred(self) -> float:
+        least = max(_LEAST_UNITS, _TIMES_UNITS * self._took)
+        return max(self._units + _SETTLE, self._ended + least)
+
+    @property
+    def _answer(self) -> float:
+        return max(self._asked, self._ended + _TIMES_ASKED * self._took)
+
+
+class Settling:
+    """Waits until something that changes has come to rest.
+
+    Args:
+        quiet: seconds without a change.
+        longest: seconds after the first change when it is taken as it is.
+    """
+
+    def __init__(self, quiet: float, longest: float) -> None:
+        self._quiet, self._longest = quiet, longest
+        self._first = self._last = _NEVER
+
+    def change(self, now: float) -> None:
+        """It changed."""
+        self._first, self._last = min(self._first, now), now
+
+    def reset(self) -> None:
+        """It has been dealt with."""
+        self._first = self._last = _NEVER
+
+    @property
+    def due(self) -> float:
+        """When it is to be dealt with."""
+        return min(self._last + self._quiet, self._first + self._longest)

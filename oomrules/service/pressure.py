@@ -1,0 +1,111 @@
+"""Whether memory is short: the kernel wakes us, and where it cannot, a look now and then.
+
+The kernel's rules for triggers (Documentation/accounting/psi.rst): a window of 500 ms to
+10 s; before Linux 6.5 only with CAP_SYS_RESOURCE; since then anybody, if the window is a
+multiple of 2 s. At most one event comes in a window.
+"""
+
+from __future__ import annotations
+
+import os
+
+MEMORY = "/proc/pressure/memory"
+MEMINFO = "/proc/meminfo"
+
+# Microseconds in which some task waits for memory, of a window in microseconds.
+_TRIGGERS = (b"some 50000 1000000\0", b"some 100000 2000000\0")
+
+# Without a trigger: seconds between two looks, and the share of them that is pressure.
+_LOOK = 5.0
+_SHARE = 0.05
+
+# Without PSI: memory is short when less than this share of it is available.
+_AVAILABLE = 0.08
+
+
+class Pressure:
+    """Memory pressure of the host.
+
+    Attributes:
+        source: ``trigger``, ``psi`` (read now and then), ``meminfo`` (the same, for a kernel
+            without PSI) or ``none``.
+        descriptor: ready for POLLPRI when there is pressure; -1 without a trigger.
+    """
+
+    def __init__(self, path: str = MEMORY, meminfo: str = MEMINFO) -> None:
+        self._path, self._meminfo = path, meminfo
+        self._before: tuple[float, int] | None = None
+        self.descriptor, self.source = -1, "none"
+        self.open()
+
+    def open(self) -> None:
+        """Set the trigger, or find out what there is instead."""
+        self.close()
+        for trigger in _TRIGGERS:
+            try:
+                descriptor = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                break
+            try:
+                os.write(descriptor, trigger)
+            except OSError:
+                os.close(descriptor)
+                continue
+            self.descriptor, self.source = descriptor, "trigger"
+            return
+        self.source = "psi" if self.shares() else "meminfo" if self._available() else "none"
+
+    def close(self) -> None:
+        """Give the trigger up."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    @property
+    def look(self) -> float | None:
+        """Seconds until ``high`` should be asked; None if the kernel wakes us or cannot tell."""
+        return _LOOK if self.source in ("psi", "meminfo") else None
+
+    def high(self, now: float) -> bool:
+        """Look whether there was pressure since the last look."""
+        if self.source == "meminfo":
+            available = self._available()
+            return available is not None and available < _AVAILABLE
+        total = self._total()
+        before, self._before = self._before, None if total is None else (now, total)
+        if before is None or total is None or now <= before[0]:
+            return False
+        return (total - before[1]) / 1e6 >= _SHARE * (now - before[0])
+
+    def shares(self) -> tuple[float, float] | None:
+        """Give ``some`` and ``full`` of the last 10 s, in percent; None if nobody knows."""
+        try:
+            lines = _read(self._path).split(b"\n")
+            some, full = (float(line.split(b"avg10=", 1)[1].split()[0]) for line in lines[:2])
+        except (OSError, ValueError, IndexError):
+            return None
+        return some, full
+
+    def _total(self) -> int | None:
+        try:
+            return int(_read(self._path).split(b"total=", 1)[1].split()[0])
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def _available(self) -> float | None:
+        try:
+            data = _read(self._meminfo)
+            total, available = (
+                int(data.split(key, 1)[1].split()[0]) for key in (b"MemTotal:", b"MemAvailable:")
+            )
+        except (OSError, ValueError, IndexError):
+            return None
+        return available / total if total else None
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,134 @@
+"""The document ``oomrules.status/1`` (docs/service.md): how the service is."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from oomrules import __version__
+from oomrules.lean import Any, NamedTuple
+from oomrules.runtime.state import now
+from oomrules.service.keeper import Keeper
+from oomrules.service.listener import SCHEMA
+from oomrules.service.pressure import Pressure
+
+HEAD = 10
+_LINES = 20
+
+REASONS = ("start", "pressure", "request", "units", "heartbeat", "rules")
+
+
+class Counts:
+    """What the service counts; every field has a fixed number of entries."""
+
+    def __init__(self) -> None:
+        self.started = now()
+        self.refreshes = dict.fromkeys(REASONS, 0)
+        self.failures = 0
+        self.quiet = 0
+        self.seconds = 0.0
+        self.took = 0.0
+        self.preparations = 0
+        self.preparation_failures = 0
+        self.pressure = 0
+        self.kills = 0
+
+
+class Rules(NamedTuple):
+    """Whether the rules on disk are those in force.
+
+    Attributes:
+        state: ``good``, ``broken`` (the last good ones stay), ``missing`` (there are none yet)
+            or ``unknown`` (they could not be compiled, for a reason that is not theirs).
+        since: when that was found out.
+        said: the diagnostics, or the reason.
+    """
+
+    state: str
+    since: float
+    said: list[str]
+
+
+def document(
+    keeper: Keeper,
+    pressure: Pressure,
+    counts: Counts,
+    rules: Rules,
+    last_kill: dict[str, Any] | None,
+    more: dict[str, Any],
+) -> dict[str, Any]:
+    """Say how the service is, as plain data; ages and times in seconds."""
+    at = now()
+    listed, made = keeper.listed, keeper.program
+    shares = pressure.shares()
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "pid": os.getpid(),
+        "uptime": _round(at - counts.started),
+        "rules": {
+            "state": rules.state,
+            "age": _round(at - keeper.changed_at) if made else None,
+            "files": keeper.files[:_LINES],
+            "count": sum(len(scope.rules) for scope in made.scopes) if made else 0,
+            "diagnostics": rules.said[:_LINES],
+            "checked": _round(at - rules.since),
+        },
+        "list": {
+            "to": listed.to or None,
+            "age": _round(at - listed.read),
+            "took": _round(counts.took),
+            "candidates": len(listed.pids),
+            "head": listed.head[:HEAD],
+            "problem": keeper.problem or None,
+        }
+        if listed
+        else None,
+        "refreshes": {"total": sum(counts.refreshes.values()), **counts.refreshes},
+        "pressure": {
+            "source": pressure.source,
+            "some": shares and shares[0],
+            "full": shares and shares[1],
+            "events": counts.pressure,
+        },
+        "kills": counts.kills,
+        "last_kill": None
+        if last_kill is None
+        else {
+            **{key: value for key, value in last_kill.items() if key != "at"},
+            "ago": _round(at - last_kill["at"]),
+        },
+        "problems": [*keeper.facts.problems, *_unreadable(keeper)][:_LINES],
+        **more,
+    }
+
+
+def encode(data: dict[str, Any]) -> bytes:
+    """Write the document."""
+    return json.dumps(data).encode() + b"\n"
+
+
+def memory() -> dict[str, int]:
+    """How much memory this process takes, and how much of it is locked, in bytes."""
+    found = {}
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        for line in file:
+            key, _, rest = line.partition(":")
+            if key in ("VmRSS", "VmLck", "VmHWM"):
+                found[key] = int(rest.split()[0]) * 1024
+    return {
+        "rss": found.get("VmRSS", 0),
+        "peak": found.get("VmHWM", 0),
+        "locked": found.get("VmLck", 0),
+    }
+
+
+def _round(seconds: float) -> float:
+    return round(max(0.0, seconds), 3)
+
+
+def _unreadable(keeper: Keeper) -> list[str]:
+    return [
+        f"{field} could not be read {times} times; rules that ask for it protect"
+        for field, times in sorted(keeper.unreadable.items())
+    ]

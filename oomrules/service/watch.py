@@ -1,0 +1,150 @@
+"""Directories that are watched: those of the rules, and the slices that units live in.
+
+systemd makes a control group's directory when a unit starts and removes it when the unit
+ends, so its slice's directory tells of both, without D-Bus. Only slices are watched, and
+users' managers, which have slices of their own: a handful on most hosts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from oomrules.service import inotify
+from oomrules.service.inotify import Event, Inotify
+
+_GONE = inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.IGNORED
+_COMES = inotify.CREATE | inotify.MOVED_TO
+_RULES = (
+    inotify.CLOSE_WRITE
+    | inotify.MODIFY
+    | inotify.ATTRIB
+    | inotify.MOVED_FROM
+    | inotify.DELETE
+    | _COMES
+    | inotify.DELETE_SELF
+    | inotify.MOVE_SELF
+)
+_UNITS = inotify.CREATE | inotify.DELETE
+
+MOST = 1024
+
+
+class RuleWatch:
+    """Tells when a rule file may have changed.
+
+    Args:
+        directories: where rule files are, or may be one day.
+        suffix: of rule files; other names do not matter.
+        files: rule files that were named one by one.
+    """
+
+    def __init__(self, directories: Iterable[str], suffix: str, files: Iterable[str] = ()) -> None:
+        self._inotify = Inotify(64)
+        self._suffix = suffix
+        self._directories = tuple(map(os.path.abspath, directories))
+        self._files = frozenset(map(os.path.abspath, files))
+        self.watch()
+
+    @property
+    def descriptor(self) -> int:
+        """Readable when something happened; -1 if nothing can be watched."""
+        return self._inotify.descriptor
+
+    def watch(self) -> None:
+        """Watch what is there now; of a directory that is missing, the nearest above it."""
+        for directory in self._directories:
+            mask = _RULES
+            while not self._inotify.add(directory, mask) and directory != "/":
+                directory, mask = os.path.dirname(directory), _COMES
+        for file in self._files:
+            self._inotify.add(os.path.dirname(file), _RULES)
+
+    def changed(self) -> bool:
+        """Read what happened; True if rules may be other ones now."""
+        events = self._inotify.read()
+        mattered = [event for event in events if self._matters(event)]
+        if mattered:
+            self.watch()
+        return bool(mattered)
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._inotify.close()
+
+    def _matters(self, event: Event) -> bool:
+        if event.mask & inotify.Q_OVERFLOW:
+            return True
+        where = self._inotify.path(event.watch)
+        if where is None or event.mask & _GONE:
+            return bool(event.mask & _GONE)
+        path = os.path.join(where, event.name)
+        if where in self._directories and not event.name.startswith("."):
+            return event.name.endswith(self._suffix)
+        # A parent of what is missing was watched, and the next part has come.
+        return path in self._files or any(
+            one == path or one.startswith(path + "/") for one in self._directories
+        )
+
+
+class UnitWatch:
+    """Tells when a unit came or went.
+
+    Args:
+        root: where the control groups are mounted that systemd names after units.
+    """
+
+    def __init__(self, root: str, most: int = MOST) -> None:
+        self._root = root
+        self._inotify = Inotify(most)
+        self._add(root)
+
+    @property
+    def descriptor(self) -> int:
+        """Readable when something happened; -1 if nothing can be watched."""
+        return self._inotify.descriptor
+
+    @property
+    def watches(self) -> int:
+        """How many directories are watched."""
+        return len(self._inotify)
+
+    @property
+    def full(self) -> bool:
+        """Whether some could not be watched."""
+        return self._inotify.full
+
+    def changed(self) -> bool:
+        """Read what happened; True if a unit came or went."""
+        changed = False
+        for event in self._inotify.read():
+            if event.mask & inotify.Q_OVERFLOW:
+                # What was lost may have been a slice.
+                self._add(self._root)
+                changed = True
+            elif event.mask & _UNITS:
+                changed = True
+                where = self._inotify.path(event.watch)
+                if event.mask & inotify.CREATE and where is not None and _holds_units(event.name):
+                    self._add(f"{where}/{event.name}")
+        return changed
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._inotify.close()
+
+    def _add(self, directory: str) -> None:
+        """Watch a directory before it is listed, so that nothing slips through between."""
+        if not self._inotify.add(directory, _UNITS):
+            return
+        try:
+            with os.scandir(directory) as entries:
+                inside = [entry.path for entry in entries if _holds_units(entry.name)]
+        except OSError:
+            return
+        for path in inside:
+            self._add(path)
+
+
+def _holds_units(name: str) -> bool:
+    return name.endswith(".slice") or (name.startswith("user@") and name.endswith(".service"))

@@ -1,0 +1,82 @@
+"""The live ranking, on a terminal that the test makes up."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from textual.widgets import DataTable
+
+from oomrules.commands.screen import Screen
+from oomrules.language import compiler
+from oomrules.language.text import RuleText
+from tests.runtime.conftest import Child
+
+
+def shown(screen: Screen) -> list[list[str]]:
+    table = screen.query_one(DataTable)
+    return [[str(cell) for cell in table.get_row_at(row)] for row in range(table.row_count)]
+
+
+def test_it_follows_the_host_and_sorts(spawn: Callable[..., Child]) -> None:
+    first = spawn()
+    made = compiler.compile_texts(
+        [RuleText("mine.oom", f"score 10\nprefer pid {first.pid} by 3\n")]
+    )
+
+    async def look() -> None:
+        screen = Screen(made, None, None, 0.2)
+        async with screen.run_test(size=(120, 40)) as pilot:
+
+            async def until(holds: Callable[[], Any]) -> None:
+                for _ in range(300):
+                    if holds():
+                        return
+                    await pilot.pause(0.1)
+                raise AssertionError(shown(screen)[:3])
+
+            await until(lambda: shown(screen))
+            assert shown(screen)[0][1] == str(first.pid)
+            assert shown(screen)[0][5] == "30" and "x3 pid" in shown(screen)[0][7]
+            second = spawn()
+            await until(lambda: str(second.pid) in [row[1] for row in shown(screen)])
+            first.die()
+            await until(lambda: str(first.pid) not in [row[1] for row in shown(screen)])
+            await pilot.press("p")
+            pids = [int(row[1]) for row in shown(screen)]
+            assert pids == sorted(pids)
+            under = shown(screen)[screen.query_one(DataTable).cursor_row][1]
+            await pilot.press("m")
+            by_memory = sorted(screen._rows, key=lambda row: -row.rss)
+            assert [row[1] for row in shown(screen)] == [str(row.pid) for row in by_memory]
+            # The cursor stays on its process.
+            assert shown(screen)[screen.query_one(DataTable).cursor_row][1] == under
+            await pilot.press("q")
+        assert screen.failure is None
+
+    asyncio.run(look())
+
+
+def test_without_its_library_it_says_what_to_install(
+    oomrules: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *arguments: Any) -> Any:
+        if name == "oomrules.commands.screen":
+            raise ModuleNotFoundError("No module named 'textual'", name="textual")
+        return real(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    done = oomrules("top")
+    assert done.code == 2
+    assert "needs the Python library textual" in done.err and "oomrules[top]" in done.err
+
+
+def test_it_is_for_a_terminal(oomrules: Callable[..., Any]) -> None:
+    done = oomrules("top")
+    assert done.code == 2
+    assert "oomrules rank" in done.err

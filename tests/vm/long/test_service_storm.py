@@ -1,0 +1,157 @@
+"""The service in bad weather: what it does, what it loses, and what it costs.
+
+`make storm` takes hours in the emulated guest, `make storm STORM=short` minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from tests.vm.guest import Guest
+from tests.vm.test_service import listed, served, show, status, wait
+
+__all__ = ["served"]
+
+SHORT = os.environ.get("STORM") == "short"
+STORMS = 2 if SHORT else 20
+CHURN = 120 if SHORT else 3600
+RELOADS = 5 if SHORT else 1000
+
+# Units that come and go, a handful at a time, each with a process of its own.
+CHURNING = """
+end=$(($(date +%s) + {seconds}))
+while [ $(date +%s) -lt $end ]; do
+  for i in 1 2 3 4; do systemd-run --quiet --no-block --unit=churn-$i-$RANDOM sleep 1; done
+  sleep 1
+done
+"""
+FULL = "head -c 1G /dev/zero > /run/filler; true"
+
+
+def _size(guest: Guest) -> int:
+    """Give the memory of the service in KiB."""
+    pid = show(guest, "MainPID")
+    return int(guest.run(f"awk '/^VmRSS/ {{print $2}}' /proc/{pid}/status", check=True).stdout)
+
+
+def _ticks(guest: Guest, pid: str) -> int:
+    """Give the processor time of a process, in hundredths of a second."""
+    fields = guest.get(f"/proc/{pid}/stat").decode().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def _unharmed(guest: Guest, pid: str) -> None:
+    assert (show(guest, "MainPID"), show(guest, "NRestarts")) == (pid, "0")
+
+
+def test_idle_costs_no_time_that_can_be_measured(served: Guest) -> None:
+    pid, lists = show(served, "MainPID"), status(served)["refreshes"]["total"]
+    # What the start has left to do, and the heartbeat that sees the commands above.
+    time.sleep(75)
+    before = _ticks(served, pid)
+    time.sleep(120)
+    used = _ticks(served, pid) - before
+    print(f"\nidle: {used} ticks in 120 s, {status(served)['refreshes']['total'] - lists} lists")
+    # The emulated processor takes some thirty times as long: less than one on a real machine.
+    assert used <= 30
+
+
+def test_churn_takes_no_memory_that_does_not_come_back(served: Guest) -> None:
+    pid = show(served, "MainPID")
+    churn = served.start(CHURNING.format(seconds=CHURN))
+    sizes, end = [], time.monotonic() + CHURN
+    time.sleep(30)
+    while time.monotonic() < end:
+        sizes.append(_size(served))
+        time.sleep(min(60, CHURN / 8))
+    churn.wait(timeout=CHURN + 120)
+    said = status(served)
+    print(f"\nchurn: {sizes[0]} to {sizes[-1]} KiB, {said['refreshes']}")
+    assert sizes[-1] - sizes[0] < 1024
+    assert said["refreshes"]["units"] > CHURN / 20
+    _unharmed(served, pid)
+
+
+def test_storms_of_oom_kill_what_the_list_says_and_never_the_service(served: Guest) -> None:
+    served.put('kill first unit "hog-*.service"\n', "/etc/oomrules.d/50-mine.oom")
+    served.run(["systemctl", "reload", "oomrules"], check=True, timeout=120)
+    pid, ages = show(served, "MainPID"), []
+    for number in range(1, STORMS + 1):
+        served.run(["systemd-run", f"--unit=hog-{number}", "tail", "/dev/zero"], check=True)
+
+        def killed(number: int = number) -> bool:
+            return int(status(served)["kills"]) >= number
+
+        wait(killed, 240)
+        kill = status(served)["last_kill"]
+        assert (kill["comm"], kill["rank"]) == ("tail", 1)
+        ages.append(kill["list_age"])
+    print(f"\nage of the list when the kernel killed, in seconds: {sorted(ages)}")
+    assert "watchdog" not in served.journal(unit="oomrules").lower()
+    _unharmed(served, pid)
+
+
+def test_reloads(served: Guest) -> None:
+    pid, sizes = show(served, "MainPID"), []
+    for number in range(RELOADS):
+        served.put(f"prefer uid {number}\n", "/etc/oomrules.d/70-changing.oom")
+        served.run(["systemctl", "reload", "oomrules"], check=True, timeout=180)
+        sizes.append(_size(served))
+    print(f"\n{RELOADS} reloads: {sizes[0]} to {sizes[-1]} KiB")
+    assert sizes[-1] - sizes[0] < 2048
+    assert status(served)["rules"]["state"] == "good"
+    _unharmed(served, pid)
+
+
+def test_a_full_run_is_said_and_outlived(served: Guest) -> None:
+    pid = show(served, "MainPID")
+    served.run(FULL, timeout=60)
+    served.run(["systemctl", "start", "served"], timeout=60)
+    problem = wait(lambda: (status(served)["list"] or {}).get("problem"), 60)
+    assert "no space left" in problem
+    served.run(["rm", "/run/filler"], check=True)
+    served.run(["systemctl", "restart", "served"], timeout=60)
+    wait(lambda: listed(served)[:1] == [show(served, "MainPID", "served")], 60)
+    assert status(served)["list"]["problem"] is None
+    _unharmed(served, pid)
+
+
+def test_a_bus_that_goes_and_a_systemd_that_is_executed_anew(served: Guest) -> None:
+    pid = show(served, "MainPID")
+    served.run(["systemctl", "stop", "dbus.service", "dbus.socket"], timeout=60)
+    served.put('never kill anything when unit.oom_policy == "kill"\n', "/etc/oomrules.d/70-bus.oom")
+    wait(lambda: any("bus" in problem for problem in status(served)["problems"]), 120)
+    served.run(["systemctl", "start", "dbus.socket", "dbus.service"], check=True, timeout=60)
+    served.run(["systemctl", "start", "served"], check=True, timeout=60)
+    wait(lambda: not status(served)["problems"], 120)
+    served.run(["systemctl", "daemon-reexec"], check=True, timeout=120)
+    served.run(["systemctl", "reload", "oomrules"], check=True, timeout=120)
+    assert show(served, "ActiveState") == "active"
+    # Longer than the watchdog waits: it is heard by the new one.
+    time.sleep(40)
+    _unharmed(served, pid)
+
+
+def test_a_clock_that_is_set_back_changes_nothing(served: Guest) -> None:
+    pid = show(served, "MainPID")
+    served.run(["date", "--set", "2001-01-01"], check=True)
+    served.run(["systemctl", "start", "served"], check=True, timeout=60)
+    wait(lambda: listed(served)[:1] == [show(served, "MainPID", "served")], 60)
+    assert status(served)["list"]["age"] < 60
+    _unharmed(served, pid)
+
+
+@pytest.mark.parametrize("times", [3 if SHORT else 50])
+def test_it_is_killed_in_the_middle_of_its_work(served: Guest, times: int) -> None:
+    churn = served.start(CHURNING.format(seconds=20 * times))
+    for number in range(1, times + 1):
+        served.run(["kill", "-KILL", show(served, "MainPID")], check=True)
+        assert all(word.isdigit() for word in listed(served))
+        wait(lambda number=number: show(served, "NRestarts") == str(number), 60)
+        wait(lambda: show(served, "ActiveState") == "active", 120)
+    churn.kill()
+    churn.wait()
+    assert status(served)["list"]["problem"] is None

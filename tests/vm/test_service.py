@@ -1,0 +1,137 @@
+"""The service under a real systemd: it follows, it stays, and it says what the kernel did."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.vm.guest import Guest
+
+UNIT = "[Service]\nExecStart=/usr/bin/sleep 10000\n"
+LIST = "/run/oomrules/list"
+
+
+@pytest.fixture
+def served(fresh_guest: Guest) -> Iterator[Guest]:
+    guest = fresh_guest
+    guest.put(UNIT, "/etc/systemd/system/served.service")
+    guest.put('kill first unit "served.service"\n', "/etc/oomrules.d/50-mine.oom")
+    guest.run(["systemctl", "daemon-reload"], check=True, timeout=60)
+    guest.run(["systemctl", "start", "oomrules"], check=True, timeout=180)
+    yield guest
+
+
+def status(guest: Guest) -> dict[str, Any]:
+    result = guest.run(["oomrules", "status", "--format", "json"], timeout=60)
+    assert result.status in (0, 1), result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def show(guest: Guest, name: str, unit: str = "oomrules") -> str:
+    argv = ["systemctl", "show", "--value", f"--property={name}", unit]
+    return guest.run(argv, check=True).stdout.strip()
+
+
+def listed(guest: Guest) -> list[str]:
+    return guest.get(LIST).decode().split()
+
+
+def wait(until: Callable[[], Any], seconds: float = 30) -> Any:
+    """Wait until something holds; the emulated guest takes its time."""
+    end = time.monotonic() + seconds
+    while not (found := until()):
+        assert time.monotonic() < end, "it did not come to be in time"
+        time.sleep(0.3)
+    return found
+
+
+def test_the_list_follows_units_and_the_hook_leaves_the_work_to_the_service(served: Guest) -> None:
+    assert show(served, "ActiveState") == "active"
+    # Nobody but the service looks: the slice's directory tells it.
+    served.run(["systemctl", "start", "served"], check=True)
+    pid = show(served, "MainPID", "served")
+    wait(lambda: listed(served)[:1] == [pid])
+    served.run(["systemctl", "stop", "served"], check=True)
+    wait(lambda: pid not in listed(served))
+    before = status(served)
+    assert before["refreshes"]["units"] >= 2
+    assert before["pressure"]["source"] == "trigger"
+    assert before["memory"]["lock"] is None and before["memory"]["locked"] > 1 << 20
+    assert show(served, "MainPID") not in listed(served)
+
+    hook = served.run(["oomrules", "hook", "served.service"], check=True, timeout=60)
+    assert "the service wrote" in hook.stderr
+    assert status(served)["refreshes"]["request"] == before["refreshes"]["request"] + 1
+
+    served.run(["systemctl", "stop", "oomrules"], check=True, timeout=60)
+    assert show(served, "Result") == "success"
+    left = served.run(["ls", "/run/oomrules"], check=True).stdout.split()
+    assert left == ["list.json", "program.json"]
+
+
+def test_broken_rules_leave_the_last_good_ones_in_force_until_they_are_mended(
+    served: Guest,
+) -> None:
+    served.run(["systemctl", "start", "served"], check=True)
+    pid = show(served, "MainPID", "served")
+    since = served.cursor()
+    served.put("nevr kill uid 0\n", "/etc/oomrules.d/60-broken.oom")
+    served.run(["systemctl", "reload", "oomrules"], check=True, timeout=120)
+    said = status(served)
+    assert said["rules"]["state"] == "broken"
+    assert "60-broken.oom:1:1: error[OOM101]" in said["rules"]["diagnostics"][0]
+    assert wait(lambda: listed(served)[:1] == [pid])
+    assert "the last good ones stay in force" in show(served, "StatusText")
+    wait(lambda: "60-broken.oom:1:1: error[OOM101]" in served.journal(since=since))
+    # Nobody asks for it this time.
+    served.run(["rm", "/etc/oomrules.d/60-broken.oom"], check=True)
+    wait(lambda: status(served)["rules"]["state"] == "good", 90)
+    assert "errors" not in show(served, "StatusText")
+
+
+def test_it_outlives_a_pause_and_what_kills_it_is_made_good(served: Guest) -> None:
+    pid = show(served, "MainPID")
+    served.run(f"kill -STOP {pid}; sleep 12; kill -CONT {pid}", check=True, timeout=60)
+    served.run(["systemctl", "start", "served"], check=True)
+    wait(lambda: listed(served)[:1] == [show(served, "MainPID", "served")])
+    assert (show(served, "MainPID"), show(served, "NRestarts")) == (pid, "0")
+
+    served.run(["kill", "-KILL", pid], check=True)
+    assert listed(served)  # the list stays where it was
+    wait(lambda: show(served, "NRestarts") == "1" and show(served, "ActiveState") == "active", 120)
+    assert show(served, "MainPID") != pid
+    assert status(served)["list"]["head"][0]["unit"] == "served.service"
+
+
+def test_a_global_oom_is_seen_and_the_age_of_the_list_with_it(served: Guest) -> None:
+    served.put('kill first unit "hog.service"\n', "/etc/oomrules.d/50-mine.oom")
+    served.run(["systemctl", "reload", "oomrules"], check=True, timeout=120)
+    service = show(served, "MainPID")
+    served.run(["systemd-run", "--unit=hog", "tail", "/dev/zero"], check=True, timeout=60)
+    served.wait_console("Out of memory: Killed process", 120)
+    said = wait(lambda: (s := status(served))["last_kill"] and s, 60)
+    killed, kill = served.kills()[-1], said["last_kill"]
+    assert (kill["pid"], kill["comm"], kill["unit"]) == (killed.pid, "tail", "hog.service")
+    assert kill["constraint"] == "CONSTRAINT_NONE"
+    # The list had it, first, and was made while memory became short.
+    assert kill["rank"] == 1
+    print(f"\nthe list was {kill['list_age']} s old when the kernel killed")
+    assert kill["list_age"] < 15
+    assert said["pressure"]["events"] > 0
+    assert (show(served, "MainPID"), show(served, "NRestarts")) == (service, "0")
+    history = served.run(["oomrules", "history", "--format", "json"], check=True, timeout=60)
+    assert [one["pid"] for one in json.loads(history.stdout)["kills"]] == [killed.pid]
+
+
+def test_the_unit_verifies_and_states_its_exposure(guest: Guest) -> None:
+    unit = "/usr/lib/systemd/system/oomrules.service"
+    verified = guest.run(["systemd-analyze", "verify", "--man=no", unit], timeout=120)
+    assert (verified.status, verified.stderr.strip()) == (0, "")
+    argv = ["systemd-analyze", "security", "--offline=yes", "--threshold=25", unit]
+    scored = guest.run(argv, timeout=120)
+    assert scored.status == 0, scored.stdout[-600:]

@@ -8,11 +8,11 @@ import re
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import NamedTuple
+from oomrules.runtime.emitting import ADJUST
 
 PATH = "/etc/oomrules.conf"
 
 AUTO = "auto"
-ADJUST = "oom_score_adj"
 
 _SECTION = "Emit"
 _KEYS = ("To", "Head")

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from oomrules.commands import sources
 from oomrules.commands.rank import nobody
 from oomrules.commands.terminal import Paint, count, memory, printable, table
-from oomrules.config import ADJUST
 from oomrules.errors import Failure
 from oomrules.runtime import adjusted, adjusting
 from oomrules.runtime.adjusting import Outcome, Survey
 from oomrules.runtime.adjustment_search import Claim
 from oomrules.runtime.adjustments import Plan
+from oomrules.runtime.emitting import ADJUST
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.state import State, standard

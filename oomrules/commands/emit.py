@@ -45,7 +45,15 @@ def run(options: argparse.Namespace) -> int:
         return _emit(options.to, options)
     settled = config.load()
     options.head = options.head or settled.head
-    return max(_emit(target, options) for target in emitting.targets(settled.to))
+    where = emitting.targets(settled.to)
+    if where == (adjustment.TARGET,) and os.geteuid() != 0 and not options.dry_run:
+        raise Failure(
+            f"there is no {sinks.KERNEL_LIST} on this host, and only root can set the "
+            "oom_score_adj of everybody",
+            "load the module with `modprobe oom`, run as root, or name a file, or - for standard "
+            "output, with --to",
+        )
+    return max(_emit(target, options) for target in where)
 
 
 def _emit(target: str, options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from oomrules.commands.findings import concise
 from oomrules.commands.rank import nobody
 from oomrules.errors import Failure, reason
 from oomrules.language import rulefiles
-from oomrules.runtime import journal, kernellog, kills, sinks
+from oomrules.runtime import emitting, journal, kernellog, kills
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.freshness import fresh
 from oomrules.runtime.program import Program
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--install", metavar="SERVICE", help="let a service call the hook, by a drop-in"
     )
     parser.add_argument("--remove", metavar="SERVICE", help="remove that drop-in")
+    sources.add_target(parser)
     parser.add_argument("--root", type=Path, default=Path("/"), help=argparse.SUPPRESS)
     parser.set_defaults(rules=None)
 
@@ -100,14 +101,23 @@ def _apply(options: argparse.Namespace) -> int:
         read = now()
         source = sources.live(made)
         ranking = fresh(Ranker(Evaluator(made, source.host)), source)
-        target = sinks.write(ranking.pids, state.path("list"))
+        settled = sources.settled(options)
+        where = emitting.targets(settled.to)
+        emitted = emitting.emit(ranking, source, state, where, settled.head)
+        if emitting.ADJUST not in where and emitting.is_adjusted(state):
+            emitting.release(state)
         state.save_list(entries(ranking), read, last.get("kernel_log"))
     for note in sources.notes(source):
         _say(f"note: {note}", journal.WARNING)
     if not ranking.candidates:
         _say(nobody(ranking), journal.WARNING)
     after = f" after {options.unit}" if options.unit else ""
-    _say(f"{len(ranking.candidates)} pids written to {target}{after}", journal.INFO)
+    for done in emitted.done:
+        _say(f"{done}{after}", journal.INFO)
+    for failure in emitted.failures[1:]:
+        _say(f"{failure.message}; {failure.hint}", journal.ERROR)
+    if emitted.failures:
+        raise emitted.failures[0]
     return 2 if broken else 0
 
 

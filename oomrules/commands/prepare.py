@@ -15,6 +15,7 @@ from typing import Any
 from oomrules import __version__
 from oomrules.commands import sources
 from oomrules.commands.findings import concise
+from oomrules.errors import Failure
 from oomrules.host import facts
 from oomrules.language import rulefiles
 from oomrules.runtime import program
@@ -33,6 +34,7 @@ _MOST_NAMES = 4096
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``prepare``."""
     sources.add_rules(parser)
+    sources.add_target(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,8 +58,14 @@ def run(options: argparse.Namespace) -> int:
         if named:
             users, groups = _users(source), _groups(source)
         asks = bool(asked) or bool(named)
+    try:
+        settled, problem = sources.settled(options), ""
+    except Failure as error:
+        settled, problem = None, f"{error.message}; {error.hint}"
     data = {
         "schema": SCHEMA,
+        "emit": settled and settled._asdict(),
+        "emit_problem": problem,
         "program": program.to_data(made) if made else None,
         "diagnostics": diagnostics,
         "fingerprint": after,

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-from oomrules import service
+from oomrules import config, service
 from oomrules.commands import sources
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
@@ -23,6 +23,7 @@ from oomrules.service.metrics import FILE
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``run``."""
     sources.add_rules(parser)
+    sources.add_target(parser)
     parser.add_argument(
         "--heartbeat",
         type=_seconds,
@@ -52,6 +53,12 @@ def run(options: argparse.Namespace) -> int:
     given = [os.path.abspath(path) for path in options.rules or ()]
     prepare = [f"--root={os.path.abspath(options.root)}"]
     prepare += [f"--rules={path}" for path in given]
+    prepare += [f"--to={target}" for target in options.to or ()]
+    try:
+        settled: config.Config | None = sources.settled(options)
+    except Failure:
+        # The child says so, again and again until it is mended.
+        settled = None
     directories = [path for path in given if os.path.isdir(path)]
     if not given:
         directories = list(map(str, rulefiles.directories(options.root)))
@@ -64,6 +71,8 @@ def run(options: argparse.Namespace) -> int:
         "heartbeat": options.heartbeat,
         "metrics": os.path.abspath(options.metrics) if options.metrics else state.path(FILE),
         "given": bool(given),
+        "to": settled and settled.to,
+        "head": settled and settled.head,
     }
     program = os.path.abspath(service.__file__).replace("__init__", "__main__")
     argv = [sys.executable, "-I", "-S", "-E", program]

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from oomrules import config
 from oomrules.commands import findings
 from oomrules.commands.terminal import count
 from oomrules.errors import Failure
 from oomrules.host import facts
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Rejected
-from oomrules.runtime import adjusted, adjusting, recorded
+from oomrules.runtime import adjusted, adjusting, emitting, recorded
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.freshness import fresh
 from oomrules.runtime.iterator import PINNED, IteratorSource
@@ -59,6 +60,35 @@ def add_host(parser: argparse.ArgumentParser) -> None:
         help="proc reads /proc alone, a path names a pinned BPF iterator; "
         f"without it {PINNED} is used where it is there",
     )
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where the list goes, whatever is configured."""
+    parser.add_argument(
+        "--to",
+        action="append",
+        type=_target,
+        metavar="TARGET",
+        help=f"/proc/oom, oom_score_adj or the path of a file, whatever {config.PATH} says; "
+        "repeatable",
+    )
+
+
+def _target(text: str) -> str:
+    if text != emitting.ADJUST and not os.path.isabs(text):
+        raise Failure(
+            f"--to {text}: this is no target", "write /proc/oom, oom_score_adj or an absolute path"
+        )
+    return text
+
+
+def settled(options: argparse.Namespace) -> config.Config:
+    """Give what is configured, with what the options say instead.
+
+    Raises:
+        Failure: the configuration is wrong, and needed.
+    """
+    return config.Config(tuple(options.to)) if options.to else config.load()
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:

@@ -5,40 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from oomrules.config import ADJUST
 from oomrules.errors import Failure
 from oomrules.lean import NamedTuple
-from oomrules.runtime import adjusted, adjusting, sinks
+from oomrules.runtime import sinks
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.state import State
 
+# The target that is no file.
+ADJUST = "oom_score_adj"
+
 
 class Emitted(NamedTuple):
-    """What came of it: what was done, and what failed, each in words."""
+    """What came of it.
+
+    Attributes:
+        done: what was done, in words.
+        to: the targets that took the list.
+        failures: those that did not, and why.
+    """
 
     done: list[str]
+    to: list[str]
     failures: list[Failure]
 
 
 def targets(configured: Sequence[str] = ()) -> tuple[str, ...]:
-    """Say where a list goes: as configured, else to the module, else into oom_score_adj.
-
-    Raises:
-        Failure: nothing is configured, there is no module, and values of others cannot be set.
-    """
+    """Say where a list goes: as configured, else to the module, else into oom_score_adj."""
     if configured:
         return tuple(configured)
-    if os.path.exists(sinks.KERNEL_LIST):
-        return (sinks.KERNEL_LIST,)
-    if os.geteuid() == 0:
-        return (ADJUST,)
-    raise Failure(
-        f"there is no {sinks.KERNEL_LIST} on this host, and only root can set the oom_score_adj "
-        "of everybody",
-        "load the module with `modprobe oom`, run as root, or name a file, or - for standard "
-        "output, with --to",
-    )
+    return (sinks.KERNEL_LIST,) if os.path.exists(sinks.KERNEL_LIST) else (ADJUST,)
 
 
 def emit(
@@ -50,41 +46,83 @@ def emit(
 ) -> Emitted:
     """Put a ranking into force; what fails in one place is done in the others all the same.
 
+    Whatever the targets are, people find the list in the state directory.
+
     Args:
         ranking: of all processes of the source, which sees the originals (``see_originals``).
-        state: locked by the caller.
+        state: locked by the caller if oom_score_adj is among the targets.
         where: as ``targets`` has it.
         head: how many are put in order by oom_score_adj; None: as usual.
     """
-    done: list[str] = []
-    failures: list[Failure] = []
-    for target in where:
+    emitted = Emitted([], [], [])
+    pids = ranking.pids
+    for target in dict.fromkeys((*where, state.path("list"))):
         try:
             if target == ADJUST:
-                done.append(_adjust(ranking, source, state, head or adjusting.HEAD))
-            elif target == sinks.KERNEL_LIST:
-                sinks.write_kernel(ranking.pids)
-                done.append(f"{len(ranking.candidates)} pids written to {target}")
+                emitted.done.append(_adjust(ranking, source, state, head))
             else:
-                sinks.write_file(target, ranking.pids)
-                done.append(f"{len(ranking.candidates)} pids written to {target}")
+                if target == sinks.KERNEL_LIST:
+                    sinks.write_kernel(pids)
+                else:
+                    sinks.write_file(target, pids)
+                emitted.done.append(f"{len(pids)} pids written to {target}")
+            emitted.to.append(target)
         except Failure as failure:
-            failures.append(failure)
-    return Emitted(done, failures)
+            emitted.failures.append(failure)
+    return emitted
 
 
-def _adjust(ranking: Ranking, source: ProcSource, state: State, head: int) -> str:
+def _adjust(ranking: Ranking, source: ProcSource, state: State, head: int | None) -> str:
+    # Loaded where it is needed only: it is a third of the run-time half.
+    from oomrules.runtime import adjusted, adjusting
+
     if not ranking.candidates:
         # With everybody at -1000 the kernel panics when memory runs out.
-        return "nobody may be killed, so no oom_score_adj was changed"
-    _, _, outcome = adjusting.adjust(ranking, source, state.path(adjusted.FILE), head)
+        return f"nobody may be killed, so no {ADJUST} was changed"
+    path = state.path(adjusted.FILE)
+    _, plan, outcome = adjusting.adjust(ranking, source, path, head or adjusting.HEAD)
+    if plan.assignments:
+        adjusting.see_originals(source, path)
     if outcome.refused:
         pids = " ".join(map(str, sorted(outcome.refused)[:5]))
         raise Failure(
-            f"the kernel refused the oom_score_adj of {len(outcome.refused)} processes ({pids} …): "
+            f"the kernel refused the {ADJUST} of {len(outcome.refused)} processes ({pids} …): "
             + ", ".join(sorted(set(outcome.refused.values()))),
-            "lowering takes CAP_SYS_RESOURCE on the host itself; the processes of others take root",
+            "lowering takes CAP_SYS_RESOURCE on the host itself, and the processes of others root",
         )
     host = outcome.claims[0] if outcome.claims else None
     order = f", the first {host.claimed} of {host.candidates} in order" if host else ""
-    return f"{outcome.written} oom_score_adj values written{order}"
+    return f"{outcome.written} {ADJUST} values written{order}"
+
+
+def is_adjusted(state: State) -> bool:
+    """Whether there are values of oom_score_adj to give back."""
+    return os.path.exists(state.path("adjustments.json"))
+
+
+def see_originals(source: ProcSource, state: State) -> None:
+    """Let rules see each oom_score_adj as it was before it was adjusted.
+
+    Raises:
+        Failure: the record cannot be read.
+    """
+    from oomrules.runtime import adjusted, adjusting
+
+    adjusting.see_originals(source, state.path(adjusted.FILE))
+
+
+def release(state: State) -> None:
+    """Give every process its own oom_score_adj back; the caller holds the lock.
+
+    Raises:
+        Failure: the record cannot be read, or the kernel refused a value.
+    """
+    from oomrules.runtime import adjusted, adjusting
+
+    done = adjusting.release(state.path(adjusted.FILE))
+    if done.refused:
+        pids = " ".join(map(str, sorted(done.refused)[:5]))
+        raise Failure(
+            f"the kernel refused the {ADJUST} of {len(done.refused)} processes ({pids} …)",
+            "run `oomrules release` as root with CAP_SYS_RESOURCE; the values are kept",
+        )

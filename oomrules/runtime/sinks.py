@@ -59,22 +59,6 @@ def write_kernel(pids: Sequence[int], path: str = KERNEL_LIST) -> None:
         )
 
 
-def write(pids: Sequence[int], path: str) -> str:
-    """Hand the list to the kernel, or leave it in a file where the kernel takes none.
-
-    Returns:
-        where it went.
-
-    Raises:
-        Failure: as ``write_kernel`` and ``write_file``.
-    """
-    if os.path.exists(KERNEL_LIST):
-        write_kernel(pids)
-        return KERNEL_LIST
-    write_file(path, pids)
-    return path
-
-
 def write_file(path: str, pids: Sequence[int]) -> None:
     """Replace a file by the list.
 

@@ -51,18 +51,24 @@ class State:
         return os.path.join(self.directory, name)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, wait: bool = True) -> Iterator[None]:
         """Hold the lock: one at a time changes the list.
 
+        Args:
+            wait: until whoever holds it has done, which may be seconds.
+
         Raises:
-            Failure: the lock file cannot be opened.
+            Failure: the lock file cannot be opened, or somebody holds it and ``wait`` is False.
         """
         try:
             descriptor = os.open(self.path("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Failure(f"cannot lock {self.path('lock')}: {reason(error)}") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Failure(f"another oomrules holds {self.path('lock')}") from error
             yield
         finally:
             os.close(descriptor)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
-from oomrules.errors import Failure
+from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
-from oomrules.runtime import resident, sinks
+from oomrules.runtime import emitting, resident, sinks
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.facts import Facts
 from oomrules.runtime.freshness import HEAD, fresh
-from oomrules.runtime.procfs import DESCRIPTORS, ProcSource
+from oomrules.runtime.iterator import IteratorSource
+from oomrules.runtime.procfs import DESCRIPTORS
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, Ranking
 from oomrules.runtime.state import State, entries, now
@@ -18,6 +19,10 @@ from oomrules.service.preparation import Prepared
 
 # Under pressure list.json is not written more often: it is for the hook and the next start.
 _SAVE_EVERY = 10.0
+
+# Adjusting reads and compares everybody: no more often than this, nor than so many times what
+# it takes.
+_ADJUST_EVERY, _ADJUST_TIMES = 5.0, 10
 
 # On a quiet host the list stays as it is, but not for longer than this.
 _QUIET_FOR = 300.0
@@ -34,7 +39,7 @@ class Listed(NamedTuple):
         given: when the list was handed over.
         pids: worst first.
         head: the first of them, as ``state.entries`` says it.
-        to: where it went; empty if that failed.
+        to: where it went, in one text; empty if it went nowhere.
     """
 
     read: float
@@ -77,7 +82,11 @@ class Keeper:
         self.log: int | None = None
         self._users, self._groups = Names(), Names()
         self._own: int = 0
-        self._source: ProcSource | None = None
+        self._source: IteratorSource | None = None
+        # Where the list goes; empty: the host decides; None: that is not known yet.
+        self._to: tuple[str, ...] | None = None
+        self._head: int | None = None
+        self._adjust_at = 0.0
         self._ranker: Ranker | None = None
         self._saved = -_SAVE_EVERY
         self._seen: tuple[Any, int] | None = None
@@ -114,6 +123,21 @@ class Keeper:
         self._enforce(prepared.program)
         self.state.save_program(prepared.program, prepared.fingerprint)
 
+    def direct(self, to: list[str] | None, head: int | None) -> None:
+        """Say where the list goes.
+
+        Args:
+            to: as ``config.Config`` has it; None: as before, since the configuration is wrong.
+            head: how many oom_score_adj puts in order; None: as usual.
+        """
+        if to is not None and (self._to, self._head) != (tuple(to), head):
+            self._to, self._head = tuple(to), head
+            self._adjust_at = 0.0
+
+    @property
+    def _targets(self) -> tuple[str, ...]:
+        return () if self._to is None else emitting.targets(self._to)
+
     def resume(self) -> None:
         """Put the rules in force that were so when a service before this one ended."""
         kept = self.state.program()
@@ -134,13 +158,19 @@ class Keeper:
         self.close()
         self.program = made
         self.changed_at = now()
-        self._source = ProcSource(
+        self._adjust_at = 0.0
+        self._source = IteratorSource(
             made,
             descriptors=DESCRIPTORS,
             names=(self._users, self._groups),
             facts=self.facts,
             own=(self._own,) if self._own else (),
         )
+        if emitting.is_adjusted(self.state):
+            try:
+                emitting.see_originals(self._source, self.state)
+            except Failure as error:
+                self.problem = error.message
         self._ranker = Ranker(Evaluator(made, self._source.host))
         self._seen = None
         # The old ones are garbage now, in cycles too, and nobody else looks for these.
@@ -181,8 +211,9 @@ class Keeper:
     @property
     def misplaced(self) -> bool:
         """Whether the list is not where it belongs: the kernel's module has come or gone."""
-        there = self.listed.to if self.listed else ""
-        return not there or (there == sinks.KERNEL_LIST) != os.path.exists(sinks.KERNEL_LIST)
+        there = self.listed.to.split() if self.listed else []
+        wanted = sinks.KERNEL_LIST in self._targets
+        return not there or (sinks.KERNEL_LIST in there) != wanted
 
     def refresh(self) -> Listed | None:
         """Read, rank, read the head once more, hand over; None without rules.
@@ -195,7 +226,7 @@ class Keeper:
         self._seen = _activity()
         read = now()
         ranking = fresh(self._ranker, self._source.refresh())
-        to, problem = self._emit(ranking)
+        to, problem = self._emit(ranking, self._source)
         self.before = self.listed
         self.listed = Listed(read, now(), ranking.pids, entries(ranking, HEAD), to)
         if now() - self._saved >= _SAVE_EVERY:
@@ -203,29 +234,67 @@ class Keeper:
         self.problem = problem
         return self.listed
 
-    def _emit(self, ranking: Ranking) -> tuple[str, str]:
+    def _emit(self, ranking: Ranking, source: IteratorSource) -> tuple[str, str]:
         """Hand the list over: the one place where sinks are chosen.
 
         Returns:
-            where it went, and why it did not; one of the two is empty.
+            where it went, and what failed.
         """
+        wanted = self._targets
+        adjusts = emitting.ADJUST in wanted
+        begun = now()
+        if self._to is not None and not adjusts and emitting.is_adjusted(self.state):
+            self._give_back()
+        if not adjusts or begun < self._adjust_at:
+            where = tuple(target for target in wanted if target != emitting.ADJUST)
+            emitted = emitting.emit(ranking, source, self.state, where)
+            to = [target for target in wanted if target in (*emitted.to, emitting.ADJUST)]
+        else:
+            try:
+                with self.state.lock(wait=False):
+                    emitted = emitting.emit(ranking, source, self.state, wanted, self._head)
+            except Failure as error:
+                # Somebody else is at it; the next refresh is not far.
+                return "", error.message
+            ended = now()
+            self._adjust_at = ended + max(_ADJUST_EVERY, _ADJUST_TIMES * (ended - begun))
+            to = [target for target in wanted if target in emitted.to]
+        return " ".join(to), "; ".join(failure.message for failure in emitted.failures)
+
+    def _give_back(self) -> None:
+        """Undo the adjustments; what cannot be undone now is at the next refresh."""
         try:
-            return sinks.write(ranking.pids, self.state.path("list")), ""
+            with self.state.lock(wait=False):
+                emitting.release(self.state)
         except Failure as error:
-            return "", error.message
+            self.problem = error.message
 
     def release(self) -> None:
         """Take the list back, so that the kernel chooses for itself.
 
         Raises:
-            Failure: it could not be.
+            Failure: a part of it could not be; the others are done.
         """
+        failures = []
         if os.path.exists(sinks.KERNEL_LIST):
-            sinks.write_kernel([])
+            try:
+                sinks.write_kernel([])
+            except Failure as error:
+                failures.append(error)
+        if emitting.is_adjusted(self.state):
+            try:
+                with self.state.lock():
+                    emitting.release(self.state)
+            except Failure as error:
+                failures.append(error)
         try:
             os.unlink(self.state.path("list"))
-        except OSError:
+        except FileNotFoundError:
             pass
+        except OSError as error:
+            failures.append(Failure(f"cannot remove {self.state.path('list')}: {reason(error)}"))
+        if failures:
+            raise failures[0]
 
     def dealt_with(self, log: int) -> None:
         """Remember the last kernel message that was dealt with, with the next list."""

@@ -59,6 +59,7 @@ class Options(NamedTuple):
         heartbeat: seconds between two refreshes when nothing happens.
         metrics: a file for the figures; empty for none.
         given: whether the rules are not the system's, so that the last ones may be others.
+        to, head: where the list goes at first, as for ``preparation.Prepared``.
     """
 
     path: list[str]
@@ -69,6 +70,8 @@ class Options(NamedTuple):
     heartbeat: float
     metrics: str
     given: bool
+    to: list[str] | None
+    head: int | None
 
 
 class Service:
@@ -84,6 +87,7 @@ class Service:
         self.state = State()
         self._only = _alone(self.state.directory)
         self.keeper = Keeper(self.state)
+        self.keeper.direct(options.to, options.head)
         self.counts = status.Counts()
         self.pace = Pace(options.heartbeat, now())
         self.settling = Settling(_QUIET, _LONGEST)
@@ -323,6 +327,11 @@ class Service:
             self._mended("program")
         except Failure as error:
             self._complain("program", error.message, "the rules are in force all the same")
+        self.keeper.direct(prepared.to, prepared.head)
+        if prepared.problem:
+            self._complain("config", prepared.problem)
+        else:
+            self._mended("config")
         for problem in prepared.facts.problems[:1]:
             self._complain("facts", problem)
         if not prepared.facts.problems:

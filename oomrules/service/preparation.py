@@ -40,6 +40,8 @@ class Prepared(NamedTuple):
         asks: whether units that come or go call for asking systemd again.
         facts: what systemd and logind said.
         users, groups: names by id.
+        to, head: where the list goes, and how much of it, by oomrules.conf; None if that is
+            wrong, and then ``problem`` says why.
     """
 
     program: program.Program | None
@@ -50,6 +52,9 @@ class Prepared(NamedTuple):
     facts: Facts
     users: dict[int, str]
     groups: dict[int, str]
+    to: list[str] | None
+    head: int | None
+    problem: str
 
 
 class Preparation:
@@ -142,7 +147,7 @@ def _prepared(data: bytes) -> Prepared:
         given = json.loads(data)
         if given["schema"] != SCHEMA:
             raise ValueError(given["schema"])
-        made, facts = given["program"], given["facts"]
+        made, facts, settled = given["program"], given["facts"], given["emit"]
         return Prepared(
             None if made is None else program.from_data(made),
             given["diagnostics"],
@@ -157,6 +162,9 @@ def _prepared(data: bytes) -> Prepared:
             ),
             {int(number): name for number, name in given["users"].items()},
             {int(number): name for number, name in given["groups"].items()},
+            None if settled is None else list(settled["to"]),
+            None if settled is None else settled["head"],
+            given["emit_problem"],
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Failure(

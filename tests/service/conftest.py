@@ -68,6 +68,8 @@ class Service:
             "WATCHDOG_USEC": "3000000",
         }
         argv = [sys.executable, "-m", "oomrules", "run", f"--rules={self.rules}", *self.options]
+        # Never to this machine's kernel.
+        argv.append(f"--to={self.state}/list")
         self.process = subprocess.Popen(argv, env=environment, cwd=CHECKOUT)
         self.wait_for("READY=1")
 

@@ -238,7 +238,7 @@ def size():
 sizes = []
 for number in range(400):
     made = programs[number % len(programs)]
-    keeper.adopt(Prepared(made, [], [["x", number]], [], False, Facts(), {}, {}))
+    keeper.adopt(Prepared(made, [], [["x", number]], [], False, Facts(), {}, {}, [], None, ""))
     keeper.refresh()
     if number % 100 == 99:
         sizes.append(size())
@@ -281,7 +281,7 @@ def test_there_is_one_service_for_a_state_directory(serve: Serve) -> None:
     service = serve()
     environment = {**os.environ, "OOMRULES_STATE": str(service.state)}
     environment["OOMRULES_JOURNAL"] = str(service.folder / "none")
-    argv = [sys.executable, "-m", "oomrules", "run"]
+    argv = [sys.executable, "-m", "oomrules", "run", f"--to={service.state}/list"]
     second = subprocess.run(
         argv, env=environment, cwd=CHECKOUT, capture_output=True, text=True, timeout=60
     )
@@ -336,7 +336,8 @@ def test_a_service_for_somebody_without_rights_works(nobody: dict[str, Any]) -> 
         environment |= {"PYTHONPATH": CHECKOUT, "PYTHONDONTWRITEBYTECODE": "1"}
         options: dict[str, Any] = {"env": environment, "cwd": folder, "text": True, **nobody}
         argv = [sys.executable, "-m", "oomrules"]
-        with subprocess.Popen([*argv, "run"], stderr=subprocess.PIPE, **options) as process:
+        to = f"--to={folder}/state/list"
+        with subprocess.Popen([*argv, "run", to], stderr=subprocess.PIPE, **options) as process:
             wait(lambda: process.poll() is not None or os.path.exists(f"{folder}/state/list"))
             asked = subprocess.run([*argv, "status"], capture_output=True, **options)
             process.terminate()

@@ -26,7 +26,7 @@ from oomrules.service import client
 from oomrules.service.listener import REFRESH
 
 # A unit waits for its hook; beyond this it must not.
-_DEADLINE = 15
+_DEADLINE = 40
 
 # How long the service may take to answer; it does at once, or not at all.
 _ANSWER = 5.0

@@ -83,6 +83,7 @@ class Service:
         self.notifier = Notifier()
         self.state = State()
         self._only = _alone(self.state.directory)
+        self.state.tidy()
         self.keeper = Keeper(self.state)
         self.counts = status.Counts()
         self.pace = Pace(options.heartbeat, now())
@@ -537,8 +538,9 @@ class Service:
             journal.say(f"{message}; {hint}" if hint else message, journal.WARNING)
 
     def _mended(self, topic: str) -> None:
-        if self._complaints.pop(topic, None):
-            journal.say(f"mended: {topic}", journal.INFO)
+        before = self._complaints.pop(topic, None)
+        if before:
+            journal.say(f"no longer so: {before}", journal.INFO)
 
     # --- the end ---------------------------------------------------------------------
 

@@ -272,7 +272,12 @@ def test_it_goes_on_where_the_last_one_was_killed(serve: Serve, child: Child) ->
     before = service.listed()
     service.end(signal.SIGKILL)
     assert service.listed() == before
+    # As if it had been in the middle of writing.
+    (service.state / f"list.{service.pid}.new").write_text("1 2")
+    (service.state / f"list.{os.getpid()}.new").write_text("1 2")
     service.start()
+    left = {name for name in os.listdir(service.state) if name.endswith(".new")}
+    assert left == {f"list.{os.getpid()}.new"}
     assert child.pid in service.listed()
     assert service.ask()["pid"] == service.pid
 

@@ -296,7 +296,11 @@ class Service:
             return
         finally:
             self.keeper.own(0)
-        self._retry = _RETRY
+        if prepared.asks and None in (prepared.facts.units, prepared.facts.sessions):
+            # The bus will be back, and no unit may come to tell of it.
+            self._try_again()
+        else:
+            self._retry = _RETRY
         self._asks = prepared.asks
         self._judge(prepared)
         self.rule_watch.watch()
@@ -307,7 +311,7 @@ class Service:
         self.counts.preparation_failures += 1
         self._complain("prepare", error.message, error.hint)
         self.rules = status.Rules("unknown", now(), [error.message])
-        self._retry_at, self._retry = now() + self._retry, min(2 * self._retry, _RETRY_LONGEST)
+        self._try_again()
         if not self.ready and not self.keeper.program:
             raise Failure(
                 f"there are no rules to work by: {error.message}",
@@ -315,6 +319,9 @@ class Service:
             )
         self._refresh("rules" if self.ready else "start")
         self._settle()
+
+    def _try_again(self) -> None:
+        self._retry_at, self._retry = now() + self._retry, min(2 * self._retry, _RETRY_LONGEST)
 
     def _judge(self, prepared: Prepared) -> None:
         """Put the rules in force, or say what is wrong with them."""

@@ -236,11 +236,11 @@ def size():
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
 
 sizes = []
-for number in range(400):
+for number in range(160):
     made = programs[number % len(programs)]
     keeper.adopt(Prepared(made, [], [["x", number]], [], False, Facts(), {}, {}))
     keeper.refresh()
-    if number % 100 == 99:
+    if number % 40 == 39:
         sizes.append(size())
 print(json.dumps([sizes, len(os.listdir("/proc/self/fd")), keeper.descriptors]))
 """

@@ -42,7 +42,7 @@ _ASK_AGAIN = 300.0
 _RETRY, _RETRY_LONGEST = 5.0, 300.0
 
 # The watchdog hears from us so many times in its interval.
-_ALIVE = 3
+_ALIVE = 2
 
 _METRICS_EVERY = 10.0
 

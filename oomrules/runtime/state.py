@@ -105,6 +105,16 @@ class State:
         data = self._load("list.json") or {}
         return data if data.get("schema") == SCHEMA else {}
 
+    def tidy(self) -> None:
+        """Remove what a process left that was killed while it wrote (``sinks.replace``)."""
+        for name in os.listdir(self.directory):
+            pid = name.removesuffix(".new").rpartition(".")[2]
+            if name.endswith(".new") and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+                try:
+                    os.unlink(self.path(name))
+                except OSError:
+                    pass
+
     def _load(self, name: str) -> dict[str, Any] | None:
         try:
             with open(self.path(name), encoding="utf-8") as file:

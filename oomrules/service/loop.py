@@ -42,7 +42,7 @@ _ASK_AGAIN = 300.0
 _RETRY, _RETRY_LONGEST = 5.0, 300.0
 
 # The watchdog hears from us so many times in its interval.
-_ALIVE = 3
+_ALIVE = 2
 
 _METRICS_EVERY = 10.0
 
@@ -86,6 +86,7 @@ class Service:
         self.notifier = Notifier()
         self.state = State()
         self._only = _alone(self.state.directory)
+        self.state.tidy()
         self.keeper = Keeper(self.state)
         self.keeper.direct(options.to, options.head)
         self.counts = status.Counts()
@@ -299,7 +300,11 @@ class Service:
             return
         finally:
             self.keeper.own(0)
-        self._retry = _RETRY
+        if prepared.asks and None in (prepared.facts.units, prepared.facts.sessions):
+            # The bus will be back, and no unit may come to tell of it.
+            self._try_again()
+        else:
+            self._retry = _RETRY
         self._asks = prepared.asks
         self._judge(prepared)
         self.rule_watch.watch()
@@ -310,7 +315,7 @@ class Service:
         self.counts.preparation_failures += 1
         self._complain("prepare", error.message, error.hint)
         self.rules = status.Rules("unknown", now(), [error.message])
-        self._retry_at, self._retry = now() + self._retry, min(2 * self._retry, _RETRY_LONGEST)
+        self._try_again()
         if not self.ready and not self.keeper.program:
             raise Failure(
                 f"there are no rules to work by: {error.message}",
@@ -318,6 +323,9 @@ class Service:
             )
         self._refresh("rules" if self.ready else "start")
         self._settle()
+
+    def _try_again(self) -> None:
+        self._retry_at, self._retry = now() + self._retry, min(2 * self._retry, _RETRY_LONGEST)
 
     def _judge(self, prepared: Prepared) -> None:
         """Put the rules in force, or say what is wrong with them."""
@@ -546,8 +554,9 @@ class Service:
             journal.say(f"{message}; {hint}" if hint else message, journal.WARNING)
 
     def _mended(self, topic: str) -> None:
-        if self._complaints.pop(topic, None):
-            journal.say(f"mended: {topic}", journal.INFO)
+        before = self._complaints.pop(topic, None)
+        if before:
+            journal.say(f"no longer so: {before}", journal.INFO)
 
     # --- the end ---------------------------------------------------------------------
 

@@ -236,11 +236,11 @@ def size():
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
 
 sizes = []
-for number in range(400):
+for number in range(160):
     made = programs[number % len(programs)]
     keeper.adopt(Prepared(made, [], [["x", number]], [], False, Facts(), {}, {}, [], None, ""))
     keeper.refresh()
-    if number % 100 == 99:
+    if number % 40 == 39:
         sizes.append(size())
 print(json.dumps([sizes, len(os.listdir("/proc/self/fd")), keeper.descriptors]))
 """
@@ -272,7 +272,12 @@ def test_it_goes_on_where_the_last_one_was_killed(serve: Serve, child: Child) ->
     before = service.listed()
     service.end(signal.SIGKILL)
     assert service.listed() == before
+    # As if it had been in the middle of writing.
+    (service.state / f"list.{service.pid}.new").write_text("1 2")
+    (service.state / f"list.{os.getpid()}.new").write_text("1 2")
     service.start()
+    left = {name for name in os.listdir(service.state) if name.endswith(".new")}
+    assert left == {f"list.{os.getpid()}.new"}
     assert child.pid in service.listed()
     assert service.ask()["pid"] == service.pid
 
@@ -325,7 +330,7 @@ def test_the_watchdog_hears_from_it_in_time(serve: Serve) -> None:
     service = serve()
     service.told.clear()
     time.sleep(3.5)
-    assert service.notifications().count("WATCHDOG=1") >= 3
+    assert service.notifications().count("WATCHDOG=1") >= 2
 
 
 def test_a_service_for_somebody_without_rights_works(nobody: dict[str, Any]) -> None:

@@ -1,0 +1,87 @@
+"""What the service knows, and what it takes for unknown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from oomrules.runtime.cgroups import Hierarchy
+from oomrules.runtime.facts import Facts
+from oomrules.runtime.state import State
+from oomrules.runtime.units import placement
+from oomrules.service.keeper import Keeper, Listed, Names
+from oomrules.service.loop import _in_force
+from oomrules.service.preparation import Prepared
+
+BROKEN = Prepared(None, ["x.oom:1:1: error"], [], [], False, Facts(), {}, {})
+OLD, NEW = placement("/system.slice/old.service"), placement("/system.slice/new.service")
+
+
+def test_of_a_unit_that_is_newer_than_the_facts_nothing_is_known() -> None:
+    facts = Facts({}, {}, (), frozenset({"old.service"}))
+    assert facts.get(OLD, "session") == {}
+    assert facts.get(OLD, "WantedBy") == []
+    assert facts.get(NEW, "session") is None
+    assert facts.get(NEW, "WantedBy") is None
+    assert facts._replace(places=None).get(NEW, "session") == {}
+
+
+def test_a_name_that_nobody_has_looked_up_is_unknown_but_roots() -> None:
+    names = Names({1000: "build"})
+    assert (names.get(1000), names.get(1001, "1001"), names.get(0)) == ("build", None, "root")
+
+
+def test_what_the_bus_said_stays_while_it_is_away(tmp_path: Path) -> None:
+    keeper = Keeper(State(str(tmp_path)))
+    known = Facts({"old.service": {"OOMPolicy": "kill"}}, {}, (), frozenset({"old.service"}))
+    keeper.adopt(BROKEN._replace(facts=known))
+    keeper.adopt(BROKEN._replace(facts=Facts(None, None, ("there is no bus",), frozenset())))
+    assert keeper.facts.get(OLD, "OOMPolicy") == "kill"
+    assert keeper.facts.get(NEW, "OOMPolicy") is None
+    assert keeper.facts.problems == ("there is no bus",)
+
+
+def test_rules_that_are_broken_are_compiled_again_only_when_they_change(tmp_path: Path) -> None:
+    file = tmp_path / "x.oom"
+    file.write_text("nevr")
+    status = file.stat()
+    entry = [str(file), status.st_ino, status.st_size, status.st_mtime_ns]
+    keeper = Keeper(State(str(tmp_path)))
+    keeper.adopt(BROKEN._replace(fingerprint=[["oomrules", "1"], entry, ["/none", 2]]))
+    assert not keeper.stale
+    file.write_text("never")
+    assert keeper.stale
+    file.unlink()
+    assert keeper.stale
+
+
+def test_a_kill_is_measured_by_the_list_that_was_in_force() -> None:
+    before = Listed(10.0, 10.1, [1], [], "list")
+    listed = Listed(12.0, 12.4, [2], [], "list")
+    assert _in_force(None, None, 5.0) is None
+    assert _in_force(listed, None, 5.0) is listed
+    assert _in_force(listed, before, 12.3) is before
+    assert _in_force(listed, before, 12.5) is listed
+
+
+def test_the_last_list_is_recalled_after_a_restart(tmp_path: Path) -> None:
+    state = State(str(tmp_path))
+    state.save_list([{"rank": 1, "pid": 7, "comm": "x", "unit": "", "points": 3}], 5.0, 12)
+    keeper = Keeper(state)
+    keeper.recall()
+    assert keeper.listed is not None
+    assert (keeper.listed.pids, keeper.listed.read, keeper.listed.to) == ([7], 5.0, "")
+    assert not keeper.quiet()
+
+
+def test_units_are_where_systemd_makes_their_directories(tmp_path: Path) -> None:
+    named = "cgroup /sys/fs/cgroup/systemd cgroup rw,name=systemd 0 0\n"
+    unified = "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
+    mounts = tmp_path / "mounts"
+    for text, where in (
+        (named + unified, "/sys/fs/cgroup/systemd"),
+        (unified + named, "/sys/fs/cgroup/systemd"),
+        (unified, "/sys/fs/cgroup/unified"),
+        ("", None),
+    ):
+        mounts.write_text(text)
+        assert Hierarchy(str(mounts)).units == where

@@ -52,9 +52,9 @@ class Prepared(NamedTuple):
     facts: Facts
     users: dict[int, str]
     groups: dict[int, str]
-    to: list[str] | None
-    head: int | None
-    problem: str
+    to: list[str] | None = None
+    head: int | None = None
+    problem: str = ""
 
 
 class Preparation:

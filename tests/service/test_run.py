@@ -238,7 +238,7 @@ def size():
 sizes = []
 for number in range(160):
     made = programs[number % len(programs)]
-    keeper.adopt(Prepared(made, [], [["x", number]], [], False, Facts(), {}, {}, [], None, ""))
+    keeper.adopt(Prepared(made, [], [["x", number]], [], False, Facts(), {}, {}))
     keeper.refresh()
     if number % 40 == 39:
         sizes.append(size())

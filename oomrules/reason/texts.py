@@ -1,0 +1,320 @@
+"""Sets of texts: finite ones, and those that globs describe, decided exactly.
+
+A glob is run as an automaton over the characters that can make a difference: those that
+a pattern names, the ends of its ranges, and one for each gap between them. Inclusion and
+emptiness follow from a walk through the product of all automata of a set.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import heapq
+import re
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from oomrules.runtime import nodes
+
+# More states than any sensible patterns have together; beyond it nothing is claimed.
+MOST_STATES = 4000
+
+
+class Undecided(Exception):
+    """A question that is too large, or outside of what is decided."""
+
+
+# A set as a tree: ("in", texts), ("glob", pattern), ("not", a), ("and", a, b, …), ("or", …).
+Tree = tuple[Any, ...]
+_ALL: Tree = ("not", ("in", frozenset()))
+
+
+class Texts(NamedTuple):
+    """A set of texts: these, or those that a tree of patterns describes.
+
+    Attributes:
+        these: the members, if there are finitely many known ones; else None.
+        tree: the patterns, where ``these`` is None.
+        longest: how many bytes a text can have at most; 0 for any number.
+    """
+
+    these: frozenset[str] | None
+    tree: Tree = _ALL
+    longest: int = 0
+
+    def __bool__(self) -> bool:
+        if self.these is not None:
+            return bool(self.these)
+        return _shortest(self.tree, self.longest) is not None
+
+    def __contains__(self, text: object) -> bool:
+        if not isinstance(text, str) or not self._fits(text):
+            return False
+        return text in self.these if self.these is not None else _holds(self.tree, text)
+
+    def _fits(self, text: str) -> bool:
+        return not self.longest or len(text.encode("utf-8", "surrogateescape")) <= self.longest
+
+    def __and__(self, other: Texts) -> Texts:  # type: ignore[override]
+        for one, two in ((self, other), (other, self)):
+            if one.these is not None:
+                return one._replace(these=frozenset(text for text in one.these if text in two))
+        return self._replace(tree=_connected("and", self.tree, other.tree))
+
+    def __or__(self, other: Texts) -> Texts:
+        if self.these is not None and other.these is not None:
+            return self._replace(these=self.these | other.these)
+        longest = max(self.longest, other.longest)
+        return Texts(None, _connected("or", self.as_tree, other.as_tree), longest)
+
+    def __sub__(self, other: Texts) -> Texts:
+        if self.these is not None:
+            return self._replace(these=frozenset(text for text in self.these if text not in other))
+        return self._replace(tree=_connected("and", self.tree, _negated(other.as_tree)))
+
+    @property
+    def as_tree(self) -> Tree:
+        """The set as a tree, finite or not."""
+        return self.tree if self.these is None else ("in", self.these)
+
+    def sample(self) -> str:
+        """Choose a member, a short and readable one."""
+        if self.these is not None:
+            return min(self.these, key=lambda text: (len(text), text))
+        found = _shortest(self.tree, self.longest)
+        assert found is not None
+        return found
+
+    @property
+    def prefixes(self) -> frozenset[str] | None:
+        """Beginnings of which every member has one; None if there is no such."""
+        return self.these if self.these is not None else _beginnings(self.tree)
+
+
+def everything(longest: int = 0) -> Texts:
+    """Give the set of all texts, perhaps of a greatest length in bytes."""
+    return Texts(None, _ALL, longest)
+
+
+def literal(*texts: str) -> Texts:
+    """Give the set of these texts."""
+    return Texts(frozenset(texts))
+
+
+@lru_cache(maxsize=8192)
+def matching(patterns: tuple[str, ...]) -> Texts:
+    """Give the texts that one of the globs matches."""
+    plain = frozenset(pattern for pattern in patterns if not _is_wild(pattern))
+    wild = [("glob", pattern) for pattern in patterns if _is_wild(pattern)]
+    if not wild:
+        return Texts(plain)
+    return Texts(None, _connected("or", *([("in", plain)] if plain else []), *wild))
+
+
+def _is_wild(pattern: str) -> bool:
+    return any(char in pattern for char in "*?[")
+
+
+def _connected(kind: str, *trees: Tree) -> Tree:
+    flat: list[Tree] = []
+    for tree in trees:
+        if kind == "and" and tree == _ALL:
+            continue
+        for part in tree[1:] if tree[0] == kind else (tree,):
+            if part not in flat:
+                flat.append(part)
+    if not flat:
+        return _ALL
+    return flat[0] if len(flat) == 1 else (kind, *flat)
+
+
+def _negated(tree: Tree) -> Tree:
+    inner: Tree = tree[1] if tree[0] == "not" else ("not", tree)
+    return inner
+
+
+def _holds(tree: Tree, text: str) -> bool:
+    match tree[0]:
+        case "in":
+            return text in tree[1]
+        case "glob":
+            return nodes.glob(text, tree[1])
+        case "not":
+            return not _holds(tree[1], text)
+        case "and":
+            return all(_holds(part, text) for part in tree[1:])
+    return any(_holds(part, text) for part in tree[1:])
+
+
+def _beginnings(tree: Tree) -> frozenset[str] | None:
+    match tree[0]:
+        case "in":
+            return frozenset(tree[1])
+        case "glob":
+            plain = re.split(r"[*?[]", tree[1], maxsplit=1)[0]
+            return frozenset([plain]) if plain else None
+        case "and":
+            return next((one for one in map(_beginnings, tree[1:]) if one is not None), None)
+        case "or":
+            found = [_beginnings(part) for part in tree[1:]]
+            if None in found:
+                return None
+            return frozenset(one for part in found if part is not None for one in part)
+    return None
+
+
+# --- automata ------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8192)
+def _tokens(pattern: str) -> tuple[str, ...]:
+    """Take a glob apart as fnmatch does: ``*``, ``?``, plain characters, whole classes."""
+    found = []
+    at = 0
+    while at < len(pattern):
+        end = at + 1
+        if pattern[at] == "[":
+            inside = at + 1
+            if pattern[inside : inside + 1] == "!":
+                inside += 1
+            if pattern[inside : inside + 1] == "]":
+                inside += 1
+            closing = pattern.find("]", inside)
+            end = closing + 1 if closing >= 0 else end
+        found.append(pattern[at:end])
+        at = end
+    return tuple(found)
+
+
+@lru_cache(maxsize=65536)
+def _takes(token: str, char: str) -> bool:
+    if token == "?":
+        return True
+    if len(token) > 1:
+        return re.compile(fnmatch.translate(token)).match(char) is not None
+    return token == char
+
+
+@lru_cache(maxsize=65536)
+def _closed(pattern: str, places: frozenset[int]) -> frozenset[int]:
+    tokens, found, left = _tokens(pattern), set(places), list(places)
+    while left:
+        at = left.pop()
+        if at < len(tokens) and tokens[at] == "*" and at + 1 not in found:
+            found.add(at + 1)
+            left.append(at + 1)
+    return frozenset(found)
+
+
+@lru_cache(maxsize=1 << 18)
+def _step(pattern: str, places: frozenset[int], char: str) -> frozenset[int]:
+    tokens = _tokens(pattern)
+    found = set()
+    for at in places:
+        if at < len(tokens):
+            if tokens[at] == "*":
+                found.add(at)
+            elif _takes(tokens[at], char):
+                found.add(at + 1)
+    return _closed(pattern, frozenset(found))
+
+
+def _alphabet(leaves: list[Tree]) -> list[str]:
+    """List characters of which one is like any that there is."""
+    plain: set[str] = set()
+    classes = False
+    for leaf in leaves:
+        if leaf[0] == "in":
+            for text in leaf[1]:
+                plain.update(text)
+            continue
+        for token in _tokens(leaf[1]):
+            if len(token) > 1:
+                classes = True
+                plain.update(token)
+            elif token not in "*?":
+                plain.add(token)
+    liked = [char for char in "xyzabcdefghijklmnopqrstuvwXYZ0123456789._ " if char not in plain]
+    if not classes:
+        other = liked[:1] or [chr(max(map(ord, plain)) + 1)]
+        return sorted(plain) + other
+    # A range may end between the named characters, so each gap has one of its own.
+    codes = sorted({0x20, *map(ord, plain)})
+    gaps = []
+    for low, high in zip([-1, *codes], [*codes, 0x110000], strict=True):
+        if low + 1 < high:
+            near = next((char for char in liked if low < ord(char) < high), None)
+            # A byte that is no UTF-8 counts as one, and is read as one of these.
+            odd = "\udc80" if low < 0xDC80 < high else chr(low + 1)
+            gaps.append(near or odd)
+    return sorted({*plain, " ", *gaps})
+
+
+def _bytes(char: str) -> int:
+    return 1 if "\ud800" <= char <= "\udfff" else len(char.encode())
+
+
+@lru_cache(maxsize=65536)
+def _shortest(tree: Tree, longest: int) -> str | None:
+    """Find the shortest text of a set; None if it is empty.
+
+    Raises:
+        Undecided: the patterns have more states than are looked at.
+    """
+    leaves: list[Tree] = []
+    _collect(tree, leaves)
+    alphabet = _alphabet(leaves)
+    start = tuple("" if leaf[0] == "in" else _closed(leaf[1], frozenset([0])) for leaf in leaves)
+    starts = [
+        frozenset(text[:end] for text in leaf[1] for end in range(len(text) + 1))
+        if leaf[0] == "in"
+        else frozenset()
+        for leaf in leaves
+    ]
+    queue: list[tuple[int, int, str, tuple[Any, ...]]] = [(0, 0, "", start)]
+    seen: set[Any] = set()
+    number = 0
+    while queue:
+        size, _, text, state = heapq.heappop(queue)
+        if state in seen:
+            continue
+        seen.add(state)
+        if len(seen) > MOST_STATES:
+            raise Undecided("these patterns are too many to compare")
+        if _accepts(tree, leaves, state):
+            return text
+        for char in alphabet:
+            wide = size + _bytes(char)
+            if longest and wide > longest:
+                continue
+            following = tuple(
+                (at + char if at is not None and at + char in known else None)
+                if leaf[0] == "in"
+                else _step(leaf[1], at, char)
+                for leaf, at, known in zip(leaves, state, starts, strict=True)
+            )
+            if following not in seen:
+                number += 1
+                heapq.heappush(queue, (wide, number, text + char, following))
+    return None
+
+
+def _collect(tree: Tree, leaves: list[Tree]) -> None:
+    if tree[0] in ("in", "glob"):
+        if tree not in leaves:
+            leaves.append(tree)
+    else:
+        for part in tree[1:]:
+            _collect(part, leaves)
+
+
+def _accepts(tree: Tree, leaves: list[Tree], state: tuple[Any, ...]) -> bool:
+    match tree[0]:
+        case "in":
+            return state[leaves.index(tree)] in tree[1]
+        case "glob":
+            return len(_tokens(tree[1])) in state[leaves.index(tree)]
+        case "not":
+            return not _accepts(tree[1], leaves, state)
+        case "and":
+            return all(_accepts(part, leaves, state) for part in tree[1:])
+    return any(_accepts(part, leaves, state) for part in tree[1:])

@@ -7,9 +7,10 @@ A whole number is its own endpoint. Among fractions an endpoint is a pair of a v
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, inf, isinf
-from typing import Any, NamedTuple
+from typing import Any
 
 Endpoint = Any  # int, an infinite float, or a pair of a Fraction and -1, 0 or 1
 
@@ -25,7 +26,8 @@ def _before(end: Endpoint) -> Endpoint:
     return (end[0], end[1] - 1) if isinstance(end, tuple) else end - 1
 
 
-class Numbers(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Numbers:
     """A set of numbers: closed intervals in order, none touching the next."""
 
     spans: tuple[tuple[Endpoint, Endpoint], ...]
@@ -33,7 +35,7 @@ class Numbers(NamedTuple):
     def __bool__(self) -> bool:
         return bool(self.spans)
 
-    def __and__(self, other: Numbers) -> Numbers:  # type: ignore[override]
+    def __and__(self, other: Numbers) -> Numbers:
         found = []
         i = j = 0
         while i < len(self.spans) and j < len(other.spans):
@@ -51,7 +53,7 @@ class Numbers(NamedTuple):
         return _joined((*self.spans, *other.spans))
 
     def __sub__(self, other: Numbers) -> Numbers:
-        found = []
+        found: list[tuple[Endpoint, Endpoint]] = []
         for low, high in self.spans:
             for c, d in other.spans:
                 if d < low:
@@ -74,7 +76,8 @@ class Numbers(NamedTuple):
     @property
     def few(self) -> tuple[int, ...]:
         """The members, if they are whole and at most eight; else nothing."""
-        size, found = 0, []
+        size = 0
+        found: list[int] = []
         for low, high in self.spans:
             if isinstance(low, tuple) or isinf(low) or isinf(high):
                 return ()
@@ -86,7 +89,7 @@ class Numbers(NamedTuple):
 
     def sample(self, liked: int | Fraction) -> int | Fraction:
         """Choose a member: the one that is liked, or one close to it and not at an edge."""
-        if (liked, 0) in self if self._dense else liked in self:
+        if ((liked, 0) if self._dense else liked) in self:
             return liked
         low, high = min(self.spans, key=lambda span: self._distance(span, liked))
         if self._dense:

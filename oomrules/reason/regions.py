@@ -113,7 +113,7 @@ class Reasoner:
         """Give what all regions have in common."""
         result = [dict[Variable, Values]()]
         for region in regions:
-            boxes = [both for one in result for two in region if (both := meet(one, two))]
+            boxes = [meet(one, two) for one in result for two in region]
             result = _tidied([box for box in boxes if box is not None])
         return result
 
@@ -290,11 +290,11 @@ def _named_well(box: Box, place: list[Variable]) -> Box | None:
             if out and not (variables.UNIT_NAMES & texts.matching((key,))) - around:
                 return None
         elif kind == "unit" and box[variable].others == {TRUE}:
-            names = (variables.UNIT_NAMES | texts.literal("")) & texts.matching(key)
-            if not names - own:
+            called = (variables.UNIT_NAMES | texts.literal("")) & texts.matching(key)
+            if not called - own:
                 return None
             # The innermost unit is one of those around; no unit at all is none.
-            if out and "" not in names and not names - around:
+            if out and "" not in called and not called - around:
                 return None
     name = Variable("text", "unit")
     if unit_out and all(box[v].must_be_known for v in place if v.kind == "unit"):

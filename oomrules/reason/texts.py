@@ -10,8 +10,9 @@ from __future__ import annotations
 import fnmatch
 import heapq
 import re
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from oomrules.runtime import nodes
 
@@ -28,7 +29,8 @@ Tree = tuple[Any, ...]
 _ALL: Tree = ("not", ("in", frozenset()))
 
 
-class Texts(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Texts:
     """A set of texts: these, or those that a tree of patterns describes.
 
     Attributes:
@@ -54,22 +56,22 @@ class Texts(NamedTuple):
     def _fits(self, text: str) -> bool:
         return not self.longest or len(text.encode("utf-8", "surrogateescape")) <= self.longest
 
-    def __and__(self, other: Texts) -> Texts:  # type: ignore[override]
+    def __and__(self, other: Texts) -> Texts:
         for one, two in ((self, other), (other, self)):
             if one.these is not None:
-                return one._replace(these=frozenset(text for text in one.these if text in two))
-        return self._replace(tree=_connected("and", self.tree, other.tree))
+                return replace(one, these=frozenset(text for text in one.these if text in two))
+        return replace(self, tree=_connected("and", self.tree, other.tree))
 
     def __or__(self, other: Texts) -> Texts:
         if self.these is not None and other.these is not None:
-            return self._replace(these=self.these | other.these)
+            return replace(self, these=self.these | other.these)
         longest = max(self.longest, other.longest)
         return Texts(None, _connected("or", self.as_tree, other.as_tree), longest)
 
     def __sub__(self, other: Texts) -> Texts:
         if self.these is not None:
-            return self._replace(these=frozenset(text for text in self.these if text not in other))
-        return self._replace(tree=_connected("and", self.tree, _negated(other.as_tree)))
+            return replace(self, these=frozenset(text for text in self.these if text not in other))
+        return replace(self, tree=_connected("and", self.tree, _negated(other.as_tree)))
 
     @property
     def as_tree(self) -> Tree:
@@ -166,7 +168,7 @@ def _beginnings(tree: Tree) -> frozenset[str] | None:
 
 
 @lru_cache(maxsize=8192)
-def _tokens(pattern: str) -> tuple[str, ...]:
+def _pieces(pattern: str) -> tuple[str, ...]:
     """Take a glob apart as fnmatch does: ``*``, ``?``, plain characters, whole classes."""
     found = []
     at = 0
@@ -186,20 +188,20 @@ def _tokens(pattern: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=65536)
-def _takes(token: str, char: str) -> bool:
-    if token == "?":
+def _takes(piece: str, char: str) -> bool:
+    if piece == "?":
         return True
-    if len(token) > 1:
-        return re.compile(fnmatch.translate(token)).match(char) is not None
-    return token == char
+    if len(piece) > 1:
+        return re.compile(fnmatch.translate(piece)).match(char) is not None
+    return piece == char
 
 
 @lru_cache(maxsize=65536)
 def _closed(pattern: str, places: frozenset[int]) -> frozenset[int]:
-    tokens, found, left = _tokens(pattern), set(places), list(places)
+    pieces, found, left = _pieces(pattern), set(places), list(places)
     while left:
         at = left.pop()
-        if at < len(tokens) and tokens[at] == "*" and at + 1 not in found:
+        if at < len(pieces) and pieces[at] == "*" and at + 1 not in found:
             found.add(at + 1)
             left.append(at + 1)
     return frozenset(found)
@@ -207,13 +209,13 @@ def _closed(pattern: str, places: frozenset[int]) -> frozenset[int]:
 
 @lru_cache(maxsize=1 << 18)
 def _step(pattern: str, places: frozenset[int], char: str) -> frozenset[int]:
-    tokens = _tokens(pattern)
+    pieces = _pieces(pattern)
     found = set()
     for at in places:
-        if at < len(tokens):
-            if tokens[at] == "*":
+        if at < len(pieces):
+            if pieces[at] == "*":
                 found.add(at)
-            elif _takes(tokens[at], char):
+            elif _takes(pieces[at], char):
                 found.add(at + 1)
     return _closed(pattern, frozenset(found))
 
@@ -227,12 +229,12 @@ def _alphabet(leaves: list[Tree]) -> list[str]:
             for text in leaf[1]:
                 plain.update(text)
             continue
-        for token in _tokens(leaf[1]):
-            if len(token) > 1:
+        for piece in _pieces(leaf[1]):
+            if len(piece) > 1:
                 classes = True
-                plain.update(token)
-            elif token not in "*?":
-                plain.add(token)
+                plain.update(piece)
+            elif piece not in "*?":
+                plain.add(piece)
     liked = [char for char in "xyzabcdefghijklmnopqrstuvwXYZ0123456789._ " if char not in plain]
     if not classes:
         other = liked[:1] or [chr(max(map(ord, plain)) + 1)]
@@ -312,7 +314,7 @@ def _accepts(tree: Tree, leaves: list[Tree], state: tuple[Any, ...]) -> bool:
         case "in":
             return state[leaves.index(tree)] in tree[1]
         case "glob":
-            return len(_tokens(tree[1])) in state[leaves.index(tree)]
+            return len(_pieces(tree[1])) in state[leaves.index(tree)]
         case "not":
             return not _accepts(tree[1], leaves, state)
         case "and":

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import inf, isqrt
@@ -48,7 +49,7 @@ NOTHING_BY_NOTHING = "0/0"
 
 
 class Variable(NamedTuple):
-    """A question. Kinds and keys:
+    """A question, of one of these kinds.
 
     ``number``, ``share`` (of the memory limit): the canonical node; ``order``: two of them;
     ``text``, ``flag``: the attribute; ``cap``: the bit; ``unit``: globs on the names of
@@ -60,7 +61,8 @@ class Variable(NamedTuple):
     key: Any
 
 
-class Values(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Values:
     """Answers: numbers or texts, and others that have names."""
 
     known: Numbers | Texts | None
@@ -69,7 +71,7 @@ class Values(NamedTuple):
     def __bool__(self) -> bool:
         return bool(self.others) or bool(self.known)
 
-    def __and__(self, other: Values) -> Values:  # type: ignore[override]
+    def __and__(self, other: Values) -> Values:
         return Values(_both("&", self.known, other.known), self.others & other.others)
 
     def __or__(self, other: Values) -> Values:
@@ -163,7 +165,7 @@ def domain(variable: Variable) -> Values:
 def known(variable: Variable) -> Values:
     """Give all answers but *unknown*."""
     found = domain(variable)
-    return found._replace(others=found.others - {UNKNOWN, DOUBT})
+    return replace(found, others=found.others - {UNKNOWN, DOUBT})
 
 
 # --- expressions -----------------------------------------------------------------------------
@@ -404,7 +406,7 @@ def _compared(operator: str, left: Node, right: Node) -> Atom | bool | None:
         yes = Values(fractions_beyond(operator, Fraction(right[1], right[2])))
         # Of a limit of 0, nothing is every share.
         if operator in ("==", "<=", ">="):
-            yes = yes._replace(others=frozenset([NOTHING_BY_NOTHING]))
+            yes = replace(yes, others=frozenset([NOTHING_BY_NOTHING]))
         return _made(variable, yes)
     if two:
         bound = Fraction(two[1])

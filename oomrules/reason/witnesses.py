@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from oomrules.attributes import ATTRIBUTES
 from oomrules.capabilities import CAPABILITIES
 from oomrules.reason import arithmetic, texts, variables
-from oomrules.reason.intervals import Numbers
-from oomrules.reason.regions import Box, narrowed
+from oomrules.reason.intervals import Numbers, whole
+from oomrules.reason.regions import Box, Region, narrowed
 from oomrules.reason.texts import Texts, Undecided
 from oomrules.reason.variables import (
     FALSE,
@@ -100,12 +100,14 @@ class Witness(NamedTuple):
     Attributes:
         snapshot: the host, as a recorded one.
         process: the process in it.
-        asked: the attributes that matter, and their values for people.
     """
 
     snapshot: recorded.Recorded
     process: Process
-    asked: dict[str, Any]
+
+    def about(self, region: Region) -> dict[str, Any]:
+        """Give what a region asks of it, in the words of the language."""
+        return _asked({variable for box in region for variable in box}, self)
 
     def judge(self, program: Program) -> Verdict:
         """Let the real evaluator decide about it."""
@@ -139,7 +141,7 @@ def _value(witness: Witness, name: str) -> Any:
 def ordinary(**numbers: int) -> Box:
     """Give the box of processes with these numbers, memory in pages of 4 KiB."""
     return {
-        Variable("number", ("attr", name)): Values(variables.whole(value, value))
+        Variable("number", ("attr", name)): Values(whole(value, value))
         for name, value in numbers.items()
     }
 
@@ -231,8 +233,8 @@ def _searched(
         pool = plain.get(name) or [value for value in tried if _granules(name, value) in everything]
         pools.append(list(dict.fromkeys(pool)))
     found = 0
-    for values in itertools.islice(itertools.product(*pools), _MOST_TRIES):
-        numbers = {**chosen, **dict(zip(names, values, strict=True))}
+    for row in itertools.islice(itertools.product(*pools), _MOST_TRIES):
+        numbers = {**chosen, **dict(zip(names, row, strict=True))}
         for limit in (_MEMORY, 0):
             if all(_fits(variable, wanted, numbers, limit) for variable, wanted in hard):
                 yield numbers, limit
@@ -335,10 +337,7 @@ def _paths(box: Box, inside: list[str], units: list[tuple[str, ...]]) -> Iterato
         last = own.known & (variables.UNIT_NAMES | texts.literal(""))
     for globs in units:
         last = last & texts.matching(globs)
-    if units or own is not None:
-        names = [last.sample()] if last else []
-    else:
-        names = []
+    names = [last.sample()] if (units or own is not None) and last else []
     for target in wanted:
         if ROOT_SLICE in target or any(name in target for name in [*names, *slices, *others]):
             continue
@@ -445,9 +444,7 @@ def _made(
     scopes = _scopes(cgroup, numbers, said, flags, relations, gone)
     lines = [json.dumps(line) for line in (host, *scopes, process)]
     snapshot = recorded.parse(lines, "a witness")
-    made = snapshot.by_pid[numbers["pid"]]
-    witness = Witness(snapshot, made, {})
-    return witness._replace(asked=_asked(box, witness))
+    return Witness(snapshot, snapshot.by_pid[numbers["pid"]])
 
 
 def _chosen_text(box: Box, name: str) -> str:
@@ -539,14 +536,11 @@ def _scopes(
 
 # --- for people ------------------------------------------------------------------------------
 
-_FIRST = ("comm", "uid")
 
-
-def _asked(box: Box, witness: Witness) -> dict[str, Any]:
-    """Give the attributes that a box asks about, in the words of the language."""
+def _asked(questions: set[Variable], witness: Witness) -> dict[str, Any]:
     names: set[str] = set()
     caps = False
-    for kind, key in box:
+    for kind, key in questions:
         if kind in ("number", "order", "share"):
             names |= arithmetic.mentioned(key)
         elif kind in ("text", "flag"):

@@ -55,6 +55,7 @@ class Numbers:
     def __sub__(self, other: Numbers) -> Numbers:
         found: list[tuple[Endpoint, Endpoint]] = []
         for low, high in self.spans:
+            left = True
             for c, d in other.spans:
                 if d < low:
                     continue
@@ -62,10 +63,12 @@ class Numbers:
                     break
                 if low < c:
                     found.append((low, _before(c)))
-                low = _after(d)
-                if low > high:
+                # Nothing comes after infinity.
+                left = d < high
+                if not left:
                     break
-            if low <= high:
+                low = _after(d)
+            if left:
                 found.append((low, high))
         return Numbers(tuple(found))
 

@@ -350,12 +350,9 @@ def _as_globs(pattern: str) -> tuple[str, ...] | None:
         parsed = sre_parser.parse(pattern)
     if parsed.state.flags & ~re.UNICODE:
         return None
-    items = list(parsed)
-    branches = [items]
-    if len(items) == 1 and items[0][0] is sre.SUBPATTERN and not any(items[0][1][1:3]):
-        items = list(items[0][1][3])
-    if len(items) == 1 and items[0][0] is sre.BRANCH:
-        branches = [list(branch) for branch in items[0][1][1]]
+    branches = _spelled(list(parsed))
+    if branches is None:
+        return None
     found: list[str] = []
     for branch in branches:
         start, ends = "*", ["*"]
@@ -371,6 +368,30 @@ def _as_globs(pattern: str) -> tuple[str, ...] | None:
         plain = "".join(f"[{char}]" if char in "*?[" else char for char in _chars(branch))
         found += [f"{start}{plain}{end}" for end in ends]
     return tuple(found)
+
+
+_MOST_SPELLED = 64
+
+
+def _spelled(items: list[Any]) -> list[list[Any]] | None:
+    """Spell out the alternatives of an expression; None if that is not simple."""
+    found: list[list[Any]] = [[]]
+    for item in items:
+        kind, argument = item
+        ways: list[list[Any]] | None = [[item]]
+        if kind is sre.BRANCH:
+            branches = [_spelled(list(branch)) for branch in argument[1]]
+            if None in branches:
+                return None
+            ways = [way for branch in branches for way in branch or []]
+        elif kind is sre.SUBPATTERN and not any(argument[1:3]):
+            ways = _spelled(list(argument[3]))
+        elif kind is sre.IN and all(inner is sre.LITERAL for inner, _ in argument):
+            ways = [[one] for one in argument]
+        if ways is None or len(found) * len(ways) > _MOST_SPELLED:
+            return None
+        found = [[*before, *way] for before in found for way in ways]
+    return found
 
 
 def _chars(items: list[Any]) -> list[str]:

@@ -230,7 +230,9 @@ def narrowed(box: Box) -> Box | None:
     Returns:
         the box with fewer values, or None if nobody is in it.
     """
-    place, caps = [], []
+    place: list[Variable] = []
+    caps: list[Variable] = []
+    sums: dict[frozenset[str], list[Variable]] = {}
     for variable, values in box.items():
         if not values:
             return None
@@ -239,17 +241,30 @@ def narrowed(box: Box) -> Box | None:
             place.append(variable)
         elif kind == "cap":
             caps.append(variable)
+        elif kind in ("order", "share") or (kind == "number" and key[0] != "attr"):
+            # An expression is unknown just where one of its parts is, or by a division by 0.
+            names = arithmetic.mentioned(key)
+            if values.must_be_known and any(_is_unknown(box, name) for name in names):
+                return None
+            if "'/'" not in str(key):
+                more = [arithmetic.LIMIT] if kind == "share" or "'share'" in str(key) else []
+                sums.setdefault(frozenset([*names, *more]), []).append(variable)
         elif variable in _NAMED_BY:
             id_ = box.get(Variable("number", ("attr", _NAMED_BY[variable])))
             if id_ is not None and id_.must_be_unknown and values.must_be_known:
                 return None
-    for group in (place, caps):
+    for group in (place, caps, *sums.values()):
         if len(group) > 1 or (group and group is place):
             found = _known_together(box, group)
             if found is None:
                 return None
             box = found
     return _named_well(box, place) if place else box
+
+
+def _is_unknown(box: Box, name: str) -> bool:
+    values = box.get(Variable("number", ("attr", name)))
+    return values is not None and values.must_be_unknown
 
 
 def _known_together(box: Box, group: list[Variable]) -> Box | None:

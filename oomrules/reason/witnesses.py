@@ -195,7 +195,8 @@ def _numbers(box: Box) -> Iterator[tuple[dict[str, int], int]]:
     solved = arithmetic.solution(box) if arithmetic.available() else None
     if solved is not None:
         limit = solved.pop(arithmetic.LIMIT, _MEMORY)
-        solved = {name: value for name, value in solved.items() if name in ATTRIBUTES}
+        asked = {name for variable, _ in hard for name in arithmetic.mentioned(variable.key)}
+        solved = {name: value for name, value in solved.items() if name in asked}
         yield {**chosen, **solved}, limit
     yield from _searched(hard, chosen, plain)
 

@@ -62,7 +62,9 @@ _TEXTS = st.tuples(
     st.just("comm"), st.sampled_from(["==", "!="]), st.sampled_from(['"a"', '"ab"', '""'])
 )
 _REGEX = st.tuples(
-    st.just("comm"), st.just("~"), st.sampled_from(['"^a"', '"b$"', '"^a$|^b"', '"b"', '"^(a|b)[bc]"'])
+    st.just("comm"),
+    st.just("~"),
+    st.sampled_from(['"^a"', '"b$"', '"^a$|^b"', '"b"', '"^(a|b)[bc]"']),
 )
 _LISTS = st.sampled_from([f"comm in @{name}" for name in ("one", "two", "three", "four")])
 LISTS = (

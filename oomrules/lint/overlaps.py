@@ -322,6 +322,11 @@ def _none(
             left = reasoner.intersection(left, [eligible()])
         if reasoner.empty(left):
             return  # the conditions themselves hold for nobody
+        if any(
+            not witness.judge(meaning.program).reason.startswith("never killed")
+            for witness in meaning.proposals(left)
+        ):
+            return  # somebody is left
         for one in nevers:
             region = one.effect.region or []
             rest = reasoner.difference(left, region)

@@ -12,10 +12,11 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from oomrules.reason import texts, variables
+from oomrules.reason.arithmetic import mentioned
 from oomrules.reason.intervals import Numbers
 from oomrules.reason.regions import Box, Region
 from oomrules.reason.texts import Texts
-from oomrules.reason.variables import IN, UNKNOWN, Values, Variable, domain
+from oomrules.reason.variables import FALSE, IN, UNKNOWN, Values, Variable, domain
 from oomrules.runtime.nodes import glob
 from oomrules.runtime.units import ROOT_SLICE
 
@@ -23,8 +24,10 @@ Item = TypeVar("Item")
 Key = tuple[Any, ...]
 
 # Kinds whose values do not depend on those of other variables.
-_FREE = ("text", "number", "flag")
+_FREE = ("text", "number", "flag", "cap")
+_OPAQUE = ("search", "same", "share")
 _LONGEST = 8
+_UNIT = Variable("text", "unit")
 
 
 class Wider(Generic[Item]):
@@ -50,17 +53,18 @@ class Wider(Generic[Item]):
         """Give what may cover a region in the blocks of these targets."""
         if not region:
             return
-        sample = _Sample(region[0])
-        named = any(variable.kind == "unit" for box in region for variable in box)
+        # Two processes of the region, a small and a large one: both must be in what covers it.
+        sample, other = _Sample(region[0], 5), _Sample(region[0], 2**40)
+        names = (*targets, *sample.units)
         seen: set[int] = set()
         for key in self._lookups(sample):
             for item, wide, around in self._keyed.get(key, ()):
                 if id(wide) in seen:
                     continue
                 seen.add(id(wide))
-                if around and not named and not _inside(targets, around):
+                if around and not _inside(names, around):
                     continue
-                if any(sample.may_be_in(box) for box in wide):
+                if all(any(one.may_be_in(box) for box in wide) for one in (sample, other)):
                     yield item
 
     def _lookups(self, sample: _Sample) -> Iterator[Key]:
@@ -123,41 +127,65 @@ def _is_plain(target: str) -> bool:
 class _Sample:
     """One process of a box, as far as its variables are free."""
 
-    def __init__(self, box: Box) -> None:
+    def __init__(self, box: Box, liked: int) -> None:
         self.box = box
+        self.liked = liked
         self._values: dict[Variable, Any] = {}
+        self.units = [
+            name
+            for variable, values in box.items()
+            if variable.kind == "unit" and FALSE not in values.others
+            for name in variable.key
+        ]
         self.around = [
             variable.key
             for variable, values in box.items()
             if variable.kind == "in" and IN in values.others
-        ]
-        self.around += [
-            name for variable in box if variable.kind == "unit" for name in variable.key
-        ]
+        ] + self.units
+        self._mentioned = {
+            name
+            for variable in box
+            if variable.kind in ("number", "order", "share")
+            for name in mentioned(variable.key)
+        }
 
     def __getitem__(self, variable: Variable) -> Any:
         if variable not in self._values:
-            self._values[variable] = _chosen(self.box.get(variable) or domain(variable), variable)
+            values = self.box.get(variable) or domain(variable)
+            self._values[variable] = _chosen(values, self.liked)
         return self._values[variable]
 
     def may_be_in(self, box: Box) -> bool:
         """Tell whether the sample may be in another box; what is not free is left open."""
         for variable, values in box.items():
-            if variable.kind not in _FREE or (
-                variable.kind == "number" and variable.key[0] != "attr"
-            ):
-                continue
+            kind, key = variable
+            if kind == "unit":
+                if FALSE not in values.others and not self._may_be_called(key):
+                    return False
+            elif kind in _OPAQUE:
+                if variable not in self.box:
+                    return False
+            elif kind == "order" or (kind == "number" and key[0] != "attr"):
+                if variable not in self.box and not mentioned(key) & self._mentioned:
+                    return False
             # The name of a unit is tied to its globs and to the blocks around.
-            if variable != Variable("text", "unit") and not _within(self[variable], values):
+            elif kind in _FREE and variable != _UNIT and not _within(self[variable], values):
                 return False
         return True
 
+    def _may_be_called(self, globs: tuple[str, ...]) -> bool:
+        if _UNIT in self.box or "*" in globs:
+            return True
+        return any(
+            name in globs or any(_part_of(name, one) for one in globs) for name in self.units
+        )
 
-def _chosen(values: Values, variable: Variable) -> Any:
+
+def _chosen(values: Values, liked: int) -> Any:
     if values.known:
         if isinstance(values.known, Texts):
             return values.known.sample()
-        return values.known.sample(5)
+        return values.known.sample(liked)
     return min(values.others)
 
 

@@ -192,12 +192,14 @@ class _Comparing:
         if about is None:
             return  # counted where the region was not made
         rule = effect.rule
-        region = self.reasoner.intersection([eligible()], about)
         try:
+            region = self.reasoner.intersection([eligible()], about)
+            # Most differences are seen at once; what is not has to be followed.
+            if self.show(region, rule.place, rule.text, added, about):
+                return
             left = [box for box in narrow(region) if self.reasoner.possible(box)]
         except Undecided:
-            if not self.show(region, rule.place, rule.text, added, about):
-                self.undecided += 1
+            self.undecided += 1
             return
         if left and not self.show(left, rule.place, rule.text, added, about):
             self.undecided += 1
@@ -285,6 +287,8 @@ class _Comparing:
             if ratio == 1 or changing is None:
                 continue
             rule = changing.rule
+            if self.show(region, rule.place, rule.text, added, about):
+                continue
             try:
                 left = [box for box in new.excluded(region) if self.reasoner.possible(box)]
             except Undecided:

@@ -46,7 +46,7 @@ class Texts:
     def __bool__(self) -> bool:
         if self.these is not None:
             return bool(self.these)
-        return _shortest(self.tree, self.longest) is not None
+        return _has_any(self.tree, self.longest)
 
     def __contains__(self, text: object) -> bool:
         if not isinstance(text, str) or not self._fits(text):
@@ -71,7 +71,13 @@ class Texts:
     def __sub__(self, other: Texts) -> Texts:
         if self.these is not None:
             return replace(self, these=frozenset(text for text in self.these if text not in other))
-        return replace(self, tree=_connected("and", self.tree, _negated(other.as_tree)))
+        if other.these is not None:
+            # What is not in the set anyway would only make it longer to look at.
+            there = frozenset(text for text in other.these if text in self)
+            return replace(self, tree=_less(self.tree, there)) if there else self
+        if _apart(self.tree, other.tree):
+            return self
+        return replace(self, tree=_connected("and", self.tree, _negated(other.tree)))
 
     @property
     def as_tree(self) -> Tree:
@@ -110,6 +116,54 @@ def matching(patterns: tuple[str, ...]) -> Texts:
     if not wild:
         return Texts(plain)
     return Texts(None, _connected("or", *([("in", plain)] if plain else []), *wild))
+
+
+def _less(tree: Tree, texts: frozenset[str]) -> Tree:
+    """Take single texts away; what was taken away before stays one part."""
+    parts = list(tree[1:]) if tree[0] == "and" else [tree]
+    for number, part in enumerate(parts):
+        if part[0] == "not" and part[1][0] == "in":
+            parts[number] = ("not", ("in", part[1][1] | texts))
+            return _connected("and", *parts)
+    return _connected("and", tree, ("not", ("in", texts)))
+
+
+@lru_cache(maxsize=65536)
+def _apart(one: Tree, two: Tree) -> bool:
+    """Tell at a glance whether no text is in both sets: their beginnings differ."""
+    beginnings, others = _beginnings(one), _beginnings(two)
+    if beginnings is None or others is None:
+        return False
+    return not any(a.startswith(b) or b.startswith(a) for a in beginnings for b in others)
+
+
+# Where a text is put in for what is open, most sets that are not empty are seen not to be.
+_PROBES = ("", "x", "zq7", "x.service", "x.slice", "/zq7", "/zq7.slice/zq7.service")
+
+
+@lru_cache(maxsize=65536)
+def _has_any(tree: Tree, longest: int) -> bool:
+    for probe in _PROBES:
+        for glob in ("*", *_positive(tree)):
+            text = "".join(
+                probe if piece == "*" else probe[:1] or "x" if piece == "?" else piece[-2:][:1]
+                for piece in _pieces(glob)
+            )
+            if (not longest or len(text.encode("utf-8", "replace")) <= longest) and _holds(
+                tree, text
+            ):
+                return True
+    return _shortest(tree, longest) is not None
+
+
+def _positive(tree: Tree) -> list[str]:
+    """List a few globs that a set is made of."""
+    match tree[0]:
+        case "glob":
+            return [tree[1]]
+        case "and" | "or":
+            return [glob for part in tree[1:] for glob in _positive(part)][:4]
+    return []
 
 
 def _is_wild(pattern: str) -> bool:
@@ -266,12 +320,7 @@ def _shortest(tree: Tree, longest: int) -> str | None:
     _collect(tree, leaves)
     alphabet = _alphabet(leaves)
     start = tuple("" if leaf[0] == "in" else _closed(leaf[1], frozenset([0])) for leaf in leaves)
-    starts = [
-        frozenset(text[:end] for text in leaf[1] for end in range(len(text) + 1))
-        if leaf[0] == "in"
-        else frozenset()
-        for leaf in leaves
-    ]
+    following_of = [_continued(leaf[1]) if leaf[0] == "in" else {} for leaf in leaves]
     queue: list[tuple[int, int, str, tuple[Any, ...]]] = [(0, 0, "", start)]
     seen: set[Any] = set()
     number = 0
@@ -284,20 +333,54 @@ def _shortest(tree: Tree, longest: int) -> str | None:
             raise Undecided("these patterns are too many to compare")
         if _accepts(tree, leaves, state):
             return text
-        for char in alphabet:
+        for char in _telling(leaves, state, following_of, alphabet):
             wide = size + _bytes(char)
             if longest and wide > longest:
                 continue
             following = tuple(
-                (at + char if at is not None and at + char in known else None)
+                (at + char if at is not None and char in known.get(at, "") else None)
                 if leaf[0] == "in"
                 else _step(leaf[1], at, char)
-                for leaf, at, known in zip(leaves, state, starts, strict=True)
+                for leaf, at, known in zip(leaves, state, following_of, strict=True)
             )
             if following not in seen:
                 number += 1
                 heapq.heappush(queue, (wide, number, text + char, following))
     return None
+
+
+def _continued(texts: frozenset[str]) -> dict[str, set[str]]:
+    """Give the characters that come after each beginning of some texts."""
+    found: dict[str, set[str]] = {}
+    for text in texts:
+        for end, char in enumerate(text):
+            found.setdefault(text[:end], set()).add(char)
+    return found
+
+
+def _telling(
+    leaves: list[Tree],
+    state: tuple[Any, ...],
+    following_of: list[dict[str, set[str]]],
+    alphabet: list[str],
+) -> list[str]:
+    """Give the characters that lead to different states from here, one of a kind."""
+    named: set[str] = set()
+    for leaf, at, known in zip(leaves, state, following_of, strict=True):
+        if leaf[0] == "in":
+            named |= known.get(at, set()) if at is not None else set()
+            continue
+        pieces = _pieces(leaf[1])
+        for place in at:
+            if place < len(pieces):
+                if len(pieces[place]) > 1:
+                    return alphabet
+                if pieces[place] not in "*?":
+                    named.add(pieces[place])
+    # All others do the same; the narrowest stands for them.
+    others = [char for char in alphabet if char not in named]
+    liked = [char for char in "xyz" if char in others] or others
+    return [*sorted(named), min(liked, key=_bytes)]
 
 
 def _collect(tree: Tree, leaves: list[Tree]) -> None:

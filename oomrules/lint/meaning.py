@@ -55,6 +55,7 @@ class Meaning:
         self.program = compiler.made_of(rules.checked)
         self.effects = Effects(self.program)
         self.reasoner = self.effects.reasoner
+        self.evaluator = witnesses.evaluator(self.program)
         self._kept: dict[str, Any] = {}
         found = {}
         for number, (stated, rule, made) in enumerate(rules.rules()):
@@ -113,7 +114,7 @@ class Meaning:
     ) -> dict[str, Any] | None:
         """Find a process of a region for which the evaluator says what a finding claims."""
         for witness in self.proposals(region):
-            verdict = witness.judge(self.program)
+            verdict = witness.judge(self.evaluator)
             if confirms(witness, verdict):
                 return {**witness.about(region), "verdict": said(verdict)}
         return None

@@ -32,7 +32,7 @@ from oomrules.reason.variables import (
 )
 from oomrules.runtime import nodes, recorded
 from oomrules.runtime.evaluator import Evaluator, Verdict
-from oomrules.runtime.model import NO_LIMIT, Process
+from oomrules.runtime.model import NO_LIMIT, Host, Process
 from oomrules.runtime.program import PART_OF, WANTED_BY, Program
 from oomrules.runtime.units import ROOT_SLICE, placement
 
@@ -109,9 +109,9 @@ class Witness(NamedTuple):
         """Give what a region asks of it, in the words of the language."""
         return _asked({variable for box in region for variable in box}, self)
 
-    def judge(self, program: Program) -> Verdict:
+    def judge(self, evaluator: Evaluator) -> Verdict:
         """Let the real evaluator decide about it."""
-        return Evaluator(program, self.snapshot.host).judge(self.process, self.snapshot)
+        return evaluator.judge(self.process, self.snapshot)
 
     def rule_holds(self, program: Program, node: Any) -> bool | None:
         """Let the real evaluator work out a condition for it."""
@@ -130,6 +130,11 @@ class Witness(NamedTuple):
 
 
 _LIMIT = "(memory limit)"
+
+
+def evaluator(program: Program) -> Evaluator:
+    """Make a program ready for the hosts of witnesses, whose pages are all of one size."""
+    return Evaluator(program, Host("", "", GRANULE, _TICKS, 0, _MEMORY, 0))
 
 
 def _value(witness: Witness, name: str) -> Any:

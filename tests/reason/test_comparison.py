@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oomrules.reason import witnesses
 from oomrules.reason.comparison import compare, what_differs
 from tests.oracle.strategies import thorough
 from tests.reason import brute
@@ -45,7 +46,7 @@ def test_a_proof_is_one_and_a_difference_is_one(
         assert not found.differences
         assert found.proved
     for one in found.differences:
-        verdicts = one.witness.judge(old), one.witness.judge(new)
+        verdicts = [one.witness.judge(witnesses.evaluator(made)) for made in (old, new)]
         assert what_differs(*verdicts) == one.what
 
 

@@ -7,6 +7,7 @@ leaves out surely does not cover; what it gives still has to be decided.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -78,6 +79,12 @@ class Wider(Generic[Item]):
                         yield (variable, "beginning", value[:end])
         for target in sample.around:
             yield ("in", target)
+        own = sample[_UNIT]
+        names = [*sample.units, *([own] if _UNIT in sample.box and isinstance(own, str) else [])]
+        for name in names:
+            beginning = _beginning(name)
+            for end in range(1, len(beginning) + 1):
+                yield ("unit", beginning[:end])
 
 
 def _indexed(variable: Variable) -> bool:
@@ -116,7 +123,17 @@ def _keys(box: Box) -> list[Key]:
     if not best:
         # Whoever is in a unit of one name is in no block of another name because of it.
         best = [("in", key) for kind, key in box if kind == "in" and _is_plain(key)][:1]
+    if not best:
+        for variable, values in box.items():
+            if variable.kind == "unit" and FALSE not in values.others:
+                beginnings = [_beginning(name) for name in variable.key]
+                if all(beginnings):
+                    return [("unit", beginning) for beginning in beginnings]
     return best
+
+
+def _beginning(name: str) -> str:
+    return re.split(r"[*?[]", name, maxsplit=1)[0][:_LONGEST]
 
 
 def _is_plain(target: str) -> bool:

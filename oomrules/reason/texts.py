@@ -162,7 +162,8 @@ def _positive(tree: Tree) -> list[str]:
         case "glob":
             return [tree[1]]
         case "and" | "or":
-            return [glob for part in tree[1:] for glob in _positive(part)][:4]
+            # The last parts of an intersection are the narrowest.
+            return [glob for part in reversed(tree[1:]) for glob in _positive(part)[:6]][:12]
     return []
 
 

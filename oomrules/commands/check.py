@@ -84,6 +84,8 @@ def run(options: argparse.Namespace) -> int:
     host = _host(options, found) if options.host or options.snapshot else None
     rules, diagnostics = linter.lint(found, directories, host)
     _print(options.format, rules, diagnostics)
+    if all(diagnostic.level is not Level.ERROR for diagnostic in diagnostics):
+        sources.print_notes(rules.meaning.notes())
     levels = {diagnostic.level for diagnostic in diagnostics}
     if Level.ERROR in levels:
         return 1

@@ -32,6 +32,7 @@ COMMANDS = {
     "check": "find mistakes in rule files",
     "fmt": "write rule files in their one form",
     "test": "run the tests of rules",
+    "diff": "show what a change of rules means",
     "cat": "print the rule files that are in force",
     "lsp": "serve editors by the Language Server Protocol",
     "completion": "print the completion of the command line for a shell",

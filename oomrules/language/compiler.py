@@ -34,7 +34,7 @@ def compile_rules(found: Found) -> program.Program:
     diagnostics = [*found.diagnostics, *checked.diagnostics]
     if any(diagnostic.level is Level.ERROR for diagnostic in diagnostics):
         raise Rejected(diagnostics)
-    return _program(checked)
+    return made_of(checked)
 
 
 def compile_texts(sources: Iterable[RuleText]) -> program.Program:
@@ -46,7 +46,8 @@ def compile_texts(sources: Iterable[RuleText]) -> program.Program:
     return compile_rules(Found(tuple(sources)))
 
 
-def _program(checked: checker.Checked) -> program.Program:
+def made_of(checked: checker.Checked) -> program.Program:
+    """Make the program of a rule set that was checked and has no errors."""
     default = checker.check([RuleText("built-in", DEFAULT_SCORE)]).scores
     scores = {**default, **checked.scores}
     targets = sorted({rule.targets for rule in checked.rules} | set(scores))

@@ -8,10 +8,13 @@ from oomrules.errors import Failure
 from oomrules.language.diagnostics import CODES as ERRORS
 from oomrules.language.diagnostics import similar
 from oomrules.lint import (
+    bases,
     characters,
+    conditions,
     effects,
     filenames,
     host,
+    overlaps,
     patterns,
     redefinitions,
     scores,
@@ -28,6 +31,9 @@ CHECKS: tuple[Check, ...] = (
     *effects.CHECKS,
     *scores.CHECKS,
     *trust.CHECKS,
+    *conditions.CHECKS,
+    *overlaps.CHECKS,
+    *bases.CHECKS,
     *host.CHECKS,
     *suppressions.CHECKS,
 )

@@ -19,6 +19,7 @@ from oomrules.language.text import RuleText, Span
 
 if TYPE_CHECKING:
     from oomrules.lint.host import HostFacts
+    from oomrules.lint.meaning import Meaning
 
 _PARTS = re.compile(r'"(?:\\"|[^"\n])*"|#[^\n]*')
 _VENDOR = "/usr/lib/oomrules.d"
@@ -129,6 +130,13 @@ class RuleSet:
     def patterns(self) -> list[Pattern]:
         """Every text that is compared with an attribute."""
         return list(_patterns(self))
+
+    @cached_property
+    def meaning(self) -> Meaning:
+        """What the rules mean, for checks of rule sets without errors."""
+        from oomrules.lint.meaning import Meaning
+
+        return Meaning(self)
 
     def list_of(self, name: str) -> Stated | None:
         """Find the list that a name stands for."""

@@ -108,6 +108,7 @@ WRONG = {
         "never kill anything when nice > 5",
         'define d = comm == "a"\nnever kill d',
         'never kill anything when not comm == "a"',
+        'never kill anything when uid == 0 or comm == "a"',
         'list l = "a"\nnever kill comm @l',
     ],
 }
@@ -177,6 +178,7 @@ RIGHT = {
     "OOM521": ["score rss", "score root(nice)", "score 5 - nice"],
     "OOM531": [
         'never kill uid 0 comm "a"',
+        "never kill anything when nice < 0",
         'never kill comm "a" with RAWIO',
         'never kill comm "a" when rss < 64MiB',
         'in a.slice: never kill comm "a"',

@@ -1,0 +1,70 @@
+"""How long the linter takes for a rule set of a given size, and `diff` for a change of it.
+
+    python3 bench/lint.py [RULES]
+
+Prints CPU seconds of this process; the rules are made up, alike on every run. Half of them
+name programs, the rest are globs, sizes, capabilities, blocks and the like; one in fifty
+is made pointless by another.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Iterator
+
+from oomrules.language import compiler
+from oomrules.language.rulefiles import Found
+from oomrules.language.text import RuleText
+from oomrules.lint import linter
+from oomrules.reason import comparison
+
+
+def rules(count: int) -> Iterator[str]:
+    """Make up rules."""
+    pick = random.Random(7)
+    for number in range(count):
+        name = f"prog{number}"[:15]
+        kind = pick.choice(["never kill", "kill first", "kill last", "prefer", "spare"])
+        yield pick.choice(
+            [
+                f'{kind} uid {pick.randint(0, 60_000)} comm "{name}"',
+                f'{kind} user "user{number}" comm "{name}" when rss < {pick.randint(1, 999)}MiB',
+                f'{kind} comm "{name[:6]}{number}*" when rss + swap > {pick.randint(1, 99)}%',
+                f'in "app-{number}.slice": {kind} anything when nice > {pick.randint(0, 15)}',
+                f'in "svc{number}-*.scope": {kind} comm "{name}" with RAWIO',
+                f'{kind} unit "unit{number}*.service" when not uid == {number}',
+                f'{kind} cmdline "*--id={number}*" when total_vm > {pick.randint(1, 9)}GiB',
+            ]
+        )
+        if number % 50 == 0:
+            yield f'never kill uid {number} comm "{name}"\nprefer uid {number} comm "{name}" by 3'
+
+
+def _cpu(start: float) -> str:
+    return f"{time.process_time() - start:.2f} s"
+
+
+def main() -> None:
+    """Measure."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    lines = list(rules(count))
+    text = "\n".join(lines) + "\n"
+    start = time.process_time()
+    old = compiler.compile_texts([RuleText("old.oom", text)])
+    print(f"{len(text.splitlines())} rules; parsing and types: {_cpu(start)} of CPU")
+    start = time.process_time()
+    found = linter.lint(Found((RuleText("bench.oom", text),)))[1]
+    print(f"check: {_cpu(start)} of CPU, {len(found)} findings")
+    new = compiler.compile_texts([RuleText("new.oom", "\n".join(lines[:-3]) + "\n")])
+    start = time.process_time()
+    compared = comparison.compare(old, new)
+    print(
+        f"diff: {_cpu(start)} of CPU, {len(compared.differences)} differences, "
+        f"{compared.undecided} undecided"
+    )
+
+
+if __name__ == "__main__":
+    main()

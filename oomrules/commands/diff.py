@@ -1,0 +1,206 @@
+"""Show what a change of rules means: on this host, and over all possible processes.
+
+Exit codes: 0 nobody is ranked or protected differently, 1 somebody is, 2 failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from oomrules.commands import sources
+from oomrules.commands.terminal import Paint, count, printable, table
+from oomrules.errors import Failure
+
+if TYPE_CHECKING:
+    from oomrules.reason.comparison import Comparison, Difference
+    from oomrules.runtime.evaluator import Verdict
+    from oomrules.runtime.program import Program
+
+SCHEMA = "oomrules.diff/1"
+_TIERS = ("first", "normal", "last")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``diff``."""
+    parser.add_argument("old", type=sources.named("OLD"), help="rules: a file or a directory")
+    parser.add_argument("new", type=sources.named("NEW"), help="the rules to compare them with")
+    sources.add_host(parser)
+    parser.add_argument(
+        "--no-host", action="store_true", help="do not look at processes that there are"
+    )
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what differs; 1 if anything does."""
+    from oomrules.reason import comparison
+
+    if options.no_host and options.snapshot:
+        raise Failure("--no-host and --snapshot exclude each other", "leave one of them out")
+    old, new = _compiled(options.old), _compiled(options.new)
+    changes = None if options.no_host else _on_host(options, old, new)
+    compared = comparison.compare(old, new)
+    if options.format == "json":
+        print(json.dumps(_data(options, changes, compared), indent=2, ensure_ascii=False))
+    else:
+        _print(options, changes, compared)
+    differs = bool(compared.differences) or bool(changes and changes["changes"])
+    return 1 if differs else 0
+
+
+def _compiled(path: str) -> Program:
+    return sources.program(argparse.Namespace(rules=[path]))
+
+
+# --- the processes that there are ------------------------------------------------------------
+
+
+def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[str, Any]:
+    """Compare process by process, on this host or a recorded one."""
+    from oomrules.reason import comparison
+    from oomrules.runtime import recorded
+    from oomrules.runtime.evaluator import Evaluator
+    from oomrules.runtime.ranking import Ranker
+
+    if options.snapshot:
+        snapshot: Any = recorded.load(options.snapshot)
+    else:
+        snapshot = sources.live(comparison.together(old, new))
+    rankings = [Ranker(Evaluator(program, snapshot.host)).rank(snapshot) for program in (old, new)]
+    if not options.snapshot:
+        sources.print_notes(sources.notes(snapshot))
+    ranks = [
+        {process.pid: rank for rank, process in enumerate(ranking.candidates, 1)}
+        for ranking in rankings
+    ]
+    changes = []
+    for pid, process in sorted(snapshot.by_pid.items()):
+        before, after = (ranking.verdict(process) for ranking in rankings)
+        what = comparison.what_differs(before, after)
+        # One that has vanished meanwhile changes nothing.
+        if not what or process.state in ("X", "x"):
+            continue
+        changes.append(
+            {
+                "what": what,
+                "pid": pid,
+                "comm": process.comm,
+                "old": {"rank": ranks[0].get(pid), **_verdict(before)},
+                "new": {"rank": ranks[1].get(pid), **_verdict(after)},
+            }
+        )
+    changes.sort(key=_importance)
+    return {"processes": len(snapshot.by_pid), "changes": changes}
+
+
+def _importance(change: dict[str, Any]) -> tuple[int, int]:
+    """Put first who goes first, under either rule set."""
+    ranks = [change[side]["rank"] for side in ("old", "new") if change[side]["rank"]]
+    return min(ranks, default=sys.maxsize), change["pid"]
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    above, below = verdict.weight
+    return {
+        "reason": verdict.reason or None,
+        "rule": verdict.rule.place if verdict.rule else None,
+        "tier": None if verdict.reason else _TIERS[verdict.tier],
+        "base": verdict.base,
+        "weight": f"{above}/{below}" if below > 1 else str(above),
+        "points": verdict.points,
+    }
+
+
+# --- output ------------------------------------------------------------------------------------
+
+
+def _data(
+    options: argparse.Namespace, changes: dict[str, Any] | None, compared: Comparison
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "old": options.old,
+        "new": options.new,
+        "host": changes,
+        "everywhere": {
+            "proved": compared.proved,
+            "undecided": compared.undecided,
+            "needs_z3": bool(compared.unsolved),
+            "differences": [_difference(one) for one in compared.differences],
+        },
+    }
+
+
+def _difference(one: Difference) -> dict[str, Any]:
+    return {
+        "what": one.what,
+        "side": "new" if one.added else "old",
+        "place": one.place,
+        "text": one.text,
+        "witness": one.process,
+        "old": _verdict(one.old),
+        "new": _verdict(one.new),
+    }
+
+
+def _print(
+    options: argparse.Namespace, changes: dict[str, Any] | None, compared: Comparison
+) -> None:
+    paint = Paint(sys.stdout)
+    if changes is not None:
+        where = options.snapshot or "this host"
+        found = changes["changes"]
+        print(paint(f"On {where}: {_of(found, changes['processes'])}", "bold"))
+        if found:
+            rows = [["PID", "COMM", "WHAT", "OLD", "NEW"]]
+            rows += [
+                [
+                    str(change["pid"]),
+                    printable(change["comm"] or "?"),
+                    change["what"],
+                    _said(change["old"]),
+                    _said(change["new"]),
+                ]
+                for change in found
+            ]
+            print(table(rows, frozenset([0]), paint, [""] * len(found)))
+        print()
+    _print_everywhere(compared, paint)
+
+
+def _of(found: list[Any], processes: int) -> str:
+    if not found:
+        return f"none of {count(processes, 'process')} is ranked or protected differently"
+    return f"{len(found)} of {count(processes, 'process')} ranked or protected differently"
+
+
+def _said(verdict: dict[str, Any]) -> str:
+    if verdict["reason"]:
+        by = f" ({verdict['rule']})" if verdict["rule"] else ""
+        return f"{verdict['reason']}{by}"
+    rank = f"#{verdict['rank']}, " if verdict.get("rank") else ""
+    tier = f"{verdict['tier']}, " if verdict["tier"] != "normal" else ""
+    return f"{rank}{tier}{verdict['points']} points, weight {verdict['weight']}"
+
+
+def _print_everywhere(compared: Comparison, paint: Paint) -> None:
+    head = "Over all possible processes: "
+    if compared.proved:
+        print(paint(f"{head}nobody is ranked or protected differently (proved)", "bold"))
+        return
+    found = compared.differences
+    print(paint(f"{head}{count(len(found), 'difference') if found else 'none found'}", "bold"))
+    for one in found:
+        side = "new" if one.added else "old"
+        print(f"{one.what}, by the {side} rule at {printable(one.place)}: {printable(one.text)}")
+        seen = ", ".join(f"{key} {value}" for key, value in one.process.items())
+        print(f"  for example: {printable(seen)}")
+        print(f"    old: {_said(_verdict(one.old))}")
+        print(f"    new: {_said(_verdict(one.new))}")
+    if compared.undecided:
+        print(f"not decided: {count(compared.undecided, 'condition')}")
+        if compared.unsolved:
+            print("  conditions compare attributes with one another: `pip install z3-solver`")

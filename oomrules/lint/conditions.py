@@ -1,0 +1,200 @@
+"""Conditions that hold for every process, or for none."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.language import syntax
+from oomrules.language.checker import Stated
+from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.language.text import Span
+from oomrules.language.types import Typing
+from oomrules.lint.meaning import Meaning
+from oomrules.lint.ruleset import Check, RuleSet
+from oomrules.reason.intervals import Numbers
+from oomrules.reason.regions import Region
+from oomrules.reason.variables import Variable, known
+from oomrules.runtime.program import Node
+
+
+class _Part(NamedTuple):
+    """A part of a statement that is a condition of its own."""
+
+    span: Span
+    node: Node
+    parts: tuple[_Part, ...]
+    connected: str = ""
+    alone: bool = False  # one text pattern, which OOM501 to OOM503 judge
+
+    def quoted(self, stated: Stated) -> str:
+        return f"`{stated.source.quote(self.span)}`"
+
+
+def _of_expression(expression: syntax.Expression, typing: Typing) -> _Part:
+    node = typing.condition(expression)
+    match expression:
+        case syntax.And(operands=operands):
+            parts = tuple(_of_expression(operand, typing) for operand in operands)
+            return _Part(expression.span, node, parts, "and")
+        case syntax.Or(operands=operands):
+            parts = tuple(_of_expression(operand, typing) for operand in operands)
+            return _Part(expression.span, node, parts, "or")
+        case syntax.Not(operand=operand):
+            return _Part(expression.span, node, (_of_expression(operand, typing),), "not")
+    return _Part(expression.span, node, (), alone=_alone(node))
+
+
+def _alone(node: Node) -> bool:
+    """Tell whether a condition is judged elsewhere: a pattern, or the name of a definition."""
+    if node[0] in ("glob", "among", "search", "name"):
+        return True
+    return node[0] in ("==", "!=") and "text" in (node[1][0], node[2][0])
+
+
+def _of_selector(selector: syntax.Selector, typing: Typing) -> _Part:
+    parts = []
+    for term in selector.terms:
+        one = syntax.Selector(term.span, (term,))
+        node = typing.selector(one)
+        parts.append(_Part(term.span, node, (), alone=_alone(node)))
+    for clause in selector.clauses:
+        if isinstance(clause, syntax.When):
+            parts.append(_of_expression(clause.condition, typing))
+        else:
+            node = typing.selector(syntax.Selector(clause.span, (), (clause,)))
+            parts.append(_Part(clause.span, node, ()))
+    return _Part(selector.span, typing.selector(selector), tuple(parts), "and")
+
+
+def _constants(meaning: Meaning, part: _Part) -> list[tuple[_Part, bool]]:
+    """Find the smallest parts that are always (True) or never (False) so.
+
+    What contains such a part is not blamed as well.
+    """
+    below = [found for inner in part.parts for found in _constants(meaning, inner)]
+    if below or part.connected == "not":
+        return below
+    reasoner = meaning.reasoner
+    if meaning.decide(lambda: reasoner.empty(reasoner.holds(part.node))):
+        return [(part, False)]
+    if meaning.decide(lambda: reasoner.empty(reasoner.fails(part.node))):
+        return [(part, True)]
+    return []
+
+
+def _parts(rules: RuleSet) -> Iterator[tuple[Stated, _Part]]:
+    meaning = rules.meaning
+    for stated in rules.stated():
+        typing = meaning.typing(stated)
+        match stated.statement:
+            case syntax.Rule(selector=selector):
+                yield stated, _of_selector(selector, typing)
+            case syntax.Define(condition=condition):
+                yield stated, _of_expression(condition, typing)
+
+
+def _found(rules: RuleSet, always: bool) -> Iterator[tuple[Stated, _Part]]:
+    meaning = rules.meaning
+
+    def look() -> list[tuple[Stated, _Part, list[tuple[_Part, bool]]]]:
+        return [(*one, _constants(meaning, one[1])) for one in _parts(rules)]
+
+    for stated, part, constants in meaning.once("constants", look):
+        for one, how in constants:
+            # A pattern by itself has findings of its own, and `anything` says what it says.
+            plain = isinstance(stated.statement, syntax.Rule) and one is part and not part.parts
+            if how is always and not one.alone and not plain:
+                yield stated, one
+
+
+def _never(rules: RuleSet) -> Iterator[Diagnostic]:
+    for stated, part in _found(rules, always=False):
+        yield NEVER.at(
+            stated.source,
+            part.span,
+            f"{part.quoted(stated)} holds for no process: "
+            f"{_why(rules.meaning, stated, part, never=True)}",
+            "say what is meant, or remove it",
+        )
+
+
+def _always(rules: RuleSet) -> Iterator[Diagnostic]:
+    for stated, part in _found(rules, always=True):
+        yield ALWAYS.at(
+            stated.source,
+            part.span,
+            f"{part.quoted(stated)} holds for every process: "
+            f"{_why(rules.meaning, stated, part, never=False)}",
+            "leave it out, or say what is meant",
+        )
+
+
+def _why(meaning: Meaning, stated: Stated, part: _Part, never: bool) -> str:
+    """Say why there is no witness."""
+    if len(part.parts) > 1:
+        for one, two in itertools.combinations(part.parts, 2):
+            node: Node = ["and" if never else "or", one.node, two.node]
+            if _is_constant(meaning, node, never):
+                quoted = f"{one.quoted(stated)} and {two.quoted(stated)}"
+                return f"{quoted} exclude each other" if never else f"one of {quoted} holds"
+        return "its parts exclude each other" if never else "one of its parts holds"
+    names = sorted(_attributes(part.node, meaning.program.definitions))
+    if len(names) == 1 and ATTRIBUTES[names[0]].type is not Type.TEXT:
+        numbers = known(Variable("number", ("attr", names[0]))).known
+        if isinstance(numbers, Numbers) and ATTRIBUTES[names[0]].type is not Type.BOOLEAN:
+            low, high = numbers.spans[0]
+            if high == float("inf"):
+                return f"`{names[0]}` is {low} or more"
+            return f"`{names[0]}` is from {low} to {high}"
+    return "no process can be otherwise" if not never else "no process can be so"
+
+
+def _is_constant(meaning: Meaning, node: Node, never: bool) -> bool:
+    reasoner = meaning.reasoner
+    region = reasoner.holds if never else reasoner.fails
+    return meaning.decide(lambda: reasoner.empty(region(node)))
+
+
+def _attributes(node: Node, definitions: dict[str, Node]) -> set[str]:
+    if node[0] == "attr":
+        return {node[1]}
+    if node[0] == "name":
+        return _attributes(definitions[node[1]], definitions)
+    parts = (part for part in node[1:] if isinstance(part, list))
+    return {name for part in parts for name in _attributes(part, definitions)}
+
+
+def _not_candidates(rules: RuleSet) -> Iterator[Diagnostic]:
+    meaning = rules.meaning
+    for placed in meaning.placed:
+        if _only_others(meaning, placed.effect.sure):
+            yield NO_CANDIDATES.at(
+                placed.stated.source,
+                placed.rule.selector.span,
+                "this is about processes that are never candidates: pid 1, zombies and exiting "
+                "ones, and those without memory of their own",
+                "remove it; whatever the rules say, these are never killed",
+            )
+
+
+def _only_others(meaning: Meaning, region: Region | None) -> bool:
+    """Tell whether there is somebody in a region, but nobody who can be a candidate."""
+    if not region:
+        return False
+    empty = meaning.reasoner.empty
+    return meaning.decide(lambda: empty(meaning.candidates_only(region)) and not empty(region))
+
+
+NEVER = Check("OOM601", "a condition that never holds", Level.WARNING, _never, whole=True)
+ALWAYS = Check("OOM602", "a condition that always holds", Level.WARNING, _always, whole=True)
+NO_CANDIDATES = Check(
+    "OOM603",
+    "a rule about processes that are never candidates",
+    Level.INFO,
+    _not_candidates,
+    whole=True,
+)
+CHECKS = (NEVER, ALWAYS, NO_CANDIDATES)

@@ -1,0 +1,150 @@
+"""What the checks that reason share: the effects of all rules, and confirmed witnesses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+from oomrules.language import compiler, syntax
+from oomrules.language.checker import Stated
+from oomrules.language.diagnostics import Related
+from oomrules.language.types import Typing
+from oomrules.lint.ruleset import RuleSet
+from oomrules.reason import witnesses
+from oomrules.reason.effects import Effect, Effects, eligible
+from oomrules.reason.regions import Region
+from oomrules.reason.texts import Undecided
+from oomrules.reason.witnesses import Witness
+from oomrules.runtime.evaluator import Verdict
+
+Result = TypeVar("Result")
+
+_MOST_BOXES_TRIED = 4
+_MOST_TRIED = 12
+
+
+class Placed(NamedTuple):
+    """A rule with its effect and its place in the files."""
+
+    effect: Effect
+    stated: Stated
+    rule: syntax.Rule
+    number: int
+
+    @property
+    def kind(self) -> str:
+        """The kind of the rule, as a program has it."""
+        return self.effect.rule.kind
+
+    @property
+    def words(self) -> str:
+        """What kind of sentence it is, for messages."""
+        return self.rule.kind.value
+
+    @property
+    def related(self) -> tuple[Related, ...]:
+        """This rule as the other place of a finding."""
+        return (Related(self.stated.source, self.rule.span, "the other rule"),)
+
+
+class Meaning:
+    """The meaning of a rule set without errors."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self.rules = rules
+        self.program = compiler.made_of(rules.checked)
+        self.effects = Effects(self.program)
+        self.reasoner = self.effects.reasoner
+        self.evaluator = witnesses.evaluator(self.program)
+        self._kept: dict[str, Any] = {}
+        found = {}
+        for number, (stated, rule, made) in enumerate(rules.rules()):
+            found[made.targets, made.place, made.text] = (stated, rule, number)
+        self.placed = sorted(
+            (
+                Placed(effect, *found[effect.targets, effect.rule.place, effect.rule.text])
+                for effect in self.effects.all
+            ),
+            key=lambda placed: placed.number,
+        )
+
+    def typing(self, stated: Stated) -> Typing:
+        """Give what turns the expressions of a statement into nodes."""
+        checked = self.rules.checked
+        lists = {
+            name: one.statement
+            for name, one in checked.listed.items()
+            if isinstance(one.statement, syntax.ListOf)
+        }
+        return Typing(stated.source, checked.defined, lists)
+
+    def once(self, what: str, make: Callable[[], Result]) -> Result:
+        """Keep what several checks ask for."""
+        if what not in self._kept:
+            self._kept[what] = make()
+        found: Result = self._kept[what]
+        return found
+
+    def decide(self, question: Callable[[], bool]) -> bool:
+        """Answer a question; what is too large to decide is counted, and is no."""
+        try:
+            return question()
+        except (Undecided, RecursionError):
+            self.reasoner.undecided += 1
+            return False
+
+    def candidates_only(self, region: Region) -> Region:
+        """Leave out the processes that can never be candidates."""
+        return self.reasoner.intersection([eligible()], region)
+
+    def proposals(self, region: Region) -> Iterator[Witness]:
+        """Propose processes of a region that can be candidates."""
+        try:
+            boxes = self.candidates_only(region)
+        except Undecided:
+            return
+        for box in boxes[:_MOST_BOXES_TRIED]:
+            for tried, witness in enumerate(witnesses.proposals(box)):
+                if tried == _MOST_TRIED:
+                    break
+                yield witness
+
+    def witness(
+        self, region: Region, confirms: Callable[[Witness, Verdict], bool]
+    ) -> dict[str, Any] | None:
+        """Find a process of a region for which the evaluator says what a finding claims."""
+        for witness in self.proposals(region):
+            verdict = witness.judge(self.evaluator)
+            if confirms(witness, verdict):
+                return {**witness.about(region), "verdict": said(verdict)}
+        return None
+
+    def has_effect(self, witness: Witness, effect: Effect) -> bool:
+        """Let the evaluator tell whether a rule's condition makes the rule hold."""
+        value = witness.rule_holds(self.program, effect.rule.when)
+        return value is True
+
+    def notes(self) -> list[str]:
+        """Say what could not be decided."""
+        said_ = []
+        if self.reasoner.unsolved:
+            said_.append(
+                "conditions that compare attributes with one another are not looked at in "
+                "depth without z3; install it with `pip install z3-solver`"
+            )
+        if self.reasoner.undecided:
+            said_.append(
+                f"questions about meaning that were too large to decide: "
+                f"{self.reasoner.undecided}; nothing is claimed about them"
+            )
+        return said_
+
+
+def said(verdict: Verdict) -> str:
+    """Say in a few words what becomes of a process."""
+    if verdict.reason:
+        return verdict.reason
+    tier = ("first to be killed", "", "last to be killed")[verdict.tier]
+    above, below = verdict.weight
+    weight = f"{above}/{below}" if below > 1 else str(above)
+    return ", ".join(filter(None, [tier, f"{verdict.points} points", f"weight {weight}"]))

@@ -1,0 +1,111 @@
+"""What each rule of a program does, as the region of processes on which it has its effect.
+
+In doubt it protects, and that is part of the regions: ``never``, ``spare`` and ``kill
+last`` hold where their condition may be true, in blocks that may be around; ``prefer``,
+``only`` and ``kill first`` where both are sure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from oomrules.reason.intervals import whole
+from oomrules.reason.regions import Box, Reasoner, Region
+from oomrules.reason.texts import Undecided, literal
+from oomrules.reason.variables import DOUBT, IN, UNKNOWN, Values, Variable, domain, only
+from oomrules.runtime.program import Program, Rule, Scope
+
+PROTECTING = ("never", "spare", "last")
+
+
+class Effect(NamedTuple):
+    """A rule and the processes that it is about.
+
+    Attributes:
+        rule: the rule.
+        targets: the blocks around it.
+        region: where it has its effect; None if that is too large a question.
+        sure: where its condition is surely true, in a block that surely is around.
+    """
+
+    rule: Rule
+    targets: tuple[str, ...]
+    region: Region | None
+    sure: Region | None
+
+
+def inside(targets: Iterable[str], doubt: bool) -> Box:
+    """Give the processes in the units of targets, or with doubt, those that may be."""
+    answers = only(IN, DOUBT) if doubt else only(IN)
+    return {Variable("in", target): answers for target in targets}
+
+
+def eligible() -> Box:
+    """Give the processes that can be candidates at all, as far as rules can ask.
+
+    See ``oomrules.runtime.evaluator.ineligible``: not pid 1, not without memory, not dead.
+    """
+    state = Variable("text", "state")
+    return {
+        Variable("number", ("attr", "pid")): Values(whole(2, 2**22)),
+        Variable("number", ("attr", "total_vm")): Values(whole(1), frozenset([UNKNOWN])),
+        state: domain(state) - Values(literal("Z", "X", "x")),
+    }
+
+
+class Effects:
+    """The effects of a program's rules.
+
+    Args:
+        program: the rules.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.reasoner = Reasoner(program.definitions)
+        self.all = [self._effect(rule, scope) for scope in program.scopes for rule in scope.rules]
+
+    def _effect(self, rule: Rule, scope: Scope) -> Effect:
+        doubt = rule.kind in PROTECTING
+        sure = self._in(rule, scope, False)
+        return Effect(rule, scope.targets, self._in(rule, scope, True) if doubt else sure, sure)
+
+    def _in(self, rule: Rule, scope: Scope, doubt: bool) -> Region | None:
+        try:
+            region = self.reasoner.holds(rule.when, doubt)
+            return self.reasoner.intersection([inside(scope.targets, doubt)], region)
+        except Undecided:
+            self.reasoner.undecided += 1
+            return None
+
+    def of(self, *kinds: str) -> Iterator[Effect]:
+        """Give the effects of rules of some kinds."""
+        return (effect for effect in self.all if effect.rule.kind in kinds)
+
+    def levels(self) -> dict[tuple[str, ...], list[Effect]]:
+        """Give the ``only kill`` rules by the blocks around them."""
+        found: dict[tuple[str, ...], list[Effect]] = {}
+        for effect in self.of("only"):
+            found.setdefault(effect.targets, []).append(effect)
+        return found
+
+    def shut_out(self, targets: tuple[str, ...], level: list[Effect]) -> Region:
+        """Give the processes that the ``only kill`` rules of a block exclude.
+
+        Raises:
+            Undecided: the region is too large.
+        """
+        region: Region = [inside(targets, doubt=True)]
+        for effect in level:
+            # In doubt about the block, its rules count by their conditions alone.
+            allowed = self.reasoner.holds(effect.rule.when)
+            region = self.reasoner.difference(region, allowed)
+        return region
+
+
+def kept_apart(one: Box, two: Box) -> bool:
+    """Tell at a glance whether nobody can be in both boxes."""
+    if len(one) > len(two):
+        one, two = two, one
+    return any(variable in two and not values & two[variable] for variable, values in one.items())

@@ -1,0 +1,321 @@
+"""Regions: the processes for which conditions hold, as unions of boxes.
+
+Every operation may give a region that is too wide where attributes hang together in ways
+that are not known here, never one that is too narrow. So *empty* and *covered* are
+proofs, and anything else needs a witness that the evaluator confirms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from oomrules.reason import arithmetic, texts, variables
+from oomrules.reason.texts import Undecided
+from oomrules.reason.variables import (
+    DOUBT,
+    FALSE,
+    IN,
+    OUT,
+    TRUE,
+    UNKNOWN,
+    Atom,
+    Values,
+    Variable,
+    domain,
+    only,
+)
+from oomrules.runtime.nodes import glob
+from oomrules.runtime.program import Node
+from oomrules.runtime.units import ROOT_SLICE
+
+Box = dict[Variable, Values]
+Region = list[Box]
+
+EVERYBODY: Region = [{}]
+
+# More boxes than any sensible rule has; beyond it nothing is claimed.
+MOST_BOXES = 128
+
+
+class Reasoner:
+    """Turns the conditions of one rule set into regions.
+
+    Attributes:
+        definitions: what defined names stand for.
+        undecided: how many questions were too large to decide.
+        unsolved: how many would need z3, which is not installed.
+    """
+
+    def __init__(self, definitions: Mapping[str, Node]) -> None:
+        self.definitions = definitions
+        self.undecided = 0
+        self.unsolved = 0
+        self._named: dict[tuple[str, bool, bool], Region] = {}
+
+    # --- conditions --------------------------------------------------------------------
+
+    def holds(self, node: Node, doubt: bool = False) -> Region:
+        """Give the processes for which a condition surely holds, or with doubt, may hold.
+
+        Raises:
+            Undecided: the region would have too many boxes.
+        """
+        return self._region(node, True, doubt)
+
+    def fails(self, node: Node) -> Region:
+        """Give the processes for which a condition is surely false.
+
+        Raises:
+            Undecided: the region would have too many boxes.
+        """
+        return self._region(node, False, False)
+
+    def _region(self, node: Node, positive: bool, doubt: bool) -> Region:
+        match node[0]:
+            case "not":
+                return self._region(node[1], not positive, doubt)
+            case "and" | "or":
+                parts = [self._region(part, positive, doubt) for part in node[1:]]
+                if (node[0] == "and") is positive:
+                    return self.intersection(*parts)
+                return _tidied([box for part in parts for box in part])
+            case "name":
+                key = (node[1], positive, doubt)
+                if key not in self._named:
+                    self._named[key] = self._region(self.definitions[node[1]], positive, doubt)
+                return self._named[key]
+            case "==" | "!=" if variables.is_condition(node[1]):
+                # For yes and no, equal is: both, or neither.
+                one, two = node[1:]
+                same = ["or", ["and", one, two], ["and", ["not", one], ["not", two]]]
+                other = ["or", ["and", one, ["not", two]], ["and", ["not", one], two]]
+                if node[0] == "!=":
+                    same, other = other, same
+                if not positive:
+                    same, other = other, same
+                if not doubt:
+                    return self._region(same, True, False)
+                # In doubt unless it is surely otherwise.
+                return self.difference(EVERYBODY, self._region(other, True, False))
+        found = variables.atom(node)
+        if not isinstance(found, Atom):
+            holds = doubt if found is None else found is positive
+            return [{}] if holds else []
+        values = found.yes if positive else found.no
+        if doubt and UNKNOWN in domain(found.variable).others:
+            values |= only(UNKNOWN)
+        return [{found.variable: values}] if values else []
+
+    # --- sets --------------------------------------------------------------------------
+
+    def intersection(self, *regions: Region) -> Region:
+        """Give what all regions have in common."""
+        result = [dict[Variable, Values]()]
+        for region in regions:
+            boxes = [meet(one, two) for one in result for two in region]
+            result = _tidied([box for box in boxes if box is not None])
+        return result
+
+    def difference(self, region: Region, less: Region) -> Region:
+        """Give what of a region is not in another.
+
+        Raises:
+            Undecided: there would be too many boxes.
+        """
+        left = region
+        for without in less:
+            left = [
+                piece
+                for box in left
+                for piece in _subtract(box, without)
+                if self.possible(piece, solve=False)
+            ]
+            _check(left)
+        return left
+
+    def empty(self, region: Region) -> bool:
+        """Tell whether there surely is no such process."""
+        return not any(self.possible(box) for box in region)
+
+    def covers(self, wider: Region, region: Region) -> bool:
+        """Tell whether a region surely lies inside another."""
+        return self.empty(self.difference(region, wider))
+
+    def possible(self, box: Box, solve: bool = True) -> bool:
+        """Tell whether there may be a process in a box.
+
+        Args:
+            solve: ask z3 too, where attributes are compared with one another.
+        """
+        narrow = narrowed(box)
+        if narrow is None:
+            return False
+        if not solve or not arithmetic.needed(narrow):
+            return True
+        answer = arithmetic.satisfiable(narrow)
+        if answer is None:
+            self.unsolved += 1
+        return answer is not False
+
+
+def meet(one: Box, two: Box) -> Box | None:
+    """Give the intersection of two boxes; None if a variable has no value left."""
+    if len(one) < len(two):
+        one, two = two, one
+    both = dict(one)
+    for variable, values in two.items():
+        if variable in both:
+            values &= both[variable]
+            if not values:
+                return None
+        both[variable] = values
+    return both
+
+
+def _subtract(box: Box, without: Box) -> Iterable[Box]:
+    """Give disjoint boxes that make up what is left of a box."""
+    common = meet(box, without)
+    if common is None:
+        return [box]
+    pieces = []
+    inside = dict(box)
+    for variable, values in without.items():
+        before = inside.get(variable)
+        outside = (domain(variable) if before is None else before) - values
+        if outside:
+            pieces.append({**inside, variable: outside})
+        inside[variable] = common[variable]
+    return pieces
+
+
+def _check(boxes: Sequence[Any]) -> None:
+    if len(boxes) > MOST_BOXES:
+        raise Undecided("this condition has too many cases")
+
+
+def _tidied(region: Region) -> Region:
+    """Join boxes that differ in one variable, as ``uid 0 or uid 1`` makes them."""
+    found: Region = []
+    for box in region:
+        for number, other in enumerate(found):
+            if other.keys() == box.keys():
+                differing = [variable for variable in box if box[variable] != other[variable]]
+                if len(differing) <= 1:
+                    joined = {variable: other[variable] | box[variable] for variable in differing}
+                    found[number] = {**other, **joined}
+                    break
+        else:
+            found.append(box)
+            _check(found)
+    if any(not box for box in found):
+        return [{}]
+    return found
+
+
+# --- what hangs together ---------------------------------------------------------------------
+
+_PLACE = (
+    Variable("text", "cgroup"),
+    Variable("text", "slice"),
+    Variable("text", "unit"),
+)
+# A name is known only if the id is; that an id has no known name can be.
+_NAMED_BY = {Variable("text", "user"): "uid", Variable("text", "group"): "gid"}
+
+
+def narrowed(box: Box) -> Box | None:
+    """Apply what is certain about attributes that come from the same place.
+
+    Returns:
+        the box with fewer values, or None if nobody is in it.
+    """
+    place: list[Variable] = []
+    caps: list[Variable] = []
+    sums: dict[frozenset[str], list[Variable]] = {}
+    for variable, values in box.items():
+        if not values:
+            return None
+        kind, key = variable
+        if variable in _PLACE or kind == "unit" or (kind == "in" and variables.named(key)):
+            place.append(variable)
+        elif kind == "cap":
+            caps.append(variable)
+        elif kind in ("order", "share") or (kind == "number" and key[0] != "attr"):
+            # An expression is unknown just where one of its parts is, or by a division by 0.
+            names = arithmetic.mentioned(key)
+            if values.must_be_known and any(_is_unknown(box, name) for name in names):
+                return None
+            if "'/'" not in str(key):
+                more = [arithmetic.LIMIT] if kind == "share" or "'share'" in str(key) else []
+                sums.setdefault(frozenset([*names, *more]), []).append(variable)
+        elif variable in _NAMED_BY:
+            id_ = box.get(Variable("number", ("attr", _NAMED_BY[variable])))
+            if id_ is not None and id_.must_be_unknown and values.must_be_known:
+                return None
+    for group in (place, caps, *sums.values()):
+        if len(group) > 1 or (group and group is place):
+            found = _known_together(box, group)
+            if found is None:
+                return None
+            box = found
+    return _named_well(box, place) if place else box
+
+
+def _is_unknown(box: Box, name: str) -> bool:
+    values = box.get(Variable("number", ("attr", name)))
+    return values is not None and values.must_be_unknown
+
+
+def _known_together(box: Box, group: list[Variable]) -> Box | None:
+    """These are all known, or all unknown."""
+    known = any(box[variable].must_be_known for variable in group)
+    unknown = any(box[variable].must_be_unknown for variable in group)
+    if known and unknown:
+        return None
+    if not known and not unknown:
+        return box
+    box = dict(box)
+    for variable in group:
+        doubt = only(DOUBT if variable.kind == "in" else UNKNOWN)
+        box[variable] = box[variable] - doubt if known else box[variable] & doubt
+        if not box[variable]:
+            return None
+    for variable, values in box.items():
+        # Without a control group it is unknown as well what its units belong to.
+        if unknown and variable.kind == "in" and DOUBT not in values.others:
+            return None
+    return box
+
+
+def _named_well(box: Box, place: list[Variable]) -> Box | None:
+    """Whoever is in a unit is in every block whose target matches one of its names."""
+    out = tuple(v.key for v in place if v.kind == "in" and box[v].others == {OUT})
+    # Nothing is outside of the root slice.
+    if any(glob(ROOT_SLICE, target) for target in out):
+        return None
+    around = texts.matching(out)
+    unit_out = tuple(
+        glob_ for v in place if v.kind == "unit" and box[v].others == {FALSE} for glob_ in v.key
+    )
+    own = texts.matching(unit_out)
+    for variable in place:
+        kind, key = variable
+        if kind == "in" and box[variable].others == {IN}:
+            if out and not (variables.UNIT_NAMES & texts.matching((key,))) - around:
+                return None
+        elif kind == "unit" and box[variable].others == {TRUE}:
+            called = (variables.UNIT_NAMES | texts.literal("")) & texts.matching(key)
+            if not called - own:
+                return None
+            # The innermost unit is one of those around; no unit at all is none.
+            if out and "" not in called and not called - around:
+                return None
+    name = Variable("text", "unit")
+    if unit_out and all(box[v].must_be_known for v in place if v.kind == "unit"):
+        names = box[name].known if name in box else None
+        plain = names if isinstance(names, texts.Texts) else domain(name).known
+        assert isinstance(plain, texts.Texts)
+        if not plain - own:
+            return None
+    return box

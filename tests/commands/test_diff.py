@@ -1,0 +1,94 @@
+"""`oomrules diff`: what a change of rules means, for the processes there are and could be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.commands.conftest import DATA, Done
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Callable[[str, str], tuple[Path, Path]]:
+    def write(old: str, new: str) -> tuple[Path, Path]:
+        paths = tmp_path / "old.oom", tmp_path / "new.oom"
+        for path, text in zip(paths, (old, new), strict=True):
+            path.write_text(text)
+        return paths
+
+    return write
+
+
+def test_rules_in_other_words_are_proved_the_same(
+    oomrules: Run, rules: Callable[..., tuple[Path, Path]]
+) -> None:
+    old, new = rules("prefer niced\n", "prefer anything when not nice <= 0\n")
+    done = oomrules("diff", "--no-host", old, new)
+    assert done.code == 0
+    assert "nobody is ranked or protected differently (proved)" in done.out
+
+
+def test_a_difference_has_a_witness_and_exit_code_1(
+    oomrules: Run, rules: Callable[..., tuple[Path, Path]]
+) -> None:
+    old, new = rules('never kill uid 0 comm "a*"\n', 'never kill uid 0 comm "ab*"\n')
+    done = oomrules("diff", "--no-host", "--format", "json", old, new)
+    assert done.code == 1
+    assert done.data["schema"] == "oomrules.diff/1"
+    assert done.data["host"] is None
+    (one,) = done.data["everywhere"]["differences"]
+    assert (one["what"], one["side"], one["place"]) == ("exclusion", "old", f"{old}:1")
+    assert one["witness"]["uid"] == 0
+    assert one["old"]["reason"] == "never killed" and one["new"]["reason"] is None
+    assert not done.data["everywhere"]["proved"]
+
+
+def test_a_recorded_host_is_compared_process_by_process(
+    oomrules: Run, rules: Callable[..., tuple[Path, Path]]
+) -> None:
+    old, new = rules("score rss\n", "score rss\nprefer uid 0 by 3\n")
+    done = oomrules("diff", "--snapshot", DATA / "lint.jsonl", "--format", "json", old, new)
+    changes = done.data["host"]["changes"]
+    assert done.code == 1 and changes
+    for change in changes:
+        assert change["what"] == "weight"
+        assert change["new"]["points"] == 3 * change["old"]["points"]
+    shown = oomrules("diff", "--snapshot", DATA / "lint.jsonl", old, new)
+    assert str(changes[0]["pid"]) in shown.out and "Over all possible processes" in shown.out
+
+
+def test_this_host_is_compared_where_nothing_else_is_said(
+    oomrules: Run, rules: Callable[..., tuple[Path, Path]]
+) -> None:
+    old, new = rules("score rss\n", "score rss\n")
+    done = oomrules("diff", old, new)
+    assert done.code == 0
+    assert "On this host: none of" in done.out
+
+
+def test_rules_in_error_are_a_failure(
+    oomrules: Run, rules: Callable[..., tuple[Path, Path]]
+) -> None:
+    old, new = rules("score rss\n", "score rs\n")
+    done = oomrules("diff", "--no-host", old, new)
+    assert done.code == 2
+    assert "OOM201" in done.err
+
+
+def test_what_was_not_decided_is_no_proof(
+    oomrules: Run, rules: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from oomrules.reason import arithmetic
+
+    monkeypatch.setattr(arithmetic, "_z3", lambda: None)
+    old, new = rules(
+        "spare anything when rss + swap > 2 * swap\n", "spare anything when rss > swap\n"
+    )
+    done = oomrules("diff", "--no-host", old, new)
+    assert done.code == 0
+    assert "(proved)" not in done.out
+    assert "z3-solver" in done.out

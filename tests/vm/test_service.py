@@ -71,7 +71,8 @@ def test_the_list_follows_units_and_the_hook_leaves_the_work_to_the_service(serv
     served.run(["systemctl", "stop", "oomrules"], check=True, timeout=60)
     assert show(served, "Result") == "success"
     left = served.run(["ls", "/run/oomrules"], check=True).stdout.split()
-    assert left == ["list.json", "program.json"]
+    # No adjustments.json: everybody has the own oom_score_adj again.
+    assert left == ["list.json", "lock", "program.json"]
 
 
 def test_broken_rules_leave_the_last_good_ones_in_force_until_they_are_mended(
@@ -132,6 +133,6 @@ def test_the_unit_verifies_and_states_its_exposure(guest: Guest) -> None:
     unit = "/usr/lib/systemd/system/oomrules.service"
     verified = guest.run(["systemd-analyze", "verify", "--man=no", unit], timeout=120)
     assert (verified.status, verified.stderr.strip()) == (0, "")
-    argv = ["systemd-analyze", "security", "--offline=yes", "--threshold=25", unit]
+    argv = ["systemd-analyze", "security", "--offline=yes", "--threshold=27", unit]
     scored = guest.run(argv, timeout=120)
     assert scored.status == 0, scored.stdout[-600:]

@@ -13,7 +13,9 @@ _HEAD = """# Whom the rules want killed, and who was
 
 Made by `make scenarios`: each scenario is played in a guest of its own, with 512 MiB of memory,
 no swap and {release}, by the kernel alone, with the module's `/proc/oom`, and with
-`oomrules emit --to oom_score_adj`. The rules beside each are added to the shipped ones.
+`oomrules emit --to oom_score_adj`. The rules beside each are added to the shipped ones. The list
+is written once, before the memory runs out; values of `oom_score_adj` hold for as long as nobody
+grows by more than the distances that `emit` states.
 
 | # | scenario | wanted | kernel alone | module | oom_score_adj |
 |---|---|---|---|---|---|

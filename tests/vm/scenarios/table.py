@@ -99,13 +99,13 @@ SCENARIOS = (
     Scenario(
         "the victim has RAWIO and obeys SIGTERM",
         'kill first comm "raw"\n',
-        (Actor("raw", "hold=80", ("User=root",)), Actor("database", "hold=120 grow=600")),
+        (Actor("raw", "hold=80", ("User=root",)), Actor("database", "hold=220 grow=600")),
         ("raw",),
     ),
     Scenario(
         "the victim has RAWIO and ignores SIGTERM",
         'kill first comm "raw"\n',
-        (Actor("raw", "hold=80 deaf=1", ("User=root",)), Actor("database", "hold=120 grow=600")),
+        (Actor("raw", "hold=80 deaf=1", ("User=root",)), Actor("database", "hold=220 grow=600")),
         ("raw",),
     ),
     Scenario(
@@ -170,5 +170,15 @@ SCENARIOS = (
         ),
         ("group",),
         most=3,
+    ),
+    Scenario(
+        "the one behind grows by more than any distance, and nobody writes the list again",
+        'kill first comm "small"\n',
+        (Actor("small", "hold=20"), Actor("database", "hold=60 grow=600")),
+        ("small",),
+        uncovered={
+            ADJUST: "it is written once here; the service writes it again as sizes change, at "
+            "most every 5 s"
+        },
     ),
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.vm import module
 from tests.vm.guest import Guest
 from tests.vm.ranking import RULES
 
@@ -138,3 +139,21 @@ def test_a_unit_at_its_limit_loses_the_process_that_the_rules_name(busy: Guest) 
     busy.wait_console(r"Memory cgroup out of memory: Killed process \d+ \(\w+\)", timeout=60)
     assert busy.kills()[0].comm == "first"
     assert len(pids(busy, "last")) == 2
+
+
+def test_both_ways_at_once_and_back_to_one(fresh_guest: Guest) -> None:
+    guest = fresh_guest
+    guest.put("[Emit]\nTo=/proc/oom oom_score_adj\n", "/etc/oomrules.conf")
+    module.load(guest)
+    hooked = guest.run(["oomrules", "hook"], check=True, timeout=120)
+    assert "pids written to /proc/oom" in hooked.stderr
+    assert "oom_score_adj values written" in hooked.stderr
+    listed = guest.get("/proc/oom").split()
+    assert listed == guest.get("/run/oomrules/list").split() != []
+    protected = "cat /proc/$(pidof systemd-logind)/oom_score_adj"
+    assert guest.run(protected, check=True).stdout == "-1000\n"
+    # Left to the host it is the module's alone, and everybody has the own value back.
+    guest.run(["rm", "/etc/oomrules.conf"], check=True)
+    guest.run(["oomrules", "hook"], check=True, timeout=120)
+    assert guest.run(protected, check=True).stdout == "0\n"
+    assert guest.get("/proc/oom").split() != []

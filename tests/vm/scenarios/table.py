@@ -130,7 +130,7 @@ SCENARIOS = (
         "a limit within a limit",
         'in outer.slice: kill first comm "guilty"\n',
         (
-            Actor("innocent", "hold=70 grow=60", ("User=build", "Slice=outer-inner.slice")),
+            Actor("innocent", "hold=85 grow=60", ("User=build", "Slice=outer-inner.slice")),
             Actor("guilty", "hold=30", ("User=build", "Slice=outer-inner.slice")),
             Actor("beside", "hold=60", ("User=build", "Slice=outer.slice")),
         ),

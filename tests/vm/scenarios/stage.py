@@ -105,8 +105,12 @@ def _prepare(guest: Guest, scenario: Scenario, way: str, actor: bytes, module: b
         if way == MODULE:
             guest.put(module, "/root/oom.ko")
             guest.run(["insmod", "/root/oom.ko"], check=True)
-        target = {MODULE: "/proc/oom", ADJUST: "oom_score_adj"}[way]
-        emit = ["oomrules", "emit", "--to", target, *scenario.emit]
+        target, first = {
+            MODULE: ("/proc/oom", "--top"),
+            ADJUST: ("oom_score_adj", "--head"),
+        }[way]
+        emit = ["oomrules", "emit", "--to", target]
+        emit += [first, str(scenario.first)] if scenario.first else []
         said = guest.run(emit, timeout=120, check=True).stderr
         guest.run(scenario.meanwhile, env={"EMIT": shlex.join(emit)}, check=True, timeout=60)
     return said

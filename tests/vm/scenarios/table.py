@@ -34,7 +34,7 @@ class Scenario:
         victims: who the rules want killed first: names of actors.
         most: how many may be killed in all; more than that is a second kill too many.
         uncovered: by way, why it cannot do what the rules say.
-        emit: options for `oomrules emit`.
+        first: how many of the list are written; 0: all of it, or as many as is usual.
         prepare: a script before anything, once the actors are there.
         meanwhile: a script once the list is in force, before the memory runs out. The command
             that put it in force is in EMIT.
@@ -46,7 +46,7 @@ class Scenario:
     victims: tuple[str, ...]
     most: int = 1
     uncovered: dict[str, str] = field(default_factory=dict)
-    emit: tuple[str, ...] = ()
+    first: int = 0
     prepare: str = ""
     meanwhile: str = ""
 
@@ -144,7 +144,7 @@ SCENARIOS = (
         'kill first comm "worker"\n',
         (Actor("worker", "hold=20"), Actor("grower", "hold=100 grow=600")),
         ("grower",),
-        emit=("--top", "1"),
+        first=1,
         meanwhile="systemctl kill --signal=KILL worker.service; sleep 1",
     ),
     Scenario(

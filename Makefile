@@ -13,6 +13,8 @@
 
 PYTHON ?= /usr/bin/python3
 VENV ?= .venv
+# Which tests `make test` runs; all of them unless told.
+TESTS ?=
 BIN := $(VENV)/bin
 # Become root for the package manager only where that is needed.
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -53,7 +55,7 @@ run: setup
 	@printf 'oom.list: '; cat oom.list
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
 
 # In a real guest, built from packages and kept in .vm: needs root, QEMU and five minutes
 # at the first time.

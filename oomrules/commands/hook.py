@@ -29,7 +29,7 @@ from oomrules.service.listener import REFRESH
 _DEADLINE = 40
 
 # How long the service may take to answer; it does at once, or not at all.
-_ANSWER = 5.0
+_ANSWER = 15.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
 /*
  * An actor of the scenarios: a process with a name and a size, that grows when the file /run/go
- * is there, and stops growing once one of the processes in /run/watched has lost its memory.
+ * is there, and stops growing once one of the processes in /run/watched loses its memory.
  *
  *     actor NAME [KEY=NUMBER]...
  *
@@ -75,8 +75,9 @@ static int somebody_died(void)
 		FILE *file = fopen("/run/watched", "re");
 
 		count = 0;
+		/* Those who are dead from the beginning do not count. */
 		while (file && count < 512 && fscanf(file, "%ld", &pids[count]) == 1)
-			count++;
+			count += !dead(pids[count]);
 		if (file)
 			fclose(file);
 	}

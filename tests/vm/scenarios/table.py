@@ -150,7 +150,7 @@ SCENARIOS = (
     Scenario(
         "two processes share the memory",
         'kill first comm "shared"\n',
-        (Actor("shared", "hold=80 share=1"), Actor("database", "hold=150 grow=600")),
+        (Actor("shared", "hold=80 share=1"), Actor("database", "hold=280 grow=600")),
         ("shared", "shared-twin"),
         most=2,
     ),
@@ -166,7 +166,7 @@ SCENARIOS = (
         'kill first unit "group.service"\n',
         (
             Actor("group", "hold=30 fork=2", ("User=build", "OOMPolicy=kill")),
-            Actor("database", "hold=120 grow=600"),
+            Actor("database", "hold=260 grow=600"),
         ),
         ("group",),
         most=3,

@@ -60,7 +60,8 @@ test: setup
 # In a real guest, built from packages and kept in .vm: needs root, QEMU and five minutes
 # at the first time.
 test-vm: setup
-	$(BIN)/python -m pytest tests/vm --ignore=tests/vm/long --durations=5
+	$(BIN)/python -m pytest tests/vm --ignore=tests/vm/long --durations=5 \
+	  -o cache_dir=.vm/pytest $(VM_ARGS)
 
 # Minutes of units that come and go, in the guest; not part of CI.
 churn: setup

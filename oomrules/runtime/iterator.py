@@ -207,11 +207,15 @@ class IteratorSource(ProcSource):
             with memoryview(data)[start:whole] as rows:
                 pids = rows.cast("I")[::column].tolist()
                 present.extend(pids)
-                for pid, row in zip(pids, _BYTES.iter_unpack(rows), strict=True):
-                    process = find(pid)
+                for process, seen, at in zip(
+                    map(find, pids),
+                    map(hash, _BYTES.iter_unpack(rows)),
+                    range(0, len(rows), size),
+                    strict=True,
+                ):
                     # Of most processes nothing has changed: see ProcSource._look_again.
-                    if process is None or process.seen != hash(row):
-                        self._take(pid, process, row[0])
+                    if process is None or process.seen != seen:
+                        self._take(process, rows, at, seen)
             start = 0 if whole else start
             if self._ended:
                 # The kernel would go on with processes that have been started since.
@@ -230,8 +234,8 @@ class IteratorSource(ProcSource):
             raise Unusable(f"its format is version {version}, and this is for {VERSION}")
         self._rough = bool(notes & SWAP_IS_ROUGH)
 
-    def _check_tail(self, row: bytes) -> None:
-        _, version, magic = TAIL.unpack_from(row)
+    def _check_tail(self, rows: memoryview, at: int) -> None:
+        _, version, magic = TAIL.unpack_from(rows, at)
         if magic != END or version != VERSION:
             raise Unusable("a row of it has no pid")
         self._ended = True
@@ -251,22 +255,22 @@ class IteratorSource(ProcSource):
 
     # --- a row -----------------------------------------------------------------------
 
-    def _take(self, pid: int, process: Process | None, row: bytes) -> None:
-        """Take over a row that is not as it was."""
+    def _take(self, process: Process | None, rows: memoryview, at: int, seen: int) -> None:
+        """Take over a row that is not as it was: the one at an offset, of this hash."""
         if self._ended:
             raise Unusable("it goes on after its end")
+        (
+            pid, ppid, start, utime, stime, runtime, shown_utime, shown_stime,
+            capabilities, cgroup, total_vm, rss, swap, locked, pgtables,
+            flags, state, exit_state, uid, euid, gid, egid, threads,
+            nice, oom_score_adj, session, tty_nr, doubt, _, comm,
+        ) = ROW.unpack_from(rows, at)  # fmt: skip
         if pid == 0:
-            self._check_tail(row)
+            self._check_tail(rows, at)
             return
         if process is None:
             process = self.by_pid[pid] = Process(pid)
         process.until = -1
-        (
-            _, ppid, start, utime, stime, runtime, shown_utime, shown_stime,
-            capabilities, cgroup, total_vm, rss, swap, locked, pgtables,
-            flags, state, exit_state, uid, euid, gid, egid, threads,
-            nice, oom_score_adj, session, tty_nr, doubt, _, comm,
-        ) = ROW.unpack(row)  # fmt: skip
         start //= self._tick
         name = comm.rstrip(b"\0").decode("utf-8", "backslashreplace")
         if start != process.starttime or name != process.comm:
@@ -303,7 +307,7 @@ class IteratorSource(ProcSource):
         if doubt & TIMES_IN_DOUBT or process.state is None:
             self._ask_proc(process)
         else:
-            process.seen = hash((row,))
+            process.seen = seen
 
     def _take_rare(self, process: Process, values: Iterable[int | None]) -> None:
         """Take over what the rules ask for of the rest."""

@@ -160,7 +160,8 @@ class Snapshot(Protocol):
     own_pids: frozenset[int]
     # The ranker whose judges and keys the processes carry.
     prepared_for: Any
-    # Whether ``until`` of a process is reset with each value of it that changes.
+    # Whether ``until`` of a process is reset with each value of it that changes, and when it
+    # goes.
     tells_changes: bool
 
     @property

@@ -23,9 +23,13 @@ from oomrules.runtime.model import UNREAD, Host, Process
 from oomrules.runtime.program import Program
 from oomrules.runtime.units import Placement
 
-# A kept descriptor costs the kernel about 4.5 KiB: 36 MiB at the most, on a host with as many
-# processes as this.
-DESCRIPTORS = 8192
+# A kept descriptor costs the kernel about 4.5 KiB (bench/descriptors.py): all of them together at
+# the most this share of the memory, so that a host with room for many processes keeps one for
+# each, and a small one does not pay for it.
+_DESCRIPTOR = 4608
+_SHARE = 256
+# And no more than this, whatever the memory; the unit's LimitNOFILE= is above it.
+DESCRIPTORS = 32768
 
 # Left for everything else that has descriptors.
 _SPARE_DESCRIPTORS = 64
@@ -91,7 +95,8 @@ class ProcSource:
         self.by_pid: dict[int, Process] = {}
         self._scopes: dict[str, LiveScope] = {}
         self._same: dict[int, int] = {}
-        self._keep = _descriptor_budget(descriptors)
+        most = self._memory[0] // _SHARE // _DESCRIPTOR
+        self._keep = _descriptor_budget(min(descriptors, most))
         self._kept = 0
         self._fields = {ATTRIBUTES[name].field for name in program.attributes}
         self._family = bool(self._fields & set(_FAMILY))
@@ -183,40 +188,38 @@ class ProcSource:
             names = os.listdir(self.root)
         except OSError as error:
             raise Failure(f"cannot list {self.root}: {reason(error)}") from error
-        gone = [process for process in table.values() if not self._look_again(process)]
-        for process in gone:
-            self._drop(process)
-        for name in names:
-            if name[0] in digits and int(name) not in table:
-                process = Process(int(name))
-                if self._look_again(process):
-                    table[process.pid] = process
-                else:
-                    self._drop(process)
+        self._look_again(table.values())
+        new = [Process(int(name)) for name in names if name[0] in digits and int(name) not in table]
+        for process in new:
+            table[process.pid] = process
+        self._look_again(new)
         return self
 
-    def _look_again(self, process: Process) -> bool:
-        """Read what changes of a process; False if it is gone."""
-        try:
-            if process.descriptor >= 0:
-                data = os.pread(process.descriptor, 1024, 0)
-            else:
-                data = self._read_stat(process)
-            # Most processes of a host sleep, and nothing of them has changed. A hash takes a
-            # tenth of the memory of what it stands for; it errs once in 2**61 readings, by
-            # one refresh, and the head of the list is read once more anyway.
-            seen = hash(data)
-            if seen != process.seen:
-                self._update(process, data)
-                process.seen = seen
-            if self._status_each_time and process.total_vm:
-                self._read_status(process, read_file(f"{self._prefix}{process.pid}/status"))
-        except (OSError, ValueError, IndexError):
-            return False
-        return True
+    def _look_again(self, processes: Iterable[Process]) -> None:
+        """Read what changes of processes; those that are gone are dropped."""
+        # One loop and no call for each of them: what is left is the kernel's work.
+        pread, status_too, gone = os.pread, self._status_each_time, []
+        for process in processes:
+            descriptor = process.descriptor
+            try:
+                data = pread(descriptor, 1024, 0) if descriptor >= 0 else self._read_stat(process)
+                # Most processes of a host sleep, and nothing of them has changed. A hash takes a
+                # tenth of the memory of what it stands for; it errs once in 2**61 readings, by
+                # one refresh, and the head of the list is read once more anyway.
+                seen = hash(data)
+                if seen != process.seen:
+                    self._update(process, data)
+                    process.seen = seen
+                if status_too and process.total_vm:
+                    self._read_status(process, read_file(f"{self._prefix}{process.pid}/status"))
+            except (OSError, ValueError, IndexError):
+                gone.append(process)
+        for process in gone:
+            self._drop(process)
 
     def _drop(self, process: Process) -> None:
         self._release(process)
+        process.until = -1
         self.by_pid.pop(process.pid, None)
 
     def _release(self, process: Process) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 
 from oomrules.lean import NamedTuple
 from oomrules.runtime.compiled import NORMAL, Judge
@@ -19,11 +20,11 @@ _DEAD_STATES = ("Z", "X", "x")
 # The order as one number: points above, then the start, then the pid.
 _START = 32
 _POINTS = _START + 66
-_PID = (1 << _START) - 1
 _BELOW_POINTS = (1 << _POINTS) - 1
 _LATEST = 2**64
 # Later than any uptime.
 _FOREVER = 2**62
+_PLACE = attrgetter("key")
 
 
 def _rescale(key: int, factor: int) -> int:
@@ -78,8 +79,12 @@ class Ranker:
         self.evaluator = evaluator
         # Fractions are compared as whole numbers over a common denominator.
         self._common = 1
-        self._now = 0
         self._scales: dict[int, int] = {1: 1}
+        # The last ranking, since most of the next one will be the same: when it was, of what,
+        # and the order that it found.
+        self._now = 0
+        self._of: Snapshot | None = None
+        self._ordered: list[Process] = []
 
     def rank(self, snapshot: Snapshot, keep: Keep | None = None) -> Ranking:
         """Rank the processes of a snapshot.
@@ -94,16 +99,17 @@ class Ranker:
             for process in table.values():
                 process.reconsider()
             snapshot.prepared_for = self
-        if now < self._now:
-            _forget_keys(table.values())
-        self._now = now
+        if now < self._now or snapshot is not self._of:
+            _forget_places(table.values())
+            self._ordered = []
+        self._now, self._of = now, snapshot
         scales, tells = self._scales, snapshot.tells_changes
-        tiers: list[list[int]] = [[], [], []]
-        normal = tiers[NORMAL]
+        # Most processes of a host sleep, and their place is what it was. Before the others, they
+        # are a run that is sorted already, which list.sort() makes use of.
+        unchanged = [process for process in self._ordered if process.until > now]
+        tiers: list[list[Process]] = [[], unchanged, []]
         for process in table.values():
-            # Most processes of a host sleep, and their place is what it was.
             if process.until > now:
-                normal.append(process.key)
                 continue
             judge = process.judge
             if (
@@ -123,23 +129,20 @@ class Ranker:
                 tier, above, below = found
                 if below not in scales:
                     wider = self._widen(below)
-                    for keys in tiers:
-                        keys[:] = [_rescale(key, wider) for key in keys]
                     for other in table.values():
                         other.key = _rescale(other.key, wider)
                 start = process.starttime
                 # The whole order in one number: no tuple to allocate, one comparison.
                 points = (above * scales[below]) << _POINTS
                 later = (_LATEST if start is None else start) << _START
-                key = later + process.pid - points
-                tiers[tier].append(key)
+                process.key = later + process.pid - points
+                tiers[tier].append(process)
                 if tells and tier == NORMAL and start is not None:
-                    process.key, process.until = key, _until(judge, now, start // hz)
-        candidates = []
-        for keys in tiers:
-            keys.sort()
-            candidates += [table[key & _PID] for key in keys]
-            keys.clear()
+                    process.until = _until(judge, now, start // hz)
+        for processes in tiers:
+            processes.sort(key=_PLACE)
+        first, self._ordered, last = tiers
+        candidates = [*first, *self._ordered, *last]
         if keep is not None:
             candidates = [process for process in candidates if keep(process, snapshot)]
         return Ranking(candidates, snapshot, self.evaluator, keep)
@@ -159,10 +162,13 @@ def _until(judge: Judge, now: int, start: int) -> int:
     if steps is None:
         return -1
     age = max(0, now - start)
-    return min((start + (age // step + 1) * step for step in steps), default=_FOREVER)
+    until = _FOREVER
+    for step in steps:
+        until = min(until, start + (age // step + 1) * step)
+    return until
 
 
-def _forget_keys(processes: Iterable[Process]) -> None:
+def _forget_places(processes: Iterable[Process]) -> None:
     for process in processes:
         process.until = -1
 

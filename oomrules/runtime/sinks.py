@@ -89,7 +89,7 @@ def replace(path: str, data: bytes, mode: int = 0o644) -> None:
             _write_all(path, data, os.O_WRONLY | os.O_APPEND)
             return
         # A link stays a link: what it points to is replaced.
-        target = os.path.realpath(path)
+        target = os.path.realpath(path) if os.path.islink(path) else path
         temporary = f"{target}.{os.getpid()}.new"
         # One of that name is of a process that is gone, or this one would not have its pid.
         _remove(temporary)

@@ -606,7 +606,8 @@ CHANGES = st.fixed_dictionaries(
     st.sampled_from(KEPT),
     st.lists(
         st.tuples(
-            st.dictionaries(st.integers(100001, 100006), CHANGES, max_size=3),
+            # None: it ends.
+            st.dictionaries(st.integers(100001, 100006), st.none() | CHANGES, max_size=3),
             st.sampled_from((0, 0, 1, 2, 3, 5, 1024, 5000, -3)),
         ),
         min_size=2,
@@ -614,7 +615,7 @@ CHANGES = st.fixed_dictionaries(
     ),
 )
 def test_places_that_are_kept_are_those_that_would_be_found_anew(
-    text: str, steps: list[tuple[dict[int, dict[str, Any]], int]]
+    text: str, steps: list[tuple[dict[int, dict[str, Any] | None], int]]
 ) -> None:
     made = compiler.compile_texts([RuleText("f.oom", text)])
     pids = range(100001, 100006)
@@ -625,7 +626,10 @@ def test_places_that_are_kept_are_those_that_would_be_found_anew(
         ranker = Ranker(Evaluator(made, kept.host))
         for changes, later in steps:
             for pid, change in changes.items():
-                rows[pid] = {**rows.get(pid, row(pid)), **change}
+                if change is None:
+                    rows.pop(pid, None)
+                else:
+                    rows[pid] = {**rows.get(pid, row(pid)), **change}
             uptime += later
             Path(file.name).write_bytes(listing(*(rows[pid] for pid in sorted(rows))))
             believed(kept)

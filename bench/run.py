@@ -32,6 +32,7 @@ BUILD = BENCH / "build"
 # The list goes where /proc/oom keeps it, in memory: a disk's pace is not ours.
 MEMORY_DISK = Path("/dev/shm")
 RESULTS = BENCH / "results.json"
+BPFFS = BUILD / "bpffs"
 
 YARDSTICK, PORTABLE, FAST = "C loop", "oomrules", "oomrules, BPF"
 WARM_UPS = 2
@@ -238,10 +239,14 @@ def nohang() -> Contender:
     )
 
 
-def pinned() -> str:
+def pinned(bpffs: Path, path: Path) -> str:
     """Build the BPF iterator and pin it where nobody else sees it; return the path.
 
     Everything happens in a mount namespace of the benchmark's own, and ends with it.
+
+    Args:
+        bpffs: an existing directory, where a BPF file system is mounted.
+        path: of the iterator, below it.
     """
     if os.geteuid() != 0:
         raise Trouble("pinning a BPF iterator needs root")
@@ -250,10 +255,8 @@ def pinned() -> str:
     if libc.unshare(CLONE_NEWNS):
         raise Trouble(f"no mount namespace: {os.strerror(ctypes.get_errno())}")
     output("mount", "--make-rprivate", "/")
-    where = BUILD / "bpffs"
-    where.mkdir(exist_ok=True)
-    output("mount", "-t", "bpf", "bpf", where)
-    path = where / "tasks"
+    output("mount", "-t", "bpf", "bpf", bpffs)
+    path.parent.mkdir(exist_ok=True)
     output("bpftool", "iter", "pin", CHECKOUT / "build/oom_iter.bpf.o", path)
     return str(path)
 
@@ -304,7 +307,8 @@ def contenders(scratch: Path) -> tuple[list[Contender], dict[str, str]]:
     missing = {}
 
     def fast() -> Contender:
-        return ours(FAST, scratch, pinned())
+        BPFFS.mkdir(exist_ok=True)
+        return ours(FAST, scratch, pinned(BPFFS, BPFFS / "tasks"))
 
     for name, make in ((FAST, fast), ("earlyoom", earlyoom), ("nohang", nohang)):
         try:
@@ -320,7 +324,7 @@ def contenders(scratch: Path) -> tuple[list[Contender], dict[str, str]]:
 def with_rules(scratch: Path, taking_part: list[Contender]) -> list[Contender]:
     """Return the yardstick, and oomrules with ever more rules by its fastest source."""
     names = [one.name for one in taking_part]
-    source = str(BUILD / "bpffs/tasks") if FAST in names else "proc"
+    source = str(BPFFS / "tasks") if FAST in names else "proc"
     more = [ours(f"{count:,} rules", scratch, source, rule_file(scratch, count)) for count in RULES]
     return [one for one in taking_part if one.name == YARDSTICK] + more
 

@@ -6,11 +6,19 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Callable
 
 SOCKET = "/run/systemd/journal/socket"
 
 # systemd.journal-fields(7), the levels of syslog(3).
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
+
+
+# A journald that is short of memory itself is not waited for longer than this, in seconds.
+_PATIENCE = 5.0
+
+# Hands an entry over, as ``send`` does.
+Send = Callable[[str, int, "dict[str, str] | None"], bool]
 
 
 def send(message: str, priority: int = INFO, fields: dict[str, str] | None = None) -> bool:
@@ -20,20 +28,34 @@ def send(message: str, priority: int = INFO, fields: dict[str, str] | None = Non
         fields: more fields, by names in capital letters.
 
     Returns:
-        False if there is no journal to take it, or it is too large.
+        False if there is no journal to take it, or not in time, or it is too large.
     """
-    entry = {
-        "MESSAGE": message,
-        "PRIORITY": str(priority),
-        "SYSLOG_IDENTIFIER": "oomrules",
-        **(fields or {}),
-    }
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as journal:
-            journal.sendto(encode(entry), os.environ.get("OOMRULES_JOURNAL", SOCKET))
+        deliver(entry(message, priority, fields), _PATIENCE)
     except OSError:
         return False
     return True
+
+
+def entry(message: str, priority: int, fields: dict[str, str] | None = None) -> bytes:
+    """Write an entry as journald takes it."""
+    own = {"MESSAGE": message, "PRIORITY": str(priority), "SYSLOG_IDENTIFIER": "oomrules"}
+    return encode({**own, **(fields or {})})
+
+
+def deliver(data: bytes, patience: float) -> None:
+    """Hand over an entry.
+
+    Args:
+        patience: how long journald may take, in seconds.
+
+    Raises:
+        BlockingIOError, TimeoutError: it has too many waiting.
+        OSError: there is no journal, or the entry is too large.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as journal:
+        journal.settimeout(patience)
+        journal.sendto(data, os.environ.get("OOMRULES_JOURNAL", SOCKET))
 
 
 def encode(fields: dict[str, str]) -> bytes:
@@ -48,7 +70,9 @@ def encode(fields: dict[str, str]) -> bytes:
     return b"".join(parts)
 
 
-def say(message: str, priority: int = INFO, fields: dict[str, str] | None = None) -> None:
+def say(
+    message: str, priority: int = INFO, fields: dict[str, str] | None = None, send: Send = send
+) -> None:
     """Send an entry; print it where there is no journal, or where a person is looking."""
     if not send(message, priority, fields) or sys.stderr.isatty():
         try:

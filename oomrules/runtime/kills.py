@@ -10,7 +10,13 @@ KILL_ID = "1956813c936b4d7b9acf2a8cbea1f060"
 
 
 def record(
-    unit: str, kill: Kill, rank: int | None, points: int | None, listed: int, age: float | None
+    unit: str,
+    kill: Kill,
+    rank: int | None,
+    points: int | None,
+    listed: int,
+    age: float | None,
+    send: journal.Send = journal.send,
 ) -> None:
     """Write the entry.
 
@@ -20,6 +26,7 @@ def record(
         points: the victim's there, if they are known.
         listed: how long that list was.
         age: how old it was, in seconds; None if there was none.
+        send: how it gets to the journal.
     """
     where = "at its memory limit" if kill.constraint.endswith("MEMCG") else "with the host"
     said = f"the list had it at rank {rank} of {listed}" if rank else "the list did not have it"
@@ -39,4 +46,4 @@ def record(
     }
     what = f"{unit or 'a process outside every unit'} ran out of memory {where}"
     message = f"{what}: {kill.comm} ({kill.pid}) was killed; {said}"
-    journal.send(message, journal.WARNING, fields)
+    send(message, journal.WARNING, fields)

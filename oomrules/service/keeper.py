@@ -22,7 +22,7 @@ _SAVE_EVERY = 10.0
 
 # Adjusting reads and compares everybody: no more often than this, nor than so many times what
 # it takes.
-_ADJUST_EVERY, _ADJUST_TIMES = 5.0, 10
+_ADJUST_EVERY, _ADJUST_TIMES = 1.0, 10
 
 # On a quiet host the list stays as it is, but not for longer than this.
 _QUIET_FOR = 300.0

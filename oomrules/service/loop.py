@@ -19,6 +19,7 @@ from oomrules.service import lock, metrics, status
 from oomrules.service.keeper import Keeper, Listed
 from oomrules.service.listener import NAME, REFRESH, STATUS, Client, Listener
 from oomrules.service.notify import Notifier
+from oomrules.service.outbox import Outbox
 from oomrules.service.pace import Pace, Settling
 from oomrules.service.preparation import Preparation, Prepared
 from oomrules.service.pressure import Pressure
@@ -43,6 +44,9 @@ _RETRY, _RETRY_LONGEST = 5.0, 300.0
 
 # The watchdog hears from us so many times in its interval.
 _ALIVE = 2
+
+# What systemd or journald did not take is offered again after so long.
+_OFFER_AGAIN = 0.5
 
 _METRICS_EVERY = 10.0
 
@@ -83,6 +87,7 @@ class Service:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.outbox = Outbox()
         self.notifier = Notifier()
         self.state = State()
         self._only = _alone(self.state.directory)
@@ -168,6 +173,8 @@ class Service:
             due.append(self._alive_at + self.notifier.watchdog / _ALIVE)
         if self.listener:
             due.append(self.listener.due)
+        if self.outbox.waiting or self.notifier.waiting:
+            due.append(at + _OFFER_AGAIN)
         return max(0.0, min(due) - at)
 
     def _wait(self) -> None:
@@ -236,6 +243,8 @@ class Service:
     def _work(self) -> None:
         """Do what is due."""
         at = now()
+        self.outbox.flush()
+        self.notifier.flush()
         if self.pressure.look is not None and at >= self._looked_at + self.pressure.look:
             self._looked_at = at
             if self.pressure.high(at):
@@ -350,12 +359,12 @@ class Service:
             said = prepared.diagnostics
             if said != self.rules.said:
                 text = "\n".join((f"the rules have errors, {what}:", *said))
-                journal.say(text, journal.ERROR, {"MESSAGE_ID": BROKEN_ID})
+                self._say(text, journal.ERROR, {"MESSAGE_ID": BROKEN_ID})
             self.rules = status.Rules("broken" if kept else "missing", now(), said)
             return
         if self.rules.state != "good" or self.keeper.changed_at != before:
             count = sum(len(scope.rules) for scope in prepared.program.scopes)
-            journal.say(
+            self._say(
                 f"{count} rules of {len(prepared.files)} files are in force",
                 journal.INFO,
                 {"MESSAGE_ID": RULES_ID, "OOMRULES_FILES": "\n".join(prepared.files)},
@@ -457,7 +466,7 @@ class Service:
                 points, unit = entry["points"], unit or entry["unit"] or ""
         age = max(0.0, died - listed.read) if listed else None
         count = len(listed.pids) if listed else 0
-        kills.record(unit, kill, rank, points, count, age)
+        kills.record(unit, kill, rank, points, count, age, self.outbox.send)
         self.counts.kills += 1
         self.last_kill = {
             "at": died,
@@ -551,12 +560,15 @@ class Service:
         """Say something once, until it is mended or something else is wrong."""
         if self._complaints.get(topic) != message:
             self._complaints[topic] = message
-            journal.say(f"{message}; {hint}" if hint else message, journal.WARNING)
+            self._say(f"{message}; {hint}" if hint else message, journal.WARNING)
 
     def _mended(self, topic: str) -> None:
         before = self._complaints.pop(topic, None)
         if before:
-            journal.say(f"no longer so: {before}", journal.INFO)
+            self._say(f"no longer so: {before}", journal.INFO)
+
+    def _say(self, message: str, priority: int, fields: dict[str, str] | None = None) -> None:
+        journal.say(message, priority, fields, self.outbox.send)
 
     # --- the end ---------------------------------------------------------------------
 
@@ -568,7 +580,7 @@ class Service:
         try:
             self.keeper.release()
         except Failure as error:
-            journal.say(error.message, journal.ERROR)
+            self._say(error.message, journal.ERROR)
         if self.options.metrics:
             try:
                 os.unlink(self.options.metrics)
@@ -577,6 +589,7 @@ class Service:
         if self.listener:
             self.listener.close()
         self.keeper.close()
+        self.outbox.flush()
         self.pressure.close()
         self.notifier.close()
 

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 # A notification is one datagram; systemd reads no longer ones.
 _LONGEST = 1024
 
+# What systemd waits for is kept until it takes it; of more than this nobody waits for the first.
+_MOST = 8
+
 
 class Notifier:
     """Sends notifications; does nothing where nobody asked for them.
@@ -32,19 +35,20 @@ class Notifier:
         wanted = micros.isdigit() and int(micros) > 0 and pid in ("", str(os.getpid()))
         self.watchdog = int(micros) / 1e6 if wanted else None
         self._said = ""
+        self._owed: list[str] = []
 
     def ready(self) -> None:
         """The service works, by the rules in force."""
-        self._send("READY=1")
+        self._tell("READY=1")
 
     def reloading(self) -> None:
         """The rules are read again; ``ready`` ends it."""
         micros = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={micros}")
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={micros}")
 
     def stopping(self) -> None:
         """The service ends."""
-        self._send("STOPPING=1")
+        self._tell("STOPPING=1")
 
     def alive(self) -> None:
         """The main loop goes round."""
@@ -56,6 +60,27 @@ class Notifier:
         if line != self._said and self._send(f"STATUS={line}"):
             self._said = line
 
+    def flush(self) -> None:
+        """Tell what systemd has not taken yet: it reads nothing while it is busy."""
+        while self._owed:
+            try:
+                self._hand_over(self._owed[0])
+            except BlockingIOError:
+                return
+            except OSError:
+                pass  # nobody listens, so nobody waits
+            del self._owed[0]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to ``flush``."""
+        return bool(self._owed)
+
+    def _tell(self, message: str) -> None:
+        """Say what systemd waits for: in order, and later if not now."""
+        self._owed = [*self._owed[1 - _MOST :], message]
+        self.flush()
+
     def close(self) -> None:
         """Say nothing any more."""
         if self._socket is not None:
@@ -63,11 +88,14 @@ class Notifier:
             self._socket = None
 
     def _send(self, message: str) -> bool:
-        if self._socket is None:
-            return False
+        """Say what may as well not be heard."""
         try:
-            # To the address each time: systemd may have been executed anew meanwhile.
-            self._socket.sendto(message.encode("utf-8", "backslashreplace"), self._address)
+            self._hand_over(message)
         except OSError:
             return False
-        return True
+        return self._socket is not None
+
+    def _hand_over(self, message: str) -> None:
+        if self._socket is not None:
+            # To the address each time: systemd may have been executed anew meanwhile.
+            self._socket.sendto(message.encode("utf-8", "backslashreplace"), self._address)

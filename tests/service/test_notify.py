@@ -76,3 +76,26 @@ def test_the_watchdog_is_ours_or_nobodys(
     environment: dict[str, str], seconds: float | None
 ) -> None:
     assert Notifier(environment).watchdog == seconds
+
+
+def test_what_systemd_waits_for_is_told_when_it_has_time(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(5)
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        for _ in range(1000):
+            notifier.alive()  # until the kernel queues no more
+        notifier.reloading()
+        notifier.ready()
+        assert notifier.waiting
+        heard: list[bytes] = []
+        while notifier.waiting:
+            heard.append(systemd.recv(100))
+            notifier.flush()
+        systemd.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                heard.append(systemd.recv(100))
+        assert set(heard[:-2]) == {b"WATCHDOG=1"}
+        assert heard[-2].startswith(b"RELOADING=1") and heard[-1] == b"READY=1"
+        notifier.close()

@@ -83,6 +83,25 @@ def test_the_process_is_a_bare_interpreter_with_its_memory_locked(serve: Serve) 
     assert sizes["rss"] < 24 << 20
 
 
+# --- those who listen ------------------------------------------------------------------
+
+
+def test_a_journal_that_takes_nothing_is_not_waited_for(serve: Serve) -> None:
+    service = serve()
+    for number in range(40):
+        # Each has something to say, and nobody reads it.
+        service.file.write_text(f"{RULES}prefer uid {number}\n")
+        service.reload()
+    said: list[str] = []
+
+    def all_told() -> bool:
+        said.extend(service.entries())
+        return sum("are in force" in one for one in said) == 41
+
+    wait(all_told)
+    assert "are lost" not in "".join(said)
+
+
 # --- the list --------------------------------------------------------------------------
 
 

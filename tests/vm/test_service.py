@@ -17,12 +17,16 @@ LIST = "/run/oomrules/list"
 
 @pytest.fixture
 def served(fresh_guest: Guest) -> Iterator[Guest]:
-    guest = fresh_guest
+    yield serving(fresh_guest)
+
+
+def serving(guest: Guest) -> Guest:
+    """Start the service in a guest, and have a unit whose process it lists first."""
     guest.put(UNIT, "/etc/systemd/system/served.service")
     guest.put('kill first unit "served.service"\n', "/etc/oomrules.d/50-mine.oom")
     guest.run(["systemctl", "daemon-reload"], check=True, timeout=60)
     guest.run(["systemctl", "start", "oomrules"], check=True, timeout=180)
-    yield guest
+    return guest
 
 
 def status(guest: Guest) -> dict[str, Any]:

@@ -7,11 +7,14 @@
  *     hold=MIB      memory that it has from the start
  *     reserve=MIB   address space that it never touches
  *     grow=MIB      how much it grows
+ *     rate=MIB      by how much in a second; 0: as fast as it can
+ *     read=MIB      looks at so much of a file without end, so that it is wanted in the page cache
  *     fork=N        children like it
  *     share=1       a second process, NAME-twin, with the same memory
  *     deaf=1        ignores SIGTERM
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +25,7 @@
 #include <unistd.h>
 
 #define MIB (1UL << 20)
+#define PAGE 4096
 /* MiB a second: slow enough that whoever is to see the growth does. */
 #define RATE 40
 
@@ -87,6 +91,33 @@ static int somebody_died(void)
 	return 0;
 }
 
+static void read_on(const char *name, size_t size)
+{
+	void *zeros = take(MIB);
+	volatile char *memory;
+	char path[64];
+	int file;
+
+	snprintf(path, sizeof(path), "/root/%s.file", name);
+	file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	/* Written, since what is merely allocated is not read from the disk. */
+	for (size_t at = 0; at < size; at += MIB)
+		if (file < 0 || write(file, zeros, MIB) != (ssize_t)MIB) {
+			perror("actor: its file");
+			exit(1);
+		}
+	memory = mmap(NULL, size, PROT_READ, MAP_SHARED, file, 0);
+	if (memory == MAP_FAILED) {
+		perror("actor: mmap");
+		exit(1);
+	}
+	for (;;) {
+		for (size_t at = 0; at < size; at += PAGE)
+			(void)memory[at];
+		usleep(10000);
+	}
+}
+
 static int twin(void *name)
 {
 	prctl(PR_SET_NAME, name);
@@ -98,6 +129,7 @@ static int twin(void *name)
 int main(int argc, char **argv)
 {
 	long grow = option(argv, "grow", 0), children = option(argv, "fork", 0);
+	long rate = option(argv, "rate", RATE);
 	char name[16], path[64];
 	FILE *ready;
 
@@ -119,11 +151,14 @@ int main(int argc, char **argv)
 	ready = fopen(path, "we");
 	if (ready)
 		fclose(ready);
+	if (option(argv, "read", 0))
+		read_on(argv[1], option(argv, "read", 0) * MIB);
 	while (access("/run/go", F_OK))
 		usleep(50000);
 	while (grow-- > 0 && !somebody_died()) {
 		memset(take(MIB), 1, MIB);
-		usleep(1000000 / RATE);
+		if (rate)
+			usleep(1000000 / rate);
 	}
 	for (;;)
 		pause();

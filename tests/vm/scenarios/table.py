@@ -178,7 +178,7 @@ SCENARIOS = (
         ("small",),
         uncovered={
             ADJUST: "it is written once here; the service writes it again as sizes change, at "
-            "most every 5 s"
+            "most every second"
         },
     ),
 )

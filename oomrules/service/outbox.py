@@ -1,0 +1,61 @@
+"""Entries on their way to the journal: journald may be slow just when memory is short."""
+
+from __future__ import annotations
+
+from oomrules.runtime import journal
+
+# Beyond this the oldest are given up: a journald that takes none for so long is broken.
+_MOST = 256
+
+
+class Outbox:
+    """Hands entries to journald as it takes them, and never waits for it.
+
+    Attributes:
+        lost: how many were given up and nobody has been told.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[bytes] = []
+        self.lost = 0
+
+    def send(
+        self, message: str, priority: int = journal.INFO, fields: dict[str, str] | None = None
+    ) -> bool:
+        """Send an entry now, or by a later ``flush``.
+
+        Returns:
+            False if there is no journal to take it, or it is too large.
+        """
+        self._waiting.append(journal.entry(message, priority, fields))
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Send what is waiting, as far as journald takes it.
+
+        Returns:
+            False if there is no journal; then nothing is waiting any more.
+        """
+        while self._waiting:
+            try:
+                journal.deliver(self._waiting[0], 0.0)
+            except BlockingIOError:
+                surplus = len(self._waiting) - _MOST
+                if surplus > 0:
+                    del self._waiting[:surplus]
+                    self.lost += surplus
+                return True
+            except OSError:
+                self._waiting.clear()
+                return False
+            del self._waiting[0]
+            if self.lost and not self._waiting:
+                said = f"{self.lost} entries are lost: journald took none for too long"
+                self._waiting.append(journal.entry(said, journal.WARNING))
+                self.lost = 0
+        return True
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to ``flush``."""
+        return bool(self._waiting)

@@ -37,7 +37,7 @@
  *   there, and chooses for itself otherwise. One that may not enter file systems kills nobody,
  *   and its task's flags say so in most cases, not in all: then CAP_SYS_RAWIO gets SIGTERM early.
  * - It does not know SysRq-f, which ignores what the chain has freed: a process with
- *   CAP_SYS_RAWIO gets no grace. While an earlier victim exits the kernel's choice is its own.
+ *   CAP_SYS_RAWIO gets no grace. While an earlier victim exits it takes the next one.
  * - vm.panic_on_oom panics and vm.oom_kill_allocating_task kills the allocating task, list or no
  *   list: both are the administrator's own word.
  *
@@ -416,7 +416,7 @@ static bool shares_mm(struct task_struct *task, const struct mm_struct *mm)
 	return false;
 }
 
-/* While this is so the kernel takes nobody else. */
+/* While this is so the kernel takes nobody else, as long as it still is when it looks. */
 static bool is_victim_exiting(void)
 {
 	struct task_struct *task;
@@ -585,27 +585,40 @@ static void ask(struct task_struct *thread, unsigned int ms)
 	mod_delayed_work(queue, &grace, msecs_to_jiffies(ms));
 }
 
+/* Finds the thread by which a listed process can be taken, locked; says whether it may not be. */
+static struct task_struct *lock_takeable(struct task_struct *task, bool *refused)
+{
+	struct task_struct *thread;
+
+	*refused = is_refused(task);
+	if (*refused)
+		return NULL;
+	thread = lock_thread_with_mm(task);
+	if (!thread)
+		return NULL;
+	if (!is_reaped(thread->mm)) {
+		*refused = has_borrowed_mm(thread);
+		if (!*refused)
+			return thread;
+	}
+	task_unlock(thread);
+	return NULL;
+}
+
 /* Takes a listed process if that can be, with so long a grace: true if somebody is to die. */
 static bool take(struct task_struct *task, unsigned int ms, struct saying *say)
 {
 	struct task_struct *thread;
 	struct mm_struct *mm;
-	bool term;
+	bool refused, term;
 
-	if (is_refused(task))
-		goto refused;
-	thread = lock_thread_with_mm(task);
-	if (!thread)
+	thread = lock_takeable(task, &refused);
+	if (!thread) {
+		if (refused)
+			atomic_long_inc(&stats[REFUSALS]);
 		return false;
+	}
 	mm = thread->mm;
-	if (is_reaped(mm)) {
-		task_unlock(thread);
-		return false;
-	}
-	if (has_borrowed_mm(thread)) {
-		task_unlock(thread);
-		goto refused;
-	}
 	describe(say, thread);
 	term = ms && has_rawio(task) && !is_dying(task);
 	if (term)
@@ -619,10 +632,29 @@ static bool take(struct task_struct *task, unsigned int ms, struct saying *say)
 	/* Also with SIGTERM: what the chain reports as freed is nothing to SysRq-f. */
 	point_at(task);
 	return true;
+}
 
-refused:
-	atomic_long_inc(&stats[REFUSALS]);
-	return false;
+/*
+ * While a victim exits the kernel kills nobody. But it looks for itself, a moment later, and if
+ * the victim is reaped in between it kills: the next one of the list, and nobody else.
+ */
+static void point_behind_victim(const struct list *list)
+{
+	struct task_struct *task, *thread;
+	bool refused;
+	size_t i;
+
+	for (i = 0; i < list->count; i++) {
+		task = pid_task(list->entries[i].pid, PIDTYPE_PID);
+		if (!task || tsk_is_oom_victim(task))
+			continue;
+		thread = lock_takeable(task, &refused);
+		if (!thread)
+			continue;
+		task_unlock(thread);
+		point_at(task);
+		return;
+	}
 }
 
 /*
@@ -639,8 +671,10 @@ static bool choose(bool dying, struct saying *say)
 	size_t i;
 
 	withdraw();
-	if (is_victim_exiting())
+	if (is_victim_exiting()) {
+		point_behind_victim(list);
 		return false;
+	}
 	if (asked.task && !is_reaped(asked.mm)) {
 		if (time_before(jiffies, asked.end) && !dying)
 			return true;

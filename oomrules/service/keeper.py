@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
@@ -20,8 +21,8 @@ from oomrules.service.preparation import Prepared
 # Under pressure list.json is not written more often: it is for the hook and the next start.
 _SAVE_EVERY = 10.0
 
-# Adjusting reads and compares everybody: no more often than this, nor than so many times what
-# it takes.
+# Adjusting reads and compares everybody: no more often than this, nor than so many times the
+# processor time that it costs.
 _ADJUST_EVERY, _ADJUST_TIMES = 1.0, 10
 
 # On a quiet host the list stays as it is, but not for longer than this.
@@ -242,7 +243,7 @@ class Keeper:
         """
         wanted = self._targets
         adjusts = emitting.ADJUST in wanted
-        begun = now()
+        begun, cost = now(), time.process_time()
         if self._to is not None and not adjusts and emitting.is_adjusted(self.state):
             self._give_back()
         if not adjusts or begun < self._adjust_at:
@@ -256,8 +257,8 @@ class Keeper:
             except Failure as error:
                 # Somebody else is at it; the next refresh is not far.
                 return "", error.message
-            ended = now()
-            self._adjust_at = ended + max(_ADJUST_EVERY, _ADJUST_TIMES * (ended - begun))
+            cost = time.process_time() - cost
+            self._adjust_at = now() + max(_ADJUST_EVERY, _ADJUST_TIMES * cost)
             to = [target for target in wanted if target in emitted.to]
         return " ".join(to), "; ".join(failure.message for failure in emitted.failures)
 

@@ -390,13 +390,13 @@ class Service:
 
     def _refresh(self, why: str) -> None:
         """Make the list anew; on a quiet host it is true as it is."""
-        begun = now()
+        begun, cost = now(), time.process_time()
         if why == "heartbeat":
             if self.keeper.stale:
                 self.settling.change(begun)
             if self.keeper.quiet():
                 self.counts.quiet += 1
-                self.pace.done(begun, begun)
+                self.pace.done(begun, 0.0)
                 return
         # Who died was on the list that was in force then.
         self._read_kernel_log()
@@ -407,7 +407,7 @@ class Service:
             self.counts.failures += 1
             self._complain("list", error.message, error.hint)
         ended = now()
-        self.pace.done(begun, ended)
+        self.pace.done(ended, time.process_time() - cost)
         if listed:
             self.counts.refreshes[why] += 1
             self.counts.took = ended - begun

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 HEARTBEAT = 30.0
 
+# What a refresh costs is its processor time: one that waited for memory has cost nothing, and the
+# next one is the more urgent.
+
 # Under pressure: at least so long between two refreshes, in seconds, and so many times what
-# the last one took. It counts as pressure until so long after the last sign of it.
-_LEAST, _TIMES = 0.5, 5
+# the last one cost, but not longer than is good for anybody. It counts as pressure until so long
+# after the last sign of it.
+_LEAST, _TIMES, _MOST = 0.5, 5, 3.0
 CALM = 10.0
 
 # Units that come and go: wait for those that come with them, and then the same.
@@ -28,7 +32,7 @@ class Pace:
 
     def __init__(self, heartbeat: float, now: float) -> None:
         self._heartbeat = heartbeat
-        self._ended, self._took = now, 0.0
+        self._ended, self._cost = now, 0.0
         self._pressed = -_NEVER
         self._units = self._asked = _NEVER
 
@@ -44,9 +48,9 @@ class Pace:
         """Somebody waits for a fresh list."""
         self._asked = min(self._asked, now)
 
-    def done(self, begun: float, ended: float) -> None:
-        """The list is as fresh as ``begun``."""
-        self._ended, self._took = ended, max(0.0, ended - begun)
+    def done(self, ended: float, cost: float) -> None:
+        """There is a fresh list; it cost so many seconds of processor time."""
+        self._ended, self._cost = ended, cost
         self._units = self._asked = _NEVER
 
     def pressed(self, now: float) -> bool:
@@ -79,17 +83,17 @@ class Pace:
 
     @property
     def _pressure(self) -> float:
-        next_ = self._ended + max(_LEAST, _TIMES * self._took)
+        next_ = self._ended + min(_MOST, max(_LEAST, _TIMES * self._cost))
         return next_ if next_ <= self.calm_at or self._pressed > self._ended else _NEVER
 
     @property
     def _stirred(self) -> float:
-        least = max(_LEAST_UNITS, _TIMES_UNITS * self._took)
+        least = max(_LEAST_UNITS, _TIMES_UNITS * self._cost)
         return max(self._units + _SETTLE, self._ended + least)
 
     @property
     def _answer(self) -> float:
-        return max(self._asked, self._ended + _TIMES_ASKED * self._took)
+        return max(self._asked, self._ended + _TIMES_ASKED * self._cost)
 
 
 class Settling:

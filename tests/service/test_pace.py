@@ -33,7 +33,7 @@ def simulate(events: list[tuple[str, float]], cost: float, until: float) -> list
             continue
         at = max(at, pace.due)
         refreshes.append((at, pace.reason()))
-        pace.done(at, at + cost)
+        pace.done(at + cost, cost)
         at += cost
     return refreshes
 
@@ -83,6 +83,24 @@ def test_under_pressure_it_is_fast_until_there_was_none_for_a_while() -> None:
     assert 18 <= len(fast) <= 21
     assert fast[-1] <= 5.0 + CALM
     assert [why for _, why in refreshes[len(fast) :]] == ["heartbeat"] * 3
+
+
+def test_what_a_refresh_waits_for_is_no_reason_to_wait_for_the_next_one() -> None:
+    pace = Pace(HEARTBEAT, 0.0)
+    pace.press(1.0)
+    # Memory was so short that it took 8 s, and next to nothing of that was its own work.
+    pace.done(9.0, 0.02)
+    pace.press(9.0)
+    assert pace.due == 9.5
+    pace.stir(9.1)
+    assert pace.reason() == "pressure" and pace.due == 9.5
+
+
+def test_under_pressure_the_next_list_is_never_far() -> None:
+    pace = Pace(HEARTBEAT, 0.0)
+    pace.done(1.0, 20.0)
+    pace.press(1.0)
+    assert pace.due == 4.0
 
 
 def test_many_units_at_once_are_one_refresh() -> None:

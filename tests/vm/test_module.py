@@ -329,6 +329,19 @@ def test_the_first_that_may_die_does_and_nobody_else(loaded: Guest) -> None:
     end(loaded, [protected])
 
 
+def test_while_a_victim_exits_the_next_one_listed_is_next(loaded: Guest) -> None:
+    (first,), (second,), (bystander,) = start(
+        loaded, "first plain hold=150", "second plain hold=1", "bystander plain hold=60"
+    )
+    write(loaded, first, second)
+    # At the second one the first still gives back its memory; the kernel would take the biggest.
+    wait = f"while test -d /proc/{first} -o -d /proc/{second}; do sleep 0.05; done"
+    loaded.run(f"echo f > /proc/sysrq-trigger; echo f > /proc/sysrq-trigger; {wait}", check=True)
+    assert [kill.comm for kill in loaded.kills()[-2:]] == ["first", "second"]
+    assert living(loaded, [bystander]) == [True]
+    end(loaded, [bystander])
+
+
 def test_all_who_share_the_memory_die_whichever_is_listed(loaded: Guest) -> None:
     parent, child, leaderless, other = start(
         loaded, "parent plain share", "child plain share", "leaderless plain leaderless", "o plain"

@@ -10,13 +10,13 @@ import time
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
-from oomrules.runtime import journal, kills, resident, sinks
+from oomrules.runtime import journal, resident, sinks
 from oomrules.runtime.cgroups import Hierarchy
-from oomrules.runtime.kernellog import KernelLog, Kill
+from oomrules.runtime.kernellog import KernelLog
 from oomrules.runtime.state import State, now
-from oomrules.runtime.units import placement
 from oomrules.service import lock, metrics, status
-from oomrules.service.keeper import Keeper, Listed
+from oomrules.service.deaths import Deaths
+from oomrules.service.keeper import Keeper
 from oomrules.service.listener import NAME, REFRESH, STATUS, Client, Listener
 from oomrules.service.notify import Notifier
 from oomrules.service.outbox import Outbox
@@ -98,7 +98,7 @@ class Service:
         self.pace = Pace(options.heartbeat, now())
         self.settling = Settling(_QUIET, _LONGEST)
         self.rules = status.Rules("unknown", now(), ["they are being compiled"])
-        self.last_kill: dict[str, Any] | None = None
+        self.deaths = Deaths(self.outbox)
         self.preparation: Preparation | None = None
         self.ready = self.stopping = self.asked_to_reload = False
         self._complaints: dict[str, str] = {}
@@ -448,36 +448,10 @@ class Service:
             return
         self.keeper.log = self.kernel_log.last
         for kill in found:
-            self._record(kill)
+            self.deaths.record(kill, self.keeper.listed, self.keeper.before)
         if found:
             self.keeper.dealt_with(self.kernel_log.last)
             self.pace.ask(now())
-
-    def _record(self, kill: Kill) -> None:
-        """Write down who died, and what the list said of it when the kernel looked."""
-        # The kernel's clock stands still in a suspend; ours does not.
-        died = now() - max(0.0, time.clock_gettime(time.CLOCK_MONOTONIC) - kill.time)
-        listed = _in_force(self.keeper.listed, self.keeper.before, died)
-        rank, points, unit = None, None, placement(kill.cgroup).unit
-        if listed and kill.pid in listed.pids:
-            rank = listed.pids.index(kill.pid) + 1
-            if rank <= len(listed.head):
-                entry = listed.head[rank - 1]
-                points, unit = entry["points"], unit or entry["unit"] or ""
-        age = max(0.0, died - listed.read) if listed else None
-        count = len(listed.pids) if listed else 0
-        kills.record(unit, kill, rank, points, count, age, self.outbox.send)
-        self.counts.kills += 1
-        self.last_kill = {
-            "at": died,
-            "pid": kill.pid,
-            "comm": kill.comm,
-            "unit": unit,
-            "constraint": kill.constraint,
-            "rank": rank,
-            "listed": count,
-            "list_age": None if age is None else round(age, 3),
-        }
 
     # --- those who ask ---------------------------------------------------------------
 
@@ -538,7 +512,7 @@ class Service:
             "complaints": sorted(self._complaints.values()),
         }
         return status.document(
-            self.keeper, self.pressure, self.counts, self.rules, self.last_kill, more
+            self.keeper, self.pressure, self.counts, self.rules, self.deaths, more
         )
 
     # --- what it says ----------------------------------------------------------------
@@ -610,11 +584,6 @@ def _alone(directory: str) -> int:
             "`oomrules status` shows it",
         ) from error
     return descriptor
-
-
-def _in_force(listed: Listed | None, before: Listed | None, at: float) -> Listed | None:
-    """Find the list that was in force at a time."""
-    return before if listed and before and at < listed.given else listed
 
 
 def _nothing(number: int, frame: Any) -> None:

@@ -8,6 +8,7 @@ import os
 from oomrules import __version__
 from oomrules.lean import Any, NamedTuple
 from oomrules.runtime.state import now
+from oomrules.service.deaths import Deaths
 from oomrules.service.keeper import Keeper
 from oomrules.service.listener import SCHEMA
 from oomrules.service.pressure import Pressure
@@ -31,7 +32,6 @@ class Counts:
         self.preparations = 0
         self.preparation_failures = 0
         self.pressure = 0
-        self.kills = 0
 
 
 class Rules(NamedTuple):
@@ -54,7 +54,7 @@ def document(
     pressure: Pressure,
     counts: Counts,
     rules: Rules,
-    last_kill: dict[str, Any] | None,
+    deaths: Deaths,
     more: dict[str, Any],
 ) -> dict[str, Any]:
     """Say how the service is, as plain data; ages and times in seconds."""
@@ -91,12 +91,12 @@ def document(
             "full": shares and shares[1],
             "events": counts.pressure,
         },
-        "kills": counts.kills,
+        "kills": deaths.count,
         "last_kill": None
-        if last_kill is None
+        if deaths.last is None
         else {
-            **{key: value for key, value in last_kill.items() if key != "at"},
-            "ago": _round(at - last_kill["at"]),
+            **{key: value for key, value in deaths.last.items() if key != "at"},
+            "ago": _round(at - deaths.last["at"]),
         },
         "problems": [*keeper.facts.problems, *_unreadable(keeper)][:_LINES],
         **more,

@@ -8,8 +8,7 @@ from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.facts import Facts
 from oomrules.runtime.state import State
 from oomrules.runtime.units import placement
-from oomrules.service.keeper import Keeper, Listed, Names
-from oomrules.service.loop import _in_force
+from oomrules.service.keeper import Keeper, Names
 from oomrules.service.preparation import Prepared
 
 BROKEN = Prepared(None, ["x.oom:1:1: error"], [], [], False, Facts(), {}, {})
@@ -52,15 +51,6 @@ def test_rules_that_are_broken_are_compiled_again_only_when_they_change(tmp_path
     assert keeper.stale
     file.unlink()
     assert keeper.stale
-
-
-def test_a_kill_is_measured_by_the_list_that_was_in_force() -> None:
-    before = Listed(10.0, 10.1, [1], [], "list")
-    listed = Listed(12.0, 12.4, [2], [], "list")
-    assert _in_force(None, None, 5.0) is None
-    assert _in_force(listed, None, 5.0) is listed
-    assert _in_force(listed, before, 12.3) is before
-    assert _in_force(listed, before, 12.5) is listed
 
 
 def test_the_last_list_is_recalled_after_a_restart(tmp_path: Path) -> None:

@@ -44,8 +44,9 @@ class Wider(Generic[Item]):
         for item, region, targets in entries:
             if not region:
                 continue
-            keys = {key for box in region for key in _keys(box)}
-            for key in keys or {()}:
+            # A sample may be in a box that has no keys, and would not be found by those of others.
+            keys = {key for box in region for key in _keys(box) or [()]}
+            for key in {()} if () in keys else keys:
                 self._keyed.setdefault(key, []).append((item, region, targets))
             for box in region:
                 self._variables.update(box)
@@ -118,6 +119,8 @@ def _keys(box: Box) -> list[Key]:
                 ]
                 if len(found) < len(values.known.prefixes):
                     found = []
+        if values.must_be_unknown:
+            found = [(variable, UNKNOWN)]
         if found and (not best or len(found) < len(best)):
             best = found + extra
     if not best:

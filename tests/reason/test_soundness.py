@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from oomrules.reason.effects import Effects
@@ -243,6 +243,12 @@ def test_nobody_is_left_just_where_that_is_said(
 
 @settings(thorough, max_examples=3 * thorough.max_examples)
 @given(brute.sentences(_STARTS, _NESTED))
+@example(  # all capabilities are known, or none
+    [
+        brute.Sentence("", "never kill", "cap(SYS_ADMIN) and cap(RAWIO)"),
+        brute.Sentence("", "kill last", "cap(SYS_ADMIN) and (cap(SYS_ADMIN) == cap(RAWIO))"),
+    ]
+)
 def test_a_rule_is_shadowed_just_where_that_is_said(rules: list[brute.Sentence]) -> None:
     world = _world(rules)
     rows = brute.values(rules, world)

@@ -7,6 +7,8 @@ import unicodedata
 
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
+from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.language import foreign
 from oomrules.language.diagnostics import (
     Diagnostic,
     Edit,
@@ -71,7 +73,7 @@ _HABITS = (
     ("=", "`=` belongs to `define` and `list`; a comparison is `==`"),
     ("!", "write `not`, or `!=` for a comparison"),
     ("//", "a comment begins with `#`"),
-    ("/*", "a comment begins with `#`"),
+    ("/*", "a comment begins with `#`, on each of its lines"),
     (";", "write each statement on its own line; a comment begins with `#`"),
     ("--", 'rules are sentences such as `spare comm "sshd"`, not options'),
     ("'", 'quote with `"`'),
@@ -83,6 +85,32 @@ _HABITS = (
     ("\N{EN DASH}", "this is a dash of typography; the plain one is `-`"),
     ("\N{EM DASH}", "this is a dash of typography; the plain one is `-`"),
 )
+
+# First words that people expect, and the statement that says it.
+_STARTS = {
+    **dict.fromkeys(
+        ("protect", "keep", "save", "ignore", "exclude", "skip", "whitelist", "allow", "no", "do"),
+        "whom nothing may kill is said by `never kill`, a discount by `spare`",
+    ),
+    **dict.fromkeys(
+        ("avoid", "dislike", "lower"),
+        "write `spare`, or `kill last` for whom it shall take after all others",
+    ),
+    **dict.fromkeys(
+        ("target", "sacrifice", "penalize", "blacklist", "raise", "always", "first"),
+        "write `prefer`, or `kill first` for whom it shall take before all others",
+    ),
+}
+
+# Words inside of a statement that say something, but not here.
+_WORDS = {
+    **dict.fromkeys(("if", "where", "whose", "having"), "a condition begins with `when`"),
+    **dict.fromkeys(
+        ("except", "unless", "excluding", "but", "not"), "write `when not …` for an exception"
+    ),
+    "and": "leave it out, since words side by side must all hold; before a condition write `when`",
+    "or": "write a rule for each, or one condition, as in `anything when uid == 0 or uid == 33`",
+}
 
 # Those that can mean only one thing.
 _CERTAIN = {"&&": "and", "||": "or", "=>": ">=", "=<": "<=", "\N{NO-BREAK SPACE}": " "}
@@ -101,7 +129,16 @@ def explain(error: UnexpectedInput, source: RuleText, at: int, in_block: bool) -
             'end the text with `"` on the same line',
             'no closing `"`',
         )
-    found = _word(error, text, at)
+    habit, advice = next(
+        ((start, advice) for start, advice in _HABITS if text.startswith(start, at)), ("", "")
+    )
+    found = habit if len(habit) > 1 and habit != "--" else _word(error, text, at)
+    terminals = _expected_terminals(error)
+    if terminals >= _STATEMENT:
+        known = foreign.of_line(text[at:].partition("\n")[0].rstrip())
+        if known:
+            span = Span(at, at + len(text[at:].partition("\n")[0].rstrip()))
+            return Diagnostic("OOM101", known.message, source, span, known.help)
     span = (
         Span(at, at + max(1, len(found)))
         if text[at : at + 1] not in ("\n", "\r", "")
@@ -117,9 +154,9 @@ def explain(error: UnexpectedInput, source: RuleText, at: int, in_block: bool) -
             span,
             "remove it, or open the block it belongs to",
         )
-    habit = next((advice for start, advice in _HABITS if text.startswith(start, at)), None)
+    advice = _better(habit, text, at, terminals) or advice
     if isinstance(error, UnexpectedCharacters):
-        help_ = habit or (
+        help_ = advice or (
             f"expected {wanted}" if wanted else "remove it, or put it in a quoted text"
         )
         fix = next(
@@ -132,9 +169,24 @@ def explain(error: UnexpectedInput, source: RuleText, at: int, in_block: bool) -
         f"unexpected {what}, expected {wanted}" if wanted else f"unexpected {what}",
         source,
         span,
-        habit or _advice(found, text, at, _expected_terminals(error)),
-        fix=_certain(found, text, span, _expected_terminals(error)),
+        advice or _advice(found, text, at, terminals),
+        fix=_certain(found, text, span, terminals),
     )
+
+
+def _better(habit: str, text: str, at: int, terminals: set[str]) -> str:
+    """Say more of a sign where more is known than the sign itself tells."""
+    line = text[at:].partition("\n")[0]
+    if habit == "--":
+        option = foreign.of_line(line)
+        return option.help if option else ""
+    if habit == "'":
+        quoted = re.match(r"'([^'\"\n]*)'", line)
+        return f'quote with `"`, as in `"{quoted.group(1)}"`' if quoted else ""
+    # Behind an attribute in a selector its value stands by itself.
+    if habit == "=" and terminals >= _VALUE and "COMPARE" not in terminals:
+        return _SIDE_BY_SIDE
+    return ""
 
 
 def _instead(text: str, at: int, written: str, meant: str) -> Fix:
@@ -206,34 +258,64 @@ def _expected_terminals(error: UnexpectedInput) -> set[str]:
     return set(error.allowed or ()) if isinstance(error, UnexpectedCharacters) else set()
 
 
+_STATEMENT = {"NEVER", "PREFER", "SCORE"}
+_VALUE = {"STRING", "LISTREF"}
+_SIDE_BY_SIDE = "leave it out here: an attribute and its value stand side by side"
+
+
 def _expected(error: UnexpectedInput) -> str:
     """Say what may stand here; a statement's start is one thing, not ten."""
     terminals = _expected_terminals(error) - {"COMMENT", "SPACE"}
-    if {"NEVER", "PREFER", "SCORE"} <= terminals:
+    if terminals >= _STATEMENT:
         return "a statement"
     words = sorted({_NAMES.get(name, f"`{name.lower()}`") for name in terminals})
     # More than this many possibilities explain nothing.
-    return either(words) if 0 < len(words) <= 6 else ""
+    if not 0 < len(words) <= 6:
+        return ""
+    return either(part for word in words for part in word.split(" or "))
 
 
 def _advice(found: str, text: str, at: int, terminals: set[str]) -> str:
     before = text[text.rfind("\n", 0, at) + 1 : at].split()
     if found in UNITS and before and before[-1].replace(".", "").isdigit():
         return f"write the unit without a space: `{before[-1]}{found}`"
-    if {"NEVER", "PREFER", "SCORE"} <= terminals:
+    if terminals >= _STATEMENT and found in _STARTS:
+        return _STARTS[found]
+    if terminals >= _STATEMENT and found in ("", "\n") and before[:1] == ["in"]:
+        return "write the statement on this line, or several between `{` and `}`"
+    if terminals >= _STATEMENT:
         return did_you_mean(
             found,
             FORMS,
             f"a statement begins with {either(f'`{word}`' for word in FORMS)}",
         )
-    if before == ["kill"]:
+    close = similar(found, [word for word in KEYWORDS if word.upper() in terminals])
+    if before == ["kill"] and not close:
         return "say whom to take first or last, or give a weight with `prefer` or `spare`"
+    if found.startswith('"') and "_COMMA" in terminals:
+        return "put a comma between the texts"
     if found.startswith('"') and before:
         return (
             f"in a condition compare a text, as in `{before[-1]} == …`, search it with `~`, or "
             "look for it `in @list`; globs stand in selectors and lists"
         )
-    close = similar(found, [word for word in KEYWORDS if word.upper() in terminals])
+    quoted = _unquoted(text, at)
+    if quoted and "COMPARE" not in terminals:
+        return f"quote the text, as in `{quoted}`"
+    if "WHEN" in terminals and found in _WORDS:
+        return _WORDS[found]
+    if "ANYTHING" in terminals and found in ("when", "not"):
+        return f"say of whom: `anything {'when ' if found == 'not' else ''}{found} …`"
+    if "WHEN" in terminals and "NAME" not in terminals and found in ATTRIBUTES:
+        return "a condition begins with `when`"
+    if found == ":" and terminals >= _VALUE:
+        return _SIDE_BY_SIDE
+    if found == "," and _several(text, at):
+        return _several(text, at)
+    if re.match(r"[=!<>]=?", found) and "ANYTHING" not in terminals and "COMPARE" not in terminals:
+        return "a comparison stands behind `when`, as in `anything when rss > 1GiB`"
+    if terminals == {"QUANTITY"} and found.startswith("-"):
+        return "a factor has no sign: `prefer` multiplies the points by it, and `spare` divides"
     if close:
         return f"did you mean `{close[0]}`?"
     if found in FORMS and not before:
@@ -246,3 +328,26 @@ def _advice(found: str, text: str, at: int, terminals: set[str]) -> str:
         form = form.replace("first", "last") if "last" in statement[1:2] else form
         return f"the statement's form is `{form}`"
     return f"a statement begins with {either(f'`{word}`' for word in FORMS)}"
+
+
+def _several(text: str, at: int) -> str:
+    """Say how a term takes several texts, where a comma stands between two of them."""
+    before = re.search(r"([\w.]+)\s+(\"[^\"\n]*\")\s*$", text[text.rfind("\n", 0, at) + 1 : at])
+    after = re.match(r"(?:\s*,\s*\"[^\"\n]*\")+", text[at:])
+    if not before or not after:
+        return ""
+    name, first = before.groups()
+    more = " ".join(after.group().split())
+    return f"put them into a list: `list NAME = {first}{more}`, and say `{name} @NAME`"
+
+
+def _unquoted(text: str, at: int) -> str:
+    """Give the term around a place as it is with quotes, if only they are missing."""
+    begin = text.rfind("\n", 0, at) + 1
+    line = text[begin:].partition("\n")[0]
+    for term in re.finditer(r"([\w.]+)[ \t]+([\w./@*?:+-]+)", line):
+        name, value = term.groups()
+        if begin + term.start(2) <= at < begin + term.end(2):
+            kind = ATTRIBUTES[name].type if name in ATTRIBUTES else None
+            return f'{name} "{value}"' if kind is Type.TEXT else ""
+    return ""

@@ -19,7 +19,7 @@ from lark import Lark, Token, Tree, lexer
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from oomrules import resources
-from oomrules.language import complaints, syntax
+from oomrules.language import complaints, foreign, syntax
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.text import RuleText, Span
 
@@ -65,7 +65,14 @@ def parse(source: RuleText) -> tuple[tuple[syntax.Statement, ...], list[Diagnost
     tree = _lark().parse(source.text, on_error=recovery)
     builder = _Builder(source)
     statements = tuple(builder.statements(tree.children))
-    return statements, recovery.diagnostics + builder.diagnostics
+    diagnostics = recovery.diagnostics + builder.diagnostics
+    if diagnostics and not statements:
+        other = foreign.of_file(source)
+        if other:
+            # Nothing in it was meant for us: one mistake, and not one a line.
+            span, habit = other
+            diagnostics = [Diagnostic("OOM101", habit.message, source, span, habit.help)]
+    return statements, diagnostics
 
 
 def tokens(source: RuleText) -> list[Token]:
@@ -104,9 +111,17 @@ class _Recovery:
                 parser.feed_token(Token("_NL", "\n"))
             begin = min(at, _pop_statement(parser))
             name = re.match(r"(?:define|list)\s+([A-Za-z_][\w.]*)", self.source.text[begin:])
-            self.diagnostics.append(replace(found, breaks=name.group(1) if name else ""))
+            if not self._merging(at):
+                self.diagnostics.append(replace(found, breaks=name.group(1) if name else ""))
             lexer_position.char_pos = self._next_statement(begin, at, bool(opened))
         return True
+
+    def _merging(self, at: int) -> bool:
+        """Tell whether this is a later mark of a merge whose first one has been told."""
+        text = self.source.text
+        return text.startswith(("=======", ">>>>>>>"), at) and any(
+            text.startswith("<<<<<<<", told.span.start) for told in self.diagnostics
+        )
 
     def _offset(self, error: UnexpectedInput) -> int:
         if isinstance(error, UnexpectedToken):
@@ -138,6 +153,10 @@ class _Recovery:
         line_start = text.rfind("\n", 0, at) + 1
         if begin < line_start and not text[line_start:at].strip():
             return at
+        # A comment of C is one mistake, however many lines it has.
+        comment = re.compile(r"/\*.*?\*/", re.DOTALL).match(text, at)
+        if comment:
+            begin = at = comment.end()
         depth = 0
         for position, char in _outside_texts(text, begin):
             if char == "{":

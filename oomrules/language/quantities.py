@@ -93,6 +93,10 @@ def number(written: str) -> tuple[Fraction, str]:
     return Fraction(digits.replace("_", "")), written[len(digits) :]
 
 
+def _percent(share: Fraction) -> str:
+    return f"{float(share * 100):g}%"
+
+
 def _similar(suffix: str) -> str | None:
     """Find the unit that a misspelt one was probably meant to be."""
     close = similar(suffix, [*UNITS, *(word for word in _HABITS if len(word) > 3)])
@@ -125,7 +129,9 @@ def read(written: str) -> Value:
         raise BadQuantity(
             "OOM402",
             f"`{written}` is not a whole number{f' of {smallest}' if smallest else ''}",
-            "arithmetic is in whole numbers; write one",
+            f"arithmetic is in whole numbers; of memory, a share is written `{_percent(amount)}`"
+            if kind is Type.COUNT and amount < 1
+            else "arithmetic is in whole numbers; write one",
         )
     if amount >= _LIMIT:
         raise BadQuantity("OOM402", f"`{written}` is out of range", "write a smaller quantity")

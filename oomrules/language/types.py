@@ -7,6 +7,7 @@ lists the nodes).
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from collections.abc import Collection, Mapping
@@ -28,6 +29,19 @@ from oomrules.language.diagnostics import (
 from oomrules.language.text import RuleText, Span
 
 FUNCTIONS = ("root", "cap")
+
+# What other tools call an attribute.
+_ELSEWHERE = {
+    **dict.fromkeys(("name", "command", "program", "process", "proc"), "comm"),
+    **dict.fromkeys(("cmd", "args", "argv", "command_line"), "cmdline"),
+    **dict.fromkeys(("vsz", "vsize", "virt", "vms", "vm_size"), "total_vm"),
+    **dict.fromkeys(("mem", "res", "pss", "ram", "vm_rss"), "rss"),
+    **dict.fromkeys(("username", "owner"), "user"),
+    **dict.fromkeys(("pri", "prio", "priority", "niceness"), "nice"),
+    **dict.fromkeys(("age", "etime", "uptime", "lifetime"), "run_time"),
+    **dict.fromkeys(("service", "systemd_unit"), "unit"),
+    **dict.fromkeys(("path", "binary", "executable"), "exe"),
+}
 
 _NUMERIC = (Type.COUNT, Type.MEMORY, Type.DURATION)
 _EXAMPLES = {
@@ -170,6 +184,10 @@ class Typing:
             help_ = f"`{word}` is a capability: say `with {word}`, or `cap({word})` in a condition"
         elif word in quantities.UNITS:
             help_ = f"write the unit without a space, as in `512{word}`"
+        elif word.lower() in _ELSEWHERE:
+            help_ = f"here it is called `{_ELSEWHERE[word.lower()]}`"
+        elif word == "oom_score":
+            help_ = "the kernel's own measure is `score rss + swap + pgtables`"
         elif f"unit.{word}" in ATTRIBUTES or f"session.{word}" in ATTRIBUTES:
             full = f"unit.{word}" if f"unit.{word}" in ATTRIBUTES else f"session.{word}"
             help_ = f"did you mean `{full}`?"
@@ -375,7 +393,10 @@ class Typing:
 
     def selector(self, selector: syntax.Selector) -> list[Any]:
         """Judge a selector; everything that it says must hold at once."""
-        nodes = [self._term(term) for term in selector.terms]
+        nodes = [
+            self._term(term, after)
+            for term, after in itertools.zip_longest(selector.terms, selector.terms[1:])
+        ]
         for clause in selector.clauses:
             if isinstance(clause, syntax.When):
                 nodes.append(self.condition(clause.condition))
@@ -392,7 +413,7 @@ class Typing:
                 return ["or", *held]
         return ["not", ["or", *held]]
 
-    def _term(self, term: syntax.Term) -> list[Any]:
+    def _term(self, term: syntax.Term, after: syntax.Term | None = None) -> list[Any]:
         name = term.name
         typed = self._name(name)
         if typed.type is Type.BOOLEAN and not isinstance(term, syntax.Named):
@@ -409,7 +430,7 @@ class Typing:
                         "OOM304",
                         name.span,
                         f"`{name.name}` needs a value",
-                        _value_help(name.name, typed.type),
+                        _value_help(name.name, typed.type, self._unquoted(after)),
                     )
                 return typed.node
             case syntax.Equals(quantity=quantity, negative=negative):
@@ -433,6 +454,12 @@ class Typing:
         if isinstance(term, syntax.Member):
             return self._among(typed.node, term.list).node
         return ["glob", typed.node, term.glob.value]
+
+    def _unquoted(self, term: syntax.Term | None) -> str:
+        """Give the word of a term that is no name at all, and may lack its quotes."""
+        word = term.name.name if isinstance(term, syntax.Named) else ""
+        known = word in ATTRIBUTES or word in self.definitions or word in self.broken
+        return "" if known else word
 
     def _text(self, expression: syntax.Node) -> str:
         return self.source.quote(expression.span)
@@ -490,20 +517,29 @@ def _comparison_help(left: Typed, right: Typed) -> str:
             return f"give the number a unit, as in `{_EXAMPLES[one.type]}`"
         if one.type is Type.ID and other.type is Type.TEXT:
             return "an id is a number; for a name use `user` or `group`"
+        number = {"user": "uid", "group": "gid"}.get(one.node[-1]) if one.node[0] == "attr" else ""
+        if one.type is Type.TEXT and other.type is Type.COUNT and number:
+            return f"`{one.node[-1]}` is a name; by number it is `{number}`"
         if one.type is Type.TEXT:
             return 'compare a text with a quoted text, as in `comm == "sshd"`'
         if one.type is Type.COUNT and other.literal and other.type in _EXAMPLES:
             return "write the number without a unit"
+    for one, other in ((left, right), (right, left)):
+        if other.literal and one.type in (Type.MEMORY, Type.DURATION):
+            what = "memory with a size" if one.type is Type.MEMORY else "a duration with a time"
+            return f"compare {what}, as in `{_EXAMPLES[one.type]}`"
     return "compare like things only"
 
 
-def _value_help(name: str, kind: Type) -> str:
+def _value_help(name: str, kind: Type, word: str = "") -> str:
+    """Say how an attribute takes its value; ``word`` may be what was meant for it."""
+    word = word or "…"
     if kind is Type.CAPABILITIES:
         return "ask for capabilities with `with CAP`, as in `anything with SYS_ADMIN`"
     if kind is Type.TEXT:
-        return f'quote the text, as in `{name} "…"`'
+        return f'quote the text, as in `{name} "{word}"`'
     if kind is Type.ID:
         named = {"uid": "user", "euid": "user", "gid": "group", "egid": "group"}.get(name)
         number = f"give a number, as in `{name} 0`"
-        return f'{number}; by name it is `{named} "…"`' if named else number
+        return f'{number}; by name it is `{named} "{word}"`' if named else number
     return f"give it one, as in `{name} {_EXAMPLES[kind]}`, or compare it after `when`"

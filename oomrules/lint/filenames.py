@@ -16,7 +16,11 @@ from oomrules.lint.ruleset import Check, RuleSet
 _COPIES = re.compile(
     r"(~|\.(bak|orig|old|save|sw[a-z]|tmp|disabled|off|rpm(new|save|orig)|dpkg-\w+|ucf-\w+))$", re.I
 )
-_MEANT = re.compile(r"(\.oom\.(txt|conf)|\.(oomrules?|rules))$|\.oom$", re.IGNORECASE)
+# What people call rule files, systemd's habit of `50-local.conf` among it.
+_MEANT = re.compile(
+    r".*\.oom\.(txt|conf)|.*\.(oomrules?|rules|oom)|\d+-.*\.(conf|txt|ya?ml|json|toml)", re.I
+)
+_ENDING = re.compile(r"(\.oom)?\.[^.]*$", re.IGNORECASE)
 
 
 def _names(directory: Path) -> list[str]:
@@ -31,7 +35,7 @@ def _passed_over(rules: RuleSet) -> Iterator[Diagnostic]:
         for name in _names(directory):
             path = directory / name
             visible = name.lstrip(".")
-            if not _MEANT.search(visible) or _COPIES.search(name) or not path.is_file():
+            if not _MEANT.fullmatch(visible) or _COPIES.search(name) or not path.is_file():
                 continue
             if name.endswith(SUFFIX) and not name.startswith("."):
                 continue
@@ -40,7 +44,7 @@ def _passed_over(rules: RuleSet) -> Iterator[Diagnostic]:
                 if not name.endswith(SUFFIX)
                 else "its name begins with a dot"
             )
-            better = _MEANT.sub("", visible) + SUFFIX
+            better = _ENDING.sub("", visible) + SUFFIX
             yield PASSED_OVER.at(
                 RuleText(str(path), ""),
                 Span(0, 0),

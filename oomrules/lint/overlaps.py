@@ -10,7 +10,7 @@ from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.lint.meaning import Meaning, Placed
 from oomrules.lint.ruleset import Check, RuleSet, shipped
 from oomrules.reason.candidates import Wider
-from oomrules.reason.effects import eligible, inside
+from oomrules.reason.effects import Effect, eligible, inside
 from oomrules.reason.regions import EVERYBODY, Region
 from oomrules.reason.texts import Undecided
 from oomrules.reason.witnesses import Witness
@@ -201,7 +201,7 @@ def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
         except Undecided:
             meaning.reasoner.undecided += 1
             continue
-        first = next(one for one in meaning.placed if one.effect is level[0])
+        first = _first(meaning, level)
         for placed in meaning.placed:
             region = placed.effect.region
             # A `never` on top is belt and braces, and no mistake.
@@ -226,6 +226,11 @@ def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
                     related=first.related,
                     witness=witness,
                 )
+
+
+def _first(meaning: Meaning, level: list[Effect]) -> Placed:
+    """Give the rule of a level that stands first in the files."""
+    return next(one for one in meaning.placed if any(one.effect is effect for effect in level))
 
 
 def _surely_inside(out: Region, region: Region, meaning: Meaning) -> bool:
@@ -296,21 +301,23 @@ def _nobody_left(rules: RuleSet) -> Iterator[Diagnostic]:
         left: Region = [allowed for effect in level for allowed in effect.sure or []]
         if any(effect.sure is None for effect in level):
             continue
-        yield from _none(rules, left, nevers, level, targets)
+        others = {around: one for around, one in levels.items() if around != targets}
+        yield from _none(rules, left, nevers, level, targets, others)
     # Without `only`: several `never` that leave nobody together. One alone says so itself.
     everywhere = [one for one in nevers if not one.effect.targets]
     if () not in levels and len(everywhere) > 1:
         whole = meaning.candidates_only(EVERYBODY)
         if not any(_covers(meaning, one.effect.region or [], whole) for one in everywhere):
-            yield from _none(rules, EVERYBODY, everywhere, [], ())
+            yield from _none(rules, EVERYBODY, everywhere, [], (), {})
 
 
 def _none(
     rules: RuleSet,
     left: Region,
     nevers: Iterable[Placed],
-    level: list[Any],
+    level: list[Effect],
     targets: tuple[str, ...],
+    others: dict[tuple[str, ...], list[Effect]],
 ) -> Iterator[Diagnostic]:
     meaning = rules.meaning
     reasoner = meaning.reasoner
@@ -322,9 +329,9 @@ def _none(
             left = reasoner.intersection(left, [eligible()])
         if reasoner.empty(left):
             return  # the conditions themselves hold for nobody
+        start = left
         if any(
-            not witness.judge(meaning.evaluator).reason.startswith("never killed")
-            for witness in meaning.proposals(left)
+            not _excluded(witness.judge(meaning.evaluator)) for witness in meaning.proposals(left)
         ):
             return  # somebody is left
         for one in nevers:
@@ -335,6 +342,13 @@ def _none(
             left = [box for box in rest if reasoner.possible(box)]
             if not left:
                 break
+        for around, other in others.items() if left else ():
+            rest = reasoner.difference(left, meaning.effects.shut_out(around, other))
+            if rest != left:
+                by.append(_first(meaning, other))
+            left = [box for box in rest if reasoner.possible(box)]
+            if not left:
+                break
     except Undecided:
         reasoner.undecided += 1
         return
@@ -342,22 +356,22 @@ def _none(
         return
     blamed = by[-1]
     if level:
-        blamed = next(one for one in meaning.placed if one.effect is level[0])
+        blamed = _first(meaning, level)
     if shipped(blamed.stated.source):
         return
 
     def confirms(witness: Witness, verdict: Verdict) -> bool:
-        return verdict.reason.startswith("never killed")
+        return _excluded(verdict)
 
-    start = level[0].sure if level else blamed.effect.region
-    witness = meaning.witness(start or [], confirms)
+    witness = meaning.witness(start if level else blamed.effect.region or [], confirms)
     if not witness:
         return
     where = "in this block " if targets else ""
-    others = [one for one in by if one is not blamed]
-    places = ", ".join(one.stated.place for one in others[:3])
+    rest_of = [one for one in by if one is not blamed]
+    places = ", ".join(one.stated.place for one in rest_of[:3])
+    how = "never killed" if all(one.kind == "never" for one in rest_of) else "excluded as well"
     what = (
-        f"nobody {where}can be killed: whoever `only kill` leaves is never killed, by {places}"
+        f"nobody {where}can be killed: whoever `only kill` leaves is {how}, by {places}"
         if level
         else f"nobody can be killed: this and the `never kill` at {places} exclude everybody"
     )
@@ -366,9 +380,14 @@ def _none(
         blamed.rule.span,
         what,
         "narrow one of them, or say `never kill anything` if that is meant",
-        related=tuple(one for other in others[:3] for one in other.related),
+        related=tuple(found for one in rest_of[:3] for found in one.related),
         witness=witness,
     )
+
+
+def _excluded(verdict: Verdict) -> bool:
+    """Tell whether it is a rule that makes somebody no candidate."""
+    return verdict.rule is not None
 
 
 PROTECTED = Check(

@@ -303,9 +303,16 @@ def _wrong_kind(rules: RuleSet) -> Iterator[Diagnostic]:
                 pattern.source,
                 pattern.text.span,
                 f"this is a glob, which takes `{value}` as it stands{pattern.usage}",
-                f'for a regular expression write `when {pattern.attribute} ~ "{value}"`',
+                _regex_help(pattern.attribute, value),
                 related=pattern.related,
             )
+
+
+def _regex_help(attribute: str, value: str) -> str:
+    plain = re.fullmatch(r"\^([\w@-]+)\$", value)
+    if plain:
+        return f'a glob matches the whole text: write `{attribute} "{plain.group(1)}"`'
+    return f'for a regular expression write `when {attribute} ~ "{value}"`'
 
 
 TOO_LONG = Check("OOM501", "a command name longer than any can be", Level.WARNING, _too_long)

@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 from oomrules.reason import texts, variables
 from oomrules.reason.arithmetic import mentioned
 from oomrules.reason.intervals import Numbers
-from oomrules.reason.regions import Box, Region
-from oomrules.reason.texts import Texts
+from oomrules.reason.regions import Box, Region, narrowed
+from oomrules.reason.texts import Texts, Undecided
 from oomrules.reason.variables import FALSE, IN, UNKNOWN, Values, Variable, domain
 from oomrules.runtime.nodes import glob
 from oomrules.runtime.units import ROOT_SLICE
@@ -29,6 +29,7 @@ _FREE = ("text", "number", "flag", "cap")
 _OPAQUE = ("search", "same", "share")
 _LONGEST = 8
 _UNIT = Variable("text", "unit")
+_PLACE = (_UNIT, Variable("text", "cgroup"), Variable("text", "slice"))
 
 
 class Wider(Generic[Item]):
@@ -44,18 +45,20 @@ class Wider(Generic[Item]):
         for item, region, targets in entries:
             if not region:
                 continue
-            keys = {key for box in region for key in _keys(box)}
-            for key in keys or {()}:
+            # A sample may be in a box that has no keys, and would not be found by those of others.
+            keys = {key for box in region for key in _keys(box) or [()]}
+            for key in {()} if () in keys else keys:
                 self._keyed.setdefault(key, []).append((item, region, targets))
             for box in region:
                 self._variables.update(box)
 
     def of(self, region: Region, targets: tuple[str, ...]) -> Iterator[Item]:
         """Give what may cover a region in the blocks of these targets."""
-        if not region:
+        box = _possible(region)
+        if box is None:
             return
         # Two processes of the region, a small and a large one: both must be in what covers it.
-        sample, other = _Sample(region[0], 5), _Sample(region[0], 2**40)
+        sample, other = _Sample(box, 5), _Sample(box, 2**40)
         names = (*targets, *sample.units)
         seen: set[int] = set()
         for key in self._lookups(sample):
@@ -85,6 +88,18 @@ class Wider(Generic[Item]):
             beginning = _beginning(name)
             for end in range(1, len(beginning) + 1):
                 yield ("unit", beginning[:end])
+
+
+def _possible(region: Region) -> Box | None:
+    """Give a box of a region in which there can be somebody; nobody is in no sample of it."""
+    for box in region:
+        try:
+            narrow = narrowed(box)
+        except Undecided:
+            return box
+        if narrow is not None:
+            return narrow
+    return None
 
 
 def _indexed(variable: Variable) -> bool:
@@ -118,6 +133,8 @@ def _keys(box: Box) -> list[Key]:
                 ]
                 if len(found) < len(values.known.prefixes):
                     found = []
+        if values.must_be_unknown:
+            found = [(variable, UNKNOWN)]
         if found and (not best or len(found) < len(best)):
             best = found + extra
     if not best:
@@ -148,6 +165,10 @@ class _Sample:
         self.box = box
         self.liked = liked
         self._values: dict[Variable, Any] = {}
+        # What is read from one place is unknown all at once.
+        self._unknown = {
+            _source(variable) for variable, values in box.items() if values.must_be_unknown
+        } - {""}
         self.units = [
             name
             for variable, values in box.items()
@@ -168,8 +189,11 @@ class _Sample:
 
     def __getitem__(self, variable: Variable) -> Any:
         if variable not in self._values:
-            values = self.box.get(variable) or domain(variable)
-            self._values[variable] = _chosen(values, self.liked)
+            values = self.box.get(variable)
+            if values is None and _source(variable) in self._unknown:
+                self._values[variable] = UNKNOWN
+            else:
+                self._values[variable] = _chosen(values or domain(variable), self.liked)
         return self._values[variable]
 
     def may_be_in(self, box: Box) -> bool:
@@ -196,6 +220,13 @@ class _Sample:
         return any(
             name in globs or any(_part_of(name, one) for one in globs) for name in self.units
         )
+
+
+def _source(variable: Variable) -> str:
+    """Say where a variable is read, if others are read there as well."""
+    if variable.kind == "cap":
+        return "capabilities"
+    return "place" if variable in _PLACE else ""
 
 
 def _chosen(values: Values, liked: int) -> Any:

@@ -25,6 +25,7 @@ from oomrules.reason.variables import (
     GRANULE,
     IN,
     NOTHING_BY_NOTHING,
+    OUT,
     TRUE,
     UNKNOWN,
     Values,
@@ -299,6 +300,7 @@ Place = tuple[str | None, dict[str, list[str]], dict[str, dict[str, list[str]]]]
 def _places(box: Box) -> Iterator[Place]:
     """Propose control groups that lie where the box says, with aliases and relations."""
     inside: list[str] = []
+    outside: list[str] = []
     related: list[str] = []
     units: list[tuple[str, ...]] = []
     unknown = False
@@ -309,8 +311,10 @@ def _places(box: Box) -> Iterator[Place]:
                 inside.append(key)
             elif values.others == {IN} or (IN in values.others and not variables.named(key)):
                 related.append(key)
-            elif IN in values.others and "out" not in values.others:
+            elif IN in values.others and OUT not in values.others:
                 inside.append(key)
+            elif values.others == {OUT}:
+                outside.append(key)
         elif kind == "unit":
             unknown = unknown or values.must_be_unknown
             if TRUE in values.others and FALSE not in values.others:
@@ -320,7 +324,7 @@ def _places(box: Box) -> Iterator[Place]:
     if unknown:
         yield None, {}, {}
         return
-    for path in _paths(box, inside, units):
+    for path in _paths(box, inside, texts.matching(tuple(outside)), units):
         place = placement(path)
         relations: dict[str, dict[str, list[str]]] = {}
         for target in related:
@@ -332,7 +336,9 @@ def _places(box: Box) -> Iterator[Place]:
         yield path, {}, relations
 
 
-def _paths(box: Box, inside: list[str], units: list[tuple[str, ...]]) -> Iterator[str]:
+def _paths(
+    box: Box, inside: list[str], outside: Texts, units: list[tuple[str, ...]]
+) -> Iterator[str]:
     exact = box.get(Variable("text", "cgroup"))
     own = box.get(Variable("text", "unit"))
     slices: list[str] = []
@@ -347,7 +353,7 @@ def _paths(box: Box, inside: list[str], units: list[tuple[str, ...]]) -> Iterato
     for target in wanted:
         if ROOT_SLICE in target or any(name in target for name in [*names, *slices, *others]):
             continue
-        possible = target & variables.UNIT_NAMES
+        possible = (target & variables.UNIT_NAMES) - outside
         if not possible:
             return
         slice_ = possible & texts.matching(("*.slice",))

@@ -27,19 +27,30 @@ def run(file: TestFile, program: Program, exercised: set[str]) -> Iterator[Outco
     Args:
         exercised: takes the places of the rules that decided something.
     """
+    ranked: dict[frozenset[int], Ranking] = {}
     for case in file.cases:
-        there = {file.pid(name) for name in case.only}
-
-        def keep(process: Process, _: Snapshot, there: set[int] = there) -> bool:
-            return not there or process.pid in there
-
-        ranking = Ranker(Evaluator(program, file.snapshot.host)).rank(file.snapshot, keep)
-        for process in file.snapshot.by_pid.values():
-            if keep(process, file.snapshot):
-                verdict = ranking.verdict(process)
-                exercised |= {held.rule.place for held in verdict.held if held.surely}
-                exercised |= {verdict.rule.place} if verdict.rule else set()
+        there = frozenset(file.pid(name) for name in case.only)
+        if there not in ranked:
+            ranked[there] = _ranking(file, program, there, exercised)
+        ranking = ranked[there]
         yield Outcome(file, case, tuple(_problems(file, case, ranking)))
+
+
+def _ranking(
+    file: TestFile, program: Program, there: frozenset[int], exercised: set[str]
+) -> Ranking:
+    """Rank these processes, or without any, all of them."""
+
+    def keep(process: Process, _: Snapshot) -> bool:
+        return not there or process.pid in there
+
+    ranking = Ranker(Evaluator(program, file.snapshot.host)).rank(file.snapshot, keep)
+    for process in file.snapshot.by_pid.values():
+        if keep(process, file.snapshot):
+            verdict = ranking.verdict(process)
+            exercised |= {held.rule.place for held in verdict.held if held.surely}
+            exercised |= {verdict.rule.place} if verdict.rule else set()
+    return ranking
 
 
 def _problems(file: TestFile, case: Case, ranking: Ranking) -> Iterator[str]:

@@ -309,6 +309,54 @@ MEANT = {
 }
 
 
+HABITS = {
+    "kill frist uid 0": "`first`",
+    "protect uid 0": "`never kill`",
+    "avoid uid 0": "`spare`",
+    "prefer anything if uid == 0": "`when`",
+    "prefer anything uid == 0": "`when`",
+    "kill first anything except uid 0": "`when not …`",
+    "kill first not uid 0": "`anything when not …`",
+    "never kill when uid == 0": "`anything when …`",
+    "never kill uid 0 or uid 1": "a rule for each",
+    'never kill uid 0 and comm "a"': "leave it out",
+    'never kill comm = "a"': "side by side",
+    'never kill comm: "a"': "side by side",
+    "prefer rss > 1GiB": "behind `when`",
+    "never kill comm sshd": '`comm "sshd"`',
+    "never kill comm systemd-journald": '`comm "systemd-journald"`',
+    "never kill exe /usr/sbin/sshd": '`exe "/usr/sbin/sshd"`',
+    "never kill comm ssh*": '`comm "ssh*"`',
+    "spare unit nginx.service": '`unit "nginx.service"`',
+    "never kill uid root": '`user "root"`',
+    "never kill comm 'sshd'": '`"sshd"`',
+    'never kill comm "a", "b"': '`list NAME = "a", "b"`, and say `comm @NAME`',
+    'list a = "b" "c"': "comma",
+    "spare uid 0 by -4": "no sign",
+    "in a.slice:\n": "on this line",
+    "spare anything when user == 1000": "`uid`",
+    "spare anything when rss > 10min": "`512MiB`",
+    "spare anything when rss > 0.25": "`25%`",
+    'never kill name "sshd"': "`comm`",
+    "prefer anything when mem > 1GiB": "`rss`",
+    "score oom_score": "`score rss + swap + pgtables`",
+}
+
+
+@pytest.mark.parametrize("text", HABITS)
+def test_a_habit_of_other_languages_is_answered_with_what_to_write_here(text: str) -> None:
+    (one,) = found(text)
+    assert HABITS[text] in one.help
+
+
+def test_a_comment_of_c_is_one_mistake_however_many_lines_and_braces_it_has() -> None:
+    text = "in a.slice {\n  /* keep { this\n     kill all */\n  spare uid 0\n}\nspare foo\n"
+    assert [(one.code, one.source.position(one.span.start)[0]) for one in found(text)] == [
+        ("OOM101", 2),
+        ("OOM201", 6),
+    ]
+
+
 @pytest.mark.parametrize("case", MEANT)
 def test_a_slip_is_answered_with_the_word_that_was_meant(case: str) -> None:
     text, meant = MEANT[case]

@@ -111,6 +111,17 @@ WRONG = {
         'never kill anything when uid == 0 or comm == "a"',
         'list l = "a"\nnever kill comm @l',
     ],
+    "OOM612": [
+        # The wider rule holds in doubt too, and so has a part that only the unknown is in.
+        "never kill anything when (nice == -20) == (rss == 0B)\n"
+        "never kill anything when nice == -20 and rss == 0B",
+    ],
+    "OOM617": [
+        "only kill uid 1\nin a.slice: only kill uid 2",
+        'in "a*.slice": only kill uid 1\nin a.slice: only kill uid 2',
+        # The first of the rules can hold for nobody, and the other is left to nobody.
+        "only kill anything when nice > 20\nonly kill uid 1\nnever kill uid 1",
+    ],
 }
 RIGHT = {
     "OOM111": ['spare comm "\u05d0"'],
@@ -176,6 +187,16 @@ RIGHT = {
     ],
     "OOM515": ["in a.slice { spare uid 0 }"],
     "OOM521": ["score rss", "score root(nice)", "score 5 - nice"],
+    "OOM612": [
+        "never kill anything when (nice == -20) == (rss == 0B)\n"
+        "never kill anything when nice == -20"
+    ],
+    "OOM617": [
+        "only kill uid 1\nin a.slice: only kill uid 1 when rss > 1GiB",
+        "only kill uid 1\nin a.slice { only kill uid 1\nonly kill uid 2 }",
+        "in a.slice: only kill uid 1\nin b.slice: only kill uid 2",
+        "only kill uid 1\nnever kill uid 1 when nice < 0",
+    ],
     "OOM531": [
         'never kill uid 0 comm "a"',
         "never kill anything when nice < 0",

@@ -25,16 +25,30 @@ def put(root: Path, *names: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["50-a.OOM", "50-a.oom.txt", "50-a.oom.conf", "50-a.rules", ".50-a.oom", "50-a.oomrules"],
+    [
+        *("50-a.OOM", "50-a.oom.txt", "50-a.oom.conf", "50-a.rules", ".50-a.oom", "50-a.oomrules"),
+        *("50-a.conf", "50-a.yaml", "50-a.json", "50-a.txt"),
+    ],
 )
 def test_a_file_that_looks_like_rules_and_is_not_read(name: str, tmp_path: Path) -> None:
     put(tmp_path, f"etc/oomrules.d/{name}")
     assert found(tmp_path) == [("OOM003", name)]
+    directory = tmp_path / "etc/oomrules.d"
+    (one,) = linter.lint(rulefiles.system(tmp_path), (directory,))[1]
+    assert "call it `50-a.oom`" in one.help
 
 
 @pytest.mark.parametrize(
     "name",
-    ["50-a.oom", "README", "50-a.oom~", "50-a.oom.bak", ".50-a.oom.swp", "50-a.oom.dpkg-old"],
+    [
+        "50-a.oom",
+        "README",
+        "notes.txt",
+        "50-a.oom~",
+        "50-a.oom.bak",
+        ".50-a.oom.swp",
+        "50-a.conf.dpkg-old",
+    ],
 )
 def test_rules_copies_and_other_files_are_no_mistake(name: str, tmp_path: Path) -> None:
     put(tmp_path, f"etc/oomrules.d/{name}")

@@ -17,7 +17,7 @@ from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
 from oomrules.lint import fixes, linter, sarif
-from tests.lint import pages
+from tests.lint import pages, sarif_schema
 from tests.lint.test_checks import RIGHT, WRONG
 from tests.lint.test_fixes import MENDED
 from tests.oracle.strategies import thorough
@@ -64,7 +64,7 @@ def test_any_text_has_findings_inside_it_and_every_form_can_say_them(text: str) 
             assert 0 <= edit.span.start <= edit.span.end <= len(text)
         findings.concise(one)
         json.dumps(findings.as_data(one))
-    json.dumps(sarif.log(found))
+    assert sarif_schema.problems(sarif.log(found)) == []
 
 
 @thorough

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from collections.abc import Sequence
+from fractions import Fraction
+
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from oomrules.reason.effects import Effects
 from oomrules.reason.regions import EVERYBODY
 from oomrules.reason.texts import Undecided
 from oomrules.reason.witnesses import proposals
+from oomrules.runtime import recorded
+from oomrules.runtime.evaluator import Verdict
 from tests.oracle.strategies import thorough
 from tests.reason import brute
 
@@ -115,3 +120,235 @@ def test_what_is_not_empty_has_a_witness_that_the_evaluator_confirms(text: str) 
         if effects.reasoner.possible(box):
             found = [one.rule_holds(effects.program, node) for one in proposals(box)]
             assert True in found
+
+
+# --- what the linter says of rules together --------------------------------------------------
+#
+# The linter is asked about a few rules, and the evaluator about every process: what is found
+# is true of all of them, and what is true of all of them is found.
+
+_ALL_BLOCKS = ("", "", "in a.slice: ", 'in "a*.slice": ', 'in "*.slice": ', "in b.slice: ")
+_NESTED = (*_ALL_BLOCKS, 'in "a*.slice": in a.slice: ')
+_TARGETS = {around: set(around.replace("in ", "").split(": ")) - {""} for around in _NESTED}
+_STARTS = ("never kill", "only kill", "kill first", "kill last", "prefer", "spare")
+_MOST_PROCESSES = 6000
+
+
+def _world(rules: Sequence[brute.Sentence]) -> recorded.Recorded:
+    world = brute.processes(brute.written(rules))
+    assume(len(world.by_pid) <= _MOST_PROCESSES)
+    return world
+
+
+def _verdicts(rules: Sequence[brute.Sentence], world: recorded.Recorded) -> list[Verdict]:
+    return list(brute.verdicts(brute.program(brute.written(rules)), world))
+
+
+def _factor(rule: brute.Sentence) -> Fraction:
+    usual = Fraction(2) if rule.kind == "prefer" else Fraction(4)
+    by = Fraction(rule.factor.removeprefix(" by ")) if rule.factor else usual
+    return by if rule.kind == "prefer" else 1 / by
+
+
+def _as_shown(
+    rules: Sequence[brute.Sentence], witness: object
+) -> tuple[tuple[bool | None, ...], Verdict]:
+    """Let the evaluator judge the process that a finding shows."""
+    world = brute.shown(witness)
+    ((held,), (verdict,)) = brute.values(rules, world), _verdicts(rules, world)
+    return held, verdict
+
+
+@settings(thorough, max_examples=2 * thorough.max_examples)
+@given(brute.sentences(("prefer", "spare"), _NESTED, factors=("", "", " by 2", " by 1.5")))
+def test_what_is_said_to_cancel_out_does_and_what_does_is_said_to(
+    rules: list[brute.Sentence],
+) -> None:
+    world = _world(rules)
+    rows = brute.values(rules, world)
+    sure = [{n for n, row in enumerate(rows) if row[one] is True} for one in range(len(rules))]
+    found = brute.findings(rules)
+    said = found.of("OOM616")
+
+    def cancel(spare: int, prefer: int) -> bool:
+        kinds = (rules[spare].kind, rules[prefer].kind)
+        same = sure[spare] == sure[prefer] != set()
+        return kinds == ("spare", "prefer") and same and _product(spare, prefer) == 1
+
+    def _product(one: int, two: int) -> Fraction:
+        return _factor(rules[one]) * _factor(rules[two])
+
+    numbers = range(len(rules))
+    for spare, finding in said.items():
+        prefer = brute.other(finding)
+        assert cancel(spare, prefer)
+        # Nobody's weight is another without the two, but where the spare is in doubt.
+        rest = [rule for number, rule in enumerate(rules) if number not in (spare, prefer)]
+        pairs = zip(rows, _verdicts(rules, world), _verdicts(rest, world), strict=True)
+        assert all(one.weight == two.weight for row, one, two in pairs if row[spare] is not None)
+        held, _ = _as_shown(rules, finding.witness)
+        assert held[spare] is True and held[prefer] is True
+    if found.decided:
+        assert said.keys() == {
+            spare for spare in numbers if any(cancel(spare, prefer) for prefer in numbers)
+        }
+
+
+@settings(thorough, max_examples=3 * thorough.max_examples)
+@given(
+    brute.sentences(("never kill", "never kill", "only kill"), _NESTED),
+    st.sampled_from(["", "in a.slice: ", None]),
+)
+def test_nobody_is_left_just_where_that_is_said(
+    rules: list[brute.Sentence], around: str | None
+) -> None:
+    if around is not None:  # else nearly every set has rules of too many blocks to meet
+        rules = [rule._replace(around=around) for rule in rules]
+    world = _world(rules)
+    rows = brute.values(rules, world)
+    excluded = [bool(verdict.reason) for verdict in _verdicts(rules, world)]
+    found = brute.findings(rules)
+    said = found.of("OOM617")
+    levels: dict[str, list[int]] = {}
+    for number, rule in enumerate(rules):
+        if rule.kind == "only":
+            levels.setdefault(rule.around, []).append(number)
+
+    expected = set()
+    for level in levels.values():
+        left = [n for n, row in enumerate(rows) if any(row[one] is True for one in level)]
+        if left and all(excluded[number] for number in left):
+            expected.add(level[0])
+    for number in said.keys() & {level[0] for level in levels.values()}:
+        assert number in expected
+        # So nobody who surely is in the block can be killed.
+        inside = brute.values([rules[number]._replace(condition="nice >= -20 or nice < 0")], world)
+        assert all(excluded[n] for n, (value,) in enumerate(inside) if value is True)
+    nevers = [n for n, rule in enumerate(rules) if rule.kind == "never" and not rule.around]
+    everybody = "" not in levels and all(
+        any(row[one] is not False for one in nevers) for row in rows
+    )
+    alone = any(all(row[one] is not False for row in rows) for one in nevers)
+    blamed = said.keys() - {level[0] for level in levels.values()}
+    if blamed:
+        assert everybody and not alone
+        assert blamed <= set(nevers) and all(excluded)
+    for finding in said.values():
+        _, verdict = _as_shown(rules, finding.witness)
+        assert verdict.reason
+    if found.decided:
+        assert expected <= said.keys()
+        assert bool(blamed) == (everybody and not alone)
+
+
+@settings(thorough, max_examples=3 * thorough.max_examples)
+@given(brute.sentences(_STARTS, _NESTED))
+@example(  # all capabilities are known, or none
+    [
+        brute.Sentence("", "never kill", "cap(SYS_ADMIN) and cap(RAWIO)"),
+        brute.Sentence("", "kill last", "cap(SYS_ADMIN) and (cap(SYS_ADMIN) == cap(RAWIO))"),
+    ]
+)
+def test_a_rule_is_shadowed_just_where_that_is_said(rules: list[brute.Sentence]) -> None:
+    world = _world(rules)
+    rows = brute.values(rules, world)
+    numbers = range(len(rules))
+    effect = [{n for n, row in enumerate(rows) if rules[i].effect(row[i])} for i in numbers]
+    found = brute.findings(rules)
+
+    def covered(one: int, kind: str) -> set[int]:
+        """Give the rules of a kind that have an effect wherever one rule has."""
+        return {
+            number
+            for number in numbers
+            if number != one and rules[number].kind == kind and effect[one] <= effect[number]
+        }
+
+    levels: dict[str, list[int]] = {}
+    for number, rule in enumerate(rules):
+        if rule.kind == "only":
+            levels.setdefault(rule.around, []).append(number)
+    outside = {}
+    for around, level in levels.items():
+        reasons = [verdict.reason for verdict in _verdicts([rules[n] for n in level], world)]
+        outside[around] = {n for n, reason in enumerate(reasons) if reason}
+
+    def protected(one: int) -> set[int]:
+        rule = rules[one]
+        if rule.kind == "never" or (rule.kind == "only" and len(levels[rule.around]) == 1):
+            return set()
+        return covered(one, "never")
+
+    def nested(one: int) -> set[int]:
+        rule = rules[one]
+        if rule.kind not in ("never", "first", "last", "only"):
+            return set()
+        return {
+            number
+            for number in covered(one, rule.kind)
+            if (rule.kind != "only" or rules[number].around == rule.around)
+            # Of two that say the same, the later one is blamed.
+            and (number < one or effect[one] != effect[number])
+        }
+
+    def last(one: int) -> set[int]:
+        return covered(one, "last") if rules[one].kind == "first" else set()
+
+    def shut_out(one: int) -> set[int]:
+        rule = rules[one]
+        if rule.kind in ("never", "only"):
+            return set()
+        return {
+            levels[around][0]
+            for around, out in outside.items()
+            if _TARGETS[around] <= _TARGETS[rule.around] and effect[one] <= out
+        }
+
+    # Said twice in the same words has a code of its own.
+    twice = found.of("OOM514").keys()
+    for codes, true, in_place in (
+        (("OOM611",), protected, ()),
+        (("OOM612", "OOM613"), nested, twice),
+        (("OOM614",), last, ()),
+        (("OOM615",), shut_out, ()),
+    ):
+        said = found.of(*codes)
+        for one, finding in said.items():
+            assert effect[one]
+            assert brute.other(finding) in true(one), finding.code
+            held, verdict = _as_shown(rules, finding.witness)
+            assert rules[one].effect(held[one])
+            if finding.code in ("OOM611", "OOM615"):
+                assert verdict.reason
+            elif finding.code == "OOM614":
+                assert verdict.tier == 2
+            else:
+                other = brute.other(finding)
+                same = _TARGETS[rules[other].around] == _TARGETS[rules[one].around]
+                assert (finding.code == "OOM612") == same
+                assert rules[other].effect(held[other])
+        if found.decided:
+            # A condition that never surely holds is told as that, OOM601.
+            expected = {n for n in numbers if any(row[n] is True for row in rows) and true(n)}
+            assert expected <= said.keys() | set(in_place), codes
+
+
+@settings(thorough, max_examples=2 * thorough.max_examples)
+@given(brute.conditions(), brute.conditions(1), st.data())
+def test_a_part_that_is_said_to_be_constant_is_and_a_constant_is_said_to_be(
+    one: str, two: str, data: st.DataObject
+) -> None:
+    text = data.draw(brute.variants(one, two))
+    rules = [brute.Sentence("", "prefer", text)]
+    _world(rules)
+    found = brute.findings(rules)
+    said = [finding for finding in found.all if finding.code in ("OOM601", "OOM602")]
+    for finding in said:
+        values = _values(finding.source.quote(finding.span), text)
+        forbidden = finding.code == "OOM601"  # what never holds has no True, and so on
+        assert forbidden not in values
+    # A pattern by itself is judged by what it looks like, with codes of its own.
+    patterns = [finding for finding in found.all if finding.code.startswith("OOM50")]
+    constant = not {True, False} <= set(_values(text))
+    if found.decided and constant:
+        assert said or patterns

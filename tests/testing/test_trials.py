@@ -13,9 +13,10 @@ from oomrules.errors import Failure
 from oomrules.language import compiler, rulefiles
 from oomrules.language.text import RuleText
 from oomrules.runtime.evaluator import Evaluator
+from oomrules.runtime.program import make
 from oomrules.runtime.ranking import Ranker
 from oomrules.runtime.values import GETTERS
-from oomrules.testing import cases
+from oomrules.testing import cases, trial
 
 HOST = Path(__file__).parent.parent / "data" / "host.jsonl"
 RULES = """\
@@ -291,6 +292,31 @@ def test_every_preset_has_tests_and_they_pass(capsys: pytest.CaptureFixture[str]
         tested |= {Path(one).name for one in cases.read(path).rules or ()}
     assert {path.name for path in (folder / "presets").glob("*.oom")} <= tested
     assert main(["test", "--root", str(folder), str(folder / "tests")]) == 0
+
+
+def test_no_shipped_rule_is_without_a_test(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = rulefiles.resources.rules()
+    main(["test", "--untested", "--root", str(folder), str(folder / "tests")])
+    assert "exercised by no test" not in capsys.readouterr().out
+
+
+def test_a_test_fails_for_each_shipped_rule_that_is_taken_away() -> None:
+    needed: set[str] = set()
+    rules: dict[str, str] = {}
+    for path in sorted((rulefiles.resources.rules() / "tests").glob("*.test.toml")):
+        file = cases.read(path)
+        program = compiler.compile_rules(rulefiles.given(file.rules or ()))
+        for number, scope in enumerate(program.scopes):
+            for rule in scope.rules:
+                rules[rule.place] = rule.text
+                scopes = list(program.scopes)
+                left = tuple(other for other in scope.rules if other is not rule)
+                scopes[number] = scope._replace(rules=left)
+                less = make(tuple(scopes), program.definitions)
+                if any(outcome.problems for outcome in trial.run(file, less, set())):
+                    needed.add(rule.place)
+    assert len(rules) > 100
+    assert {place: text for place, text in rules.items() if place not in needed} == {}
 
 
 def test_without_a_path_the_tests_beside_the_rules_are_run(

@@ -1,0 +1,183 @@
+"""Texts of other tools: what they look like, and the sentences that say the same here.
+
+Nothing is translated for good, since a weight is no score and a name is no protection. But
+whoever brings a habit along should be shown the sentence, and should be shown it once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+from oomrules.language.text import RuleText, Span
+
+_LONGEST_COMM = 15
+_SENTENCE = '`never kill uid 0 comm "sshd"`'
+
+
+class Habit(NamedTuple):
+    """What a line is, as a sentence without a full stop, and what to write in its place."""
+
+    message: str
+    help: str
+
+
+# --- one line ------------------------------------------------------------------------------
+
+_OPTION = re.compile(r"--(avoid|prefer|ignore)(?:=|\s+)('[^']*'|\"[^\"]*\"|[^\s'\"]+)")
+_EARLYOOM = re.compile(
+    r"(?:EARLYOOM_ARGS\s*=|(?:[\w./-]*/)?earlyoom\s|--(?:avoid|prefer|ignore)\b)"
+)
+_NOHANG = re.compile(r"@BADNESS_ADJ_RE_(NAME|CMDLINE|REALPATH|CGROUP_V2)\s+(-?\d+)\s*///\s*(.*\S)")
+_SYSTEMD = re.compile(r"(OOMScoreAdjust|OOMPolicy|ManagedOOM\w+)\s*=\s*(\S*)")
+_SECTION = re.compile(r"\[(Unit|Service|Slice|Scope|Install)\]\s*$")
+_NOHANG_ATTRIBUTES = {
+    "NAME": "comm",
+    "CMDLINE": "cmdline",
+    "REALPATH": "exe",
+    "CGROUP_V2": "cgroup",
+}
+_STARTS = {"avoid": "spare", "prefer": "prefer", "ignore": "never kill"}
+
+
+def of_line(line: str) -> Habit | None:
+    """Recognise a line that was written for another tool.
+
+    Args:
+        line: the text from where a statement should begin to the end of its line.
+    """
+    if _EARLYOOM.match(line):
+        return _earlyoom(line)
+    nohang = _NOHANG.match(line)
+    if nohang:
+        attribute, score, pattern = nohang.groups()
+        start = "spare" if score.startswith("-") else "prefer"
+        return Habit(
+            "this is a line for nohang, and rules here are sentences",
+            _write(_matching(start, _NOHANG_ATTRIBUTES[attribute], pattern)),
+        )
+    systemd = _SYSTEMD.match(line)
+    if systemd:
+        name, value = systemd.groups()
+        start = "prefer" if name == "OOMScoreAdjust" and not value.startswith("-") else "spare"
+        return Habit(
+            f"`{name}=` is a setting of systemd, not a rule",
+            f'put it into the unit (`systemctl edit`), or write `{start} unit "NAME.service"`',
+        )
+    if _SECTION.match(line):
+        return Habit(
+            "this begins a section of a systemd unit, not a rule",
+            f"rules are sentences, one a line, such as {_SENTENCE}",
+        )
+    if line.startswith("{"):
+        return _ananicy(_object(line))
+    if line.startswith(("<<<<<<<", "=======", ">>>>>>>")):
+        return Habit(
+            "this is the mark of a merge that was not finished",
+            "keep one side, and remove the three lines with marks",
+        )
+    return None
+
+
+def _earlyoom(line: str) -> Habit:
+    sentences = []
+    for option, quoted in _OPTION.findall(line):
+        pattern = quoted[1:-1] if quoted[0] in "'\"" else quoted
+        sentence = _matching(_STARTS[option], "comm", pattern)
+        sentences.append(f"{sentence} for `--{option}`" if sentence else "")
+    return Habit("this is for earlyoom, and rules here are sentences", _write(*sentences))
+
+
+def _write(*sentences: str) -> str:
+    known = [sentence for sentence in sentences if sentence]
+    return f"write {' and '.join(known)}" if known else f"write sentences, such as {_SENTENCE}"
+
+
+def _matching(start: str, attribute: str, pattern: str) -> str:
+    """Give the rule about whom a regular expression matches; nothing if it cannot be quoted."""
+    if '"' in pattern or "`" in pattern:
+        return ""
+    # Who only takes a name would be protected as well, so root is asked for too.
+    root = " uid 0" if start == "never kill" else ""
+    plain = re.fullmatch(r"\^([\w@-]+)\$", pattern)
+    if plain:
+        return f'`{start}{root} {attribute} "{plain.group(1)}"`'
+    return f'`{start}{root or " anything"} when {attribute} ~ "{pattern}"`'
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _ananicy(found: dict[str, Any] | None) -> Habit | None:
+    if found is None or not ({"name", "type", "cgroup"} & found.keys()):
+        return None
+    name, score = found.get("name"), found.get("oom_score_adj")
+    help_ = "oomrules says whom to kill and nothing else: `nice` and I/O stay with ananicy"
+    if isinstance(name, str) and re.fullmatch(r"[\w.+@: -]+", name, re.ASCII):
+        sentence = f'comm "{name[:_LONGEST_COMM]}"'
+        if isinstance(score, int) and score <= -1000:
+            help_ = f"write `never kill uid 0 {sentence}`, or `user` with the name of its user"
+        elif isinstance(score, int) and score:
+            help_ = f"write `{'spare' if score < 0 else 'prefer'} {sentence}`"
+        else:
+            help_ = f"write `prefer {sentence}` or `spare {sentence}`, if its memory matters"
+    return Habit("this is a rule of ananicy, and rules here are sentences", help_)
+
+
+# --- a whole file --------------------------------------------------------------------------
+
+_YAML = re.compile(r"\s*(?:---|\.\.\.|-\s.*|(?:-\s+)*[\w\"'./-]+\s*:(?:\s.*)?)$")
+_TOML = re.compile(r"\s*(?:\[\[?[\w\".: -]+\]\]?|[\w\".-]+\s*=\s*.*)$")
+
+
+def of_file(source: RuleText) -> tuple[Span, Habit] | None:
+    """Recognise a file of another kind, of which nothing could be read.
+
+    Returns:
+        its first line that says anything, and what to say of it; None if it may as well be
+        a file of rules with mistakes.
+    """
+    lines = [
+        (match.start(), match.group())
+        for match in re.finditer(r"[^\s#][^\n]*", source.text)
+        if not source.text[source.text.rfind("\n", 0, match.start()) + 1 : match.start()].strip()
+    ]
+    if not lines:
+        return None
+    start, first = lines[0]
+    texts = [line.rstrip() for _, line in lines]
+    habit = _of_lines(texts)
+    return habit and (Span(start, start + len(first.rstrip())), habit)
+
+
+def _of_lines(lines: list[str]) -> Habit | None:
+    objects = [_object(line.rstrip(",")) for line in lines]
+    if None not in objects:
+        shown = next((one for one in objects if one and "oom_score_adj" in one), objects[0])
+        habit = _ananicy(shown)
+        if habit:
+            return Habit("this file is for ananicy, and rules here are sentences", habit.help)
+    if _object("\n".join(lines)) is not None or None not in objects:
+        return _kind("JSON")
+    if len(lines) < 2:
+        return None
+    if any(map(_SECTION.match, lines)) and all(map(_TOML.match, lines)):
+        setting = next(filter(None, map(_SYSTEMD.match, lines)), None)
+        habit = of_line(setting.group()) if setting else None
+        return habit and Habit("this file is a unit of systemd, not one of rules", habit.help)
+    if all(map(_YAML.match, lines)):
+        return _kind("YAML")
+    return _kind("TOML") if all(map(_TOML.match, lines)) else None
+
+
+def _kind(name: str) -> Habit:
+    return Habit(
+        f"this looks like {name}, and rules here are sentences",
+        f"write one sentence a line, such as {_SENTENCE}, without any other form around it",
+    )

@@ -22,8 +22,11 @@ from oomrules.service.preparation import Prepared
 _SAVE_EVERY = 10.0
 
 # Adjusting reads and compares everybody: no more often than this, nor than so many times the
-# processor time that it costs.
+# processor time that it costs. Sooner if somebody new is among the first, who has no value yet:
+# small newcomers are many quickly, and until then the kernel goes by their size.
 _ADJUST_EVERY, _ADJUST_TIMES = 1.0, 10
+_ADJUST_NEW_EVERY, _ADJUST_NEW_TIMES = 0.5, 3
+_FIRST = 20
 
 # On a quiet host the list stays as it is, but not for longer than this.
 _QUIET_FOR = 300.0
@@ -87,7 +90,8 @@ class Keeper:
         # Where the list goes; empty: the host decides; None: that is not known yet.
         self._to: tuple[str, ...] | None = None
         self._head: int | None = None
-        self._adjust_at = 0.0
+        self._adjust_at = self._adjust_new_at = 0.0
+        self._adjusted: set[int] = set()
         self._ranker: Ranker | None = None
         self._saved = -_SAVE_EVERY
         self._seen: tuple[Any, int] | None = None
@@ -133,7 +137,7 @@ class Keeper:
         """
         if to is not None and (self._to, self._head) != (tuple(to), head):
             self._to, self._head = tuple(to), head
-            self._adjust_at = 0.0
+            self._adjust_at = self._adjust_new_at = 0.0
 
     @property
     def _targets(self) -> tuple[str, ...]:
@@ -159,7 +163,7 @@ class Keeper:
         self.close()
         self.program = made
         self.changed_at = now()
-        self._adjust_at = 0.0
+        self._adjust_at = self._adjust_new_at = 0.0
         self._source = IteratorSource(
             made,
             descriptors=DESCRIPTORS,
@@ -246,7 +250,7 @@ class Keeper:
         begun, cost = now(), time.process_time()
         if self._to is not None and not adjusts and emitting.is_adjusted(self.state):
             self._give_back()
-        if not adjusts or begun < self._adjust_at:
+        if not adjusts or not self._is_adjusting_due(begun, ranking):
             where = tuple(target for target in wanted if target != emitting.ADJUST)
             emitted = emitting.emit(ranking, source, self.state, where)
             to = [target for target in wanted if target in (*emitted.to, emitting.ADJUST)]
@@ -259,8 +263,16 @@ class Keeper:
                 return "", error.message
             cost = time.process_time() - cost
             self._adjust_at = now() + max(_ADJUST_EVERY, _ADJUST_TIMES * cost)
+            self._adjust_new_at = now() + max(_ADJUST_NEW_EVERY, _ADJUST_NEW_TIMES * cost)
+            self._adjusted = _first(ranking)
             to = [target for target in wanted if target in emitted.to]
         return " ".join(to), "; ".join(failure.message for failure in emitted.failures)
+
+    def _is_adjusting_due(self, at: float, ranking: Ranking) -> bool:
+        """Whether it is time to reconsider the values of oom_score_adj."""
+        if at < self._adjust_new_at:
+            return False
+        return at >= self._adjust_at or not _first(ranking) <= self._adjusted
 
     def _give_back(self) -> None:
         """Undo the adjustments; what cannot be undone now is at the next refresh."""
@@ -336,6 +348,10 @@ class Keeper:
         if self._source is not None:
             self._source.close()
             self._source = self._ranker = None
+
+
+def _first(ranking: Ranking) -> set[int]:
+    return {process.pid for process in ranking.candidates[:_FIRST]}
 
 
 def _activity() -> tuple[Any, int] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import heapq
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -46,7 +47,7 @@ class Texts:
     def __bool__(self) -> bool:
         if self.these is not None:
             return bool(self.these)
-        return _has_any(self.tree, self.longest)
+        return _member(self.tree, self.longest) is not None
 
     def __contains__(self, text: object) -> bool:
         if not isinstance(text, str) or not self._fits(text):
@@ -92,10 +93,23 @@ class Texts:
         assert found is not None
         return found
 
+    def member(self) -> str:
+        """Choose a member, whichever is found first."""
+        if self.these is not None:
+            return min(self.these)
+        found = _member(self.tree, self.longest)
+        assert found is not None
+        return found
+
     @property
-    def prefixes(self) -> frozenset[str] | None:
-        """Beginnings of which every member has one; None if there is no such."""
+    def beginnings(self) -> frozenset[str] | None:
+        """Texts of which every member begins with one; None if there are no such."""
         return self.these if self.these is not None else _beginnings(self.tree)
+
+    @property
+    def pieces(self) -> frozenset[str] | None:
+        """Texts of which every member has one inside; None if there are no such."""
+        return self.these if self.these is not None else _inside(self.tree)
 
 
 def everything(longest: int = 0) -> Texts:
@@ -142,7 +156,12 @@ _PROBES = ("", "x", "zq7", "x.service", "x.slice", "/zq7", "/zq7.slice/zq7.servi
 
 
 @lru_cache(maxsize=65536)
-def _has_any(tree: Tree, longest: int) -> bool:
+def _member(tree: Tree, longest: int) -> str | None:
+    """Find a text of a set; None if it is empty.
+
+    Raises:
+        Undecided: see ``_shortest``.
+    """
     for probe in _PROBES:
         for glob in ("*", *_positive(tree)):
             text = "".join(
@@ -152,8 +171,8 @@ def _has_any(tree: Tree, longest: int) -> bool:
             if (not longest or len(text.encode("utf-8", "replace")) <= longest) and _holds(
                 tree, text
             ):
-                return True
-    return _shortest(tree, longest) is not None
+                return text
+    return _shortest(tree, longest)
 
 
 def _positive(tree: Tree) -> list[str]:
@@ -203,20 +222,43 @@ def _holds(tree: Tree, text: str) -> bool:
 
 
 def _beginnings(tree: Tree) -> frozenset[str] | None:
+    return _necessary(tree, beginning)
+
+
+def _inside(tree: Tree) -> frozenset[str] | None:
+    return _necessary(tree, longest_run)
+
+
+def _necessary(tree: Tree, part: Callable[[str], str]) -> frozenset[str] | None:
+    """Give texts of which every member of a set has one, as a part that its pattern names."""
     match tree[0]:
         case "in":
             return frozenset(tree[1])
         case "glob":
-            plain = re.split(r"[*?[]", tree[1], maxsplit=1)[0]
+            plain = part(tree[1])
             return frozenset([plain]) if plain else None
         case "and":
-            return next((one for one in map(_beginnings, tree[1:]) if one is not None), None)
+            parts = (_necessary(one, part) for one in tree[1:])
+            return next((one for one in parts if one is not None), None)
         case "or":
-            found = [_beginnings(part) for part in tree[1:]]
+            found = [_necessary(one, part) for one in tree[1:]]
             if None in found:
                 return None
-            return frozenset(one for part in found if part is not None for one in part)
+            return frozenset(text for one in found if one is not None for text in one)
     return None
+
+
+def beginning(pattern: str) -> str:
+    """Give the plain characters that a glob begins with; perhaps none."""
+    return re.split(r"[*?[]", pattern, maxsplit=1)[0]
+
+
+@lru_cache(maxsize=8192)
+def longest_run(pattern: str) -> str:
+    """Give the most plain characters in a row that a glob names; perhaps none."""
+    pieces = _pieces(pattern)
+    plain = "".join("\n" if len(one) > 1 or one in "*?" else one for one in pieces)
+    return max(plain.split("\n"), key=len)
 
 
 # --- automata ------------------------------------------------------------------------------

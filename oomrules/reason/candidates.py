@@ -11,23 +11,21 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from typing import Any, Generic, TypeVar
 
-from oomrules.reason import texts, variables
+from oomrules.reason import lookup, texts, variables
 from oomrules.reason.arithmetic import mentioned
 from oomrules.reason.intervals import Numbers
+from oomrules.reason.lookup import Key, Lookup
 from oomrules.reason.regions import Box, Region
 from oomrules.reason.texts import Texts
-from oomrules.reason.variables import FALSE, IN, UNIT_SUFFIXES, UNKNOWN, Values, Variable, domain
+from oomrules.reason.variables import FALSE, IN, UNKNOWN, Values, Variable, domain
 from oomrules.runtime.nodes import glob
 from oomrules.runtime.units import ROOT_SLICE
 
 Item = TypeVar("Item")
-Key = tuple[Any, ...]
 
 # Kinds whose values do not depend on those of other variables.
 _FREE = ("text", "number", "flag", "cap")
 _OPAQUE = ("search", "same", "share")
-# Of a text, so many characters are looked up: they tell most names apart.
-_LONGEST = 16
 _UNIT = Variable("text", "unit")
 # Stands for the names of units, of which a process has several.
 _NAMES = "names"
@@ -42,28 +40,20 @@ class Wider(Generic[Item]):
 
     def __init__(self, entries: Iterable[tuple[Item, Region | None, tuple[str, ...]]]) -> None:
         self._entries: list[tuple[Item, Region, tuple[str, ...]]] = []
-        # The numbers of entries. Those under () have to be looked at for every region.
-        self._keyed: dict[Key, list[int]] = {}
-        # How long the pieces of texts are that keys ask for.
-        self._lengths: dict[Variable | str, set[int]] = {}
+        self._lookup = Lookup()
         for item, region, targets in entries:
-            if not region:
-                continue
-            for key in _keys_of(region):
-                self._keyed.setdefault(key, []).append(len(self._entries))
-                if key:
-                    lengths = self._lengths.setdefault(key[0], set())
-                    if key[1] == "inside":
-                        lengths.add(len(key[2]))
-            self._entries.append((item, region, targets))
+            if region:
+                self._lookup.add(len(self._entries), _keys_of(region))
+                self._entries.append((item, region, targets))
 
     def of(self, region: Region, targets: tuple[str, ...]) -> Iterator[Item]:
         """Give what may cover a region in the blocks of these targets, in the order given."""
         if not region:
             return
         sample = _Sample(region[0], 5)
-        keys = self._lookups(sample)
-        numbers = sorted({number for key in keys for number in self._keyed.get(key, ())})
+        numbers = self._lookup.of(
+            lambda about: sample.names if about == _NAMES else [sample[about]]
+        )
         if not numbers:
             return
         # Two processes of the region, a small and a large one: both must be in what covers it.
@@ -76,23 +66,11 @@ class Wider(Generic[Item]):
             if all(any(one.may_be_in(box) for box in wide) for one in samples):
                 yield item
 
-    def _lookups(self, sample: _Sample) -> Iterator[Key]:
-        yield ()
-        for about, lengths in self._lengths.items():
-            for value in sample.names if isinstance(about, str) else [sample[about]]:
-                yield (about, "is", value)
-                if isinstance(value, str):
-                    for end in range(1, min(len(value), _LONGEST) + 1):
-                        yield (about, "begins", value[:end])
-                    for length in lengths:
-                        for start in range(len(value) - length + 1):
-                            yield (about, "inside", value[start : start + length])
-
 
 def _keys_of(region: Region) -> set[Key]:
-    """Give keys of which each sample in a region has one."""
+    """Give keys of which each sample in a region has one; nothing if there are none."""
     found = [_keys(box) for box in region]
-    return {key for keys in found for key in keys} if all(found) else {()}
+    return {key for keys in found for key in keys} if all(found) else set()
 
 
 def _keys(box: Box) -> list[Key]:
@@ -120,14 +98,13 @@ def _indexed(variable: Variable) -> bool:
     return plain or variable.kind == "text"
 
 
-def _keys_of_texts(about: Variable | str, wanted: Texts) -> list[Key]:
+def _keys_of_texts(about: Variable, wanted: Texts) -> list[Key]:
     if wanted.these is not None:
         return [(about, "is", text) for text in wanted.these]
-    for how, parts in (("begins", wanted.beginnings), ("inside", wanted.pieces)):
+    for make, parts in ((lookup.begins, wanted.beginnings), (lookup.inside, wanted.pieces)):
         # What every text has is no key.
         if parts and "" not in parts:
-            cut = slice(_LONGEST) if how == "begins" else slice(-_LONGEST, None)
-            return [(about, how, part[cut]) for part in parts]
+            return [make(about, part) for part in parts]
     return []
 
 
@@ -140,19 +117,8 @@ def _keys_of_names(variable: Variable, values: Values) -> list[Key]:
         names = (key,)
     elif kind == "unit" and FALSE not in values.others:
         names = key
-    found = [_key_of_name(name) for name in names]
+    found = [lookup.glob(_NAMES, name) for name in names]
     return [] if None in found else [one for one in found if one is not None]
-
-
-def _key_of_name(name: str) -> Key | None:
-    beginning = texts.beginning(name)
-    if beginning == name:
-        return (_NAMES, "is", name)
-    if beginning:
-        return (_NAMES, "begins", beginning[:_LONGEST])
-    # A suffix alone would tell nothing apart.
-    plain = texts.longest_run(name[: name.rfind(".")] if name.endswith(UNIT_SUFFIXES) else name)
-    return (_NAMES, "inside", plain[-_LONGEST:]) if plain else None
 
 
 @lru_cache(maxsize=8192)

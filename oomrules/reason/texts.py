@@ -162,6 +162,8 @@ def _member(tree: Tree, longest: int) -> str | None:
     Raises:
         Undecided: see ``_shortest``.
     """
+    if _taken_away(tree):
+        return None
     for probe in _PROBES:
         for glob in ("*", *_positive(tree)):
             text = "".join(
@@ -173,6 +175,35 @@ def _member(tree: Tree, longest: int) -> str | None:
             ):
                 return text
     return _shortest(tree, longest)
+
+
+def _taken_away(tree: Tree) -> bool:
+    """Tell at a glance whether a glob is in a set only as far as it was taken away again."""
+    if tree[0] != "and":
+        return False
+    less = [part[1] for part in tree[1:] if part[0] == "not"]
+    wider = [
+        glob[1]
+        for part in less
+        for glob in (part[1:] if part[0] == "or" else (part,))
+        if glob[0] == "glob"
+    ]
+    return any(
+        part[0] == "glob" and _lies_inside(part[1], wide) for part in tree[1:] for wide in wider
+    )
+
+
+def _lies_inside(narrow: str, wide: str) -> bool:
+    """Tell at a glance whether all texts of a glob are of another one with a single star."""
+    start, star, end = wide.partition("*")
+    if not star or any(char in start + end for char in "*?["):
+        return False
+    # Between the plain ends of the narrow one there is something else, so they do not overlap.
+    return beginning(narrow).startswith(start) and _ending(narrow).endswith(end)
+
+
+def _ending(pattern: str) -> str:
+    return re.split(r"[*?\]]", pattern)[-1]
 
 
 def _positive(tree: Tree) -> list[str]:

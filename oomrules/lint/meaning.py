@@ -55,7 +55,7 @@ class Meaning:
         self.program = compiler.made_of(rules.checked)
         self.effects = Effects(self.program)
         self.reasoner = self.effects.reasoner
-        self.evaluator = witnesses.evaluator(self.program)
+        self.judge = witnesses.judge_of(self.program)
         self._kept: dict[str, Any] = {}
         self._candidates: dict[int, Region | None] = {}
         found = {}
@@ -131,7 +131,7 @@ class Meaning:
     ) -> dict[str, Any] | None:
         """Find a process of a region for which the evaluator says what a finding claims."""
         for witness in self.proposals(region):
-            verdict = witness.judge(self.evaluator)
+            verdict = witness.judge(self.judge)
             if confirms(witness, verdict):
                 return {**witness.about(region), "verdict": said(verdict)}
         return None

@@ -318,7 +318,7 @@ def _none(
         if reasoner.empty(left):
             return  # the conditions themselves hold for nobody
         if any(
-            not witness.judge(meaning.evaluator).reason.startswith("never killed")
+            not witness.judge(meaning.judge).reason.startswith("never killed")
             for witness in meaning.proposals(left)
         ):
             return  # somebody is left

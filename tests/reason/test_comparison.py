@@ -46,7 +46,7 @@ def test_a_proof_is_one_and_a_difference_is_one(
         assert not found.differences
         assert found.proved
     for one in found.differences:
-        verdicts = [one.witness.judge(witnesses.evaluator(made)) for made in (old, new)]
+        verdicts = [one.witness.judge(witnesses.judge_of(made)) for made in (old, new)]
         assert what_differs(*verdicts) == one.what
 
 

@@ -60,8 +60,9 @@ class Texts:
     def __and__(self, other: Texts) -> Texts:
         for one, two in ((self, other), (other, self)):
             if one.these is not None:
-                return replace(one, these=frozenset(text for text in one.these if text in two))
-        return replace(self, tree=_connected("and", self.tree, other.tree))
+                there = frozenset(text for text in one.these if text in two)
+                return Texts(there, one.tree, one.longest)
+        return Texts(None, _connected("and", self.tree, other.tree), self.longest)
 
     def __or__(self, other: Texts) -> Texts:
         if self.these is not None and other.these is not None:
@@ -71,14 +72,15 @@ class Texts:
 
     def __sub__(self, other: Texts) -> Texts:
         if self.these is not None:
-            return replace(self, these=frozenset(text for text in self.these if text not in other))
+            left = frozenset(text for text in self.these if text not in other)
+            return Texts(left, self.tree, self.longest)
         if other.these is not None:
             # What is not in the set anyway would only make it longer to look at.
             there = frozenset(text for text in other.these if text in self)
-            return replace(self, tree=_less(self.tree, there)) if there else self
+            return Texts(None, _less(self.tree, there), self.longest) if there else self
         if _apart(self.tree, other.tree):
             return self
-        return replace(self, tree=_connected("and", self.tree, _negated(other.tree)))
+        return Texts(None, _connected("and", self.tree, _negated(other.tree)), self.longest)
 
     @property
     def as_tree(self) -> Tree:
@@ -279,6 +281,7 @@ def _necessary(tree: Tree, part: Callable[[str], str]) -> frozenset[str] | None:
     return None
 
 
+@lru_cache(maxsize=8192)
 def beginning(pattern: str) -> str:
     """Give the plain characters that a glob begins with; perhaps none."""
     return re.split(r"[*?[]", pattern, maxsplit=1)[0]

@@ -13,10 +13,15 @@ from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.language.text import Span
 from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
+from oomrules.reason.arithmetic import mentioned
+from oomrules.reason.effects import eligible
 from oomrules.reason.intervals import Numbers
 from oomrules.reason.regions import Region
 from oomrules.reason.variables import Variable, known
 from oomrules.runtime.program import Node
+
+# The attributes that ``eligible`` asks for.
+_FITNESS = {one.key if one.kind == "text" else one.key[1] for one in eligible()}
 
 
 class _Part(NamedTuple):
@@ -186,10 +191,18 @@ def _not_candidates(rules: RuleSet) -> Iterator[Diagnostic]:
 
 def _only_others(meaning: Meaning, region: Region | None) -> bool:
     """Tell whether there is somebody in a region, but nobody who can be a candidate."""
-    if not region:
+    if not region or not any(_asks_for_fitness(variable) for box in region for variable in box):
         return False
     empty = meaning.reasoner.empty
     return meaning.decide(lambda: empty(meaning.candidates_only(region)) and not empty(region))
+
+
+def _asks_for_fitness(variable: Variable) -> bool:
+    """Tell whether a question depends on what makes a process a candidate at all."""
+    kind, key = variable
+    if kind in ("number", "order", "share"):
+        return bool(mentioned(key) & _FITNESS)
+    return not _FITNESS.isdisjoint(key if isinstance(key, tuple) else (key,))
 
 
 NEVER = Check("OOM601", "a condition that never holds", Level.WARNING, _never, whole=True)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
-from oomrules.commands import sources
+from oomrules.commands import rulesets, sources
 from oomrules.commands.rank import nobody
 from oomrules.commands.terminal import Paint, count, memory, printable, table
 from oomrules.errors import Failure
@@ -52,7 +52,7 @@ def emit(options: argparse.Namespace) -> int:
             return _nobody(ranked.ranking)
         path = state.path(adjusted.FILE)
         survey, plan, outcome = adjusting.adjust(ranked.ranking, ranked.source, path, head)
-    sources.print_notes([*ranked.notes(), *notes(survey, plan)])
+    rulesets.print_notes([*ranked.notes(), *notes(survey, plan)])
     for line in claims(outcome.claims, survey):
         print(line, file=sys.stderr)
     print(summary(outcome), file=sys.stderr)
@@ -73,7 +73,7 @@ def _dry_run(options: argparse.Namespace, head: int) -> int:
     print()
     for line in claims(plan.claims, survey):
         print(line)
-    sources.print_notes([*ranked.notes(), *notes(survey, plan)])
+    rulesets.print_notes([*ranked.notes(), *notes(survey, plan)])
     return _nobody(ranked.ranking)
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 
-from oomrules.commands import findings, sources
+from oomrules.commands import findings, rulesets
 from oomrules.commands.terminal import Paint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``cat``."""
-    sources.add_rules(parser)
+    rulesets.add_rules(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the files; 2 if one of them cannot be read."""
-    found = sources.rules(options)
+    found = rulesets.rules(options)
     paint = Paint(sys.stdout)
     for file in found.files:
         print(paint(f"# {file.name}", "bold"))

@@ -10,7 +10,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from oomrules.commands import sources
+from oomrules.commands import rulesets, sources
 from oomrules.commands.terminal import Paint, count, printable, table
 from oomrules.errors import Failure
 
@@ -25,9 +25,9 @@ _TIERS = ("first", "normal", "last")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``diff``."""
-    parser.add_argument("old", type=sources.named("OLD"), help="rules: a file or a directory")
-    parser.add_argument("new", type=sources.named("NEW"), help="the rules to compare them with")
-    sources.add_host(parser)
+    parser.add_argument("old", type=rulesets.named("OLD"), help="rules: a file or a directory")
+    parser.add_argument("new", type=rulesets.named("NEW"), help="the rules to compare them with")
+    rulesets.add_host(parser)
     parser.add_argument(
         "--no-host", action="store_true", help="do not look at processes that there are"
     )
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _compiled(path: str) -> Program:
-    return sources.program(argparse.Namespace(rules=[path]))
+    return rulesets.program(argparse.Namespace(rules=[path]))
 
 
 # --- the processes that there are ------------------------------------------------------------
@@ -71,7 +71,7 @@ def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[st
         snapshot = sources.live(comparison.together(old, new))
     rankings = [Ranker(Evaluator(program, snapshot.host)).rank(snapshot) for program in (old, new)]
     if not options.snapshot:
-        sources.print_notes(sources.notes(snapshot))
+        rulesets.print_notes(sources.notes(snapshot))
     ranks = [
         {process.pid: rank for rank, process in enumerate(ranking.candidates, 1)}
         for ranking in rankings

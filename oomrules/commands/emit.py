@@ -10,7 +10,7 @@ import os
 import sys
 
 from oomrules import config
-from oomrules.commands import adjustment, sources
+from oomrules.commands import adjustment, rulesets, sources
 from oomrules.commands.rank import nobody
 from oomrules.commands.terminal import count
 from oomrules.errors import Failure
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"with oom_score_adj: put the first N in order ({adjusting.HEAD} unless told)",
     )
-    sources.add_rules(parser)
-    sources.add_host(parser)
+    rulesets.add_rules(parser)
+    rulesets.add_host(parser)
     sources.add_selection(parser)
 
 
@@ -68,7 +68,7 @@ def _emit(target: str, options: argparse.Namespace) -> int:
         sinks.write_kernel(pids)
     else:
         sinks.write_file(target, pids)
-    sources.print_notes(ranked.notes())
+    rulesets.print_notes(ranked.notes())
     if target != "-":
         print(f"{count(len(pids), 'pid')} written to {target}", file=sys.stderr)
     if not pids:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from oomrules.attributes import ATTRIBUTES, Type
-from oomrules.commands import sources
+from oomrules.commands import rulesets, sources
 from oomrules.commands.rank import TIERS, factor, weight
 from oomrules.commands.terminal import Paint, memory, printable
 from oomrules.errors import Failure
@@ -19,8 +19,8 @@ from oomrules.runtime.values import GETTERS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``explain``."""
     parser.add_argument("pid", type=int, metavar="PID")
-    sources.add_rules(parser)
-    sources.add_host(parser)
+    rulesets.add_rules(parser)
+    rulesets.add_host(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     # What no rule decides about has no points to speak of.
     if not ineligible(process, ranking.snapshot.own_pids):
         _print_points(verdict, bool(verdict.rule))
-    sources.print_notes(ranked.notes())
+    rulesets.print_notes(ranked.notes())
     if verdict.reason:
         return 1
     rank = ranking.candidates.index(process) + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from oomrules.commands import findings, sources
+from oomrules.commands import findings, rulesets
 from oomrules.commands.terminal import count
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Rejected
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths",
         nargs="+",
-        type=sources.named("PATH"),
+        type=rulesets.named("PATH"),
         metavar="PATH",
         help="rule files, directories of them, or - for standard input",
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from oomrules import __version__
-from oomrules.commands import sources
+from oomrules.commands import rulesets, sources
 from oomrules.commands.findings import concise
 from oomrules.errors import Failure
 from oomrules.host import facts
@@ -33,7 +33,7 @@ _MOST_NAMES = 4096
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``prepare``."""
-    sources.add_rules(parser)
+    rulesets.add_rules(parser)
     sources.add_target(parser)
 
 
@@ -116,7 +116,7 @@ def _compiled(
     options: argparse.Namespace, fingerprint: list[list[Any]]
 ) -> tuple[Program | None, list[str], list[str]]:
     """Give the program, or its errors, and the files it comes from."""
-    found = sources.rules(options)
+    found = rulesets.rules(options)
     files = [file.name for file in found.files]
     kept = None if options.rules else State().program()
     if kept and kept[1] == fingerprint:

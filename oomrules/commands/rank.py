@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from oomrules.commands import sources
+from oomrules.commands import rulesets, sources
 from oomrules.commands.terminal import Paint, count, memory, printable, table
 from oomrules.errors import Failure
 from oomrules.runtime.compiled import FIRST, LAST
@@ -27,8 +27,8 @@ _RIGHT = frozenset({0, 1, 4, 5})
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``rank``."""
-    sources.add_rules(parser)
-    sources.add_host(parser)
+    rulesets.add_rules(parser)
+    rulesets.add_host(parser)
     sources.add_selection(parser)
     parser.add_argument(
         "--all", action="store_true", help="show the excluded processes too, and the reason"
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(data, indent=1, ensure_ascii=False))
     else:
         _print_table(ranking, options.all)
-    sources.print_notes(ranked.notes())
+    rulesets.print_notes(ranked.notes())
     if not ranking.candidates:
         print(nobody(ranking, options.within), file=sys.stderr)
         return 1

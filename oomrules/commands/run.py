@@ -12,7 +12,7 @@ import os
 import sys
 
 from oomrules import config, service
-from oomrules.commands import sources
+from oomrules.commands import rulesets, sources
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.runtime.state import State
@@ -22,7 +22,7 @@ from oomrules.service.metrics import FILE
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``run``."""
-    sources.add_rules(parser)
+    rulesets.add_rules(parser)
     sources.add_target(parser)
     parser.add_argument(
         "--heartbeat",
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     """Become the service: this process goes on as a bare interpreter, without all of this."""
     state = State()
     # A mistake in the options is said here, where a person may be looking.
-    sources.rules(options)
+    rulesets.rules(options)
     given = [os.path.abspath(path) for path in options.rules or ()]
     prepare = [f"--root={os.path.abspath(options.root)}"]
     prepare += [f"--rules={path}" for path in given]

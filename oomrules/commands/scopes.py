@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from oomrules.commands import sources
+from oomrules.commands import rulesets, sources
 from oomrules.commands.terminal import Paint, memory, printable, table
 from oomrules.runtime import recorded
 from oomrules.runtime.model import NO_LIMIT
@@ -42,8 +42,8 @@ class Unit(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``scopes``."""
-    sources.add_rules(parser)
-    sources.add_host(parser)
+    rulesets.add_rules(parser)
+    rulesets.add_host(parser)
     parser.add_argument("--format", choices=("tree", "json"), default="tree")
 
 
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(data, indent=1, ensure_ascii=False))
     else:
         _print(units, evaluator.everywhere)
-    sources.print_notes(ranked.notes())
+    rulesets.print_notes(ranked.notes())
     if len(units) < 2:
         print("no units: this host has no control groups of systemd", file=sys.stderr)
         return 1

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from oomrules.commands import sources
+from oomrules.commands import rulesets, sources
 from oomrules.commands.terminal import count, is_terminal
 from oomrules.host.facts import Everything
 from oomrules.runtime import recorded, sinks
@@ -30,7 +30,7 @@ _PATIENCE = 0.5  # seconds before a person is shown the progress
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``snapshot``."""
     parser.add_argument(
-        "-o", "--output", type=sources.named("-o"), metavar="FILE", help="else standard output"
+        "-o", "--output", type=rulesets.named("-o"), metavar="FILE", help="else standard output"
     )
 
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{count(len(lines), 'line')} written to {options.output}", file=sys.stderr)
     else:
         sys.stdout.write(text)
-    sources.print_notes(sources.notes(source))
+    rulesets.print_notes(sources.notes(source))
     return 0
 
 

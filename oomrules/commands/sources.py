@@ -1,4 +1,4 @@
-"""What the commands share: which rules, which processes."""
+"""Which processes a command is about, and where its list goes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import argparse
 import grp
 import os
 import pwd
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from oomrules import config
-from oomrules.commands import findings
+from oomrules.commands import rulesets
 from oomrules.commands.terminal import count
 from oomrules.errors import Failure
 from oomrules.host import facts
-from oomrules.language import rulefiles
-from oomrules.language.diagnostics import Rejected
 from oomrules.runtime import adjusted, adjusting, emitting, recorded
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.freshness import fresh
@@ -28,38 +24,6 @@ from oomrules.runtime.ranking import Ranker, Ranking, within
 from oomrules.runtime.state import standard
 from oomrules.runtime.units import placement
 from oomrules.runtime.values import GETTERS
-
-
-def add_rules(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which rules."""
-    parser.add_argument(
-        "--rules",
-        action="append",
-        type=named("--rules"),
-        metavar="PATH",
-        help="a rule file, or a directory of them, in place of the system's; repeatable",
-    )
-    parser.add_argument(
-        "--root", type=Path, default=Path("/"), help="look for the system's rules below here"
-    )
-
-
-def add_host(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which processes."""
-    parser.add_argument(
-        "--snapshot",
-        type=named("--snapshot"),
-        metavar="FILE",
-        help="a recorded host in place of this one",
-    )
-    parser.add_argument(
-        "--source",
-        type=named("--source"),
-        default="auto",
-        metavar="SOURCE",
-        help="proc reads /proc alone, a path names a pinned BPF iterator; "
-        f"without it {PINNED} is used where it is there",
-    )
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
@@ -96,22 +60,11 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--in",
         dest="within",
-        type=named("--in"),
+        type=rulesets.named("--in"),
         metavar="UNIT",
         help="only this unit (a glob) and what is below it",
     )
     parser.add_argument("--top", type=positive, metavar="N", help="only the first N")
-
-
-def named(option: str) -> Callable[[str], str]:
-    """Make a type of argument that must not be empty, as an unset variable of a script is."""
-
-    def check(text: str) -> str:
-        if not text:
-            raise Failure(f"{option} is empty", "give it a value, or leave it out")
-        return text
-
-    return check
 
 
 def positive(text: str) -> int:
@@ -120,34 +73,6 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return number
-
-
-def rules(options: argparse.Namespace) -> rulefiles.Found:
-    """Find the rules that the options name."""
-    if options.rules:
-        return rulefiles.given(options.rules)
-    if not options.root.is_dir():
-        raise Failure(f"no such directory: {options.root}")
-    return rulefiles.system(options.root)
-
-
-def program(options: argparse.Namespace) -> Program:
-    """Compile the rules that the options name.
-
-    Raises:
-        Failure: they have errors, which have been printed.
-    """
-    # lark is loaded here: the commands that need no rules start without it.
-    from oomrules.language import compiler
-
-    try:
-        return compiler.compile_rules(rules(options))
-    except Rejected as error:
-        findings.print_full(error.diagnostics, sys.stderr)
-        raise Failure(
-            f"the rules have {count(len(error.diagnostics), 'error')}, so none of them is used",
-            "mend the above; `oomrules check` shows it again",
-        ) from error
 
 
 class _Names(Mapping[int, str]):
@@ -230,7 +155,7 @@ def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
     Args:
         verified: read the head of the list once more before it is used.
     """
-    made = program(options)
+    made = rulesets.program(options)
     unit = getattr(options, "within", None)
     keep = within(unit) if unit else None
     if options.snapshot:
@@ -263,9 +188,3 @@ def notes(source: ProcSource) -> list[str]:
     if source.hides_processes and not root:
         said.append("/proc hides the processes of other users (hidepid); run as root to see them")
     return said
-
-
-def print_notes(said: list[str]) -> None:
-    """Print notes where they do not mix with the output."""
-    for note in said:
-        print(f"note: {note}", file=sys.stderr)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oomrules.commands import sources
+from oomrules.commands import rulesets
 from oomrules.commands.terminal import Paint, count
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
@@ -22,11 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths",
         nargs="*",
-        type=sources.named("PATH"),
+        type=rulesets.named("PATH"),
         metavar="PATH",
         help="test files (NAME.test.toml) or directories; else `tests` beside the rules in force",
     )
-    sources.add_rules(parser)
+    rulesets.add_rules(parser)
     parser.add_argument(
         "--untested", action="store_true", help="list the rules that no test exercises"
     )
@@ -73,7 +73,7 @@ def _paths(options: argparse.Namespace) -> list[Path]:
 def _program(options: argparse.Namespace, rules: tuple[str, ...] | None) -> Program:
     if rules is not None and not options.rules:
         options = argparse.Namespace(rules=list(rules), root=options.root)
-    return sources.program(options)
+    return rulesets.program(options)
 
 
 def _untested(programs: Iterable[Program], exercised: set[str]) -> dict[str, str]:

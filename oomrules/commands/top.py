@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from oomrules.commands import sources
+from oomrules.commands import rulesets, sources
 from oomrules.commands.terminal import is_terminal
 from oomrules.errors import Failure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``top``."""
-    sources.add_rules(parser)
+    rulesets.add_rules(parser)
     sources.add_selection(parser)
     parser.add_argument(
         "--interval",
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         raise Failure("oomrules top is for a terminal", "take `oomrules rank` for a file or a pipe")
     # What is wrong with the rules is said before the terminal is taken.
-    screen = Screen(sources.program(options), options.within, options.top, options.interval)
+    screen = Screen(rulesets.program(options), options.within, options.top, options.interval)
     screen.run()
     if screen.failure:
         raise screen.failure

@@ -50,10 +50,9 @@ def made_of(checked: checker.Checked) -> program.Program:
     """Make the program of a rule set that was checked and has no errors."""
     default = checker.check([RuleText("built-in", DEFAULT_SCORE)]).scores
     scores = {**default, **checked.scores}
-    targets = sorted({rule.targets for rule in checked.rules} | set(scores))
-    scopes = []
-    for around in targets:
-        rules = sorted(
+    by_targets: dict[checker.Targets, list[program.Rule]] = {around: [] for around in scores}
+    for rule in checked.rules:
+        by_targets.setdefault(rule.targets, []).append(
             program.Rule(
                 _KINDS[rule.kind],
                 rule.when,
@@ -61,10 +60,10 @@ def made_of(checked: checker.Checked) -> program.Program:
                 rule.text,
                 (rule.factor.numerator, rule.factor.denominator),
             )
-            for rule in checked.rules
-            if rule.targets == around
         )
+    scopes = []
+    for around, rules in sorted(by_targets.items(), key=lambda item: item[0]):
         score = scores.get(around)
         in_force = program.Score(score.value, score.place, score.text) if score else None
-        scopes.append(program.Scope(around, in_force, tuple(rules)))
+        scopes.append(program.Scope(around, in_force, tuple(sorted(rules))))
     return program.make(tuple(scopes), checked.definitions)

@@ -50,7 +50,8 @@ def _lark() -> Lark:
             resources.grammar().read_text(encoding="utf-8"),
             parser="lalr",
             lexer="contextual",
-            propagate_positions=True,
+            # It takes half of the time; ``_tree_span`` finds the few places that are needed.
+            propagate_positions=False,
             maybe_placeholders=True,
         )
 
@@ -220,8 +221,9 @@ def _pop_statement(parser: Any) -> int:
         value = state.value_stack.pop()
         if isinstance(value, Token) and value.start_pos is not None:
             begin = value.start_pos
-        elif isinstance(value, Tree) and not value.meta.empty:
-            begin = value.meta.start_pos
+        elif isinstance(value, Tree):
+            first = next(value.scan_values(lambda part: isinstance(part, Token)), None)
+            begin = first.start_pos if first is not None else begin
 
 
 def _span(token: Token) -> Span:
@@ -298,8 +300,11 @@ class _Builder:
         return syntax.Selector(_tree_span(tree), tuple(terms), tuple(clauses))
 
     def expression(self, tree: Any) -> syntax.Expression:
-        with self.deeper(_tree_span(tree)):
-            return self._expression(_tree_span(tree), tree.data, tree.children)
+        while tree.data == "grouped":
+            tree = tree.children[1]
+        span = _tree_span(tree)
+        with self.deeper(span):
+            return self._expression(span, tree.data, tree.children)
 
     def _expression(self, span: Span, kind: str, parts: list[Any]) -> syntax.Expression:
         match kind:
@@ -310,7 +315,7 @@ class _Builder:
             case "name":
                 return _name(parts[0])
             case "call":
-                return syntax.Call(span, _name(parts[0]), self.expression(parts[1]))
+                return syntax.Call(span, _name(parts[0]), self.expression(parts[2]))
             case "minus":
                 return syntax.Minus(span, self.expression(parts[1]))
             case "negated":
@@ -328,7 +333,15 @@ class _Builder:
 
 
 def _tree_span(tree: Tree[Token]) -> Span:
-    return Span(tree.meta.start_pos, tree.meta.end_pos)
+    """Find where a tree begins and ends: the grammar keeps the tokens at the ends of its rules."""
+    first: Any = tree
+    while isinstance(first, Tree):
+        first = first.children[0]
+    last: Any = tree
+    while isinstance(last, Tree):
+        # An optional part that is not there is None.
+        last = next(part for part in reversed(last.children) if part is not None)
+    return Span(first.start_pos, last.end_pos)
 
 
 def _target(tree: Any) -> syntax.Target:

@@ -74,7 +74,7 @@ def _asked(node: Node) -> set[str]:
 def _scored(meaning: Meaning, box: Box, made: CheckedScore) -> tuple[Witness, int] | None:
     """Let the evaluator score an ordinary process by one of the scores."""
     for witness in witnesses.proposals(box):
-        verdict = witness.judge(meaning.evaluator)
+        verdict = witness.judge(meaning.judge)
         if verdict.base is not None and verdict.score and verdict.score.place == made.place:
             return witness, verdict.base
     return None
@@ -130,7 +130,7 @@ def _both_scored(meaning: Meaning, made: CheckedScore) -> dict[str, Any] | None:
     if here is None:
         return None
     for witness in witnesses.proposals({}):
-        verdict = witness.judge(meaning.evaluator)
+        verdict = witness.judge(meaning.judge)
         if verdict.base is not None and verdict.score and verdict.score.place != made.place:
             return {
                 **here[0].about(_box(made)),

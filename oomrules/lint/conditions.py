@@ -8,16 +8,20 @@ from typing import NamedTuple
 
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.language import syntax
-from oomrules.language.checker import Stated
+from oomrules.language.checker import CheckedRule, Stated
 from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.language.text import Span
-from oomrules.language.types import Typing
 from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
+from oomrules.reason.arithmetic import mentioned
+from oomrules.reason.effects import eligible
 from oomrules.reason.intervals import Numbers
 from oomrules.reason.regions import Region
 from oomrules.reason.variables import Variable, known
 from oomrules.runtime.program import Node
+
+# The attributes that ``eligible`` asks for.
+_FITNESS = {one.key if one.kind == "text" else one.key[1] for one in eligible()}
 
 
 class _Part(NamedTuple):
@@ -33,18 +37,19 @@ class _Part(NamedTuple):
         return f"`{stated.source.quote(self.span)}`"
 
 
-def _of_expression(expression: syntax.Expression, typing: Typing) -> _Part:
-    node = typing.condition(expression)
+def _of_expression(expression: syntax.Expression, node: Node) -> _Part:
     match expression:
         case syntax.And(operands=operands):
-            parts = tuple(_of_expression(operand, typing) for operand in operands)
-            return _Part(expression.span, node, parts, "and")
+            return _Part(expression.span, node, _operands(operands, node), "and")
         case syntax.Or(operands=operands):
-            parts = tuple(_of_expression(operand, typing) for operand in operands)
-            return _Part(expression.span, node, parts, "or")
+            return _Part(expression.span, node, _operands(operands, node), "or")
         case syntax.Not(operand=operand):
-            return _Part(expression.span, node, (_of_expression(operand, typing),), "not")
+            return _Part(expression.span, node, (_of_expression(operand, node[1]),), "not")
     return _Part(expression.span, node, (), alone=_alone(node))
+
+
+def _operands(operands: tuple[syntax.Expression, ...], node: Node) -> tuple[_Part, ...]:
+    return tuple(map(_of_expression, operands, node[1:]))
 
 
 def _alone(node: Node) -> bool:
@@ -54,19 +59,20 @@ def _alone(node: Node) -> bool:
     return node[0] in ("==", "!=") and "text" in (node[1][0], node[2][0])
 
 
-def _of_selector(selector: syntax.Selector, typing: Typing) -> _Part:
+def _of_selector(selector: syntax.Selector, node: Node) -> _Part:
+    said = (*selector.terms, *selector.clauses)
+    # One thing said is the node itself; more are joined, as ``Typing.selector`` does it.
+    nodes = [node] if len(said) == 1 else node[1:]
     parts = []
-    for term in selector.terms:
-        one = syntax.Selector(term.span, (term,))
-        node = typing.selector(one)
-        parts.append(_Part(term.span, node, (), alone=_alone(node)))
-    for clause in selector.clauses:
-        if isinstance(clause, syntax.When):
-            parts.append(_of_expression(clause.condition, typing))
-        else:
-            node = typing.selector(syntax.Selector(clause.span, (), (clause,)))
-            parts.append(_Part(clause.span, node, ()))
-    return _Part(selector.span, typing.selector(selector), tuple(parts), "and")
+    for one, own in zip(said, nodes, strict=True):
+        match one:
+            case syntax.When(condition=condition):
+                parts.append(_of_expression(condition, own))
+            case syntax.With():
+                parts.append(_Part(one.span, own, ()))
+            case _:
+                parts.append(_Part(one.span, own, (), alone=_alone(own)))
+    return _Part(selector.span, node, tuple(parts), "and")
 
 
 def _constants(meaning: Meaning, part: _Part) -> list[tuple[_Part, bool]]:
@@ -77,23 +83,26 @@ def _constants(meaning: Meaning, part: _Part) -> list[tuple[_Part, bool]]:
     below = [found for inner in part.parts for found in _constants(meaning, inner)]
     if below or part.connected == "not":
         return below
-    reasoner = meaning.reasoner
-    if meaning.decide(lambda: reasoner.empty(reasoner.holds(part.node))):
+    # A part may fail where one that it is joined with by `and` does; and may hold, by `or`.
+    if not (part.parts and part.connected == "or") and _is_constant(meaning, part.node, True):
         return [(part, False)]
-    if meaning.decide(lambda: reasoner.empty(reasoner.fails(part.node))):
+    if not (part.parts and part.connected == "and") and _is_constant(meaning, part.node, False):
         return [(part, True)]
     return []
 
 
 def _parts(rules: RuleSet) -> Iterator[tuple[Stated, _Part]]:
-    meaning = rules.meaning
-    for stated in rules.stated():
-        typing = meaning.typing(stated)
+    checked = rules.checked
+    for stated, made in checked.sound:
         match stated.statement:
-            case syntax.Rule(selector=selector):
-                yield stated, _of_selector(selector, typing)
-            case syntax.Define(condition=condition):
-                yield stated, _of_expression(condition, typing)
+            case syntax.Rule(selector=selector) if isinstance(made, CheckedRule):
+                yield stated, _of_selector(selector, made.when)
+            case syntax.Define(name=name, condition=condition):
+                if checked.defined[name.name] is stated:
+                    node = checked.definitions[name.name]
+                else:  # it is replaced by one of a higher directory
+                    node = rules.meaning.typing(stated).condition(condition)
+                yield stated, _of_expression(condition, node)
 
 
 def _found(rules: RuleSet, always: bool) -> Iterator[tuple[Stated, _Part]]:
@@ -182,10 +191,18 @@ def _not_candidates(rules: RuleSet) -> Iterator[Diagnostic]:
 
 def _only_others(meaning: Meaning, region: Region | None) -> bool:
     """Tell whether there is somebody in a region, but nobody who can be a candidate."""
-    if not region:
+    if not region or not any(_asks_for_fitness(variable) for box in region for variable in box):
         return False
     empty = meaning.reasoner.empty
     return meaning.decide(lambda: empty(meaning.candidates_only(region)) and not empty(region))
+
+
+def _asks_for_fitness(variable: Variable) -> bool:
+    """Tell whether a question depends on what makes a process a candidate at all."""
+    kind, key = variable
+    if kind in ("number", "order", "share"):
+        return bool(mentioned(key) & _FITNESS)
+    return not _FITNESS.isdisjoint(key if isinstance(key, tuple) else (key,))
 
 
 NEVER = Check("OOM601", "a condition that never holds", Level.WARNING, _never, whole=True)

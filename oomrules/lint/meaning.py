@@ -55,8 +55,9 @@ class Meaning:
         self.program = compiler.made_of(rules.checked)
         self.effects = Effects(self.program)
         self.reasoner = self.effects.reasoner
-        self.evaluator = witnesses.evaluator(self.program)
+        self.judge = witnesses.judge_of(self.program)
         self._kept: dict[str, Any] = {}
+        self._candidates: dict[int, Region | None] = {}
         found = {}
         for number, (stated, rule, made) in enumerate(rules.rules()):
             found[made.targets, made.place, made.text] = (stated, rule, number)
@@ -97,6 +98,22 @@ class Meaning:
         """Leave out the processes that can never be candidates."""
         return self.reasoner.intersection([eligible()], region)
 
+    def candidates_of(self, placed: Placed) -> Region | None:
+        """Give the candidates on which a rule has its effect; None without any, or in doubt."""
+        if placed.number not in self._candidates:
+            found = self._candidates_in(placed.effect.region)
+            self._candidates[placed.number] = found
+        return self._candidates[placed.number]
+
+    def _candidates_in(self, region: Region | None) -> Region | None:
+        if not region:
+            return None
+        try:
+            about = self.candidates_only(region)
+        except Undecided:
+            return None
+        return None if self.decide(lambda: self.reasoner.empty(about)) else about
+
     def proposals(self, region: Region) -> Iterator[Witness]:
         """Propose processes of a region that can be candidates."""
         try:
@@ -114,7 +131,7 @@ class Meaning:
     ) -> dict[str, Any] | None:
         """Find a process of a region for which the evaluator says what a finding claims."""
         for witness in self.proposals(region):
-            verdict = witness.judge(self.evaluator)
+            verdict = witness.judge(self.judge)
             if confirms(witness, verdict):
                 return {**witness.about(region), "verdict": said(verdict)}
         return None

@@ -30,25 +30,20 @@ def _index(meaning: Meaning, *kinds: str) -> Wider[Placed]:
 
 def _wider(meaning: Meaning, placed: Placed, index: Wider[Placed]) -> Iterator[Placed]:
     """Find rules that have an effect on every candidate that one rule is about."""
-    region = placed.effect.region
-    # Rules of a package are for every host: what is pointless there is no one's mistake.
-    if not region or shipped(placed.stated.source):
-        return
-    try:
-        about = meaning.candidates_only(region)
-    except Undecided:
-        return
-    reasoner = meaning.reasoner
-    if meaning.decide(lambda: reasoner.empty(about)):
-        return  # that has a finding of its own
     compared = 0
-    for other in index.of(region, placed.effect.targets):
+    for other in index.of(placed.effect.region or [], placed.effect.targets):
         wide = other.effect.region
         if other.number == placed.number or not wide:
             continue
+        # Rules of a package are for every host: what is pointless there is no one's mistake.
+        if not compared and shipped(placed.stated.source):
+            return
+        about = meaning.candidates_of(placed)
+        if about is None:
+            return  # that has a finding of its own
         compared += 1
         if compared > _MOST_COMPARED:
-            reasoner.undecided += 1
+            meaning.reasoner.undecided += 1
             return
         if _covers(meaning, wide, about):
             yield other
@@ -205,9 +200,9 @@ def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
         for placed in meaning.placed:
             region = placed.effect.region
             # A `never` on top is belt and braces, and no mistake.
-            if placed.kind in ("only", "never") or not region or shipped(placed.stated.source):
+            if placed.kind in ("only", "never") or not region:
                 continue
-            if not set(targets) <= set(placed.effect.targets):
+            if not set(targets) <= set(placed.effect.targets) or shipped(placed.stated.source):
                 continue
             if not _surely_inside(out, region, meaning):
                 continue
@@ -330,9 +325,7 @@ def _none(
         if reasoner.empty(left):
             return  # the conditions themselves hold for nobody
         start = left
-        if any(
-            not _excluded(witness.judge(meaning.evaluator)) for witness in meaning.proposals(left)
-        ):
+        if any(not _excluded(witness.judge(meaning.judge)) for witness in meaning.proposals(left)):
             return  # somebody is left
         for one in nevers:
             region = one.effect.region or []

@@ -7,14 +7,14 @@ leaves out surely does not cover; what it gives still has to be decided.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Generic, TypeVar
 
-from oomrules.reason import texts, variables
+from oomrules.reason import lookup, texts, variables
 from oomrules.reason.arithmetic import mentioned
 from oomrules.reason.intervals import Numbers
+from oomrules.reason.lookup import Key, Lookup
 from oomrules.reason.regions import Box, Region, narrowed
 from oomrules.reason.texts import Texts, Undecided
 from oomrules.reason.variables import FALSE, IN, UNKNOWN, Values, Variable, domain
@@ -22,14 +22,14 @@ from oomrules.runtime.nodes import glob
 from oomrules.runtime.units import ROOT_SLICE
 
 Item = TypeVar("Item")
-Key = tuple[Any, ...]
 
 # Kinds whose values do not depend on those of other variables.
 _FREE = ("text", "number", "flag", "cap")
 _OPAQUE = ("search", "same", "share")
-_LONGEST = 8
 _UNIT = Variable("text", "unit")
 _PLACE = (_UNIT, Variable("text", "cgroup"), Variable("text", "slice"))
+# Stands for the names of units, of which a process has several.
+_NAMES = "names"
 
 
 class Wider(Generic[Item]):
@@ -40,54 +40,61 @@ class Wider(Generic[Item]):
     """
 
     def __init__(self, entries: Iterable[tuple[Item, Region | None, tuple[str, ...]]]) -> None:
-        self._keyed: dict[Key, list[tuple[Item, Region, tuple[str, ...]]]] = {}
-        self._variables: set[Variable] = set()
+        self._entries: list[tuple[Item, Region, tuple[str, ...]]] = []
+        self._lookup = Lookup()
         for item, region, targets in entries:
-            if not region:
-                continue
-            # A sample may be in a box that has no keys, and would not be found by those of others.
-            keys = {key for box in region for key in _keys(box) or [()]}
-            for key in {()} if () in keys else keys:
-                self._keyed.setdefault(key, []).append((item, region, targets))
-            for box in region:
-                self._variables.update(box)
+            if region:
+                self._lookup.add(len(self._entries), _keys_of(region))
+                self._entries.append((item, region, targets))
 
     def of(self, region: Region, targets: tuple[str, ...]) -> Iterator[Item]:
-        """Give what may cover a region in the blocks of these targets."""
+        """Give what may cover a region in the blocks of these targets, in the order given."""
         box = _possible(region)
         if box is None:
             return
+        sample = _Sample(box, 5)
+        numbers = self._lookup.of(
+            lambda about: sample.names if about == _NAMES else [sample[about]]
+        )
+        if not numbers:
+            return
         # Two processes of the region, a small and a large one: both must be in what covers it.
-        sample, other = _Sample(box, 5), _Sample(box, 2**40)
+        samples = (sample, _Sample(box, 2**40))
         names = (*targets, *sample.units)
-        seen: set[int] = set()
-        for key in self._lookups(sample):
-            for item, wide, around in self._keyed.get(key, ()):
-                if id(wide) in seen:
-                    continue
-                seen.add(id(wide))
-                if around and not _inside(names, around):
-                    continue
-                if all(any(one.may_be_in(box) for box in wide) for one in (sample, other)):
-                    yield item
+        for number in numbers:
+            item, wide, around = self._entries[number]
+            if around and not _inside(names, around):
+                continue
+            if all(any(one.may_be_in(box) for box in wide) for one in samples):
+                yield item
 
-    def _lookups(self, sample: _Sample) -> Iterator[Key]:
-        yield ()
-        for variable in self._variables:
-            if _indexed(variable):
-                value = sample[variable]
-                yield (variable, value)
-                if isinstance(value, str):
-                    for end in range(1, min(len(value), _LONGEST) + 1):
-                        yield (variable, "beginning", value[:end])
-        for target in sample.around:
-            yield ("in", target)
-        own = sample[_UNIT]
-        names = [*sample.units, *([own] if _UNIT in sample.box and isinstance(own, str) else [])]
-        for name in names:
-            beginning = _beginning(name)
-            for end in range(1, len(beginning) + 1):
-                yield ("unit", beginning[:end])
+
+def _keys_of(region: Region) -> set[Key]:
+    """Give keys of which each sample in a region has one; nothing if there are none."""
+    found = [_keys(box) for box in region]
+    return {key for keys in found for key in keys} if all(found) else set()
+
+
+def _keys(box: Box) -> list[Key]:
+    """Give keys of which each sample in a box has one; nothing if there are none."""
+    best: list[Key] = []
+    for variable, values in box.items():
+        if not _indexed(variable):
+            continue
+        found: list[Key] = []
+        if isinstance(values.known, Numbers):
+            found = [(variable, "is", number) for number in values.known.few]
+        elif isinstance(values.known, Texts):
+            found = _keys_of_texts(variable, values.known)
+        if values.must_be_unknown:
+            found = [(variable, "is", UNKNOWN)]
+        elif found and UNKNOWN in values.others:
+            found.append((variable, "is", UNKNOWN))
+        if found and (not best or len(found) < len(best)):
+            best = found
+    if best:
+        return best
+    return next(filter(None, (_keys_of_names(*item) for item in box.items())), [])
 
 
 def _possible(region: Region) -> Box | None:
@@ -107,55 +114,35 @@ def _indexed(variable: Variable) -> bool:
     return plain or variable.kind == "text"
 
 
-def _keys(box: Box) -> list[Key]:
-    """Give keys of which a sample in the box has one; nothing if there are none."""
-    best: list[Key] = []
-    for variable, values in box.items():
-        if UNKNOWN in values.others and not values.must_be_unknown:
-            # A protecting rule: the sample is of the known ones, or unknown and found so.
-            values = Values(values.known, frozenset())
-            extra: list[Key] = [(variable, UNKNOWN)]
-        else:
-            extra = []
-        if not _indexed(variable):
-            continue
-        found: list[Key] = []
-        if isinstance(values.known, Numbers):
-            found = [(variable, number) for number in values.known.few]
-        elif isinstance(values.known, Texts):
-            if values.known.these is not None:
-                found = [(variable, text) for text in values.known.these]
-            elif values.known.prefixes is not None:
-                found = [
-                    (variable, "beginning", prefix[:_LONGEST])
-                    for prefix in values.known.prefixes
-                    if prefix
-                ]
-                if len(found) < len(values.known.prefixes):
-                    found = []
-        if values.must_be_unknown:
-            found = [(variable, UNKNOWN)]
-        if found and (not best or len(found) < len(best)):
-            best = found + extra
-    if not best:
-        # Whoever is in a unit of one name is in no block of another name because of it.
-        best = [("in", key) for kind, key in box if kind == "in" and _is_plain(key)][:1]
-    if not best:
-        for variable, values in box.items():
-            if variable.kind == "unit" and FALSE not in values.others:
-                beginnings = [_beginning(name) for name in variable.key]
-                if all(beginnings):
-                    return [("unit", beginning) for beginning in beginnings]
-    return best
+def _keys_of_texts(about: Variable, wanted: Texts) -> list[Key]:
+    if wanted.these is not None:
+        return [(about, "is", text) for text in wanted.these]
+    for make, parts in ((lookup.begins, wanted.beginnings), (lookup.inside, wanted.pieces)):
+        # What every text has is no key.
+        if parts and "" not in parts:
+            return [make(about, part) for part in parts]
+    return []
 
 
-def _beginning(name: str) -> str:
-    return re.split(r"[*?[]", name, maxsplit=1)[0][:_LONGEST]
+def _keys_of_names(variable: Variable, values: Values) -> list[Key]:
+    """Give keys for whoever is in a unit of some names, or in a block."""
+    kind, key = variable
+    names: tuple[str, ...] = ()
+    # The root slice is around everybody, whatever else is.
+    if kind == "in" and variables.named(key) and not glob(ROOT_SLICE, key):
+        names = (key,)
+    elif kind == "unit" and FALSE not in values.others:
+        names = key
+    found = [lookup.glob(_NAMES, name) for name in names]
+    return [] if None in found else [one for one in found if one is not None]
 
 
-def _is_plain(target: str) -> bool:
-    wild = any(char in target for char in "*?[")
-    return not wild and target != ROOT_SLICE and variables.named(target)
+@lru_cache(maxsize=8192)
+def _name_like(pattern: str) -> str:
+    """Give the name of a unit that a glob matches, or what comes closest to one."""
+    matching = texts.matching((pattern,))
+    likely = matching & variables.UNIT_NAMES or matching
+    return likely.member() if likely else ""
 
 
 class _Sample:
@@ -180,9 +167,18 @@ class _Sample:
             for variable, values in box.items()
             if variable.kind == "in" and IN in values.others
         ] + self.units
-        self._mentioned = {
+
+    @property
+    def names(self) -> list[str]:
+        """Names of units around it, one for each pattern that it has to match."""
+        own = [self[_UNIT]] if _UNIT in self.box else []
+        return [*map(_name_like, filter(variables.named, self.around)), *own]
+
+    @cached_property
+    def _mentioned(self) -> set[str]:
+        return {
             name
-            for variable in box
+            for variable in self.box
             if variable.kind in ("number", "order", "share")
             for name in mentioned(variable.key)
         }
@@ -215,7 +211,7 @@ class _Sample:
         return True
 
     def _may_be_called(self, globs: tuple[str, ...]) -> bool:
-        if _UNIT in self.box or "*" in globs:
+        if _UNIT in self.box or not all(one.strip("*") for one in globs):
             return True
         return any(
             name in globs or any(_part_of(name, one) for one in globs) for name in self.units
@@ -232,7 +228,7 @@ def _source(variable: Variable) -> str:
 def _chosen(values: Values, liked: int) -> Any:
     if values.known:
         if isinstance(values.known, Texts):
-            return values.known.sample()
+            return values.known.member()
         return values.known.sample(liked)
     return min(values.others)
 

@@ -113,7 +113,7 @@ class _Side:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.evaluator = witnesses.evaluator(program)
+        self.judge = witnesses.judge_of(program)
         self.effects = Effects(spelled_out(program))
         self.keys = Counter(map(_key, self.effects.all))
 
@@ -176,7 +176,7 @@ class _Comparing:
             for number, witness in enumerate(witnesses.proposals(box)):
                 if number == _MOST_TRIED:
                     break
-                old, new = (witness.judge(side.evaluator) for side in self.sides)
+                old, new = (witness.judge(side.judge) for side in self.sides)
                 what = what_differs(old, new)
                 if what:
                     self.found.append(

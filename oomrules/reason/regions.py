@@ -51,7 +51,9 @@ class Reasoner:
         self.definitions = definitions
         self.undecided = 0
         self.unsolved = 0
-        self._named: dict[tuple[str, bool, bool], Region] = {}
+        # By the identity of a node, which is a list: those of a rule are asked for by one check
+        # after the other. The node is kept too, so that no other one takes its identity.
+        self._known: dict[tuple[int, bool, bool], tuple[Node, Region]] = {}
 
     # --- conditions --------------------------------------------------------------------
 
@@ -72,6 +74,12 @@ class Reasoner:
         return self._region(node, False, False)
 
     def _region(self, node: Node, positive: bool, doubt: bool) -> Region:
+        key = (id(node), positive, doubt)
+        if key not in self._known:
+            self._known[key] = (node, self._made(node, positive, doubt))
+        return self._known[key][1]
+
+    def _made(self, node: Node, positive: bool, doubt: bool) -> Region:
         match node[0]:
             case "not":
                 return self._region(node[1], not positive, doubt)
@@ -81,10 +89,7 @@ class Reasoner:
                     return self.intersection(*parts)
                 return _tidied([box for part in parts for box in part])
             case "name":
-                key = (node[1], positive, doubt)
-                if key not in self._named:
-                    self._named[key] = self._region(self.definitions[node[1]], positive, doubt)
-                return self._named[key]
+                return self._region(self.definitions[node[1]], positive, doubt)
             case "==" | "!=" if variables.is_condition(node[1]):
                 # For yes and no, equal is: both, or neither.
                 one, two = node[1:]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import heapq
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -46,7 +47,7 @@ class Texts:
     def __bool__(self) -> bool:
         if self.these is not None:
             return bool(self.these)
-        return _has_any(self.tree, self.longest)
+        return _member(self.tree, self.longest) is not None
 
     def __contains__(self, text: object) -> bool:
         if not isinstance(text, str) or not self._fits(text):
@@ -59,8 +60,9 @@ class Texts:
     def __and__(self, other: Texts) -> Texts:
         for one, two in ((self, other), (other, self)):
             if one.these is not None:
-                return replace(one, these=frozenset(text for text in one.these if text in two))
-        return replace(self, tree=_connected("and", self.tree, other.tree))
+                there = frozenset(text for text in one.these if text in two)
+                return Texts(there, one.tree, one.longest)
+        return Texts(None, _connected("and", self.tree, other.tree), self.longest)
 
     def __or__(self, other: Texts) -> Texts:
         if self.these is not None and other.these is not None:
@@ -70,14 +72,15 @@ class Texts:
 
     def __sub__(self, other: Texts) -> Texts:
         if self.these is not None:
-            return replace(self, these=frozenset(text for text in self.these if text not in other))
+            left = frozenset(text for text in self.these if text not in other)
+            return Texts(left, self.tree, self.longest)
         if other.these is not None:
             # What is not in the set anyway would only make it longer to look at.
             there = frozenset(text for text in other.these if text in self)
-            return replace(self, tree=_less(self.tree, there)) if there else self
+            return Texts(None, _less(self.tree, there), self.longest) if there else self
         if _apart(self.tree, other.tree):
             return self
-        return replace(self, tree=_connected("and", self.tree, _negated(other.tree)))
+        return Texts(None, _connected("and", self.tree, _negated(other.tree)), self.longest)
 
     @property
     def as_tree(self) -> Tree:
@@ -92,10 +95,23 @@ class Texts:
         assert found is not None
         return found
 
+    def member(self) -> str:
+        """Choose a member, whichever is found first."""
+        if self.these is not None:
+            return min(self.these)
+        found = _member(self.tree, self.longest)
+        assert found is not None
+        return found
+
     @property
-    def prefixes(self) -> frozenset[str] | None:
-        """Beginnings of which every member has one; None if there is no such."""
+    def beginnings(self) -> frozenset[str] | None:
+        """Texts of which every member begins with one; None if there are no such."""
         return self.these if self.these is not None else _beginnings(self.tree)
+
+    @property
+    def pieces(self) -> frozenset[str] | None:
+        """Texts of which every member has one inside; None if there are no such."""
+        return self.these if self.these is not None else _inside(self.tree)
 
 
 def everything(longest: int = 0) -> Texts:
@@ -142,7 +158,14 @@ _PROBES = ("", "x", "zq7", "x.service", "x.slice", "/zq7", "/zq7.slice/zq7.servi
 
 
 @lru_cache(maxsize=65536)
-def _has_any(tree: Tree, longest: int) -> bool:
+def _member(tree: Tree, longest: int) -> str | None:
+    """Find a text of a set; None if it is empty.
+
+    Raises:
+        Undecided: see ``_shortest``.
+    """
+    if _taken_away(tree):
+        return None
     for probe in _PROBES:
         for glob in ("*", *_positive(tree)):
             text = "".join(
@@ -152,8 +175,37 @@ def _has_any(tree: Tree, longest: int) -> bool:
             if (not longest or len(text.encode("utf-8", "replace")) <= longest) and _holds(
                 tree, text
             ):
-                return True
-    return _shortest(tree, longest) is not None
+                return text
+    return _shortest(tree, longest)
+
+
+def _taken_away(tree: Tree) -> bool:
+    """Tell at a glance whether a glob is in a set only as far as it was taken away again."""
+    if tree[0] != "and":
+        return False
+    less = [part[1] for part in tree[1:] if part[0] == "not"]
+    wider = [
+        glob[1]
+        for part in less
+        for glob in (part[1:] if part[0] == "or" else (part,))
+        if glob[0] == "glob"
+    ]
+    return any(
+        part[0] == "glob" and _lies_inside(part[1], wide) for part in tree[1:] for wide in wider
+    )
+
+
+def _lies_inside(narrow: str, wide: str) -> bool:
+    """Tell at a glance whether all texts of a glob are of another one with a single star."""
+    start, star, end = wide.partition("*")
+    if not star or any(char in start + end for char in "*?["):
+        return False
+    # Between the plain ends of the narrow one there is something else, so they do not overlap.
+    return beginning(narrow).startswith(start) and _ending(narrow).endswith(end)
+
+
+def _ending(pattern: str) -> str:
+    return re.split(r"[*?\]]", pattern)[-1]
 
 
 def _positive(tree: Tree) -> list[str]:
@@ -203,20 +255,44 @@ def _holds(tree: Tree, text: str) -> bool:
 
 
 def _beginnings(tree: Tree) -> frozenset[str] | None:
+    return _necessary(tree, beginning)
+
+
+def _inside(tree: Tree) -> frozenset[str] | None:
+    return _necessary(tree, longest_run)
+
+
+def _necessary(tree: Tree, part: Callable[[str], str]) -> frozenset[str] | None:
+    """Give texts of which every member of a set has one, as a part that its pattern names."""
     match tree[0]:
         case "in":
             return frozenset(tree[1])
         case "glob":
-            plain = re.split(r"[*?[]", tree[1], maxsplit=1)[0]
+            plain = part(tree[1])
             return frozenset([plain]) if plain else None
         case "and":
-            return next((one for one in map(_beginnings, tree[1:]) if one is not None), None)
+            parts = (_necessary(one, part) for one in tree[1:])
+            return next((one for one in parts if one is not None), None)
         case "or":
-            found = [_beginnings(part) for part in tree[1:]]
+            found = [_necessary(one, part) for one in tree[1:]]
             if None in found:
                 return None
-            return frozenset(one for part in found if part is not None for one in part)
+            return frozenset(text for one in found if one is not None for text in one)
     return None
+
+
+@lru_cache(maxsize=8192)
+def beginning(pattern: str) -> str:
+    """Give the plain characters that a glob begins with; perhaps none."""
+    return re.split(r"[*?[]", pattern, maxsplit=1)[0]
+
+
+@lru_cache(maxsize=8192)
+def longest_run(pattern: str) -> str:
+    """Give the most plain characters in a row that a glob names; perhaps none."""
+    pieces = _pieces(pattern)
+    plain = "".join("\n" if len(one) > 1 or one in "*?" else one for one in pieces)
+    return max(plain.split("\n"), key=len)
 
 
 # --- automata ------------------------------------------------------------------------------

@@ -130,9 +130,9 @@ _DOMAINS: dict[str, Numbers] = {
 _STATES = ("R", "S", "D", "Z", "T", "t", "W", "X", "x", "K", "P", "I")
 _COMM_LENGTH = 15  # TASK_COMM_LEN without the final zero, include/linux/sched.h
 _ALWAYS_KNOWN = ("pid",)
-_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
+UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
 # What a unit around a process can be called.
-UNIT_NAMES = texts.matching(tuple("*" + suffix for suffix in _SUFFIXES))
+UNIT_NAMES = texts.matching(tuple("*" + suffix for suffix in UNIT_SUFFIXES))
 _OF_TEXT: dict[str, Texts] = {
     "comm": texts.everything(_COMM_LENGTH),
     "state": texts.literal(*_STATES),
@@ -162,6 +162,7 @@ def domain(variable: Variable) -> Values:
     return only(TRUE, FALSE, UNKNOWN)
 
 
+@lru_cache(maxsize=8192)
 def known(variable: Variable) -> Values:
     """Give all answers but *unknown*."""
     found = domain(variable)

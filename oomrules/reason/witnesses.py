@@ -18,6 +18,7 @@ from oomrules.attributes import ATTRIBUTES
 from oomrules.capabilities import CAPABILITIES
 from oomrules.reason import arithmetic, texts, variables
 from oomrules.reason.intervals import Numbers, whole
+from oomrules.reason.judging import Judge
 from oomrules.reason.regions import Box, Region, narrowed
 from oomrules.reason.texts import Texts, Undecided
 from oomrules.reason.variables import (
@@ -32,7 +33,7 @@ from oomrules.reason.variables import (
     Variable,
 )
 from oomrules.runtime import nodes, recorded
-from oomrules.runtime.evaluator import Evaluator, Verdict
+from oomrules.runtime.evaluator import Verdict
 from oomrules.runtime.model import NO_LIMIT, Host, Process
 from oomrules.runtime.program import PART_OF, WANTED_BY, Program
 from oomrules.runtime.units import ROOT_SLICE, placement
@@ -110,9 +111,9 @@ class Witness(NamedTuple):
         """Give what a region asks of it, in the words of the language."""
         return _asked({variable for box in region for variable in box}, self)
 
-    def judge(self, evaluator: Evaluator) -> Verdict:
+    def judge(self, judge: Judge) -> Verdict:
         """Let the real evaluator decide about it."""
-        return evaluator.judge(self.process, self.snapshot)
+        return judge.judge(self.process, self.snapshot)
 
     def rule_holds(self, program: Program, node: Any) -> bool | None:
         """Let the real evaluator work out a condition for it."""
@@ -133,9 +134,9 @@ class Witness(NamedTuple):
 _LIMIT = "(memory limit)"
 
 
-def evaluator(program: Program) -> Evaluator:
+def judge_of(program: Program) -> Judge:
     """Make a program ready for the hosts of witnesses, whose pages are all of one size."""
-    return Evaluator(program, Host("", "", GRANULE, _TICKS, 0, _MEMORY, 0))
+    return Judge(program, Host("", "", GRANULE, _TICKS, 0, _MEMORY, 0))
 
 
 def _value(witness: Witness, name: str) -> Any:
@@ -198,13 +199,16 @@ def _numbers(box: Box) -> Iterator[tuple[dict[str, int], int]]:
             for other in choices[1:]:
                 yield {**chosen, name: other}, _MEMORY
         return
+    # To load z3 takes longer than to try a few numbers, and most of the first ones will do.
+    searched = _searched(hard, chosen, plain)
+    yield from itertools.islice(searched, 1)
     solved = arithmetic.solution(box) if arithmetic.available() else None
     if solved is not None:
         limit = solved.pop(arithmetic.LIMIT, _MEMORY)
         asked = {name for variable, _ in hard for name in arithmetic.mentioned(variable.key)}
         solved = {name: value for name, value in solved.items() if name in asked}
         yield {**chosen, **solved}, limit
-    yield from _searched(hard, chosen, plain)
+    yield from searched
 
 
 def _choices(name: str, numbers: Numbers) -> list[int]:

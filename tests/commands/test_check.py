@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,3 +205,18 @@ def test_the_shipped_presets_have_no_mistake(oomrules: Run) -> None:
 def test_warnings_are_fatal_only_where_there_are_any(oomrules: Run, rules: Write) -> None:
     assert oomrules("check", "--fatal-warnings", rules("spare uid 0\n")).code == 0
     assert oomrules("check", "--fatal-warnings", rules("spare\n")).code == 1
+
+
+def test_it_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    path = tmp_path / "x.oom"
+    path.write_text('never kill uid 0 comm "a"\nprefer comm "b*" when rss > 25%\n')
+    code = (
+        "import sys; from oomrules.commands.main import main; "
+        f"main(['check', {str(path)!r}]); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split("\n")[-2].split()
+    assert "oomrules.lint.linter" in loaded
+    needless = ["z3", "gi", "pydbus", "cgroupspy", "asyncio", "pygls", "importlib.metadata", "pdb"]
+    for name in [*needless, "oomrules.commands.sources", "oomrules.service"]:
+        assert name not in loaded

@@ -76,7 +76,7 @@ def _equals_brute_force(*texts: str) -> None:
         assert not found.differences
         assert found.proved
     for one in found.differences:
-        verdicts = [one.witness.judge(witnesses.evaluator(made)) for made in (old, new)]
+        verdicts = [one.witness.judge(witnesses.judge_of(made)) for made in (old, new)]
         assert what_differs(*verdicts) == one.what
 
 

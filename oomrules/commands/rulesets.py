@@ -1,0 +1,99 @@
+"""Which rules a command is about, and what else every command says and asks alike.
+
+What it takes to see the processes of a host is in ``sources``, which loads much more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oomrules.commands import findings
+from oomrules.commands.terminal import count
+from oomrules.errors import Failure
+from oomrules.language import rulefiles
+from oomrules.language.diagnostics import Rejected
+from oomrules.runtime.iterator import PINNED
+
+if TYPE_CHECKING:
+    from oomrules.runtime.program import Program
+
+
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which rules."""
+    parser.add_argument(
+        "--rules",
+        action="append",
+        type=named("--rules"),
+        metavar="PATH",
+        help="a rule file, or a directory of them, in place of the system's; repeatable",
+    )
+    parser.add_argument(
+        "--root", type=Path, default=Path("/"), help="look for the system's rules below here"
+    )
+
+
+def add_host(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which processes."""
+    parser.add_argument(
+        "--snapshot",
+        type=named("--snapshot"),
+        metavar="FILE",
+        help="a recorded host in place of this one",
+    )
+    parser.add_argument(
+        "--source",
+        type=named("--source"),
+        default="auto",
+        metavar="SOURCE",
+        help="proc reads /proc alone, a path names a pinned BPF iterator; "
+        f"without it {PINNED} is used where it is there",
+    )
+
+
+def named(option: str) -> Callable[[str], str]:
+    """Make a type of argument that must not be empty, as an unset variable of a script is."""
+
+    def check(text: str) -> str:
+        if not text:
+            raise Failure(f"{option} is empty", "give it a value, or leave it out")
+        return text
+
+    return check
+
+
+def rules(options: argparse.Namespace) -> rulefiles.Found:
+    """Find the rules that the options name."""
+    if options.rules:
+        return rulefiles.given(options.rules)
+    if not options.root.is_dir():
+        raise Failure(f"no such directory: {options.root}")
+    return rulefiles.system(options.root)
+
+
+def program(options: argparse.Namespace) -> Program:
+    """Compile the rules that the options name.
+
+    Raises:
+        Failure: they have errors, which have been printed.
+    """
+    # lark is loaded here: the commands that need no rules start without it.
+    from oomrules.language import compiler
+
+    try:
+        return compiler.compile_rules(rules(options))
+    except Rejected as error:
+        findings.print_full(error.diagnostics, sys.stderr)
+        raise Failure(
+            f"the rules have {count(len(error.diagnostics), 'error')}, so none of them is used",
+            "mend the above; `oomrules check` shows it again",
+        ) from error
+
+
+def print_notes(said: list[str]) -> None:
+    """Print notes where they do not mix with the output."""
+    for note in said:
+        print(f"note: {note}", file=sys.stderr)

@@ -36,7 +36,9 @@ class Judge:
     def __init__(self, program: Program, host: Host) -> None:
         self.program = program
         self.host = host
-        self._rules: list[tuple[int, Rule]] = []
+        # Of each rule, in which scope it is, and which definitions it names.
+        self._rules: list[tuple[int, Rule, frozenset[str]]] = []
+        self._localised: dict[int, Node] = {}
         self._lookup = Lookup()
         for place, scope in enumerate(program.scopes):
             around = _keys_of_targets(scope.targets)
@@ -44,7 +46,7 @@ class Judge:
                 # A level of ``only kill`` counts even where none of its rules holds.
                 keys = [] if rule.kind == "only" else _keys(rule.when) or around
                 self._lookup.add(len(self._rules), keys)
-                self._rules.append((place, rule))
+                self._rules.append((place, rule, frozenset(_named(rule.when))))
         self._names = {name: set(_named(node)) for name, node in program.definitions.items()}
 
     def judge(self, process: Process, snapshot: Snapshot) -> Verdict:
@@ -59,16 +61,16 @@ class Judge:
         rules: list[list[Rule]] = [[] for _ in self.program.scopes]
         used: set[str] = set()
         for number in self._lookup.of(values):
-            place, rule = self._rules[number]
+            place, rule, names = self._rules[number]
             rules[place].append(rule)
-            used.update(_named(rule.when))
+            used |= names
         scopes = tuple(
             Scope(scope.targets, scope.score, tuple(left))
             for scope, left in zip(self.program.scopes, rules, strict=True)
             if left or scope.score
         )
         left = self.program._replace(scopes=scopes, definitions=self._definitions(used))
-        return Evaluator(left, self.host).judge(process, snapshot)
+        return _Prepared(left, self.host, self._localised).judge(process, snapshot)
 
     def _definitions(self, names: set[str]) -> dict[str, Node]:
         """Give the definitions of some names, and those that they need."""
@@ -80,6 +82,26 @@ class Judge:
                 found[name] = self.program.definitions[name]
                 open_ += self._names[name]
         return found
+
+
+class _Prepared(Evaluator):
+    """An evaluator of rules that others of the same program and host may have had before.
+
+    Args:
+        program: the rules.
+        host: the host.
+        localised: the nodes that are ready for this host, by their identity; new ones are
+            added. Whoever keeps it has to keep the nodes, too.
+    """
+
+    def __init__(self, program: Program, host: Host, localised: dict[int, Node]) -> None:
+        self._localised = localised
+        super().__init__(program, host)
+
+    def _local(self, node: Node) -> Node:
+        if id(node) not in self._localised:
+            self._localised[id(node)] = super()._local(node)
+        return self._localised[id(node)]
 
 
 def _keys(node: Node) -> list[Key]:

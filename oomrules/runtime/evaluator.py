@@ -41,8 +41,9 @@ _SETTLED = frozenset(name for name, a in ATTRIBUTES.items() if not a.changes) - 
 # What compiled functions take for granted.
 _ALWAYS_IN_STAT = ("nice", "rss", "starttime", "state", "stime", "threads", "total_vm", "utime")
 
-# Kinds of process on one host; beyond this the cache starts anew.
-_MOST_KINDS = 8192
+# Kinds of process that are remembered; beyond this the cache starts anew. Each unit that comes is
+# another kind, so this is what an hour of them costs. Only who is new asks for its kind.
+_MOST_KINDS = 512
 
 
 class Held(NamedTuple):

@@ -50,7 +50,7 @@ _RARE_MEMORY = ("swap", "locked", "pgtables")
 # Only /proc/PID/status has these.
 _STATUS_ONLY = frozenset(("anon", "shmem"))
 
-_MOST_CGROUPS = 8192
+_MOST_CGROUPS = 1024
 _NANOSECONDS = 10**9
 
 # include/linux/sched.h

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -899,3 +900,24 @@ def test_the_reader_s_own_process_is_known_as_such(
 ) -> None:
     assert os.getpid() in open_source().own_pids
     assert {1234, os.getpid()} == open_source(own=[1234]).own_pids
+
+
+def test_of_units_that_are_gone_only_so_much_is_remembered(proc: Any) -> None:
+    made = program('score total_vm\nin "churn-*.service": prefer anything when rss > 1MiB\n')
+    source = ProcSource(made, root=str(proc.root))
+    ranker = Ranker(Evaluator(made, source.host))
+    sizes = {}
+    tracemalloc.start()
+    for number in range(1, 2001):
+        # Each has a process of its own name in a unit of its own.
+        group = b"0::/system.slice/churn-%d.service\n" % number
+        proc.add(100 + number, b"churn-%d" % number, cgroup=group, start=number)
+        if number > 3:
+            proc.remove(97 + number)
+        assert 100 + number in ranker.rank(source.refresh()).pids
+        if number in (1000, 2000):
+            sizes[number], _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    source.close()
+    # It was 1.6 KiB for each unit.
+    assert sizes[2000] - sizes[1000] < 400_000

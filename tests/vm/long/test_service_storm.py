@@ -86,14 +86,18 @@ def test_churn_takes_no_memory_that_does_not_come_back(alone: Guest) -> None:
     while time.monotonic() < end:
         sizes.append(_size(alone))
         time.sleep(min(60, CHURN / 8))
+    # What is remembered of units that are gone has an end, which is reached by then.
+    settled = sizes[len(sizes) // 3]
     units = int(churn.wait(timeout=CHURN + 120).check().stdout)
     said = status(alone)
     print(
         f"\nchurn: {units} units, {units * PROCESSES} processes; {sizes[0]} to {sizes[-1]} KiB, "
-        f"at most {max(sizes)}; {said['refreshes']}, {said['preparations']} preparations"
+        f"{settled} after a third of the time; {said['refreshes']}, "
+        f"{said['preparations']} preparations"
     )
     assert units >= UNITS
-    assert sizes[-1] - sizes[0] < 1024
+    assert sizes[-1] - settled < 512
+    assert sizes[-1] - sizes[0] < 2048
     assert said["refreshes"]["units"] > CHURN / 20
     _unharmed(alone, pid)
     assert "watchdog" not in alone.journal(unit="oomrules").lower()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from oomrules.runtime import journal
 
 # Beyond this the oldest are given up: a journald that takes none for so long is broken.
@@ -25,7 +27,7 @@ class Outbox:
         """Send an entry now, or by a later ``flush``.
 
         Returns:
-            False if there is no journal to take it, or it is too large.
+            False if there is no journal to take it.
         """
         self._waiting.append(journal.entry(message, priority, fields))
         return self.flush()
@@ -45,12 +47,17 @@ class Outbox:
                     del self._waiting[:surplus]
                     self.lost += surplus
                 return True
-            except OSError:
+            except OSError as error:
+                if error.errno == errno.EMSGSIZE:
+                    # There is a journal, and the others are none the worse for this one.
+                    del self._waiting[0]
+                    self.lost += 1
+                    continue
                 self._waiting.clear()
                 return False
             del self._waiting[0]
             if self.lost and not self._waiting:
-                said = f"{self.lost} entries are lost: journald took none for too long"
+                said = f"{self.lost} entries are lost: too long, or journald took none for too long"
                 self._waiting.append(journal.entry(said, journal.WARNING))
                 self.lost = 0
         return True

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from oomrules.runtime import program
 from oomrules.runtime.cgroups import Hierarchy
+from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.facts import Facts
+from oomrules.runtime.model import Process
+from oomrules.runtime.procfs import ProcSource
+from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.state import State
 from oomrules.runtime.units import placement
 from oomrules.service.keeper import Keeper, Names
@@ -51,6 +56,28 @@ def test_rules_that_are_broken_are_compiled_again_only_when_they_change(tmp_path
     assert keeper.stale
     file.unlink()
     assert keeper.stale
+
+
+def test_values_are_reconsidered_sooner_if_somebody_new_is_among_the_first(
+    tmp_path: Path,
+) -> None:
+    keeper = Keeper(State(str(tmp_path)))
+    made = program.make((), {})
+    source = ProcSource(made)
+    evaluator = Evaluator(made, source.host)
+
+    def ranking(*pids: int) -> Ranking:
+        return Ranking([Process(pid) for pid in pids], source, evaluator)
+
+    keeper._adjusted = {1, 2}
+    keeper._adjust_new_at, keeper._adjust_at = 10.5, 12.0
+    assert not keeper._is_adjusting_due(10.4, ranking(3, 1))
+    assert keeper._is_adjusting_due(10.6, ranking(3, 1))
+    # The same ones in another order, or fewer, have their values.
+    assert not keeper._is_adjusting_due(10.6, ranking(2, 1))
+    assert not keeper._is_adjusting_due(10.6, ranking(1))
+    assert keeper._is_adjusting_due(12.1, ranking(1))
+    source.close()
 
 
 def test_the_last_list_is_recalled_after_a_restart(tmp_path: Path) -> None:

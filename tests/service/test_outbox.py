@@ -72,7 +72,24 @@ def test_there_is_an_end_to_what_waits_and_the_journal_tells_of_it(
     # The first were in the kernel's queue, the last are the newest.
     *kept, last = found
     assert kept[0] == "entry 0" and kept[-1] == "entry 999"
-    assert last == f"{1000 - len(kept)} entries are lost: journald took none for too long"
+    assert (
+        last == f"{1000 - len(kept)} entries are lost: too long, or journald took none for too long"
+    )
+
+
+def test_an_entry_that_is_too_long_takes_no_other_with_it(journald: socket.socket) -> None:
+    outbox = Outbox()
+    for number in range(100):
+        outbox.send(f"entry {number}")
+    outbox.send("x" * (64 << 20))
+    outbox.send("the last")
+    found: list[str] = []
+    while outbox.waiting:
+        found += read(journald)
+        outbox.flush()
+    found += read(journald)
+    assert [one for one in found if one.startswith("entry")] == [f"entry {n}" for n in range(100)]
+    assert "the last" in found and found[-1].startswith("1 entries are lost")
 
 
 def test_without_a_journal_nothing_waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

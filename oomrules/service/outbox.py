@@ -27,7 +27,7 @@ class Outbox:
         """Send an entry now, or by a later ``flush``.
 
         Returns:
-            False if there is no journal to take it.
+            False if there is no journal to take it, or it is too long.
         """
         self._waiting.append(journal.entry(message, priority, fields))
         return self.flush()
@@ -36,7 +36,8 @@ class Outbox:
         """Send what is waiting, as far as journald takes it.
 
         Returns:
-            False if there is no journal; then nothing is waiting any more.
+            False if there is no journal, or the last entry is too long for it; then nothing is
+            waiting any more.
         """
         while self._waiting:
             try:
@@ -48,13 +49,15 @@ class Outbox:
                     self.lost += surplus
                 return True
             except OSError as error:
-                if error.errno == errno.EMSGSIZE:
-                    # There is a journal, and the others are none the worse for this one.
-                    del self._waiting[0]
-                    self.lost += 1
-                    continue
-                self._waiting.clear()
-                return False
+                if error.errno != errno.EMSGSIZE:
+                    self._waiting.clear()
+                    return False
+                # There is a journal, and the others are none the worse for this one.
+                del self._waiting[0]
+                if not self._waiting:
+                    return False
+                self.lost += 1
+                continue
             del self._waiting[0]
             if self.lost and not self._waiting:
                 said = f"{self.lost} entries are lost: too long, or journald took none for too long"

@@ -77,6 +77,15 @@ def test_there_is_an_end_to_what_waits_and_the_journal_tells_of_it(
     )
 
 
+def test_whoever_sends_what_is_too_long_is_told_and_may_print_it(
+    journald: socket.socket,
+) -> None:
+    outbox = Outbox()
+    assert outbox.send("x" * (64 << 20)) is False
+    assert outbox.send("short") is True
+    assert read(journald) == ["short"]
+
+
 def test_an_entry_that_is_too_long_takes_no_other_with_it(journald: socket.socket) -> None:
     outbox = Outbox()
     for number in range(100):

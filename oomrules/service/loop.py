@@ -15,32 +15,17 @@ from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.kernellog import KernelLog
 from oomrules.runtime.state import State, now
 from oomrules.service import lock, metrics, status
+from oomrules.service.complaints import Complaints
 from oomrules.service.deaths import Deaths
 from oomrules.service.keeper import Keeper
 from oomrules.service.listener import NAME, REFRESH, STATUS, Client, Listener
 from oomrules.service.notify import Notifier
 from oomrules.service.outbox import Outbox
-from oomrules.service.pace import Pace, Settling
-from oomrules.service.preparation import Preparation, Prepared
+from oomrules.service.pace import Pace
+from oomrules.service.preparing import Preparing
 from oomrules.service.pressure import Pressure
+from oomrules.service.rules import Rules
 from oomrules.service.watch import RuleWatch, UnitWatch
-
-# Entries of the journal about the rules (docs/service.md).
-RULES_ID = "7f2d5b1a8c3e4d0f9a6b4c2e1d8f7035"
-BROKEN_ID = "c4a90e6b52d74f8fb3d1e07a6c95284d"
-
-# A rule file is stable when nothing happened to it for so long; an editor that never stops
-# is not waited for.
-_QUIET, _LONGEST = 1.0, 10.0
-
-# D-Bus is asked again at most so often, and no more often than so many times what it takes.
-_ASK_EVERY, _ASK_TIMES = 10.0, 20
-
-# What sessions do moves no unit, so it is asked for now and then.
-_ASK_AGAIN = 300.0
-
-# After a failure: seconds until the next try, twice as long each time.
-_RETRY, _RETRY_LONGEST = 5.0, 300.0
 
 # The watchdog hears from us so many times in its interval.
 _ALIVE = 2
@@ -96,15 +81,11 @@ class Service:
         self.keeper.direct(options.to, options.head)
         self.counts = status.Counts()
         self.pace = Pace(options.heartbeat, now())
-        self.settling = Settling(_QUIET, _LONGEST)
-        self.rules = status.Rules("unknown", now(), ["they are being compiled"])
+        self.complaints = Complaints(self.outbox)
+        self.preparing = Preparing(options.path, options.prepare)
+        self.rules = Rules(self.keeper, self.complaints)
         self.deaths = Deaths(self.outbox)
-        self.preparation: Preparation | None = None
-        self.ready = self.stopping = self.asked_to_reload = False
-        self._complaints: dict[str, str] = {}
-        self._wanted_at, self._asked_at, self._ask_took = 0.0, -_NEVER, 0.0
-        self._asks = False
-        self._retry, self._retry_at = _RETRY, _NEVER
+        self.ready = self.stopping = False
         self._alive_at = self._looked_at = self._figures_at = -_NEVER
         self._locked = ""
         self.poll = select.poll()
@@ -127,7 +108,7 @@ class Service:
             self.listener = Listener(self.state.path(NAME))
             self._register(self.listener.socket.fileno())
         except Failure as error:
-            self._complain("listener", error.message, error.hint)
+            self.complaints.complain("listener", error.message, error.hint)
 
     def _register(self, descriptor: int, events: int = select.POLLIN) -> None:
         if descriptor >= 0:
@@ -139,7 +120,7 @@ class Service:
         try:
             return KernelLog(known if isinstance(known, int) else None)
         except OSError as error:
-            self._complain("kmsg", f"kills are not recorded: /dev/kmsg: {reason(error)}")
+            self.complaints.complain("kmsg", f"kills are not recorded: /dev/kmsg: {reason(error)}")
             return None
 
     # --- the loop --------------------------------------------------------------------
@@ -163,10 +144,7 @@ class Service:
         """When there is something to do, if nothing happens before."""
         at = now()
         due = [self.pace.due if self.keeper.program else _NEVER]
-        if self.preparation:
-            due.append(self.preparation.deadline)
-        else:
-            due.append(self._prepare_at())
+        due.append(self.preparing.due(self.pace.calm_at))
         if self.pressure.look is not None:
             due.append(self._looked_at + self.pressure.look)
         if self.notifier.watchdog is not None:
@@ -192,18 +170,17 @@ class Service:
             self._pressed(at, events)
         elif descriptor == self.rule_watch.descriptor:
             if self.rule_watch.changed():
-                self.settling.change(at)
+                self.preparing.change(at)
         elif self.unit_watch and descriptor == self.unit_watch.descriptor:
             if self.unit_watch.changed():
                 self.pace.stir(at)
-                if self._asks:
-                    self._wanted_at = min(self._wanted_at or _NEVER, at)
+                self.preparing.want(at)
         elif self.kernel_log and descriptor == self.kernel_log.descriptor:
             self._read_kernel_log()
             # A module that comes or goes leaves a word there, more often than not.
             if self.keeper.listed and self.keeper.misplaced:
                 self.pace.ask(at)
-        elif self.preparation and descriptor == self.preparation.descriptor:
+        elif self.preparing.running and descriptor == self.preparing.running.descriptor:
             self._prepared()
         elif self.listener and descriptor == self.listener.socket.fileno():
             self._accept(at)
@@ -225,7 +202,7 @@ class Service:
         except BlockingIOError:
             return
         if signal.SIGHUP in numbers:
-            self.asked_to_reload = True
+            self.preparing.reload = True
             self.notifier.reloading()
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
             self.stopping = True
@@ -250,11 +227,11 @@ class Service:
             if self.pressure.high(at):
                 self.counts.pressure += 1
                 self.pace.press(at)
-        if self.preparation:
-            if at >= self.preparation.deadline:
+        if at >= self.preparing.due(self.pace.calm_at):
+            if self.preparing.running:
                 self._prepared()
-        elif at >= self._prepare_at():
-            self._prepare()
+            else:
+                self._prepare()
         if self.keeper.program and at >= self.pace.due:
             self._refresh(self.pace.reason())
         if self.listener:
@@ -271,60 +248,35 @@ class Service:
 
     # --- the rules -------------------------------------------------------------------
 
-    def _prepare_at(self) -> float:
-        """When the short-lived half is to be started."""
-        if self.asked_to_reload:
-            return 0.0
-        wanted = _NEVER
-        if self._asks:
-            wanted = min(self._wanted_at or _NEVER, self._asked_at + _ASK_AGAIN)
-            wanted = max(wanted, self._asked_at + max(_ASK_EVERY, _ASK_TIMES * self._ask_took))
-        # It takes memory, and under pressure there is none.
-        return max(min(self.settling.due, self._retry_at, wanted), self.pace.calm_at)
-
     def _prepare(self) -> None:
-        at = now()
-        self.settling.reset()
-        self.asked_to_reload = False
-        self._wanted_at, self._asked_at, self._retry_at = 0.0, at, _NEVER
         self.counts.preparations += 1
         try:
-            self.preparation = Preparation(self.options.path, self.options.prepare, at)
+            running = self.preparing.start(now())
         except Failure as error:
             self._not_prepared(error)
             return
-        self.keeper.own(self.preparation.pid)
-        self._register(self.preparation.descriptor)
+        self.keeper.own(running.pid)
+        self._register(running.descriptor)
 
     def _prepared(self) -> None:
         """The short-lived half has ended, or was given up."""
-        preparation, self.preparation = self.preparation, None
-        assert preparation
-        self._unregister(preparation.descriptor)
-        self._ask_took = now() - self._asked_at
+        assert self.preparing.running
+        self._unregister(self.preparing.running.descriptor)
         try:
-            prepared = preparation.finish()
+            prepared = self.preparing.finish()
         except Failure as error:
             self._not_prepared(error)
             return
         finally:
             self.keeper.own(0)
-        if prepared.asks and None in (prepared.facts.units, prepared.facts.sessions):
-            # The bus will be back, and no unit may come to tell of it.
-            self._try_again()
-        else:
-            self._retry = _RETRY
-        self._asks = prepared.asks
-        self._judge(prepared)
+        self.rules.judge(prepared)
         self.rule_watch.watch()
         self._refresh("rules" if self.ready else "start")
         self._settle()
 
     def _not_prepared(self, error: Failure) -> None:
         self.counts.preparation_failures += 1
-        self._complain("prepare", error.message, error.hint)
-        self.rules = status.Rules("unknown", now(), [error.message])
-        self._try_again()
+        self.rules.unknown(error)
         if not self.ready and not self.keeper.program:
             raise Failure(
                 f"there are no rules to work by: {error.message}",
@@ -333,55 +285,16 @@ class Service:
         self._refresh("rules" if self.ready else "start")
         self._settle()
 
-    def _try_again(self) -> None:
-        self._retry_at, self._retry = now() + self._retry, min(2 * self._retry, _RETRY_LONGEST)
-
-    def _judge(self, prepared: Prepared) -> None:
-        """Put the rules in force, or say what is wrong with them."""
-        before = self.keeper.changed_at
-        try:
-            self.keeper.adopt(prepared)
-            self._mended("program")
-        except Failure as error:
-            self._complain("program", error.message, "the rules are in force all the same")
-        self.keeper.direct(prepared.to, prepared.head)
-        if prepared.problem:
-            self._complain("config", prepared.problem)
-        else:
-            self._mended("config")
-        for problem in prepared.facts.problems[:1]:
-            self._complain("facts", problem)
-        if not prepared.facts.problems:
-            self._mended("facts")
-        if prepared.program is None:
-            kept = self.keeper.program is not None
-            what = "the last good rules stay in force" if kept else "there are no earlier ones"
-            said = prepared.diagnostics
-            if said != self.rules.said:
-                text = "\n".join((f"the rules have errors, {what}:", *said))
-                self._say(text, journal.ERROR, {"MESSAGE_ID": BROKEN_ID})
-            self.rules = status.Rules("broken" if kept else "missing", now(), said)
-            return
-        if self.rules.state != "good" or self.keeper.changed_at != before:
-            count = sum(len(scope.rules) for scope in prepared.program.scopes)
-            self._say(
-                f"{count} rules of {len(prepared.files)} files are in force",
-                journal.INFO,
-                {"MESSAGE_ID": RULES_ID, "OOMRULES_FILES": "\n".join(prepared.files)},
-            )
-        self._mended("prepare")
-        self.rules = status.Rules("good", now(), [])
-
     def _settle(self) -> None:
         """All that a round needs has been needed once: now the memory stays."""
-        if self.asked_to_reload:
+        if self.preparing.reload:
             return  # another reload came while this one was on its way
         if not self.ready:
             status.encode(self._document())
             resident.settle()
             self._locked = lock.lock_memory()
             if self._locked:
-                self._complain("lock", f"the memory cannot be locked: {self._locked}")
+                self.complaints.complain("lock", f"the memory cannot be locked: {self._locked}")
         self.ready = True
         self.notifier.ready()
         self._show()
@@ -393,7 +306,7 @@ class Service:
         begun, cost = now(), time.process_time()
         if why == "heartbeat":
             if self.keeper.stale:
-                self.settling.change(begun)
+                self.preparing.change(begun)
             if self.keeper.quiet():
                 self.counts.quiet += 1
                 self.pace.done(begun, 0.0)
@@ -405,7 +318,7 @@ class Service:
         except Failure as error:
             listed = None
             self.counts.failures += 1
-            self._complain("list", error.message, error.hint)
+            self.complaints.complain("list", error.message, error.hint)
         ended = now()
         self.pace.done(ended, time.process_time() - cost)
         if listed:
@@ -413,9 +326,9 @@ class Service:
             self.counts.took = ended - begun
             self.counts.seconds += ended - begun
             if self.keeper.problem:
-                self._complain("list", self.keeper.problem)
+                self.complaints.complain("list", self.keeper.problem)
             else:
-                self._mended("list")
+                self.complaints.mended("list")
         self._answer_waiting()
         if ended >= self._figures_at + _METRICS_EVERY:
             self._write_figures(ended)
@@ -429,9 +342,9 @@ class Service:
         text = metrics.text(self._document(), self.counts.failures, self.counts.seconds)
         try:
             sinks.replace(self.options.metrics, text.encode())
-            self._mended("metrics")
+            self.complaints.mended("metrics")
         except Failure as error:
-            self._complain("metrics", error.message)
+            self.complaints.complain("metrics", error.message)
 
     # --- kills -----------------------------------------------------------------------
 
@@ -441,7 +354,9 @@ class Service:
         try:
             found = self.kernel_log.read()
         except OSError as error:
-            self._complain("kmsg", f"kills are no longer recorded: /dev/kmsg: {reason(error)}")
+            self.complaints.complain(
+                "kmsg", f"kills are no longer recorded: /dev/kmsg: {reason(error)}"
+            )
             self._unregister(self.kernel_log.descriptor)
             self.kernel_log.close()
             self.kernel_log = None
@@ -502,17 +417,17 @@ class Service:
     def _document(self) -> dict[str, Any]:
         more = {
             "ready": self.ready,
-            "preparing": self.preparation is not None,
+            "preparing": self.preparing.running is not None,
             "memory": {**status.memory(), "lock": self._locked or None},
             "descriptors": self.keeper.descriptors,
             "watches": self.unit_watch.watches if self.unit_watch else 0,
             "under_pressure": self.pace.pressed(now()),
             "quiet_heartbeats": self.counts.quiet,
             "preparations": self.counts.preparations,
-            "complaints": sorted(self._complaints.values()),
+            "complaints": self.complaints.standing,
         }
         return status.document(
-            self.keeper, self.pressure, self.counts, self.rules, self.deaths, more
+            self.keeper, self.pressure, self.counts, self.rules.state, self.deaths, more
         )
 
     # --- what it says ----------------------------------------------------------------
@@ -521,40 +436,19 @@ class Service:
         """Keep the line in ``systemctl status`` true."""
         listed = self.keeper.listed
         where = f"the list is in {listed.to}" if listed and listed.to else "there is no list"
-        said = {
-            "good": f"the rules of {len(self.keeper.files)} files are in force",
-            "broken": "the rules on disk have errors, the last good ones stay in force",
-            "missing": "the rules have errors, and there are no earlier ones",
-            "unknown": "the rules could not be compiled",
-        }[self.rules.state]
-        first = f" ({self.rules.said[0]})" if self.rules.said else ""
-        self.notifier.status(f"{said}{first}; {where}")
-
-    def _complain(self, topic: str, message: str, hint: str | None = None) -> None:
-        """Say something once, until it is mended or something else is wrong."""
-        if self._complaints.get(topic) != message:
-            self._complaints[topic] = message
-            self._say(f"{message}; {hint}" if hint else message, journal.WARNING)
-
-    def _mended(self, topic: str) -> None:
-        before = self._complaints.pop(topic, None)
-        if before:
-            self._say(f"no longer so: {before}", journal.INFO)
-
-    def _say(self, message: str, priority: int, fields: dict[str, str] | None = None) -> None:
-        journal.say(message, priority, fields, self.outbox.send)
+        self.notifier.status(f"{self.rules.line}; {where}")
 
     # --- the end ---------------------------------------------------------------------
 
     def _stop(self) -> None:
         """Leave everything as it was before."""
         self.notifier.stopping()
-        if self.preparation:
-            self.preparation.abandon()
+        if self.preparing.running:
+            self.preparing.running.abandon()
         try:
             self.keeper.release()
         except Failure as error:
-            self._say(error.message, journal.ERROR)
+            self.complaints.say(error.message, journal.ERROR)
         if self.options.metrics:
             try:
                 os.unlink(self.options.metrics)

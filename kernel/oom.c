@@ -28,6 +28,9 @@
  * makes the kernel try again and kill nobody. After that they are pointed at like the others, and
  * get SIGKILL from here if nobody is out of memory any more.
  *
+ * While a victim exits the chain reports a freed page as well: the kernel would kill nobody either,
+ * unless the victim's memory came back between this and its own look.
+ *
  * What the chain cannot do
  *
  * - An OOM within a memory cgroup does not pass it, and the kernel chooses among the processes
@@ -487,10 +490,14 @@ static void say_it(const struct saying *say)
 		pr_notice("none of the %zu listed can be killed, the kernel chooses\n", say->count);
 }
 
-/* Whether the kernel took whom it was pointed at, and that is news. */
+/*
+ * Whether the kernel took whom it was pointed at, and that is news. Who exits by itself is made a
+ * victim too when it runs out of memory on its way: only for the reserves, and nobody killed it.
+ */
 static bool is_kill(void)
 {
-	return chosen.task && !chosen.dying && tsk_is_oom_victim(chosen.task);
+	return chosen.task && !chosen.dying && tsk_is_oom_victim(chosen.task) &&
+	       (READ_ONCE(chosen.task->signal->group_exit_code) & 0x7f) == SIGKILL;
 }
 
 /* Takes back the pointer, if there is one, and counts the kill that came of it. */
@@ -564,6 +571,9 @@ static void end_grace(struct work_struct *work)
 	if (say.signal) {
 		signal_sharers(asked.mm, SIGKILL);
 		atomic_long_inc(&stats[KILLS]);
+		/* It may be pointed at, and the kernel take it for its victim yet: that is this kill. */
+		if (chosen.task == asked.task)
+			chosen.dying = true;
 	}
 	forget_asked();
 out:
@@ -635,8 +645,9 @@ static bool take(struct task_struct *task, unsigned int ms, struct saying *say)
 }
 
 /*
- * While a victim exits the kernel kills nobody. But it looks for itself, a moment later, and if
- * the victim is reaped in between it kills: the next one of the list, and nobody else.
+ * While a victim exits the kernel kills nobody, but for SysRq-f. And it looks for itself, a moment
+ * later: if the victim is reaped in between it kills. In both cases the next one of the list, and
+ * nobody else.
  */
 static void point_behind_victim(const struct list *list)
 {
@@ -658,7 +669,7 @@ static void point_behind_victim(const struct list *list)
 }
 
 /*
- * Chooses, with `lock` and RCU held. True: try again, somebody is exiting by SIGTERM.
+ * Chooses, with `lock` and RCU held. True: try again, somebody is exiting already.
  *
  * A task that is dying must not try again: most get the reserves next, and nobody is killed. For
  * the others the kernel goes on, and so somebody must be pointed at, whose grace is none.
@@ -673,7 +684,11 @@ static bool choose(bool dying, struct saying *say)
 	withdraw();
 	if (is_victim_exiting()) {
 		point_behind_victim(list);
-		return false;
+		/*
+		 * What the kernel would do, but for that moment: somebody else killed for nothing, with
+		 * CAP_SYS_RAWIO without a grace.
+		 */
+		return !dying;
 	}
 	if (asked.task && !is_reaped(asked.mm)) {
 		if (time_before(jiffies, asked.end) && !dying)

@@ -137,8 +137,9 @@ def test_a_unit_at_its_limit_loses_the_process_that_the_rules_name(busy: Guest) 
     busy.run(["pkill", "-USR1", "-x", "grower"], check=True)
     # The kernel alone would have taken one of the others: this one is the smallest by far.
     busy.wait_console(r"Memory cgroup out of memory: Killed process \d+ \(\w+\)", timeout=60)
-    assert busy.kills()[0].comm == "first"
-    assert len(pids(busy, "last")) == 2
+    killed = [kill.comm for kill in busy.kills()]
+    # It grows on, and a slow guest may have seen it die too: then systemd ends the whole unit.
+    assert killed[0] == "first" and "last" not in killed
 
 
 def test_both_ways_at_once_and_back_to_one(fresh_guest: Guest) -> None:

@@ -58,9 +58,10 @@ test: setup
 	$(BIN)/python -m pytest $(TESTS)
 
 # In a real guest, built from packages and kept in .vm: needs root, QEMU and five minutes
-# at the first time.
+# at the first time. Another of Debian's kernels: KERNEL=6.12
+KERNEL ?=
 test-vm: setup
-	$(BIN)/python -m pytest tests/vm --ignore=tests/vm/long --durations=5 \
+	OOMRULES_VM_KERNEL=$(KERNEL) $(BIN)/python -m pytest tests/vm --ignore=tests/vm/long --durations=5 \
 	  -o cache_dir=.vm/pytest $(VM_ARGS)
 
 # Minutes of units that come and go, in the guest; not part of CI.

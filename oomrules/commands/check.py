@@ -196,7 +196,10 @@ def _print(form: str, rules: RuleSet, diagnostics: list[Diagnostic]) -> None:
 
 
 def _summary(rules: RuleSet, diagnostics: list[Diagnostic]) -> str:
-    asked, made = len(rules.sources), len(rules.checked.rules)
+    # What could not be read was looked at all the same.
+    named = {source.name for source in rules.sources}
+    named |= {diagnostic.source.name for diagnostic in diagnostics}
+    asked, made = len(named), len(rules.checked.rules)
     if not diagnostics:
         return f"{count(asked, 'file')}, {count(made, 'rule')}: nothing to complain about"
     parts = []

@@ -27,10 +27,13 @@ from tests.vm.host import (
 
 HERE = Path(__file__).resolve().parent
 
-PACKAGES = """
-    usr-is-merged systemd-sysv udev dbus dbus-user-session libpam-systemd procps kmod bpftool
-    python3 python3-gi linux-image-cloud-amd64
-""".split()
+# Another of Debian's kernels than its usual one, as in linux-image-6.12-cloud-amd64.
+KERNEL = os.environ.get("OOMRULES_VM_KERNEL", "")
+PACKAGES = [
+    *"usr-is-merged systemd-sysv udev dbus dbus-user-session libpam-systemd procps kmod".split(),
+    *"bpftool python3 python3-gi".split(),
+    f"linux-image-{KERNEL}-cloud-amd64" if KERNEL else "linux-image-cloud-amd64",
+]
 # Not built into the cloud kernel, and needed before there is a root to load modules from.
 MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "ext4"]
 # User name and uid. The first is who builds, in the rules' own examples.

@@ -30,7 +30,7 @@ class Rules:
 
     def __init__(self, keeper: Keeper, complaints: Complaints) -> None:
         self._keeper, self._complaints = keeper, complaints
-        self.state = status.Rules("unknown", now(), ["they are being compiled"])
+        self.state = status.RulesState("unknown", now(), ["they are being compiled"])
 
     def judge(self, prepared: Prepared) -> None:
         """Put rules in force, or say what is wrong with them."""
@@ -56,12 +56,12 @@ class Rules:
                 {"MESSAGE_ID": RULES_ID, "OOMRULES_FILES": "\n".join(prepared.files)},
             )
         self._complaints.mended("prepare")
-        self.state = status.Rules("good", now(), [])
+        self.state = status.RulesState("good", now(), [])
 
     def unknown(self, error: Failure) -> None:
         """The rules could not be compiled, for a reason that is not theirs."""
         self._complaints.complain("prepare", error.message, error.hint)
-        self.state = status.Rules("unknown", now(), [error.message])
+        self.state = status.RulesState("unknown", now(), [error.message])
 
     @property
     def line(self) -> str:
@@ -77,7 +77,7 @@ class Rules:
             what = "the last good rules stay in force" if kept else "there are no earlier ones"
             text = "\n".join((f"the rules have errors, {what}:", *said))
             self._complaints.say(text, journal.ERROR, {"MESSAGE_ID": BROKEN_ID})
-        self.state = status.Rules("broken" if kept else "missing", now(), said)
+        self.state = status.RulesState("broken" if kept else "missing", now(), said)
 
     def _found(self, topic: str, problem: str = "") -> None:
         if problem:

@@ -34,7 +34,7 @@ class Counts:
         self.pressure = 0
 
 
-class Rules(NamedTuple):
+class RulesState(NamedTuple):
     """Whether the rules on disk are those in force.
 
     Attributes:
@@ -53,7 +53,7 @@ def document(
     keeper: Keeper,
     pressure: Pressure,
     counts: Counts,
-    rules: Rules,
+    rules: RulesState,
     deaths: Deaths,
     more: dict[str, Any],
 ) -> dict[str, Any]:

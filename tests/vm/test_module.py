@@ -335,8 +335,15 @@ def test_while_a_victim_exits_the_next_one_listed_is_next(loaded: Guest) -> None
     )
     write(loaded, first, second)
     # At the second one the first still gives back its memory; the kernel would take the biggest.
-    wait = f"while test -d /proc/{first} -o -d /proc/{second}; do sleep 0.05; done"
-    loaded.run(f"echo f > /proc/sysrq-trigger; echo f > /proc/sysrq-trigger; {wait}", check=True)
+    script = f"""
+kills() {{ while read name number; do test $name = kills && kills=$number; done < /proc/oom_stat; }}
+kills; before=$kills
+echo f > /proc/sysrq-trigger
+while test $kills = $before; do kills; done  # a second one would be lost while this one waits
+echo f > /proc/sysrq-trigger
+while test -d /proc/{first} -o -d /proc/{second}; do sleep 0.05; done
+"""
+    loaded.run(script, check=True)
     assert [kill.comm for kill in loaded.kills()[-2:]] == ["first", "second"]
     assert living(loaded, [bystander]) == [True]
     end(loaded, [bystander])

@@ -196,9 +196,9 @@ def _print(form: str, rules: RuleSet, diagnostics: list[Diagnostic]) -> None:
 
 
 def _summary(rules: RuleSet, diagnostics: list[Diagnostic]) -> str:
-    # What could not be read was looked at all the same.
-    named = {source.name for source in rules.sources}
-    named |= {diagnostic.source.name for diagnostic in diagnostics}
+    # What could not be read (OOM001, OOM002) was looked at all the same.
+    unread = {one.source.name for one in diagnostics if one.code in ("OOM001", "OOM002")}
+    named = {source.name for source in rules.sources} | unread
     asked, made = len(named), len(rules.checked.rules)
     if not diagnostics:
         return f"{count(asked, 'file')}, {count(made, 'rule')}: nothing to complain about"

@@ -12,7 +12,7 @@ from oomrules.language.diagnostics import Diagnostic, Level, Related
 from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.lint.scores import constant
-from oomrules.reason import variables, witnesses
+from oomrules.reason import proposals, variables
 from oomrules.reason.effects import inside
 from oomrules.reason.regions import Box, Region
 from oomrules.reason.variables import Variable
@@ -73,7 +73,7 @@ def _asked(node: Node) -> set[str]:
 
 def _scored(meaning: Meaning, box: Box, made: CheckedScore) -> tuple[Witness, int] | None:
     """Let the evaluator score an ordinary process by one of the scores."""
-    for witness in witnesses.proposals(box):
+    for witness in proposals.proposals(box):
         verdict = witness.judge(meaning.judge)
         if verdict.base is not None and verdict.score and verdict.score.place == made.place:
             return witness, verdict.base
@@ -129,7 +129,7 @@ def _both_scored(meaning: Meaning, made: CheckedScore) -> dict[str, Any] | None:
     here = _scored(meaning, dict(inside(made.targets, False)), made)
     if here is None:
         return None
-    for witness in witnesses.proposals({}):
+    for witness in proposals.proposals({}):
         verdict = witness.judge(meaning.judge)
         if verdict.base is not None and verdict.score and verdict.score.place != made.place:
             return {

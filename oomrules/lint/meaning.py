@@ -10,7 +10,7 @@ from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Related
 from oomrules.language.types import Typing
 from oomrules.lint.ruleset import RuleSet
-from oomrules.reason import witnesses
+from oomrules.reason import proposals, witnesses
 from oomrules.reason.effects import Effect, Effects, eligible
 from oomrules.reason.regions import Region
 from oomrules.reason.texts import Undecided
@@ -121,7 +121,7 @@ class Meaning:
         except Undecided:
             return
         for box in boxes[:_MOST_BOXES_TRIED]:
-            for tried, witness in enumerate(witnesses.proposals(box)):
+            for tried, witness in enumerate(proposals.proposals(box)):
                 if tried == _MOST_TRIED:
                     break
                 yield witness

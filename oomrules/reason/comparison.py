@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from oomrules.reason import witnesses
+from oomrules.reason import proposals, witnesses
 from oomrules.reason.effects import Effect, Effects, eligible, inside, kept_apart
 from oomrules.reason.intervals import whole
 from oomrules.reason.regions import Reasoner, Region
@@ -173,7 +173,7 @@ class _Comparing:
     def show(self, region: Region, place: str, text: str, added: bool, about: Region) -> bool:
         """Find a process of a region that is judged differently, and keep it."""
         for box in region[:_MOST_BOXES_TRIED]:
-            for number, witness in enumerate(witnesses.proposals(box)):
+            for number, witness in enumerate(proposals.proposals(box)):
                 if number == _MOST_TRIED:
                     break
                 old, new = (witness.judge(side.judge) for side in self.sides)

@@ -9,9 +9,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from oomrules.reason.effects import Effects
+from oomrules.reason.proposals import proposals
 from oomrules.reason.regions import EVERYBODY
 from oomrules.reason.texts import Undecided
-from oomrules.reason.witnesses import proposals
 from oomrules.runtime import recorded
 from oomrules.runtime.evaluator import Verdict
 from tests.oracle.strategies import thorough

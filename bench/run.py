@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -504,49 +504,54 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
+def benchmark() -> None:
+    """Measure everything, print it and record it."""
     options = arguments()
+    build()
+    with tempfile.TemporaryDirectory(dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None) as scratch:
+        taking_part, missing = contenders(Path(scratch))
+        peers = [one.version for one in taking_part if one.version]
+        about = {
+            "kernel": platform.release(),
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "peers": peers,
+        }
+        print(f"Linux {about['kernel']}, {about['cpus']} CPUs, Python {about['python']}")
+        print(f"Peers: {', '.join(peers) or 'none'}")
+        for peer, why in missing.items():
+            print(f"{peer} is NOT measured: {why}")
+        stages = []
+        for count in options.processes:
+            stage = measure(count, options.busy, options.rounds, taking_part)
+            stages.append(stage)
+            print("", table(stage), *aims(stage, missing), sep="\n", flush=True)
+        print("", "The cost of more processes:", *linear(stages), sep="\n")
+        ruled = with_rules(Path(scratch), taking_part)
+        stages.append(measure(RULES_AT, options.busy, options.rounds, ruled))
+        print("", "The cost of more rules:", table(stages[-1]), sep="\n")
+    RESULTS.write_text(json.dumps({**about, "missing": missing, "stages": stages}) + "\n")
+
+
+def conclude(work: Callable[[], None]) -> int:
+    """Do a benchmark's work; where it comes to no end, say why in one line.
+
+    Returns:
+        the exit status.
+    """
     # Ending by a signal runs the same clean-up as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    BUILD.mkdir(exist_ok=True)
     try:
-        build()
-        with tempfile.TemporaryDirectory(
-            dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None
-        ) as scratch:
-            taking_part, missing = contenders(Path(scratch))
-            peers = [one.version for one in taking_part if one.version]
-            about = {
-                "kernel": platform.release(),
-                "cpus": os.cpu_count(),
-                "python": platform.python_version(),
-                "peers": peers,
-            }
-            print(f"Linux {about['kernel']}, {about['cpus']} CPUs, Python {about['python']}")
-            print(f"Peers: {', '.join(peers) or 'none'}")
-            for peer, why in missing.items():
-                print(f"{peer} is NOT measured: {why}")
-            stages = []
-            for count in options.processes:
-                stage = measure(count, options.busy, options.rounds, taking_part)
-                stages.append(stage)
-                print("", table(stage), *aims(stage, missing), sep="\n", flush=True)
-            print("", "The cost of more processes:", *linear(stages), sep="\n")
-            ruled = with_rules(Path(scratch), taking_part)
-            stages.append(measure(RULES_AT, options.busy, options.rounds, ruled))
-            print("", "The cost of more rules:", table(stages[-1]), sep="\n")
-        RESULTS.write_text(json.dumps({**about, "missing": missing, "stages": stages}) + "\n")
-    except Trouble as trouble:
+        BUILD.mkdir(exist_ok=True)
+        work()
+    except (Trouble, OSError) as trouble:
         print(f"bench: {trouble}", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
-        print("bench: interrupted, nothing was recorded", file=sys.stderr)
+        print("bench: interrupted before the end", file=sys.stderr)
         return 130
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(conclude(benchmark))

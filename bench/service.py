@@ -200,32 +200,24 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
+def benchmark() -> None:
+    """Measure everything and print it."""
     options = arguments()
-    BUILD.mkdir(exist_ok=True)
-    try:
-        run.build()
-        with tempfile.TemporaryDirectory(dir=run.MEMORY_DISK) as name, ExitStack() as stack:
-            scratch = Path(name)
-            starts(scratch)
-            # Before the iterator is pinned, in a mount namespace that this one does not see.
-            daemons = [stack.enter_context(service(PORTABLE, scratch / "portable"))[0]]
-            try:
-                run.pinned(Path("/sys/fs/bpf"), Path(PINNED))
-                daemons.append(stack.enter_context(service(FAST, scratch / "bpf"))[0])
-            except Trouble as why:
-                print(f"  NOT measured: {FAST}: {why}")
-            daemons += peers(stack)
-            idle(daemons, options.seconds)
-            memory(daemons, options.processes)
-    except (Trouble, OSError) as trouble:
-        print(f"bench: {trouble}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("bench: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    run.build()
+    with tempfile.TemporaryDirectory(dir=run.MEMORY_DISK) as name, ExitStack() as stack:
+        scratch = Path(name)
+        starts(scratch)
+        # Before the iterator is pinned, in a mount namespace that this one does not see.
+        daemons = [stack.enter_context(service(PORTABLE, scratch / "portable"))[0]]
+        try:
+            run.pinned(Path("/sys/fs/bpf"), Path(PINNED))
+            daemons.append(stack.enter_context(service(FAST, scratch / "bpf"))[0])
+        except Trouble as why:
+            print(f"  NOT measured: {FAST}: {why}")
+        daemons += peers(stack)
+        idle(daemons, options.seconds)
+        memory(daemons, options.processes)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run.conclude(benchmark))

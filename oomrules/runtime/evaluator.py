@@ -41,9 +41,9 @@ _SETTLED = frozenset(name for name, a in ATTRIBUTES.items() if not a.changes) - 
 # What compiled functions take for granted.
 _ALWAYS_IN_STAT = ("nice", "rss", "starttime", "state", "stime", "threads", "total_vm", "utime")
 
-# Kinds of process that are remembered; beyond this the cache starts anew. Each unit that comes is
-# another kind, so this is what an hour of them costs. Only who is new asks for its kind.
-_MOST_KINDS = 512
+# Kinds of process that are remembered. Each unit that comes is another kind, of 3 to 6 KiB, so this
+# is what an hour of them costs. Only who is new asks for its kind, so to forget costs little.
+_FEW_KINDS, _MOST_KINDS = 128, 512
 
 
 class Held(NamedTuple):
@@ -140,6 +140,16 @@ class Evaluator:
         self._active: dict[Any, _Active] = {}
         self._kinds: dict[Any, tuple[Residual | None, Judge | None]] = {}
         self._functions: dict[str, Judge] = {}
+
+    def forget(self, processes: int) -> None:
+        """Start anew with what is remembered of kinds, where more than a few must be gone.
+
+        Args:
+            processes: how many there are, and so at most as many kinds.
+        """
+        for known in (self._active, self._kinds, self._functions):
+            if len(known) > max(_FEW_KINDS, processes):
+                known.clear()
 
     def _local(self, node: Node) -> Node:
         return nodes.localise(node, self._page_size, LIMIT)

@@ -50,7 +50,8 @@ _RARE_MEMORY = ("swap", "locked", "pgtables")
 # Only /proc/PID/status has these.
 _STATUS_ONLY = frozenset(("anon", "shmem"))
 
-_MOST_CGROUPS = 1024
+# Numbers of control groups that are remembered, with those of units that are gone.
+_FEW_CGROUPS = 128
 _NANOSECONDS = 10**9
 
 # include/linux/sched.h
@@ -337,7 +338,8 @@ class IteratorSource(ProcSource):
         try:
             # The process may have been moved since its row was written.
             if os.stat(f"{self.hierarchy.unified}{path}").st_ino == number:
-                if len(self._cgroups) >= _MOST_CGROUPS:
+                # There are no more of them with processes than there are processes.
+                if len(self._cgroups) >= max(_FEW_CGROUPS, len(self.by_pid)):
                     self._cgroups.clear()
                 self._cgroups[number] = path
         except OSError:

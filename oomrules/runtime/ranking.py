@@ -95,6 +95,7 @@ class Ranker:
         prepare, host = self.evaluator.prepare, snapshot.host
         table = snapshot.by_pid
         now, hz = int(host.uptime), host.clock_ticks
+        self.evaluator.forget(len(table))
         if snapshot.prepared_for is not self:
             for process in table.values():
                 process.reconsider()

@@ -40,7 +40,7 @@ class Placement(NamedTuple):
 _ROOT = Placement((ROOT_SLICE,), "", ROOT_SLICE, "/", "", None)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=256)
 def placement(cgroup: str) -> Placement:
     """Find the units around a control group."""
     place, path, in_slices = _ROOT, "", True

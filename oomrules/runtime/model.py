@@ -1,7 +1,8 @@
 """What is known of a host at one moment: raw kernel values, as they were read.
 
 ``None`` is a value that could not be read. ``UNREAD`` is one that nobody has asked
-for yet.
+for yet. ``SELF_MADE`` is one that is unknown because the process, or its user, made it so:
+such a doubt protects nobody.
 """
 
 from __future__ import annotations
@@ -27,6 +28,14 @@ class _Unread:
 
 
 UNREAD: Any = _Unread()
+
+
+class _SelfMade:
+    def __repr__(self) -> str:
+        return "SELF_MADE"
+
+
+SELF_MADE: Any = _SelfMade()
 
 
 class Host(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
@@ -215,6 +216,67 @@ def _certain(found: str, text: str, span: Span, terminals: set[str]) -> Fix | No
         start = at - len(quantity.group(1))
         return Fix(f"write `{written}`", (Edit(Span(start, at), ""),))
     return None
+
+
+# A line that ends in one of these goes on in the next.
+_GO_ON = ("and", "or", ",", "\\")
+_PIECES = re.compile(r'"(?:\\"|[^"\n])*"|#[^\n]*|\\(?=\r?\n)|[\w.]+|\S')
+
+
+def unfinished(error: UnexpectedInput, source: RuleText, begin: int, at: int) -> Diagnostic | None:
+    """Make the diagnostic of a statement that has to go on, and does not.
+
+    Args:
+        error: what the parser met instead.
+        begin: where the statement began.
+        at: where the next one begins, or the block ends, or the text.
+
+    Returns:
+        None where it is another mistake.
+    """
+    pieces = [one for one in _PIECES.finditer(source.text, begin, at) if one.group()[0] != "#"]
+    # Behind `and` a backslash adds nothing.
+    while len(pieces) > 1 and pieces[-1].group() == "\\" and pieces[-2].group() in _GO_ON:
+        pieces.pop()
+    last = pieces[-1] if pieces else None
+    found = _word(error, source.text, at)
+    if last is None or last.group() not in _GO_ON or found not in ("", "}", *FORMS):
+        return None
+    if last.group() == "\\":
+        missing = "the rest of it"
+    elif last.group() == ",":
+        missing = "a text" if "STRING" in _expected_terminals(error) else "a capability"
+    else:
+        missing = "a condition"
+    return Diagnostic(
+        "OOM101",
+        f"the statement of line {source.position(begin)[0]} is not complete: {missing} is "
+        f"missing behind `{last.group()}`",
+        source,
+        Span(*last.span()),
+        f"write it, or remove the `{last.group()}`, with which a line goes on in the next",
+    )
+
+
+# What editors and terminals show as the end of a line, and the language does not take for one.
+_LIKE_A_LINE_END = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]|\r(?!\n)")
+
+
+def hidden(source: RuleText) -> Iterator[Diagnostic]:
+    """Find comments that seem to end before they do: what stands behind looks like a statement."""
+    text = source.text
+    if not _LIKE_A_LINE_END.search(text):
+        return
+    for piece in _PIECES.finditer(text):
+        sign = _LIKE_A_LINE_END.search(text, *piece.span()) if text[piece.start()] == "#" else None
+        if sign and text[sign.end() : piece.end()].strip():
+            yield Diagnostic(
+                "OOM103",
+                f"this comment is shown as if it ended at {_named(sign.group())}, and does not",
+                source,
+                Span(*sign.span()),
+                "put the end of a line there, or remove the character",
+            )
 
 
 def not_closed(source: RuleText, span: Span) -> Diagnostic:

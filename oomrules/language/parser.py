@@ -66,7 +66,7 @@ def parse(source: RuleText) -> tuple[tuple[syntax.Statement, ...], list[Diagnost
     tree = _lark().parse(source.text, on_error=recovery)
     builder = _Builder(source)
     statements = tuple(builder.statements(tree.children))
-    diagnostics = recovery.diagnostics + builder.diagnostics
+    diagnostics = recovery.diagnostics + builder.diagnostics + [*complaints.hidden(source)]
     if diagnostics and not statements:
         other = foreign.of_file(source)
         if other:
@@ -106,16 +106,22 @@ class _Recovery:
             _pop_statement(parser)
             lexer_position.char_pos = at + 1
         else:
-            found = complaints.explain(error, self.source, at, bool(opened))
             if _last(parser) == "RBRACE":
                 # The block itself is well formed; only what stands behind it is not.
                 parser.feed_token(Token("_NL", "\n"))
-            begin = min(at, _pop_statement(parser))
-            name = re.match(r"(?:define|list)\s+([A-Za-z_][\w.]*)", self.source.text[begin:])
-            if not self._merging(at):
-                self.diagnostics.append(replace(found, breaks=name.group(1) if name else ""))
+            begin = self._give_up(parser, error, at, opened)
             lexer_position.char_pos = self._next_statement(begin, at, bool(opened))
         return True
+
+    def _give_up(self, parser: Any, error: UnexpectedInput, at: int, opened: list[Token]) -> int:
+        """Drop the statement that has an error at ``at``, and say so; returns where it began."""
+        found = complaints.explain(error, self.source, at, bool(opened))
+        begin = min(at, _pop_statement(parser))
+        found = complaints.unfinished(error, self.source, begin, at) or found
+        name = re.match(r"(?:define|list)\s+([A-Za-z_][\w.]*)", self.source.text[begin:])
+        if not self._merging(at):
+            self.diagnostics.append(replace(found, breaks=name.group(1) if name else ""))
+        return begin
 
     def _merging(self, at: int) -> bool:
         """Tell whether this is a later mark of a merge whose first one has been told."""
@@ -132,12 +138,11 @@ class _Recovery:
 
     def _end(self, parser: Any, error: UnexpectedInput, opened: list[Token]) -> None:
         """The text ended too soon: keep what is complete, and close the open blocks."""
-        at = len(self.source.text)
-        if "_NL" in parser.accepts():
+        # A line may end inside a statement, too; a block only where its last statement may.
+        if "RBRACE" in parser.accepts():
             parser.feed_token(Token("_NL", "\n"))
         else:
-            self.diagnostics.append(complaints.explain(error, self.source, at, bool(opened)))
-        _pop_statement(parser)
+            self._give_up(parser, error, len(self.source.text), opened)
         if opened:
             self.diagnostics.append(complaints.not_closed(self.source, _span(opened[-1])))
         for brace in opened:

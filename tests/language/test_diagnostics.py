@@ -37,8 +37,8 @@ CASES: dict[str, list[Case]] = {
         Case("spare anything when rss > 5 ‸MiB", "`5MiB`", "spare anything when rss > 5MiB"),
         Case("in a.slice‸\n", "", "in a.slice {\n}"),
         Case(
-            "define x = nice > 0 and\n‸spare uid 1",
-            "not complete",
+            "define x = nice > 0 ‸and\nspare uid 1",
+            "remove the `and`",
             "define x = nice > 0\nspare uid 1",
         ),
     ],

@@ -297,6 +297,17 @@ def too_deep(source: RuleText, span: Span, depth: int) -> Diagnostic:
     )
 
 
+def too_long(source: RuleText, span: Span, longest: int) -> Diagnostic:
+    """A text that no value can be equal to."""
+    return Diagnostic(
+        "OOM406",
+        f"this text has {span.end - span.start} characters, and nothing is longer than {longest}",
+        source,
+        Span(span.start, span.start + 1),
+        "write the part that tells, or several texts",
+    )
+
+
 def _named(found: str) -> str:
     """Name what was found, so that a person sees it."""
     if found in ("", "\n"):

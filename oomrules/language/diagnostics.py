@@ -51,6 +51,8 @@ CODES: dict[str, str] = {
     "OOM402": "a quantity out of range",
     "OOM403": "a factor that does not weigh",
     "OOM404": "a regular expression that does not compile",
+    "OOM405": "a regular expression that could take too long",
+    "OOM406": "a text longer than any value",
 }
 
 

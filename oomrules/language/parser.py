@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -25,6 +25,8 @@ from oomrules.language.text import RuleText, Span
 
 # Deeper than any person nests, and well below the recursion limit of the interpreter.
 DEPTH = 80
+# Characters of a text: as many as a command line is read of, and as a path can have.
+LONGEST = 4096
 
 
 @contextmanager
@@ -236,13 +238,15 @@ def _span(token: Token) -> Span:
     return Span(start, start + len(token))
 
 
-class _TooDeep(Exception):
-    def __init__(self, span: Span) -> None:
-        self.span = span
+class _Unbuilt(Exception):
+    """Ends the building of a statement."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        self.diagnostic = diagnostic
 
 
 class _Builder:
-    """Builds frozen data from lark's tree; nothing is judged here but its depth."""
+    """Builds frozen data from lark's tree; nothing is judged here but its size."""
 
     def __init__(self, source: RuleText) -> None:
         self.source = source
@@ -256,16 +260,16 @@ class _Builder:
             depth = self.depth
             try:
                 yield self.statement(node)
-            except _TooDeep as error:
+            except _Unbuilt as error:
                 self.depth = depth
-                self.diagnostics.append(complaints.too_deep(self.source, error.span, DEPTH))
+                self.diagnostics.append(error.diagnostic)
 
     @contextmanager
     def deeper(self, span: Span) -> Iterator[None]:
         """Count one level of nesting."""
         self.depth += 1
         if self.depth > DEPTH:
-            raise _TooDeep(span)
+            raise _Unbuilt(complaints.too_deep(self.source, span, DEPTH))
         yield
         self.depth -= 1
 
@@ -277,9 +281,9 @@ class _Builder:
             case "define":
                 return syntax.Define(span, _name(parts[1]), self.expression(parts[2]))
             case "list":
-                return syntax.ListOf(span, _name(parts[1]), tuple(map(_text, parts[2:])))
+                return syntax.ListOf(span, _name(parts[1]), tuple(map(self.text, parts[2:])))
             case "block":
-                target = _target(parts[1])
+                target = self.target(parts[1])
                 with self.deeper(target.span):
                     inner = tuple(self.statements(parts[2:]))
                 return syntax.Block(span, target, inner)
@@ -296,13 +300,38 @@ class _Builder:
             if isinstance(part, Token):  # anything
                 continue
             if part.data in _TERMS:
-                terms.append(_TERMS[part.data](_tree_span(part), part.children))
+                terms.append(self.term(_tree_span(part), part.data, part.children))
             elif part.data == "when":
                 clauses.append(syntax.When(_tree_span(part), self.expression(part.children[1])))
             else:
                 names = tuple(_name(token) for token in part.children[-1].children)
                 clauses.append(syntax.With(_tree_span(part), _HOLDINGS[part.data], names))
         return syntax.Selector(_tree_span(tree), tuple(terms), tuple(clauses))
+
+    def term(self, span: Span, kind: str, parts: list[Any]) -> syntax.Term:
+        name = _name(parts[0])
+        match kind:
+            case "named":
+                return syntax.Named(span, name)
+            case "equals":
+                return syntax.Equals(span, name, _quantity(parts[2]), parts[1] is not None)
+            case "matches":
+                return syntax.Matches(span, name, self.text(parts[1]))
+        return syntax.Member(span, name, _list_name(parts[1]))
+
+    def target(self, tree: Any) -> syntax.Target:
+        unit = self.text(tree.children[-1])
+        return syntax.Target(_tree_span(tree), unit, _RELATIONS[tree.data])
+
+    def text(self, token: Any) -> syntax.Text:
+        # A backslash stands for itself, so that regular expressions and systemd's \x2d can
+        # be written as they are; only \" is a quote.
+        value = str(token)
+        if value.startswith('"'):
+            value = value[1:-1].replace('\\"', '"')
+        if len(value) > LONGEST:
+            raise _Unbuilt(complaints.too_long(self.source, _span(token), LONGEST))
+        return syntax.Text(_span(token), value)
 
     def expression(self, tree: Any) -> syntax.Expression:
         while tree.data == "grouped":
@@ -316,7 +345,7 @@ class _Builder:
             case "quantity":
                 return _quantity(parts[0])
             case "text":
-                return _text(parts[0])
+                return self.text(parts[0])
             case "name":
                 return _name(parts[0])
             case "call":
@@ -332,7 +361,7 @@ class _Builder:
             case "membership":
                 return syntax.Membership(span, self.expression(parts[0]), _list_name(parts[2]))
             case "searched":
-                return syntax.Searched(span, self.expression(parts[0]), _text(parts[1]))
+                return syntax.Searched(span, self.expression(parts[0]), self.text(parts[1]))
         operands = tuple(self.expression(part) for part in parts if isinstance(part, Tree))
         return (syntax.Or if kind == "condition" else syntax.And)(span, operands)
 
@@ -349,10 +378,6 @@ def _tree_span(tree: Tree[Token]) -> Span:
     return Span(first.start_pos, last.end_pos)
 
 
-def _target(tree: Any) -> syntax.Target:
-    return syntax.Target(_tree_span(tree), _text(tree.children[-1]), _RELATIONS[tree.data])
-
-
 def _name(token: Any) -> syntax.Name:
     return syntax.Name(_span(token), str(token))
 
@@ -363,15 +388,6 @@ def _list_name(token: Any) -> syntax.ListName:
 
 def _quantity(token: Any) -> syntax.Quantity:
     return syntax.Quantity(_span(token), str(token))
-
-
-def _text(token: Any) -> syntax.Text:
-    # A backslash stands for itself, so that regular expressions and systemd's \x2d can
-    # be written as they are; only \" is a quote.
-    value = str(token)
-    if value.startswith('"'):
-        value = value[1:-1].replace('\\"', '"')
-    return syntax.Text(_span(token), value)
 
 
 _KINDS = {
@@ -392,11 +408,4 @@ _HOLDINGS = {
     "with_any": syntax.Holding.ANY,
     "without": syntax.Holding.NONE,
 }
-_TERMS: dict[str, Callable[[Span, list[Any]], syntax.Term]] = {
-    "named": lambda span, parts: syntax.Named(span, _name(parts[0])),
-    "equals": lambda span, parts: syntax.Equals(
-        span, _name(parts[0]), _quantity(parts[2]), parts[1] is not None
-    ),
-    "matches": lambda span, parts: syntax.Matches(span, _name(parts[0]), _text(parts[1])),
-    "member": lambda span, parts: syntax.Member(span, _name(parts[0]), _list_name(parts[1])),
-}
+_TERMS = ("named", "equals", "matches", "member")

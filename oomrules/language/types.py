@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -27,6 +26,7 @@ from oomrules.language.diagnostics import (
     replacing,
 )
 from oomrules.language.text import RuleText, Span
+from oomrules.runtime import expressions
 
 FUNCTIONS = ("root", "cap")
 
@@ -377,10 +377,9 @@ class Typing:
 
     def _regex(self, pattern: syntax.Text) -> None:
         try:
-            with warnings.catch_warnings():
-                # Python's notes about its own future are not about the rules.
-                warnings.simplefilter("ignore", FutureWarning)
-                re.compile(pattern.value)
+            expressions.check(pattern.value)
+        except expressions.Refused as error:
+            self.bad("OOM405", pattern.span, str(error), error.help)
         except (re.error, OverflowError, RecursionError) as error:
             self.bad(
                 "OOM404",

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 
 from oomrules.lean import Any
+from oomrules.runtime import expressions
 from oomrules.runtime.program import Node
 
 # What an attribute getter gives for a value that is not to be read yet.
@@ -97,8 +98,12 @@ def _matches(matches: Callable[[str], Any], text: str) -> bool:
 
 
 def search(text: str, pattern: str) -> bool:
-    """Tell whether a regular expression is found anywhere in the text."""
-    return re.search(pattern, text) is not None
+    """Tell whether a regular expression is found anywhere in the text.
+
+    Raises:
+        see ``expressions.check``; programs hold only expressions that it lets through.
+    """
+    return expressions.finder(pattern)(text)
 
 
 STRICT: dict[str, Callable[..., Any]] = {

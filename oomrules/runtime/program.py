@@ -13,6 +13,7 @@ nodes are lists whose first item says what they are:
     ["negative", a], ["root", a]
     ["==" "!=" "<" "<=" ">" ">=", a, b]
     ["glob", text, pattern], ["search", text, regex], ["among", text, pattern, …]
+                             the regex is one that ``expressions.check`` lets through
     ["cap", bit]             the capability is in the effective set
     ["not", a], ["and", …], ["or", …]
 """
@@ -25,6 +26,7 @@ import re
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
+from oomrules.runtime import expressions
 
 SCHEMA = "oomrules.program/1"
 
@@ -266,7 +268,7 @@ def _checked_leaf(node: Node, definitions: dict[str, Any]) -> str:
     if (node[0] == "share" and node[2] < 1) or (node[0] == "cap" and not 0 <= node[1] < 64):
         raise ValueError(f"out of range: {node}")
     if node[0] == "search":
-        re.compile(node[2])
+        expressions.check(node[2])
     return ""
 
 

@@ -203,6 +203,28 @@ CASES: dict[str, list[Case]] = {
     "OOM404": [
         Case('spare anything when comm ~ ‸"("', "glob", 'spare anything when comm ~ "[(]"'),
     ],
+    "OOM405": [
+        Case('spare anything when comm ~ ‸"(?!x)y"', "own", 'spare anything when comm ~ "y"'),
+        Case('spare anything when comm ~ ‸"(?<=x)y"', "own", 'spare anything when comm ~ "xy"'),
+        Case('spare anything when comm ~ ‸"(a)b\\1"', "out", 'spare anything when comm ~ "(a)ba"'),
+        Case('spare anything when comm ~ ‸"x(?>a+)"', "plain", 'spare anything when comm ~ "xa+"'),
+        Case('spare anything when comm ~ ‸"xa++"', "`+`", 'spare anything when comm ~ "xa+"'),
+        Case(
+            'spare anything when comm ~ ‸"(a*b){300}"',
+            "less",
+            'spare anything when comm ~ "(a*b){100}"',
+        ),
+        Case(
+            f'spare anything when comm ~ ‸"{"(" * 60}a{")" * 60}"',
+            "brackets",
+            f'spare anything when comm ~ "{"(" * 40}a{")" * 40}"',
+        ),
+    ],
+    "OOM406": [
+        Case(f'never kill comm ‸"{"a" * 4097}"', "part", f'never kill comm "{"a" * 4096}"'),
+        Case(f'in ‸"{"a" * 4097}.scope": spare uid 0', "part", "in a.scope: spare uid 0"),
+        Case(f'list x = "a", ‸"{"a" * 4097}"', "part", 'list x = "a"'),
+    ],
 }
 # These two are about the file itself; they have tests of their own below.
 FILES = {"OOM001", "OOM002"}

@@ -148,7 +148,7 @@ RIGHT = {
         'spare anything when comm ~ "$"',
         'spare anything when comm ~ "a|b"',
         'spare anything when comm ~ ".+"',
-        'spare anything when comm ~ "(?!a)"',
+        'spare anything when comm ~ "\\b"',
     ],
     "OOM503": [
         'spare unit "nginx*"',

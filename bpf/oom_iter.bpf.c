@@ -15,6 +15,7 @@
 #include "kernel.h"
 #include "rows.h"
 
+#define PF_EXITING 0x00000004
 #define PF_KTHREAD 0x00200000
 #define DEFAULT_PRIO 120 /* of nice 0 */
 #define TRIES 4
@@ -33,19 +34,48 @@ struct walk {
 	struct times sum;
 	struct list_head *head; /* as an address only */
 	struct list_head *next;
+	struct task_struct *found; /* as an address only */
 	int whole;
 };
 
-static long add_thread(__u32 number, struct walk *walk)
+/* The thread that a walk is at; nothing at the end of the list. */
+static struct task_struct *at(struct walk *walk)
 {
-	struct task_struct *thread;
-
-	(void)number;
 	if (walk->next == walk->head || !walk->next) {
 		walk->whole = walk->next == walk->head;
+		return 0;
+	}
+	return (void *)walk->next - bpf_core_field_offset(struct task_struct, thread_node);
+}
+
+static void begin(struct walk *walk, struct signal_struct *signal)
+{
+	walk->head = (void *)signal + bpf_core_field_offset(struct signal_struct, thread_head);
+	walk->next = signal->thread_head.next;
+}
+
+static long look_at_thread(__u32 number, struct walk *walk)
+{
+	struct task_struct *thread = at(walk);
+
+	(void)number;
+	if (!thread)
+		return 1;
+	if (BPF_CORE_READ(thread, mm) && !(BPF_CORE_READ(thread, flags) & PF_EXITING)) {
+		walk->found = thread;
 		return 1;
 	}
-	thread = (void *)walk->next - bpf_core_field_offset(struct task_struct, thread_node);
+	walk->next = BPF_CORE_READ(thread, thread_node.next);
+	return 0;
+}
+
+static long add_thread(__u32 number, struct walk *walk)
+{
+	struct task_struct *thread = at(walk);
+
+	(void)number;
+	if (!thread)
+		return 1;
 	walk->sum.utime += BPF_CORE_READ(thread, utime);
 	walk->sum.stime += BPF_CORE_READ(thread, stime);
 	walk->sum.runtime += BPF_CORE_READ(thread, se.sum_exec_runtime);
@@ -75,9 +105,7 @@ static int add_times(struct task_struct *leader, struct signal_struct *signal, s
 			walk.sum.runtime += leader->se.sum_exec_runtime;
 			walk.whole = 1;
 		} else {
-			walk.head = (void *)signal
-				+ bpf_core_field_offset(struct signal_struct, thread_head);
-			walk.next = signal->thread_head.next;
+			begin(&walk, signal);
 			bpf_loop(MOST_THREADS, add_thread, &walk, 0);
 		}
 		row->utime = walk.sum.utime;
@@ -112,13 +140,15 @@ static __u64 positive(__s64 count)
 
 /* get_mm_counter(). A macro, because the index has to be a constant for the compiler to
  * record what is accessed. The verifier of 6.1 does not look into arrays of typedefs. */
-#define counter(mm, which)                                                                  \
+#define counter_by(mm, which, read)                                                         \
 	({                                                                                  \
 		struct mm_struct___plain *plain = (void *)(mm);                             \
 		positive(bpf_core_field_exists(plain->rss_stat.count)                       \
 				 ? BPF_CORE_READ(plain, rss_stat.count[which].counter)      \
-				 : (mm)->rss_stat[which].count);                            \
+				 : (read));                                                 \
 	})
+#define counter(mm, which) counter_by(mm, which, (mm)->rss_stat[which].count)
+#define counter_of(mm, which) counter_by(mm, which, BPF_CORE_READ(mm, rss_stat[which].count))
 
 static void add_memory(struct task_struct *task, struct row *row)
 {
@@ -146,6 +176,74 @@ static __u64 capabilities(const struct cred *cred)
 	return words->cap_effective.cap[0] | (__u64)words->cap_effective.cap[1] << 32;
 }
 
+/* What belongs to a thread, of the first one: the pointers are the kernel's own. */
+static void add_first(struct task_struct *task, struct row *row)
+{
+	const struct cred *cred = task->real_cred;
+
+	row->capabilities = capabilities(cred);
+	row->cgroup = task->cgroups->dfl_cgrp->kn->id;
+	row->flags = task->flags;
+	row->state = task->__state;
+	row->exit_state = task->exit_state;
+	row->uid = cred->uid.val;
+	row->euid = cred->euid.val;
+	row->gid = cred->gid.val;
+	row->egid = cred->egid.val;
+	add_memory(task, row);
+}
+
+/* The same of another thread, which the verifier knows nothing of: every access may fail. */
+static void add_other(struct task_struct *thread, struct row *row)
+{
+	const struct cred *cred = BPF_CORE_READ(thread, real_cred);
+	const struct cred___words *words = (const void *)cred;
+	struct mm_struct *mm = BPF_CORE_READ(thread, mm);
+
+	if (bpf_core_field_exists(cred->cap_effective.val))
+		row->capabilities = BPF_CORE_READ(cred, cap_effective.val);
+	else
+		row->capabilities = BPF_CORE_READ(words, cap_effective.cap[0])
+				  | (__u64)BPF_CORE_READ(words, cap_effective.cap[1]) << 32;
+	row->cgroup = BPF_CORE_READ(thread, cgroups, dfl_cgrp, kn, id);
+	row->flags = BPF_CORE_READ(thread, flags);
+	row->state = BPF_CORE_READ(thread, __state);
+	row->exit_state = BPF_CORE_READ(thread, exit_state);
+	row->uid = BPF_CORE_READ(cred, uid.val);
+	row->euid = BPF_CORE_READ(cred, euid.val);
+	row->gid = BPF_CORE_READ(cred, gid.val);
+	row->egid = BPF_CORE_READ(cred, egid.val);
+	row->total_vm = BPF_CORE_READ(mm, total_vm);
+	row->locked = BPF_CORE_READ(mm, locked_vm);
+	row->pgtables = BPF_CORE_READ(mm, pgtables_bytes.counter);
+	row->rss = counter_of(mm, MM_FILEPAGES) + counter_of(mm, MM_ANONPAGES)
+		 + counter_of(mm, MM_SHMEMPAGES);
+	row->swap = counter_of(mm, MM_SWAPENTS);
+	if (BPF_CORE_READ(thread, mm) != mm)
+		row->total_vm = row->locked = row->pgtables = row->rss = row->swap = 0;
+}
+
+/* find_lock_task_mm(): a process is all its threads, and the first one may have ended. One
+ * that ends while it is looked at is looked for once more. */
+static void add_threads(struct task_struct *task, struct signal_struct *signal, struct row *row)
+{
+	add_first(task, row);
+	if (signal->nr_threads == 1 || (row->total_vm && !(row->flags & PF_EXITING)))
+		return;
+	for (int try = 0; try < TRIES; try++) {
+		struct walk walk = {};
+
+		begin(&walk, signal);
+		bpf_loop(MOST_THREADS, look_at_thread, &walk, 0);
+		if (!walk.found)
+			continue;
+		add_other(walk.found, row);
+		row->doubt |= ROW_FIRST_THREAD_ENDED;
+		if (row->total_vm)
+			return;
+	}
+}
+
 /* new_encode_dev(tty_devnum(tty)) */
 static __u32 terminal(struct tty_struct *tty)
 {
@@ -161,7 +259,6 @@ static __u32 terminal(struct tty_struct *tty)
 static void fill(struct task_struct *task, struct row *row, unsigned int level)
 {
 	struct signal_struct *signal = task->signal;
-	const struct cred *cred = task->real_cred;
 
 	row->pid = number(task->thread_pid, level);
 	row->ppid = number(task->real_parent->signal->pids[PIDTYPE_TGID], level);
@@ -169,22 +266,13 @@ static void fill(struct task_struct *task, struct row *row, unsigned int level)
 	row->doubt = add_times(task, signal, row);
 	row->shown_utime = signal->prev_cputime.utime;
 	row->shown_stime = signal->prev_cputime.stime;
-	row->capabilities = capabilities(cred);
-	row->cgroup = task->cgroups->dfl_cgrp->kn->id;
-	row->flags = task->flags;
-	row->state = task->__state;
-	row->exit_state = task->exit_state;
-	row->uid = cred->uid.val;
-	row->euid = cred->euid.val;
-	row->gid = cred->gid.val;
-	row->egid = cred->egid.val;
 	row->threads = signal->nr_threads;
 	row->nice = task->static_prio - DEFAULT_PRIO;
 	row->oom_score_adj = signal->oom_score_adj;
 	row->session = number(signal->pids[PIDTYPE_SID], level);
 	row->tty_nr = terminal(signal->tty);
 	bpf_core_read_str(row->comm, sizeof(row->comm), &task->comm);
-	add_memory(task, row);
+	add_threads(task, signal, row);
 }
 
 SEC("iter/task")

@@ -21,8 +21,10 @@
  * /proc/PID/status says. */
 #define ROWS_SWAP_IS_ROUGH 1
 
-/* The bits of row.doubt: what the reader has to look up in /proc/PID/stat. */
+/* The bits of row.doubt: what the reader has to look up in /proc/PID/stat; and that the
+ * first thread has ended, so that what /proc/PID says is of a dead one. */
 #define ROW_TIMES_IN_DOUBT 1
+#define ROW_FIRST_THREAD_ENDED 2
 
 struct row {
 	__u32 pid;  /* of the process, in the reader's pid namespace */
@@ -41,7 +43,10 @@ struct row {
 	__u64 capabilities; /* the effective set */
 	__u64 cgroup;	    /* id in the v2 hierarchy: the inode of its directory */
 
-	/* Nothing but zeros for a process without memory of its own. */
+	/* A process is all its threads: these, the ids, the capabilities, the flags, the
+	 * states and the control group are those of the first thread, or where that has
+	 * ended of the first one that goes on. Nothing but zeros for a process without
+	 * memory of its own. */
 	__u64 total_vm; /* pages */
 	__u64 rss;	/* pages */
 	__u64 swap;	/* pages */

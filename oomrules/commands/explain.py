@@ -11,7 +11,8 @@ from oomrules.commands.rank import TIERS, factor, weight
 from oomrules.commands.terminal import Paint, memory, printable
 from oomrules.errors import Failure
 from oomrules.runtime.evaluator import Verdict, ineligible
-from oomrules.runtime.model import Process
+from oomrules.runtime.model import SELF_MADE, Process
+from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.values import GETTERS
 
@@ -37,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
     paint = Paint(sys.stdout)
     print(paint(_title(process, ranking), "bold"))
     _print_values(process, ranking)
+    if isinstance(ranked.source, ProcSource) and (thread := ranked.source.stand_in(process)):
+        print(f"  its first thread has ended; memory and state are those of thread {thread}")
     if verdict.reason:
         print(f"\nno candidate: {verdict.reason}")
         if verdict.rule:
@@ -69,6 +72,8 @@ def _print_values(process: Process, ranking: Ranking) -> None:
         kind = ATTRIBUTES[name].type
         if value is None:
             text = "unknown, so in doubt it protects"
+        elif value is SELF_MADE:
+            text = "unknown by its own doing, which protects nobody"
         elif kind is Type.MEMORY:
             text = f"{value} pages ({memory(value * page_size)})"
         elif kind is Type.DURATION:

@@ -14,7 +14,7 @@ from oomrules.commands.terminal import count, is_terminal
 from oomrules.host.facts import Everything
 from oomrules.runtime import recorded, sinks
 from oomrules.runtime.cgroups import FIGURES, LIMITS
-from oomrules.runtime.model import NO_LIMIT, UNREAD, Process
+from oomrules.runtime.model import NO_LIMIT, SELF_MADE, UNREAD, Process
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import make
 from oomrules.runtime.units import placement
@@ -139,6 +139,11 @@ def _process(process: Process, source: ProcSource) -> dict[str, Any]:
     for field in _FIELDS:
         value = getattr(process, field)
         line[field] = source.read(process, field) if value is UNREAD else value
+    self_made = [field for field in _FIELDS if line[field] is SELF_MADE]
+    if self_made:
+        line |= {**dict.fromkeys(self_made), "self_made": self_made}
+    if line["cmdline"] is not None:
+        line["cmdline"] = line["cmdline"].split("\0") if line["cmdline"] else []
     if process.capabilities is not None:
         line["capabilities"] = f"{process.capabilities:016x}"
     if process.pid in source.own_pids:

@@ -14,7 +14,10 @@ from cgroupspy.interfaces import BaseFileInterface, DictFile, IntegerFile, Multi
 from cgroupspy.nodes import Node
 from cgroupspy.trees import BaseTree
 
+from oomrules.runtime.cgroups import as_bytes
 from oomrules.runtime.model import NO_LIMIT
+
+_DEEPEST = 64
 
 
 class LimitFile(BaseFileInterface):  # type: ignore[misc]
@@ -62,10 +65,13 @@ class Tree(BaseTree):  # type: ignore[misc]
 
     def get_children_paths(self, parent_full_path: bytes) -> list[bytes]:
         """List the groups below one, in order of their names."""
+        # Anybody makes groups in groups that are delegated to him; no unit lies that deep.
+        if parent_full_path.count(b"/") - self.root_path.count(b"/") > _DEEPEST:
+            return []
         try:
             with os.scandir(parent_full_path) as entries:
                 return sorted(entry.name for entry in entries if entry.is_dir())
-        except FileNotFoundError:
+        except OSError:
             return []
 
 
@@ -76,9 +82,9 @@ def groups(mount: str) -> Iterator[tuple[str, MemoryController]]:
         mount: where cgroup v2 is mounted; always given, and never with sub-groups, which
             cgroupspy would create.
     """
-    tree = Tree(root_path=mount.encode())
+    tree = Tree(root_path=as_bytes(mount))
     for node in _walk(tree.root):
-        path = os.fsdecode(node.full_path).removeprefix(mount) or "/"
+        path = node.full_path.decode("utf-8", "surrogateescape").removeprefix(mount) or "/"
         yield path, MemoryController(node)
 
 

@@ -188,7 +188,7 @@ def survey_recorded(ranking: Ranking, head: int = HEAD) -> Survey:
 
 def _size(process: Process, swap: Any, tables: Any, snapshot: Snapshot) -> int:
     """Add up what oom_badness() does, in pages."""
-    swap, tables = (0 if one is None or one is UNREAD else one for one in (swap, tables))
+    swap, tables = (one if isinstance(one, int) else 0 for one in (swap, tables))
     size: int = (process.rss or 0) + swap + tables // snapshot.host.page_size
     return size
 

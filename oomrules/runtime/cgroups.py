@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from oomrules.lean import Any
 from oomrules.runtime.model import NO_LIMIT
@@ -24,14 +24,7 @@ class Hierarchy:
         self.memory: str | None = None
         # Where systemd makes a directory for each unit.
         self.units: str | None = None
-        try:
-            lines = _read(mounts).splitlines()
-        except OSError:
-            lines = []
-        for line in lines:
-            fields = line.split(" ")
-            if len(fields) < 4:
-                continue
+        for fields in _mounts(mounts):
             where = fields[1].replace("\\040", " ")
             if fields[2] == "cgroup2" and self.unified is None:
                 self.unified = where
@@ -70,12 +63,30 @@ def path_of(lines: bytes) -> str | None:
     for hierarchy in (b"name=systemd", b"", b"memory"):
         path = found.get(hierarchy, b"")
         if path.strip(b"/") or (path and hierarchy == b"memory"):
-            return path.decode("utf-8", "backslashreplace")
+            # Bytes that are no text have to come back as they were, to open its files.
+            return path.decode("utf-8", "surrogateescape")
     return "/" if found else None
 
 
+def as_bytes(path: str) -> bytes:
+    """Give the path of a control group as the kernel has it, whatever the locale."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _mounts(path: str) -> Iterator[list[str]]:
+    """Read a list of mounts line by line: others decide how many there are."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                fields = line.split(" ")
+                if len(fields) >= 4:
+                    yield fields
+    except OSError:
+        return
+
+
 def _read(path: str) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(as_bytes(path), os.O_RDONLY | os.O_CLOEXEC)
     try:
         pieces = []
         while piece := os.read(descriptor, 65536):
@@ -154,7 +165,7 @@ class LiveScope:
             value = convert(_read(f"{directory}/{file}"))
         except FileNotFoundError:
             # No such file in a group that is there: its controller is off, so no limit.
-            return NO_LIMIT if key in LIMITS and os.path.isdir(directory) else None
+            return NO_LIMIT if key in LIMITS and os.path.isdir(as_bytes(directory)) else None
         except (OSError, ValueError, IndexError):
             return None
         if file.startswith("memory.memsw.") and value < NO_LIMIT:

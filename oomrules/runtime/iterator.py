@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from struct import Struct
 
 from oomrules.errors import reason
-from oomrules.runtime.cgroups import path_of
+from oomrules.runtime.cgroups import as_bytes
 from oomrules.runtime.facts import Facts
 from oomrules.runtime.model import Process
 from oomrules.runtime.procfs import ProcSource, read_file
@@ -29,6 +29,7 @@ END = int.from_bytes(b".oom.end", "little")
 VERSION = 1
 SWAP_IS_ROUGH = 1
 TIMES_IN_DOUBT = 1
+FIRST_THREAD_ENDED = 2
 
 # struct row, in the order of bpf/rows.h; a test compares the two.
 ROW_FIELDS = (
@@ -147,6 +148,7 @@ class IteratorSource(ProcSource):
             try:
                 self._refresh_at_once(self.tasks)
                 self.by_iterator = True
+                self._look_in_turn()
                 return self
             except (FileNotFoundError, PermissionError) as error:
                 if self._expected:
@@ -169,6 +171,13 @@ class IteratorSource(ProcSource):
             for process in processes:
                 process.seen = None
         return same
+
+    @property
+    def _in_turn(self) -> Iterable[str]:
+        if not self.by_iterator:
+            return super()._in_turn
+        # The rest is in the rows.
+        return ("exe", "cmdline") if self._v2 else ("cgroup", "exe", "cmdline")
 
     # --- the whole list --------------------------------------------------------------
 
@@ -193,8 +202,7 @@ class IteratorSource(ProcSource):
 
     def _take_all(self, descriptor: int) -> array[int]:
         """Take over all rows; give the pids that they are about."""
-        self.host = self._host()
-        self._scopes.clear()
+        self._begin()
         self._ended = False
         present = array("I")
         find, size, column = self.by_pid.get, ROW.size, ROW.size // 4
@@ -272,6 +280,13 @@ class IteratorSource(ProcSource):
         if process is None:
             process = self.by_pid[pid] = Process(pid)
         process.until = -1
+        leaderless = bool(doubt & FIRST_THREAD_ENDED)
+        if leaderless != (pid in self._stand_ins):
+            # Whatever else was read was of another thread.
+            process.forget()
+            self._stand_ins.pop(pid, None)
+            if leaderless:
+                self._stand_ins[pid] = 0, 0
         start //= self._tick
         name = comm.rstrip(b"\0").decode("utf-8", "backslashreplace")
         if start != process.starttime or name != process.comm:
@@ -305,7 +320,8 @@ class IteratorSource(ProcSource):
         if states not in self._letters:
             self._letters[states] = letter(*states)
         process.state = self._letters[states]
-        if doubt & TIMES_IN_DOUBT or process.state is None:
+        # An object from before would say of the first thread alone that it has no memory.
+        if doubt & TIMES_IN_DOUBT or process.state is None or (not total_vm and threads > 1):
             self._ask_proc(process)
         else:
             process.seen = seen
@@ -329,15 +345,14 @@ class IteratorSource(ProcSource):
 
     def _path(self, pid: int, number: int) -> str | None:
         try:
-            path = path_of(read_file(f"{self._prefix}{pid}/cgroup"))
+            path = self._cgroup(pid)
         except OSError:
             path = None
         if path is None:
             return None
-        path = sys.intern(path)
         try:
             # The process may have been moved since its row was written.
-            if os.stat(f"{self.hierarchy.unified}{path}").st_ino == number:
+            if os.stat(as_bytes(f"{self.hierarchy.unified}{path}")).st_ino == number:
                 # There are no more of them with processes than there are processes.
                 if len(self._cgroups) >= max(_FEW_CGROUPS, len(self.by_pid)):
                     self._cgroups.clear()
@@ -367,7 +382,7 @@ class IteratorSource(ProcSource):
             if not process.total_vm:
                 continue
             try:
-                self._read_status(process, read_file(f"{self._prefix}{process.pid}/status"))
+                self._read_status(process, self._status(process))
             except (OSError, ValueError):
                 gone.append(process)
         for process in gone:

@@ -18,6 +18,9 @@ PF_KTHREAD = 0x00200000
 # What decides whether a process can be a victim at all.
 DECISIVE = ("flags", "state", "total_vm")
 
+# So many bytes of a command line are read; ps(1) shows no more.
+CMDLINE_LENGTH = 4096
+
 # "No limit", as the kernel's page counter has it.
 NO_LIMIT = 2**63 - 1
 
@@ -77,7 +80,10 @@ class Process:
     """One process.
 
     Times are in clock ticks, total_vm, rss and swap in pages, anon, shmem, locked and
-    pgtables in bytes, capabilities the effective set as a number. ``judge`` belongs
+    pgtables in bytes, capabilities the effective set as a number. In ``cmdline``, arguments
+    are separated by null characters; in ``cgroup``, bytes that are no UTF-8 are surrogates,
+    so that its files can be opened. Where the first thread has ended, what belongs to a
+    thread is that of the first one that goes on. ``judge`` belongs
     to the evaluator, ``descriptor`` and ``seen`` to the source. ``key`` is the place in
     the order that the ranker found last; it holds before ``until`` (seconds of uptime).
     """

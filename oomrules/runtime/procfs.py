@@ -2,24 +2,31 @@
 
 Which files are read matters more than anything else. ``stat`` is read at each refresh,
 from a descriptor that is kept open; the identity of a process (ids, capabilities,
-control group, adjustment) once, and again after an exec or when ``verify`` asks. A kept
-descriptor answers ESRCH once its process is gone, so it cannot name a recycled pid.
+control group, adjustment) once, and again after an exec, when ``verify`` asks, and in turn:
+everybody's within five minutes. A kept descriptor answers ESRCH once its process is gone, so
+it cannot name a recycled pid.
+
+A process is all its threads. ``/proc/PID`` describes the first one, which may have ended; then
+another one stands in for it, the first that goes on, as in the kernel's find_lock_task_mm().
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure, reason
-from oomrules.lean import Any
+from oomrules.lean import Any, NamedTuple
 from oomrules.runtime.cgroups import Hierarchy, LiveScope, path_of
+from oomrules.runtime.cmdlines import BATCH, Cmdlines
 from oomrules.runtime.facts import Facts
-from oomrules.runtime.model import UNREAD, Host, Process
+from oomrules.runtime.model import PF_EXITING, SELF_MADE, UNREAD, Host, Process
 from oomrules.runtime.program import Program
 from oomrules.runtime.units import Placement
 
@@ -49,9 +56,30 @@ _STATUS_MEMORY = {
 _FAMILY = ("ppid", "session", "tty_nr")
 _GONE = (FileNotFoundError, ProcessLookupError)
 
+# Larger than any stat.
+_STAT = 1024
+# A longer status has a long line of groups, of which a process may be in 65,536.
+_STATUS = 8192
+_LONGEST_LINE = 256
 
-class Vanished(Exception):
-    """The process ended while it was read."""
+# Threads may end while they are looked at: so many looks are taken at all of them.
+_LOOKS = 3
+_DEAD = (b"Z", b"X", b"x")
+# With so many threads, and none of them alive, they are not all looked at in each refresh: from
+# a second on twice as long passes each time, up to so many seconds.
+_MANY_THREADS = 256
+_LIFELESS_FOR = 32.0
+
+# Everybody's identity is read anew within so many seconds, but of no fewer than so many
+# processes a second: on a small host that is everybody's at each heartbeat.
+_ANEW_WITHIN, _ANEW_LEAST = 300.0, 10.0
+
+
+class _Walk(NamedTuple):
+    """How a walk over the threads of a process went: how many there were, and if some vanished."""
+
+    threads: int
+    vanished: bool
 
 
 class ProcSource:
@@ -78,7 +106,7 @@ class ProcSource:
         facts: Facts | None = None,
     ) -> None:
         self.root = root
-        self.own_pids = frozenset((os.getpid(), *own))
+        self._own = frozenset((os.getpid(), *own))
         self.prepared_for: Any = None
         self.facts = facts or Facts()
         self.hierarchy = Hierarchy()
@@ -93,6 +121,21 @@ class ProcSource:
         self._page_size = os.sysconf("SC_PAGE_SIZE")
         self._ticks = os.sysconf("SC_CLK_TCK")
         self.by_pid: dict[int, Process] = {}
+        # Which thread stands in for the first one, and how many of the list had ended before it;
+        # 0 where that is still to be found out.
+        self._stand_ins: dict[int, tuple[int, int]] = {}
+        self._cmdlines = Cmdlines(self._cmdline_path, lambda process: self._value(process, "uid"))
+        # When the many threads of a process, all of which had ended, are looked at again, and how
+        # long that was, in seconds of uptime.
+        self._lifeless: dict[int, tuple[float, float]] = {}
+        self._walk = _Walk(0, False)
+        # How many command lines were asked for in this refresh, and who may be asked about next.
+        self._asked = 0
+        self._ahead: Iterator[Process] | None = None
+        # Who is looked at anew, in turn, and when somebody was the last time.
+        self._anew: Iterator[int] = iter(())
+        self._anew_at: float | None = None
+        self._all_anew = False
         self._scopes: dict[str, LiveScope] = {}
         self._same: dict[int, int] = {}
         most = self._memory[0] // _SHARE // _DESCRIPTOR
@@ -106,6 +149,24 @@ class ProcSource:
     # --- the snapshot --------------------------------------------------------------
 
     @property
+    def own_pids(self) -> frozenset[int]:
+        """Processes that are never candidates: oomrules' own."""
+        reader = self._cmdlines.reader.pid
+        return self._own | {reader} if reader else self._own
+
+    @own_pids.setter
+    def own_pids(self, pids: frozenset[int]) -> None:
+        self._own = pids
+
+    def stand_in(self, process: Process) -> int:
+        """Give the thread that stands in for the first one, which has ended; 0 if it has not."""
+        return self._thread(process.pid)
+
+    def look_anew(self) -> None:
+        """Have everybody's identity read anew at the next refresh."""
+        self._all_anew = True
+
+    @property
     def kept_descriptors(self) -> int:
         """How many ``stat`` files are open."""
         return self._kept
@@ -114,10 +175,10 @@ class ProcSource:
     def hides_processes(self) -> bool:
         """Whether proc is mounted so that a user does not see the others' processes."""
         try:
-            mounts = read_file(f"{self._prefix}self/mounts").splitlines()
+            with open(f"{self._prefix}self/mounts", "rb") as mounts:
+                return any(b" proc " in line and b"hidepid=" in line for line in mounts)
         except OSError:
             return False
-        return any(b" proc " in line and b"hidepid=" in line for line in mounts)
 
     def scope(self, cgroup: str) -> LiveScope | None:
         """Look at a control group, at most once a refresh."""
@@ -131,32 +192,8 @@ class ProcSource:
 
     def read(self, process: Process, field: str) -> Any:
         """Read a field that nobody has asked for yet, with all that its file holds."""
-        directory = f"{self._prefix}{process.pid}/"
         try:
-            if field == "cgroup":
-                process.cgroup = path_of(read_file(directory + "cgroup"))
-                if process.cgroup is not None:
-                    process.cgroup = sys.intern(process.cgroup)
-            elif field == "oom_score_adj":
-                own = int(read_file(directory + "oom_score_adj"))
-                if self.original is not None:
-                    own = self.original(process, own)
-                process.oom_score_adj = own
-            elif field in _FAMILY:
-                stat = read_file(directory + "stat")
-                self._update_family(process, stat[stat.rindex(b")") + 2 :].split(None, 5))
-            elif field == "exe":
-                exe = os.readlink(os.fsencode(directory + "exe")).decode(
-                    "utf-8", "backslashreplace"
-                )
-                # A program that was replaced by an upgrade is still that program.
-                process.exe = exe.removesuffix(" (deleted)")
-            elif field == "cmdline":
-                raw = read_file(directory + "cmdline").rstrip(b"\0")
-                words = raw.decode("utf-8", "backslashreplace").split("\0")
-                process.cmdline = words if raw else []
-            else:
-                self._read_status(process, read_file(directory + "status"), field)
+            self._read_file_of(field, process)
         except _GONE:
             setattr(process, field, None)
             # A kernel thread has no exe; the other files are there as long as the process.
@@ -173,6 +210,174 @@ class ProcSource:
             setattr(process, field, None)
         return value
 
+    def _read_file_of(self, field: str, process: Process) -> None:
+        """Read the file that a field is in."""
+        if field == "cgroup":
+            process.cgroup = self._cgroup(process.pid)
+        elif field == "oom_score_adj":
+            own = int(read_file(f"{self._prefix}{process.pid}/oom_score_adj"))
+            if self.original is not None:
+                own = self.original(process, own)
+            process.oom_score_adj = own
+        elif field in _FAMILY:
+            stat = read_file(f"{self._prefix}{process.pid}/stat", _STAT)
+            self._update_family(process, stat[stat.rindex(b")") + 2 :].split(None, 5))
+        elif field == "exe":
+            process.exe = self._exe(process.pid)
+        elif field == "cmdline":
+            process.cmdline = self._cmdline(process)
+        else:
+            self._read_status(process, self._status(process), field)
+
+    def _value(self, process: Process, field: str) -> Any:
+        value = getattr(process, field)
+        return self.read(process, field) if value is UNREAD else value
+
+    def _cgroup(self, pid: int) -> str | None:
+        try:
+            path = path_of(self._of_thread(pid, "cgroup", read_file))
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            # Below a group that was delegated to him somebody has gone deeper than the kernel
+            # can say. That must be worth nothing: he stands in no unit.
+            path = "/"
+        return path if path is None else sys.intern(path)
+
+    def _exe(self, pid: int) -> Any:
+        try:
+            raw = self._of_thread(pid, "exe", lambda path: os.readlink(os.fsencode(path)))
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            # Only who puts a program there has one that deep.
+            return SELF_MADE
+        # A program that was replaced by an upgrade is still that program.
+        return raw.decode("utf-8", "backslashreplace").removesuffix(" (deleted)")
+
+    def _status(self, process: Process) -> bytes:
+        """Read status: of the thread that has the memory, even if the first one ends just now."""
+        data = self._of_thread(process.pid, "status", read_status)
+        if (
+            process.total_vm
+            and b"\nVmPTE:" not in data
+            and (process.threads or 0) > 1
+            and self._find_stand_in(process.pid)
+        ):
+            data = self._of_thread(process.pid, "status", read_status)
+        return data
+
+    # --- command lines ---------------------------------------------------------------
+
+    def _cmdline_path(self, process: Process) -> str:
+        return f"{self._directory(process.pid)}cmdline"
+
+    def _cmdline(self, process: Process) -> Any:
+        """Read a command line; as many others along with it as have been asked for so far."""
+        if not self._cmdlines.is_known(process):
+            self._cmdlines.fetch([process, *self._those_behind(process)])
+        for _ in range(_LOOKS):
+            try:
+                return self._cmdlines.take(process)
+            except _GONE:
+                if process.pid not in self._stand_ins or not self._find_stand_in(process.pid):
+                    raise
+        return SELF_MADE
+
+    def _those_behind(self, process: Process) -> list[Process]:
+        """Guess who will be asked about next: where many are, one request is too slow for each."""
+        self._asked += 1
+        if self._asked == 1:
+            return []
+        if self._ahead is None:
+            self._ahead = iter(list(self.by_pid.values()))
+            for other in self._ahead:
+                if other is process:
+                    break
+        unread = (
+            other
+            for other in self._ahead
+            if other.cmdline is UNREAD and not self._cmdlines.is_known(other)
+        )
+        return list(islice(unread, min(self._asked, BATCH) - 1))
+
+    # --- threads ---------------------------------------------------------------------
+
+    def _thread(self, pid: int) -> int:
+        """Find the thread that stands in for the first one; 0 for none."""
+        if pid not in self._stand_ins:
+            return 0
+        thread = self._stand_ins[pid][0]
+        if not thread and self._find_stand_in(pid) and pid in self._stand_ins:
+            thread = self._stand_ins[pid][0]
+        return thread
+
+    def _directory(self, pid: int) -> str:
+        """Give the directory in proc that tells of a process, or of the thread that stands in."""
+        thread = self._thread(pid) if self._stand_ins else 0
+        return f"{self._prefix}{pid}/task/{thread}/" if thread else f"{self._prefix}{pid}/"
+
+    def _of_thread(self, pid: int, file: str, read: Callable[[str], bytes]) -> bytes:
+        """Read a file of a process; if the thread that stood in has ended, of another one."""
+        for _ in range(_LOOKS):
+            try:
+                return read(self._directory(pid) + file)
+            except _GONE:
+                if pid not in self._stand_ins or not self._find_stand_in(pid):
+                    break
+        # Of the first thread there is something as long as there is a process.
+        return read(f"{self._prefix}{pid}/{file}")
+
+    def _find_stand_in(self, pid: int) -> list[bytes] | None:
+        """Find the first thread that goes on.
+
+        Returns:
+            the fields of its stat from the third on; None if there is none: the process ends.
+        """
+        path = f"{self._prefix}{pid}/task"
+        thread, ended = self._stand_ins.pop(pid, (0, 0))
+        if thread:
+            fields = _living(f"{path}/{thread}/stat")
+            if fields:
+                self._stand_ins[pid] = thread, ended
+                return fields
+        until, wait = self._lifeless.get(pid, (0.0, 0.0))
+        if self.host.uptime < until:
+            return None
+        for _ in range(_LOOKS):
+            # Those before it have ended long ago. Some of them may be gone from the list by now,
+            # so that it is too far into it: then all are looked at.
+            for skipped in (ended, 0) if ended else (0,):
+                found = self._first_living(pid, path, skipped)
+                if found is not None:
+                    return found
+            if not self._walk.vanished:
+                break
+        if self._walk.threads >= _MANY_THREADS:
+            # Nearly surely they have all ended, and nobody is left to start another one.
+            wait = min(max(1.0, wait * 2), _LIFELESS_FOR)
+            self._lifeless[pid] = self.host.uptime + wait, wait
+        return None
+
+    def _first_living(self, pid: int, path: str, skipped: int) -> list[bytes] | None:
+        threads, vanished, found = skipped, False, None
+        try:
+            with os.scandir(path) as entries:
+                for thread in islice(entries, skipped, None):
+                    found = _living(f"{path}/{thread.name}/stat")
+                    if found:
+                        if thread.name != str(pid):
+                            self._stand_ins[pid] = int(thread.name), threads
+                        self._lifeless.pop(pid, None)
+                        break
+                    # One that is gone may have taken others with it from under the list's eye.
+                    vanished = vanished or found is None
+                    threads += 1
+        except OSError:
+            pass
+        self._walk = _Walk(threads, vanished)
+        return found or None
+
     # --- refreshing ----------------------------------------------------------------
 
     def refresh(self) -> ProcSource:
@@ -181,8 +386,7 @@ class ProcSource:
         Raises:
             Failure: proc itself cannot be read.
         """
-        self.host = self._host()
-        self._scopes.clear()
+        self._begin()
         table, digits = self.by_pid, "0123456789"
         try:
             names = os.listdir(self.root)
@@ -193,7 +397,15 @@ class ProcSource:
         for process in new:
             table[process.pid] = process
         self._look_again(new)
+        self._look_in_turn()
         return self
+
+    def _begin(self) -> None:
+        """Begin a refresh, with nothing known of what it is about to find."""
+        self.host = self._host()
+        self._scopes.clear()
+        self._cmdlines.begin()
+        self._asked, self._ahead = 0, None
 
     def _look_again(self, processes: Iterable[Process]) -> None:
         """Read what changes of processes; those that are gone are dropped."""
@@ -209,15 +421,70 @@ class ProcSource:
                 seen = hash(data)
                 if seen != process.seen:
                     self._update(process, data)
-                    process.seen = seen
+                    # What the first thread's says is not all, where that has ended.
+                    process.seen = None if process.pid in self._stand_ins else seen
                 if status_too and process.total_vm:
-                    self._read_status(process, read_file(f"{self._prefix}{process.pid}/status"))
+                    self._read_status(process, self._status(process))
             except (OSError, ValueError, IndexError):
                 gone.append(process)
         for process in gone:
             self._drop(process)
 
+    def _look_in_turn(self) -> None:
+        """Read the identity of some processes anew: who was so the longest time ago."""
+        uptime, table = self.host.uptime, self.by_pid
+        before, self._anew_at = self._anew_at, uptime
+        if self._all_anew:
+            self._all_anew, due = False, len(table)
+            self._anew = iter(list(table))
+        else:
+            passed = 0.0 if before is None else max(0.0, uptime - before)
+            due = min(len(table), int(passed * max(len(table) / _ANEW_WITHIN, _ANEW_LEAST)))
+            if not due:
+                # Not counted yet.
+                self._anew_at = uptime if before is None else before
+        chosen: list[Process] = []
+        for _ in range(2):
+            # Round again, once: those that have come since are behind the others.
+            chosen += (table[pid] for pid in islice(self._anew, due - len(chosen)) if pid in table)
+            if len(chosen) >= due:
+                break
+            self._anew = iter(list(table))
+        self._reread([(process, _identity(process)) for process in chosen], self._in_turn)
+
+    def _reread(self, processes: list[tuple[Process, Any]], fields: Iterable[str]) -> bool:
+        """Read anew what was read of the identity of processes, and forget one that has changed.
+
+        Args:
+            processes: each with its identity of before.
+            fields: one of each file.
+
+        Returns:
+            True if nothing changed that a rule could ask for.
+        """
+        known = [process for process, _ in processes if process.cmdline is not UNREAD]
+        if known:
+            self._cmdlines.fetch(known)
+        same = True
+        for process, before in processes:
+            for field in fields:
+                if getattr(process, field) is not UNREAD:
+                    self.read(process, field)
+            if _identity(process) != before:
+                process.forget()
+                process.seen = None
+                same = False
+        return same
+
+    @property
+    def _in_turn(self) -> Iterable[str]:
+        """Give one field of each file that is looked at in turn."""
+        return _IDENTITY_FILES
+
     def _drop(self, process: Process) -> None:
+        self._stand_ins.pop(process.pid, None)
+        self._lifeless.pop(process.pid, None)
+        self._cmdlines.forget(process)
         self._release(process)
         process.until = -1
         self.by_pid.pop(process.pid, None)
@@ -232,7 +499,7 @@ class ProcSource:
         """Open and read stat; keep the descriptor while there are any to spare."""
         descriptor = os.open(f"{self._prefix}{process.pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            data = os.read(descriptor, 1024)
+            data = os.read(descriptor, _STAT)
         except OSError:
             os.close(descriptor)
             raise
@@ -250,21 +517,17 @@ class ProcSource:
             True if nothing changed that a rule could ask for.
         """
         same = True
+        present: list[tuple[Process, Any]] = []
         for process in processes:
             before = _identity(process)
             try:
-                self._update(process, read_file(f"{self._prefix}{process.pid}/stat", 1024))
+                self._update(process, read_file(f"{self._prefix}{process.pid}/stat", _STAT))
             except (OSError, ValueError, IndexError):
                 self._drop(process)
                 same = False
                 continue
-            for field in _IDENTITY_FILES:
-                if getattr(process, field) is not UNREAD:
-                    self.read(process, field)
-            if _identity(process) != before:
-                process.forget()
-                same = False
-        return same
+            present.append((process, before))
+        return self._reread(present, _IDENTITY_FILES) and same
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -300,6 +563,29 @@ class ProcSource:
         process.threads = int(fields[17])
         process.total_vm = int(fields[20]) // self._page_size
         process.rss = int(fields[21])
+        ended = not process.total_vm or flags & PF_EXITING
+        if (ended and process.threads > 1) or process.pid in self._stand_ins:
+            self._update_by_threads(process)
+
+    def _update_by_threads(self, process: Process) -> None:
+        """Take over what belongs to a thread from the first that goes on, if the first has not."""
+        pid, before = process.pid, self._stand_ins.get(process.pid)
+        if process.total_vm and not (process.flags or 0) & PF_EXITING:
+            # An exec has made another thread the first one.
+            del self._stand_ins[pid]
+            process.forget()
+            return
+        fields = self._find_stand_in(pid) if (process.threads or 0) > 1 else None
+        if fields is None:
+            return
+        process.state = fields[0].decode("ascii", "replace")
+        flags = int(fields[6])
+        process.flags = self._same.setdefault(flags, flags)
+        process.total_vm = int(fields[20]) // self._page_size
+        process.rss = int(fields[21])
+        if before is None or (before[0] and before != self._stand_ins.get(pid)):
+            # Whatever was read was of another thread.
+            process.forget()
 
     def _update_family(self, process: Process, fields: list[bytes]) -> None:
         """Take over who the parent is, which changes when it dies, and the session."""
@@ -328,8 +614,11 @@ class ProcSource:
                 continue
             size = _value(data, key)
             # "123 kB"
-            amount = int(size[:-3]) * 1024 if size else None
-            if name == "swap" and amount is not None:
+            amount: Any = int(size[:-3]) * 1024 if size else None
+            if amount is None and process.pid in self._stand_ins:
+                # Its threads end faster than they are read.
+                amount = SELF_MADE
+            if name == "swap" and size:
                 amount //= self._page_size
             setattr(process, name, amount)
 
@@ -364,19 +653,48 @@ class ProcSource:
 
 
 def read_file(path: str, size: int = 65536) -> bytes:
-    """Read a file of proc from beginning to end."""
+    """Read a file of proc: no more than its first bytes, which is all of most files."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        data = os.read(descriptor, size)
-        # A short read of a proc file is its end; only long ones (cmdline) take another.
-        if len(data) < size:
-            return data
-        pieces = [data]
-        while data := os.read(descriptor, size):
-            pieces.append(data)
-        return b"".join(pieces)
+        return os.read(descriptor, size)
     finally:
         os.close(descriptor)
+
+
+def read_status(path: str) -> bytes:
+    """Read a status file; lines that are longer than any that is used are left out."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        piece = os.read(descriptor, _STATUS)
+        # A short read is the end.
+        if len(piece) < _STATUS:
+            return piece
+        kept: list[bytes] = []
+        line = b""
+        while piece:
+            *lines, line = (line + piece).split(b"\n")
+            kept += (one for one in lines if len(one) < _LONGEST_LINE)
+            line = line[:_LONGEST_LINE]
+            piece = os.read(descriptor, 1 << 16)
+        return b"\n".join((*kept, b""))
+    finally:
+        os.close(descriptor)
+
+
+def _living(path: str) -> list[bytes] | None:
+    """Read the stat of a thread.
+
+    Returns:
+        its fields from the third on; nothing if it ends or has no memory, None if it is gone.
+    """
+    try:
+        data = read_file(path, _STAT)
+        fields = data[data.rindex(b")") + 2 :].split(None, 22)
+        if fields[0] in _DEAD or int(fields[6]) & PF_EXITING or not int(fields[20]):
+            return []
+    except (OSError, ValueError, IndexError):
+        return None
+    return fields
 
 
 def _value(data: bytes, key: bytes) -> bytes:

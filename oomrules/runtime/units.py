@@ -15,6 +15,10 @@ from oomrules.lean import NamedTuple
 _SUFFIXES = (".service", ".scope", ".socket", ".mount", ".swap")
 ROOT_SLICE = "-.slice"
 
+# Units around a process, the root among them. systemd's own hosts have up to ten; below a
+# group that is delegated to him anybody makes as many as he likes.
+_DEEPEST = 32
+
 
 class Placement(NamedTuple):
     """Where a control group stands among the units.
@@ -53,7 +57,12 @@ def placement(cgroup: str) -> Placement:
             manager, in_slices = place.unit[len("user@") : -len(".service")], True
         if not in_slices or not name.endswith((".slice", *_SUFFIXES)):
             break
+        if len(place.chain) == _DEEPEST:
+            break
         in_slices = name.endswith(".slice")
+        if not name.isascii():
+            # As in every other attribute: what is no text is shown by its number.
+            name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         slice_ = name if in_slices else place.slice
         place = Placement((*place.chain, name), name, slice_, path, manager, place)
     return place

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from oomrules.attributes import ATTRIBUTES, Attribute, Source, Type
 from oomrules.lean import Any
 from oomrules.runtime import nodes
-from oomrules.runtime.model import NO_LIMIT, UNREAD, Process, Snapshot
+from oomrules.runtime.model import NO_LIMIT, SELF_MADE, UNREAD, Process, Snapshot
 from oomrules.runtime.units import placement
 
 Getter = Callable[[Process, Snapshot], Any]
@@ -34,7 +34,7 @@ def _known(name: str, convert: Callable[[Any, Snapshot], Any]) -> Getter:
 
     def get(process: Process, snapshot: Snapshot) -> Any:
         value = field(process, snapshot)
-        return None if value is None else convert(value, snapshot)
+        return value if value is None or value is SELF_MADE else convert(value, snapshot)
 
     return get
 
@@ -154,7 +154,7 @@ def _unit_name(path: str, snapshot: Snapshot) -> str:
 
 
 _SPECIAL: dict[str, Getter] = {
-    "cmdline": _known("cmdline", lambda value, _: " ".join(value)),
+    "cmdline": _known("cmdline", lambda value, _: value.replace("\0", " ")),
     "user": _known("uid", lambda value, snapshot: _named(value, snapshot.host.users)),
     "group": _known("gid", lambda value, snapshot: _named(value, snapshot.host.groups)),
     "cpu_time": _cpu_time,

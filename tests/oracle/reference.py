@@ -265,7 +265,7 @@ class Reader:
             return self._of_session(name.removeprefix("session."))
         match name:
             case "cmdline":
-                return Value("text", None if raw is None else " ".join(raw))
+                return Value("text", None if raw is None else _first_bytes(" ".join(raw), 4096))
             case "user":
                 return Value("text", self._named("users", "uid"))
             case "group":
@@ -545,6 +545,17 @@ def _property(scope: Object | None, key: str) -> Any:
     if scope is None:
         return None
     return scope[key] if key in scope else (scope.get("properties") or {}).get(key)
+
+
+def _first_bytes(text: str, most: int) -> str:
+    """As many whole characters as there is room for in so many bytes."""
+    kept = ""
+    for char in text:
+        most -= len(char.encode("utf-8", "surrogatepass"))
+        if most < 0:
+            break
+        kept += char
+    return kept
 
 
 def _terminal(number: int | None) -> str | None:

@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -28,12 +29,51 @@ for line in sys.stdin:
 """
 
 
+# The same by another thread: the first one ends, which Python knows nothing of. ``go_on()`` has
+# yet another thread wait for orders, and ends the one that has done so; ``more(n)`` starts
+# threads that end with ``less()``.
+_OBEY_LEADERLESS = """
+import ctypes, os, sys, threading, time
+libc = ctypes.CDLL(None)
+idle = []
+def comm(name):
+    libc.prctl(15, name, 0, 0, 0)
+def obey():
+    for line in sys.stdin:
+        exec(line, globals())
+        print("done", flush=True)
+def leave():
+    # SYS_exit, of this thread alone
+    libc.syscall({"x86_64": 60}.get(os.uname().machine, 93), 0)
+def go_on():
+    threading.Thread(target=lambda: print("done", flush=True) or obey()).start()
+    leave()
+def more(number):
+    for _ in range(number):
+        read, write = os.pipe()
+        idle.append(write)
+        threading.Thread(target=lambda: os.read(read, 1) and leave()).start()
+        while len(os.listdir("/proc/self/task")) < len(idle) + 2:
+            time.sleep(0.01)
+def less():
+    for write in idle:
+        os.write(write, b"x")
+threading.Thread(target=lambda: print("ready", flush=True) or obey()).start()
+leave()
+"""
+
+
 class Child:
     """A process that waits for orders."""
 
-    def __init__(self, arguments: Sequence[str] = (), executable: str = sys.executable) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str] = (),
+        executable: str = sys.executable,
+        program: str = _OBEY,
+    ) -> None:
         self.process = subprocess.Popen(
-            [executable, "-I", "-S", "-c", _OBEY, *arguments],
+            [executable, "-I", "-S", "-c", program, *arguments],
             executable=executable,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -59,6 +99,30 @@ class Child:
         self.process.stdin.write(f"os.execv({command[0]!r}, {list(command)!r})\n")
         self.process.stdin.flush()
         self._answer("ready")
+
+    def wait_for_state(self, letter: str) -> None:
+        """Wait until the first thread is in a state, by its letter in stat."""
+        for _ in range(1000):
+            if self.stat()[0] == letter:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"process {self.pid} is in state {self.stat()[0]}")
+
+    def stat(self, thread: int = 0) -> list[str]:
+        """Read stat, of the process or of one thread, from the state on."""
+        task = f"/task/{thread}" if thread else ""
+        return Path(f"/proc/{self.pid}{task}/stat").read_text().rpartition(")")[2].split()
+
+    def threads(self) -> list[int]:
+        """List the threads that go on, in the kernel's order."""
+        listed = map(int, os.listdir(f"/proc/{self.pid}/task"))
+        return [thread for thread in listed if self._goes_on(thread)]
+
+    def _goes_on(self, thread: int) -> bool:
+        try:
+            return self.stat(thread)[0] not in "ZX"
+        except (FileNotFoundError, ProcessLookupError):
+            return False
 
     def stop(self) -> None:
         """Stop the child, so that nothing of it changes."""
@@ -91,8 +155,10 @@ def spawn() -> Iterator[Callable[..., Child]]:
     """Start children that are gone when the test is."""
     children: list[Child] = []
 
-    def start(*arguments: str, executable: str = sys.executable) -> Child:
-        children.append(Child(arguments, executable))
+    def start(*arguments: str, executable: str = sys.executable, leaderless: bool = False) -> Child:
+        children.append(Child(arguments, executable, _OBEY_LEADERLESS if leaderless else _OBEY))
+        if leaderless:
+            children[-1].wait_for_state("Z")
         return children[-1]
 
     yield start
@@ -106,6 +172,12 @@ def child(spawn: Callable[..., Child]) -> Child:
     return spawn()
 
 
+class _Below(NamedTuple):
+    """Where a process is added that is a thread."""
+
+    root: Path
+
+
 class FakeProc:
     """A directory that looks like proc."""
 
@@ -117,7 +189,7 @@ class FakeProc:
         (root / "self" / "mounts").write_text("proc /proc proc rw,relatime 0 0\n")
 
     def add(
-        self,
+        self: FakeProc | _Below,
         pid: int,
         comm: bytes = b"demo",
         *,
@@ -134,13 +206,15 @@ class FakeProc:
         cgroup: bytes = b"0::/x.service\n",
         cmdline: bytes = b"demo\0",
         exe: str = "/usr/bin/demo",
+        total_vm: int = 10000,
+        flags: int = 0x400000,
     ) -> Path:
         """Add a process, or put another one in its place."""
         directory = self.root / str(pid)
-        directory.mkdir(exist_ok=True)
+        directory.mkdir(exist_ok=True, parents=True)
         fields = [
-            *(state, ppid, pid, session, tty, -1, 0x400000, 1, 1, 1, 1, 20, 10, 0, 0),
-            *(20 + nice, nice, 3, 0, start, 40960000, 2000, 2**64 - 1),
+            *(state, ppid, pid, session, tty, -1, flags, 1, 1, 1, 1, 20, 10, 0, 0),
+            *(20 + nice, nice, 3, 0, start, total_vm * 4096, 2000 if total_vm else 0, 2**64 - 1),
             *([1] * 28),
         ]
         stat = b"%d (%s) %s\n" % (pid, comm, " ".join(map(str, fields)).encode())
@@ -158,6 +232,10 @@ class FakeProc:
         (directory / "exe").unlink(missing_ok=True)
         (directory / "exe").symlink_to(exe)
         return directory
+
+    def add_thread(self, pid: int, thread: int, **values: Any) -> None:
+        """Add a thread of a process."""
+        FakeProc.add(_Below(self.root / f"{pid}/task"), thread, **values)
 
     def remove(self, pid: int) -> None:
         """Take a process away."""

@@ -137,6 +137,7 @@ def test_c_and_python_agree_about_the_rows(tmp_path: Path) -> None:
         'printf("%zu\\n", offsetof(struct tail, magic));',
         'printf("%llu %llu %d %d %d\\n", ROWS_MAGIC, ROWS_END, ROWS_VERSION,'
         " ROWS_SWAP_IS_ROUGH, ROW_TIMES_IN_DOUBT);",
+        'printf("%d\\n", ROW_FIRST_THREAD_ENDED);',
         "}",
     ]
     (tmp_path / "layout.c").write_text("\n".join(source))
@@ -152,6 +153,7 @@ def test_c_and_python_agree_about_the_rows(tmp_path: Path) -> None:
     numbers = (iterator.MAGIC, iterator.END, iterator.VERSION)
     notes = (iterator.SWAP_IS_ROUGH, iterator.TIMES_IN_DOUBT)
     ours.append(" ".join(map(str, (*numbers, *notes))))
+    ours.append(str(iterator.FIRST_THREAD_ENDED))
     assert said.splitlines() == ours
 
 
@@ -343,7 +345,7 @@ def test_a_recycled_pid_is_another_process(
     source = open_source()
     tasks.says(listing(row(100001)))
     process = believed(source).by_pid[100001]
-    process.cmdline, process.judge = ["old"], lambda *_: None
+    process.cmdline, process.judge = "old", lambda *_: None
     tasks.says(listing(row(100001, start=6 * 10**9)))
     believed(source)
     assert process.judge is UNREAD
@@ -440,7 +442,7 @@ def test_what_rows_lack_comes_from_proc(
     source = believed(open_source(made))
     process = source.by_pid[child.pid]
     assert process.anon > 0
-    assert source.read(process, "cmdline")[-1] == "--argument"
+    assert source.read(process, "cmdline").endswith("\0--argument")
     assert source.read(process, "cgroup") is not None
 
 

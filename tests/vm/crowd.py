@@ -110,15 +110,47 @@ def headless() -> None:
     libc.syscall(60, 0)
 
 
+def headless_twice() -> None:
+    """The first thread has ended, then two more; those between them go on, with more memory."""
+    global kept
+    kept = mmap.mmap(-1, 40 << 20)
+    for page in range(0, len(kept), 4096):
+        kept[page] = 1
+
+    def end() -> None:
+        libc.syscall(60, 0)
+
+    def stay() -> None:
+        time.sleep(10000)
+
+    for target in (end, end, stay, end, stay):
+        threading.Thread(target=target).start()
+        time.sleep(0.1)
+    libc.prctl(1, signal.SIGKILL, 0, 0, 0)
+    libc.syscall(60, 0)
+
+
+def renamed() -> None:
+    """A thread has another name and works as another user; the first one has not."""
+
+    def rename() -> None:
+        named(b"systemd")
+        libc.syscall(105, 1001)  # setuid(2), of this thread alone
+        time.sleep(10000)
+
+    threading.Thread(target=rename).start()
+    time.sleep(0.2)
+
+
 def zombie() -> None:
     os._exit(0)
 
 
 KINDS = (
     *(newline, bytes_of_no_text, niced, other_user, adjusted, worked, threads, big),
-    *(on_a_terminal, plain, headless, zombie),
+    *(on_a_terminal, plain, headless, headless_twice, renamed, zombie),
 )
-UNSTOPPED = (headless, zombie)
+UNSTOPPED = (headless, headless_twice, zombie)
 
 
 def main() -> None:

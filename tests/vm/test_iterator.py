@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from oomrules.runtime.model import PF_EXITING
+from tests.vm import module
 from tests.vm.guest import Guest
 
 HERE = Path(__file__).resolve().parent
@@ -74,6 +76,11 @@ def _compared(guest: Guest, pids: dict[str, int]) -> dict[str, Any]:
 
 def test_both_sources_say_the_same_of_every_kind_of_process(pinned: Guest) -> None:
     pids = _crowd(pinned)
+    pinned.put(module.built() / "victim", "/root/victim", mode=0o755)
+    hog, (parent, child) = module.start(
+        pinned, "hog plain leaderless hold=80", "vforked plain vfork hold=8"
+    )
+    pids |= {"hog": hog[0], "parent": parent, "child": child}
     # Some of it swapped out.
     pinned.run(
         "set -e; dd if=/dev/zero of=/swap bs=1M count=96 status=none; chmod 600 /swap\n"
@@ -94,7 +101,17 @@ def test_both_sources_say_the_same_of_every_kind_of_process(pinned: Guest) -> No
     assert seen["threads"]["threads"] == 4
     assert seen["threads"]["utime"] + seen["threads"]["stime"] > 0
     assert seen["newline"]["comm"] == "x y) R\n1 2"
-    assert seen["headless"]["state"] == seen["zombie"]["state"] == "Z"
+    assert seen["zombie"]["state"] == "Z"
+    for name in ("headless", "headless_twice", "hog"):
+        assert seen[name]["state"] == "S" and not seen[name]["flags"] & PF_EXITING, name
+        assert seen[name]["threads"] >= 2
+    assert seen["hog"]["total_vm"] > 80 << 8 and seen["headless_twice"]["total_vm"] > 40 << 8
+    assert seen["hog"]["uid"] == 1000 and seen["hog"]["comm"] == "hog"
+    assert (seen["renamed"]["uid"], seen["renamed"]["comm"]) == (0, seen["plain"]["comm"])
+    # The child has its parent's memory on loan.
+    assert seen["parent"]["total_vm"] == seen["child"]["total_vm"]
+    # Both sources find the biggest, which has no first thread any more.
+    assert [pid for pid, _ in found["rankings"]["memory"][0]][0] == pids["hog"]
     assert seen["on_a_terminal"]["tty_nr"] > 0
     assert (seen["other_user"]["uid"], seen["other_user"]["euid"]) == (1000, 1001)
     assert seen["plain"]["cgroup"] == "/system.slice/crowd.service"

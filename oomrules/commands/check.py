@@ -173,8 +173,8 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
     return host.HostFacts(
         ranking,
         units if asked.booted else None,
-        host.user_exists,
-        host.group_exists,
+        lambda name: source.names.exists("user", name),
+        lambda name: source.names.exists("group", name),
         options.least_freeable,
     )
 

@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
             f"there is no process {options.pid} {where}", "`oomrules rank --all` lists them"
         )
     ranking = ranked.ranking
+    sources.show_names([process], ranking.snapshot)
     verdict = ranking.verdict(process)
     paint = Paint(sys.stdout)
     print(paint(_title(process, ranking), "bold"))
@@ -59,7 +60,7 @@ def _title(process: Process, ranking: Ranking) -> str:
     user = GETTERS["user"](process, ranking.snapshot)
     unit = GETTERS["unit"](process, ranking.snapshot)
     return (
-        f"{process.pid} {printable(process.comm or '?')}, user {user or '?'}, "
+        f"{process.pid} {printable(process.comm or '?')}, user {printable(user or '?')}, "
         f"{'unit unknown' if unit is None else f'unit {printable(unit)}' if unit else 'in no unit'}"
     )
 

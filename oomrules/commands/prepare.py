@@ -1,15 +1,15 @@
-"""What the service cannot do itself: compile the rules and ask systemd, and say it as JSON."""
+"""What the service cannot do itself: compile the rules and ask systemd, and say it as JSON.
+
+Each line is a part of it (``service.preparation.PARTS``), written as soon as it is known: the
+rules first, which wait for nobody, then names, then what systemd knows.
+"""
 
 from __future__ import annotations
 
 import argparse
-import grp
-import itertools
 import json
 import os
-import pwd
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 from oomrules import __version__
@@ -17,18 +17,16 @@ from oomrules.commands import rulesets, sources
 from oomrules.commands.findings import concise
 from oomrules.errors import Failure
 from oomrules.host import facts
+from oomrules.host.names import Names
 from oomrules.language import rulefiles
-from oomrules.runtime import program
-from oomrules.runtime.facts import Facts, key
+from oomrules.runtime import accounts, program
+from oomrules.runtime.facts import key
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.state import State
 from oomrules.runtime.units import placement
 from oomrules.runtime.values import GETTERS
 from oomrules.service.preparation import SCHEMA
-
-# A directory service may know of more; those who have processes are looked up in any case.
-_MOST_NAMES = 4096
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,42 +44,51 @@ def run(options: argparse.Namespace) -> int:
     if after != before:
         # Somebody is at it; what was read may be half of it.
         made, diagnostics, files = _compiled(options, after)
-    found, asks = Facts(), False
-    users: dict[int, str] = {}
-    groups: dict[int, str] = {}
     in_force = made or _last(options)
-    if in_force:
-        source = ProcSource(in_force).refresh()
-        asked = facts.Asked(in_force)
-        found = _facts(asked, source)
-        named = {"user", "group"} & in_force.attributes
-        if named:
-            users, groups = _users(source), _groups(source)
-        asks = bool(asked) or bool(named)
+    asked = facts.Asked(in_force) if in_force else None
+    names = Names(in_force) if in_force else None
     try:
         settled, problem = sources.settled(options), ""
     except Failure as error:
         settled, problem = None, f"{error.message}; {error.hint}"
-    data = {
-        "schema": SCHEMA,
-        "emit": settled and settled._asdict(),
-        "emit_problem": problem,
-        "program": program.to_data(made) if made else None,
-        "diagnostics": diagnostics,
-        "fingerprint": after,
-        "files": files,
-        "asks": asks,
-        "facts": {
-            "units": found.units,
-            "sessions": found.sessions,
-            "problems": found.problems,
-            "places": None if found.places is None else sorted(found.places),
+    _say(
+        "program",
+        {
+            "emit": settled and settled._asdict(),
+            "emit_problem": problem,
+            "program": program.to_data(made) if made else None,
+            "diagnostics": diagnostics,
+            "fingerprint": after,
+            "files": files,
+            "asks": bool(asked) or bool(names and names.needed),
+            **_names(names, None),
         },
-        "users": users,
-        "groups": groups,
-    }
-    json.dump(data, sys.stdout)
+    )
+    if in_force and asked is not None and names is not None:
+        source = ProcSource(in_force, own=names.pids).refresh()
+        sources.settle_names(names, source)
+        said = {"problems": names.problems(), "complete": names.complete}
+        _say("names", {**_names(names, source), **said})
+        _say("facts", _facts(asked, source))
     return 0
+
+
+def _say(part: str, data: dict[str, Any]) -> None:
+    """Print a part; it is there whatever becomes of the rest."""
+    json.dump({"schema": SCHEMA, "part": part, **data}, sys.stdout)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def _names(names: Names | None, source: ProcSource | None) -> dict[str, Any]:
+    """Give the names that matter to the rules, those of running processes first."""
+    data: dict[str, Any] = {}
+    for kind, name, attribute in (("user", "users", "uid"), ("group", "groups", "gid")):
+        present: set[int] = set()
+        if names and source and names.need_ids:
+            present = sources.ids(source.by_pid.values(), source, attribute)
+        data[name] = accounts.to_data(names.chosen(kind, sorted(present))) if names else {}
+    return data
 
 
 def _be_like_others() -> None:
@@ -131,37 +138,15 @@ def _compiled(
         return None, [concise(diagnostic) for diagnostic in error.diagnostics], files
 
 
-def _facts(asked: facts.Asked, source: ProcSource) -> Facts:
+def _facts(asked: facts.Asked, source: ProcSource) -> dict[str, Any]:
     cgroups = {GETTERS["cgroup"](process, source) for process in source.by_pid.values()}
     places = {placement(cgroup) for cgroup in cgroups if cgroup}
     found = facts.gather(asked, places)
-    if not asked:
-        return found
-    return found._replace(places=frozenset(key(place) for place in facts.every_unit(places)))
-
-
-def _ids(source: ProcSource, attribute: str) -> Iterable[int]:
-    ids = {GETTERS[attribute](process, source) for process in source.by_pid.values()}
-    return sorted(number for number in ids if number is not None)
-
-
-def _users(source: ProcSource) -> dict[int, str]:
-    found = {user.pw_uid: user.pw_name for user in itertools.islice(pwd.getpwall(), _MOST_NAMES)}
-    for number in _ids(source, "uid"):
-        if number not in found:
-            try:
-                found[number] = pwd.getpwuid(number).pw_name
-            except KeyError:
-                found[number] = str(number)
-    return found
-
-
-def _groups(source: ProcSource) -> dict[int, str]:
-    found = {group.gr_gid: group.gr_name for group in itertools.islice(grp.getgrall(), _MOST_NAMES)}
-    for number in _ids(source, "gid"):
-        if number not in found:
-            try:
-                found[number] = grp.getgrgid(number).gr_name
-            except KeyError:
-                found[number] = str(number)
-    return found
+    if asked and found.places is None:
+        found = found._replace(places=frozenset(key(place) for place in facts.every_unit(places)))
+    return {
+        "units": found.units,
+        "sessions": found.sessions,
+        "problems": found.problems,
+        "places": None if found.places is None else sorted(found.places),
+    }

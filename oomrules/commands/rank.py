@@ -48,6 +48,9 @@ def run(options: argparse.Namespace) -> int:
             "--by unit gives many lists, and the kernel takes one",
             "take --in UNIT for the list of one unit, or --format json",
         )
+    if options.format == "table":
+        everybody = ranking.snapshot.by_pid.values()
+        sources.show_names(everybody if options.all else ranking.candidates, ranking.snapshot)
     if options.by and options.format == "table":
         _print_by_unit(ranking)
     elif options.format == "pids":
@@ -144,7 +147,7 @@ def _row(rank: str, process: Process, ranking: Ranking, points: str, because: st
     return [
         rank,
         str(process.pid),
-        user or "?",
+        printable(user or "?"),
         "?" if unit is None else printable(unit) or "-",
         memory(rss),
         points,

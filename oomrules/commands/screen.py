@@ -84,7 +84,9 @@ class Ranks:
         """
         ranking = self._ranker.rank(self._source.refresh(), self._keep)
         page, found = ranking.snapshot.host.page_size, []
-        for number, process in enumerate(ranking.candidates[: self._most], 1):
+        first = ranking.candidates[: self._most]
+        sources.show_names(first, ranking.snapshot)
+        for number, process in enumerate(first, 1):
             verdict = ranking.verdict(process)
             user, unit = (GETTERS[name](process, ranking.snapshot) for name in ("user", "unit"))
             found.append(

@@ -54,12 +54,15 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
     """Give every line; the processes are read first, since the host names their users."""
     users: dict[str, str] = {}
     groups: dict[str, str] = {}
-    processes = []
+    processes, present = [], []
     for process in _with_progress(source):
         line = _process(process, source)
         if process.state == "X":  # It vanished while it was read.
             continue
         processes.append(line)
+        present.append(process)
+    sources.show_names(present, source, groups_too=True)
+    for process in present:
         users[str(process.uid)] = GETTERS["user"](process, source)
         groups[str(process.gid)] = GETTERS["group"](process, source)
     cgroups = {process["cgroup"] for process in processes if process["cgroup"]}

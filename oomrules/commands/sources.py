@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import grp
 import os
-import pwd
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from oomrules import config
@@ -14,10 +12,12 @@ from oomrules.commands import rulesets
 from oomrules.commands.terminal import count
 from oomrules.errors import Failure
 from oomrules.host import facts
+from oomrules.host.names import Names
 from oomrules.runtime import adjusted, adjusting, emitting, recorded
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.freshness import fresh
 from oomrules.runtime.iterator import PINNED, IteratorSource
+from oomrules.runtime.model import Process, Snapshot
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, Ranking, within
@@ -75,28 +75,14 @@ def positive(text: str) -> int:
     return number
 
 
-class _Names(Mapping[int, str]):
-    """User or group names by id, asked for one by one; an id without a name stands for itself."""
+class Live(IteratorSource):
+    """This host, with the names of its users and groups.
 
-    def __init__(self, users: bool) -> None:
-        self._users = users
-        self._known: dict[int, str] = {}
+    Attributes:
+        names: what is known of them.
+    """
 
-    def __getitem__(self, number: int) -> str:
-        if number not in self._known:
-            try:
-                self._known[number] = (
-                    pwd.getpwuid(number).pw_name if self._users else grp.getgrgid(number).gr_name
-                )
-            except (KeyError, OverflowError, ValueError):
-                self._known[number] = str(number)
-        return self._known[number]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._known)
-
-    def __len__(self) -> int:
-        return len(self._known)
+    names: Names
 
 
 class Ranked(NamedTuple):
@@ -110,7 +96,7 @@ class Ranked(NamedTuple):
         return notes(self.source) if isinstance(self.source, ProcSource) else []
 
 
-def live(made: Program, asked: facts.Asked | None = None, choice: str = "auto") -> IteratorSource:
+def live(made: Program, asked: facts.Asked | None = None, choice: str = "auto") -> Live:
     """Read this host's processes, and what systemd and logind say of their units.
 
     Args:
@@ -119,12 +105,18 @@ def live(made: Program, asked: facts.Asked | None = None, choice: str = "auto") 
         choice: auto, proc, or the path of a pinned iterator.
     """
     tasks = {"auto": PINNED, "proc": None}.get(choice, choice)
-    source = IteratorSource(
+    # They are looked up while the processes are read.
+    names = Names(made)
+    source = Live(
         made,
-        names=(_Names(True), _Names(False)),
+        own=names.pids,
+        names=(names.users, names.groups),
         tasks=tasks,
         expected=choice != "auto",
-    ).refresh()
+    )
+    source.names = names
+    source.refresh()
+    settle_names(names, source)
     problems = see_originals(source)
     asked = facts.Asked(made) if asked is None else asked
     places = set()
@@ -134,6 +126,28 @@ def live(made: Program, asked: facts.Asked | None = None, choice: str = "auto") 
     gathered = facts.gather(asked, places)
     source.facts = gathered._replace(problems=(*gathered.problems, *problems))
     return source
+
+
+def settle_names(names: Names, source: ProcSource) -> None:
+    """Wait for the names that rules ask for, those of running processes too if they need them."""
+    if names.need_ids:
+        everybody = source.by_pid.values()
+        names.settle(ids(everybody, source, "uid"), ids(everybody, source, "gid"))
+    else:
+        names.settle()
+
+
+def ids(processes: Iterable[Process], snapshot: Snapshot, attribute: str) -> set[int]:
+    """Give the user or group ids of processes, as far as they are known."""
+    found = {GETTERS[attribute](process, snapshot) for process in processes}
+    return {number for number in found if isinstance(number, int)}
+
+
+def show_names(processes: Iterable[Process], snapshot: Snapshot, groups_too: bool = False) -> None:
+    """Look up the users of processes that are going to be shown, and their groups if asked."""
+    if isinstance(snapshot, Live):
+        groups = ids(processes, snapshot, "gid") if groups_too else ()
+        snapshot.names.show(ids(processes, snapshot, "uid"), groups)
 
 
 def see_originals(source: ProcSource) -> list[str]:
@@ -176,6 +190,8 @@ def _top(ranking: Ranking, options: argparse.Namespace) -> Ranking:
 def notes(source: ProcSource) -> list[str]:
     """Say what of this host could not be seen."""
     said = list(source.facts.problems)
+    if isinstance(source, Live):
+        said += source.names.problems()
     if isinstance(source, IteratorSource) and source.note:
         said.append(source.note)
     root = os.geteuid() == 0

@@ -93,7 +93,7 @@ def _rules(rules: dict[str, Any], paint: Paint) -> list[tuple[str, str]]:
     what = {
         "broken": "the rules on disk have errors; the last good ones stay in force",
         "missing": "the rules have errors, and there are no earlier ones to keep to",
-    }.get(rules["state"], "the rules could not be compiled")
+    }.get(rules["state"], "the rules on disk could not be compiled; what was in force stays")
     lines = [("rules", paint(what, "red"))]
     lines += [("", printable(line)) for line in rules["diagnostics"]]
     return [*lines, ("", in_force)] if rules["age"] is not None else lines

@@ -6,9 +6,7 @@ on this one.
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -88,24 +86,6 @@ class HostFacts:
         """Where a process is among the units; None if it is unknown."""
         cgroup = GETTERS["cgroup"](process, self.snapshot)
         return placement(cgroup) if cgroup else None
-
-
-def user_exists(name: str) -> bool:
-    """Tell whether there is a user of this name."""
-    try:
-        pwd.getpwnam(name)
-    except (KeyError, ValueError):
-        return False
-    return True
-
-
-def group_exists(name: str) -> bool:
-    """Tell whether there is a group of this name."""
-    try:
-        grp.getgrnam(name)
-    except (KeyError, ValueError):
-        return False
-    return True
 
 
 def unit_files(root: str = "") -> set[str]:

@@ -7,7 +7,7 @@ import time
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
-from oomrules.runtime import emitting, resident, sinks
+from oomrules.runtime import accounts, emitting, resident, sinks
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.facts import Facts
 from oomrules.runtime.freshness import HEAD, fresh
@@ -53,14 +53,6 @@ class Listed(NamedTuple):
     to: str
 
 
-class Names(dict[int, str]):
-    """Names by id; one that nobody has looked up yet is unknown, and protects."""
-
-    def get(self, number: int, default: Any = None) -> Any:
-        """Give a name; root is called so everywhere."""
-        return super().get(number, "root" if number == 0 else None)
-
-
 class Keeper:
     """The rules in force and the list that they make.
 
@@ -84,7 +76,9 @@ class Keeper:
         self.changed_at = now()
         # The number of the last message of the kernel's log that was dealt with.
         self.log: int | None = None
-        self._users, self._groups = Names(), Names()
+        # By id, and filled in place: sources keep them.
+        self._users: dict[int, str] = {}
+        self._groups: dict[int, str] = {}
         self._own: int = 0
         self._source: IteratorSource | None = None
         # Where the list goes; empty: the host decides; None: that is not known yet.
@@ -104,16 +98,20 @@ class Keeper:
         Raises:
             Failure: they could not be kept for the next start; they are in force.
         """
+        known_already = prepared.program is None or (
+            self.program is not None and self.fingerprint == prepared.fingerprint
+        )
         facts = prepared.facts
-        if facts.units is None and self.facts.units is not None:
-            # The bus is gone: what was known is better than nothing.
+        # The bus is gone: what was known is better than nothing, for the rules that asked for it.
+        if known_already and facts.units is None and self.facts.units is not None:
             facts = facts._replace(units=self.facts.units, places=self.facts.places)
-        if facts.sessions is None and self.facts.sessions is not None:
+        if known_already and facts.sessions is None and self.facts.sessions is not None:
             facts = facts._replace(sessions=self.facts.sessions)
         self.facts = facts
-        for known, found in ((self._users, prepared.users), (self._groups, prepared.groups)):
-            known.clear()
-            known.update(found)
+        renamed = self._name(prepared.users, prepared.groups, prepared.names_complete)
+        if renamed and self.program is not None and self._source is not None:
+            # It remembers what it made of a name, and an alias makes no other name of it.
+            self._ranker = Ranker(Evaluator(self.program, self._source.host))
         if self._source is not None:
             self._source.facts = facts
             # What has been worked out for each process may rest on the old ones.
@@ -121,12 +119,21 @@ class Keeper:
         self.examined = prepared.fingerprint
         if prepared.program is None:
             return
-        known_already = self.program is not None and self.fingerprint == prepared.fingerprint
         self.fingerprint, self.files = prepared.fingerprint, prepared.files
         if known_already:
             return
         self._enforce(prepared.program)
         self.state.save_program(prepared.program, prepared.fingerprint)
+
+    def _name(self, users: dict[int, str], groups: dict[int, str], complete: bool) -> bool:
+        """Take names; True if some are other ones than before."""
+        before = [accounts.to_data(known) for known in (self._users, self._groups)]
+        for known, found in ((self._users, users), (self._groups, groups)):
+            # What a directory said before is better than nothing, as long as it is not too much.
+            if complete or len(known) + len(found) > 2 * accounts.MOST_NAMES:
+                known.clear()
+            known.update(found)
+        return before != [accounts.to_data(known) for known in (self._users, self._groups)]
 
     def direct(self, to: list[str] | None, head: int | None) -> None:
         """Say where the list goes.
@@ -149,6 +156,8 @@ class Keeper:
         # Those that somebody named on a command line were for that time.
         if kept is not None and not any(entry[0] == "--rules" for entry in kept[1]):
             self.fingerprint = kept[1]
+            # Directories are asked when they are compiled; the host's own files wait for nobody.
+            self._name(*accounts.of_files(kept[0]), complete=False)
             self._enforce(kept[0])
 
     def recall(self) -> None:

@@ -10,7 +10,7 @@ import time
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
-from oomrules.runtime import journal, resident, sinks
+from oomrules.runtime import accounts, journal, resident, sinks
 from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.kernellog import KernelLog
 from oomrules.runtime.state import State, now
@@ -98,6 +98,10 @@ class Service:
         self._register(self.pressure.descriptor, select.POLLPRI)
         self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
         self._register(self.rule_watch.descriptor)
+        # The names in rules stand for whom these files say.
+        files = [os.path.join(accounts.directory(), name) for name in accounts.FILES.values()]
+        self.account_watch = RuleWatch((), "", files)
+        self._register(self.account_watch.descriptor)
         root = Hierarchy().units
         self.unit_watch = UnitWatch(root) if root else None
         self._register(self.unit_watch.descriptor if self.unit_watch else -1)
@@ -171,6 +175,9 @@ class Service:
         elif descriptor == self.rule_watch.descriptor:
             if self.rule_watch.changed():
                 self.preparing.change(at)
+        elif descriptor == self.account_watch.descriptor:
+            if self.account_watch.changed():
+                self.preparing.rename(at)
         elif self.unit_watch and descriptor == self.unit_watch.descriptor:
             if self.unit_watch.changed():
                 self.pace.stir(at)

@@ -10,16 +10,20 @@ import sys
 
 from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
-from oomrules.runtime import program
+from oomrules.runtime import accounts, program
 from oomrules.runtime.facts import Facts
 
-SCHEMA = "oomrules.prepared/1"
+SCHEMA = "oomrules.prepared/2"
 
-# Beyond this it hangs: a bus that does not answer takes it some seconds.
-DEADLINE = 90.0
+# What it writes, a line each, in this order, and how long each may be. Rules are the
+# administrator's. The rest has bounds of its own where it is gathered; this is the belt.
+PARTS = {"program": 16 << 20, "names": 2 << 20, "facts": 8 << 20}
 
-# A program and the facts of a host with thousands of units are a few MiB.
-_LARGEST = 64 << 20
+# Beyond this it hangs: names and buses that do not answer take it half of that.
+DEADLINE = 60.0
+
+# Killed, it may still be in the kernel, where it waits for somebody's memory.
+_LAST_WAIT = 1.0
 
 # -I, so that nothing of the environment gets in; what it may import is handed over.
 _CODE = (
@@ -38,10 +42,12 @@ class Prepared(NamedTuple):
         fingerprint: what tells whether a rule file has changed.
         files: the rule files.
         asks: whether units that come or go call for asking systemd again.
-        facts: what systemd and logind said.
-        users, groups: names by id.
+        facts: what systemd and logind said; if they were not asked, a problem says why.
+        users, groups: names by id, those that matter to the rules.
         to, head: where the list goes, and how much of it, by oomrules.conf; None if that is
             wrong, and then ``problem`` says why.
+        names_problems: what could not be looked up, and what that means.
+        names_complete: whether these are all names; else those known before stay.
     """
 
     program: program.Program | None
@@ -55,6 +61,8 @@ class Prepared(NamedTuple):
     to: list[str] | None = None
     head: int | None = None
     problem: str = ""
+    names_problems: tuple[str, ...] = ()
+    names_complete: bool = True
 
 
 class Preparation:
@@ -100,28 +108,72 @@ class Preparation:
     def finish(self) -> Prepared:
         """Collect the process and what it wrote.
 
+        What it wrote before it failed counts: above all the rules, which come first.
+
         Raises:
-            Failure: it failed, or has not ended and is killed now.
+            Failure: it failed before it had said what the rules are.
         """
         try:
-            if not self._ended():
-                signal.pidfd_send_signal(self.descriptor, signal.SIGKILL)
-                os.waitpid(self.pid, 0)
-                raise Failure(
-                    f"`oomrules prepare` took longer than {DEADLINE:.0f} s and was killed",
-                    "see how long `oomrules rank` takes",
-                )
-            _, status = os.waitpid(self.pid, 0)
-            if status:
-                code = os.waitstatus_to_exitcode(status)
-                how = f"was killed by signal {-code}" if code < 0 else f"failed (status {code})"
-                raise Failure(f"`oomrules prepare` {how}", "it has said why above, if it could")
+            why = self._end()
             size = os.fstat(self._output).st_size
-            if size > _LARGEST:
-                raise Failure(f"`oomrules prepare` wrote {size >> 20} MiB", "are these rules?")
-            return _prepared(os.pread(self._output, size, 0))
+            parts = self._parts()
         finally:
             self._close()
+        if "program" not in parts:
+            if size >= PARTS["program"]:
+                raise Failure(
+                    f"`oomrules prepare` wrote {size} bytes, {PARTS['program']} are allowed",
+                    "are these rules?",
+                )
+            raise why or Failure(
+                "`oomrules prepare` wrote something else than its result",
+                "is it of another version? restart the service",
+            )
+        prepared = _prepared(parts)
+        if why is None:
+            return prepared
+        lost = f"{why.message}, so what only systemd and directories know is as it was before"
+        facts = prepared.facts._replace(problems=(lost, *prepared.facts.problems))
+        return prepared._replace(facts=facts)
+
+    def _end(self) -> Failure | None:
+        """Collect the process; say what was wrong with it."""
+        if not self._ended(0):
+            signal.pidfd_send_signal(self.descriptor, signal.SIGKILL)
+            if self._ended(_LAST_WAIT):
+                os.waitpid(self.pid, 0)
+            return Failure(
+                f"`oomrules prepare` took longer than {DEADLINE:.0f} s and was killed",
+                "see how long `oomrules rank` takes",
+            )
+        _, status = os.waitpid(self.pid, 0)
+        if not status:
+            return None
+        code = os.waitstatus_to_exitcode(status)
+        how = f"was killed by signal {-code}" if code < 0 else f"failed (status {code})"
+        return Failure(f"`oomrules prepare` {how}", "it has said why above, if it could")
+
+    def _parts(self) -> dict[str, Any]:
+        """Read what it wrote; a part that is not whole, or too long, ends it."""
+        found: dict[str, Any] = {}
+        at, size = 0, os.fstat(self._output).st_size
+        for part, longest in PARTS.items():
+            data = os.pread(self._output, min(longest, size - at), at)
+            line, newline, _ = data.partition(b"\n")
+            if not newline:
+                break
+            at += len(line) + 1
+            try:
+                said = json.loads(line)
+            except (ValueError, RecursionError):
+                break
+            if not isinstance(said, dict) or (said.get("schema"), said.get("part")) != (
+                SCHEMA,
+                part,
+            ):
+                break
+            found[part] = said
+        return found
 
     def abandon(self) -> None:
         """Kill it, whatever it was about to say."""
@@ -130,10 +182,10 @@ class Preparation:
         except (Failure, OSError):
             pass
 
-    def _ended(self) -> bool:
+    def _ended(self, seconds: float) -> bool:
         poll = select.poll()
         poll.register(self.descriptor, select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(poll.poll(seconds * 1000))
 
     def _close(self) -> None:
         for descriptor in (self._output, self.descriptor):
@@ -142,32 +194,53 @@ class Preparation:
         self._output = self.descriptor = -1
 
 
-def _prepared(data: bytes) -> Prepared:
+def _prepared(parts: dict[str, Any]) -> Prepared:
     try:
-        given = json.loads(data)
-        if given["schema"] != SCHEMA:
-            raise ValueError(given["schema"])
-        made, facts, settled = given["program"], given["facts"], given["emit"]
-        return Prepared(
+        given = parts["program"]
+        made, settled = given["program"], given["emit"]
+        prepared = Prepared(
             None if made is None else program.from_data(made),
             given["diagnostics"],
             given["fingerprint"],
             given["files"],
             given["asks"],
-            Facts(
-                facts["units"],
-                facts["sessions"],
-                tuple(facts["problems"]),
-                frozenset(facts["places"]) if facts["places"] is not None else None,
-            ),
-            {int(number): name for number, name in given["users"].items()},
-            {int(number): name for number, name in given["groups"].items()},
+            Facts(),
+            accounts.from_data(given["users"]),
+            accounts.from_data(given["groups"]),
             None if settled is None else list(settled["to"]),
             None if settled is None else settled["head"],
             given["emit_problem"],
+            names_complete=False,
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Failure(
             "`oomrules prepare` wrote something else than its result",
             "is it of another version? restart the service",
         ) from error
+    return _with_facts(_with_names(prepared, parts.get("names")), parts.get("facts"))
+
+
+def _with_names(prepared: Prepared, given: Any) -> Prepared:
+    try:
+        return prepared._replace(
+            users=accounts.from_data(given["users"]),
+            groups=accounts.from_data(given["groups"]),
+            names_problems=tuple(map(str, given["problems"])),
+            names_complete=bool(given["complete"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return prepared
+
+
+def _with_facts(prepared: Prepared, given: Any) -> Prepared:
+    try:
+        places = given["places"]
+        facts = Facts(
+            given["units"],
+            given["sessions"],
+            tuple(map(str, given["problems"])),
+            None if places is None else frozenset(places),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return prepared
+    return prepared._replace(facts=facts)

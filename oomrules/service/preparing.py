@@ -40,6 +40,7 @@ class Preparing:
         self.running: Preparation | None = None
         self.reload = False
         self._settling = Settling(_QUIET, _LONGEST)
+        self._accounts = Settling(_QUIET, _LONGEST)
         # Whether a rule in force needs what only D-Bus knows; when it was worth asking again;
         # when it was asked last, and how long that took.
         self._asks = False
@@ -49,6 +50,13 @@ class Preparing:
     def change(self, at: float) -> None:
         """A rule file changed."""
         self._settling.change(at)
+
+    def rename(self, at: float) -> None:
+        """A user or group came or went; it matters only if a rule names any.
+
+        Users may have a part in that (chsh(1)), so it is no more urgent than a unit.
+        """
+        self._accounts.change(at)
 
     def want(self, at: float) -> None:
         """A unit came or went; it matters only if a rule asks for what D-Bus knows of it."""
@@ -67,7 +75,8 @@ class Preparing:
             return 0.0
         wanted = _NEVER
         if self._asks:
-            wanted = min(self._wanted_at, self._started_at + _ASK_AGAIN)
+            again = self._started_at + _ASK_AGAIN
+            wanted = min(self._wanted_at, self._accounts.due, again)
             wanted = max(wanted, self._started_at + max(_ASK_EVERY, _ASK_TIMES * self._took))
         # It takes memory, and under pressure there is none.
         return max(min(self._settling.due, self._retry_at, wanted), calm_at)
@@ -79,6 +88,7 @@ class Preparing:
             Failure: it cannot be started; it is due again later.
         """
         self._settling.reset()
+        self._accounts.reset()
         self.reload = False
         self._wanted_at, self._started_at, self._retry_at = _NEVER, at, _NEVER
         try:
@@ -102,8 +112,9 @@ class Preparing:
         except Failure:
             self._try_again()
             raise
-        if prepared.asks and None in (prepared.facts.units, prepared.facts.sessions):
-            # The bus will be back, and no unit may come to tell of it.
+        unknown = None in (prepared.facts.units, prepared.facts.sessions)
+        if prepared.asks and (unknown or not prepared.names_complete):
+            # The bus will be back, or the directory, and no unit may come to tell of it.
             self._try_again()
         else:
             self._retry = _RETRY

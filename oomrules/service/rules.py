@@ -17,7 +17,7 @@ BROKEN_ID = "c4a90e6b52d74f8fb3d1e07a6c95284d"
 _LINES = {
     "broken": "the rules on disk have errors, the last good ones stay in force",
     "missing": "the rules have errors, and there are no earlier ones",
-    "unknown": "the rules could not be compiled",
+    "unknown": "the rules on disk could not be compiled, what was in force stays",
 }
 
 
@@ -44,6 +44,7 @@ class Rules:
             )
         self._keeper.direct(prepared.to, prepared.head)
         self._found("config", prepared.problem)
+        self._found("names", *prepared.names_problems[:1])
         self._found("facts", *prepared.facts.problems[:1])
         if prepared.program is None:
             self._broken(prepared.diagnostics)

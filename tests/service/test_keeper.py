@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from oomrules.runtime import program
+from oomrules.language.compiler import compile_texts
+from oomrules.language.text import RuleText
+from oomrules.runtime import accounts, program
 from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.facts import Facts
@@ -13,7 +15,7 @@ from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.state import State
 from oomrules.runtime.units import placement
-from oomrules.service.keeper import Keeper, Names
+from oomrules.service.keeper import Keeper
 from oomrules.service.preparation import Prepared
 
 BROKEN = Prepared(None, ["x.oom:1:1: error"], [], [], False, Facts(), {}, {})
@@ -29,9 +31,33 @@ def test_of_a_unit_that_is_newer_than_the_facts_nothing_is_known() -> None:
     assert facts._replace(places=None).get(NEW, "session") == {}
 
 
-def test_a_name_that_nobody_has_looked_up_is_unknown_but_roots() -> None:
-    names = Names({1000: "build"})
-    assert (names.get(1000), names.get(1001, "1001"), names.get(0)) == ("build", None, "root")
+GOOD = BROKEN._replace(program=compile_texts([RuleText("x.oom", "prefer uid 1\n")]), diagnostics=[])
+
+
+def test_what_the_bus_said_is_not_kept_for_rules_that_ask_for_something_else(
+    tmp_path: Path,
+) -> None:
+    keeper = Keeper(State(str(tmp_path)))
+    known = Facts({"old.service": {"OOMPolicy": "kill"}}, {}, (), frozenset({"old.service"}))
+    keeper.adopt(GOOD._replace(facts=known, fingerprint=[["x", 1]]))
+    # Else "units wanted by" would be known not to hold, though nobody has asked for that.
+    keeper.adopt(GOOD._replace(fingerprint=[["x", 2]]))
+    assert keeper.facts.get(OLD, "WantedBy") is None
+    keeper.close()
+
+
+def test_names_that_a_directory_said_stay_while_it_is_silent(tmp_path: Path) -> None:
+    keeper = Keeper(State(str(tmp_path)))
+    keeper.adopt(BROKEN._replace(users={1000: "build", 5001: "ann@corp"}))
+    keeper.adopt(BROKEN._replace(users={1000: "builder"}, names_complete=False))
+    assert keeper._users == {1000: "builder", 5001: "ann@corp"}
+    keeper.adopt(BROKEN._replace(users={1000: "builder"}))
+    assert keeper._users == {1000: "builder"}
+    most = {number: f"u{number}" for number in range(accounts.MOST_NAMES)}
+    for start in (0, 10000, 20000, 30000):
+        users = {start + number: name for number, name in most.items()}
+        keeper.adopt(BROKEN._replace(users=users, names_complete=False))
+        assert len(keeper._users) <= 2 * accounts.MOST_NAMES
 
 
 def test_what_the_bus_said_stays_while_it_is_away(tmp_path: Path) -> None:

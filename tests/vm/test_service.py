@@ -77,7 +77,7 @@ def test_the_list_follows_units_and_the_hook_leaves_the_work_to_the_service(serv
     assert show(served, "Result") == "success"
     left = served.run(["ls", "/run/oomrules"], check=True).stdout.split()
     # No adjustments.json: everybody has the own oom_score_adj again.
-    assert left == ["list.json", "lock", "program.json"]
+    assert left == ["list.json", "lock", "program.json", "service.lock"]
 
 
 def test_broken_rules_leave_the_last_good_ones_in_force_until_they_are_mended(

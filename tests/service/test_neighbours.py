@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.conftest import Child
+from tests.runtime.conftest import CHECKOUT, Child
 from tests.service.conftest import RULES, Service
 
 # Takes every lock that there is on whatever of a directory it can open, and says what that was.
@@ -112,3 +116,100 @@ def test_the_figures_name_no_process(serve: Callable[..., Service], child: Child
     assert service.ask("refresh")["list"]["head"][0]["comm"] == "secretive"
     text = (service.state / "oomrules.prom").read_text()
     assert "secretive" not in text and str(child.pid) not in text.split()
+
+
+# --- memory ----------------------------------------------------------------------------
+
+# Becomes the service, as `oomrules run` does, with a reader of processes that loses its senses
+# at a sign from outside.
+_MAD = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from oomrules.runtime import procfs
+from oomrules.service import resident
+sane = procfs.ProcSource.refresh
+def refresh(self):
+    if os.path.exists(sys.argv[2]):
+        WHAT
+    return sane(self)
+procfs.ProcSource.refresh = refresh
+sys.exit(resident.main())
+"""
+_AT_ONCE = "self.mad = bytearray(16 << 30)"
+_BIT_BY_BIT = "self.mad = []\n        while True: self.mad.append([0] * 8)"
+
+
+class Mad(Service):
+    """A service whose reader of processes takes all the memory there is."""
+
+    def __init__(self, folder: Path, what: str) -> None:
+        self.what = what
+        super().__init__(folder)
+
+    def start(self) -> None:
+        """As `oomrules run`, with another program at its end."""
+        self.told.clear()
+        settings = {
+            "path": [path for path in sys.path if path],
+            "prepare": ["--root=/", f"--rules={self.rules}", f"--to={self.state}/list"],
+            "directories": [str(self.rules)],
+            "suffix": ".oom",
+            "files": [],
+            "heartbeat": 3600.0,
+            "metrics": f"{self.state}/oomrules.prom",
+            "given": True,
+            "to": [f"{self.state}/list"],
+            "head": None,
+        }
+        environment = {
+            **os.environ,
+            "OOMRULES_STATE": str(self.state),
+            "OOMRULES_JOURNAL": str(self.folder / "journal"),
+            "NOTIFY_SOCKET": str(self.folder / "notify"),
+            "OOMRULES_RUN": json.dumps(settings),
+        }
+        code = _MAD.replace("WHAT", self.what)
+        argv = [sys.executable, "-I", "-S", "-c", code, CHECKOUT, str(self.folder / "mad")]
+        self.process = subprocess.Popen(argv, env=environment, cwd="/")
+        self.wait_for("READY=1")
+
+
+@pytest.mark.parametrize("what", [_AT_ONCE, _BIT_BY_BIT])
+def test_a_mistake_that_takes_all_memory_ends_the_service_and_not_the_host(
+    tmp_path: Path, what: str
+) -> None:
+    service = Mad(tmp_path, what)
+    try:
+        limit, hard = resource.prlimit(service.pid, resource.RLIMIT_DATA)
+        assert hard == resource.RLIM_INFINITY
+        assert 64 << 20 <= limit <= (64 << 20) + max(64 << 20, host_memory() // 32)
+        service.entries()
+        (tmp_path / "mad").touch()
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(str(service.state / "status.sock"))
+            one.send(b"refresh\n")
+            assert service.process and service.process.wait(60) == 2
+        said = "".join(service.entries())
+        assert "out of memory for a mistake of ours" in said and "PRIORITY=3" in said
+        # As systemd does after a second.
+        (tmp_path / "mad").unlink()
+        service.start()
+        assert service.ask("refresh")["list"]["problem"] is None
+    finally:
+        service.close()
+
+
+def host_memory() -> int:
+    """The memory of this host in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_the_child_may_take_what_it_needs(serve: Callable[..., Service]) -> None:
+    service = serve()
+    before = resource.prlimit(service.pid, resource.RLIMIT_DATA)
+    # What the resident process has of its own would not do for lark and a bus.
+    resource.prlimit(service.pid, resource.RLIMIT_DATA, (24 << 20, before[1]))
+    service.file.write_text(f"{RULES}prefer uid 7\n")
+    service.reload()
+    said = service.ask()
+    assert (said["rules"]["state"], said["rules"]["count"]) == ("good", 2), said["complaints"]

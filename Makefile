@@ -120,7 +120,7 @@ BUNDLE ?= lark cgroupspy pydbus
 .PHONY: install
 install:
 	install -d $(LIBDIR) $(UNITDIR) $(RULESDIR)/presets $(RULESDIR)/tests $(SOURCEDIR) \
-	  $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/oomrules.d
+	  $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/oomrules $(DESTDIR)/etc/oomrules.d
 	cp -R --no-preserve=ownership oomrules $(LIBDIR)/
 	find $(LIBDIR) -name __pycache__ -prune -exec rm -rf {} +
 	cp -R --no-preserve=ownership grammar rules.d $(LIBDIR)/oomrules/
@@ -128,6 +128,7 @@ install:
 	install -m 644 rules.d/presets/*.oom $(RULESDIR)/presets/
 	install -m 644 rules.d/tests/*.test.toml $(RULESDIR)/tests/
 	install -m 644 systemd/*.service $(UNITDIR)/
+	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/oomrules/
 	install -m 644 kernel/oom.c kernel/Kbuild kernel/Makefile $(SOURCEDIR)/
 	sed 's/@VERSION@/$(VERSION)/' kernel/dkms.conf > $(SOURCEDIR)/dkms.conf
 	$(if $(wildcard $(BPF_OBJECT)),install -D -m 644 $(BPF_OBJECT) $(LIBDIR)/bpf/$(notdir $(BPF_OBJECT)))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from oomrules.commands import dropin, sources
@@ -25,11 +26,11 @@ from oomrules.runtime.units import placement
 from oomrules.service import client
 from oomrules.service.listener import REFRESH
 
-# A unit waits for its hook; beyond this it must not.
-_DEADLINE = 40
+# A unit waits for its hook; beyond this it must not: systemd gives a unit 90 s to start.
+_DEADLINE = 30
 
 # How long the service may take to answer; it does at once, or not at all.
-_ANSWER = 15.0
+_ANSWER = 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,8 +53,10 @@ def run(options: argparse.Namespace) -> int:
         return dropin.install(options.install, options.root)
     if options.remove:
         return dropin.remove(options.remove, options.root)
-    signal.signal(signal.SIGALRM, _too_late)
-    signal.alarm(_DEADLINE)
+    return _in_time(lambda: _work(options), options.unit)
+
+
+def _work(options: argparse.Namespace) -> int:
     try:
         answer = _served(options.unit)
         if answer:
@@ -61,16 +64,68 @@ def run(options: argparse.Namespace) -> int:
         return _apply(options)
     except Failure as error:
         hint = f"; {error.hint}" if error.hint else ""
-        whom = f"hook of {options.unit}" if options.unit else "hook"
-        journal.send(f"{whom}: {error.message}{hint}", journal.ERROR)
+        journal.send(f"{_whom(options.unit)}: {error.message}{hint}", journal.ERROR)
         raise
 
 
-def _too_late(signum: int, frame: FrameType | None) -> None:
-    raise Failure(
-        f"the hook took longer than {_DEADLINE} s and gave up; the list is as it was",
-        "see how long `oomrules rank` takes",
-    )
+def _whom(unit: str | None) -> str:
+    return f"hook of {unit}" if unit else "hook"
+
+
+def _in_time(work: Callable[[], int], unit: str | None) -> int:
+    """Do work that may hang in a child, which can be killed wherever it hangs.
+
+    A handler of a signal would not run in this process while a directory service is asked for
+    a name.
+
+    Returns:
+        the exit code of the work.
+
+    Raises:
+        Failure: it took too long, and was killed.
+    """
+    from oomrules.commands import main
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if not child:
+        code = 2
+        try:
+            # What it starts itself is killed with it.
+            os.setpgid(0, 0)
+            code = main.attempt(work)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    descriptor = os.pidfd_open(child)
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    try:
+        if poll.poll(_DEADLINE * 1000):
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            if code >= 0:
+                return code
+            problem = Failure(
+                f"the hook was killed by signal {-code}; the list is as it was",
+                "was memory short? the next hook does it",
+            )
+        else:
+            problem = Failure(
+                f"the hook took longer than {_DEADLINE} s and gave up; the list is as it was",
+                "see how long `oomrules rank` takes",
+            )
+        journal.send(f"{_whom(unit)}: {problem.message}; {problem.hint}", journal.ERROR)
+        raise problem
+    finally:
+        try:
+            os.killpg(child, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        # One that not even that ends is not waited for.
+        poll.poll(1000)
+        os.close(descriptor)
 
 
 def _served(unit: str | None) -> dict[str, Any] | None:
@@ -167,7 +222,7 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
         )
         return known if isinstance(known, int) else None
     listed = {entry["pid"]: entry for entry in last.get("candidates", [])}
-    age = now() - last["time"] if "time" in last else None
+    age = now() - last["time"] if last else None
     for kill in found:
         if unit in placement(kill.cgroup).chain:
             entry = listed.get(kill.pid, {})

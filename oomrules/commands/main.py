@@ -10,7 +10,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from oomrules import __version__
@@ -75,12 +75,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    given = sys.argv[1:] if arguments is None else arguments
+    return attempt(lambda: _command(given))
+
+
+def _command(given: Sequence[str]) -> int:
+    options = parser(given).parse_args(given)
+    code: int = options.run(options)
+    sys.stdout.flush()
+    return code
+
+
+def attempt(work: Callable[[], int]) -> int:
+    """Do some work, and say in one sentence what ended it, whatever that was.
+
+    Returns:
+        the exit code.
+    """
     try:
-        given = sys.argv[1:] if arguments is None else arguments
-        options = parser(given).parse_args(given)
-        code: int = options.run(options)
-        sys.stdout.flush()
-        return code
+        return work()
     except Failure as error:
         return _fail(error.message, error.hint)
     except BrokenPipeError:

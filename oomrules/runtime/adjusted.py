@@ -16,10 +16,13 @@ from collections.abc import Callable, Iterable, Iterator
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
-from oomrules.runtime import sinks
+from oomrules.runtime import kept, sinks
 
 SCHEMA = "oomrules.adjustments/1"
 FILE = "adjustments.json"
+
+# Some 200 bytes for each process that was adjusted, and as much as a path can be long.
+_LARGEST = 64 << 20
 
 _BOOT = "/proc/sys/kernel/random/boot_id"
 
@@ -117,8 +120,7 @@ def load(path: str) -> Record:
         Failure: there is a record that cannot be read.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            data = json.load(file)
+        data = json.loads(kept.read(path, _LARGEST))
     except FileNotFoundError:
         return Record()
     except OSError as error:
@@ -163,7 +165,7 @@ def save(path: str, record: Record) -> None:
         for entry in record
     ]
     data = {"schema": SCHEMA, "boot": _boot(), "processes": processes}
-    sinks.replace(path, json.dumps(data).encode())
+    sinks.replace(path, json.dumps(data).encode(), kept.FILE_MODE)
 
 
 def _broken(path: str) -> Failure:

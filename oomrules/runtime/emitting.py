@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from oomrules.errors import Failure
 from oomrules.lean import NamedTuple
-from oomrules.runtime import sinks
+from oomrules.runtime import kept, sinks
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.state import State
@@ -56,13 +56,17 @@ def emit(
     """
     emitted = Emitted([], [], [])
     pids = ranking.pids
-    for target in dict.fromkeys((*where, state.path("list"))):
+    own = state.path("list")
+    for target in dict.fromkeys((*where, own)):
         try:
             if target == ADJUST:
                 emitted.done.append(_adjust(ranking, source, state, head))
             else:
                 if target == sinks.KERNEL_LIST:
                     sinks.write_kernel(pids)
+                elif target == own:
+                    # Whose processes there are is nobody else's business (hidepid).
+                    sinks.replace(target, sinks.format_pids(pids).encode(), kept.FILE_MODE)
                 else:
                     sinks.write_file(target, pids)
                 emitted.done.append(f"{len(pids)} pids written to {target}")

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 import gc
+import resource
+
+# What a process takes that compiles the rules, or has only begun.
+START = 96 << 20
+
+# More than this, or than this share of the host's memory, is a mistake of ours. A user's third of
+# the tasks that a kernel has at the most (one for each 128 KiB, fork_init() in kernel/fork.c)
+# costs less, at 8 KiB for each process.
+_LEAST, _SHARE = 64 << 20, 32
 
 
 def settle() -> None:
@@ -16,3 +25,54 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
+
+
+def bound(base: int) -> int:
+    """Bound what this process may take: beyond it there is a MemoryError (RLIMIT_DATA).
+
+    Nothing else would end a mistake of ours before the host's end, since the service is protected
+    from the OOM killer.
+
+    Args:
+        base: bytes that are in order; so much more as is in order on this host may follow.
+
+    Returns:
+        the limit, in bytes.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = base + max(_LEAST, memory_total() // _SHARE)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    _limit(limit, hard)
+    return limit
+
+
+def unbound() -> None:
+    """Take the bound back as far as that is allowed: to end in order takes memory, too."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    _limit(hard, hard)
+
+
+def _limit(soft: int, hard: int) -> None:
+    try:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+    except (OSError, ValueError):
+        pass  # the bound of whoever started this is in force
+
+
+def data_size() -> int:
+    """Give the bytes that count for the bound (VmData in proc(5)); 0 if nobody knows."""
+    return _kib("/proc/self/status", "VmData:")
+
+
+def memory_total() -> int:
+    """Give the memory of the host in bytes; 0 if nobody knows."""
+    return _kib("/proc/meminfo", "MemTotal:")
+
+
+def _kib(path: str, key: str) -> int:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return next(int(line.split()[1]) << 10 for line in file if line.startswith(key))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return 0

@@ -2,13 +2,14 @@
 
 ``program.json`` holds the last good rules, ``list.json`` what the last list said, ``list``
 the list itself where there is no ``/proc/oom``, ``adjustments.json`` the values of
-oom_score_adj to restore.
+oom_score_adj to restore. They tell of everybody's processes, so they are their owner's alone;
+what is in them is looked at before it is believed, and what is broken is as good as none.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any
-from oomrules.runtime import program, sinks
+from oomrules.runtime import kept, program, sinks
 from oomrules.runtime.model import Process
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.values import GETTERS
@@ -26,6 +27,13 @@ SCHEMA = "oomrules.list/1"
 # The candidates that the state remembers, for the record of a kill.
 _REMEMBERED = 1000
 
+# Whether a second service is kept out; whether somebody changes the list.
+ONLY_ONE, _LOCK = "service.lock", "lock"
+_FILES = ("list", "list.json", "program.json", "adjustments.json")
+
+# include/linux/threads.h, PID_MAX_LIMIT.
+_LAST_PID = 1 << 22
+
 
 class State:
     """The state directory.
@@ -34,17 +42,13 @@ class State:
         directory: where it is; made if it is missing.
 
     Raises:
-        Failure: it cannot be made.
+        Failure: it cannot be made, or others have a hand in it.
     """
 
     def __init__(self, directory: str | None = None) -> None:
         self.directory = directory or standard()
-        try:
-            os.makedirs(self.directory, mode=0o755, exist_ok=True)
-        except OSError as error:
-            raise Failure(
-                f"cannot make {self.directory}: {reason(error)}", "run it as root"
-            ) from error
+        kept.directory(self.directory)
+        kept.tighten(map(self.path, _FILES))
 
     def path(self, name: str) -> str:
         """Give the path of a file."""
@@ -60,32 +64,44 @@ class State:
         Raises:
             Failure: the lock file cannot be opened, or somebody holds it and ``wait`` is False.
         """
+        descriptor = self._locked(_LOCK, wait, "another oomrules holds it")
         try:
-            descriptor = os.open(self.path("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise Failure(f"cannot lock {self.path('lock')}: {reason(error)}") from error
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise Failure(f"another oomrules holds {self.path('lock')}") from error
             yield
         finally:
             os.close(descriptor)
 
+    def only_one(self) -> int:
+        """Keep a second service away from this directory, for as long as the descriptor is open.
+
+        Raises:
+            Failure: there is one already.
+        """
+        return self._locked(ONLY_ONE, False, "a service runs already")
+
+    def _locked(self, name: str, wait: bool, held: str) -> int:
+        path = self.path(name)
+        try:
+            return kept.lock(path, wait)
+        except BlockingIOError as error:
+            raise Failure(f"{held}: {path} is locked", "`oomrules status` shows it") from error
+        except OSError as error:
+            raise Failure(
+                f"cannot lock {path}: {reason(error)}", "remove it, whatever it is"
+            ) from error
+
     def save_program(self, made: program.Program, fingerprint: list[Any]) -> None:
         """Keep the rules that were compiled, and from which files."""
         data = {"fingerprint": fingerprint, "program": program.to_data(made)}
-        sinks.replace(self.path("program.json"), json.dumps(data).encode())
+        sinks.replace(self.path("program.json"), json.dumps(data).encode(), kept.FILE_MODE)
 
     def program(self) -> tuple[program.Program, list[Any]] | None:
         """Give the last good rules and the files they came from; None if there are none."""
-        data = self._load("program.json")
-        if data is None:
+        data = kept.load(self.path("program.json"))
+        if data is None or not _is_fingerprint(data.get("fingerprint")):
             return None
         try:
-            return program.from_data(data.get("program")), data.get("fingerprint") or []
-        except Failure:
+            return program.from_data(data.get("program")), data["fingerprint"]
+        except (Failure, MemoryError):
             # Of another version: as good as none.
             return None
 
@@ -98,12 +114,12 @@ class State:
             log: the number of the last kernel message that has been dealt with.
         """
         data = {"schema": SCHEMA, "time": since, "kernel_log": log, "candidates": entries}
-        sinks.replace(self.path("list.json"), json.dumps(data).encode())
+        sinks.replace(self.path("list.json"), json.dumps(data).encode(), kept.FILE_MODE)
 
     def last_list(self) -> dict[str, Any]:
-        """Give what the last list said; an empty object if there is none."""
-        data = self._load("list.json") or {}
-        return data if data.get("schema") == SCHEMA else {}
+        """Give what the last list said, as ``save_list`` has it; an empty object if none."""
+        data = kept.load(self.path("list.json")) or {}
+        return data if data.get("schema") == SCHEMA and _is_list(data) else {}
 
     def tidy(self) -> None:
         """Remove what a process left that was killed while it wrote (``sinks.replace``)."""
@@ -114,14 +130,6 @@ class State:
                     os.unlink(self.path(name))
                 except OSError:
                     pass
-
-    def _load(self, name: str) -> dict[str, Any] | None:
-        try:
-            with open(self.path(name), encoding="utf-8") as file:
-                data = json.load(file)
-        except (OSError, ValueError, RecursionError):
-            return None
-        return data if isinstance(data, dict) else None
 
 
 def standard() -> str:
@@ -160,3 +168,42 @@ def _points(process: Process, ranking: Ranking) -> int:
 def now() -> float:
     """The time that lists and their readers compare, in seconds since the boot."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _is_fingerprint(data: Any) -> bool:
+    """Whether this tells rule files apart: entries of a name and numbers or texts."""
+    return isinstance(data, list) and all(
+        isinstance(entry, list)
+        and entry
+        and isinstance(entry[0], str)
+        and all(type(part) in (str, int) for part in entry)
+        for entry in data
+    )
+
+
+def _is_list(data: dict[str, Any]) -> bool:
+    """Whether these are the candidates of a list, when it was read, and a message's number."""
+    read, log, candidates = data.get("time"), data.get("kernel_log"), data.get("candidates")
+    return (
+        isinstance(read, int | float)
+        and not isinstance(read, bool)
+        and math.isfinite(read)
+        and 0 <= read <= now()
+        and (log is None or (type(log) is int and -1 <= log < 1 << 63))
+        and isinstance(candidates, list)
+        and len(candidates) <= _REMEMBERED
+        and all(map(_is_candidate, candidates))
+    )
+
+
+def _is_candidate(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and type(entry.get("pid")) is int
+        and 0 < entry["pid"] <= _LAST_PID
+        and type(entry.get("rank")) is int
+        and 0 < entry["rank"] <= _LAST_PID
+        and type(entry.get("points")) is int
+        and isinstance(entry.get("comm"), str)
+        and ("unit" in entry and isinstance(entry["unit"], str | None))
+    )

@@ -8,6 +8,9 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from oomrules.service.resident import main
+try:
+    from oomrules.service.resident import main
+except MemoryError:
+    sys.exit("oomrules: out of memory before it began; is LimitDATA= too low?")
 
 sys.exit(main())

@@ -5,16 +5,31 @@ from __future__ import annotations
 import time
 
 from oomrules.lean import Any
-from oomrules.runtime import kills
+from oomrules.runtime import journal, kills
 from oomrules.runtime.kernellog import Kill
 from oomrules.runtime.state import now
 from oomrules.runtime.units import placement
 from oomrules.service.keeper import Listed
 from oomrules.service.outbox import Outbox
 
+# Kills at a limit that are recorded one by one: of each unit or user, and of all of them, in so
+# many seconds. Anybody can have his own processes killed as often as he likes.
+_EACH, _ALL, _SPAN = 30, 300, 60.0
+
+# Units and users that are counted apart.
+_MOST = 256
+
+
+class Tally:
+    """Kills of one unit or user since some time, and how many of them were left out."""
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.recorded = self.left_out = 0
+
 
 class Deaths:
-    """Writes an entry of the journal for each kill.
+    """Writes an entry of the journal for each kill, but no flood of them.
 
     Attributes:
         count: how many there were.
@@ -23,6 +38,7 @@ class Deaths:
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
+        self._tallies: dict[str, Tally] = {}
         self.count = 0
         self.last: dict[str, Any] | None = None
 
@@ -44,8 +60,9 @@ class Deaths:
                 points, unit = entry["points"], unit or entry["unit"] or ""
         age = max(0.0, died - listed.read) if listed else None
         count = len(listed.pids) if listed else 0
-        kills.record(unit, kill, rank, points, count, age, self._outbox.send)
         self.count += 1
+        if self._is_recorded(kill, now()):
+            kills.record(unit, kill, rank, points, count, age, self._outbox.send)
         self.last = {
             "at": died,
             "pid": kill.pid,
@@ -56,3 +73,39 @@ class Deaths:
             "listed": count,
             "list_age": None if age is None else round(age, 3),
         }
+
+    def _is_recorded(self, kill: Kill, at: float) -> bool:
+        """Whether a kill has an entry of its own; who dies with the host always has."""
+        if not kill.constraint.endswith("MEMCG"):
+            return True
+        self.sum_up(at)
+        whose = _whose(kill.cgroup)
+        if whose not in self._tallies and len(self._tallies) >= _MOST:
+            whose = ""
+        tally = self._tallies.setdefault(whose, Tally(at))
+        recorded = sum(one.recorded for one in self._tallies.values())
+        if tally.recorded >= _EACH or recorded >= _ALL:
+            tally.left_out += 1
+            return False
+        tally.recorded += 1
+        return True
+
+    def sum_up(self, at: float) -> None:
+        """Say how many kills were left out, once the time is over in which they were counted."""
+        for whose, tally in list(self._tallies.items()):
+            if at < tally.since + _SPAN:
+                continue
+            del self._tallies[whose]
+            if tally.left_out:
+                self._outbox.send(
+                    f"{tally.left_out} more processes of {whose or 'other units'} were killed at a "
+                    f"memory limit within {_SPAN:.0f} s, and are not recorded one by one",
+                    journal.WARNING,
+                )
+
+
+def _whose(cgroup: str) -> str:
+    """Name whom a kill is counted for: a unit, or a user, who may have any number of units."""
+    chain = placement(cgroup).chain
+    users = [unit for unit in chain if unit.startswith("user-") and unit.endswith(".slice")]
+    return users[0] if users else chain[-1]

@@ -163,8 +163,8 @@ class Keeper:
     def recall(self) -> None:
         """Take the last list for what it is: a kill that nobody has recorded was by it."""
         last = self.state.last_list()
-        candidates, read = last.get("candidates"), last.get("time")
-        if isinstance(candidates, list) and isinstance(read, int | float):
+        if last:
+            candidates, read = last["candidates"], last["time"]
             pids = [entry["pid"] for entry in candidates]
             self.listed = Listed(read, read, pids, candidates[:HEAD], "")
 
@@ -204,7 +204,7 @@ class Keeper:
                 continue
             try:
                 status = os.stat(entry[0])
-            except OSError:
+            except (OSError, ValueError):
                 return True
             if [status.st_ino, status.st_size, status.st_mtime_ns] != entry[1:]:
                 return True

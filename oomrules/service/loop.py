@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import signal
@@ -75,7 +74,7 @@ class Service:
         self.outbox = Outbox()
         self.notifier = Notifier()
         self.state = State()
-        self._only = _alone(self.state.directory)
+        self._only = self.state.only_one()
         self.state.tidy()
         self.keeper = Keeper(self.state)
         self.keeper.direct(options.to, options.head)
@@ -227,6 +226,7 @@ class Service:
     def _work(self) -> None:
         """Do what is due."""
         at = now()
+        self.deaths.sum_up(at)
         self.outbox.flush()
         self.notifier.flush()
         if self.pressure.look is not None and at >= self._looked_at + self.pressure.look:
@@ -282,13 +282,9 @@ class Service:
         self._settle()
 
     def _not_prepared(self, error: Failure) -> None:
+        """Go on with the rules there are, and be it none: to start anew would mend nothing."""
         self.counts.preparation_failures += 1
         self.rules.unknown(error)
-        if not self.ready and not self.keeper.program:
-            raise Failure(
-                f"there are no rules to work by: {error.message}",
-                error.hint or "see above, in the journal",
-            )
         self._refresh("rules" if self.ready else "start")
         self._settle()
 
@@ -302,6 +298,7 @@ class Service:
             self._locked = lock.lock_memory()
             if self._locked:
                 self.complaints.complain("lock", f"the memory cannot be locked: {self._locked}")
+        resident.bound(resident.data_size())
         self.ready = True
         self.notifier.ready()
         self._show()
@@ -373,6 +370,11 @@ class Service:
             self.deaths.record(kill, self.keeper.listed, self.keeper.before)
         if found:
             self.keeper.dealt_with(self.kernel_log.last)
+        # Whoever has a limit of his own can have somebody killed at it as often as he likes.
+        if all(kill.constraint.endswith("MEMCG") for kill in found):
+            if found:
+                self.pace.stir(now())
+        else:
             self.pace.ask(now())
 
     # --- those who ask ---------------------------------------------------------------
@@ -464,27 +466,10 @@ class Service:
         if self.listener:
             self.listener.close()
         self.keeper.close()
+        self.deaths.sum_up(_NEVER)
         self.outbox.flush()
         self.pressure.close()
         self.notifier.close()
-
-
-def _alone(directory: str) -> int:
-    """Hold the state directory, so that no second service uses it.
-
-    Raises:
-        Failure: one does already.
-    """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise Failure(
-            f"a service runs already, with its state in {directory}",
-            "`oomrules status` shows it",
-        ) from error
-    return descriptor
 
 
 def _nothing(number: int, frame: Any) -> None:

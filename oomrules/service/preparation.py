@@ -15,19 +15,23 @@ from oomrules.runtime.facts import Facts
 
 SCHEMA = "oomrules.prepared/2"
 
-# What it writes, a line each, in this order, and how long each may be. Rules are the
-# administrator's. The rest has bounds of its own where it is gathered; this is the belt.
-PARTS = {"program": 16 << 20, "names": 2 << 20, "facts": 8 << 20}
+# What it writes, a line each, in this order, and how long each may be: 10,000 rules are 3 MiB, and
+# all that is asked of 5,000 units is 2 MiB. To read a line takes ten times as much memory. Each
+# has bounds of its own where it is gathered; this is the belt.
+PARTS = {"program": 4 << 20, "names": 1 << 20, "facts": 4 << 20}
 
-# Beyond this it hangs: names and buses that do not answer take it half of that.
-DEADLINE = 60.0
+# Beyond this it hangs: what it asks of others has deadlines of some seconds itself. systemd waits
+# for the first one (TimeoutStartSec in oomrules.service).
+DEADLINE = 45.0
 
 # Killed, it may still be in the kernel, where it waits for somebody's memory.
 _LAST_WAIT = 1.0
 
-# -I, so that nothing of the environment gets in; what it may import is handed over.
+# -I, so that nothing of the environment gets in; what it may import is handed over. What it may
+# take is its own, since it takes more to compile rules than to keep to them.
 _CODE = (
     "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "from oomrules.runtime import resident; resident.bound(resident.START); "
     "from oomrules.commands.main import main; sys.exit(main(sys.argv[1:]))"
 )
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")

@@ -1,0 +1,215 @@
+"""Neighbours that are hostile or broken: none of them stops the service, or learns from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runtime.conftest import CHECKOUT, Child
+from tests.service.conftest import RULES, Service
+
+# Takes every lock that there is on whatever of a directory it can open, and says what that was.
+_GREEDY = """
+import errno, fcntl, os, signal, sys
+folder, taken = sys.argv[1], []
+for path in [folder, *(f"{folder}/{name}" for name in sys.argv[2:])]:
+    for flags in (os.O_RDWR, os.O_WRONLY, os.O_RDONLY, os.O_RDONLY | os.O_DIRECTORY):
+        try:
+            descriptor = os.open(path, flags | os.O_NONBLOCK)
+        except OSError:
+            continue
+        for take in (
+            lambda: fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB),
+            lambda: fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB),
+            lambda: fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB),
+            lambda: fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB),
+            lambda: fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK),
+            lambda: fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK),
+        ):
+            try:
+                take()
+            except OSError:
+                pass
+        taken.append(os.path.basename(path))
+print(*sorted(set(taken)), flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A directory that others may enter, as they may enter /run."""
+    folder = Path(tempfile.mkdtemp(prefix="oomrules-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def greedy(nobody: dict[str, Any], state: Path) -> tuple[subprocess.Popen[str], set[str]]:
+    """Start the greedy one, as somebody else; gives what it could open."""
+    names = [*(entry.name for entry in state.iterdir()), "lock", "service.lock"]
+    argv = [sys.executable, "-I", "-S", "-c", _GREEDY, str(state), *names]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd="/", **nobody)
+    assert process.stdout
+    return process, set(process.stdout.readline().split())
+
+
+def test_nobody_elses_locks_keep_it_from_starting_and_nobody_else_reads_what_it_keeps(
+    open_folder: Path, nobody: dict[str, Any]
+) -> None:
+    service = Service(open_folder)
+    processes = []
+    try:
+        service.ask("refresh")
+        # While it runs; then a directory as an earlier version made it, which all may list.
+        process, opened = greedy(nobody, service.state)
+        processes.append(process)
+        assert opened == {"oomrules.prom"}
+        service.state.chmod(0o755)
+        service.end(signal.SIGKILL)
+        process, opened = greedy(nobody, service.state)
+        processes.append(process)
+        assert opened == {"state", "oomrules.prom"}
+        for _ in range(2):
+            service.start()
+            assert service.ask("refresh")["list"]["problem"] is None
+            service.end(signal.SIGKILL)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+        service.close()
+
+
+def test_only_its_owner_can_connect(open_folder: Path, nobody: dict[str, Any]) -> None:
+    service = Service(open_folder)
+    try:
+        code = (
+            "import socket, sys\n"
+            "try: socket.socket(socket.AF_UNIX).connect(sys.argv[1])\n"
+            "except OSError as error: print(type(error).__name__)"
+        )
+        argv = [sys.executable, "-I", "-S", "-c", code, str(service.state / "status.sock")]
+        for mode in (0o711, 0o755):
+            service.state.chmod(mode)
+            done = subprocess.run(argv, capture_output=True, text=True, cwd="/", **nobody)
+            assert done.stdout == "PermissionError\n", done
+    finally:
+        service.close()
+
+
+def test_the_figures_name_no_process(serve: Callable[..., Service], child: Child) -> None:
+    child.do("comm(b'secretive')")
+    service = serve(rules=f"{RULES}kill first pid {child.pid}\n")
+    assert service.ask("refresh")["list"]["head"][0]["comm"] == "secretive"
+    text = (service.state / "oomrules.prom").read_text()
+    assert "secretive" not in text and str(child.pid) not in text.split()
+
+
+# --- memory ----------------------------------------------------------------------------
+
+# Becomes the service, as `oomrules run` does, with a reader of processes that loses its senses
+# at a sign from outside.
+_MAD = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from oomrules.runtime import procfs
+from oomrules.service import resident
+sane = procfs.ProcSource.refresh
+def refresh(self):
+    if os.path.exists(sys.argv[2]):
+        WHAT
+    return sane(self)
+procfs.ProcSource.refresh = refresh
+sys.exit(resident.main())
+"""
+_AT_ONCE = "self.mad = bytearray(16 << 30)"
+_BIT_BY_BIT = "self.mad = []\n        while True: self.mad.append([0] * 8)"
+
+
+class Mad(Service):
+    """A service whose reader of processes takes all the memory there is."""
+
+    def __init__(self, folder: Path, what: str) -> None:
+        self.what = what
+        super().__init__(folder)
+
+    def start(self) -> None:
+        """As `oomrules run`, with another program at its end."""
+        self.told.clear()
+        settings = {
+            "path": [path for path in sys.path if path],
+            "prepare": ["--root=/", f"--rules={self.rules}", f"--to={self.state}/list"],
+            "directories": [str(self.rules)],
+            "suffix": ".oom",
+            "files": [],
+            "heartbeat": 3600.0,
+            "metrics": f"{self.state}/oomrules.prom",
+            "given": True,
+            "to": [f"{self.state}/list"],
+            "head": None,
+        }
+        environment = {
+            **os.environ,
+            "OOMRULES_STATE": str(self.state),
+            "OOMRULES_JOURNAL": str(self.folder / "journal"),
+            "NOTIFY_SOCKET": str(self.folder / "notify"),
+            "OOMRULES_RUN": json.dumps(settings),
+        }
+        code = _MAD.replace("WHAT", self.what)
+        argv = [sys.executable, "-I", "-S", "-c", code, CHECKOUT, str(self.folder / "mad")]
+        self.process = subprocess.Popen(argv, env=environment, cwd="/")
+        self.wait_for("READY=1")
+
+
+@pytest.mark.parametrize("what", [_AT_ONCE, _BIT_BY_BIT])
+def test_a_mistake_that_takes_all_memory_ends_the_service_and_not_the_host(
+    tmp_path: Path, what: str
+) -> None:
+    service = Mad(tmp_path, what)
+    try:
+        limit, hard = resource.prlimit(service.pid, resource.RLIMIT_DATA)
+        assert hard == resource.RLIM_INFINITY
+        assert 64 << 20 <= limit <= (64 << 20) + max(64 << 20, host_memory() // 32)
+        service.entries()
+        (tmp_path / "mad").touch()
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(str(service.state / "status.sock"))
+            one.send(b"refresh\n")
+            assert service.process and service.process.wait(60) == 2
+        said = "".join(service.entries())
+        assert "out of memory for a mistake of ours" in said and "PRIORITY=3" in said
+        # As systemd does after a second.
+        (tmp_path / "mad").unlink()
+        service.start()
+        assert service.ask("refresh")["list"]["problem"] is None
+    finally:
+        service.close()
+
+
+def host_memory() -> int:
+    """The memory of this host in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_the_child_may_take_what_it_needs(serve: Callable[..., Service]) -> None:
+    service = serve()
+    before = resource.prlimit(service.pid, resource.RLIMIT_DATA)
+    # What the resident process has of its own would not do for lark and a bus.
+    resource.prlimit(service.pid, resource.RLIMIT_DATA, (24 << 20, before[1]))
+    service.file.write_text(f"{RULES}prefer uid 7\n")
+    service.reload()
+    said = service.ask()
+    assert (said["rules"]["state"], said["rules"]["count"]) == ("good", 2), said["complaints"]

@@ -19,24 +19,31 @@ from typing import Any, cast
 class Output(io.FileIO):
     """A standard stream under its buffer.
 
+    Output that goes on behind a hole is worse than output that ends: a list of pids is read by
+    others. Notes are lines that stand by themselves, and a service writes them for months.
+
     Attributes:
-        lost: why the first write failed; None while all went well.
+        lost: why what was written last is lost; None while all goes well.
     """
 
     lost: OSError | None = None
 
+    def __init__(self, descriptor: int, *, resumes: bool) -> None:
+        """Take a descriptor that is open; ``resumes`` says whether holes are allowed."""
+        super().__init__(descriptor, "wb", closefd=False)
+        self._resumes = resumes
+
     def write(self, data: Any, /) -> int:
-        """Write, or drop the data where this write or an earlier one fails."""
-        if self.lost is None:
+        """Write, or drop the data where that fails."""
+        if self.lost is None or self._resumes:
             try:
                 written = cast("int | None", super().write(data))
+                if written is None:  # it was opened for somebody who does not wait
+                    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+                self.lost = None
+                return written
             except OSError as error:
                 self.lost = error
-            else:
-                if written is not None:
-                    return written
-                # It was opened for somebody who does not wait.
-                self.lost = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return len(data)
 
 
@@ -72,7 +79,7 @@ def _replace(name: str, descriptor: int) -> Output | None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
         return None
-    raw = Output(descriptor, "wb", closefd=False)
+    raw = Output(descriptor, resumes=descriptor == 2)
     fresh = io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=stream.encoding if stream else "utf-8",

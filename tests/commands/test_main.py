@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from oomrules import __version__
 from oomrules.commands import main as main_module
-from oomrules.commands import rank
+from oomrules.commands import rank, streams
 
 from .conftest import CHECKOUT
 
@@ -313,6 +314,29 @@ def test_the_work_is_done_whoever_may_read_of_it(
     done = redirected(words, where)
     assert (done.returncode, path.read_text()) == (code, "907 902 901 900 903 908\n")
     assert "mistake" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_output_ends_at_a_hole_and_notes_go_on_behind_it() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    try:
+        out = streams.Output(writing, resumes=False)
+        notes = streams.Output(writing, resumes=True)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"x" * 4096)
+        assert (out.write(b"first"), notes.write(b"first")) == (5, 5)
+        assert isinstance(out.lost, BlockingIOError) and isinstance(notes.lost, BlockingIOError)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.read(reading, 4096)
+        assert (out.write(b"second"), notes.write(b"third")) == (6, 5)
+        assert os.read(reading, 65536) == b"third"
+        assert isinstance(out.lost, BlockingIOError) and notes.lost is None
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def test_a_name_that_the_terminal_cannot_show_is_no_failure(process: Run, recorded: Path) -> None:

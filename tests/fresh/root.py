@@ -17,7 +17,15 @@ from pathlib import Path
 from tests.fresh import registries
 from tests.fresh.registries import Registries
 from tests.vm import cache
-from tests.vm.host import NoGuest, command, install_host_packages, require_root, require_space, step
+from tests.vm.host import (
+    NoGuest,
+    command,
+    install_host_packages,
+    require_root,
+    require_space,
+    say,
+    step,
+)
 from tests.vm.image import apt_options, apt_sources
 
 HERE = Path(__file__).resolve().parent
@@ -195,18 +203,27 @@ def sources(suite: str) -> list[str]:
     return [line.replace(f" {own}", f" {suite}") for line in apt_sources(own)]
 
 
-def checkout() -> bytes:
-    """The project as it is committed, as an archive.
+def checkout(top: Path = CHECKOUT) -> bytes:
+    """The project as a newcomer gets it, as an archive: what is committed.
+
+    Where there is no repository, such as in an unpacked release, it is what is there.
 
     Raises:
-        NoGuest: this is no checkout of git.
+        NoGuest: it cannot be had.
     """
-    done = subprocess.run(
-        ["git", "-c", f"safe.directory={CHECKOUT}", "-C", str(CHECKOUT), "archive", "HEAD"],
-        capture_output=True,
-        check=False,
-    )
+    if not (top / ".git").exists():
+        made_here = [f"--exclude=./{name}" for name in (".v*", ".[hmpr]*_cache", "build", "dist")]
+        return _output(["tar", "-C", str(top), *made_here, "-c", "."])
+    git = ["git", "-c", f"safe.directory={top}", "-C", str(top)]
+    left_out = _output([*git, "status", "--porcelain"]).decode().splitlines()
+    if left_out:
+        say(f"what is not committed is left out: {left_out[0].split()[-1]} … ({len(left_out)})")
+    return _output([*git, "archive", "HEAD"])
+
+
+def _output(argv: list[str]) -> bytes:
+    done = subprocess.run(argv, capture_output=True, check=False)
     if done.returncode:
         complaint = done.stderr.decode(errors="replace").strip()
-        raise NoGuest(f"what a newcomer gets is what is committed, and git says: {complaint}")
+        raise NoGuest(f"the project cannot be packed: {complaint}")
     return done.stdout

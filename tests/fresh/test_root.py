@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -92,3 +95,23 @@ def test_pip_is_told_what_it_is_told_here(tmp_path: Path) -> None:
     assert set(settings) == {"timeout", "extra-index-url", "find-links"}
     assert settings["timeout"] == "180"
     assert list(registries.local_paths(settings)) == [f"{tmp_path}/index", f"{tmp_path}/wheels"]
+
+
+def test_a_newcomer_gets_what_is_committed(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@example"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
+
+    def names() -> set[str]:
+        with tarfile.open(fileobj=io.BytesIO(root.checkout(tmp_path))) as archive:
+            return {name.removeprefix("./") for name in archive.getnames()} - {".", ""}
+
+    (tmp_path / "Makefile").touch()
+    (tmp_path / ".venv-3.13").mkdir()
+    # An unpacked release: what is there, but for what make leaves.
+    assert names() == {"Makefile"}
+    git("init", "-q")
+    git("add", "Makefile")
+    git("commit", "-q", "-m", "x")
+    (tmp_path / "mine").touch()
+    assert names() == {"Makefile"}

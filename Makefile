@@ -2,6 +2,7 @@
 # make run     set up, then rank this very host and leave the list in oom.list
 # make test    every test that needs no guest
 # make test-vm the tests in a guest with a real systemd
+# make test-fresh the commands above on bare Debian 12 and 13 machines
 # make scenarios, churn, storm: what takes long in the guest
 # make lint    ruff and mypy
 # make bpf     the fast source of processes, for this and any other kernel
@@ -20,14 +21,19 @@ BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
-.PHONY: setup run test test-vm churn storm scenarios lint bpf bench clean system-packages bpf-packages
+.PHONY: setup run test test-vm test-fresh churn storm scenarios lint bpf bench clean system-packages bpf-packages
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/.ready
 
-# Install what is missing of some Debian packages.
+# Install what is missing of some Debian packages, or say what to install.
 define install-packages
 @set -e; missing=; \
+refused() { \
+  echo "make: $$1. Ask for it, as root:" >&2; \
+  echo "  apt-get install --no-install-recommends$$missing" >&2; \
+  exit 1; \
+}; \
 for package in $(1); do \
   dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
     || missing="$$missing $$package"; \
@@ -35,8 +41,11 @@ done; \
 if [ -n "$$missing" ]; then \
   command -v apt-get >/dev/null || { \
     echo "make: please install$$missing (or what they are called here)" >&2; exit 1; }; \
+  [ -z "$(ROOT)" ] || command -v $(ROOT) >/dev/null \
+    || refused "only root can install packages, and there is no $(ROOT) here"; \
   echo "installing$$missing"; \
-  $(APT) -qq update && $(APT) -qq install -y --no-install-recommends $$missing >/dev/null; \
+  { $(APT) -qq update && $(APT) -qq install -y --no-install-recommends $$missing >/dev/null; } \
+    || refused "the packages could not be installed (see above)"; \
 fi
 endef
 
@@ -63,6 +72,11 @@ KERNEL ?=
 test-vm: setup
 	OOMRULES_VM_KERNEL=$(KERNEL) $(BIN)/python -m pytest tests/vm --ignore=tests/vm/long --durations=5 \
 	  -o cache_dir=.vm/pytest $(VM_ARGS)
+
+# `make run` and `make test` as a newcomer types them, in roots of Debian 12 and 13 that are built
+# from packages and kept in .vm for a week. Needs root; what is tested is what is committed.
+test-fresh: setup
+	$(BIN)/python -m pytest tests/fresh -o cache_dir=.vm/pytest-fresh $(FRESH_ARGS)
 
 # Minutes of units that come and go, in the guest; not part of CI.
 churn: setup

@@ -46,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
     settled = config.load()
     options.head = options.head or settled.head
     where = emitting.targets(settled.to)
-    if where == (adjustment.TARGET,) and os.geteuid() != 0 and not options.dry_run:
+    live = not options.dry_run and not options.snapshot
+    if where == (adjustment.TARGET,) and os.geteuid() != 0 and live:
         raise Failure(
             f"there is no {sinks.KERNEL_LIST} on this host, and only root can set the "
             "oom_score_adj of everybody",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from oomrules import __version__
+from oomrules.commands import streams
 from oomrules.errors import Failure, reason
 
 # In the order in which the help shows them; each is a module of this package.
@@ -70,19 +71,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
-    _have_streams()
-    # Names of processes are bytes of any kind; printing one must never fail.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    try:
+        out, err = streams.take()
+    except OSError as error:
+        return _fail(f"the system refused {error.filename}: {reason(error)}", None)
     given = sys.argv[1:] if arguments is None else arguments
-    return attempt(lambda: _command(given))
+    code = attempt(lambda: _command(given))
+    sys.stdout.flush()
+    # A reader who has seen enough has lost nothing.
+    if out and out.lost and not isinstance(out.lost, BrokenPipeError):
+        code = _fail(f"cannot write to standard output: {reason(out.lost)}", None)
+    sys.stderr.flush()
+    if err and err.lost and not isinstance(err.lost, BrokenPipeError):
+        code = max(code, 2)
+    return code
 
 
 def _command(given: Sequence[str]) -> int:
-    options = parser(given).parse_args(given)
+    try:
+        options = parser(given).parse_args(given)
+    except SystemExit as ended:  # the help, or a wrong usage
+        return int(ended.code or 0)
     code: int = options.run(options)
-    sys.stdout.flush()
     return code
 
 
@@ -96,10 +106,6 @@ def attempt(work: Callable[[], int]) -> int:
         return work()
     except Failure as error:
         return _fail(error.message, error.hint)
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; say nothing, and not at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         return 130
     except ModuleNotFoundError as error:
@@ -119,18 +125,6 @@ def attempt(work: Callable[[], int]) -> int:
             f"a mistake in oomrules itself: {type(error).__name__}: {error}",
             "set OOMRULES_DEBUG=1 to see where, and report it",
         )
-
-
-def _have_streams() -> None:
-    """Open what the caller closed: else the first files that are opened take their place."""
-    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            # The lowest free descriptor is this one.
-            os.open(os.devnull, os.O_RDWR)
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(descriptor, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _fail(message: str, hint: str | None) -> int:

@@ -58,6 +58,8 @@ def process() -> Callable[..., Done]:
 
     def run(*arguments: object, **options: Any) -> Done:
         environment = {**os.environ, "PYTHONPATH": CHECKOUT, **options.pop("env", {})}
+        # Python's own buffers are what most people have, and most of what can go wrong at exit.
+        environment.pop("PYTHONUNBUFFERED", None)
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
         done = subprocess.run(
             [sys.executable, "-m", "oomrules", *map(str, arguments)],

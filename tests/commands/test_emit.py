@@ -152,6 +152,17 @@ def test_the_pids_of_a_snapshot_never_go_to_the_kernel(
     assert "snapshot" in done.err
 
 
+def test_who_is_not_root_is_told_of_the_snapshot_first(
+    emit: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Becoming root would not help."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(config, "load", lambda: Config(to=("oom_score_adj",)))
+    done = emit()
+    assert done.code == 2
+    assert "snapshot" in done.err and "root" not in done.err
+
+
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Stand in for the module; gives the lists that it was given."""

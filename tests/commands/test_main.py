@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from oomrules import __version__
 from oomrules.commands import main as main_module
-from oomrules.commands import rank
+from oomrules.commands import rank, streams
 
 from .conftest import CHECKOUT
 
@@ -182,6 +183,8 @@ def test_a_mistake_of_ours_is_told_as_one(oomrules: Run, monkeypatch: pytest.Mon
         (KeyboardInterrupt(), 130, ""),
         (MemoryError(), 2, "out of memory"),
         (PermissionError(13, "Permission denied", "/x"), 2, "/x: permission denied"),
+        # Of a socket, say: only a reader of the output has seen enough.
+        (BrokenPipeError(32, "Broken pipe"), 2, "broken pipe"),
         (ModuleNotFoundError("no", name="lark"), 2, "lark"),
     ],
 )
@@ -218,48 +221,122 @@ PRINTING: dict[str, tuple[str, ...]] = {
 }
 
 
+def redirected(words: list[str], where: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a shell does that was told of a redirection."""
+    environment = {**os.environ, "PYTHONPATH": CHECKOUT, "PYTHONUNBUFFERED": "", **env}
+    return subprocess.run(
+        ["sh", "-c", f'exec "$0" -m oomrules "$@" {where}', sys.executable, *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+
+
+@pytest.fixture
+def gone() -> Iterator[int]:
+    """A pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
 def filled(what: str, recorded: Path) -> list[str]:
     return [word.format(data=recorded, rules=f"{CHECKOUT}/rules.d") for word in PRINTING[what]]
 
 
 @pytest.mark.parametrize("what", PRINTING)
 def test_a_reader_who_has_seen_enough_ends_it_in_silence(
-    what: str, process: Run, recorded: Path
+    what: str, process: Run, recorded: Path, gone: int
 ) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    try:
-        done = process(*filled(what, recorded), stdout=writing)
-    finally:
-        os.close(writing)
+    done = process(*filled(what, recorded), stdout=gone)
     assert done.code == 0
-    assert "Broken" not in done.err and "Exception" not in done.err
+    assert "roken" not in done.err and "Exception" not in done.err
+
+
+def test_a_reader_who_has_seen_enough_changes_no_exit_code(
+    process: Run, rules: Write, gone: int
+) -> None:
+    bad = rules("nevr kill\n", "bad.oom")
+    done = process("check", bad, stdout=gone, stderr=gone)
+    assert done.code == 1
 
 
 @pytest.mark.parametrize("what", PRINTING)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_device_is_a_failure_that_is_told_once(
-    what: str, process: Run, recorded: Path
+    unbuffered: str, what: str, recorded: Path
 ) -> None:
-    with open("/dev/full", "w") as full:
-        done = process(*filled(what, recorded), stdout=full)
-    assert done.code == 2
-    assert done.err.count("no space left on device") == 1
-    assert "Exception" not in done.err
+    done = redirected(filled(what, recorded), ">/dev/full", PYTHONUNBUFFERED=unbuffered)
+    assert done.returncode == 2
+    told = [line for line in done.stderr.splitlines() if not line.startswith("note: ")]
+    assert told == ["oomrules: cannot write to standard output: no space left on device"]
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
-def test_a_command_without_its_streams_does_its_work(
-    closed: str, recorded: Path, tmp_path: Path
+@pytest.mark.parametrize("command", ["--help", "--version", *main_module.COMMANDS])
+@pytest.mark.parametrize("where", [">/dev/full", ">&-", ">/dev/full 2>&1"])
+def test_what_a_command_could_not_print_is_told_whatever_the_command(
+    where: str, command: str
 ) -> None:
-    command = f'exec "$0" -m oomrules emit --snapshot "$1" --root "$2" --to "$2/list" {closed}'
-    done = subprocess.run(
-        ["sh", "-c", command, sys.executable, recorded, tmp_path],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": CHECKOUT},
-    )
-    assert (done.returncode, (tmp_path / "list").read_text()) == (0, "907 902 901 900 903 908\n")
-    assert "mistake" not in done.stderr
+    words = [command] if command.startswith("-") else [command, "--help"]
+    done = redirected(words, where)
+    assert done.returncode == 2
+    shown = "" if "2>&1" in where else "oomrules: cannot write to standard output: "
+    assert done.stderr.startswith(shown) and done.stderr.count("\n") == bool(shown)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["rnk"],
+        ["rank", "--rules", "missing.oom"],
+        ["check", "missing.oom"],
+        ["explain", "99999999"],
+        ["emit", "--to", "missing/list", "--rules", f"{CHECKOUT}/rules.d"],
+    ],
+)
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-", ">/dev/full 2>&1", "2>/dev/full >&-"])
+def test_a_failure_that_cannot_be_told_is_one_all_the_same(words: list[str], where: str) -> None:
+    done = redirected(words, where)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
+@pytest.mark.parametrize(
+    ("where", "code"),
+    [(">&-", 0), ("2>&-", 0), (">&- 2>&- <&-", 0), ("2>/dev/full", 2), (">/dev/full 2>&1", 2)],
+)
+def test_the_work_is_done_whoever_may_read_of_it(
+    where: str, code: int, recorded: Path, tmp_path: Path
+) -> None:
+    """`emit` says on standard error what it has written; nothing is due on standard output."""
+    path = tmp_path / "list"
+    words = ["emit", "--snapshot", str(recorded), "--root", str(tmp_path), "--to", str(path)]
+    done = redirected(words, where)
+    assert (done.returncode, path.read_text()) == (code, "907 902 901 900 903 908\n")
+    assert "mistake" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_output_ends_at_a_hole_and_notes_go_on_behind_it() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    try:
+        out = streams.Output(writing, resumes=False)
+        notes = streams.Output(writing, resumes=True)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"x" * 4096)
+        assert (out.write(b"first"), notes.write(b"first")) == (5, 5)
+        assert isinstance(out.lost, BlockingIOError) and isinstance(notes.lost, BlockingIOError)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.read(reading, 4096)
+        assert (out.write(b"second"), notes.write(b"third")) == (6, 5)
+        assert os.read(reading, 65536) == b"third"
+        assert isinstance(out.lost, BlockingIOError) and notes.lost is None
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def test_a_name_that_the_terminal_cannot_show_is_no_failure(process: Run, recorded: Path) -> None:

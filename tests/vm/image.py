@@ -153,12 +153,12 @@ def _mmdebstrap(suite: str, to: Path, sources: list[str]) -> list[str]:
     ]
 
 
-def _apt_options() -> Iterator[str]:
+def apt_options() -> Iterator[str]:
     """How this machine's apt gets at its sources: proxies, certificates, checks of dates."""
     for line in command(["apt-config", "dump", "--format", "%F %v%n", "Acquire"]).splitlines():
         name, _, value = line.partition(" ")
         if value and any(word in name.lower() for word in ("proxy", "cainfo", "verify", "check")):
-            yield f'--aptopt={name} "{value}"'
+            yield f'{name} "{value}"'
 
 
 def _make_base(suite: str, to: Path) -> None:
@@ -166,7 +166,7 @@ def _make_base(suite: str, to: Path) -> None:
     require_space(to, 3000)
     install_host_packages(BUILD_TOOLS)
     argv = _mmdebstrap(suite, to / "base.tar", apt_sources(suite))
-    argv[1:1] = _apt_options()
+    argv[1:1] = [f"--aptopt={line}" for line in apt_options()]
     # When this is interrupted, all that it has mounted and started goes with its namespaces,
     # and what it has written goes with the layer's temporary directory.
     jail = "unshare --mount --pid --mount-proc --fork --kill-child".split()

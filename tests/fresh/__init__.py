@@ -1,0 +1,1 @@
+"""The README's two commands on bare Debian machines, as a newcomer has them (`make test-fresh`)."""

@@ -6,6 +6,7 @@ import configparser
 import os
 import re
 
+from oomrules import files
 from oomrules.errors import Failure, reason
 from oomrules.lean import NamedTuple
 from oomrules.runtime.emitting import ADJUST
@@ -18,6 +19,7 @@ _SECTION = "Emit"
 _KEYS = ("To", "Head")
 _HINT = f"see docs/emit.md; without {PATH} the host decides"
 _MOST_HEAD = 1000
+_LARGEST = 64 * 1024
 
 
 class Config(NamedTuple):
@@ -39,8 +41,14 @@ def load(path: str = PATH) -> Config:
         Failure: it cannot be read, or a line of it is wrong.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
+        status = os.stat(path)
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o002:
+            whose = "everybody" if status.st_mode & 0o002 else f"uid {status.st_uid}"
+            raise Failure(
+                f"{path} can be written by {whose}, who would decide which files are overwritten",
+                f"look what is in it, then `chown root {path}` and `chmod 644 {path}`",
+            )
+        text = files.read(path, _LARGEST).decode("utf-8")
     except FileNotFoundError:
         return Config()
     except (OSError, UnicodeDecodeError) as error:
@@ -83,12 +91,14 @@ def _to(value: str, path: str, text: str) -> tuple[str, ...]:
 def _head(value: str | None, path: str, text: str) -> int | None:
     if value is None:
         return None
-    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= _MOST_HEAD):
+    # int() takes no more than 4,300 digits.
+    digits = re.fullmatch("0*([0-9]{1,4})", value)
+    if not digits or not 1 <= int(digits[1]) <= _MOST_HEAD:
         raise Failure(
-            f"{path}:{_line(text, 'Head')}: Head={value} is no number from 1 to {_MOST_HEAD}",
+            f"{path}:{_line(text, 'Head')}: Head={value[:40]} is no number from 1 to {_MOST_HEAD}",
             _HINT,
         )
-    return int(value)
+    return int(digits[1])
 
 
 def _line(text: str, pattern: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from oomrules.commands import rulesets, sources
 from oomrules.commands.rank import nobody
-from oomrules.commands.terminal import Paint, count, memory, printable, table
+from oomrules.commands.terminal import Paint, count, memory, say, table
 from oomrules.errors import Failure
 from oomrules.runtime import adjusted, adjusting
 from oomrules.runtime.adjusting import Outcome, Survey
@@ -53,8 +53,8 @@ def emit(options: argparse.Namespace) -> int:
         path = state.path(adjusted.FILE)
         survey, plan, outcome = adjusting.adjust(ranked.ranking, ranked.source, path, head)
     rulesets.print_notes([*ranked.notes(), *notes(survey, plan)])
-    for line in claims(outcome.claims, survey):
-        print(line, file=sys.stderr)
+    for claim in claims(outcome.claims, survey):
+        say(claim, sys.stderr)
     print(summary(outcome), file=sys.stderr)
     if outcome.refused:
         raise refusal(outcome.refused, survey)
@@ -71,8 +71,8 @@ def _dry_run(options: argparse.Namespace, head: int) -> int:
     plan = survey.plan()
     _print_plan(survey, plan, ranked.ranking)
     print()
-    for line in claims(plan.claims, survey):
-        print(line)
+    for claim in claims(plan.claims, survey):
+        say(claim)
     rulesets.print_notes([*ranked.notes(), *notes(survey, plan)])
     return _nobody(ranked.ranking)
 
@@ -190,11 +190,11 @@ def where_is(cgroup: str) -> str:
     if not cgroup:
         return "the host"
     place = placement(cgroup)
-    return printable(place.unit if place.unit and place.path == cgroup else cgroup)
+    return place.unit if place.unit and place.path == cgroup else cgroup
 
 
 def _list(pids: Sequence[int], names: Mapping[int, str]) -> str:
-    said = [f"{printable(names.get(pid, '?'))} ({pid})" for pid in pids[:_NAMED]]
+    said = [f"{names.get(pid, '?')} ({pid})" for pid in pids[:_NAMED]]
     more = len(pids) - _NAMED
     return ", ".join(said) + (f" and {more} more" if more > 0 else "")
 
@@ -215,11 +215,11 @@ def _print_plan(survey: Survey, plan: Plan, ranking: Ranking) -> None:
             [
                 str(rank or "-"),
                 str(task.pid),
-                "?" if unit is None else printable(str(unit)) or "-",
+                "?" if unit is None else str(unit) or "-",
                 memory(task.size * survey.page_size),
                 str(task.current),
                 str(plan.values[task.pid]),
-                printable(process.comm or "?"),
+                process.comm or "?",
                 _WHY[why],
             ]
         )

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from oomrules.commands import findings, rulesets
-from oomrules.commands.terminal import Paint
+from oomrules.commands.terminal import Paint, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +20,8 @@ def run(options: argparse.Namespace) -> int:
     paint = Paint(sys.stdout)
     for file in found.files:
         print(paint(f"# {file.name}", "bold"))
-        print(file.text, end="" if file.text.endswith("\n") or not file.text else "\n")
-        print()
+        end = "" if file.text.endswith("\n") or not file.text else "\n"
+        show(f"{file.text}{end}\n")
     for path in found.masked:
         print(paint(f"# {path} is masked", "dim"))
     for lower, higher in found.replaced:

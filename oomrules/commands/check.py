@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oomrules.commands import findings, rulesets
-from oomrules.commands.terminal import count
+from oomrules.commands.terminal import count, print_json, say
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level
@@ -121,7 +120,7 @@ def _found(options: argparse.Namespace) -> tuple[rulefiles.Found, tuple[Path, ..
         directories = map(Path, paths) if paths else rulefiles.directories(options.root)
         return rulesets.rules(options), tuple(path for path in directories if path.is_dir())
     found = rulefiles.given([path for path in paths if path != "-"])
-    text = rulefiles.decode(sys.stdin.buffer.read(), "<stdin>")
+    text = rulefiles.decode(sys.stdin.buffer.read(rulefiles.LARGEST + 1), "<stdin>")
     if isinstance(text, Diagnostic):
         return replace(found, diagnostics=(*found.diagnostics, text)), ()
     return replace(found, files=(*found.files, text)), ()
@@ -142,7 +141,7 @@ def _write(changes: list[tuple[RuleText, RuleText]]) -> None:
         if before.name == "<stdin>":
             raise Failure("standard input cannot be mended in place", "take --diff, or name a file")
         rewrite.write(before, after.text)
-        print(f"mended {before.name}", file=sys.stderr)
+        say(f"mended {before.name}", sys.stderr)
 
 
 def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | None:
@@ -185,7 +184,7 @@ def _print(form: str, rules: RuleSet, diagnostics: list[Diagnostic]) -> None:
     elif form == "sarif":
         from oomrules.lint import sarif
 
-        print(json.dumps(sarif.log(diagnostics), indent=2, ensure_ascii=False))
+        print_json(sarif.log(diagnostics), 2)
     elif form == "github":
         findings.print_github(diagnostics)
     elif form == "concise":

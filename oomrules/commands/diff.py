@@ -6,12 +6,11 @@ Exit codes: 0 nobody is ranked or protected differently, 1 somebody is, 2 failur
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 from oomrules.commands import rulesets, sources
-from oomrules.commands.terminal import Paint, count, printable, table
+from oomrules.commands.terminal import Paint, count, print_json, say, table
 from oomrules.errors import Failure
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     changes = None if options.no_host else _on_host(options, old, new)
     compared = comparison.compare(old, new)
     if options.format == "json":
-        print(json.dumps(_data(options, changes, compared), indent=2, ensure_ascii=False))
+        print_json(_data(options, changes, compared), 2)
     else:
         _print(options, changes, compared)
     differs = bool(compared.differences) or bool(changes and changes["changes"])
@@ -159,7 +158,7 @@ def _print(
             rows += [
                 [
                     str(change["pid"]),
-                    printable(change["comm"] or "?"),
+                    change["comm"] or "?",
                     change["what"],
                     _said(change["old"]),
                     _said(change["new"]),
@@ -195,11 +194,11 @@ def _print_everywhere(compared: Comparison, paint: Paint) -> None:
     print(paint(f"{head}{count(len(found), 'difference') if found else 'none found'}", "bold"))
     for one in found:
         side = "new" if one.added else "old"
-        print(f"{one.what}, by the {side} rule at {printable(one.place)}: {printable(one.text)}")
+        say(f"{one.what}, by the {side} rule at {one.place}: {one.text}")
         seen = ", ".join(f"{key} {value}" for key, value in one.process.items())
-        print(f"  for example: {printable(seen)}")
-        print(f"    old: {_said(_verdict(one.old))}")
-        print(f"    new: {_said(_verdict(one.new))}")
+        say(f"  for example: {seen}")
+        say(f"    old: {_said(_verdict(one.old))}")
+        say(f"    new: {_said(_verdict(one.new))}")
     if compared.undecided:
         print(f"not decided: {count(compared.undecided, 'condition')}")
         if compared.unsolved:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from oomrules import files
+from oomrules.commands.terminal import say
 from oomrules.errors import Failure, reason
 
 NAME = "50-oomrules.conf"
@@ -32,10 +34,10 @@ def install(service: str, root: Path) -> int:
     command = shutil.which("oomrules") or str(Path(sys.argv[0]).resolve())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_TEXT.format(service=service, command=command), encoding="utf-8")
     except OSError as error:
-        raise Failure(f"cannot write {path}: {reason(error)}", "run it as root") from error
-    print(f"{path} written")
+        raise Failure(f"cannot make {path.parent}: {reason(error)}", "run it as root") from error
+    files.replace(str(path), _TEXT.format(service=service, command=command).encode())
+    say(f"{path} written")
     _reload(root)
     return 0
 
@@ -57,7 +59,7 @@ def remove(service: str, root: Path) -> int:
         path.parent.rmdir()
     except OSError:
         pass  # Other drop-ins are there.
-    print(f"{path} removed")
+    say(f"{path} removed")
     _reload(root)
     return 0
 

@@ -12,7 +12,7 @@ import sys
 from oomrules import config
 from oomrules.commands import adjustment, rulesets, sources
 from oomrules.commands.rank import nobody
-from oomrules.commands.terminal import count
+from oomrules.commands.terminal import count, say
 from oomrules.errors import Failure
 from oomrules.runtime import adjusting, emitting, sinks
 
@@ -71,9 +71,9 @@ def _emit(target: str, options: argparse.Namespace) -> int:
         sinks.write_file(target, pids)
     rulesets.print_notes(ranked.notes())
     if target != "-":
-        print(f"{count(len(pids), 'pid')} written to {target}", file=sys.stderr)
+        say(f"{count(len(pids), 'pid')} written to {target}", sys.stderr)
     if not pids:
-        print(nobody(ranked.ranking, options.within), file=sys.stderr)
+        say(nobody(ranked.ranking, options.within), sys.stderr)
         return 1
     return 0
 

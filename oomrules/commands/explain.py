@@ -8,7 +8,7 @@ import sys
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.commands import rulesets, sources
 from oomrules.commands.rank import TIERS, factor, weight
-from oomrules.commands.terminal import Paint, memory, printable
+from oomrules.commands.terminal import Paint, memory, say
 from oomrules.errors import Failure
 from oomrules.runtime.evaluator import Verdict, ineligible
 from oomrules.runtime.model import SELF_MADE, Process
@@ -42,9 +42,11 @@ def run(options: argparse.Namespace) -> int:
     if isinstance(ranked.source, ProcSource) and (thread := ranked.source.stand_in(process)):
         print(f"  its first thread has ended; memory and state are those of thread {thread}")
     if verdict.reason:
-        print(f"\nno candidate: {verdict.reason}")
+        print()
+        say(f"no candidate: {verdict.reason}")
         if verdict.rule:
-            print(f"  {verdict.rule.text}\n  at {verdict.rule.place}")
+            say(f"  {verdict.rule.text}")
+            say(f"  at {verdict.rule.place}")
     # What no rule decides about has no points to speak of.
     if not ineligible(process, ranking.snapshot.own_pids):
         _print_points(verdict, bool(verdict.rule))
@@ -52,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
     if verdict.reason:
         return 1
     rank = ranking.candidates.index(process) + 1
-    print(paint(f"\nrank {rank} of {len(ranking.candidates)}", "bold"))
+    print()
+    print(paint(f"rank {rank} of {len(ranking.candidates)}", "bold"))
     return 0
 
 
@@ -60,8 +63,8 @@ def _title(process: Process, ranking: Ranking) -> str:
     user = GETTERS["user"](process, ranking.snapshot)
     unit = GETTERS["unit"](process, ranking.snapshot)
     return (
-        f"{process.pid} {printable(process.comm or '?')}, user {printable(user or '?')}, "
-        f"{'unit unknown' if unit is None else f'unit {printable(unit)}' if unit else 'in no unit'}"
+        f"{process.pid} {process.comm or '?'}, user {user or '?'}, "
+        f"{'unit unknown' if unit is None else f'unit {unit}' if unit else 'in no unit'}"
     )
 
 
@@ -84,12 +87,12 @@ def _print_values(process: Process, ranking: Ranking) -> None:
         elif kind is Type.CAPABILITIES:
             text = f"{value:016x}"
         elif kind is Type.TEXT:
-            text = f'"{printable(value)}"'
+            text = f'"{value}"'
         elif kind is Type.BOOLEAN:
             text = "yes" if value else "no"
         else:
             text = str(value)
-        print(f"  {name} = {text}")
+        say(f"  {name} = {text}")
 
 
 def _print_points(verdict: Verdict, idle: bool) -> None:
@@ -109,7 +112,7 @@ def _print_points(verdict: Verdict, idle: bool) -> None:
         rows.append((factor(held), after, held.rule.text + doubt, held.rule.place))
     effect, points, text = (max(len(row[i]) for row in rows) for i in range(3))
     for row in rows:
-        print(f"  {row[0]:>{effect}}  {row[1]:>{points}}  {row[2]:<{text}}  {row[3]}")
+        say(f"  {row[0]:>{effect}}  {row[1]:>{points}}  {row[2]:<{text}}  {row[3]}")
     print(
         f"  base {verdict.base} x weight {weight(verdict)} = {verdict.points} points, "
         f"tier {TIERS[verdict.tier]}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-from oomrules.commands.terminal import Paint, printable, width
+from oomrules.commands import terminal
+from oomrules.commands.terminal import Paint, say, width
 from oomrules.language.diagnostics import Diagnostic, Edit, Level
 from oomrules.language.text import RuleText
+from oomrules.plain import printable
 
 SCHEMA = "oomrules.check/1"
 
@@ -28,7 +29,7 @@ def _full(diagnostic: Diagnostic, paint: Paint) -> str:
     colour = _COLOURS[diagnostic.level]
     line, column = diagnostic.source.position(diagnostic.span.start)
     head = paint(f"{diagnostic.level.value}[{diagnostic.code}]", colour, "bold")
-    lines = [f"{head}{paint(f': {printable(diagnostic.message)}', 'bold')}"]
+    lines = [f"{head}{paint(f': {diagnostic.message}', 'bold')}"]
     margin, name = " " * len(str(line)), printable(diagnostic.source.name)
     lines.append(f"{margin}{paint('-->', 'blue')} {name}:{line}:{column}")
     text = diagnostic.source.line(line)
@@ -57,7 +58,7 @@ def _full(diagnostic: Diagnostic, paint: Paint) -> str:
 def print_concise(diagnostics: Iterable[Diagnostic]) -> None:
     """Print one line a finding, in the form that editors and grep understand."""
     for diagnostic in diagnostics:
-        print(concise(diagnostic))
+        say(concise(diagnostic))
 
 
 def concise(diagnostic: Diagnostic) -> str:
@@ -106,7 +107,7 @@ def _edit(source: RuleText, edit: Edit) -> dict[str, Any]:
 def print_json(diagnostics: Iterable[Diagnostic]) -> None:
     """Print all findings as one JSON object."""
     data = {"schema": SCHEMA, "findings": [as_data(diagnostic) for diagnostic in diagnostics]}
-    print(json.dumps(data, indent=2, ensure_ascii=False))
+    terminal.print_json(data, 2)
 
 
 def print_github(diagnostics: Iterable[Diagnostic]) -> None:
@@ -127,7 +128,7 @@ def print_github(diagnostics: Iterable[Diagnostic]) -> None:
         }
         given = ",".join(f"{key}={_escaped(str(value), ':,')}" for key, value in properties.items())
         said = f"{data['message']}; {data['help']}"
-        print(f"::{command} {given}::{_escaped(said)}")
+        say(f"::{command} {given}::{_escaped(said)}")
 
 
 def _escaped(text: str, more: str = "") -> str:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from oomrules.commands import findings, rulesets
-from oomrules.commands.terminal import count
+from oomrules.commands.terminal import count, say, show
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Rejected
 from oomrules.language.text import RuleText
@@ -49,12 +49,12 @@ def run(options: argparse.Namespace) -> int:
         if options.diff and text != file.text:
             rewrite.print_difference(file, text)
         elif options.check and text != file.text:
-            print(file.name)
+            say(file.name)
         elif file.name == _STDIN and not (options.check or options.diff):
-            sys.stdout.write(text)
+            show(text)
         elif text != file.text and not (options.check or options.diff):
             rewrite.write(file, text)
-            print(f"formatted {file.name}", file=sys.stderr)
+            say(f"formatted {file.name}", sys.stderr)
     if wrong:
         print(f"{count(wrong, 'file')} left as they are, for their errors", file=sys.stderr)
         return 2

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
-from oomrules.commands.terminal import Paint, printable, table
+from oomrules.commands.terminal import Paint, print_json, table
 from oomrules.errors import Failure
 from oomrules.runtime.kills import KILL_ID
 
@@ -17,6 +20,10 @@ SCHEMA = "oomrules.history/1"
 
 _HEADING = ("TIME", "UNIT", "PID", "COMMAND", "UID", "RANK", "POINTS", "LIST AGE")
 _RIGHT = frozenset({2, 4, 5, 6, 7})
+
+
+# An entry of ours has less than a tenth of this.
+_LONGEST = 64 * 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,21 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the kills, the oldest first."""
-    command = ["journalctl", "--output=json", "--no-pager", "--quiet", f"MESSAGE_ID={KILL_ID}"]
-    command += [f"--since={options.since}"] if options.since else []
-    command += [f"OOMRULES_UNIT={options.unit}"] if options.unit else []
-    try:
-        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
-    except FileNotFoundError as error:
-        raise Failure(
-            "there is no journalctl on this host", "the history is kept in systemd's journal"
-        ) from error
-    if done.returncode and done.stderr:
-        said = done.stderr.decode("utf-8", "replace").strip()
-        raise Failure(f"journalctl: {said}", "run it as root, or as a member of systemd-journal")
-    kills = [_kill(json.loads(line)) for line in done.stdout.splitlines()]
+    kills = [kill for entry in _entries(_command(options)) if (kill := _kill(entry))]
     if options.format == "json":
-        print(json.dumps({"schema": SCHEMA, "kills": kills}, indent=1, ensure_ascii=False))
+        print_json({"schema": SCHEMA, "kills": kills})
     elif kills:
         print(table([_HEADING, *map(_row, kills)], _RIGHT, Paint(sys.stdout), [""] * len(kills)))
     else:
@@ -50,43 +45,112 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _kill(entry: dict[str, Any]) -> dict[str, Any]:
-    def text(name: str) -> str:
-        value = entry.get(name)
-        # The journal gives a value that is no text as a list of bytes.
-        if isinstance(value, list) and all(isinstance(byte, int) for byte in value):
-            return bytes(value).decode("utf-8", "backslashreplace")
-        return str(value or "")
+def _command(options: argparse.Namespace) -> list[str]:
+    command = ["journalctl", "--output=json", "--no-pager", "--quiet"]
+    command += [f"--since={options.since}"] if options.since else []
+    # Anybody can send an entry with our id. Whose it is, journald says itself: nobody else can
+    # write a field whose name begins with an underscore (systemd.journal-fields(7)).
+    command += [f"MESSAGE_ID={KILL_ID}", "_UID=0"]
+    command += [f"OOMRULES_UNIT={options.unit}"] if options.unit else []
+    return command
 
-    def number(name: str) -> int | None:
-        return int(text(name)) if text(name).isdigit() else None
 
-    seconds = int(text("__REALTIME_TIMESTAMP") or 0) / 1e6
+def _entries(command: list[str]) -> Iterator[dict[str, Any]]:
+    """Ask the journal; what is no entry, or too long for one, is left out."""
+    with tempfile.TemporaryFile() as said:
+        try:
+            asked = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said)  # noqa: S603
+        except FileNotFoundError as error:
+            raise Failure(
+                "there is no journalctl on this host", "the history is kept in systemd's journal"
+            ) from error
+        with asked:
+            assert asked.stdout is not None
+            for line in _lines(asked.stdout):
+                entry = _object(line)
+                if entry is not None:
+                    yield entry
+        said.seek(0)
+        why = said.read(_LONGEST).decode("utf-8", "replace").strip()
+    if asked.returncode and why:
+        raise Failure(f"journalctl: {why}", "run it as root, or as a member of systemd-journal")
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Give the lines that are not too long; of the others no more than a piece is kept."""
+    whole = True
+    while line := stream.readline(_LONGEST):
+        ended = line.endswith(b"\n")
+        if whole and (ended or len(line) < _LONGEST):
+            yield line
+        whole = ended
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _kill(entry: dict[str, Any]) -> dict[str, Any] | None:
+    """Give a kill in the form of schema ``oomrules.history/1``; None if the entry has no time."""
+    moment = _number(entry, "__REALTIME_TIMESTAMP")
+    try:
+        when = datetime.fromtimestamp((moment or 0) / 1e6).astimezone()
+    except (OSError, OverflowError, ValueError):
+        return None
     return {
-        "time": datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds"),
-        "unit": text("OOMRULES_UNIT"),
-        "cgroup": text("OOMRULES_CGROUP"),
-        "pid": number("OOMRULES_PID"),
-        "comm": text("OOMRULES_COMM"),
-        "uid": number("OOMRULES_UID"),
-        "constraint": text("OOMRULES_CONSTRAINT"),
-        "rank": number("OOMRULES_RANK"),
-        "listed": number("OOMRULES_LISTED"),
-        "points": number("OOMRULES_POINTS"),
-        "list_age": float(text("OOMRULES_LIST_AGE") or 0) or None,
+        "time": when.isoformat(timespec="seconds"),
+        "unit": _text(entry, "OOMRULES_UNIT"),
+        "cgroup": _text(entry, "OOMRULES_CGROUP"),
+        "pid": _number(entry, "OOMRULES_PID"),
+        "comm": _text(entry, "OOMRULES_COMM"),
+        "uid": _number(entry, "OOMRULES_UID"),
+        "constraint": _text(entry, "OOMRULES_CONSTRAINT"),
+        "rank": _number(entry, "OOMRULES_RANK"),
+        "listed": _number(entry, "OOMRULES_LISTED"),
+        "points": _number(entry, "OOMRULES_POINTS"),
+        "list_age": _seconds(entry, "OOMRULES_LIST_AGE"),
     }
 
 
+def _text(entry: dict[str, Any], name: str) -> str:
+    """Give a field; what is there twice, or is no text at all, counts as empty."""
+    value = entry.get(name)
+    if isinstance(value, str):
+        return value
+    # The journal gives a value that is no printable text as a list of bytes.
+    if isinstance(value, list) and all(type(byte) is int and 0 <= byte < 256 for byte in value):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    return ""
+
+
+def _number(entry: dict[str, Any], name: str) -> int | None:
+    text = _text(entry, name)
+    return int(text) if re.fullmatch("[0-9]{1,100}", text) else None
+
+
+def _seconds(entry: dict[str, Any], name: str) -> float | None:
+    text = _text(entry, name)
+    return float(text) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", text) else None
+
+
 def _row(kill: dict[str, Any]) -> list[str]:
-    rank = f"{kill['rank']} of {kill['listed']}" if kill["rank"] else "not listed"
+    rank = f"{kill['rank']} of {_known(kill['listed'])}" if kill["rank"] else "not listed"
     age = kill["list_age"]
     return [
         kill["time"],
-        printable(kill["unit"]),
-        str(kill["pid"]),
-        printable(kill["comm"]),
-        str(kill["uid"]),
+        kill["unit"],
+        _known(kill["pid"]),
+        kill["comm"],
+        _known(kill["uid"]),
         rank,
         "-" if kill["points"] is None else str(kill["points"]),
         "?" if age is None else f"{age:.1f} s",
     ]
+
+
+def _known(number: int | None) -> str:
+    return "?" if number is None else str(number)

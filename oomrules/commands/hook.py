@@ -14,8 +14,10 @@ from typing import Any
 from oomrules.commands import dropin, sources
 from oomrules.commands.findings import concise
 from oomrules.commands.rank import nobody
+from oomrules.commands.terminal import say
 from oomrules.errors import Failure, reason
 from oomrules.language import rulefiles
+from oomrules.plain import printable_lines
 from oomrules.runtime import emitting, journal, kernellog, kills
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.freshness import fresh
@@ -179,7 +181,7 @@ def _apply(options: argparse.Namespace) -> int:
 def _say(message: str, priority: int) -> None:
     """Print a message, with its priority where the journal reads along (sd-daemon(3))."""
     prefix = f"<{priority}>" if os.environ.get("JOURNAL_STREAM") else ""
-    print(f"{prefix}{message}", file=sys.stderr)
+    say(f"{prefix}{message}", sys.stderr)
 
 
 def _program(options: argparse.Namespace, state: State) -> tuple[Program, bool]:
@@ -199,7 +201,7 @@ def _program(options: argparse.Namespace, state: State) -> tuple[Program, bool]:
         findings = "\n".join(concise(diagnostic) for diagnostic in error.diagnostics)
         message = f"the rules have errors, {what}:\n{findings}"
         if not journal.send(message, journal.ERROR) or sys.stderr.isatty():
-            print(message, file=sys.stderr)
+            print(printable_lines(message), file=sys.stderr)
         if kept is None:
             raise Failure(
                 "the rules have errors, and there are no earlier ones to keep to",
@@ -224,8 +226,10 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
     listed = {entry["pid"]: entry for entry in last.get("candidates", [])}
     age = now() - last["time"] if last else None
     for kill in found:
-        if unit in placement(kill.cgroup).chain:
-            entry = listed.get(kill.pid, {})
+        entry = listed.get(kill.pid, {})
+        # Where the log does not tell the group, the last list may know where the process was.
+        where = placement(kill.cgroup).chain if kill.cgroup else (entry.get("unit"),)
+        if unit in where:
             rank, points = entry.get("rank"), entry.get("points")
             kills.record(unit, kill, rank, points, len(listed), age)
     return latest

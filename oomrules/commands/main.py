@@ -11,10 +11,11 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from oomrules import __version__
 from oomrules.commands import streams
+from oomrules.commands.terminal import guard_terminals, say
 from oomrules.errors import Failure, reason
 
 # In the order in which the help shows them; each is a module of this package.
@@ -43,12 +44,22 @@ COMMANDS = {
 _INTERNAL = ("prepare",)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints quote what was given, made harmless."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end."""
+        self.print_usage(sys.stderr)
+        say(f"{self.prog}: error: {message}", sys.stderr)
+        raise SystemExit(2)
+
+
 def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Make the parser; where a command is named, with the options of that one only.
 
     Each command is a module, and importing all of them takes longer than most of them run.
     """
-    whole = argparse.ArgumentParser(
+    whole = _Parser(
         prog="oomrules",
         description="Rules in sentences say whom the kernel kills when memory runs out.",
         allow_abbrev=False,
@@ -75,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out, err = streams.take()
     except OSError as error:
         return _fail(f"the system refused {error.filename}: {reason(error)}", None)
+    guard_terminals()
     given = sys.argv[1:] if arguments is None else arguments
     code = attempt(lambda: _command(given))
     sys.stdout.flush()
@@ -116,6 +128,8 @@ def attempt(work: Callable[[], int]) -> int:
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         return _fail(f"the system refused{where}: {reason(error)}", None)
+    except RecursionError:
+        return _fail("what was given is nested too deeply", "nothing was changed")
     except MemoryError:
         return _fail("out of memory", "this host needs its rules in force, not tried out")
     except Exception as error:
@@ -128,7 +142,7 @@ def attempt(work: Callable[[], int]) -> int:
 
 
 def _fail(message: str, hint: str | None) -> int:
-    print(f"oomrules: {message}", file=sys.stderr)
+    say(f"oomrules: {message}", sys.stderr)
     if hint:
-        print(f"  {hint}", file=sys.stderr)
+        say(f"  {hint}", sys.stderr)
     return 2

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
 from oomrules.commands import rulesets, sources
-from oomrules.commands.terminal import Paint, count, memory, printable, table
+from oomrules.commands.terminal import Paint, count, memory, print_json, say, table
 from oomrules.errors import Failure
 from oomrules.runtime.compiled import FIRST, LAST
 from oomrules.runtime.evaluator import Held, Verdict
@@ -62,12 +61,12 @@ def run(options: argparse.Namespace) -> int:
                 {"units": chain, "pids": [process.pid for _, process in members]}
                 for chain, members in _by_unit(ranking)
             ]
-        print(json.dumps(data, indent=1, ensure_ascii=False))
+        print_json(data)
     else:
         _print_table(ranking, options.all)
     rulesets.print_notes(ranked.notes())
     if not ranking.candidates:
-        print(nobody(ranking, options.within), file=sys.stderr)
+        say(nobody(ranking, options.within), sys.stderr)
         return 1
     return 0
 
@@ -147,11 +146,11 @@ def _row(rank: str, process: Process, ranking: Ranking, points: str, because: st
     return [
         rank,
         str(process.pid),
-        printable(user or "?"),
-        "?" if unit is None else printable(unit) or "-",
+        user or "?",
+        "?" if unit is None else unit or "-",
         memory(rss),
         points,
-        printable(process.comm or "?"),
+        process.comm or "?",
         because,
     ]
 
@@ -177,7 +176,7 @@ def _candidate_row(number: int, process: Process, ranking: Ranking) -> list[str]
 def _print_by_unit(ranking: Ranking) -> None:
     paint = Paint(sys.stdout)
     for chain, members in _by_unit(ranking):
-        where = "unit unknown" if chain is None else " / ".join(map(printable, chain))
+        where = "unit unknown" if chain is None else " / ".join(chain)
         rows = [_candidate_row(number, process, ranking) for number, process in members]
         print(f"{paint(where, 'bold')}: {count(len(rows), 'candidate')}")
         print(table([_HEADING, *rows], _RIGHT, paint, [""] * len(rows)), end="\n\n")

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from oomrules.commands.terminal import count, printable
+from oomrules.commands.terminal import count, say
 from oomrules.errors import Failure
 from oomrules.runtime import adjusted, adjusting
 from oomrules.runtime.state import State, standard
@@ -29,12 +29,12 @@ def run(options: argparse.Namespace) -> int:
         with State().lock():
             done = adjusting.release(path)
     for pid, name, value, original in done.restored:
-        print(f"{pid} {printable(name)}: {value} -> {original}")
+        say(f"{pid} {name}: {value} -> {original}")
     would = "would be " if options.dry_run else ""
     print(f"{count(len(done.restored), 'value')} {would}restored", file=sys.stderr)
     if done.left:
-        who = ", ".join(f"{printable(name)} ({pid})" for pid, name in done.left)
-        print(f"note: changed by somebody else since, and left so: {who}", file=sys.stderr)
+        who = ", ".join(f"{name} ({pid})" for pid, name in done.left)
+        say(f"note: changed by somebody else since, and left so: {who}", sys.stderr)
     if done.refused:
         who = ", ".join(f"{pid} ({why})" for pid, why in sorted(done.refused.items()))
         raise Failure(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import os
-import tempfile
-from pathlib import Path
 
-from oomrules.commands.terminal import printable
+from oomrules import files
+from oomrules.commands.terminal import show
 from oomrules.errors import Failure, reason
 from oomrules.language import rulefiles
 from oomrules.language.text import RuleText
@@ -22,39 +20,25 @@ def print_difference(before: RuleText, after: str) -> None:
         before.name,
     )
     for line in lines:
-        print(printable(line.rstrip("\r\n")))
-        if not line.endswith("\n"):
-            print("\\ No newline at end of file")
+        show(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
 
 
 def write(before: RuleText, after: str) -> None:
     """Replace a rule file's text, all or nothing.
 
-    A link is followed; owner and mode are kept.
+    A link is followed if root or the caller made it; owner and mode are kept.
 
     Raises:
         Failure: the file is not what was read, or it cannot be written; it is untouched.
     """
-    path = Path(os.path.realpath(before.name))
-    now = rulefiles.read_file(path, before.level)
+    try:
+        data = files.read(before.name, rulefiles.LARGEST)
+    except OSError as error:
+        raise Failure(f"cannot read {before.name}: {reason(error)}") from error
+    now = rulefiles.decode(data, before.name, before.level)
     if not isinstance(now, RuleText) or now.text != before.text:
         raise Failure(
             f"{before.name} was changed by somebody else meanwhile",
             "nothing was written; try again",
         )
-    written = ""
-    try:
-        status = path.stat()
-        descriptor, written = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(after)
-            file.flush()
-            os.fsync(descriptor)
-            os.fchmod(descriptor, status.st_mode & 0o7777)
-            if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(descriptor, status.st_uid, status.st_gid)
-        os.replace(written, path)
-    except OSError as error:
-        if written and os.path.exists(written):
-            os.unlink(written)
-        raise Failure(f"cannot write {before.name}: {reason(error)}") from error
+    files.replace(before.name, after.encode(), expected=data)

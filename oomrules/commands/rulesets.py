@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oomrules.commands import findings
-from oomrules.commands.terminal import count
+from oomrules.commands.terminal import count, say
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Rejected
@@ -96,4 +96,4 @@ def program(options: argparse.Namespace) -> Program:
 def print_notes(said: list[str]) -> None:
     """Print notes where they do not mix with the output."""
     for note in said:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}", sys.stderr)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from oomrules.commands import rulesets, sources
-from oomrules.commands.terminal import Paint, memory, printable, table
+from oomrules.commands.terminal import Paint, memory, print_json, table
 from oomrules.runtime import recorded
 from oomrules.runtime.model import NO_LIMIT
 from oomrules.runtime.procfs import ProcSource
@@ -64,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     ]
     if options.format == "json":
         data = {"schema": SCHEMA, "units": [_as_data(unit) for unit in units]}
-        print(json.dumps(data, indent=1, ensure_ascii=False))
+        print_json(data)
     else:
         _print(units, evaluator.everywhere)
     rulesets.print_notes(ranked.notes())
@@ -122,7 +121,7 @@ def _print(units: list[Unit], everywhere: int) -> None:
         pressure = figures["pressure"]
         rows.append(
             [
-                "  " * (len(unit.place.chain) - 1) + printable(unit.place.chain[-1]),
+                "  " * (len(unit.place.chain) - 1) + unit.place.chain[-1],
                 memory(figures["memory"]),
                 _limit(figures["memory_max"]),
                 _limit(figures["memory_high"]),

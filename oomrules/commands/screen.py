@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,8 +14,9 @@ from textual.widgets import DataTable, Footer, Static
 
 from oomrules.commands import sources
 from oomrules.commands.rank import why
-from oomrules.commands.terminal import count, memory, printable
+from oomrules.commands.terminal import count, memory
 from oomrules.errors import Failure
+from oomrules.plain import printable
 from oomrules.runtime.compiled import FIRST, LAST
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.procfs import ProcSource
@@ -44,7 +47,7 @@ class Row(NamedTuple):
         texts = [str(self.rank), str(self.pid), self.user, self.unit, memory(self.rss)]
         texts += [str(self.points), self.command, self.why]
         return [
-            Text(text, style, justify="right" if name in _RIGHT else "left")
+            Text(printable(text), style, justify="right" if name in _RIGHT else "left")
             for name, text in zip(_COLUMNS, texts, strict=True)
         ]
 
@@ -93,16 +96,31 @@ class Ranks:
                 Row(
                     number,
                     process.pid,
-                    printable(user or "?"),
-                    "?" if unit is None else printable(unit) or "-",
+                    user or "?",
+                    "?" if unit is None else unit or "-",
                     (process.rss or 0) * page,
                     verdict.points,
-                    printable(process.comm or "?"),
-                    printable(why(verdict)),
+                    process.comm or "?",
+                    why(verdict),
                     verdict.tier,
                 )
             )
         return found, len(ranking.candidates)
+
+
+def end_with_terminal() -> None:
+    """End this process when its terminal is gone, whoever ignores the signal that says so.
+
+    Nobody is there to read what it would say, and nothing that it would have to put back.
+    """
+    terminal = select.poll()
+    for descriptor in range(3):
+        if os.isatty(descriptor):
+            # A hang-up is told in any case.
+            terminal.register(descriptor, 0)
+    while not terminal.poll(1000):
+        pass
+    os._exit(1)
 
 
 class Screen(App[None]):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from oomrules.commands import rulesets, sources
-from oomrules.commands.terminal import count, is_terminal
+from oomrules.commands.terminal import count, is_terminal, progress, say
 from oomrules.host.facts import Everything
 from oomrules.runtime import recorded, sinks
 from oomrules.runtime.cgroups import FIGURES, LIMITS
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     if options.output and options.output != "-":
         # Command lines may hold what others must not read.
         sinks.replace(options.output, text.encode(), 0o600)
-        print(f"{count(len(lines), 'line')} written to {options.output}", file=sys.stderr)
+        say(f"{count(len(lines), 'line')} written to {options.output}", sys.stderr)
     else:
         sys.stdout.write(text)
     rulesets.print_notes(sources.notes(source))
@@ -94,9 +94,9 @@ def _with_progress(source: ProcSource) -> Iterator[Process]:
         now = time.monotonic()
         if showing and now - begin > _PATIENCE and now - shown > 0.1:
             shown = now
-            print(f"\rrecording process {number} of {len(processes)} ", end="", file=sys.stderr)
+            progress(f"recording process {number} of {len(processes)}")
     if shown != begin:
-        print("\r\033[K", end="", file=sys.stderr)
+        progress("")
 
 
 def _with_ancestors(cgroups: set[str]) -> set[str]:

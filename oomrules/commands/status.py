@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
-from oomrules.commands.terminal import Paint, count, memory, printable, table
+from oomrules.commands.terminal import Paint, count, memory, print_json, table
 from oomrules.errors import Failure
 from oomrules.service import client
 from oomrules.service.listener import STATUS
@@ -34,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
             "`systemctl start oomrules` starts it; `systemctl status oomrules` says more",
         )
     if options.format == "json":
-        print(json.dumps(said, indent=1, ensure_ascii=False))
+        print_json(said)
     else:
         _print(said)
     listed = said["list"]
@@ -53,15 +52,15 @@ def span(seconds: float) -> str:
 def _print(said: dict[str, Any]) -> None:
     paint = Paint(sys.stdout)
     lines = [
-        ("service", f"pid {said['pid']}, for {span(said['uptime'])}, {_memory(said['memory'])}"),
+        ("service", paint(_service(said))),
         *_rules(said["rules"], paint),
         ("list", _list(said["list"], paint)),
         ("refreshes", _refreshes(said["refreshes"])),
         ("pressure", _pressure(said)),
-        ("kills", _kills(said)),
+        ("kills", paint(_kills(said))),
     ]
     problems = dict.fromkeys((*said["problems"], *said["complaints"]))
-    lines += [("problem", paint(printable(problem), "yellow")) for problem in problems]
+    lines += [("problem", paint(problem, "yellow")) for problem in problems]
     for name, text in lines:
         print(f"{paint(f'{name:>9}', 'bold')}  {text}")
     head = said["list"]["head"] if said["list"] else []
@@ -70,13 +69,17 @@ def _print(said: dict[str, Any]) -> None:
             [
                 str(entry["rank"]),
                 str(entry["pid"]),
-                "?" if entry["unit"] is None else printable(entry["unit"]) or "-",
+                "?" if entry["unit"] is None else entry["unit"] or "-",
                 str(entry["points"]),
-                printable(entry["comm"] or "?"),
+                entry["comm"] or "?",
             ]
             for entry in head
         ]
         print("\n" + table(rows, _RIGHT, paint, [""] * len(head)))
+
+
+def _service(said: dict[str, Any]) -> str:
+    return f"pid {said['pid']}, for {span(said['uptime'])}, {_memory(said['memory'])}"
 
 
 def _memory(sizes: dict[str, Any]) -> str:
@@ -86,8 +89,8 @@ def _memory(sizes: dict[str, Any]) -> str:
 
 def _rules(rules: dict[str, Any], paint: Paint) -> list[tuple[str, str]]:
     age = f", for {span(rules['age'])}" if rules["age"] is not None else ""
-    files = ", ".join(map(printable, rules["files"]))
-    in_force = f"{count(rules['count'], 'rule')} in force{age}: {files}"
+    files = ", ".join(rules["files"])
+    in_force = paint(f"{count(rules['count'], 'rule')} in force{age}: {files}")
     if rules["state"] == "good":
         return [("rules", in_force)]
     what = {
@@ -95,7 +98,7 @@ def _rules(rules: dict[str, Any], paint: Paint) -> list[tuple[str, str]]:
         "missing": "the rules have errors, and there are no earlier ones to keep to",
     }.get(rules["state"], "the rules on disk could not be compiled; what was in force stays")
     lines = [("rules", paint(what, "red"))]
-    lines += [("", printable(line)) for line in rules["diagnostics"]]
+    lines += [("", paint(line)) for line in rules["diagnostics"]]
     return [*lines, ("", in_force)] if rules["age"] is not None else lines
 
 
@@ -105,7 +108,8 @@ def _list(listed: dict[str, Any] | None, paint: Paint) -> str:
     where = f" in {listed['to']}" if listed["to"] else ""
     text = f"{count(listed['candidates'], 'candidate')}{where}, {span(listed['age'])} old"
     text += f", made in {1000 * listed['took']:.0f} ms"
-    return f"{text}; {paint(printable(listed['problem']), 'red')}" if listed["problem"] else text
+    text = paint(text)
+    return f"{text}; {paint(listed['problem'], 'red')}" if listed["problem"] else text
 
 
 def _refreshes(refreshes: dict[str, int]) -> str:
@@ -132,8 +136,8 @@ def _kills(said: dict[str, Any]) -> str:
         return "none seen"
     rank = f"rank {kill['rank']} of {kill['listed']}" if kill["rank"] else "not listed"
     age = "" if kill["list_age"] is None else f", the list was {span(kill['list_age'])} old"
-    where = printable(kill["unit"]) or "no unit"
+    where = kill["unit"] or "no unit"
     return (
-        f"{said['kills']}, the last {span(kill['ago'])} ago: {printable(kill['comm'])} "
+        f"{said['kills']}, the last {span(kill['ago'])} ago: {kill['comm']} "
         f"({kill['pid']}) in {where}, {rank}{age}"
     )

@@ -1,12 +1,21 @@
-"""Text for people: colours on a terminal only, aligned tables, human units."""
+"""Text for people: colours on a terminal only, aligned tables, human units.
+
+Whatever is shown passes one of these: ``Paint``, ``table``, ``say``, ``show`` or ``print_json``.
+They make harmless what is in it of processes, rule files, users and units.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
+import sys
 import unicodedata
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
+
+from oomrules.plain import printable, printable_lines
 
 _STYLES = {
     "bold": "1",
@@ -39,18 +48,77 @@ class Paint:
         )
 
     def __call__(self, text: str, *styles: str) -> str:
-        """Give the text in these styles."""
+        """Give the text, made harmless, in these styles."""
+        text = printable(text)
         if not self.on or not styles:
             return text
         return f"\033[{';'.join(_STYLES[style] for style in styles)}m{text}\033[0m"
 
 
-def printable(text: str) -> str:
-    """Make text of unknown origin harmless for a terminal, keeping its length."""
-    return "".join(
-        char if char.isprintable() else (" " if char == "\t" else "\N{REPLACEMENT CHARACTER}")
-        for char in text
-    )
+class Harmless:
+    """A terminal that gets nothing but text, line ends and the colours of ``Paint``.
+
+    The functions of this module leave nothing for it to do. It stands behind them for what does
+    not go through them: libraries, and a line that somebody forgot.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        styles = "|".join(("0", *_STYLES.values()))
+        pattern = rf"(\033\[(?:{styles})(?:;(?:{styles}))*m)"
+        self._ours = re.compile(pattern if Paint(stream).on else "(?!)()")
+
+    def write(self, text: str) -> int:
+        """Write a text, made harmless."""
+        if not text.isprintable():
+            # Every second piece is one of our colours.
+            pieces = self._ours.split(text)
+            pieces[::2] = map(printable_lines, pieces[::2])
+            text = "".join(pieces)
+        return self.stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is the stream's own."""
+        return getattr(self.stream, name)
+
+
+def guard_terminals() -> None:
+    """Let nothing but text reach standard output and standard error where they are terminals."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if is_terminal(stream):
+            setattr(sys, name, Harmless(stream))
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print one line, on standard output unless told otherwise."""
+    print(printable(text), file=file)
+
+
+def progress(text: str) -> None:
+    """Show a text in the place of the last one, on a terminal; an empty one clears the line."""
+    stream = sys.stderr.stream if isinstance(sys.stderr, Harmless) else sys.stderr
+    print(f"\r{printable(text)}\033[K", end="", file=stream, flush=True)
+
+
+def show(text: str) -> None:
+    """Print a file's text: on a terminal made harmless, else as it is, for a program to read."""
+    if is_terminal(sys.stdout):
+        text = "\n".join(printable(one.expandtabs().rstrip("\r")) for one in text.split("\n"))
+    sys.stdout.write(text)
+
+
+def print_json(data: Any, indent: int = 1) -> None:
+    """Print JSON; what is no printable text stands there as its number (RFC 8259, section 7)."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False)
+    if not text.replace("\n", "").isprintable():
+        text = "".join(one if one.isprintable() or one == "\n" else _numbered(one) for one in text)
+    print(text)
+
+
+def _numbered(char: str) -> str:
+    # Two surrogates above U+FFFF; json knows how.
+    return json.dumps(char)[1:-1]
 
 
 def count(number: int, what: str) -> str:
@@ -82,12 +150,13 @@ def _pad(missing: int, cell: str, right: bool) -> str:
 def table(
     rows: Sequence[Sequence[str]], right: frozenset[int], paint: Paint, styles: Sequence[str]
 ) -> str:
-    """Align rows in columns; the first row is the heading.
+    """Align rows in columns, each cell made harmless; the first row is the heading.
 
     Args:
         right: the columns that are aligned to the right.
         styles: a style for each row but the heading, or an empty text.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
     limit = shutil.get_terminal_size().columns if paint.on else 0
     lines = []
@@ -96,9 +165,9 @@ def table(
             _pad(wide - width(cell), cell, column in right)
             for column, (cell, wide) in enumerate(zip(row, widths, strict=True))
         ]
-        line = "  ".join(cells).rstrip()
-        if limit and len(line) > limit:
-            line = line[: limit - 1] + "…"
+        shown = "  ".join(cells).rstrip()
+        if limit and len(shown) > limit:
+            shown = shown[: limit - 1] + "…"
         style = "bold" if number == 0 else styles[number - 1]
-        lines.append(paint(line, style) if style else line)
+        lines.append(paint(shown, style) if style else shown)
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oomrules.commands import rulesets
-from oomrules.commands.terminal import Paint, count
+from oomrules.commands.terminal import Paint, count, say
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         what = f"{count(len(untested), 'rule')} exercised by no test"
         print(what if options.untested else f"{what} (--untested lists them)", file=stream)
         for place, text in untested.items() if options.untested else ():
-            print(f"  {place}: {text}", file=stream)
+            say(f"  {place}: {text}", stream)
     return 1 if any(outcome.problems for outcome in outcomes) else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from threading import Thread
 
 from oomrules.commands import rulesets, sources
 from oomrules.commands.terminal import is_terminal
@@ -33,7 +34,7 @@ def _seconds(text: str) -> float:
 def run(options: argparse.Namespace) -> int:
     """Show it until somebody has seen enough."""
     try:
-        from oomrules.commands.screen import Screen
+        from oomrules.commands.screen import Screen, end_with_terminal
     except ModuleNotFoundError as error:
         raise Failure(
             f"oomrules top needs the Python library {error.name}",
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         raise Failure("oomrules top is for a terminal", "take `oomrules rank` for a file or a pipe")
     # What is wrong with the rules is said before the terminal is taken.
     screen = Screen(rulesets.program(options), options.within, options.top, options.interval)
+    Thread(target=end_with_terminal, daemon=True).start()
     screen.run()
     if screen.failure:
         raise screen.failure

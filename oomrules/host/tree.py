@@ -12,12 +12,8 @@ from typing import Any
 from cgroupspy.controllers import Controller
 from cgroupspy.interfaces import BaseFileInterface, DictFile, IntegerFile, MultiLineIntegerFile
 from cgroupspy.nodes import Node
-from cgroupspy.trees import BaseTree
 
-from oomrules.runtime.cgroups import as_bytes
 from oomrules.runtime.model import NO_LIMIT
-
-_DEEPEST = 64
 
 
 class LimitFile(BaseFileInterface):  # type: ignore[misc]
@@ -60,21 +56,6 @@ class MemoryController(Controller):  # type: ignore[misc]
             return None
 
 
-class Tree(BaseTree):  # type: ignore[misc]
-    """The control groups below a mount; one that vanishes during the walk is left out."""
-
-    def get_children_paths(self, parent_full_path: bytes) -> list[bytes]:
-        """List the groups below one, in order of their names."""
-        # Anybody makes groups in groups that are delegated to him; no unit lies that deep.
-        if parent_full_path.count(b"/") - self.root_path.count(b"/") > _DEEPEST:
-            return []
-        try:
-            with os.scandir(parent_full_path) as entries:
-                return sorted(entry.name for entry in entries if entry.is_dir())
-        except OSError:
-            return []
-
-
 def groups(mount: str) -> Iterator[tuple[str, MemoryController]]:
     """Walk the control groups below a mount, each before those below it.
 
@@ -82,13 +63,23 @@ def groups(mount: str) -> Iterator[tuple[str, MemoryController]]:
         mount: where cgroup v2 is mounted; always given, and never with sub-groups, which
             cgroupspy would create.
     """
-    tree = Tree(root_path=as_bytes(mount))
-    for node in _walk(tree.root):
-        path = node.full_path.decode("utf-8", "surrogateescape").removeprefix(mount) or "/"
-        yield path, MemoryController(node)
+    # How deep the tree is, users decide: neither this nor a node goes through its parents.
+    left = [os.fsencode(mount)]
+    while left:
+        path = left.pop()
+        name = path.decode("utf-8", "surrogateescape").removeprefix(mount) or "/"
+        yield name, MemoryController(Node(path))
+        left += reversed(_below(path))
 
 
-def _walk(node: Node) -> Iterator[Node]:
-    yield node
-    for child in node.children:
-        yield from _walk(child)
+def _below(path: bytes) -> list[bytes]:
+    """List the groups in one, in order of their names; none of one that is gone.
+
+    Nor of one whose path is longer than the kernel takes.
+    """
+    try:
+        with os.scandir(path) as entries:
+            inside = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+    return [os.path.join(path, name) for name in inside]

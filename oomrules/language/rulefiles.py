@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from oomrules import __version__, resources
+from oomrules import __version__, files, resources
 from oomrules.errors import Failure, reason
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.text import RuleText, Span
@@ -24,7 +24,10 @@ SUFFIX = ".oom"
 VOCABULARY = "00-vocabulary.oom"
 
 # A rule file is written by hand; one of this size is something else.
-_LARGEST = 4 * 2**20
+LARGEST = 2**20
+
+# Documentation/admin-guide/devices.txt: /dev/null.
+_NULL = os.makedev(1, 3)
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,9 @@ def system(root: Path = Path("/")) -> Found:
     masked = tuple(path for _, path in chosen.values() if _is_mask(path))
     wanted = sorted((path.name, level, path) for level, path in chosen.values())
     in_force = [(path, level) for _, level, path in wanted if path not in masked]
-    # Reading a pipe among the drop-ins would wait for whoever writes it.
-    odd = [path for path, _ in in_force if path.exists() and not path.is_file()]
-    problems += [_unreadable(path, "it is no regular file") for path in odd]
-    files, unread = _read((path, level) for path, level in in_force if path not in odd)
+    texts, unread = _read(in_force)
     return Found(
-        _with_vocabulary(files, len(looked_in)),
+        _with_vocabulary(texts, len(looked_in)),
         masked,
         tuple(replaced),
         (*problems, *unread),
@@ -146,8 +146,8 @@ def given(paths: Sequence[str]) -> Found:
         wanted += [(file, 0) for file in inside if file not in masked]
     # A file that is named twice, by whatever way, is one file.
     once = {os.path.realpath(path): (path, level) for path, level in wanted}
-    files, unread = _read(once.values())
-    return Found(_with_vocabulary(files, 1), tuple(masked), (), (*problems, *unread))
+    texts, unread = _read(once.values())
+    return Found(_with_vocabulary(texts, 1), tuple(masked), (), (*problems, *unread))
 
 
 def _rule_names(directory: Path) -> list[str]:
@@ -163,41 +163,39 @@ def _is_mask(path: Path) -> bool:
         status = path.stat()
     except OSError:
         return False
-    return stat.S_ISCHR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_size == 0)
+    is_null = stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL
+    return is_null or (stat.S_ISREG(status.st_mode) and status.st_size == 0)
 
 
-def _with_vocabulary(files: Sequence[RuleText], level: int) -> tuple[RuleText, ...]:
+def _with_vocabulary(texts: Sequence[RuleText], level: int) -> tuple[RuleText, ...]:
     """Put the shipped vocabulary below everything else, unless it is there already."""
     path = resources.rules() / VOCABULARY
-    if any(os.path.exists(file.name) and path.samefile(file.name) for file in files):
-        return tuple(files)
+    if any(os.path.exists(text.name) and path.samefile(text.name) for text in texts):
+        return tuple(texts)
     vocabulary = RuleText(str(path), path.read_text(encoding="utf-8"), level)
-    return (vocabulary, *files)
+    return (vocabulary, *texts)
 
 
 def _read(
     paths: Iterable[tuple[Path, int]],
 ) -> tuple[list[RuleText], list[Diagnostic]]:
-    files: list[RuleText] = []
+    texts: list[RuleText] = []
     problems: list[Diagnostic] = []
     for path, level in paths:
         text = read_file(path, level)
         if isinstance(text, RuleText):
-            files.append(text)
+            texts.append(text)
         else:
             problems.append(text)
-    return files, problems
+    return texts, problems
 
 
 def read_file(path: Path, level: int = 0) -> RuleText | Diagnostic:
     """Read one rule file, or say why it cannot be read."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
+        data = files.read(str(path), LARGEST)
     except OSError as error:
         return _unreadable(path, reason(error))
-    if len(data) > _LARGEST:
-        return _unreadable(path, f"larger than {_LARGEST >> 20} MiB")
     return decode(data, str(path), level)
 
 

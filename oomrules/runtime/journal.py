@@ -8,6 +8,8 @@ import struct
 import sys
 from collections.abc import Callable
 
+from oomrules.plain import printable_lines
+
 SOCKET = "/run/systemd/journal/socket"
 
 # systemd.journal-fields(7), the levels of syslog(3).
@@ -39,6 +41,8 @@ def send(message: str, priority: int = INFO, fields: dict[str, str] | None = Non
 
 def entry(message: str, priority: int, fields: dict[str, str] | None = None) -> bytes:
     """Write an entry as journald takes it."""
+    # journalctl shows a message with a control character as a blob; other fields keep the truth.
+    message = printable_lines(message)
     own = {"MESSAGE": message, "PRIORITY": str(priority), "SYSLOG_IDENTIFIER": "oomrules"}
     return encode({**own, **(fields or {})})
 
@@ -76,6 +80,6 @@ def say(
     """Send an entry; print it where there is no journal, or where a person is looking."""
     if not send(message, priority, fields) or sys.stderr.isatty():
         try:
-            print(f"oomrules: {message}", file=sys.stderr, flush=True)
+            print(f"oomrules: {printable_lines(message)}", file=sys.stderr, flush=True)
         except OSError:
             pass

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from oomrules import files
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any
 from oomrules.runtime.cgroups import LIMITS
@@ -90,6 +91,13 @@ class _Wrong(Exception):
     """A line that says something impossible."""
 
 
+# The host's line names every user who has processes; others are far shorter.
+_LONGEST_LINE = 16 * 2**20
+
+# include/linux/limits.h, PATH_MAX: /proc/PID/cgroup has no longer path.
+_LONGEST_PATH = 4096
+
+
 def load(path: str) -> Recorded:
     """Read a snapshot file.
 
@@ -97,8 +105,7 @@ def load(path: str) -> Recorded:
         Failure: it cannot be read, or a line of it is wrong; the message names the line.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            return parse(file, path)
+        return parse(files.lines(path, _LONGEST_LINE), path)
     except OSError as error:
         raise Failure(f"cannot read the snapshot {path}: {reason(error)}") from error
     except UnicodeDecodeError as error:
@@ -173,6 +180,8 @@ def _text(data: dict[str, Any], key: str) -> str | None:
     value = data.get(key)
     if value is not None and not isinstance(value, str):
         raise _Wrong(f"{key} is {json.dumps(value)[:40]}, not a text")
+    if key == "cgroup" and value is not None and len(value) > _LONGEST_PATH:
+        raise _Wrong(f"{key} is longer than {_LONGEST_PATH} characters")
     return value
 
 
@@ -219,7 +228,7 @@ def _names(data: dict[str, Any], key: str) -> dict[int, str] | None:
 
 
 def _scope(data: dict[str, Any]) -> RecordedScope:
-    if not isinstance(data.get("cgroup"), str):
+    if _text(data, "cgroup") is None:
         raise _Wrong("a scope without its cgroup")
     for key in _SCOPE_WHOLE:
         value = _whole(data, key)

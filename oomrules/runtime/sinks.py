@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Sequence
 
 from oomrules.errors import Failure, reason
+from oomrules.files import replace as replace
 
 KERNEL_LIST = "/proc/oom"
 
 _PIECE = 256
-
-# Names of what a caller has opened already.
-_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
 
 _REFUSED = {
     errno.EACCES: "only root writes it",
@@ -66,61 +63,3 @@ def write_file(path: str, pids: Sequence[int]) -> None:
         Failure: as ``replace``.
     """
     replace(path, format_pids(pids).encode())
-
-
-def replace(path: str, data: bytes, mode: int = 0o644) -> None:
-    """Replace a file atomically; pipes and devices are written as they are.
-
-    Args:
-        mode: of a new file; one that is there keeps its own.
-
-    Raises:
-        Failure: it cannot be written; an old file is left as it was.
-    """
-    try:
-        there = os.stat(path).st_mode
-    except OSError:
-        there = stat.S_IFREG | mode
-    if stat.S_ISDIR(there):
-        raise Failure(f"{path} is a directory", "name the file to write")
-    try:
-        # What is called /dev/stdout may be a file that somebody else has written to before.
-        if not stat.S_ISREG(there) or path.startswith(_STREAMS):
-            _write_all(path, data, os.O_WRONLY | os.O_APPEND)
-            return
-        # A link stays a link: what it points to is replaced.
-        target = os.path.realpath(path) if os.path.islink(path) else path
-        temporary = f"{target}.{os.getpid()}.new"
-        # One of that name is of a process that is gone, or this one would not have its pid.
-        _remove(temporary)
-        try:
-            _write_all(temporary, data, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IMODE(there))
-            os.rename(temporary, target)
-        except OSError:
-            _remove(temporary)
-            raise
-    except OSError as error:
-        raise Failure(
-            f"cannot write {path}: {reason(error)}", "what was in it before is unchanged"
-        ) from error
-
-
-def _write_all(path: str, data: bytes, flags: int, mode: int = 0o644) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
-    try:
-        if flags & os.O_CREAT:
-            os.fchmod(descriptor, mode)
-        while data:
-            data = data[os.write(descriptor, data) :]
-        if flags & os.O_CREAT:
-            # Without this a crash can leave an empty file under the new name.
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass

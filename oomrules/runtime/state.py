@@ -125,7 +125,10 @@ class State:
         """Remove what a process left that was killed while it wrote (``sinks.replace``)."""
         for name in os.listdir(self.directory):
             pid = name.removesuffix(".new").rpartition(".")[2]
-            if name.endswith(".new") and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            if not (name.endswith(".new") and pid.isdigit()):
+                continue
+            # What has this process's pid was left by one before it: this one has only begun.
+            if pid == str(os.getpid()) or not os.path.exists(f"/proc/{pid}"):
                 try:
                     os.unlink(self.path(name))
                 except OSError:

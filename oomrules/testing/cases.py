@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from oomrules import files as readable
 from oomrules.errors import Failure, reason
 from oomrules.language.diagnostics import did_you_mean
 from oomrules.runtime import recorded
 from oomrules.testing.described import Described
 
 SUFFIX = ".test.toml"
+_LARGEST = 2**20
 _FILE = ("rules", "snapshot", "host", "process", "scope", "test")
 # What a test can say, each about names of processes.
 EXPECTATIONS = ("first", "last", "order", "protected", "candidates")
@@ -94,10 +96,12 @@ def read(path: Path) -> TestFile:
         Failure: it cannot be read, or what it says makes no sense.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(readable.read(str(path), _LARGEST).decode("utf-8"))
+        _refuse_large(data)
     except OSError as error:
         raise Failure(f"cannot read {path}: {reason(error)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # A number may have too many digits, and tables may be nested too deeply.
+    except (ValueError, RecursionError) as error:
         raise Failure(f"{path}: this is no TOML: {error}", "see docs/testing.md") from error
     _known(path, data, _FILE, "")
     if "snapshot" in data:
@@ -116,6 +120,15 @@ def read(path: Path) -> TestFile:
             os.path.normpath(path.parent / one) for one in _names(path, data["rules"], "rules")
         )
     return TestFile(path, rules, snapshot, pids, tuple(_case(path, one) for one in tests))
+
+
+def _refuse_large(data: Any) -> None:
+    """Refuse numbers that TOML does not have, though Python does."""
+    if isinstance(data, dict | list):
+        for one in data.values() if isinstance(data, dict) else data:
+            _refuse_large(one)
+    elif isinstance(data, int) and not -(2**63) <= data < 2**63:
+        raise ValueError("a number has more than 64 bits")
 
 
 def _case(path: Path, data: dict[str, Any]) -> Case:

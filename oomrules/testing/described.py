@@ -195,7 +195,7 @@ class Described:
         return (self.uptime - seconds) * TICKS
 
     def _tty(self, said: str, where: str) -> int:
-        found = re.fullmatch(r"(pts/|tty)(\d+)", said)
+        found = re.fullmatch(r"(pts/|tty)([0-9]{1,7})", said)
         if not said:
             return 0
         if not found:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.sax.saxutils import quoteattr
 
-from oomrules.commands.terminal import Paint, count, printable
+from oomrules.commands.terminal import Paint, count
+from oomrules.plain import printable
 from oomrules.testing.trial import Outcome
 
 FORMATS = ("text", "tap", "junit")
@@ -16,7 +17,8 @@ def text(outcomes: Sequence[Outcome], paint: Paint) -> str:
     lines = []
     for outcome in outcomes:
         mark = paint("failed", "red") if outcome.problems else paint("ok", "green")
-        lines.append(f"{mark:8} {outcome.file.path}: {printable(outcome.case.name)}")
+        place = printable(f"{outcome.file.path}: {outcome.case.name}")
+        lines.append(f"{mark:8} {place}")
         lines += [f"           {printable(problem)}" for problem in outcome.problems]
     failed = sum(bool(outcome.problems) for outcome in outcomes)
     lines.append(f"\n{count(len(outcomes), 'test')}, {failed} failed")

@@ -102,7 +102,7 @@ def test_a_file_is_replaced_only_by_a_whole_snapshot(
     path = tmp_path / "snap"
     path.write_text("old\n")
 
-    def fail(*arguments: Any) -> None:
+    def fail(*arguments: Any, **named: Any) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:

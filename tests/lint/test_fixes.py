@@ -156,10 +156,10 @@ def test_a_directory_that_cannot_be_written_is_a_failure_and_leaves_nothing(
 ) -> None:
     before = path.read_bytes()
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(os, "rename", refuse)
     assert main(["check", "--fix", str(path)]) == 2
     assert "permission denied" in capsys.readouterr().err
     assert path.read_bytes() == before

@@ -6,22 +6,35 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from oomrules.runtime.kernellog import KernelLog, kills
+from oomrules.runtime.units import placement
 
 # As Linux 6.1 says it.
 GLOBAL = (
     "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,"
     "task_memcg=/system.slice/hog.service,task=tail,pid=144,uid=0"
 )
-SAID = (
-    "Out of memory: {} process {} ({}) total-vm:400000kB, anon-rss:390000kB, file-rss:4kB, "
-    "shmem-rss:0kB, UID:7 pgtables:800kB oom_score_adj:0"
-)
 LIMIT = (
     "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,"
     "oom_memcg=/a.slice,task_memcg=/a.slice/b.service,task=x, y,pid=9,uid=1000"
 )
+
+
+def said(
+    pid: int,
+    comm: str = "tail",
+    uid: int = 0,
+    signal: str = "Killed",
+    what: str = "Out of memory",
+) -> str:
+    """The line of the kill itself, by the kernel or by the module."""
+    return (
+        f"{what}: {signal} process {pid} ({comm}) total-vm:400000kB, anon-rss:390000kB, "
+        f"file-rss:4kB, shmem-rss:0kB, UID:{uid} pgtables:800kB oom_score_adj:0"
+    )
 
 
 class Log:
@@ -33,9 +46,11 @@ class Log:
         self.sequence = 0
         monkeypatch.setattr(os, "read", self.read)
 
-    def say(self, message: str) -> None:
-        line = f"3,{self.sequence},{self.sequence * 1000000},-;{message}\n SUBSYSTEM=x\n"
-        self.records.append(line.encode())
+    def say(self, message: str | bytes, priority: int = 3, seconds: float | None = None) -> None:
+        data = message.encode() if isinstance(message, str) else message
+        moment = int(1e6 * (self.sequence if seconds is None else seconds))
+        head = f"{priority},{self.sequence},{moment},-;".encode()
+        self.records.append(head + escaped(data) + b"\n SUBSYSTEM=x\n")
         self.sequence += 1
 
     def read(self, descriptor: int, size: int) -> bytes:
@@ -45,33 +60,40 @@ class Log:
         return self.records[self.at - 1]
 
 
+def escaped(message: bytes) -> bytes:
+    """kernel/printk/printk.c, append_char()."""
+    return b"".join(
+        b"\\x%02x" % char if char < 32 or char >= 127 or char == 0x5C else bytes([char])
+        for char in message
+    )
+
+
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+def log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Log:
+    (tmp_path / "kmsg").touch()
     return Log(monkeypatch)
 
 
 def test_a_kill_is_told_once_though_the_kernel_says_it_twice(log: Log, tmp_path: Path) -> None:
-    (tmp_path / "kmsg").touch()
     log.say("hello")
     log.say(GLOBAL)
-    log.say(SAID.format("Killed", 144, "tail"))
+    log.say(said(144))
     (kill,), last = kills(-1, str(tmp_path / "kmsg"))
     assert (kill.pid, kill.comm, kill.cgroup) == (144, "tail", "/system.slice/hog.service")
-    assert (kill.constraint, kill.uid, kill.time, last) == ("CONSTRAINT_NONE", 0, 1.0, 2)
+    assert (kill.constraint, kill.uid, kill.time, last) == ("CONSTRAINT_NONE", 0, 2.0, 2)
 
 
 def test_what_the_module_kills_is_told_too(log: Log, tmp_path: Path) -> None:
-    (tmp_path / "kmsg").touch()
-    log.say(SAID.format("Terminated", 12, "a (b) c"))
-    log.say(SAID.format("Killed", 13, "d"))
+    log.say(said(12, "a (b) c", 7))
+    log.say(said(13, "d", 7))
     found, _ = kills(-1, str(tmp_path / "kmsg"))
     assert [(kill.pid, kill.comm, kill.uid) for kill in found] == [(12, "a (b) c", 7), (13, "d", 7)]
     assert {(kill.constraint, kill.cgroup) for kill in found} == {("CONSTRAINT_NONE", "")}
 
 
 def test_a_kill_at_a_limit_names_the_victims_group(log: Log, tmp_path: Path) -> None:
-    (tmp_path / "kmsg").touch()
     log.say(LIMIT)
+    log.say(said(9, "x, y", 1000, what="Memory cgroup out of memory"))
     (kill,), _ = kills(-1, str(tmp_path / "kmsg"))
     assert (kill.constraint, kill.cgroup, kill.comm, kill.pid) == (
         *("CONSTRAINT_MEMCG", "/a.slice/b.service"),
@@ -79,22 +101,149 @@ def test_a_kill_at_a_limit_names_the_victims_group(log: Log, tmp_path: Path) -> 
     )
 
 
+def test_a_kill_without_its_summary_is_told_all_the_same(log: Log, tmp_path: Path) -> None:
+    """The summary is rate-limited, and a group that is killed as a whole has one for its first."""
+    log.say(LIMIT)
+    for pid in (9, 10, 11):
+        log.say(said(pid, "x, y", 1000, what="Memory cgroup out of memory"))
+    log.say(said(12, what="Out of memory (oom_kill_allocating_task)"))
+    found, _ = kills(-1, str(tmp_path / "kmsg"))
+    limit, whole = "CONSTRAINT_MEMCG", "CONSTRAINT_NONE"
+    assert [(kill.pid, kill.constraint, kill.cgroup) for kill in found] == [
+        *((9, limit, "/a.slice/b.service"), (10, limit, ""), (11, limit, "")),
+        (12, whole, ""),
+    ]
+
+
+def test_a_signal_to_end_is_no_kill_and_a_second_word_on_one_no_second_kill(
+    log: Log, tmp_path: Path
+) -> None:
+    log.say(said(144, signal="Terminated"))
+    log.say(said(144), seconds=3)
+    log.say(GLOBAL, seconds=3.1)
+    log.say(said(144), seconds=3.2)
+    # So much later it is another process with the same number.
+    log.say(said(144, "other"), seconds=100)
+    found, _ = kills(-1, str(tmp_path / "kmsg"))
+    assert [(kill.comm, kill.time) for kill in found] == [("tail", 3.0), ("other", 100.0)]
+
+
+def test_a_summary_is_only_about_the_process_that_is_killed(log: Log, tmp_path: Path) -> None:
+    log.say(GLOBAL, seconds=1)
+    log.say(said(145), seconds=1)
+    log.say(said(144, uid=1000), seconds=2)
+    log.say(GLOBAL.replace("144", "146"), seconds=3)
+    log.say(said(146), seconds=300)
+    found, _ = kills(-1, str(tmp_path / "kmsg"))
+    assert [(kill.pid, kill.cgroup) for kill in found] == [(145, ""), (144, ""), (146, "")]
+
+
+@pytest.mark.parametrize("priority", [8, 11, 14, 30, 191])
+def test_what_programs_write_into_the_kernels_log_is_no_kill(
+    priority: int, log: Log, tmp_path: Path
+) -> None:
+    log.say(GLOBAL, priority)
+    log.say(said(144), priority)
+    assert kills(-1, str(tmp_path / "kmsg"))[0] == []
+
+
+@pytest.mark.parametrize("before", ["mallory[77]: ", "x\n", " "])
+def test_a_kill_is_the_whole_message(before: str, log: Log, tmp_path: Path) -> None:
+    log.say(before + GLOBAL)
+    log.say(before + said(144))
+    log.say(said(145) + "x")
+    assert kills(-1, str(tmp_path / "kmsg"))[0] == []
+
+
+def test_the_logs_escapes_are_undone(log: Log, tmp_path: Path) -> None:
+    unit, comm = r"/system.slice/my\x2dapp.service", "caf\u00e9\n\\"
+    log.say(GLOBAL.replace("/system.slice/hog.service", unit).replace("=tail", f"={comm}"))
+    log.say(said(144, comm))
+    (kill,), _ = kills(-1, str(tmp_path / "kmsg"))
+    assert (kill.cgroup, kill.comm) == (unit, comm)
+
+
+# --- names that look like more of the message -------------------------------------------------
+
+# Where systemd alone makes directories, and what it calls those that it hands over.
+GIVEN = st.sampled_from(
+    [
+        "/user.slice/user-1000.slice/user@1000.service",
+        "/user.slice/user-1000.slice/session-1.scope",
+        "/system.slice/docker-0123.scope",
+    ]
+)
+PIECES = (
+    *(",task_memcg=", ",oom_memcg=", ",global_oom", ",task=", ",pid=812", ",uid=0", "sshd", "x"),
+    *("user.slice", "system.slice", "ssh.service", "app.slice", "a.service", "\\x2c", "\xe9"),
+)
+NAME = st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map("".join)
+BELOW = st.lists(NAME | st.sampled_from(["system.slice", "ssh.service"]), max_size=6)
+
+
+@given(
+    given=GIVEN,
+    below=BELOW,
+    limit=st.integers(0, 9) | st.none(),
+    again=st.lists(st.integers(0, 9), max_size=2),
+    cpuset=NAME | st.just("/"),
+    comm=NAME,
+)
+def test_a_kill_is_never_laid_at_the_door_of_a_unit_that_the_victim_was_not_in(
+    given: str, below: list[str], limit: int | None, again: list[int], cpuset: str, comm: str
+) -> None:
+    # Paths within paths are what can be read in two ways.
+    for cut in again:
+        whole = "/".join([given, *below])
+        below = [*below, *(",task_memcg=" + whole[: 4 * cut] + whole).split("/")]
+    cgroup = "/".join([given, *below])
+    parts = cgroup.split("/")
+    group = ",global_oom" if limit is None else f",oom_memcg={'/'.join(parts[: max(2, limit + 2)])}"
+    comm = comm.encode()[:15].decode("utf-8", "ignore")
+    summary = (
+        f"oom-kill:constraint=CONSTRAINT_X,nodemask=(null),cpuset={cpuset},mems_allowed=0-1{group}"
+        f",task_memcg={cgroup},task={comm},pid=77,uid=1000"
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        log = Log(patched)
+        log.say(summary)
+        log.say(said(77, comm, 1000))
+        (kill,), _ = kills(-1, os.devnull)
+    assert (kill.pid, kill.comm, kill.uid) == (77, comm, 1000)
+    assert kill.cgroup == cgroup or cgroup.startswith(kill.cgroup.rstrip("/") + "/")
+    chain = placement(cgroup).chain
+    assert placement(kill.cgroup).chain == chain[: len(placement(kill.cgroup).chain)]
+    if limit is None:
+        assert kill.cgroup == cgroup
+
+
+@pytest.mark.parametrize("piece", [*PIECES, ",oom_memcg=,task_memcg=", ",task=,pid=1,uid="])
+@pytest.mark.parametrize("end", ["", ",task=x,pid=77,uid=1000", ",pid=77,uid=1000"])
+def test_no_message_takes_long_to_read(piece: str, end: str) -> None:
+    """A message has less than 1,024 bytes; this one is twenty times as long."""
+    message = "oom-kill:constraint=CONSTRAINT_X,oom_memcg=/a" + piece * (20_000 // len(piece))
+    with pytest.MonkeyPatch.context() as patched:
+        log = Log(patched)
+        log.say(message + end)
+        log.say("Out of memory: Killed process 77 (" + piece * (20_000 // len(piece)))
+        log.say(said(77, "x", 1000))
+        assert len(kills(-1, os.devnull)[0]) == 1
+
+
 def test_what_is_known_is_not_told_again_however_much_it_is(log: Log, tmp_path: Path) -> None:
-    (tmp_path / "kmsg").touch()
     log.say(GLOBAL)
     for _ in range(10_000):
         log.say("noise")
-    log.say(GLOBAL.replace("144", "145"))
+    log.say(said(145))
     found, last = kills(0, str(tmp_path / "kmsg"))
     assert [kill.pid for kill in found] == [145]
     assert last == 10_001
 
 
 def test_one_reading_is_bounded_and_the_next_goes_on(log: Log, tmp_path: Path) -> None:
-    (tmp_path / "kmsg").touch()
     for _ in range(10_000):
         log.say("noise")
-    log.say(GLOBAL)
+    log.say(said(144))
     kernel_log = KernelLog(-1, str(tmp_path / "kmsg"))
     readings = []
     while not kernel_log.drained:
@@ -105,10 +254,10 @@ def test_one_reading_is_bounded_and_the_next_goes_on(log: Log, tmp_path: Path) -
 
 def test_from_now_on_is_what_comes_after_the_end(tmp_path: Path) -> None:
     path = tmp_path / "kmsg"
-    path.write_text(f"3,5,1,-;{GLOBAL}\n")
+    path.write_text(f"3,5,1,-;{said(144)}\n")
     kernel_log = KernelLog(None, str(path))
     assert kernel_log.read() == []
     with path.open("a") as file:
-        file.write(f"3,6,1,-;{GLOBAL}\n")
+        file.write(f"3,6,1,-;{said(144)}\n")
     assert [kill.pid for kill in kernel_log.read()] == [144]
     kernel_log.close()

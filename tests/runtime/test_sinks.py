@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from oomrules.errors import Failure
 from oomrules.runtime import sinks
+from oomrules.runtime.state import State
 
 from .conftest import CHECKOUT
 
@@ -133,7 +134,7 @@ def test_a_link_to_nothing_yet_gets_its_file(tmp_path: Path) -> None:
 def test_whatever_fails_the_old_list_stays_and_nothing_is_left_behind(
     call: str, code: int, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*arguments: Any) -> None:
+    def fail(*arguments: Any, **named: Any) -> None:
         raise OSError(code, os.strerror(code))
 
     opened = set(os.listdir("/proc/self/fd"))
@@ -264,6 +265,7 @@ def test_a_file_that_an_earlier_crash_left_behind_is_in_nobody_s_way(tmp_path: P
     (tmp_path / f"list.{os.getpid()}.new").write_text("1 2")
     sinks.write_file(str(tmp_path / "list"), [5])
     assert (tmp_path / "list").read_text() == "5\n"
+    State(str(tmp_path)).tidy()
     assert os.listdir(tmp_path) == ["list"]
 
 

@@ -1,0 +1,304 @@
+"""Files: replaced whole, read within bounds, and no link followed that a stranger made.
+
+Root works in directories that others can write, ``/tmp`` above all. What lies there under the
+name that root gave may be a link to /etc/passwd, a pipe, or a file that everybody can read. So a
+path is walked name by name on descriptors, and what was looked at is what is used.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+
+from oomrules.errors import Failure, reason
+
+# Names of what a caller has opened already.
+STREAMS = ("/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
+_READABLE_STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
+
+# As in Linux, MAXSYMLINKS.
+_MOST_LINKS = 40
+
+_UNCHANGED = "what was in it before is unchanged"
+
+
+def replace(path: str, data: bytes, mode: int = 0o644, expected: bytes | None = None) -> None:
+    """Replace a file atomically; pipes and devices are written as they are.
+
+    A link is followed if root or the caller made it, on the way as at the end. Pipes and devices
+    of others are not written where others could have put them.
+
+    Args:
+        mode: of a new file. A file of the caller's keeps its own, unless ``mode`` shuts out
+            everybody else, which then holds in any case.
+        expected: what the file must hold to be replaced; it then keeps its owner and mode.
+
+    Raises:
+        Failure: it cannot be written; an old file is left as it was.
+    """
+    try:
+        if path.startswith(STREAMS):
+            _append(path, data)
+            return
+        directory, name = _parent(path)
+        if directory is None:
+            _append(name, data)
+            return
+        try:
+            _put(directory, name, path, data, mode, expected)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {reason(error)}", _UNCHANGED) from error
+
+
+def open_regular(path: str) -> int:
+    """Open a regular file, or what the caller has opened already, for reading.
+
+    Returns:
+        a descriptor.
+
+    Raises:
+        OSError: it cannot be opened, or it is a pipe, a device or a directory.
+    """
+    if path.startswith(_READABLE_STREAMS):
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    # Opening some devices does something already, so it is looked at first.
+    _refuse_odd(os.stat(path))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        _refuse_odd(os.fstat(descriptor))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read(path: str, most: int) -> bytes:
+    """Read a regular file, or what the caller has opened already.
+
+    Args:
+        most: how many bytes it may have.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file, or larger.
+    """
+    with os.fdopen(open_regular(path), "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {_size(most)}", path)
+    return data
+
+
+def lines(path: str, most: int) -> Iterator[str]:
+    """Read the lines of a text in UTF-8 one by one.
+
+    Args:
+        most: how many characters a line may have.
+
+    Raises:
+        OSError: the file cannot be read, or is no regular file, or a line is longer.
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    with os.fdopen(open_regular(path), encoding="utf-8") as file:
+        number = 0
+        while line := file.readline(most + 1):
+            number += 1
+            if len(line) > most:
+                raise OSError(errno.EFBIG, f"line {number} is longer than {_size(most)}", path)
+            yield line
+
+
+def _size(most: int) -> str:
+    return f"{most >> 20} MiB" if most >= 2**20 else f"{most >> 10} KiB"
+
+
+def _refuse_odd(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+
+
+# --- the way to a file ------------------------------------------------------------------------
+
+
+def _parent(path: str) -> tuple[int | None, str]:
+    """Open the directory that a file is in, following the links that may be followed.
+
+    Returns:
+        its descriptor and the file's name there, which is no link; or None and the path of a
+        stream, if a link leads to one.
+    """
+    if path.endswith("/"):
+        raise Failure(f"{path} is a directory", "name the file to write")
+    left, links = path.split("/")[::-1], 0
+    directory = os.open("/" if path.startswith("/") else ".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        while left:
+            name = left.pop()
+            if name in ("", "."):
+                continue
+            try:
+                found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            except FileNotFoundError:
+                if left:
+                    raise
+                return os.dup(directory), name
+            try:
+                status = os.fstat(found)
+                if stat.S_ISLNK(status.st_mode):
+                    target, links = _target(found, status, name, path), links + 1
+                    if links > _MOST_LINKS:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                    if target.startswith(STREAMS):
+                        return None, "/".join([target, *left[::-1]])
+                    left += target.split("/")[::-1]
+                    follow = os.open("/", os.O_PATH | os.O_CLOEXEC) if target[0] == "/" else None
+                elif left or name == "..":
+                    follow = os.dup(found)
+                else:
+                    return os.dup(directory), name
+            finally:
+                os.close(found)
+            if follow is not None:
+                os.close(directory)
+                directory = follow
+    finally:
+        os.close(directory)
+    raise Failure(f"{path} is a directory", "name the file to write")
+
+
+def _target(link: int, status: os.stat_result, name: str, path: str) -> str:
+    """Read a link, if it may be followed."""
+    if status.st_uid not in (0, os.geteuid()):
+        raise Failure(
+            f"cannot write {path}: {name} is a link that uid {status.st_uid} made, who decides "
+            "where it leads",
+            "remove the link, or name the file that is meant; "
+            "only your own links and root's are followed",
+        )
+    return os.readlink("", dir_fd=link)
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def _put(
+    directory: int, name: str, path: str, data: bytes, mode: int, expected: bytes | None
+) -> None:
+    try:
+        there: os.stat_result | None = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        there = None
+    if expected is not None:
+        there = _checked(directory, name, path, expected)
+    if there is None or stat.S_ISREG(there.st_mode):
+        _exchange(directory, name, data, _mode(there, mode, expected is not None), there, expected)
+    elif stat.S_ISDIR(there.st_mode):
+        raise Failure(f"{path} is a directory", "name the file to write")
+    else:
+        _write_special(directory, name, path, data, there)
+
+
+def _mode(there: os.stat_result | None, mode: int, known: bool) -> int:
+    """Choose the mode of the new file.
+
+    Args:
+        known: the file that is there is the one that was meant, whoever owns it.
+    """
+    if there is None or not mode & 0o077:
+        return mode
+    # A second name of another file of ours, put there by somebody, says nothing about this one.
+    ours = there.st_uid == os.geteuid() and there.st_nlink == 1
+    return stat.S_IMODE(there.st_mode) & 0o777 if ours or known else mode
+
+
+def _checked(directory: int, name: str, path: str, expected: bytes) -> os.stat_result:
+    """Look whether a file still holds what it held."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(name, flags, dir_fd=directory), "rb") as file:
+        status = os.fstat(file.fileno())
+        _refuse_odd(status)
+        if file.read(len(expected) + 1) == expected:
+            return status
+    raise Failure(
+        f"{path} was changed by somebody else meanwhile", "nothing was written; try again"
+    )
+
+
+def _exchange(
+    directory: int,
+    name: str,
+    data: bytes,
+    mode: int,
+    there: os.stat_result | None,
+    expected: bytes | None,
+) -> None:
+    """Write a new file beside the old one and give it the old one's name."""
+    # Nobody can guess the name; ``State.tidy`` knows its end.
+    temporary = f"{name[:40]}.{os.urandom(8).hex()}.{os.getpid()}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
+    try:
+        try:
+            if expected is not None and there is not None:
+                _give(descriptor, there)
+            os.fchmod(descriptor, mode)
+            _write_all(descriptor, data)
+            # Without this a crash can leave an empty file under the new name.
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        try:
+            os.unlink(temporary, dir_fd=directory)
+        except OSError:
+            pass
+        raise
+
+
+def _give(descriptor: int, there: os.stat_result) -> None:
+    """Give a file to whom the old one belonged."""
+    if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(descriptor, there.st_uid, there.st_gid)
+
+
+def _write_special(
+    directory: int, name: str, path: str, data: bytes, there: os.stat_result
+) -> None:
+    """Write to a pipe or a device, unless a stranger may have put it there."""
+    ours = (0, os.geteuid())
+    around = os.fstat(directory)
+    safe = around.st_uid in ours and not around.st_mode & 0o022
+    if there.st_uid not in ours and not safe:
+        raise Failure(
+            f"cannot write {path}: it is no regular file, and uid {there.st_uid}, who made it, "
+            "would get what is written",
+            "remove it, or name a file in a directory that only you can write",
+        )
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=directory)
+    try:
+        if not os.path.samestat(os.fstat(descriptor), there):
+            raise OSError(errno.ESTALE, "it was exchanged meanwhile")
+        _write_all(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def _append(path: str, data: bytes) -> None:
+    """Write to a stream; it may be a file that somebody else has written to before."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        _write_all(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

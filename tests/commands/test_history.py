@@ -1,0 +1,145 @@
+"""The history, with a journal that a test makes up."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from oomrules.commands import history
+
+from .conftest import Done
+
+Run = Callable[..., Done]
+
+ENTRY = {
+    "__REALTIME_TIMESTAMP": "1700000000000000",
+    "OOMRULES_UNIT": "shop.service",
+    "OOMRULES_CGROUP": "/system.slice/shop.service",
+    "OOMRULES_PID": "77",
+    "OOMRULES_COMM": "shop",
+    "OOMRULES_UID": "1000",
+    "OOMRULES_CONSTRAINT": "CONSTRAINT_NONE",
+    "OOMRULES_RANK": "1",
+    "OOMRULES_LISTED": "9",
+    "OOMRULES_POINTS": "30",
+    "OOMRULES_LIST_AGE": "2.500",
+}
+
+
+class Journal:
+    """Stands in for journalctl: says what it is told to, and writes down what it was asked."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path = path
+        script = path / "journalctl"
+        script.write_text(
+            f"#!{sys.executable} -IS\nimport os, sys\n"
+            f"open({str(path / 'asked')!r}, 'w').write('\\0'.join(sys.argv[1:]))\n"
+            f"sys.stdout.buffer.write(open({str(path / 'says')!r}, 'rb').read())\n"
+            f"if os.path.exists({str(path / 'fails')!r}):\n"
+            f"    sys.stderr.write(open({str(path / 'fails')!r}).read()); sys.exit(1)\n"
+        )
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
+
+    def say(self, *lines: bytes | dict[str, Any]) -> None:
+        said = [json.dumps(one).encode() if isinstance(one, dict) else one for one in lines]
+        (self.path / "says").write_bytes(b"".join(line + b"\n" for line in said))
+
+    @property
+    def asked(self) -> list[str]:
+        return (self.path / "asked").read_text().split("\0")
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    made = Journal(tmp_path, monkeypatch)
+    made.say()
+    return made
+
+
+def test_a_kill_is_shown(oomrules: Run, journal: Journal) -> None:
+    journal.say(ENTRY)
+    (kill,) = oomrules("history", "--format", "json").data["kills"]
+    del kill["time"]
+    assert kill == {
+        "unit": "shop.service",
+        "cgroup": "/system.slice/shop.service",
+        "comm": "shop",
+        "pid": 77,
+        "uid": 1000,
+        "constraint": "CONSTRAINT_NONE",
+        "rank": 1,
+        "listed": 9,
+        "points": 30,
+        "list_age": 2.5,
+    }
+    assert "1 of 9" in oomrules("history").out
+
+
+def test_only_what_root_wrote_is_asked_for(oomrules: Run, journal: Journal) -> None:
+    done = oomrules("history", "--unit", "a.service", "--since", "today")
+    assert done.code == 0 and done.err == "no kill has been recorded\n"
+    # journald alone writes fields that begin with an underscore.
+    assert "_UID=0" in journal.asked and "OOMRULES_UNIT=a.service" in journal.asked
+    assert "--since=today" in journal.asked
+
+
+ODD = ["abc", "²", "nan", "inf", "-1", "1e400", "9" * 5000, "", " 7", "0x7", "7\n", "\x1b[2J"]
+ODD_VALUES = [*ODD, None, 7, [255, 0], [300], [-1], [True], ["7", "8"], {"a": 1}, 1.5, True]
+
+
+@pytest.mark.parametrize("name", ENTRY)
+@pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: repr(value)[:20])
+def test_a_field_that_makes_no_sense_is_unknown(
+    name: str, value: Any, journal: Journal, oomrules: Run
+) -> None:
+    journal.say({**ENTRY, name: value}, ENTRY)
+    done = oomrules("history", "--format", "json")
+    assert done.code == 0 and done.err == ""
+    *_, last = done.data["kills"]
+    assert last["pid"] == 77
+    for key in ("pid", "uid", "rank", "listed", "points"):
+        assert all(kill[key] is None or type(kill[key]) is int for kill in done.data["kills"])
+    assert oomrules("history").code == 0
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*ENTRY, "x"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(entry=st.dictionaries(st.sampled_from([*ENTRY]), JSON))
+def test_no_entry_is_a_mistake_of_ours(entry: dict[str, Any]) -> None:
+    kill = history._kill(json.loads(json.dumps(entry)))
+    assert kill is None or len(history._row(kill)) == len(history._HEADING)
+
+
+def test_lines_that_are_no_entries_are_left_out(oomrules: Run, journal: Journal) -> None:
+    journal.say(
+        *(b"", b"null", b"[1]", b"{", b"\xff\xfe", b"[" * 30_000, b'{"a":' + b"1" * 5000 + b"}"),
+        b'{"OOMRULES_PID":"5","x":"' + b"x" * 10_000_000 + b'"}',
+        ENTRY,
+    )
+    kills = oomrules("history", "--format", "json").data["kills"]
+    assert [kill["pid"] for kill in kills] == [77]
+
+
+def test_why_journalctl_failed_is_told(oomrules: Run, journal: Journal) -> None:
+    (journal.path / "fails").write_text("No journal files were found.\x1b[2J\n")
+    done = oomrules("history")
+    assert done.code == 2 and "journalctl: No journal files were found" in done.err
+    assert "\x1b" not in done.err

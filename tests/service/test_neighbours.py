@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -269,5 +270,47 @@ def test_the_last_good_rules_make_a_list_before_anything_that_may_hang(
         assert "READY=1" not in service.notifications()
         service.sign.unlink()
         service.wait_for("READY=1")
+    finally:
+        service.close()
+
+
+# --- noise -----------------------------------------------------------------------------
+
+# A tree of units of the test's own, and a mark for each time that the service listens to it.
+_NOISE = """
+import types
+from oomrules.service import loop, watch
+loop.Hierarchy = lambda: types.SimpleNamespace(units=os.path.dirname(SIGN) + "/units")
+heard = watch.UnitWatch.changed
+def changed(self):
+    with open(SIGN, "ab") as file:
+        file.write(b".")
+    return heard(self)
+watch.UnitWatch.changed = changed
+"""
+
+
+def test_directories_that_come_and_go_by_the_thousand_are_not_listened_to_one_by_one(
+    tmp_path: Path,
+) -> None:
+    noisy = tmp_path / "units" / "user.slice"
+    noisy.mkdir(parents=True)
+    service = Changed(tmp_path, _NOISE)
+    try:
+        before, begun = service.ask()["refreshes"]["units"], time.monotonic()
+        while time.monotonic() < begun + 3:
+            for number in range(100):
+                (noisy / f"{number}.slice").mkdir()
+                (noisy / f"{number}.slice").rmdir()
+        wait(lambda: service.ask()["refreshes"]["units"] > before)
+        listened = service.sign.stat().st_size
+        assert 1 <= listened <= 5 * (time.monotonic() - begun) + 2
+        # And what comes then is heard all the same.
+        before = service.ask()["refreshes"]["units"]
+        (noisy / "late.slice").mkdir()
+        wait(lambda: service.ask()["refreshes"]["units"] > before)
+        before = service.ask()["refreshes"]["units"]
+        (noisy / "late.slice" / "late.service").mkdir()
+        wait(lambda: service.ask()["refreshes"]["units"] > before)
     finally:
         service.close()

@@ -29,7 +29,7 @@ from oomrules.service import client
 from oomrules.service.listener import REFRESH
 
 # A unit waits for its hook; beyond this it must not: systemd gives a unit 90 s to start.
-_DEADLINE = 30
+_DEADLINE = 45
 
 # How long the service may take to answer; it does at once, or not at all.
 _ANSWER = 10.0

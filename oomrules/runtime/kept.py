@@ -38,22 +38,24 @@ def directory(path: str) -> None:
     path = os.path.abspath(path)
     above = os.path.dirname(path)
     try:
-        if not os.path.isdir(above):
+        # First, since others could put a link to anywhere in the place of what is made.
+        wrong = _ancestor_of_others(above)
+        if not wrong:
             os.makedirs(above, mode=0o755, exist_ok=True)
-        try:
-            os.mkdir(path, DIRECTORY_MODE)
-            # Whatever the umask.
-            os.chmod(path, DIRECTORY_MODE)
-        except FileExistsError:
-            pass
-        status = os.lstat(path)
+            try:
+                os.mkdir(path, DIRECTORY_MODE)
+                # Whatever the umask.
+                os.chmod(path, DIRECTORY_MODE)
+            except FileExistsError:
+                pass
+            wrong = _of_others(os.lstat(path))
     except OSError as error:
         raise Failure(f"cannot make {path}: {reason(error)}", "run it as root") from error
-    wrong = _of_others(status) or _ancestor_of_others(above)
     if wrong:
         raise Failure(
             f"{path} cannot be trusted: {wrong}",
-            "remove it, or name a directory of your own by OOMRULES_STATE",
+            "mend that, be the user to whom it belongs, or name a directory of your own by "
+            "OOMRULES_STATE",
         )
 
 
@@ -73,6 +75,8 @@ def _of_others(status: os.stat_result) -> str:
 def _ancestor_of_others(path: str) -> str:
     """Say which directory above lets others put another one in its place; empty if none does."""
     path = os.path.realpath(path)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
     while True:
         status = os.stat(path)
         if status.st_uid not in (0, os.geteuid()):

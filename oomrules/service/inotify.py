@@ -71,7 +71,7 @@ class Inotify:
     def read(self) -> list[Event]:
         """Read what happened, as much as one reading gives."""
         try:
-            data = os.read(self.descriptor, 16384)
+            data = os.read(self.descriptor, 65536)
         except (BlockingIOError, InterruptedError):
             return []
         events, at = [], 0

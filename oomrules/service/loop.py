@@ -34,6 +34,10 @@ _OFFER_AGAIN = 0.5
 
 _METRICS_EVERY = 10.0
 
+# A user can make directories in his own part of the tree faster than this process hears of them,
+# so it listens only so often; the kernel's queue has an end, too.
+_LISTEN_AGAIN = 0.2
+
 _NEVER = float("inf")
 
 
@@ -86,6 +90,7 @@ class Service:
         self.deaths = Deaths(self.outbox)
         self.ready = self.stopping = False
         self._alive_at = self._looked_at = self._figures_at = -_NEVER
+        self._listen_at = _NEVER
         self._locked = ""
         self.poll = select.poll()
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -156,6 +161,7 @@ class Service:
             due.append(self.listener.due)
         if self.outbox.waiting or self.notifier.waiting:
             due.append(at + _OFFER_AGAIN)
+        due.append(self._listen_at)
         return max(0.0, min(due) - at)
 
     def _wait(self) -> None:
@@ -181,6 +187,8 @@ class Service:
             if self.unit_watch.changed():
                 self.pace.stir(at)
                 self.preparing.want(at)
+            self._unregister(descriptor)
+            self._listen_at = at + _LISTEN_AGAIN
         elif self.kernel_log and descriptor == self.kernel_log.descriptor:
             self._read_kernel_log()
             # A module that comes or goes leaves a word there, more often than not.
@@ -234,6 +242,9 @@ class Service:
             if self.pressure.high(at):
                 self.counts.pressure += 1
                 self.pace.press(at)
+        if self.unit_watch and at >= self._listen_at:
+            self._listen_at = _NEVER
+            self._register(self.unit_watch.descriptor)
         if at >= self.preparing.due(self.pace.calm_at):
             if self.preparing.running:
                 self._prepared()

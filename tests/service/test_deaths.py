@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+import types
+from pathlib import Path
 
 import pytest
 
 from oomrules.runtime import journal
 from oomrules.runtime.kernellog import Kill
-from oomrules.runtime.state import now
+from oomrules.runtime.state import State, now
 from oomrules.service.deaths import Deaths
-from oomrules.service.keeper import Listed
+from oomrules.service.keeper import Keeper, Listed
+from oomrules.service.loop import Service
 from oomrules.service.outbox import Outbox
+from oomrules.service.pace import Pace
 
 
 class Kept(Outbox):
@@ -20,11 +24,14 @@ class Kept(Outbox):
     def __init__(self) -> None:
         super().__init__()
         self.fields: list[dict[str, str]] = []
+        self.said: list[str] = []
 
     def send(
         self, message: str, priority: int = journal.INFO, fields: dict[str, str] | None = None
     ) -> bool:
-        self.fields.append(fields or {})
+        self.said.append(message)
+        if fields:
+            self.fields.append(fields)
         return True
 
 
@@ -68,3 +75,67 @@ def test_without_any_list_the_kill_is_recorded_all_the_same() -> None:
     deaths.record(killed(1.0), None, None)
     assert deaths.last and deaths.last["list_age"] is None and deaths.last["listed"] == 0
     assert outbox.fields[0]["OOMRULES_LIST_AGE"] == ""
+
+
+def at_limit(cgroup: str, constraint: str = "CONSTRAINT_MEMCG") -> Kill:
+    return killed(0.1)._replace(cgroup=cgroup, constraint=constraint)
+
+
+def test_nobody_floods_the_journal_with_kills_at_his_own_limit() -> None:
+    outbox = Kept()
+    deaths = Deaths(outbox)
+    user = "/user.slice/user-1000.slice/user@1000.service/app.slice"
+    for number in range(500):
+        # However many units he makes for it.
+        deaths.record(at_limit(f"{user}/x{number}.service"), None, None)
+    assert 1 <= len(outbox.fields) < 50 and deaths.count == 500
+    recorded = len(outbox.fields)
+    # Others are no worse off, and a kill with the host is always recorded.
+    deaths.record(at_limit("/system.slice/shop.service"), None, None)
+    assert outbox.fields[-1]["OOMRULES_UNIT"] == "shop.service"
+    for _ in range(400):
+        deaths.record(at_limit(f"{user}/y.service", "CONSTRAINT_NONE"), None, None)
+    assert len(outbox.fields) == recorded + 401
+    deaths.sum_up(now())
+    assert len(outbox.said) == recorded + 401
+    deaths.sum_up(now() + 3600)
+    assert f"{500 - recorded} more processes of user-1000.slice" in outbox.said[-1]
+    assert len(outbox.said) == recorded + 402
+    deaths.record(at_limit(f"{user}/x.service"), None, None)
+    assert len(outbox.fields) == recorded + 402
+
+
+def test_what_is_counted_of_units_has_an_end() -> None:
+    outbox = Kept()
+    deaths = Deaths(outbox)
+    for number in range(5000):
+        deaths.record(at_limit(f"/system.slice/x@{number}.service"), None, None)
+    recorded = len(outbox.fields)
+    assert recorded < 500 and len(deaths._tallies) < 500
+    deaths.sum_up(float("inf"))
+    assert not deaths._tallies
+    told = sum(int(one.split()[0]) for one in outbox.said[recorded:])
+    assert recorded + told == 5000
+
+
+def test_a_kill_at_a_limit_is_no_reason_to_hurry(tmp_path: Path) -> None:
+    service = object.__new__(Service)
+    service.deaths, service.keeper = Deaths(Kept()), Keeper(State(str(tmp_path)))
+
+    def due_after(*constraints: str) -> float:
+        found = [at_limit("/system.slice/x.service", one) for one in constraints]
+        log = types.SimpleNamespace(read=lambda: found, last=5, descriptor=-1)
+        service.kernel_log = log  # type: ignore[assignment]
+        service.pace = Pace(3600.0, now())
+        service.pace.done(now(), 0.5)
+        begun = now()
+        service._read_kernel_log()
+        return service.pace.due - begun
+
+    limit, host = "CONSTRAINT_MEMCG", "CONSTRAINT_NONE"
+    assert due_after() > 3000
+    # As for units that come and go: 20 times what it costs, so that it takes a twentieth at most.
+    assert 9.0 < due_after(limit) < 11.0
+    assert 9.0 < due_after(limit, limit) < 11.0
+    assert due_after(host) < 1.5
+    assert due_after(limit, host) < 1.5

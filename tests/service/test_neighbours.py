@@ -11,14 +11,18 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from oomrules.language import compiler
+from oomrules.language.text import RuleText
+from oomrules.runtime.state import State
 from tests.runtime.conftest import CHECKOUT, Child
-from tests.service.conftest import RULES, Service
+from tests.service.conftest import RULES, Service, wait
 
 # Takes every lock that there is on whatever of a directory it can open, and says what that was.
 _GREEDY = """
@@ -120,30 +124,44 @@ def test_the_figures_name_no_process(serve: Callable[..., Service], child: Child
 
 # --- memory ----------------------------------------------------------------------------
 
-# Becomes the service, as `oomrules run` does, with a reader of processes that loses its senses
-# at a sign from outside.
-_MAD = """
-import os, sys
+# Becomes the service, as `oomrules run` does, after a change.
+_BECOME = """
+import json, os, sys
 sys.path.insert(0, sys.argv[1])
-from oomrules.runtime import procfs
+SIGN = sys.argv[2]
+CHANGE
 from oomrules.service import resident
+sys.exit(resident.main())
+"""
+
+# A reader of processes that takes all memory, once there is a sign.
+_GREED = """
+from oomrules.runtime import procfs
 sane = procfs.ProcSource.refresh
 def refresh(self):
-    if os.path.exists(sys.argv[2]):
+    if os.path.exists(SIGN):
         WHAT
     return sane(self)
 procfs.ProcSource.refresh = refresh
-sys.exit(resident.main())
 """
 _AT_ONCE = "self.mad = bytearray(16 << 30)"
 _BIT_BY_BIT = "self.mad = []\n        while True: self.mad.append([0] * 8)"
 
+# A short-lived half that hangs for as long as there is a sign.
+_HANG = """
+from oomrules.service import preparation
+preparation.DEADLINE = SECONDS
+waiting = f"import os, time\\nwhile os.path.exists({SIGN!r}): time.sleep(0.05)\\n"
+preparation._CODE = waiting + preparation._CODE
+"""
 
-class Mad(Service):
-    """A service whose reader of processes takes all the memory there is."""
 
-    def __init__(self, folder: Path, what: str) -> None:
-        self.what = what
+class Changed(Service):
+    """A service that is not as it should be."""
+
+    def __init__(self, folder: Path, change: str, ready: bool = True, given: bool = True) -> None:
+        self.change, self.waits, self.given = change, ready, given
+        self.sign = folder / "sign"
         super().__init__(folder)
 
     def start(self) -> None:
@@ -157,7 +175,7 @@ class Mad(Service):
             "files": [],
             "heartbeat": 3600.0,
             "metrics": f"{self.state}/oomrules.prom",
-            "given": True,
+            "given": self.given,
             "to": [f"{self.state}/list"],
             "head": None,
         }
@@ -168,23 +186,24 @@ class Mad(Service):
             "NOTIFY_SOCKET": str(self.folder / "notify"),
             "OOMRULES_RUN": json.dumps(settings),
         }
-        code = _MAD.replace("WHAT", self.what)
-        argv = [sys.executable, "-I", "-S", "-c", code, CHECKOUT, str(self.folder / "mad")]
+        code = _BECOME.replace("CHANGE", self.change)
+        argv = [sys.executable, "-I", "-S", "-c", code, CHECKOUT, str(self.sign)]
         self.process = subprocess.Popen(argv, env=environment, cwd="/")
-        self.wait_for("READY=1")
+        if self.waits:
+            self.wait_for("READY=1")
 
 
 @pytest.mark.parametrize("what", [_AT_ONCE, _BIT_BY_BIT])
 def test_a_mistake_that_takes_all_memory_ends_the_service_and_not_the_host(
     tmp_path: Path, what: str
 ) -> None:
-    service = Mad(tmp_path, what)
+    service = Changed(tmp_path, _GREED.replace("WHAT", what))
     try:
         limit, hard = resource.prlimit(service.pid, resource.RLIMIT_DATA)
         assert hard == resource.RLIM_INFINITY
         assert 64 << 20 <= limit <= (64 << 20) + max(64 << 20, host_memory() // 32)
         service.entries()
-        (tmp_path / "mad").touch()
+        service.sign.touch()
         with socket.socket(socket.AF_UNIX) as one:
             one.connect(str(service.state / "status.sock"))
             one.send(b"refresh\n")
@@ -192,7 +211,7 @@ def test_a_mistake_that_takes_all_memory_ends_the_service_and_not_the_host(
         said = "".join(service.entries())
         assert "out of memory for a mistake of ours" in said and "PRIORITY=3" in said
         # As systemd does after a second.
-        (tmp_path / "mad").unlink()
+        service.sign.unlink()
         service.start()
         assert service.ask("refresh")["list"]["problem"] is None
     finally:
@@ -213,3 +232,85 @@ def test_the_child_may_take_what_it_needs(serve: Callable[..., Service]) -> None
     service.reload()
     said = service.ask()
     assert (said["rules"]["state"], said["rules"]["count"]) == ("good", 2), said["complaints"]
+
+
+# --- what hangs ------------------------------------------------------------------------
+
+
+def test_a_first_start_without_rules_waits_for_them_and_does_not_end(
+    tmp_path: Path, child: Child
+) -> None:
+    (tmp_path / "sign").touch()
+    service = Changed(tmp_path, _HANG.replace("SECONDS", "1.0"))
+    try:
+        said = service.ask()
+        assert (said["rules"]["state"], said["list"], said["ready"]) == ("unknown", None, True)
+        assert any("took longer than 1 s" in one for one in said["complaints"])
+        assert any("could not be compiled" in told for told in service.notifications())
+        service.sign.unlink()
+        # By itself, after a while.
+        wait(lambda: service.ask()["rules"]["state"] == "good")
+        assert child.pid in service.listed()
+        assert service.ask()["complaints"] == []
+    finally:
+        service.close()
+
+
+def test_the_last_good_rules_make_a_list_before_anything_that_may_hang(
+    tmp_path: Path, child: Child
+) -> None:
+    made = compiler.compile_texts([RuleText("mine.oom", RULES)])
+    State(str(tmp_path / "state")).save_program(made, [["oomrules", "1"]])
+    (tmp_path / "sign").touch()
+    change = _HANG.replace("SECONDS", "600.0")
+    service = Changed(tmp_path, change, ready=False, given=False)
+    try:
+        wait(lambda: (service.state / "list").exists())
+        assert child.pid in service.listed()
+        assert "READY=1" not in service.notifications()
+        service.sign.unlink()
+        service.wait_for("READY=1")
+    finally:
+        service.close()
+
+
+# --- noise -----------------------------------------------------------------------------
+
+# A tree of units of the test's own, and a mark for each time that the service listens to it.
+_NOISE = """
+import types
+from oomrules.service import loop, watch
+loop.Hierarchy = lambda: types.SimpleNamespace(units=os.path.dirname(SIGN) + "/units")
+heard = watch.UnitWatch.changed
+def changed(self):
+    with open(SIGN, "ab") as file:
+        file.write(b".")
+    return heard(self)
+watch.UnitWatch.changed = changed
+"""
+
+
+def test_directories_that_come_and_go_by_the_thousand_are_not_listened_to_one_by_one(
+    tmp_path: Path,
+) -> None:
+    noisy = tmp_path / "units" / "user.slice"
+    noisy.mkdir(parents=True)
+    service = Changed(tmp_path, _NOISE)
+    try:
+        before, begun = service.ask()["refreshes"]["units"], time.monotonic()
+        while time.monotonic() < begun + 3:
+            for number in range(100):
+                (noisy / f"{number}.slice").mkdir()
+                (noisy / f"{number}.slice").rmdir()
+        wait(lambda: service.ask()["refreshes"]["units"] > before)
+        listened = service.sign.stat().st_size
+        assert 1 <= listened <= 5 * (time.monotonic() - begun) + 2
+        # And what comes then is heard all the same.
+        before = service.ask()["refreshes"]["units"]
+        (noisy / "late.slice").mkdir()
+        wait(lambda: service.ask()["refreshes"]["units"] > before)
+        before = service.ask()["refreshes"]["units"]
+        (noisy / "late.slice" / "late.service").mkdir()
+        wait(lambda: service.ask()["refreshes"]["units"] > before)
+    finally:
+        service.close()

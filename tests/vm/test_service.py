@@ -135,6 +135,56 @@ def test_a_global_oom_is_seen_and_the_age_of_the_list_with_it(served: Guest) -> 
     assert [one["pid"] for one in json.loads(history.stdout)["kills"]] == [killed.pid]
 
 
+def test_in_its_sandbox_it_sees_what_it_needs_and_nobody_stops_it(served: Guest) -> None:
+    user = ["systemd-run", "--user", "--unit=mine", "--description=of alice"]
+    served.run([*user, "sleep", "10000"], user="alice", check=True, timeout=60)
+    # What another user's process runs, and what her own manager says of its unit.
+    rule = 'kill first exe "/usr/bin/sleep" when unit.description == "of alice"\n'
+    served.put(rule, "/etc/oomrules.d/50-mine.oom")
+    since = served.cursor()
+    served.run(["systemctl", "reload", "oomrules"], check=True, timeout=120)
+    find = "cat /sys/fs/cgroup/user.slice/user-*.slice/user@*.service/app.slice/mine.service/"
+    (pid,) = served.run(f"{find}cgroup.procs", check=True).stdout.split()
+    wait(lambda: listed(served)[:1] == [pid], 90)
+    said = status(served)
+    assert (said["problems"], said["complaints"], said["list"]["problem"]) == ([], [], None)
+    assert "EPERM" not in served.journal(unit="oomrules", since=since)
+
+    # What is below /run is for everybody to try.
+    greedy = "flock -x /run/oomrules sleep 1000 & cat /run/oomrules/*.json; ls /run/oomrules; wait"
+    tried = served.run(greedy, user="alice", timeout=60)
+    assert tried.stderr.count("Permission denied") == 3, tried.stderr
+    assert tried.stdout == ""
+    served.run("chmod 755 /run/oomrules", check=True)
+    holder = served.start(["flock", "-x", "/run/oomrules", "sleep", "1000"], user="alice")
+    try:
+        wait(lambda: served.run(["flock", "-n", "/run/oomrules", "true"]).status == 1)
+        served.run(["systemctl", "restart", "oomrules"], check=True, timeout=180)
+        assert status(served)["list"]["head"][0]["pid"] == int(pid)
+    finally:
+        holder.kill()
+        holder.wait()
+    assert served.run(["stat", "--format=%a", "/run/oomrules"]).stdout == "711\n"
+
+
+def test_out_of_memory_for_itself_it_starts_anew_and_all_get_their_values_back(
+    served: Guest,
+) -> None:
+    pid = show(served, "MainPID")
+    adjusted = served.run(["cat", "/run/oomrules/adjustments.json"], check=True).stdout
+    assert json.loads(adjusted)["processes"]
+    since = served.cursor()
+    # Less than it has: the next piece of memory is refused.
+    served.run(["prlimit", f"--pid={pid}", "--data=1048576:"], check=True)
+    many = "for i in $(seq 400); do sleep 1000 & done; oomrules status > /dev/null; sleep 2"
+    served.run(["systemd-run", "--unit=many", "bash", "-c", many + "; wait"], check=True)
+    wait(lambda: "values restored" in served.journal(unit="oomrules", since=since), 120)
+    assert "out of memory for a mistake of ours" in served.journal(unit="oomrules", since=since)
+    served.run(["systemctl", "stop", "many"], check=True, timeout=120)
+    wait(lambda: show(served, "NRestarts") == "1" and show(served, "ActiveState") == "active", 120)
+    assert show(served, "MainPID") != pid
+
+
 def test_the_unit_verifies_and_states_its_exposure(guest: Guest) -> None:
     unit = "/usr/lib/systemd/system/oomrules.service"
     verified = guest.run(["systemd-analyze", "verify", unit], timeout=120)

@@ -274,8 +274,13 @@ def test_a_full_device_is_a_failure_that_is_told_once(
     assert told == ["oomrules: cannot write to standard output: no space left on device"]
 
 
-@pytest.mark.parametrize("command", ["--help", "--version", *main_module.COMMANDS])
-@pytest.mark.parametrize("where", [">/dev/full", ">&-", ">/dev/full 2>&1"])
+@pytest.mark.parametrize(
+    ("where", "command"),
+    [
+        *((">/dev/full", name) for name in ("--help", "--version", *main_module.COMMANDS)),
+        *((where, name) for where in (">&-", ">/dev/full 2>&1") for name in ("--help", "rank")),
+    ],
+)
 def test_what_a_command_could_not_print_is_told_whatever_the_command(
     where: str, command: str
 ) -> None:
@@ -290,9 +295,7 @@ def test_what_a_command_could_not_print_is_told_whatever_the_command(
     "words",
     [
         ["rnk"],
-        ["rank", "--rules", "missing.oom"],
         ["check", "missing.oom"],
-        ["explain", "99999999"],
         ["emit", "--to", "missing/list", "--rules", f"{CHECKOUT}/rules.d"],
     ],
 )

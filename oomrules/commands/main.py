@@ -89,22 +89,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     guard_terminals()
     given = sys.argv[1:] if arguments is None else arguments
     code = attempt(lambda: _command(given))
-    sys.stdout.flush()
-    # A reader who has seen enough has lost nothing.
-    if out and out.lost and not isinstance(out.lost, BrokenPipeError):
-        code = _fail(f"cannot write to standard output: {reason(out.lost)}", None)
+    if out and out.failed:
+        code = _fail(f"cannot write to standard output: {reason(out.failed)}", None)
     sys.stderr.flush()
-    if err and err.lost and not isinstance(err.lost, BrokenPipeError):
-        code = max(code, 2)
-    return code
+    return max(code, 2) if err and err.failed else code
 
 
 def _command(given: Sequence[str]) -> int:
     try:
         options = parser(given).parse_args(given)
     except SystemExit as ended:  # the help, or a wrong usage
-        return int(ended.code or 0)
-    code: int = options.run(options)
+        code = int(ended.code or 0)
+    else:
+        code = options.run(options)
+    sys.stdout.flush()
     return code
 
 

@@ -33,6 +33,11 @@ class Output(io.FileIO):
         super().__init__(descriptor, "wb", closefd=False)
         self._resumes = resumes
 
+    @property
+    def failed(self) -> OSError | None:
+        """Why something is lost that somebody wanted; who left or gave up has lost nothing."""
+        return None if isinstance(self.lost, BrokenPipeError | InterruptedError) else self.lost
+
     def write(self, data: Any, /) -> int:
         """Write, or drop the data where that fails."""
         if self.lost is None or self._resumes:
@@ -44,6 +49,10 @@ class Output(io.FileIO):
                 return written
             except OSError as error:
                 self.lost = error
+            except KeyboardInterrupt:
+                # Who is tired of a reader that does not read waits for the rest no more either.
+                self.lost = InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+                raise
         return len(data)
 
 

@@ -75,9 +75,7 @@ ATTRIBUTES: dict[str, Attribute] = _table(
     Attribute("pid", Type.ID, _STAT, False, "process id"),
     Attribute("ppid", Type.ID, _STAT, False, "process id of the parent"),
     Attribute("comm", Type.TEXT, _STAT, False, "command name, cut at 15 bytes by the kernel"),
-    Attribute(
-        "cmdline", Type.TEXT, Source.CMDLINE, False, "command line, arguments joined by spaces"
-    ),
+    Attribute("cmdline", Type.TEXT, Source.CMDLINE, False, "first 4 KiB of the command line"),
     Attribute("exe", Type.TEXT, Source.EXE, False, "path of the executable"),
     Attribute("uid", Type.ID, _STATUS, False, "real user id"),
     Attribute("euid", Type.ID, _STATUS, False, "effective user id"),

@@ -7,6 +7,7 @@ no longer than a deadline. What the child is stuck with is not asked again for a
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import select
@@ -50,8 +51,10 @@ def bounded(raw: bytes) -> str:
 
     Arguments stay separated by a null character. A text that fits is what comes of itself.
     """
-    text = raw[:CMDLINE_LENGTH].rstrip(b"\0").decode("utf-8", "backslashreplace")
-    return cut(text)
+    # A character that the end cuts in two is left out.
+    whole = len(raw) < CMDLINE_LENGTH
+    text, _ = codecs.utf_8_decode(raw[:CMDLINE_LENGTH], "backslashreplace", whole)
+    return cut(text.rstrip("\0"))
 
 
 def cut(text: str) -> str:
@@ -90,19 +93,15 @@ class Reader:
         """The child's pid; 0 if there is none."""
         return self._child if self._owner == os.getpid() else 0
 
-    def read(self, paths: Sequence[str], deadline: float = DEADLINE) -> Answers:
-        """Read at most ``BATCH`` files.
-
-        Args:
-            deadline: seconds for each of them.
-        """
+    def read(self, paths: Sequence[str]) -> Answers:
+        """Read at most ``BATCH`` files, each within ``DEADLINE``."""
         found: list[bytes | int] = []
         if not self.pid and not self._start():
             return Answers(found, False)
         try:
             request = "".join(f"{path}\n" for path in paths).encode("utf-8", "surrogateescape")
             os.write(self._requests, request)
-            stuck = self._collect(found, len(paths), deadline)
+            stuck = self._collect(found, len(paths))
         except OSError:
             # It is gone, by no fault of the process that was asked about.
             self.close()
@@ -111,19 +110,19 @@ class Reader:
             self.close()
         return Answers(found, stuck)
 
-    def _collect(self, found: list[bytes | int], wanted: int, deadline: float) -> bool:
+    def _collect(self, found: list[bytes | int], wanted: int) -> bool:
         """Take the answers as they come; true if one does not."""
         data, patience = b"", _STARVED
         waiting = select.poll()
         waiting.register(self._answers, select.POLLIN)
-        until = time.monotonic() + deadline
+        until = time.monotonic() + DEADLINE
         while len(found) < wanted:
             left = until - time.monotonic()
             if not waiting.poll(max(0, int(left * 1000) + 1)):
                 patience -= 1
                 if not patience or not self._waits_for_a_processor():
                     return True
-                until = time.monotonic() + deadline
+                until = time.monotonic() + DEADLINE
                 continue
             piece = os.read(self._answers, 1 << 16)
             if not piece:
@@ -137,7 +136,7 @@ class Reader:
                     break
                 found.append(error or data[at + _ANSWER.size : end])
                 at, patience = end, _STARVED
-                until = time.monotonic() + deadline
+                until = time.monotonic() + DEADLINE
             data = data[at:]
         return False
 

@@ -124,7 +124,7 @@ class ProcSource:
         # Which thread stands in for the first one, and how many of the list had ended before it;
         # 0 where that is still to be found out.
         self._stand_ins: dict[int, tuple[int, int]] = {}
-        self._cmdlines = Cmdlines(self._cmdline_path, lambda process: self._value(process, "uid"))
+        self._cmdlines = Cmdlines(self._cmdline_path, self._user)
         # When the many threads of a process, all of which had ended, are looked at again, and how
         # long that was, in seconds of uptime.
         self._lifeless: dict[int, tuple[float, float]] = {}
@@ -229,10 +229,6 @@ class ProcSource:
         else:
             self._read_status(process, self._status(process), field)
 
-    def _value(self, process: Process, field: str) -> Any:
-        value = getattr(process, field)
-        return self.read(process, field) if value is UNREAD else value
-
     def _cgroup(self, pid: int) -> str | None:
         try:
             path = path_of(self._of_thread(pid, "cgroup", read_file))
@@ -272,8 +268,18 @@ class ProcSource:
     def _cmdline_path(self, process: Process) -> str:
         return f"{self._directory(process.pid)}cmdline"
 
+    def _user(self, process: Process) -> Any:
+        """Give the real user id, without taking it over: nobody has asked for it."""
+        if isinstance(process.uid, int):
+            return process.uid
+        try:
+            return int(_value(self._status(process), b"\nUid:").split(None, 1)[0])
+        except (OSError, ValueError, IndexError):
+            return None
+
     def _cmdline(self, process: Process) -> Any:
         """Read a command line; as many others along with it as have been asked for so far."""
+        self._asked += 1
         if not self._cmdlines.is_known(process):
             self._cmdlines.fetch([process, *self._those_behind(process)])
         for _ in range(_LOOKS):
@@ -286,7 +292,6 @@ class ProcSource:
 
     def _those_behind(self, process: Process) -> list[Process]:
         """Guess who will be asked about next: where many are, one request is too slow for each."""
-        self._asked += 1
         if self._asked == 1:
             return []
         if self._ahead is None:
@@ -297,7 +302,9 @@ class ProcSource:
         unread = (
             other
             for other in self._ahead
-            if other.cmdline is UNREAD and not self._cmdlines.is_known(other)
+            if other is not process
+            and other.cmdline is UNREAD
+            and not self._cmdlines.is_known(other)
         )
         return list(islice(unread, min(self._asked, BATCH) - 1))
 

@@ -196,6 +196,11 @@ class Keeper:
         if self._source is not None:
             self._source.own_pids = frozenset({os.getpid(), pid} - {0})
 
+    def look_anew(self) -> None:
+        """Have everybody's identity read anew with the next list."""
+        if self._source is not None:
+            self._source.look_anew()
+
     @property
     def stale(self) -> bool:
         """Whether a rule file is another one than was compiled, by its size and times."""

@@ -217,6 +217,7 @@ class Service:
             return
         if signal.SIGHUP in numbers:
             self.preparing.reload = True
+            self.keeper.look_anew()
             self.notifier.reloading()
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
             self.stopping = True

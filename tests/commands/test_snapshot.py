@@ -18,6 +18,7 @@ from oomrules.runtime import recorded as reader
 from oomrules.runtime.cmdlines import READER
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import make
+from tests.runtime.conftest import OBEY_LEADERLESS, Child, FakeProc
 
 Run = Callable[..., Any]
 
@@ -181,3 +182,46 @@ def test_a_quick_snapshot_shows_no_progress(oomrules: Run, monkeypatch: pytest.M
     monkeypatch.setattr(snapshot, "is_terminal", lambda stream: True)
     monkeypatch.setattr(snapshot.time, "monotonic", lambda: 5.0)
     assert "recording" not in oomrules("snapshot", "-o", "/dev/null").err
+
+
+def test_what_a_process_made_unknown_is_recorded_as_such(tmp_path: Path) -> None:
+    proc = FakeProc(tmp_path / "proc")
+    (proc.add(7) / "cmdline").unlink()
+    os.mkfifo(proc.root / "7/cmdline")
+    proc.add(8, cmdline=b"a b\0\0" + b"x" * 9000)
+    source = ProcSource(make((), {}), root=str(proc.root)).refresh()
+    silent, long = (snapshot._process(source.by_pid[pid], source) for pid in (7, 8))
+    assert silent["cmdline"] is None
+    assert silent["self_made"] == ["cmdline"]
+    assert long["cmdline"] == ["a b", "", "x" * (4096 - 5)]
+    assert "self_made" not in long
+    host = {
+        "kind": "host",
+        "schema": reader.SCHEMA,
+        "page_size": 4096,
+        "clock_ticks": 100,
+        "uptime": 1.5,
+        "mem_total": 1 << 30,
+    }
+    again = reader.parse([json.dumps(line) for line in (host, silent, long)], "snap")
+    for pid in (7, 8):
+        assert again.by_pid[pid].cmdline == source.by_pid[pid].cmdline
+    source.close()
+
+
+def test_a_process_without_its_first_thread_is_recorded_by_another(
+    oomrules: Run, tmp_path: Path
+) -> None:
+    child = Child(program=OBEY_LEADERLESS)
+    try:
+        child.wait_for_state("Z")
+        assert oomrules("snapshot", "-o", tmp_path / "snap").code == 0
+        process = reader.load(str(tmp_path / "snap")).by_pid[child.pid]
+        assert process.state in ("S", "R", "D") and process.threads == 2
+        assert process.rss and process.total_vm and process.anon
+        assert "sys.stdin" in process.cmdline
+        assert process.exe == os.readlink(f"/proc/{child.threads()[0]}/exe")
+        said = oomrules("explain", child.pid)
+        assert f"those of thread {child.threads()[0]}" in said.out
+    finally:
+        child.end()

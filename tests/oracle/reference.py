@@ -98,7 +98,9 @@ def place(cgroup: str) -> Place:
             taken += 1
             if re.fullmatch(r"user@\d+\.service", chain[-1]):
                 continue
-        return Place(("-.slice", *chain), "/" + "/".join(components[:taken]))
+        # Units that lie deeper count for nothing.
+        taken = min(taken, 31)
+        return Place(("-.slice", *chain[:taken]), "/" + "/".join(components[:taken]))
 
 
 def _unit_name(component: str) -> str:

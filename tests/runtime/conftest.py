@@ -32,7 +32,7 @@ for line in sys.stdin:
 # The same by another thread: the first one ends, which Python knows nothing of. ``go_on()`` has
 # yet another thread wait for orders, and ends the one that has done so; ``more(n)`` starts
 # threads that end with ``less()``.
-_OBEY_LEADERLESS = """
+OBEY_LEADERLESS = """
 import ctypes, os, sys, threading, time
 libc = ctypes.CDLL(None)
 idle = []
@@ -156,7 +156,7 @@ def spawn() -> Iterator[Callable[..., Child]]:
     children: list[Child] = []
 
     def start(*arguments: str, executable: str = sys.executable, leaderless: bool = False) -> Child:
-        children.append(Child(arguments, executable, _OBEY_LEADERLESS if leaderless else _OBEY))
+        children.append(Child(arguments, executable, OBEY_LEADERLESS if leaderless else _OBEY))
         if leaderless:
             children[-1].wait_for_state("Z")
         return children[-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -362,3 +364,28 @@ def test_this_host_is_read_without_an_error() -> None:
     for key in cgroups.FIGURES:
         value = scope.get(key)
         assert value is None or value >= 0
+
+
+def test_the_limit_of_a_group_whose_name_is_no_text_is_known(tmp_path: Path) -> None:
+    tree = limits(tmp_path, a="max")
+    path = path_of(b"0::/a/caf\xe9.service\n")
+    assert path is not None
+    group = os.fsencode(tmp_path / "cg") + b"/a/caf\xe9.service"
+    os.mkdir(group)
+    with open(group + b"/memory.max", "w") as file:
+        file.write(f"{GIB}\n")
+    assert limit(tree, path) == GIB
+    assert limit(tree, path + "/gone") is None
+
+
+def test_mounts_are_read_one_by_one(tmp_path: Path) -> None:
+    """Users mount too: each FUSE file system is a line."""
+    mounts = tmp_path / "mounts"
+    lines = [f"x /home/u/{'m' * 4000}{n} fuse rw 0 0\n" for n in range(1000)]
+    mounts.write_bytes("".join(lines).encode() + b"x /\xff y z 0 0\n" + V2.encode())
+    tracemalloc.start()
+    try:
+        assert Hierarchy(str(mounts)).layout == "v2"
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()

@@ -658,3 +658,60 @@ def test_a_place_is_kept_for_as_long_as_time_does_not_count(
     tasks.says(listing(row(100001, start=100 * 10**9, rss=5)))
     believed(source)
     assert source.by_pid[100001].until == -1
+
+
+# --- threads -----------------------------------------------------------------------------
+
+
+def test_a_row_of_a_process_without_its_first_thread_is_believed(
+    spawn: Callable[..., Any], tasks: File, open_source: Callable[..., IteratorSource]
+) -> None:
+    """Its memory is in the row; what the row lacks is read of the thread that goes on."""
+    child = spawn(leaderless=True)
+    made = make((), {})._replace(attributes=frozenset({"anon", "swap"}))
+    start = start_of(child.pid) * TICK
+    tasks.says(listing(row(child.pid, start=start, doubt=2, threads=2, rss=77)))
+    source = open_source(made)
+    for _ in range(3):
+        process = believed(source).by_pid[child.pid]
+        assert (process.state, process.rss) == ("S", 77)
+        assert process.anon > 0
+        assert "sys.stdin" in source.read(process, "cmdline")
+        assert source.read(process, "exe")
+        assert source.stand_in(process) == child.threads()[0]
+    # An exec: there is a first thread again.
+    tasks.says(listing(row(child.pid, start=start)))
+    assert source.stand_in(believed(source).by_pid[child.pid]) == 0
+
+
+def test_an_object_that_knows_only_first_threads_is_not_believed_about_one_that_ended(
+    spawn: Callable[..., Any], tasks: File, open_source: Callable[..., IteratorSource]
+) -> None:
+    """One that was pinned by an older version."""
+    child = spawn(leaderless=True)
+    child.do("ballast = b'x' * 10_000_000")
+    ended = {"state": 0x80, "exit_state": 0x20, "flags": 4, "total_vm": 0, "rss": 0, "threads": 2}
+    tasks.says(listing(row(child.pid, start=start_of(child.pid) * TICK, comm=b"python3", **ended)))
+    source = open_source()
+    for _ in range(2):
+        process = believed(source).by_pid[child.pid]
+        assert process.state in ("S", "R", "D")
+        assert process.rss and process.rss > 10_000_000 // PAGE
+
+
+def test_programs_and_command_lines_are_looked_at_in_turn(
+    tasks: File, open_source: Callable[..., IteratorSource], proc: Any
+) -> None:
+    """A program that another one of the same name replaces leaves its row as it was."""
+    pid = os.getpid()
+    tasks.says(head() + packed(row(7), ourselves()) + tail())
+    proc.add(7, exe="/old")
+    (proc.root / "self/stat").write_bytes(Path("/proc/self/stat").read_bytes())
+    source = believed(open_source(root=str(proc.root)))
+    assert source.read(source.by_pid[7], "exe") == "/old"
+    proc.add(7, exe="/new")
+    (proc.root / "uptime").write_text("5001.25 1.0\n")
+    process = believed(source).by_pid[7]
+    assert process.exe is UNREAD
+    assert source.read(process, "exe") == "/new"
+    assert pid in source.by_pid

@@ -20,10 +20,11 @@ from oomrules.attributes import ATTRIBUTES, Source
 from oomrules.errors import Failure
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
+from oomrules.runtime import procfs
 from oomrules.runtime.cmdlines import READER
 from oomrules.runtime.evaluator import Evaluator
-from oomrules.runtime.model import PF_KTHREAD, UNREAD, Process
-from oomrules.runtime.procfs import ProcSource
+from oomrules.runtime.model import PF_KTHREAD, SELF_MADE, UNREAD, Process
+from oomrules.runtime.procfs import ProcSource, read_status
 from oomrules.runtime.program import Program, make
 from oomrules.runtime.ranking import Ranker
 from oomrules.runtime.values import GETTERS
@@ -939,3 +940,180 @@ def test_of_units_that_are_gone_only_so_much_is_remembered(proc: Any) -> None:
     source.close()
     # In an hour of churn the service sees less than 500 units: an end at 512 would be none.
     assert max(sizes.values()) - sizes[150] < 250_000
+
+
+# --- what changes without a new process ----------------------------------------------
+
+
+def advance(proc: Any, seconds: float) -> None:
+    uptime = float((proc.root / "uptime").read_text().split()[0])
+    (proc.root / "uptime").write_text(f"{uptime + seconds:.2f} 1.0\n")
+
+
+def changed(proc: Any, pid: int) -> None:
+    """Let a process become another user's, in another group, with another adjustment."""
+    proc.add(pid, uid=77, adj=500, cgroup=b"0::/new.scope\n", capabilities=7, exe="/new")
+
+
+def told(source: ProcSource, pid: int) -> list[Any]:
+    return [field(source, pid, name) for name in ("uid", "oom_score_adj", "cgroup", "capabilities")]
+
+
+OLD, NEW = [0, 0, "/x.service", 0], [77, 500, "/new.scope", 7]
+
+
+@pytest.mark.parametrize(
+    ("number", "seconds", "refreshes"), [(20, 30, 1), (20, 1, 2), (600, 30, 10), (600, 300, 1)]
+)
+def test_everybody_s_identity_is_read_anew_within_five_minutes(
+    number: int, seconds: int, refreshes: int, proc: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if number > 20:
+        # What is read of a few in any case would be enough for these.
+        monkeypatch.setattr(procfs, "_ANEW_LEAST", 0.0)
+    pids = range(1000, 1000 + number)
+    for pid in pids:
+        proc.add(pid)
+    source = ProcSource(NOTHING, root=str(proc.root)).refresh()
+    assert all(told(source, pid) == OLD for pid in pids)
+    for pid in pids:
+        changed(proc, pid)
+    for _ in range(refreshes):
+        advance(proc, seconds)
+        source.refresh()
+    assert all(told(source, pid) == NEW for pid in pids)
+    source.close()
+
+
+def test_refreshes_one_after_the_other_read_hardly_anybody_anew(
+    proc: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pid in range(1000, 2000):
+        proc.add(pid)
+    source = ProcSource(NOTHING, root=str(proc.root)).refresh()
+    for pid in range(1000, 2000):
+        told(source, pid)
+    read: list[str] = []
+    real = source.read
+    monkeypatch.setattr(source, "read", lambda p, name: read.append(name) or real(p, name))
+    for _ in range(100):
+        advance(proc, 0.02)
+        source.refresh()
+    # Two seconds have passed: ten processes each, of three files.
+    assert 10 * 3 <= len(read) <= 2 * 10 * 3
+    source.close()
+
+
+def test_at_a_reload_everybody_is_looked_at(proc: Any) -> None:
+    for pid in range(1000, 2000):
+        proc.add(pid)
+    source = ProcSource(NOTHING, root=str(proc.root)).refresh()
+    for pid in range(1000, 2000):
+        assert told(source, pid) == OLD
+        changed(proc, pid)
+    source.refresh()
+    assert told(source, 1999) == OLD
+    source.look_anew()
+    source.refresh()
+    assert all(told(source, pid) == NEW for pid in range(1000, 2000))
+    source.close()
+
+
+def test_a_change_makes_the_rules_decide_anew(proc: Any) -> None:
+    made = program("never kill uid 0\nscore total_vm")
+    proc.add(7)
+    source = ProcSource(made, root=str(proc.root)).refresh()
+    ranker = Ranker(Evaluator(made, source.host))
+    assert ranker.rank(source).pids == []
+    changed(proc, 7)
+    advance(proc, 1)
+    assert ranker.rank(source.refresh()).pids == [7]
+    source.close()
+
+
+@needs_root
+def test_a_process_that_becomes_another_user_s_is_seen_as_his(
+    child: Any, open_source: Callable[..., ProcSource]
+) -> None:
+    source = open_source()
+    assert field(source, child.pid, "uid") == 0
+    child.do("os.setresuid(65534, 65534, 65534)")
+    source.look_anew()
+    source.refresh()
+    assert field(source, child.pid, "uid") == 65534
+    assert field(source, child.pid, "capabilities") == 0
+
+
+# --- what a process can make long ----------------------------------------------------
+
+
+@needs_root
+def test_a_process_in_65536_groups_hides_nothing_behind_them(
+    child: Any, open_source: Callable[..., ProcSource]
+) -> None:
+    child.do("os.setgroups([4294900000 + n for n in range(65536)])")
+    child.do("ballast = b'x' * 5_000_000")
+    status = Path(f"/proc/{child.pid}/status").read_bytes()
+    assert len(status) > 700_000
+    source = open_source(program("score rss + swap + anon + pgtables"))
+    tracemalloc.start()
+    try:
+        source.refresh()
+        assert tracemalloc.get_traced_memory()[1] < 400_000
+    finally:
+        tracemalloc.stop()
+    said = _status(child.pid)
+    assert field(source, child.pid, "anon") == int(said["RssAnon"].split()[0]) * 1024 > 5_000_000
+    assert field(source, child.pid, "swap") == 0
+    assert field(source, child.pid, "pgtables") > 0
+    assert field(source, child.pid, "capabilities") == int(said["CapEff"], 16)
+    assert field(source, child.pid, "uid") == 0
+    assert field(source, child.pid, "egid") == os.getegid()
+
+
+@pytest.mark.parametrize("length", [*range(8100, 8300, 13), 8192, 65536 + 8192, 70000, 700000])
+def test_a_long_status_has_all_its_lines_wherever_a_piece_ends(length: int, tmp_path: Path) -> None:
+    path = tmp_path / "status"
+    lines = b"Name:\tx\nUid:\t1\t2\t3\t4\nGroups:\t%s\nVmSwap:\t 5 kB\nCapEff:\tff\n"
+    path.write_bytes(lines % (b"7 " * (length // 2)))
+    found = read_status(str(path))
+    for line in (b"\nUid:\t1\t2\t3\t4\n", b"\nVmSwap:\t 5 kB\n", b"\nCapEff:\tff\n"):
+        assert line in found
+    assert len(found) < 10_000
+
+
+def test_a_program_that_lies_too_deep_for_its_path_is_unknown_by_its_own_doing(
+    tmp_path: Path, open_source: Callable[..., ProcSource]
+) -> None:
+    script = (
+        "import os, shutil, sys\n"
+        f"os.chdir({str(tmp_path)!r})\n"
+        "for _ in range(25):\n"
+        "    os.mkdir('d' * 200)\n"
+        "    os.chdir('d' * 200)\n"
+        "shutil.copy(os.path.realpath('/bin/sleep'), 'sleep')\n"
+        "os.execv('./sleep', ['sleep', '1000'])\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        while Path(f"/proc/{process.pid}/comm").read_text() != "sleep\n":
+            assert process.poll() is None
+            time.sleep(0.01)
+        source = open_source()
+        assert field(source, process.pid, "exe") is SELF_MADE
+        assert field(source, process.pid, "cmdline") == "sleep\x001000"
+    finally:
+        process.kill()
+        process.wait()
+        subprocess.run(["rm", "-rf", *map(str, tmp_path.iterdir())], check=True)
+
+
+def test_who_is_too_deep_among_the_control_groups_is_in_no_unit(proc: Any) -> None:
+    proc.add(7)
+    (proc.root / "7/cgroup").unlink()
+    # As the kernel answers where a path would be longer than 4096 bytes.
+    (proc.root / "7/cgroup").symlink_to("x" * 300)
+    source = ProcSource(NOTHING, root=str(proc.root)).refresh()
+    assert field(source, 7, "cgroup") == "/"
+    assert value(source, 7, "unit") == ""
+    source.close()

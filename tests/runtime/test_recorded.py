@@ -17,8 +17,9 @@ from oomrules.errors import Failure
 from oomrules.language import compiler, rulefiles
 from oomrules.language.text import RuleText
 from oomrules.runtime import recorded
+from oomrules.runtime.cmdlines import bounded
 from oomrules.runtime.evaluator import Evaluator
-from oomrules.runtime.model import NO_LIMIT
+from oomrules.runtime.model import NO_LIMIT, SELF_MADE
 from oomrules.runtime.ranking import Ranker
 from oomrules.runtime.recorded import Recorded
 from oomrules.runtime.values import GETTERS
@@ -324,3 +325,23 @@ def test_a_random_snapshot_is_refused_with_its_line_or_can_be_ranked(
     for process in snapshot.by_pid.values():
         verdict = ranking.verdict(process)
         assert (process in ranking.candidates) == (not verdict.reason)
+
+
+def test_what_a_process_made_unknown_is_told_from_what_is_unknown() -> None:
+    said = PROCESS | {"cmdline": None, "exe": None, "self_made": ["cmdline"]}
+    process = read(HOST, said).by_pid[812]
+    assert process.cmdline is SELF_MADE
+    assert process.exe is None
+
+
+@pytest.mark.parametrize("wrong", ["cmdline", ["pid"], ["uid"], [5], {"cmdline": 1}, [["cmdline"]]])
+def test_nobody_makes_anything_else_unknown(wrong: Any) -> None:
+    with pytest.raises(Failure, match="self_made"):
+        read(HOST, PROCESS | {"self_made": wrong})
+
+
+def test_a_long_command_line_is_cut_as_it_is_where_it_is_read() -> None:
+    words = ["x" * 3000, "\u65e5" * 3000]
+    process = read(HOST, PROCESS | {"cmdline": words}).by_pid[812]
+    assert process.cmdline == bounded("\0".join(words).encode())
+    assert value(read(HOST, PROCESS | {"cmdline": ["a", "", "b"]}), 812, "cmdline") == "a  b"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from oomrules.runtime.units import placement
@@ -150,3 +152,31 @@ def test_what_is_below_a_unit_is_in_that_unit(path: str) -> None:
     found = placement(path)
     if found.unit and not found.unit.startswith("user@") and not found.unit.endswith(".slice"):
         assert placement(f"{path}/below/more.service") == found
+
+
+@pytest.mark.parametrize("depth", [31, 32, 500])
+def test_units_below_the_31st_count_for_nothing(depth: int) -> None:
+    """Below a group that was delegated to him anybody makes as many as he likes."""
+    found = placement("/a.slice" * depth + "/x.service")
+    assert found.chain == ("-.slice", *["a.slice"] * 31)
+    assert found.path == "/a.slice" * 31
+    assert placement("/a.slice" * 30 + "/x.service").unit == "x.service"
+
+
+def test_a_path_as_long_as_the_kernel_says_it_costs_little() -> None:
+    """What is kept of a path must not grow with the square of its length."""
+    tracemalloc.start()
+    try:
+        kept = [placement(f"/u{number}.slice" + "/a.slice" * 500) for number in range(100)]
+        assert tracemalloc.get_traced_memory()[0] < 100 * 50_000
+    finally:
+        tracemalloc.stop()
+    assert len(kept) == 100
+
+
+def test_a_name_that_is_no_text_is_shown_and_the_path_opens_its_files() -> None:
+    path = "/system.slice/caf\udce9.service"
+    found = placement(path)
+    assert found.unit == "caf\\xe9.service"
+    assert found.path == path
+    assert placement("/system.slice/caf\u00e9.service").unit == "caf\u00e9.service"

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from oomrules.attributes import ATTRIBUTES, Source
 from oomrules.errors import Failure
@@ -33,6 +33,7 @@ PATIENCE = 15.0
 _AT_ONCE, _MOST_SAID = 32, 4 << 20
 
 Units = dict[str, dict[str, Any]]
+_Answer = TypeVar("_Answer")
 
 
 def booted_with_systemd() -> bool:
@@ -89,15 +90,14 @@ def gather(asked: Asked, places: Iterable[Placement], patience: float = PATIENCE
         with _system_bus(problems, time.monotonic() + patience) as connection:
             if connection is None:
                 return Facts(problems=tuple(problems))
-            units = _attempt(problems, "systemd", lambda: _related(asked, connection))
             sessions: Units | None = {}
             if asked.sessions:
                 sessions = _attempt(problems, "logind", lambda: _sessions(connection))
-            told = None
-            if units is not None:
-                told = _properties(asked, every, connection, units, problems)
-                units.update(users.collect())
-        return Facts(units, sessions, (*problems, *users.problems), told)
+            told = _attempt(problems, "systemd", lambda: _units(asked, every, connection, problems))
+        units, known = told or (None, None)
+        if units is not None:
+            units.update(users.collect())
+        return Facts(units, sessions, (*problems, *users.problems), known)
     finally:
         users.close()
 
@@ -118,7 +118,7 @@ def _system_bus(problems: list[str], deadline: float) -> Iterator[Connection | N
             connection.close()
 
 
-def _attempt(problems: list[str], whom: str, ask: Callable[[], Units]) -> Units | None:
+def _attempt(problems: list[str], whom: str, ask: Callable[[], _Answer]) -> _Answer | None:
     try:
         return ask()
     except BusError as error:
@@ -131,6 +131,14 @@ def _sentence(whom: str, error: BusError) -> str:
         f"{whom} cannot be asked ({error}), so what only it knows of units is unknown, and rules "
         "that ask for it protect"
     )
+
+
+def _units(
+    asked: Asked, every: list[Placement], connection: Connection, problems: list[str]
+) -> tuple[Units, frozenset[str] | None]:
+    """Find what is known of units, and of which; None for all."""
+    found = _related(asked, connection)
+    return found, _properties(asked, every, connection, found, problems)
 
 
 def _related(asked: Asked, connection: Connection) -> Units:
@@ -161,6 +169,9 @@ def _properties(
 
     Returns:
         the units that something is known of, if those are not all; else None.
+
+    Raises:
+        BusError: it told about none.
     """
     manager = Manager(connection)
     ours = [place.unit for place in every if not place.manager]
@@ -178,6 +189,8 @@ def _properties(
                 found.setdefault(unit, {}).update(answers[unit])
             known.update(some)
     except BusError as error:
+        if not known:
+            raise
         problems.append(
             f"systemd told about {len(known)} of {len(ours)} units ({error}); what only it knows "
             "of the others is unknown, and rules that ask for it protect"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from oomrules.attributes import ATTRIBUTES, Source
 from oomrules.errors import Failure
-from oomrules.host import logind
+from oomrules.host import bounds, logind
 from oomrules.host.bus import BusError, Connection
 from oomrules.host.systemd import Manager
+from oomrules.host.users import Users
 from oomrules.runtime.facts import Facts, key
 from oomrules.runtime.program import PART_OF, WANTED_BY, Node, Program
 from oomrules.runtime.units import Placement
@@ -23,7 +25,15 @@ _SESSIONS = frozenset(a.name for a in ATTRIBUTES.values() if a.source is Source.
 # How a unit lists the other side of the relations that targets name.
 _RELATIONS = {WANTED_BY: ("Wants", "WantedBy"), PART_OF: ("ConsistsOf", "PartOf")}
 
+# Seconds for everything that the system's bus is asked.
+PATIENCE = 15.0
+
+# Units that are asked about before it is looked which of them there still are, and the bytes that
+# all of them together may say.
+_AT_ONCE, _MOST_SAID = 32, 4 << 20
+
 Units = dict[str, dict[str, Any]]
+_Answer = TypeVar("_Answer")
 
 
 def booted_with_systemd() -> bool:
@@ -60,11 +70,12 @@ class Everything(Asked):
         self.sessions, self.related, self.named = True, [], []
 
 
-def gather(asked: Asked, places: Iterable[Placement]) -> Facts:
+def gather(asked: Asked, places: Iterable[Placement], patience: float = PATIENCE) -> Facts:
     """Ask systemd and logind.
 
     Args:
         places: where the processes of this host are; only their units are asked about.
+        patience: seconds for the system's; users' managers have their own (``users``).
 
     Returns:
         what they said. What failed is among the problems, and unknown.
@@ -73,21 +84,29 @@ def gather(asked: Asked, places: Iterable[Placement]) -> Facts:
         # Without systemd there is nothing to know, which is not in doubt.
         return Facts({}, {})
     problems: list[str] = []
-    with _system_bus(problems) as connection:
-        if connection is None:
-            return Facts(problems=tuple(problems))
-        units = _attempt(problems, "systemd", lambda: _units(asked, places, connection, problems))
-        sessions: Units | None = {}
-        if asked.sessions:
-            sessions = _attempt(problems, "logind", lambda: _sessions(connection))
-    return Facts(units, sessions, tuple(problems))
+    every = every_unit(places) if asked.properties else []
+    users = Users(every, asked.properties)
+    try:
+        with _system_bus(problems, time.monotonic() + patience) as connection:
+            if connection is None:
+                return Facts(problems=tuple(problems))
+            sessions: Units | None = {}
+            if asked.sessions:
+                sessions = _attempt(problems, "logind", lambda: _sessions(connection))
+            told = _attempt(problems, "systemd", lambda: _units(asked, every, connection, problems))
+        units, known = told or (None, None)
+        if units is not None:
+            units.update(users.collect())
+        return Facts(units, sessions, (*problems, *users.problems), known)
+    finally:
+        users.close()
 
 
 @contextmanager
-def _system_bus(problems: list[str]) -> Iterator[Connection | None]:
+def _system_bus(problems: list[str], deadline: float) -> Iterator[Connection | None]:
     connection = None
     try:
-        connection = Connection()
+        connection = Connection(deadline=deadline)
     except BusError as error:
         problems.append(_sentence("the system bus", error))
     except Failure as error:
@@ -99,7 +118,7 @@ def _system_bus(problems: list[str]) -> Iterator[Connection | None]:
             connection.close()
 
 
-def _attempt(problems: list[str], whom: str, ask: Callable[[], Units]) -> Units | None:
+def _attempt(problems: list[str], whom: str, ask: Callable[[], _Answer]) -> _Answer | None:
     try:
         return ask()
     except BusError as error:
@@ -115,8 +134,15 @@ def _sentence(whom: str, error: BusError) -> str:
 
 
 def _units(
-    asked: Asked, places: Iterable[Placement], connection: Connection, problems: list[str]
-) -> Units:
+    asked: Asked, every: list[Placement], connection: Connection, problems: list[str]
+) -> tuple[Units, frozenset[str] | None]:
+    """Find what is known of units, and of which; None for all."""
+    found = _related(asked, connection)
+    return found, _properties(asked, every, connection, found, problems)
+
+
+def _related(asked: Asked, connection: Connection) -> Units:
+    """Find aliases, and how units belong together."""
     manager = Manager(connection)
     found: Units = {}
     for alias in asked.named:
@@ -129,20 +155,48 @@ def _units(
         listed, relation = _RELATIONS[words]
         for unit in manager.properties(other, [listed]).get(listed, []):
             found.setdefault(unit, {}).setdefault(relation, []).append(other)
-    if asked.properties:
-        answers: Units = {}
-        of_users: dict[str, list[Placement]] = {}
-        for place in every_unit(places):
-            if place.manager:
-                of_users.setdefault(place.manager, []).append(place)
-            else:
-                answers[place.unit] = manager.properties(place.unit, asked.properties)
-        # Afterwards, since a unit may have vanished before its properties were read.
-        for unit in answers.keys() & manager.known():
-            found.setdefault(unit, {}).update(answers[unit])
-        for user, theirs in sorted(of_users.items()):
-            _user_units(user, theirs, asked, found, problems)
     return found
+
+
+def _properties(
+    asked: Asked,
+    every: list[Placement],
+    connection: Connection,
+    found: Units,
+    problems: list[str],
+) -> frozenset[str] | None:
+    """Ask for the properties of the system's units, as many as there is time for.
+
+    Returns:
+        the units that something is known of, if those are not all; else None.
+
+    Raises:
+        BusError: it told about none.
+    """
+    manager = Manager(connection)
+    ours = [place.unit for place in every if not place.manager]
+    known: set[str] = set()
+    said = 0
+    try:
+        for start in range(0, len(ours), _AT_ONCE):
+            some = ours[start : start + _AT_ONCE]
+            answers = {unit: manager.properties(unit, asked.properties) for unit in some}
+            said += sum(map(bounds.size, answers.values()))
+            if said > _MOST_SAID:
+                raise BusError(f"more than {_MOST_SAID >> 20} MiB")
+            # Afterwards, since a unit may have vanished before its properties were read.
+            for unit in answers.keys() & manager.known(some):
+                found.setdefault(unit, {}).update(answers[unit])
+            known.update(some)
+    except BusError as error:
+        if not known:
+            raise
+        problems.append(
+            f"systemd told about {len(known)} of {len(ours)} units ({error}); what only it knows "
+            "of the others is unknown, and rules that ask for it protect"
+        )
+        return frozenset(known) | {key(place) for place in every if place.manager}
+    return None
 
 
 def every_unit(places: Iterable[Placement]) -> list[Placement]:
@@ -154,44 +208,6 @@ def every_unit(places: Iterable[Placement]) -> list[Placement]:
             seen[key(inner)] = inner
             inner = inner.above
     return [seen[name] for name in sorted(seen)]
-
-
-def _user_units(
-    user: str, places: list[Placement], asked: Asked, found: Units, problems: list[str]
-) -> None:
-    """Ask a user's manager about its units; what fails leaves them unknown."""
-    try:
-        with _as_user(int(user)):
-            connection = Connection(f"unix:path=/run/user/{user}/bus")
-    except (BusError, OSError, ValueError) as error:
-        problems.append(f"the manager of user {user} cannot be asked about its units ({error})")
-        return
-    try:
-        manager = Manager(connection)
-        manager.wait()
-        answers = [(place, manager.properties(place.unit, asked.properties)) for place in places]
-        known = manager.known()
-        for place, answer in answers:
-            if place.unit in known:
-                found.setdefault(key(place), {}).update(answer)
-    except BusError as error:
-        problems.append(f"the manager of user {user} did not answer ({error})")
-    finally:
-        connection.close()
-
-
-@contextmanager
-def _as_user(uid: int) -> Iterator[None]:
-    """Be a user while a connection is made: a user's bus takes nobody else, not even root."""
-    before = os.geteuid()
-    if before == uid:
-        yield
-        return
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
 
 
 def _sessions(connection: Connection) -> Units:

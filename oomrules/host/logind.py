@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from oomrules.host import bounds
 from oomrules.host.bus import BusError, Connection
 
 _SERVICE = "org.freedesktop.login1"
 _MANAGER = "org.freedesktop.login1.Manager"
+# A host with more sessions has no time to be asked for each.
+_MOST = 4096
 _PATH = "/org/freedesktop/login1"
 
 
@@ -25,14 +28,15 @@ def sessions(connection: Connection) -> list[Session]:
     Raises:
         BusError: logind did not answer.
     """
-    (listed,) = connection.call(_SERVICE, _PATH, f"{_MANAGER}.ListSessions")
+    (listed,) = connection.call(_SERVICE, _PATH, f"{_MANAGER}.ListSessions", "(a(susso))")
     found = []
-    for _, uid, _, _, path in listed:
+    for _, uid, _, _, path in listed[:_MOST]:
         try:
             (values,) = connection.call(
                 _SERVICE,
                 path,
                 "org.freedesktop.DBus.Properties.GetAll",
+                "(a{sv})",
                 ("(s)", (f"{_SERVICE}.Session",)),
             )
         except BusError as error:
@@ -43,8 +47,8 @@ def sessions(connection: Connection) -> list[Session]:
             "active": bool(values.get("Active")),
             "remote": bool(values.get("Remote")),
             "idle": bool(values.get("IdleHint")),
-            "class": str(values.get("Class", "")),
-            "type": str(values.get("Type", "")),
+            "class": bounds.text(str(values.get("Class", "")), bounds.MOST_NAME),
+            "type": bounds.text(str(values.get("Type", "")), bounds.MOST_NAME),
         }
         found.append(Session(uid, str(values.get("Scope", "")), facts))
     return found

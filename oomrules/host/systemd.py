@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from typing import Any
 
+from oomrules.host import bounds
 from oomrules.host.bus import TIMEOUT, BusError, Connection
 
 _SERVICE = "org.freedesktop.systemd1"
@@ -18,6 +20,9 @@ _UNIT_PREFIX = f"{_MANAGER_PATH}/unit/"
 _OF_EVERY_UNIT = frozenset(
     "Description ActiveState SubState LoadState WantedBy PartOf Names Wants ConsistsOf".split()
 )
+# What ListUnits says of a unit, and how many are asked for at once.
+_LISTED = "(a(ssssssouso))"
+_AT_ONCE = 256
 _NO_SUCH = (".NoSuchUnit", ".UnknownObject", ".UnknownProperty", ".UnknownInterface")
 
 
@@ -27,27 +32,38 @@ class Manager:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def wait(self) -> None:
+    def wait(self, until: float) -> None:
         """Wait for the manager to be on its bus, to which a user's may be the first to speak.
 
+        Args:
+            until: no longer than this, by ``time.monotonic``.
+
         Raises:
-            BusError: it is not there in the time that a call may take.
+            BusError: the bus did not answer.
         """
-        until = time.monotonic() + TIMEOUT
         while not self._connection.has(_SERVICE) and time.monotonic() < until:
             time.sleep(TIMEOUT / 20)
 
-    def known(self) -> frozenset[str]:
-        """List the units that there are, in one call.
+    def known(self, units: Iterable[str] | None = None) -> frozenset[str]:
+        """Tell which units there are.
 
         A unit whose definition is gone is not among them: of such a one systemd gives
         properties too, but they are defaults and not the unit's.
 
+        Args:
+            units: those that are of interest; None lists all that are loaded.
+
         Raises:
             BusError: the manager did not answer.
         """
-        (units,) = self._call("ListUnits")
-        return frozenset(name for name, _, load_state, *_ in units if load_state != "not-found")
+        if units is None:
+            return _there(self._call("ListUnits", _LISTED))
+        found: set[str] = set()
+        wanted = [unit for unit in sorted(units) if bounds.names([unit])]
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
+            found |= _there(self._call("ListUnitsByNames", _LISTED, ("(as)", (some,))))
+        return frozenset(found)
 
     def primary(self, name: str) -> str | None:
         """Find the unit behind a name, which may be an alias; None if none is loaded.
@@ -56,7 +72,7 @@ class Manager:
             BusError: the manager did not answer.
         """
         try:
-            (path,) = self._call("GetUnit", ("(s)", (name,)))
+            (path,) = self._call("GetUnit", "(o)", ("(s)", (name,)))
         except BusError as error:
             if error.name.endswith(_NO_SUCH):
                 return None
@@ -65,6 +81,8 @@ class Manager:
 
     def properties(self, unit: str, names: Iterable[str]) -> dict[str, Any]:
         """Read properties of a unit; those that this kind of unit lacks are left out.
+
+        So are those of another type than is known (``bounds``).
 
         Raises:
             BusError: the manager did not answer.
@@ -75,14 +93,26 @@ class Manager:
         for name in names:
             interface = _UNIT if name in _OF_EVERY_UNIT else f"{_SERVICE}.{kind}"
             try:
-                found[name] = self._connection.get(_SERVICE, path, interface, name)
+                value = self._connection.get(_SERVICE, path, interface, name)
             except BusError as error:
                 if not error.name.endswith(_NO_SUCH) and not error.name.endswith(".InvalidArgs"):
                     raise
+                continue
+            value = bounds.value(name, value)
+            if value is not None:
+                found[name] = value
         return found
 
-    def _call(self, method: str, arguments: tuple[str, tuple[Any, ...]] | None = None) -> Any:
-        return self._connection.call(_SERVICE, _MANAGER_PATH, f"{_MANAGER}.{method}", arguments)
+    def _call(
+        self, method: str, returns: str, arguments: tuple[str, tuple[Any, ...]] | None = None
+    ) -> Any:
+        method = f"{_MANAGER}.{method}"
+        return self._connection.call(_SERVICE, _MANAGER_PATH, method, returns, arguments)
+
+
+def _there(listed: Any) -> frozenset[str]:
+    """Give the names of units that are listed and have a definition."""
+    return frozenset(name for name, _, load_state, *_ in listed[0] if load_state != "not-found")
 
 
 def escape(unit: str) -> str:
@@ -90,20 +120,16 @@ def escape(unit: str) -> str:
     return "".join(
         char
         if char.isascii() and char.isalnum() and not (number == 0 and char.isdigit())
-        else "".join(f"_{byte:02x}" for byte in char.encode())
+        else "".join(f"_{byte:02x}" for byte in char.encode("utf-8", "replace"))
         for number, char in enumerate(unit)
     )
 
 
 def unescape(path: str) -> str:
-    """Read a unit's name from the last part of its object path."""
-    raw = bytearray()
-    rest = path
-    while rest:
-        if rest[0] == "_" and len(rest) > 2:
-            raw.append(int(rest[1:3], 16))
-            rest = rest[3:]
-        else:
-            raw += rest[0].encode()
-            rest = rest[1:]
+    """Read a unit's name from the last part of its object path; what is no escape stays."""
+
+    def byte(escape: re.Match[bytes]) -> bytes:
+        return bytes.fromhex(escape[1].decode())
+
+    raw = re.sub(rb"_([0-9a-fA-F]{2})", byte, path.encode("utf-8", "replace"))
     return raw.decode("utf-8", "backslashreplace")

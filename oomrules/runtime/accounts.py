@@ -232,12 +232,26 @@ def _bounded(path: str) -> bytes:
         os.close(descriptor)
 
 
-def of_files(program: Program) -> tuple[dict[int, str], dict[int, str]]:
-    """Give the names that rules ask for, users' and groups', as far as the files have them."""
-    found = []
-    for kind in FILES:
+Both = tuple[dict[int, str], dict[int, str]]
+
+
+def of_files(program: Program, besides: Both = ({}, {})) -> Both:
+    """Give the names that rules ask for, users' and groups', as far as the files have them.
+
+    Args:
+        besides: names from elsewhere, which count where the files do not say otherwise.
+    """
+    found: list[dict[int, str]] = []
+    for kind, more in zip(FILES, besides, strict=True):
         asked = mentioned(program, kind)
-        found.append({} if asked.nothing else read(kind)[0].chosen(asked))
+        if asked.nothing:
+            found.append({})
+            continue
+        known = read(kind)[0]
+        for number, name in more.items():
+            for one in (name, *getattr(name, "aliases", ())):
+                known.add(str(one), number)
+        found.append(known.chosen(asked, more))
     return found[0], found[1]
 
 

@@ -31,8 +31,11 @@ class Facts(NamedTuple):
         """Look up what is known of a unit; None if it is unknown.
 
         A property that says how units belong together is an empty list where the unit has
-        none, and ``session`` an empty object where it belongs to no session.
+        none, and ``session`` an empty object where it belongs to no session. A unit of a user's
+        manager has neither, and that is known however new it is: users make them as they like.
         """
+        if place.manager and (name == "session" or name in RELATIONS):
+            return {} if name == "session" else []
         if self.places is not None and key(place) not in self.places:
             return None
         if name == "session":

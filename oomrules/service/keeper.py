@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -33,6 +34,10 @@ _QUIET_FOR = 300.0
 
 # More memory than this share in use, or less, is news.
 _MEMORY_SHARE = 100
+
+
+# What a directory service said last, and the bytes that it may be.
+_NAMES, _MOST_NAMES = "names.json", 4 << 20
 
 
 class Listed(NamedTuple):
@@ -109,6 +114,8 @@ class Keeper:
             facts = facts._replace(sessions=self.facts.sessions)
         self.facts = facts
         renamed = self._name(prepared.users, prepared.groups, prepared.names_complete)
+        if renamed and prepared.names_complete:
+            self._keep_names(prepared.program or self.program)
         if renamed and self.program is not None and self._source is not None:
             # It remembers what it made of a name, and an alias makes no other name of it.
             self._ranker = Ranker(Evaluator(self.program, self._source.host))
@@ -135,6 +142,28 @@ class Keeper:
             known.update(found)
         return before != [accounts.to_data(known) for known in (self._users, self._groups)]
 
+    def _keep_names(self, made: Program | None) -> None:
+        """Keep names that the host's own files do not have, for the next start."""
+        path = self.state.path(_NAMES)
+        names = (self._users, self._groups)
+        try:
+            if made is None or names == accounts.of_files(made):
+                os.unlink(path)
+            else:
+                data = json.dumps(list(map(accounts.to_data, names)))
+                sinks.replace(path, data.encode(), 0o600)
+        except (OSError, Failure):
+            # They are asked for again.
+            pass
+
+    def _kept_names(self) -> accounts.Both:
+        try:
+            with open(self.state.path(_NAMES), "rb") as file:
+                users, groups = json.loads(file.read(_MOST_NAMES))
+            return accounts.from_data(users), accounts.from_data(groups)
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            return {}, {}
+
     def direct(self, to: list[str] | None, head: int | None) -> None:
         """Say where the list goes.
 
@@ -156,8 +185,9 @@ class Keeper:
         # Those that somebody named on a command line were for that time.
         if kept is not None and not any(entry[0] == "--rules" for entry in kept[1]):
             self.fingerprint = kept[1]
-            # Directories are asked when they are compiled; the host's own files wait for nobody.
-            self._name(*accounts.of_files(kept[0]), complete=False)
+            # Directories are asked when they are compiled; until then it is what they said last.
+            names = accounts.of_files(kept[0], self._kept_names())
+            self._name(*names, complete=False)
             self._enforce(kept[0])
 
     def recall(self) -> None:

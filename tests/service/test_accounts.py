@@ -12,6 +12,13 @@ from typing import Any
 
 import pytest
 
+from oomrules.language.compiler import compile_texts
+from oomrules.language.text import RuleText
+from oomrules.runtime.facts import Facts
+from oomrules.runtime.nodes import Names
+from oomrules.runtime.state import State
+from oomrules.service.keeper import Keeper
+from oomrules.service.preparation import Prepared
 from tests.host.conftest import accounts_of, directory_library
 from tests.runtime.conftest import CHECKOUT, Child
 from tests.service.conftest import Service, wait
@@ -85,6 +92,38 @@ def test_a_directory_that_is_silent_keeps_no_service_from_its_list(
     said = service.ask()
     assert said["rules"]["state"] == "good"
     assert any("slow (" in one and "10-mine.oom:2" in one for one in said["complaints"])
+
+
+def test_what_a_directory_said_last_holds_from_the_first_list_after_a_restart_on(
+    accounts_of: Path, tmp_path: Path
+) -> None:
+    made = compile_texts(
+        [RuleText("x.oom", 'never kill user "ann"\nnever kill user "build"\nspare user "root"\n')]
+    )
+    users = {0: "root", 1000: "build", 50001: "ann", 50002: Names("bob", ("ann",))}
+    first = Keeper(State(str(tmp_path)))
+    first.adopt(
+        Prepared(made, [], [["x", 1]], [], True, Facts({}, {}), users, {}, names_complete=True)
+    )
+    first.close()
+    after = Keeper(State(str(tmp_path)))
+    after.resume()
+    # A name is one id's, whatever is in the file.
+    assert after._users == {0: "root", 1000: "build", 50001: "ann"}
+    after.close()
+    # The host's own files know better.
+    with open(accounts_of / "passwd", "a") as file:
+        file.write("ann:x:1001:1001::/:\n")
+    after = Keeper(State(str(tmp_path)))
+    after.resume()
+    assert after._users == {0: "root", 1000: "build", 1001: "ann"}
+    after.close()
+    for nonsense in ("", "[]", "[7, 8]", '[{"0": []}, {}]', "[" * 99999, '[{"x": "y"}, {}]'):
+        (tmp_path / "names.json").write_text(nonsense)
+        after = Keeper(State(str(tmp_path)))
+        after.resume()
+        assert after._users == {0: "root", 1000: "build", 1001: "ann"}
+        after.close()
 
 
 def test_a_hook_does_not_wait_for_a_directory(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from tests.vm.guest import Guest
 from tests.vm.ranking import RULES
 
@@ -86,3 +90,40 @@ def test_of_a_unit_that_has_vanished_nothing_is_known(guest: Guest) -> None:
     finally:
         guest.run(["pkill", "--full", "sleep 12345"])
         guest.run("sleep 1; rmdir /sys/fs/cgroup/system.slice/ghost.service")
+
+
+PEER = Path(__file__).parent.parent / "host" / "peer.py"
+BUS = "/run/user/1001/bus"
+
+
+@pytest.mark.parametrize("mode", ["mute", "escapes", "types", "big"])
+def test_a_bus_that_a_user_made_costs_nobody_but_its_user(mode: str, guest: Guest) -> None:
+    guest.put(PROPERTY, RULES)
+    guest.put(PEER.read_bytes(), "/tmp/peer.py", 0o644)
+    login = guest.start("exec sleep 10000", user="alice")
+    listener = None
+    try:
+        script = f"""
+            until test -S {BUS}; do sleep 0.2; done
+            mv {BUS} {BUS}.real
+            runuser --user alice -- /usr/bin/python3 /tmp/peer.py {BUS} {mode}"""
+        listener = guest.start(script)
+        guest.run(f"until test -S {BUS}; do sleep 0.2; done; sleep 1", timeout=60)
+        result = guest.run(["oomrules", "rank", "--rules", RULES], timeout=120)
+        # The system's units are known, whatever she does, and what is hers protects nobody.
+        assert result.status == 0, result.stderr
+        assert "systemd-journald.service" in result.stdout
+        assert "\x1b" not in result.stderr and "PWNED" not in result.stderr
+        assert "Traceback" not in result.stderr and "mistake" not in result.stderr
+        if mode != "escapes":
+            assert "the manager of user 1001" in result.stderr
+        prepared = guest.run(["oomrules", "prepare", "--rules", RULES], timeout=120)
+        assert prepared.status == 0
+        parts = prepared.stdout.splitlines()
+        assert len(parts) == 3 and '"part": "facts"' in parts[2] and "init.scope" in parts[2]
+    finally:
+        guest.run(f"kill $(pgrep --full peer.py); mv --force {BUS}.real {BUS}")
+        if listener:
+            listener.wait()
+        login.kill()
+        login.wait()

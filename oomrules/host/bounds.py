@@ -1,0 +1,66 @@
+"""What is taken of an answer over D-Bus: values of the types that rules know, and no more of them.
+
+Users make units, and their managers say of them what they like.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from oomrules.attributes import ATTRIBUTES, Source, Type
+
+# Bytes of a text, of a unit's name (systemd's own limit), and members of a list.
+MOST_TEXT, MOST_NAME, MOST_LIST = 4096, 256, 4096
+
+# Types of a property (D-Bus Specification, "Type System") that are looked at all.
+SIGNATURES = frozenset(["s", "b", "y", "n", "q", "i", "u", "x", "t", "as"])
+
+LISTS = frozenset("Names WantedBy PartOf Wants ConsistsOf".split())
+_TYPES: dict[str, type] = {
+    **{
+        attribute.field: str if attribute.type is Type.TEXT else int
+        for attribute in ATTRIBUTES.values()
+        if attribute.source is Source.SYSTEMD
+    },
+    **dict.fromkeys(LISTS, list),
+}
+
+
+def text(given: str, most: int = MOST_TEXT) -> str:
+    """Cut a text at so many bytes of UTF-8."""
+    if len(given) * 4 <= most:
+        return given
+    return given.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
+
+
+def names(given: Any) -> list[str]:
+    """Give the names of units in a list.
+
+    What cannot be one is left out and not cut: half a name is another one.
+    """
+    if not isinstance(given, list):
+        return []
+    return [name for name in given[:MOST_LIST] if isinstance(name, str) and _is_name(name)]
+
+
+def _is_name(name: str) -> bool:
+    try:
+        return 0 < len(name.encode()) < MOST_NAME and "\0" not in name
+    except UnicodeEncodeError:
+        return False
+
+
+def value(name: str, given: Any) -> Any:
+    """Give a property's value; None if it is of another type than rules are checked for."""
+    wanted = _TYPES.get(name)
+    if wanted is None or type(given) is not wanted:
+        return None
+    if wanted is list:
+        return names(given)
+    return text(given) if isinstance(given, str) else given
+
+
+def size(given: Any) -> int:
+    """Count the bytes that a value takes where it is handed over."""
+    return len(json.dumps(given))

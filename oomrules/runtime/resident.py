@@ -8,10 +8,11 @@ import resource
 # What a process takes that compiles the rules, or has only begun.
 START = 96 << 20
 
-# More than this, or than this share of the host's memory, is a mistake of ours. A user's third of
-# the tasks that a kernel has at the most (one for each 128 KiB, fork_init() in kernel/fork.c)
-# costs less, at 8 KiB for each process.
-_LEAST, _SHARE = 64 << 20, 32
+# More than this, or than this share of the host's memory, is a mistake of ours. It is no mistake to
+# remember each process: 1 KiB, and up to 16 KiB if rules ask for its command line. A user can have
+# a third of the tasks that a kernel allows, which are one for each 128 KiB (fork_init() in
+# kernel/fork.c); that comes to 1/23 of the memory, and must not end the service.
+_LEAST, _SHARE = 64 << 20, 20
 
 
 def settle() -> None:

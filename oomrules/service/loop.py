@@ -366,7 +366,11 @@ class Service:
             self.deaths.record(kill, self.keeper.listed, self.keeper.before)
         if found:
             self.keeper.dealt_with(self.kernel_log.last)
-            self.pace.ask(now())
+            # A user can have his own processes killed at a limit of his own as often as he likes.
+            if all(kill.constraint == "CONSTRAINT_MEMCG" for kill in found):
+                self.pace.stir(now())
+            else:
+                self.pace.ask(now())
 
     # --- those who ask ---------------------------------------------------------------
 

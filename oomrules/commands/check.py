@@ -120,7 +120,7 @@ def _found(options: argparse.Namespace) -> tuple[rulefiles.Found, tuple[Path, ..
         directories = map(Path, paths) if paths else rulefiles.directories(options.root)
         return rulesets.rules(options), tuple(path for path in directories if path.is_dir())
     found = rulefiles.given([path for path in paths if path != "-"])
-    text = rulefiles.decode(sys.stdin.buffer.read(rulefiles.LARGEST + 1), "<stdin>")
+    text = rulefiles.standard_input()
     if isinstance(text, Diagnostic):
         return replace(found, diagnostics=(*found.diagnostics, text)), ()
     return replace(found, files=(*found.files, text)), ()
@@ -138,7 +138,7 @@ def _write(changes: list[tuple[RuleText, RuleText]]) -> None:
     from oomrules.commands import rewrite
 
     for before, after in changes:
-        if before.name == "<stdin>":
+        if before.name == rulefiles.STDIN:
             raise Failure("standard input cannot be mended in place", "take --diff, or name a file")
         rewrite.write(before, after.text)
         say(f"mended {before.name}", sys.stderr)

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
             rewrite.print_difference(file, text)
         elif options.check and text != file.text:
             say(file.name)
-        elif file.name == _STDIN and not (options.check or options.diff):
+        elif file.name == rulefiles.STDIN and not (options.check or options.diff):
             show(text)
         elif text != file.text and not (options.check or options.diff):
             rewrite.write(file, text)
@@ -61,13 +61,10 @@ def run(options: argparse.Namespace) -> int:
     return 1 if changed and (options.check or options.diff) else 0
 
 
-_STDIN = "<stdin>"
-
-
 def _files(paths: list[str]) -> list[RuleText | Diagnostic]:
     """Read the files; what cannot be read is said in its place."""
     files: list[RuleText | Diagnostic] = []
     if "-" in paths:
-        files.append(rulefiles.decode(sys.stdin.buffer.read(), _STDIN))
+        files.append(rulefiles.standard_input())
     found = rulefiles.given([path for path in paths if path != "-"])
     return [*files, *found.diagnostics, *found.files[found.adds_vocabulary :]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ DIRECTORIES = (
 )
 SUFFIX = ".oom"
 VOCABULARY = "00-vocabulary.oom"
+STDIN = "<stdin>"
 
 # A rule file is written by hand; one of this size is something else.
 LARGEST = 2**20
@@ -197,6 +199,14 @@ def read_file(path: Path, level: int = 0) -> RuleText | Diagnostic:
     except OSError as error:
         return _unreadable(path, reason(error))
     return decode(data, str(path), level)
+
+
+def standard_input() -> RuleText | Diagnostic:
+    """Read rules from standard input, or say why they are none."""
+    data = sys.stdin.buffer.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        return _unreadable(Path(STDIN), f"it is larger than {LARGEST >> 20} MiB")
+    return decode(data, STDIN)
 
 
 def decode(data: bytes, name: str, level: int = 0) -> RuleText | Diagnostic:

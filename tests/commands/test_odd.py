@@ -74,6 +74,15 @@ def test_so_is_one_among_the_drop_ins(odd: Path, oomrules: Run) -> None:
         assert done.code in (1, 2) and str(odd) in done.out + done.err
 
 
+@pytest.mark.parametrize("command", ["check", "fmt"])
+def test_standard_input_is_bounded_and_nothing_of_it_is_left_out_in_silence(
+    command: str, process: Run
+) -> None:
+    with open("/dev/zero", "rb") as zeros:
+        done = process(command, "-", stdin=zeros)
+    assert done.code in (1, 2) and "<stdin>: it is larger than 1 MiB" in done.out + done.err
+
+
 @pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "large"])
 def test_so_is_the_configuration(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "oomrules.conf"

@@ -103,6 +103,30 @@ def test_a_unit_killed_at_its_limit_leaves_its_record(fresh_guest: Guest) -> Non
     assert "hog.service" in table
 
 
+FORGED = """
+import socket
+fields = {
+    "MESSAGE_ID": "1956813c936b4d7b9acf2a8cbea1f060", "_UID": "0",
+    "OOMRULES_UNIT": "forged.service",
+    "OOMRULES_PID": "1", "OOMRULES_UID": "0", "OOMRULES_COMM": "init", "OOMRULES_LIST_AGE": "abc",
+}
+data = "".join(f"{name}={value}\\n" for name, value in fields.items()).encode()
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+    journal.sendto(data, "/run/systemd/journal/socket")
+"""
+
+
+def test_a_kill_that_a_user_made_up_is_not_history(guest: Guest) -> None:
+    since = guest.cursor()
+    argv = ["setpriv", "--reuid=1001", "--regid=1001", "--clear-groups", "python3", "-c", FORGED]
+    guest.run(argv, check=True)
+    (entry,) = guest.journal_entries("OOMRULES_UNIT=forged.service", since=since)
+    # journald does not take a user's word for who he is.
+    assert entry["_UID"] == "1001"
+    done = guest.run(["oomrules", "history", "--unit", "forged.service"], check=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("", "no kill has been recorded\n")
+
+
 def test_the_units_that_are_shipped_verify_and_state_their_exposure(guest: Guest) -> None:
     unit = "/usr/lib/systemd/system/oomrules-apply.service"
     verified = guest.run(["systemd-analyze", "verify", unit], timeout=120)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -35,6 +36,9 @@ never kill oom_score_adj -1000
 """
 
 Spawn = Callable[..., Child]
+
+# Who has it may give itself any value.
+ABLE = 1 << 24
 
 
 def compiled(text: str) -> Program:
@@ -82,13 +86,25 @@ class Host:
         finally:
             source.close()
 
-    def fork(self, parent: int, pid: int, name: bytes = b"child", ppid: int | None = None) -> None:
+    def fork(
+        self,
+        parent: int,
+        pid: int,
+        name: bytes = b"child",
+        ppid: int | None = None,
+        capabilities: int = ABLE,
+        **other: Any,
+    ) -> None:
         """Make a child with what it inherits."""
         self.clock += 1
-        value = self.values()[parent]
-        group = (self.proc.root / str(parent) / "cgroup").read_bytes()
-        above = parent if ppid is None else ppid
-        self.proc.add(pid, name, ppid=above, start=self.clock, adj=value, cgroup=group)
+        inherited = {
+            "adj": self.values()[parent],
+            "cgroup": (self.proc.root / str(parent) / "cgroup").read_bytes(),
+            "ppid": parent if ppid is None else ppid,
+            "capabilities": capabilities,
+            "start": self.clock,
+        }
+        self.proc.add(pid, name, **{**inherited, **other})
 
     def release(self) -> adjusting.Released:
         source = self.source()
@@ -102,7 +118,7 @@ class Host:
 def host(proc: FakeProc, tmp_path: Path) -> Host:
     host = Host(proc, tmp_path)
     for pid, name, adj in ((10, b"safe", 0), (11, b"last", 0), (12, b"first", -50), (13, b"x", 7)):
-        proc.add(pid, name, adj=adj)
+        proc.add(pid, name, adj=adj, capabilities=ABLE)
     return host
 
 
@@ -137,7 +153,7 @@ def test_a_second_emit_knows_the_originals(host: Host) -> None:
 def test_rules_do_not_see_what_they_caused(host: Host) -> None:
     host.emit()
     # It is not protected any more, and that its value is -1000 was only ever our doing.
-    host.proc.add(10, b"first", adj=-1000)
+    host.proc.add(10, b"first", adj=-1000, capabilities=ABLE)
     host.emit()
     assert points(host)[0] in (10, 12)
     host.release()
@@ -296,7 +312,8 @@ def test_after_any_deaths_release_restores_everything(
     for pid in range(10, 10 + data.draw(st.integers(1, 6))):
         before[pid] = data.draw(st.sampled_from([0, 0, 0, 100, -500, -1000]))
         # Of an orphan nothing tells the parent but the control group.
-        host.proc.add(pid, data.draw(names), adj=before[pid], cgroup=b"0::/%d.service\n" % pid)
+        group = b"0::/%d.service\n" % pid
+        host.proc.add(pid, data.draw(names), adj=before[pid], cgroup=group, capabilities=ABLE)
     steps = st.sampled_from(["emit", "die", "fork", "fork", "end", "release", "rename"])
     for what in ["emit", *data.draw(st.lists(steps, min_size=2, max_size=10))]:
         if what in ("emit", "die", "release"):

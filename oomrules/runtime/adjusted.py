@@ -145,12 +145,14 @@ class Record:
                 return entry.original
             parent = ancestor.ppid
         # An orphan: its parent is gone, but it stays in the control group. In doubt, it is
-        # protected: the lowest original. Who has made that doubt by itself, by a second fork,
-        # gets nothing for it.
+        # protected: the lowest original. Who may have made that doubt by itself, by a second
+        # fork, gets nothing for it.
         originals = self._related(whose.cgroup, value, start)
         if not originals:
             return None
-        return min(originals) if trusted(pid) else max(originals)
+        if trusted(pid):
+            return min(originals)
+        return None if value < 0 else max(originals)
 
     def _related(self, cgroup: str | None, value: int, start: int) -> list[int]:
         """Give the originals of those in a control group from which one of a start can be."""

@@ -173,9 +173,10 @@ class Origins:
             living: dict[str, int] = {}
             ended: dict[str, int] = {}
             for entry in self.record:
-                if entry.cgroup is None or min(entry.values, default=0) >= 0:
+                original = entry.original
+                if entry.cgroup is None or min(entry.values, default=original) >= original:
                     continue
-                path, original = placement(entry.cgroup).path, entry.original
+                path = placement(entry.cgroup).path
                 process = self._source.by_pid.get(entry.pid)
                 if process is not None and process.starttime == entry.start:
                     living[path] = max(living.get(path, original), original)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -364,13 +365,64 @@ def test_nothing_is_written_where_the_record_cannot_be(host: Host) -> None:
     assert host.values() == BEFORE
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"schema": "oomrules.list/1"}'])
+def record(**fields: Any) -> str:
+    """A record with one process, as it should be but for some of the fields."""
+    entry = {"pid": 12, "start": 5, "original": 0, "values": [300], "since": 9, "cgroup": "/a"}
+    entry |= {"fading": False} | {k: v for k, v in fields.items() if k in (*entry, "fading")}
+    data = {"schema": adjusted.SCHEMA, "boot": adjusted._boot(), "processes": [entry]}
+    return json.dumps(data | {key: value for key, value in fields.items() if key not in entry})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", "{}", "null", "7", '"x"', '{"schema": "oomrules.list/1"}', "\xff\xfe"),
+        "[" * 100_000,
+        "9" * 5000,
+        *(record(pid=pid) for pid in (0, -1, 2**22 + 1, "12", 1.5, True, None, [12])),
+        *(record(original=value) for value in (-1001, 1001, 10**30, "0", False, float("nan"))),
+        *(record(values=value) for value in ("300", {"a": 1}, 300, None, [1001], [[1]], [0] * 99)),
+        *(record(cgroup=value) for value in (7, ["/a"])),
+        *(record(fading=value) for value in (0, "no", None)),
+        *(record(since=value) for value in (-1, 2**65, "9")),
+        *(record(processes=value) for value in (None, {"pid": 1}, [None], [[]], ["x"], [{}])),
+        *(record(watched=value) for value in (None, 3, [3], [[1]], [[1, 2, 3]], [["a", 2]])),
+        *(record(seen=value) for value in (-1, None, "x", 1.0)),
+        *(record(boot=7, schema=["oomrules.adjustments/1"]), record(schema=None)),
+    ],
+)
 def test_a_record_that_makes_no_sense_is_said_and_kept(host: Host, content: str) -> None:
-    Path(host.path).write_text(content)
+    Path(host.path).write_text(content, encoding="latin-1")
     for call in (lambda: adjusted.load(host.path), host.release):
         with pytest.raises(Failure, match=adjusted.FILE):
             call()
-    assert Path(host.path).read_text() == content
+    assert Path(host.path).read_text(encoding="latin-1") == content
+
+
+def test_a_record_that_is_too_large_or_no_file_is_refused_and_not_waited_for(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(host.path)
+    with pytest.raises(Failure, match="no record of oomrules"):
+        adjusted.load(host.path)
+    os.unlink(host.path)
+    os.symlink("/etc/passwd", host.path)
+    with pytest.raises(Failure, match="cannot read"):
+        adjusted.load(host.path)
+    os.unlink(host.path)
+    host.emit()
+    # What cannot be read again is not written in the first place.
+    monkeypatch.setattr(adjusted, "_LARGEST", 100)
+    with pytest.raises(Failure, match="no record of oomrules"):
+        adjusted.load(host.path)
+    with pytest.raises(Failure, match="larger than"):
+        adjusted.save(host.path, Record([Entry(1, 2, 0, (1,), 3, "/a")]))
+
+
+def test_a_record_of_an_earlier_version_is_understood(host: Host) -> None:
+    Path(host.path).write_text(record())
+    assert list(adjusted.load(host.path)) == [Entry(12, 5, 0, (300,), 9, "/a")]
+    assert adjusted.load(host.path).since == 0
 
 
 def test_the_record_of_another_boot_is_of_no_process(

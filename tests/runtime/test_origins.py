@@ -171,8 +171,8 @@ def test_what_systemd_says_of_a_unit_explains_so_much(
     host.fork(10, 20, b"worker", ppid=1, adj=value, **ALICE)
     host.emit()
     host.release()
-    # It left the family in the unit of one whose own value is 0.
-    assert host.values()[20] == (own if value != -1000 else 0)
+    # It is in the unit of a daemon that was lowered, and none of its children any more.
+    assert host.values()[20] == own
 
 
 def test_a_user_cannot_name_a_unit_to_be_believed(host: Host, facts: Callable[..., None]) -> None:

@@ -27,6 +27,7 @@ _HEADING = ("RANK", "PID", "UNIT", "SIZE", "ADJ", "TO", "COMMAND", "WHY")
 _RIGHT = frozenset({0, 1, 3, 4, 5})
 _WHY = {
     "protected": "protected by a rule",
+    "last": "protected by a rule, but only last",
     "order": "put in order",
     "below": "kept below the head",
     "original": "back to what it was",
@@ -136,6 +137,13 @@ def notes(survey: Survey, plan: Plan) -> list[str]:
         said.append(f"{count(fixed, 'process')} of other users cannot be adjusted; run as root")
     if survey.unreadable:
         said.append(f"the oom_score_adj of {count(survey.unreadable, 'process')} cannot be read")
+    if plan.last:
+        names = {pid: survey.processes[pid].comm or "?" for pid in plan.last}
+        said.append(
+            f"killed last instead of never, since users may not make more than a quarter of the "
+            f"memory unkillable, nor nearly all that is in use: {_list(plan.last, names)}; run "
+            "what must never be killed as a system user"
+        )
     if plan.kept:
         said.append("what is in force still serves, at half the distances; it stays")
     return said

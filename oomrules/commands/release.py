@@ -7,7 +7,6 @@ import os
 import sys
 
 from oomrules.commands.terminal import count, say
-from oomrules.errors import Failure
 from oomrules.runtime import adjusted, adjusting
 from oomrules.runtime.state import State, standard
 
@@ -36,9 +35,5 @@ def run(options: argparse.Namespace) -> int:
         who = ", ".join(f"{name} ({pid})" for pid, name in done.left)
         say(f"note: changed by somebody else since, and left so: {who}", sys.stderr)
     if done.refused:
-        who = ", ".join(f"{pid} ({why})" for pid, why in sorted(done.refused.items()))
-        raise Failure(
-            f"the kernel refused the value of {who}",
-            "run `oomrules release` again as root with CAP_SYS_RESOURCE; the values are kept",
-        )
+        raise adjusting.unreached(done)
     return 0

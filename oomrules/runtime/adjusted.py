@@ -5,11 +5,13 @@ or were about to be, written. That is enough at any moment, a crash in the middl
 has one of those values gets the original back; who has another had it from somebody else since.
 
 Children inherit the value of their parent at fork (copy_signal() in kernel/fork.c). Such a
-child has no entry, but the value of one that it must have come from.
+child has no entry, but the value of one that it must have come from. Where nothing tells that,
+``origins`` decides what is believed.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -21,10 +23,20 @@ from oomrules.runtime import kept, sinks
 SCHEMA = "oomrules.adjustments/1"
 FILE = "adjustments.json"
 
-# Some 200 bytes for each process that was adjusted, and as much as a path can be long.
-_LARGEST = 64 << 20
-
 _BOOT = "/proc/sys/kernel/random/boot_id"
+
+# More than 200,000 processes come to. What is larger is not ours, and parsing it takes ten times
+# as much memory.
+_LARGEST = 32 << 20
+
+# Process trees are not deeper, but for those that somebody has made so: each step is a read.
+_DEEPEST = 64
+
+# Of processes that could lower themselves; users cannot make any.
+MOST_WATCHED = 4096
+
+# A pid and a start time, in clock ticks since the boot.
+Identity = tuple[int, int]
 
 
 class Entry(NamedTuple):
@@ -62,13 +74,32 @@ class Relative(NamedTuple):
 Find = Callable[[int], Relative | None]
 
 
-class Record:
-    """The entries, looked up by process, by ancestry and by control group."""
+def _trusted(pid: int) -> bool:
+    return True
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+
+class Record:
+    """The entries, looked up by process, by ancestry and by control group.
+
+    Args:
+        since: when a value was lowered for the first time, in clock ticks since the boot; 0 if
+            none was. Who was born before has nothing from here.
+        seen: every process that was born before has been dealt with (``Survey.newcomers``).
+        watched: but for these: they had the right to lower themselves, and may have dropped it.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[Entry] = (),
+        since: int = 0,
+        seen: int = 0,
+        watched: Iterable[Identity] = (),
+    ) -> None:
         self.entries = {(entry.pid, entry.start): entry for entry in entries}
+        self.since, self.seen, self.watched = since, seen, frozenset(watched)
         self._values = {value for entry in self for value in entry.values}
-        self._since = min((entry.since for entry in self), default=0)
+        self._first = min((entry.since for entry in self), default=0)
+        self._groups: dict[tuple[str, int], dict[int, int]] | None = None
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries.values())
@@ -76,41 +107,67 @@ class Record:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def source(self, pid: int, start: int, value: int, find: Find) -> Entry | None:
-        """Find the entry that the value of a process comes from; None if it is its own.
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody may have a value from here."""
+        return bool(self.entries or self.since)
+
+    def source(
+        self,
+        pid: int,
+        start: int,
+        value: int,
+        find: Find,
+        trusted: Callable[[int], bool] = _trusted,
+    ) -> int | None:
+        """Find the original that the value of a process comes from; None if it is its own.
 
         Args:
             value: the adjustment that the process has.
             find: asked for the process and its ancestors, and only where that matters.
+            trusted: whether a process, by its pid, could lower itself; asked of orphans.
         """
         own = self.entries.get((pid, start))
         if own is not None:
-            return own if value in own.values else None
-        if value not in self._values or start < self._since:
+            return own.original if value in own.values else None
+        if value not in self._values or start < self._first:
             return None
         whose = find(pid)
         if whose is None or whose.start != start:
             return None
-        seen = {pid}
         parent = whose.ppid
-        while parent not in seen and (ancestor := find(parent)) is not None:
-            seen.add(parent)
+        for _ in range(_DEEPEST):
+            ancestor = find(parent)
+            if ancestor is None:
+                break
             entry = self.entries.get((ancestor.pid, ancestor.start))
             if entry is not None and value in entry.values and start >= entry.since:
-                return entry
+                return entry.original
             parent = ancestor.ppid
         # An orphan: its parent is gone, but it stays in the control group. In doubt, it is
-        # protected: the lowest original.
-        related = [
-            entry
-            for entry in self
-            if entry.cgroup is not None
-            and entry.cgroup == whose.cgroup
-            and value in entry.values
-            and entry.start <= start
-            and start >= entry.since
-        ]
-        return min(related, key=lambda entry: entry.original, default=None)
+        # protected: the lowest original. Who may have made that doubt by itself, by a second
+        # fork, gets nothing for it.
+        originals = self._related(whose.cgroup, value, start)
+        if not originals:
+            return None
+        if trusted(pid):
+            return min(originals)
+        return None if value < 0 else max(originals)
+
+    def _related(self, cgroup: str | None, value: int, start: int) -> list[int]:
+        """Give the originals of those in a control group from which one of a start can be."""
+        if self._groups is None:
+            # Of all with one original, the one that had the value first speaks for the others.
+            self._groups = {}
+            for entry in self:
+                for one in entry.values if entry.cgroup is not None else ():
+                    firsts = self._groups.setdefault((entry.cgroup or "", one), {})
+                    first = firsts.get(entry.original, entry.since)
+                    firsts[entry.original] = min(first, entry.since)
+        if cgroup is None:
+            return []
+        firsts = self._groups.get((cgroup, value), {})
+        return [original for original, first in firsts.items() if start >= first]
 
 
 def load(path: str) -> Record:
@@ -120,21 +177,28 @@ def load(path: str) -> Record:
         Failure: there is a record that cannot be read.
     """
     try:
-        data = json.loads(kept.read(path, _LARGEST))
+        text = kept.read(path, _LARGEST)
     except FileNotFoundError:
         return Record()
     except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EFBIG, errno.ELOOP):
+            raise _broken(path) from error
         raise Failure(f"cannot read {path}: {reason(error)}", "run it as root") from error
-    except (ValueError, RecursionError) as error:
-        raise _broken(path) from error
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise _broken(path)
-    if data.get("boot") != _boot():
-        # Those processes ended with the boot.
-        return Record()
     try:
-        return Record([_entry(one) for one in data["processes"]])
-    except (KeyError, TypeError, ValueError) as error:
+        data = json.loads(text)
+        if data["schema"] != SCHEMA:
+            raise ValueError
+        if data["boot"] != _boot():
+            # Those processes ended with the boot.
+            return Record()
+        return Record(
+            [_entry(one) for one in data["processes"]],
+            # A record of an earlier version has none of these.
+            _number(data.get("since", 0), _LATEST),
+            _number(data.get("seen", 0), _LATEST),
+            [_identity(one) for one in data.get("watched", [])],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise _broken(path) from error
 
 
@@ -144,7 +208,7 @@ def save(path: str, record: Record) -> None:
     Raises:
         Failure: it cannot be written.
     """
-    if not record.entries:
+    if not record.in_use:
         try:
             os.unlink(path)
         except FileNotFoundError:
@@ -164,8 +228,21 @@ def save(path: str, record: Record) -> None:
         }
         for entry in record
     ]
-    data = {"schema": SCHEMA, "boot": _boot(), "processes": processes}
-    sinks.replace(path, json.dumps(data).encode(), kept.FILE_MODE)
+    data = {
+        "schema": SCHEMA,
+        "boot": _boot(),
+        "since": record.since,
+        "seen": record.seen,
+        "watched": sorted(record.watched),
+        "processes": processes,
+    }
+    text = json.dumps(data).encode()
+    if len(text) > _LARGEST:
+        raise Failure(
+            f"the record of {len(processes)} processes is larger than {_LARGEST >> 20} MiB",
+            f"write rules that protect fewer processes, so that {path} can be read again",
+        )
+    sinks.replace(path, text, kept.FILE_MODE)
 
 
 def _broken(path: str) -> Failure:
@@ -175,13 +252,39 @@ def _broken(path: str) -> Failure:
     )
 
 
-def _entry(data: Any) -> Entry:
-    whole = [data[key] for key in ("pid", "start", "original", "since")]
-    values, cgroup = data["values"], data["cgroup"]
-    if not all(type(one) is int for one in (*whole, *values)) or not isinstance(cgroup, str | None):
+# Start times of a boot, in clock ticks.
+_LATEST = 2**64
+
+# What one process may have, by what is written at once: the old value and the new one.
+_MOST_VALUES = 16
+
+
+def _number(data: Any, most: int, least: int = 0) -> int:
+    if type(data) is not int or not least <= data <= most:
         raise ValueError
-    pid, start, original, since = whole
-    return Entry(pid, start, original, tuple(values), since, cgroup, bool(data["fading"]))
+    return data
+
+
+def _entry(data: Any) -> Entry:
+    values, cgroup, fading = data["values"], data["cgroup"], data["fading"]
+    if not isinstance(values, list) or len(values) > _MOST_VALUES:
+        raise ValueError
+    if not isinstance(cgroup, str | None) or not isinstance(fading, bool):
+        raise ValueError
+    return Entry(
+        *_identity([data["pid"], data["start"]]),
+        _number(data["original"], 1000, -1000),
+        tuple(_number(value, 1000, -1000) for value in values),
+        _number(data["since"], _LATEST),
+        cgroup,
+        fading,
+    )
+
+
+def _identity(data: Any) -> Identity:
+    pid, start = data
+    # PID_MAX_LIMIT of the kernel.
+    return _number(pid, 2**22, 1), _number(start, _LATEST)
 
 
 def _boot() -> str:

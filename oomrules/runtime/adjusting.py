@@ -8,15 +8,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from oomrules.errors import reason
+from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
 from oomrules.runtime import adjusted, adjustments
-from oomrules.runtime.adjusted import Entry, Record, Relative
+from oomrules.runtime.adjusted import MOST_WATCHED, Entry, Identity, Record
 from oomrules.runtime.adjustment_search import Claim
 from oomrules.runtime.adjustments import Plan
 from oomrules.runtime.evaluator import ineligible
-from oomrules.runtime.killer import UNKILLABLE, Domain, Task
-from oomrules.runtime.model import NO_LIMIT, UNREAD, Process, Snapshot
+from oomrules.runtime.killer import NOBODY, UNKILLABLE, Domain, Task
+from oomrules.runtime.model import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Snapshot
+from oomrules.runtime.origins import (
+    CAP_SETUID,
+    CAP_SYS_RESOURCE,
+    Origins,
+    adjustment,
+    in_first_namespace,
+    read,
+)
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import make
 from oomrules.runtime.ranking import Ranking
@@ -27,10 +35,15 @@ from oomrules.runtime.values import GETTERS
 HEAD = 20
 GROUP_HEAD = 5
 
-_CAP_SYS_RESOURCE = 24
-
 # Children are born while values are restored; each round finds those of the round before.
 _ROUNDS = 20
+
+# So many names say enough.
+_NAMED = 5
+
+# Seconds from the moment that a process is said to be born to its being seen: a lock is waited
+# for in between, no more.
+_BIRTH = 1
 
 # Reads a value of a process; None if it is gone or cannot be read.
 Read = Callable[[Process], "int | None"]
@@ -47,6 +60,11 @@ class Survey(NamedTuple):
         processes: by pid, all of them.
         page_size: in bytes.
         unreadable: how many have a value that could not be read, and were left alone.
+        lowering: whether values may be lowered, and with them what a process may lower itself to.
+        newcomers: those that are seen for the first time and cannot lower themselves, but to
+            what they may have inherited.
+        watched: those that still may, by pid and start.
+        begun: when the processes were listed, in clock ticks since the boot.
     """
 
     candidates: list[Task]
@@ -56,6 +74,10 @@ class Survey(NamedTuple):
     processes: dict[int, Process]
     page_size: int
     unreadable: int
+    lowering: bool = False
+    newcomers: tuple[Task, ...] = ()
+    watched: frozenset[Identity] = frozenset()
+    begun: int = 0
 
     def plan(self) -> Plan:
         """Find the adjustments."""
@@ -98,38 +120,15 @@ def see_originals(source: ProcSource, path: str) -> Record:
         Failure: the record cannot be read.
     """
     record = adjusted.load(path)
-    find = _finder(source)
-
-    def original(process: Process, value: int) -> int:
-        entry = record.source(process.pid, process.starttime or 0, value, find)
-        return value if entry is None else entry.original
-
-    source.original = original if record else None
-    if record:
+    source.original = Origins(source, record).own if record.in_use else None
+    if source.original is not None:
         # What has been read already is the value of now.
         for process in source.by_pid.values():
             value = process.oom_score_adj
             if value is not None and value is not UNREAD:
-                process.oom_score_adj = original(process, value)
+                process.oom_score_adj = source.original(process, value)
                 process.reconsider()
     return record
-
-
-def _finder(source: ProcSource) -> adjusted.Find:
-    def find(pid: int) -> Relative | None:
-        process = source.by_pid.get(pid)
-        if process is None:
-            return None
-        try:
-            stat = _read(f"{source.root}/{pid}/stat")
-            fields = stat[stat.rindex(b")") + 2 :].split(None, 20)
-            return Relative(
-                pid, int(fields[19]), int(fields[1]), GETTERS["cgroup"](process, source)
-            )
-        except (OSError, ValueError, IndexError):
-            return None
-
-    return find
 
 
 # --- the survey ----------------------------------------------------------------------------
@@ -143,16 +142,12 @@ def survey_live(ranking: Ranking, source: ProcSource, record: Record, head: int 
         record: what has been adjusted so far.
         head: how many candidates of the host are to be in order.
     """
-    find = _finder(source)
+    origins = Origins(source, record)
     lowering = may_lower(source.root)
     root = os.geteuid() == 0
 
     def current(process: Process) -> int | None:
-        return _adjustment(source.root, process.pid)
-
-    def original(process: Process, value: int) -> int:
-        entry = record.source(process.pid, process.starttime or 0, value, find)
-        return value if entry is None else entry.original
+        return adjustment(source.root, process.pid)
 
     def bounds(process: Process, own: int) -> tuple[int, int]:
         if lowering:
@@ -162,12 +157,63 @@ def survey_live(ranking: Ranking, source: ProcSource, record: Record, head: int 
         return own, 1000
 
     def size(process: Process) -> int:
-        # Both are in the same file, which has to be as fresh as the rest.
+        # Both are in the same file, which has to be as fresh as the rest; so are then the user
+        # and the capabilities.
         swap, tables = source.read(process, "swap"), source.read(process, "pgtables")
         return _size(process, swap, tables, source)
 
     with_swap = _swappiness(source.root) > 0
-    return _survey(ranking, head, current, original, bounds, size, with_swap)
+    survey = _survey(ranking, head, current, origins.own, bounds, size, with_swap)
+    return _with_newcomers(survey, source, record)._replace(lowering=lowering)
+
+
+def _with_newcomers(survey: Survey, source: ProcSource, record: Record) -> Survey:
+    """Find who has not been dealt with since the first value was lowered.
+
+    Such a one may be a descendant of a lowered process, whatever its value is now. Until its
+    value is written once, it may go down to what it has inherited at any time.
+    """
+    host = source.host
+    begun = max(0, int((host.uptime - _BIRTH) * host.clock_ticks))
+    if not record.since:
+        return survey._replace(begun=begun)
+    newcomers, watched = [], []
+    known = {task.pid for task in survey.tasks}
+    for task in survey.tasks:
+        identity = (task.pid, task.start)
+        entry = record.entries.get(identity)
+        # With another value than ours, it has kept ours as its minimum.
+        changed = entry is not None and task.current not in entry.values
+        if task.start < record.since and not changed:
+            continue
+        if _is_able(survey.processes[task.pid], source.root):
+            watched.append(identity)
+        elif changed or task.start >= record.seen or identity in record.watched:
+            newcomers.append(task)
+    for process in source.by_pid.values():
+        # In the middle of an exec it seems to have no memory.
+        start = process.starttime or 0
+        passing = process.pid not in known and start >= max(record.since, record.seen)
+        if passing and process.state not in ("Z", "X") and not (process.flags or 0) & PF_KTHREAD:
+            watched.append((process.pid, start))
+    # The oldest give way: what they inherited is older.
+    watched.sort(key=lambda one: one[1])
+    return survey._replace(
+        newcomers=tuple(newcomers), watched=frozenset(watched[-MOST_WATCHED:]), begun=begun
+    )
+
+
+def _is_able(process: Process, root: str) -> bool:
+    """Tell whether a process can lower itself, from what the survey has read of it."""
+    if not _has(process, CAP_SYS_RESOURCE):
+        return False
+    # Every user is almighty in a namespace of his own.
+    return process.uid == 0 or in_first_namespace(root, process.pid)
+
+
+def _has(process: Process, capability: int) -> bool:
+    known = process.capabilities
+    return known is not None and known is not UNREAD and bool(known >> capability & 1)
 
 
 def survey_recorded(ranking: Ranking, head: int = HEAD) -> Survey:
@@ -220,12 +266,16 @@ def _survey(
         cgroup = GETTERS["cgroup"](process, snapshot)
         if cgroup not in places:
             places[cgroup] = _places(cgroup, snapshot, domains, with_swap)
+        pages = size(process)
         own = original(process, value)
         processes[process.pid] = process
         start = process.starttime or 0
+        uid = GETTERS["uid"](process, snapshot)
         return Task(
-            *(process.pid, start, size(process), own, value, places[cgroup]),
+            *(process.pid, start, pages, own, value, places[cgroup]),
             *bounds(process, own),
+            uid=uid if type(uid) is int else NOBODY,
+            passes_on=_has(process, CAP_SETUID),
         )
 
     candidates = [made for process in ranking.candidates if (made := task(process))]
@@ -273,18 +323,17 @@ def may_lower(root: str = "/proc") -> bool:
     That means CAP_SYS_RESOURCE in the first user namespace; a container's root has another.
     """
     try:
-        status = _read(f"{root}/self/status")
+        status = read(f"{root}/self/status")
         capabilities = int(status.split(b"\nCapEff:", 1)[1].split(b"\n", 1)[0], 16)
-        mapped = _read(f"{root}/self/uid_map").split()
     except (OSError, ValueError, IndexError):
         return False
-    return bool(capabilities >> _CAP_SYS_RESOURCE & 1) and mapped == [b"0", b"0", b"4294967295"]
+    return bool(capabilities >> CAP_SYS_RESOURCE & 1) and in_first_namespace(root, "self")
 
 
 def _swappiness(root: str) -> int:
     """Without it the kernel leaves swap out of a group's totalpages (mem_cgroup_get_max())."""
     try:
-        return int(_read(f"{root}/sys/vm/swappiness"))
+        return int(read(f"{root}/sys/vm/swappiness"))
     except (OSError, ValueError):
         return 60
 
@@ -337,23 +386,47 @@ def apply(survey: Survey, plan: Plan, record: Record, path: str, root: str = "/p
             changed.append(task.pid)
         elif result not in (_DONE, _GONE):
             refused[task.pid] = result
+    unsettled = _settle_newcomers(survey, plan, root)
     # What is true is what the kernel says.
     values = dict(plan.values)
     alive: set[int] = set()
     for task in tasks:
-        value = _adjustment(root, task.pid)
+        value = adjustment(root, task.pid)
         if value is not None:
             values[task.pid] = value
             alive.add(task.pid)
-    adjusted.save(path, _settled(survey, ahead, values, alive, since))
+    adjusted.save(path, _settled(survey, ahead, values, alive, since, unsettled))
     claims = adjustments.verify(
         plan.claims,
         [task for task in survey.candidates if task.pid in alive],
         [task for task in survey.rest if task.pid in alive],
         [task for task in survey.protected if task.pid in alive],
         values,
+        plan.last,
     )
     return Outcome(written, gone, refused, tuple(changed), claims)
+
+
+def _settle_newcomers(survey: Survey, plan: Plan, root: str) -> set[Identity]:
+    """Write the value of each newcomer, so that it cannot go below that by itself.
+
+    The minimum that it inherited cannot be read, but follows what is written with
+    CAP_SYS_RESOURCE (__set_oom_adj() in fs/proc/base.c).
+
+    Returns:
+        those of whom that failed; they are newcomers again.
+    """
+    if not survey.lowering:
+        return set()
+    written = {assignment.task.pid for assignment in plan.assignments}
+    unsettled = set()
+    for task in survey.newcomers:
+        if task.pid in written:
+            continue
+        result = _write(root, task.pid, task.start, {task.current}, task.current)
+        if result not in (_DONE, _GONE):
+            unsettled.add((task.pid, task.start))
+    return unsettled
 
 
 def _journal(survey: Survey, plan: Plan, record: Record, since: int) -> Record:
@@ -380,11 +453,17 @@ def _journal(survey: Survey, plan: Plan, record: Record, since: int) -> Record:
         for old in record
         if _identity(old) not in known and not old.fading
     ]
-    return Record(entries)
+    first = record.since or (since if survey.lowering else 0)
+    return Record(entries, first, record.seen, record.watched)
 
 
 def _settled(
-    survey: Survey, ahead: Record, values: Mapping[int, int], alive: set[int], since: int
+    survey: Survey,
+    ahead: Record,
+    values: Mapping[int, int],
+    alive: set[int],
+    since: int,
+    unsettled: set[Identity],
 ) -> Record:
     """Keep what was done, and for one more run what was undone."""
     entries = []
@@ -403,7 +482,7 @@ def _settled(
         elif value in entry.values:
             entries.append(entry._replace(values=(value,)))
     entries += [entry for entry in ahead if entry.fading]
-    return Record(entries)
+    return Record(entries, ahead.since, survey.begun, survey.watched | unsettled)
 
 
 def _identity(entry: Entry) -> tuple[int, int]:
@@ -416,12 +495,16 @@ class Released(NamedTuple):
     Attributes:
         restored: pid, name, the value that was there and the one that is there now.
         left: those whose value somebody else has changed since.
-        refused: by pid, why the kernel did not take the original.
+        refused: by pid, why the original is not in force again.
+        units: of those, by pid, as far as they are known.
+        names: of those, by pid.
     """
 
     restored: list[tuple[int, str, int, int]]
     left: list[tuple[int, str]]
     refused: dict[int, str]
+    units: dict[int, str]
+    names: dict[int, str]
 
 
 def release(path: str, source: ProcSource | None = None, dry: bool = False) -> Released:
@@ -436,44 +519,98 @@ def release(path: str, source: ProcSource | None = None, dry: bool = False) -> R
         Failure: the record cannot be read or written.
     """
     record = adjusted.load(path)
-    done = Released([], [], {})
-    if not record:
+    done = Released([], [], {}, {}, {})
+    if not record.in_use:
         adjusted.save(path, record)
         return done
     source = source or ProcSource(make((), {}))
-    find = _finder(source)
-    kept: list[Entry] = []
+    origins = Origins(source, record)
+    kept: dict[Identity, Entry] = {}
+    settled: set[Identity] = set()
     for round_ in range(_ROUNDS):
         source.refresh()
-        again = False
+        restored: list[Process] = []
         for process in list(source.by_pid.values()):
             pid, start = process.pid, process.starttime or 0
             if pid in source.own_pids or pid in done.refused:
                 continue
-            value = _adjustment(source.root, pid)
+            value = adjustment(source.root, pid)
             if value is None:
                 continue
-            entry = record.source(pid, start, value, find)
-            name = process.comm or "?"
-            if entry is None:
-                own = record.entries.get((pid, start))
-                if own is not None and value != own.original and not round_ and not own.fading:
-                    done.left.append((pid, name))
+            original = origins.own(process, value)
+            own = record.entries.get((pid, start))
+            if value == original:
+                if own and value != own.original and not round_ and not own.fading:
+                    done.left.append((pid, process.comm or "?"))
+                if not dry and (pid, start) not in settled:
+                    settled.add((pid, start))
+                    _settle(process, value, origins)
                 continue
-            original = entry.original
             result = _DONE if dry else _write(source.root, pid, start, {value}, original)
             if result == _DONE:
-                done.restored.append((pid, name, value, original))
-                again = not dry
+                done.restored.append((pid, process.comm or "?", value, original))
+                settled.add((pid, start))
+                restored.append(process)
             elif result not in (_GONE, _CHANGED):
-                done.refused[pid] = result
+                _refuse(done, process, result, source)
                 cgroup = GETTERS["cgroup"](process, source)
-                kept.append(Entry(pid, start, original, (value,), entry.since, cgroup))
-        if not again:
+                first = own.since if own else max(start, record.since)
+                kept[pid, start] = Entry(pid, start, original, (value,), first, cgroup)
+        if dry or not restored:
             break
+    else:
+        # They are born as fast as they are found: whose parents they are will be seen next time.
+        for process in restored:
+            _refuse(done, process, "it starts new processes all the time", source)
+            start = process.starttime or 0
+            old = record.entries.get((process.pid, start))
+            if old is not None:
+                kept[process.pid, start] = old._replace(fading=False)
     if not dry:
-        adjusted.save(path, Record(kept))
+        unfinished = bool(kept or done.refused)
+        adjusted.save(
+            path,
+            Record(kept.values(), record.since, record.seen, record.watched)
+            if unfinished
+            else Record(),
+        )
     return done
+
+
+def unreached(done: Released) -> Failure:
+    """Name the processes that do not have their original, and say what to do about it."""
+    said = []
+    for pid, why in sorted(done.refused.items())[:_NAMED]:
+        # A name may hold anything, and this goes to the terminal and to the journal.
+        name, unit = (
+            "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+            for text in (done.names[pid], done.units[pid])
+        )
+        said.append(f"{pid} {name}{f' in {unit}' if unit else ''} ({why})")
+    more = len(done.refused) - len(said)
+    return Failure(
+        f"these have not their own oom_score_adj again: {', '.join(said)}"
+        + (f" and {more} more" if more else ""),
+        "end those that start new ones, and run `oomrules release` again as root with "
+        "CAP_SYS_RESOURCE; what they had is kept",
+    )
+
+
+def _settle(process: Process, value: int, origins: Origins) -> None:
+    """Write the value of one that may have inherited a lower minimum than it has a right to."""
+    record, start = origins.record, process.starttime or 0
+    identity = (process.pid, start)
+    entry = record.entries.get(identity)
+    changed = entry is not None and value not in entry.values
+    young = start >= max(record.since, record.seen) or identity in record.watched
+    if record.since and (changed or young) and not origins.able(process.pid):
+        _write(origins.root, process.pid, start, {value}, value)
+
+
+def _refuse(done: Released, process: Process, why: str, source: ProcSource) -> None:
+    done.refused[process.pid] = why
+    done.names[process.pid] = process.comm or "?"
+    done.units[process.pid] = str(GETTERS["unit"](process, source) or "")
 
 
 _DONE, _GONE, _CHANGED = "done", "gone", "changed"
@@ -492,10 +629,10 @@ def _write(root: str, pid: int, start: int, expected: set[int], value: int) -> s
     try:
         # All through one directory, which answers ESRCH once its process is gone: a new process
         # with this pid is another directory.
-        stat = _read("stat", directory)
+        stat = read("stat", directory)
         if int(stat[stat.rindex(b")") + 2 :].split(None, 20)[19]) != start:
             return _GONE
-        if int(_read("oom_score_adj", directory)) not in expected:
+        if int(read("oom_score_adj", directory)) not in expected:
             return _CHANGED
         flags = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC
         descriptor = os.open("oom_score_adj", flags, dir_fd=directory)
@@ -510,18 +647,3 @@ def _write(root: str, pid: int, start: int, expected: set[int], value: int) -> s
     finally:
         os.close(directory)
     return _DONE
-
-
-def _adjustment(root: str, pid: int) -> int | None:
-    try:
-        return int(_read(f"{root}/{pid}/oom_score_adj"))
-    except (OSError, ValueError):
-        return None
-
-
-def _read(path: str, directory: int | None = None) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-    try:
-        return os.read(descriptor, 65536)
-    finally:
-        os.close(descriptor)

@@ -96,6 +96,8 @@ def _adjust(ranking: Ranking, source: ProcSource, state: State, head: int | None
         )
     host = outcome.claims[0] if outcome.claims else None
     order = f", the first {host.claimed} of {host.candidates} in order" if host else ""
+    if plan.last:
+        order += f", {len(plan.last)} protected processes of users only last: they have too many"
     return f"{outcome.written} {ADJUST} values written{order}"
 
 
@@ -125,8 +127,4 @@ def release(state: State) -> None:
 
     done = adjusting.release(state.path(adjusted.FILE))
     if done.refused:
-        pids = " ".join(map(str, sorted(done.refused)[:5]))
-        raise Failure(
-            f"the kernel refused the {ADJUST} of {len(done.refused)} processes ({pids} …)",
-            "run `oomrules release` as root with CAP_SYS_RESOURCE; the values are kept",
-        )
+        raise adjusting.unreached(done)

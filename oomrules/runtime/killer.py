@@ -17,6 +17,12 @@ UNKILLABLE = -1000
 LOWEST = -999
 HIGHEST = 1000
 
+# Stands for a user who is not known.
+NOBODY = 65534
+
+# What systemd gives to units with DynamicUser= (systemd.io, "Users, Groups, UIDs and GIDs").
+_DYNAMIC = range(61184, 65520)
+
 
 class Task(NamedTuple):
     """A process as the kernel's killer sees it.
@@ -28,6 +34,8 @@ class Task(NamedTuple):
         domains: where it competes, by their places in the plan's list.
         lowest: the lowest value that can be written; ``original`` where none can be lowered.
         highest: the highest.
+        uid: the real user.
+        passes_on: whether it can start processes as another user, who then have its value.
     """
 
     pid: int
@@ -38,6 +46,13 @@ class Task(NamedTuple):
     domains: tuple[int, ...] = (0,)
     lowest: int = UNKILLABLE
     highest: int = HIGHEST
+    uid: int = 0
+    passes_on: bool = False
+
+    @property
+    def is_users(self) -> bool:
+        """Whether it is of an ordinary user, who can have as many of them as he likes."""
+        return self.uid >= 1000 and self.uid not in _DYNAMIC
 
 
 class Domain(NamedTuple):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -35,6 +37,9 @@ never kill oom_score_adj -1000
 """
 
 Spawn = Callable[..., Child]
+
+# Who has it may give itself any value.
+ABLE = 1 << 24
 
 
 def compiled(text: str) -> Program:
@@ -82,13 +87,25 @@ class Host:
         finally:
             source.close()
 
-    def fork(self, parent: int, pid: int, name: bytes = b"child", ppid: int | None = None) -> None:
+    def fork(
+        self,
+        parent: int,
+        pid: int,
+        name: bytes = b"child",
+        ppid: int | None = None,
+        capabilities: int = ABLE,
+        **other: Any,
+    ) -> None:
         """Make a child with what it inherits."""
         self.clock += 1
-        value = self.values()[parent]
-        group = (self.proc.root / str(parent) / "cgroup").read_bytes()
-        above = parent if ppid is None else ppid
-        self.proc.add(pid, name, ppid=above, start=self.clock, adj=value, cgroup=group)
+        inherited = {
+            "adj": self.values()[parent],
+            "cgroup": (self.proc.root / str(parent) / "cgroup").read_bytes(),
+            "ppid": parent if ppid is None else ppid,
+            "capabilities": capabilities,
+            "start": self.clock,
+        }
+        self.proc.add(pid, name, **{**inherited, **other})
 
     def release(self) -> adjusting.Released:
         source = self.source()
@@ -102,7 +119,7 @@ class Host:
 def host(proc: FakeProc, tmp_path: Path) -> Host:
     host = Host(proc, tmp_path)
     for pid, name, adj in ((10, b"safe", 0), (11, b"last", 0), (12, b"first", -50), (13, b"x", 7)):
-        proc.add(pid, name, adj=adj)
+        proc.add(pid, name, adj=adj, capabilities=ABLE)
     return host
 
 
@@ -137,7 +154,7 @@ def test_a_second_emit_knows_the_originals(host: Host) -> None:
 def test_rules_do_not_see_what_they_caused(host: Host) -> None:
     host.emit()
     # It is not protected any more, and that its value is -1000 was only ever our doing.
-    host.proc.add(10, b"first", adj=-1000)
+    host.proc.add(10, b"first", adj=-1000, capabilities=ABLE)
     host.emit()
     assert points(host)[0] in (10, 12)
     host.release()
@@ -296,7 +313,8 @@ def test_after_any_deaths_release_restores_everything(
     for pid in range(10, 10 + data.draw(st.integers(1, 6))):
         before[pid] = data.draw(st.sampled_from([0, 0, 0, 100, -500, -1000]))
         # Of an orphan nothing tells the parent but the control group.
-        host.proc.add(pid, data.draw(names), adj=before[pid], cgroup=b"0::/%d.service\n" % pid)
+        group = b"0::/%d.service\n" % pid
+        host.proc.add(pid, data.draw(names), adj=before[pid], cgroup=group, capabilities=ABLE)
     steps = st.sampled_from(["emit", "die", "fork", "fork", "end", "release", "rename"])
     for what in ["emit", *data.draw(st.lists(steps, min_size=2, max_size=10))]:
         if what in ("emit", "die", "release"):
@@ -347,13 +365,64 @@ def test_nothing_is_written_where_the_record_cannot_be(host: Host) -> None:
     assert host.values() == BEFORE
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"schema": "oomrules.list/1"}'])
+def record(**fields: Any) -> str:
+    """A record with one process, as it should be but for some of the fields."""
+    entry = {"pid": 12, "start": 5, "original": 0, "values": [300], "since": 9, "cgroup": "/a"}
+    entry |= {"fading": False} | {k: v for k, v in fields.items() if k in (*entry, "fading")}
+    data = {"schema": adjusted.SCHEMA, "boot": adjusted._boot(), "processes": [entry]}
+    return json.dumps(data | {key: value for key, value in fields.items() if key not in entry})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", "{}", "null", "7", '"x"', '{"schema": "oomrules.list/1"}', "\xff\xfe"),
+        "[" * 100_000,
+        "9" * 5000,
+        *(record(pid=pid) for pid in (0, -1, 2**22 + 1, "12", 1.5, True, None, [12])),
+        *(record(original=value) for value in (-1001, 1001, 10**30, "0", False, float("nan"))),
+        *(record(values=value) for value in ("300", {"a": 1}, 300, None, [1001], [[1]], [0] * 99)),
+        *(record(cgroup=value) for value in (7, ["/a"])),
+        *(record(fading=value) for value in (0, "no", None)),
+        *(record(since=value) for value in (-1, 2**65, "9")),
+        *(record(processes=value) for value in (None, {"pid": 1}, [None], [[]], ["x"], [{}])),
+        *(record(watched=value) for value in (None, 3, [3], [[1]], [[1, 2, 3]], [["a", 2]])),
+        *(record(seen=value) for value in (-1, None, "x", 1.0)),
+        *(record(boot=7, schema=["oomrules.adjustments/1"]), record(schema=None)),
+    ],
+)
 def test_a_record_that_makes_no_sense_is_said_and_kept(host: Host, content: str) -> None:
-    Path(host.path).write_text(content)
+    Path(host.path).write_text(content, encoding="latin-1")
     for call in (lambda: adjusted.load(host.path), host.release):
         with pytest.raises(Failure, match=adjusted.FILE):
             call()
-    assert Path(host.path).read_text() == content
+    assert Path(host.path).read_text(encoding="latin-1") == content
+
+
+def test_a_record_that_is_too_large_or_no_file_is_refused_and_not_waited_for(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(host.path)
+    with pytest.raises(Failure, match="no record of oomrules"):
+        adjusted.load(host.path)
+    os.unlink(host.path)
+    os.symlink("/etc/passwd", host.path)
+    with pytest.raises(Failure, match="cannot read"):
+        adjusted.load(host.path)
+    os.unlink(host.path)
+    host.emit()
+    # What cannot be read again is not written in the first place.
+    monkeypatch.setattr(adjusted, "_LARGEST", 100)
+    with pytest.raises(Failure, match="no record of oomrules"):
+        adjusted.load(host.path)
+    with pytest.raises(Failure, match="larger than"):
+        adjusted.save(host.path, Record([Entry(1, 2, 0, (1,), 3, "/a")]))
+
+
+def test_a_record_of_an_earlier_version_is_understood(host: Host) -> None:
+    Path(host.path).write_text(record())
+    assert list(adjusted.load(host.path)) == [Entry(12, 5, 0, (300,), 9, "/a")]
+    assert adjusted.load(host.path).since == 0
 
 
 def test_the_record_of_another_boot_is_of_no_process(

@@ -388,3 +388,122 @@ def test_a_large_host_is_planned() -> None:
     assert found.claims[0].claimed == 20
     assert len(found.assignments) <= 20
     assert (found.claims[0].apart, found.claims[0].gap) == (20, 200)
+
+
+# --- who passes on what he has, and what users may have -----------------------------------
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> Table:
+    """Tables in which protected processes are of users, or start processes for others."""
+    table = draw(tables(most=12, groups=2, lowering=True))
+    uids = st.sampled_from([0, 0, 105, 1000, 1001, 165536])
+    protected = [
+        task._replace(uid=draw(uids), passes_on=draw(st.booleans())) for task in table.protected
+    ]
+    return table._replace(protected=protected)
+
+
+@PROPERTY
+@given(crowds())
+def test_the_protected_die_after_all_others_if_at_all(table: Table) -> None:
+    found = table.plan()
+    inside = members(table, 0)
+    last = set(found.last)
+    safe = {task.pid for task in table.protected} - last
+    for listed in (inside, inside[::-1]):
+        order = victims(listed, found.values, table.domains[0].totalpages)
+        first = next((place for place, pid in enumerate(order) if pid in safe), len(order))
+        assert set(order[first:]) <= safe
+    # In a group with a limit the kernel fails the charge instead.
+    for number, domain in enumerate(table.domains[1:], 1):
+        order = victims(members(table, number), found.values, domain.totalpages)
+        assert not safe & set(order)
+
+
+@PROPERTY
+@given(crowds())
+def test_the_order_holds_with_whoever_passes_on_his_value(table: Table) -> None:
+    found = table.plan()
+    keeps_its_word(table, found, found.values)
+    lists = (table.candidates, table.rest, table.protected)
+    assert verify(found.claims, *lists, found.values, found.last) == found.claims
+
+
+@PROPERTY
+@given(crowds())
+def test_what_users_make_unkillable_has_bounds(table: Table) -> None:
+    found = table.plan()
+    total = table.domains[0].totalpages
+    held = [
+        task
+        for task in table.protected
+        if task.uid >= 1000 and found.values[task.pid] == UNKILLABLE != task.original
+    ]
+    for uid in {task.uid for task in held}:
+        assert sum(task.size for task in held if task.uid == uid) * 4 <= total
+    assert sum(task.size for task in held) * 2 <= total
+    killable = sum(task.size for task in table.everybody if found.values[task.pid] != UNKILLABLE)
+    assert not held or killable * 20 >= total
+    # Nobody but users gives way, and none of them without need.
+    assert all(task.uid >= 1000 for task in table.protected if task.pid in found.last)
+
+
+@PROPERTY
+@given(crowds())
+def test_values_of_the_protected_do_not_change_with_every_run(table: Table) -> None:
+    # Who was low before may stand in the way of -999 once.
+    for _ in range(2):
+        values = table.plan().values
+        table = table._replace(
+            **{
+                name: [task._replace(current=values[task.pid]) for task in getattr(table, name)]
+                for name in ("candidates", "rest", "protected")
+            }
+        )
+    assert not table.plan().assignments
+
+
+def test_a_small_daemon_that_starts_sessions_is_last_and_a_database_never() -> None:
+    login = Task(30, 30, 1_000, 0, 0, passes_on=True)
+    database = Task(31, 31, 600_000, 0, 0, uid=105)
+    found = plan(tasks(90_000, 60_000), [], [login, database], host(), ONE)
+    assert (found.values[30], found.values[31]) == (LOWEST, UNKILLABLE)
+    assert [(a.task.pid, a.why) for a in found.assignments] == [
+        (30, "protected"),
+        (31, "protected"),
+    ]
+    assert found.claims[0].killable == ()
+
+
+def test_a_large_one_that_starts_sessions_is_never_where_somebody_is_as_low() -> None:
+    large = Task(30, 30, 300_000, 0, 0, passes_on=True)
+    low = tasks(5_000, adj=-900, first=20)
+    assert plan(tasks(90_000), low, [large], host(), ONE).values[30] == UNKILLABLE
+    assert plan(tasks(90_000), [], [large], host(), ONE).values[30] == LOWEST
+
+
+def test_in_a_group_with_a_limit_one_that_starts_sessions_is_never() -> None:
+    inside = Task(30, 30, 1_000, 0, 0, (0, 1), passes_on=True)
+    found = plan(tasks(90_000), [], [inside], [*host(), Domain("/small", 20_000, 2)], ONE)
+    assert found.values[30] == UNKILLABLE
+
+
+def test_sixty_that_imitate_a_protected_one_leave_victims() -> None:
+    # 500 MiB each, of 64 GiB, all "never" by the rules.
+    crowd = [Task(pid, pid, 128_000, 0, 0, uid=1000) for pid in range(100, 160)]
+    manager = Task(50, 50, 3_000, 0, 0, uid=1001)
+    low = tasks(500, adj=-999, first=20)
+    found = plan(tasks(51_200, 51_200), low, [*crowd, manager], host(1 << 24), ONE)
+    held = [pid for pid, value in found.values.items() if value == UNKILLABLE]
+    # A quarter are 32 of them; the manager of another user is not pushed out.
+    assert len(held) == 33 and 50 in held
+    assert len(found.last) == 28
+    assert found.claims[0].killable == found.last
+
+
+def test_a_system_user_has_what_the_rules_say() -> None:
+    database = Task(31, 31, 900_000, 0, 0, uid=105)
+    dynamic = Task(32, 32, 900_000, 0, 0, uid=61_500)
+    found = plan(tasks(10), [], [database, dynamic], host(), ONE)
+    assert found.last == () and {found.values[31], found.values[32]} == {UNKILLABLE}

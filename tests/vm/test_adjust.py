@@ -108,10 +108,14 @@ def test_the_kernel_s_own_scores_are_in_the_claimed_order_until_the_release(busy
     assert set(head[:2]) == set(pids(busy, "first"))
     found = scores(busy, head)
     assert found == sorted(found, reverse=True) and len(set(found)) == len(found)
-    # Nobody else that was there has more than they, and the protected have none at all.
-    others = scores(busy, sorted((before.keys() & values(busy).keys()) - {*head, 1}))
+    # Nobody else that was there has more than they, and the protected have less than all whom
+    # the kernel may kill, if any.
+    after = values(busy)
+    safe = pids(busy, "safe")
+    others = scores(busy, sorted((before.keys() & after.keys()) - {*head, 1}))
     assert max(others) < found[-1]
-    assert scores(busy, pids(busy, "safe")) == [0]
+    killable = [pid for pid in before.keys() & after.keys() - {1, *safe} if after[pid] != -1000]
+    assert max(scores(busy, safe)) < min(scores(busy, killable))
     released = busy.run(["oomrules", "release"], timeout=120)
     assert released.status == 0, released.stderr
     assert same(before, values(busy))
@@ -158,3 +162,136 @@ def test_both_ways_at_once_and_back_to_one(fresh_guest: Guest) -> None:
     guest.run(["oomrules", "hook"], check=True, timeout=120)
     assert guest.run(protected, check=True).stdout == "0\n"
     assert guest.get("/proc/oom").split() != []
+
+
+# --- what leaks by fork ---------------------------------------------------------------------
+
+# A protected daemon of root that starts a program as alice, as those do that open sessions.
+DAEMON = """
+import ctypes, os, time
+ctypes.CDLL(None).prctl(15, b"guardd", 0, 0, 0)
+while not os.path.exists("/run/go"):
+    time.sleep(0.05)
+if os.fork() == 0:
+    os.setsid()
+    os.setgroups([])
+    os.setgid(1001)
+    os.setuid(1001)
+    os.environ.update(XDG_RUNTIME_DIR="/run/user/1001", HOME="/tmp")
+    os.execv("/bin/sh", ["sh", "/run/alice.sh"])
+time.sleep(1000)
+"""
+# Out of the family and, with or without the user's manager, out of the control group.
+ALICE = """
+setsid systemd-run --user --scope --quiet --unit=mine python3 /run/hog.py moved %(value)s &
+setsid python3 /run/hog.py stays %(value)s &
+exit 0
+"""
+# Takes what it may of what it has inherited, now and again whenever it is told to.
+HOG = """
+import ctypes, signal, sys, time
+name, value = sys.argv[1:]
+ctypes.CDLL(None).prctl(15, name.encode(), 0, 0, 0)
+def lower(*_):
+    for one in (value, "-1000"):
+        try:
+            with open("/proc/self/oom_score_adj", "w") as file:
+                file.write(one)
+            break
+        except OSError:
+            pass
+signal.signal(signal.SIGUSR1, lower)
+held = b"x" * (20 << 20)
+if value != "0":
+    lower()
+while True:
+    time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize("value", ["-1000", "-999", "-500", "0"])
+def test_what_leaks_to_a_user_ends_at_the_next_look(fresh_guest: Guest, value: str) -> None:
+    guest = fresh_guest
+    for text, path in ((DAEMON, "/run/d.py"), (HOG, "/run/hog.py")):
+        guest.put(text, path)
+    guest.put(ALICE % {"value": value}, "/run/alice.sh")
+    guest.put('never kill uid 0 comm "guardd"\n', "/etc/oomrules.d/60-guard.oom")
+    guest.run("systemd-run --quiet --unit=guardd python3 /run/d.py; sleep 1", check=True)
+    emit = ["oomrules", "emit", "--to", "oom_score_adj"]
+    guest.run(emit, check=True, timeout=120)
+    guard = pids(guest, "guardd")[0]
+    # What starts sessions can be killed after all others only, and what leaks from it, too.
+    assert values(guest)[guard] == -999
+    guest.run("touch /run/go; sleep 4", check=True)
+    hogs = [pids(guest, name)[0] for name in ("moved", "stays")]
+    leaked = values(guest)
+    inherited = int(value) if int(value) >= -999 else -999
+    assert [leaked[pid] for pid in hogs] == [inherited, inherited]
+    guest.run(emit, check=True, timeout=120)
+    ranked = guest.run(["oomrules", "rank", "--format", "json"], check=True, timeout=120).stdout
+    assert {one["pid"] for one in json.loads(ranked)["candidates"]} >= set(hogs)
+    assert all(values(guest)[pid] >= 0 for pid in hogs)
+    # They have nothing left that they could take.
+    guest.run(["kill", "-USR1", *map(str, hogs)], check=True)
+    guest.run("sleep 2")
+    assert all(values(guest)[pid] >= 0 for pid in hogs)
+    released = guest.run(["oomrules", "release"], check=True, timeout=120)
+    assert "restored" in released.stderr
+    assert [values(guest)[pid] for pid in (guard, *hogs)] == [0, 0, 0]
+    guest.run(["kill", "-USR1", *map(str, hogs)], check=True)
+    guest.run("sleep 2")
+    assert [values(guest)[pid] for pid in hogs] == [0, 0]
+
+
+@pytest.mark.parametrize("value", ["-1000", "0"])
+def test_release_finds_what_has_leaked_since_the_last_look(fresh_guest: Guest, value: str) -> None:
+    guest = fresh_guest
+    for text, path in ((DAEMON, "/run/d.py"), (HOG, "/run/hog.py")):
+        guest.put(text, path)
+    guest.put(ALICE % {"value": value}, "/run/alice.sh")
+    guest.put('never kill uid 0 comm "guardd"\n', "/etc/oomrules.d/60-guard.oom")
+    guest.run("systemd-run --quiet --unit=guardd python3 /run/d.py; sleep 1", check=True)
+    guest.run(["oomrules", "emit", "--to", "oom_score_adj"], check=True, timeout=120)
+    guest.run("touch /run/go; sleep 4", check=True)
+    hogs = [pids(guest, name)[0] for name in ("moved", "stays")]
+    guest.run(["oomrules", "release"], check=True, timeout=120)
+    guest.run(["kill", "-USR1", *map(str, hogs)], check=True)
+    guest.run("sleep 2")
+    assert all(values(guest)[pid] == 0 for pid in hogs)
+
+
+APP = """
+import os, signal, sys, time
+def worker():
+    if os.fork() == 0:
+        time.sleep(1000)
+worker()
+signal.signal(signal.SIGUSR1, lambda *_: worker())
+while True:
+    time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize("rule", ["spare anything by 1", 'never kill unit "app.service"'])
+def test_a_service_keeps_its_value_when_workers_and_it_start_anew(
+    fresh_guest: Guest, rule: str
+) -> None:
+    guest = fresh_guest
+    guest.put(APP, "/run/app.py")
+    guest.put(rule + "\n", "/etc/oomrules.d/60-app.oom")
+    guest.put(
+        "[Service]\nUser=alice\nOOMScoreAdjust=-500\nExecStart=python3 /run/app.py\n",
+        "/run/systemd/system/app.service",
+    )
+    emit = ["oomrules", "emit", "--to", "oom_score_adj"]
+    guest.run(emit, check=True, timeout=120)
+    guest.run("systemctl daemon-reload; systemctl start app; sleep 2", check=True)
+    guest.run(emit, check=True, timeout=120)
+    guest.run("systemctl kill -s USR1 --kill-whom=main app; sleep 2", check=True)
+    guest.run(emit, check=True, timeout=120)
+    guest.run("systemctl restart app; sleep 2", check=True)
+    guest.run(emit, check=True, timeout=120)
+    guest.run(["oomrules", "release"], check=True, timeout=120)
+    inside = guest.run("cat /sys/fs/cgroup/system.slice/app.service/cgroup.procs").stdout.split()
+    assert len(inside) == 2
+    assert [values(guest)[int(pid)] for pid in inside] == [-500, -500]

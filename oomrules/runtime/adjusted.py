@@ -181,7 +181,7 @@ def load(path: str) -> Record:
     except FileNotFoundError:
         return Record()
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EFBIG, errno.ELOOP):
+        if error.errno in (errno.EINVAL, errno.EFBIG):
             raise _broken(path) from error
         raise Failure(f"cannot read {path}: {reason(error)}", "run it as root") from error
     try:

@@ -19,7 +19,7 @@ from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, within
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.values import GETTERS, innermost_unit
 
 # More rows than anybody looks at; the verdict of each is worked out anew each time.
 _MOST = 200
@@ -86,7 +86,8 @@ class Ranks:
         page, found = ranking.snapshot.host.page_size, []
         for number, process in enumerate(ranking.candidates[: self._most], 1):
             verdict = ranking.verdict(process)
-            user, unit = (GETTERS[name](process, ranking.snapshot) for name in ("user", "unit"))
+            user = GETTERS["user"](process, ranking.snapshot)
+            unit = innermost_unit(process, ranking.snapshot)
             found.append(
                 Row(
                     number,

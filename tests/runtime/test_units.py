@@ -6,6 +6,8 @@ import pytest
 
 from oomrules.runtime.units import placement
 
+MANAGER = "/user.slice/user-1000.slice/user@1000.service"
+
 # The path; the units around it, outermost first; the innermost slice; the unit's own path.
 CASES: dict[str, tuple[list[str], str, str]] = {
     "/": (["-.slice"], "-.slice", "/"),
@@ -150,3 +152,31 @@ def test_what_is_below_a_unit_is_in_that_unit(path: str) -> None:
     found = placement(path)
     if found.unit and not found.unit.startswith("user@") and not found.unit.endswith(".slice"):
         assert placement(f"{path}/below/more.service") == found
+
+
+@pytest.mark.parametrize(
+    ("path", "system", "slice_", "of_user", "slice_of_user"),
+    [
+        ("/", "", "-.slice", "", ""),
+        ("/system.slice/a.service", "a.service", "system.slice", "", ""),
+        (MANAGER, "user@1000.service", "user-1000.slice", "", ""),
+        (f"{MANAGER}/below", "user@1000.service", "user-1000.slice", "", ""),
+        (f"{MANAGER}/init.scope", "user@1000.service", "user-1000.slice", "init.scope", ""),
+        (f"{MANAGER}/a.slice", "user@1000.service", "user-1000.slice", "a.slice", "a.slice"),
+        (
+            f"{MANAGER}/a.slice/a-b.slice/x.service/y.service",
+            *("user@1000.service", "user-1000.slice", "x.service", "a-b.slice"),
+        ),
+        # A user cannot have a manager inside of the manager.
+        (
+            f"{MANAGER}/user-0.slice/user@0.service/sshd.service",
+            *("user@1000.service", "user-1000.slice", "user@0.service", "user-0.slice"),
+        ),
+    ],
+)
+def test_units_of_a_user_are_told_from_the_system_s(
+    path: str, system: str, slice_: str, of_user: str, slice_of_user: str
+) -> None:
+    place = placement(path)
+    assert (place.system.unit, place.system.slice) == (system, slice_)
+    assert (place.user_unit, place.user_slice) == (of_user, slice_of_user)

@@ -133,6 +133,12 @@ static __u32 number(struct pid *pid, unsigned int level)
 	return BPF_CORE_READ((struct pid *)address, numbers[0].nr);
 }
 
+/* How many pid namespaces a pid is below a level. */
+static __u32 depth(struct pid *pid, unsigned int level)
+{
+	return pid && pid->level > level ? pid->level - level : 0;
+}
+
 static __u64 positive(__s64 count)
 {
 	return count < 0 ? 0 : count;
@@ -262,6 +268,7 @@ static void fill(struct task_struct *task, struct row *row, unsigned int level)
 
 	row->pid = number(task->thread_pid, level);
 	row->ppid = number(task->real_parent->signal->pids[PIDTYPE_TGID], level);
+	row->pid_depth = depth(task->thread_pid, level);
 	row->start = task->start_boottime;
 	row->doubt = add_times(task, signal, row);
 	row->shown_utime = signal->prev_cputime.utime;

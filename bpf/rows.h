@@ -66,7 +66,7 @@ struct row {
 	__u32 session; /* pid of its leader, in the reader's pid namespace */
 	__u32 tty_nr;  /* as in /proc/PID/stat */
 	__u32 doubt;
-	__u32 unused;
+	__u32 pid_depth; /* pid namespaces below the reader's; 0 from older programs */
 	char comm[16]; /* zeros behind its end */
 };
 

@@ -33,6 +33,7 @@ def test_the_syntax_file_of_vim_has_the_words_of_the_language() -> None:
     for group, words in re.findall(r"^syntax keyword oomrules(\w+) (.*)$", text, re.MULTILINE):
         groups.setdefault(group, set()).update(words.split())
     short = {name.partition("_")[2] for name in CAPABILITIES} - {""}
+    assert r"\<in\s\+user\s\+unit\>" in text
     assert groups == {
         "Keyword": {*KEYWORDS, "units", "wanted", "part"},
         "Function": set(FUNCTIONS),

@@ -43,10 +43,11 @@ kill first unit "batch-*.service"
 kill last  unit "postgresql@*.service"
 
 in user.slice: prefer anything when rss + swap >= 512MiB
-in "app-*.scope" {
-    never kill comm "gnome-shell"
+in "batch-*.slice" {
+    never kill uid 0 comm "batch-runner"
     only kill anything when rss >= 64MiB
 }
+in user unit "app-*.scope": prefer anything  # units of users are asked for as such
 """
 # What the example leaves out of the language.
 REST = """\

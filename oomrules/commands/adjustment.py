@@ -19,7 +19,7 @@ from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.state import State, standard
 from oomrules.runtime.units import placement
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.values import innermost_unit
 
 TARGET = ADJUST
 
@@ -218,7 +218,7 @@ def _print_plan(survey: Survey, plan: Plan, ranking: Ranking) -> None:
             continue
         process = survey.processes[task.pid]
         why = reasons.get(task.pid, "")
-        unit = GETTERS["unit"](process, ranking.snapshot)
+        unit = innermost_unit(process, ranking.snapshot)
         rows.append(
             [
                 str(rank or "-"),

@@ -14,7 +14,7 @@ from oomrules.runtime.evaluator import Verdict, ineligible
 from oomrules.runtime.model import SELF_MADE, Process
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.ranking import Ranking
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.values import GETTERS, innermost_unit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _title(process: Process, ranking: Ranking) -> str:
     user = GETTERS["user"](process, ranking.snapshot)
-    unit = GETTERS["unit"](process, ranking.snapshot)
+    unit = innermost_unit(process, ranking.snapshot)
     return (
         f"{process.pid} {process.comm or '?'}, user {user or '?'}, "
         f"{'unit unknown' if unit is None else f'unit {unit}' if unit else 'in no unit'}"

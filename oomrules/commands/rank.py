@@ -15,7 +15,7 @@ from oomrules.runtime.model import Process
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.sinks import format_pids
 from oomrules.runtime.units import placement
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.values import GETTERS, innermost_unit
 
 SCHEMA = "oomrules.ranking/1"
 TIERS = ("first", "normal", "last")
@@ -98,7 +98,7 @@ def as_data(ranking: Ranking) -> dict[str, Any]:
                 "pid": process.pid,
                 "comm": process.comm,
                 "uid": GETTERS["uid"](process, snapshot),
-                "unit": GETTERS["unit"](process, snapshot),
+                "unit": innermost_unit(process, snapshot),
                 "cgroup": GETTERS["cgroup"](process, snapshot),
                 "tier": TIERS[verdict.tier],
                 "base": verdict.base,
@@ -142,7 +142,7 @@ def why(verdict: Verdict) -> str:
 def _row(rank: str, process: Process, ranking: Ranking, points: str, because: str) -> list[str]:
     snapshot = ranking.snapshot
     rss = None if process.rss is None else process.rss * snapshot.host.page_size
-    user, unit = GETTERS["user"](process, snapshot), GETTERS["unit"](process, snapshot)
+    user, unit = GETTERS["user"](process, snapshot), innermost_unit(process, snapshot)
     return [
         rank,
         str(process.pid),

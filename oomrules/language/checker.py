@@ -16,6 +16,7 @@ from oomrules.language.types import Bad, Typing
 # The kinds of unit that have a control group (systemd.unit(5)).
 UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
 _GLOB = "*?["
+_RELATIONS = tuple(relation.value for relation in syntax.Relation if relation.value)
 
 Targets = tuple[str, ...]
 
@@ -208,7 +209,7 @@ def _bad_targets(
         if not isinstance(statement, syntax.Block):
             continue
         target, relation = statement.target.unit.value, statement.target.relation
-        if relation is not syntax.Relation.NAMED:
+        if relation in (syntax.Relation.WANTED_BY, syntax.Relation.PART_OF):
             if "." not in target or any(char in target for char in _GLOB):
                 yield Diagnostic(
                     "OOM211",
@@ -217,16 +218,30 @@ def _bad_targets(
                     statement.target.unit.span,
                     'write the full name, as in `in units wanted by "multi-user.target"`',
                 )
+        elif relation is syntax.Relation.NAMED and target.startswith(_RELATIONS):
+            yield Diagnostic(
+                "OOM211",
+                f'"{target}" is not the name of a unit: words of a target stand before the quotes',
+                source,
+                statement.target.span,
+                f"write {_unquoted(target)}",
+            )
         elif not target.endswith(UNIT_SUFFIXES) and not any(char in target for char in _GLOB):
             yield Diagnostic(
                 "OOM211",
                 f"`{target}` is not the name of a unit that holds processes",
                 source,
                 statement.target.span,
-                f"write the full name, as in `{target or 'nginx'}.service`; "
+                f"write the full name, as in `{relation.value}{target or 'nginx'}.service`; "
                 "the suffix is .service, .scope or .slice",
             )
         yield from _bad_targets(source, statement.statements)
+
+
+def _unquoted(target: str) -> str:
+    """Give a target whose words were inside the quotes as it is written."""
+    words = next(words for words in _RELATIONS if target.startswith(words))
+    return f'`in {words}"{target.removeprefix(words).strip()}"`'
 
 
 def _in_force(

@@ -48,6 +48,8 @@ _NAMES = {
     "LISTREF": "a `@list`",
     "TARGET": "a unit",
     "UNITS": "a unit",
+    "USER": "a unit",
+    "UNIT": "`unit`",
     "COMPARE": "a comparison",
     "EQUAL": "`=`",
     "LBRACE": "`{`",

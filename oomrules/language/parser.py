@@ -402,6 +402,7 @@ _RELATIONS = {
     "unit": syntax.Relation.NAMED,
     "wanted_by": syntax.Relation.WANTED_BY,
     "part_of": syntax.Relation.PART_OF,
+    "of_user": syntax.Relation.OF_USER,
 }
 _HOLDINGS = {
     "with_all": syntax.Holding.ALL,

@@ -260,11 +260,12 @@ class Relation(Enum):
     NAMED = ""
     WANTED_BY = "units wanted by "
     PART_OF = "units part of "
+    OF_USER = "user unit "
 
 
 @dataclass(frozen=True, slots=True)
 class Target(Node):
-    """The units of a block: ``"app-*.scope"``, ``units wanted by "x.target"``."""
+    """The units of a block: ``nginx.service``, ``user unit "app-*.scope"`` and the like."""
 
     unit: Text
     relation: Relation = Relation.NAMED

@@ -27,7 +27,10 @@ Item = TypeVar("Item")
 _FREE = ("text", "number", "flag", "cap")
 _OPAQUE = ("search", "same", "share")
 _UNIT = Variable("text", "unit")
-_PLACE = (_UNIT, Variable("text", "cgroup"), Variable("text", "slice"))
+_OF_USER = (Variable("text", "user.unit"), Variable("text", "user.slice"))
+_PLACE = (_UNIT, Variable("text", "cgroup"), Variable("text", "slice"), *_OF_USER)
+# The names of units are tied to their globs and to the blocks around.
+_TIED = (_UNIT, *_OF_USER)
 # Stands for the names of units, of which a process has several.
 _NAMES = "names"
 
@@ -205,8 +208,7 @@ class _Sample:
             elif kind == "order" or (kind == "number" and key[0] != "attr"):
                 if variable not in self.box and not mentioned(key) & self._mentioned:
                     return False
-            # The name of a unit is tied to its globs and to the blocks around.
-            elif kind in _FREE and variable != _UNIT and not _within(self[variable], values):
+            elif kind in _FREE and variable not in _TIED and not _within(self[variable], values):
                 return False
         return True
 

@@ -27,6 +27,7 @@ ORDINARY: dict[str, int] = {
     "nice": 0,
     "threads": 1,
     "oom_score_adj": 0,
+    "pid_depth": 0,
     "cpu_time": 1000,
     "run_time": 3_600_000,
     "total_vm": 65_536,

@@ -8,7 +8,7 @@ from oomrules.reason import texts, variables
 from oomrules.reason.regions import Box
 from oomrules.reason.texts import Texts
 from oomrules.reason.variables import FALSE, IN, OUT, TRUE, Variable
-from oomrules.runtime.program import PART_OF, WANTED_BY
+from oomrules.runtime.program import PART_OF, USER_UNIT, WANTED_BY
 from oomrules.runtime.units import ROOT_SLICE, placement
 
 _PLACES = (
@@ -19,6 +19,7 @@ _PLACES = (
     "/",
     "/example",
 )
+_MANAGER = "user@1000.service"
 Place = tuple[str | None, dict[str, list[str]], dict[str, dict[str, list[str]]]]
 
 
@@ -27,12 +28,16 @@ def places_in(box: Box) -> Iterator[Place]:
     inside: list[str] = []
     outside: list[str] = []
     related: list[str] = []
+    of_user: dict[str, str] = {}
     units: list[tuple[str, ...]] = []
     unknown = False
     for (kind, key), values in box.items():
         if kind == "in":
-            unknown = unknown or (values.must_be_unknown and variables.named(key))
-            if IN in values.others and variables.named(key) and values.others == {IN}:
+            unknown = unknown or (values.must_be_unknown and variables.in_cgroup(key))
+            if variables.of_user(key):
+                if len(values.others) == 1:
+                    (of_user[key.removeprefix(USER_UNIT)],) = values.others
+            elif IN in values.others and variables.named(key) and values.others == {IN}:
                 inside.append(key)
             elif values.others == {IN} or (IN in values.others and not variables.named(key)):
                 related.append(key)
@@ -44,13 +49,16 @@ def places_in(box: Box) -> Iterator[Place]:
             unknown = unknown or values.must_be_unknown
             if TRUE in values.others and FALSE not in values.others:
                 units.append(key)
-        elif kind == "text" and key in ("cgroup", "unit", "slice"):
+        elif kind == "text" and key in ("cgroup", "unit", "slice", "user.unit", "user.slice"):
             unknown = unknown or values.must_be_unknown
     if unknown:
         yield None, {}, {}
         return
-    for path in _paths(box, inside, texts.matching(tuple(outside)), units):
-        place = placement(path)
+    below = _of_user(box, of_user)
+    if below is None:
+        return
+    for path in _paths(box, inside, texts.matching(tuple(outside)), units, below):
+        place = placement(path).system
         relations: dict[str, dict[str, list[str]]] = {}
         for target in related:
             key = "WantedBy" if target.startswith(WANTED_BY) else "PartOf"
@@ -61,8 +69,39 @@ def places_in(box: Box) -> Iterator[Place]:
         yield path, {}, relations
 
 
+def _of_user(box: Box, targets: dict[str, str]) -> str | None:
+    """Propose what stands below a user's manager; nothing if no user's unit is asked for.
+
+    Args:
+        box: what is asked of ``user.unit`` and ``user.slice``.
+        targets: the blocks for users' units, and whether the process is in or out.
+
+    Returns:
+        the end of a path, or None if there can be none.
+    """
+    outside = texts.matching(tuple(name for name, where in targets.items() if where == OUT))
+    slices: list[str] = []
+    others: list[str] = []
+    named = {name: box.get(Variable("text", f"user.{name}")) for name in ("unit", "slice")}
+    wanted = [texts.matching((name,)) for name, where in targets.items() if where == IN]
+    for values in named.values():
+        if values is not None and isinstance(values.known, Texts) and "" not in values.known:
+            wanted.insert(0, values.known)
+    for target in wanted:
+        possible = (target & variables.UNIT_NAMES) - outside
+        if any(name in possible for name in (*slices, *others)):
+            continue
+        if not possible:
+            return None
+        slice_ = possible & texts.matching(("*.slice",))
+        only_slices = slice_ and not possible - slice_
+        name = (slice_ if only_slices else possible - slice_ or possible).sample()
+        (slices if name.endswith(".slice") else others).append(name)
+    return "".join(f"/{name}" for name in (*slices, *others))
+
+
 def _paths(
-    box: Box, inside: list[str], outside: Texts, units: list[tuple[str, ...]]
+    box: Box, inside: list[str], outside: Texts, units: list[tuple[str, ...]], of_user: str
 ) -> Iterator[str]:
     exact = box.get(Variable("text", "cgroup"))
     own = box.get(Variable("text", "unit"))
@@ -91,9 +130,11 @@ def _paths(
             slices.append(sampled)
     managers = [name for name in others if name.startswith("user@")]
     services = [name for name in others if name not in managers]
-    managers = ["user@1000.service" if "*" in name else name for name in managers]
+    managers = [name if placement(f"/{name}/x.scope").manager else _MANAGER for name in managers]
     given = [name for name in names if name]
-    made = "".join(f"/{name}" for name in (*slices, *managers, *services, *given))
+    if of_user and not managers:
+        given = [name for name in given if placement(f"/{name}/x.scope").manager] or [_MANAGER]
+    made = "".join(f"/{name}" for name in (*slices, *managers, *services, *given)) + of_user
     if exact is None or not isinstance(exact.known, Texts):
         if made:
             yield made

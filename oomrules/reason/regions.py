@@ -26,7 +26,7 @@ from oomrules.reason.variables import (
     only,
 )
 from oomrules.runtime.nodes import glob
-from oomrules.runtime.program import Node
+from oomrules.runtime.program import USER_UNIT, Node
 from oomrules.runtime.units import ROOT_SLICE
 
 Box = dict[Variable, Values]
@@ -224,6 +224,8 @@ _PLACE = (
     Variable("text", "cgroup"),
     Variable("text", "slice"),
     Variable("text", "unit"),
+    Variable("text", "user.slice"),
+    Variable("text", "user.unit"),
 )
 # A name is known only if the id is; that an id has no known name can be.
 _NAMED_BY = {Variable("text", "user"): "uid", Variable("text", "group"): "gid"}
@@ -242,7 +244,7 @@ def narrowed(box: Box) -> Box | None:
         if not values:
             return None
         kind, key = variable
-        if variable in _PLACE or kind == "unit" or (kind == "in" and variables.named(key)):
+        if variable in _PLACE or kind == "unit" or (kind == "in" and variables.in_cgroup(key)):
             place.append(variable)
         elif kind == "cap":
             caps.append(variable)
@@ -264,7 +266,7 @@ def narrowed(box: Box) -> Box | None:
             if found is None:
                 return None
             box = found
-    return _named_well(box, place) if place else box
+    return box if not place or (_of_users_well(box) and _named_well(box, place)) else None
 
 
 def _is_unknown(box: Box, name: str) -> bool:
@@ -293,12 +295,42 @@ def _known_together(box: Box, group: list[Variable]) -> Box | None:
     return box
 
 
-def _named_well(box: Box, place: list[Variable]) -> Box | None:
+def _out(box: Box) -> tuple[str, ...]:
+    """Give the globs that match none of the system's units around."""
+    return tuple(
+        v.key for v in box if v.kind == "in" and variables.named(v.key) and box[v].others == {OUT}
+    )
+
+
+def _of_users_well(box: Box) -> bool:
+    """Tell whether units of users' managers can be as they are, and their managers around."""
+    asked = {
+        v.key.removeprefix(USER_UNIT): box[v].others
+        for v in box
+        if v.kind == "in" and variables.of_user(v.key)
+    }
+    out = texts.matching(tuple(name for name, others in asked.items() if others == {OUT}))
+    inside = [name for name, others in asked.items() if others == {IN}]
+    if any(not (variables.UNIT_NAMES & texts.matching((name,))) - out for name in inside):
+        return False
+    own = box.get(Variable("text", "user.unit"))
+    if own is not None and own.must_be_known and isinstance(own.known, texts.Texts):
+        nowhere = texts.literal("")
+        if inside and not own.known - nowhere:
+            return False
+        if "" not in own.known:
+            inside.append("*")
+            if not own.known - out:
+                return False
+    return not inside or bool(variables.MANAGERS - texts.matching(_out(box)))
+
+
+def _named_well(box: Box, place: list[Variable]) -> bool:
     """Whoever is in a unit is in every block whose target matches one of its names."""
-    out = tuple(v.key for v in place if v.kind == "in" and box[v].others == {OUT})
+    out = _out(box)
     # Nothing is outside of the root slice.
     if any(glob(ROOT_SLICE, target) for target in out):
-        return None
+        return False
     around = texts.matching(out)
     unit_out = tuple(
         glob_ for v in place if v.kind == "unit" and box[v].others == {FALSE} for glob_ in v.key
@@ -306,21 +338,21 @@ def _named_well(box: Box, place: list[Variable]) -> Box | None:
     own = texts.matching(unit_out)
     for variable in place:
         kind, key = variable
-        if kind == "in" and box[variable].others == {IN}:
+        if kind == "in" and variables.named(key) and box[variable].others == {IN}:
             if out and not (variables.UNIT_NAMES & texts.matching((key,))) - around:
-                return None
+                return False
         elif kind == "unit" and box[variable].others == {TRUE}:
             called = (variables.UNIT_NAMES | texts.literal("")) & texts.matching(key)
             if not called - own:
-                return None
+                return False
             # The innermost unit is one of those around; no unit at all is none.
             if out and "" not in called and not called - around:
-                return None
+                return False
     name = Variable("text", "unit")
     if unit_out and all(box[v].must_be_known for v in place if v.kind == "unit"):
         names = box[name].known if name in box else None
         plain = names if isinstance(names, texts.Texts) else domain(name).known
         assert isinstance(plain, texts.Texts)
         if not plain - own:
-            return None
-    return box
+            return False
+    return True

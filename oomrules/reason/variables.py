@@ -32,7 +32,7 @@ from oomrules.reason.intervals import (
 )
 from oomrules.reason.texts import Texts
 from oomrules.runtime import nodes
-from oomrules.runtime.program import PART_OF, WANTED_BY, Node
+from oomrules.runtime.program import PART_OF, USER_UNIT, WANTED_BY, Node
 
 # re's own parser is the only way to know what an expression says.
 from re import _constants as sre  # isort: skip
@@ -138,7 +138,11 @@ _OF_TEXT: dict[str, Texts] = {
     "state": texts.literal(*_STATES),
     "unit": UNIT_NAMES | texts.literal(""),
     "slice": texts.matching(("*.slice",)),
+    "user.unit": UNIT_NAMES | texts.literal(""),
+    "user.slice": texts.matching(("*.slice",)) | texts.literal(""),
 }
+# The units of the system below which users' managers keep theirs.
+MANAGERS = texts.matching(("user@*.service",))
 
 
 @lru_cache(maxsize=8192)
@@ -464,5 +468,15 @@ def _texts_compared(operator: str, left: Node, right: Node) -> Atom | bool:
 
 
 def named(target: str) -> bool:
-    """Tell whether a target names the units themselves, and not what they belong to."""
-    return not target.startswith((WANTED_BY, PART_OF))
+    """Tell whether a target names units of the system, and not what they belong to."""
+    return not target.startswith((WANTED_BY, PART_OF, USER_UNIT))
+
+
+def of_user(target: str) -> bool:
+    """Tell whether a target names units of users' managers."""
+    return target.startswith(USER_UNIT)
+
+
+def in_cgroup(target: str) -> bool:
+    """Tell whether the control group of a process decides if it is in a block."""
+    return named(target) or of_user(target)

@@ -28,7 +28,16 @@ from oomrules.runtime.compiled import (
 from oomrules.runtime.facts import RELATIONS
 from oomrules.runtime.model import PF_EXITING, PF_KTHREAD, UNREAD, Host, Process, Snapshot
 from oomrules.runtime.nodes import PENDING
-from oomrules.runtime.program import PART_OF, WANTED_BY, Node, Program, Rule, Scope, Score
+from oomrules.runtime.program import (
+    PART_OF,
+    USER_UNIT,
+    WANTED_BY,
+    Node,
+    Program,
+    Rule,
+    Scope,
+    Score,
+)
 from oomrules.runtime.units import Placement, placement
 from oomrules.runtime.values import GETTERS, LIMIT
 
@@ -78,11 +87,15 @@ class Verdict(NamedTuple):
 
 
 class Around(NamedTuple):
-    """A unit around a process: its names, and the units that it belongs to (None: unknown)."""
+    """A unit around a process: its names, and the units that it belongs to (None: unknown).
+
+    ``of_user`` says that it is a unit of a user's manager.
+    """
 
     names: tuple[str, ...]
     wanted_by: tuple[str, ...] | None
     part_of: tuple[str, ...] | None
+    of_user: bool = False
 
 
 Chain = tuple[Around, ...]
@@ -330,6 +343,11 @@ def _chain(place: Placement, snapshot: Snapshot) -> Chain:
             # The root slice belongs to nothing.
             units.append(Around(inner.chain, (), ()))
             break
+        if inner.manager:
+            # Its name is its user's choice; what else he says of it makes it match nothing.
+            units.append(Around((inner.unit,), (), (), True))
+            inner = inner.above
+            continue
         known = {name: snapshot.fact(inner, name) for name in RELATIONS}
         names = (inner.chain[-1], *sorted(known["Names"] or ()))
         wanted, part = (
@@ -343,6 +361,9 @@ def _chain(place: Placement, snapshot: Snapshot) -> Chain:
 
 def _matches(unit: Around, target: str) -> bool | None:
     """Tell whether a target means a unit; None if that is unknown."""
+    if unit.of_user or target.startswith(USER_UNIT):
+        meant = target.startswith(USER_UNIT) and unit.of_user
+        return meant and nodes.glob(unit.names[0], target.removeprefix(USER_UNIT))
     for words, related in ((WANTED_BY, unit.wanted_by), (PART_OF, unit.part_of)):
         if target.startswith(words):
             return None if related is None else target.removeprefix(words) in related

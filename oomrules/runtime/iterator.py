@@ -36,7 +36,7 @@ ROW_FIELDS = (
     *("pid:I ppid:I start:Q utime:Q stime:Q runtime:Q shown_utime:Q shown_stime:Q".split()),
     *("capabilities:Q cgroup:Q total_vm:Q rss:Q swap:Q locked:Q pgtables:Q".split()),
     *("flags:I state:I exit_state:I uid:I euid:I gid:I egid:I threads:I".split()),
-    *("nice:i oom_score_adj:i session:I tty_nr:I doubt:I unused:I comm:16s".split()),
+    *("nice:i oom_score_adj:i session:I tty_nr:I doubt:I pid_depth:I comm:16s".split()),
 )
 ROW = Struct("=" + "".join(field.partition(":")[2] for field in ROW_FIELDS))
 HEAD = Struct("=IIQII")
@@ -272,7 +272,7 @@ class IteratorSource(ProcSource):
             pid, ppid, start, utime, stime, runtime, shown_utime, shown_stime,
             capabilities, cgroup, total_vm, rss, swap, locked, pgtables,
             flags, state, exit_state, uid, euid, gid, egid, threads,
-            nice, oom_score_adj, session, tty_nr, doubt, _, comm,
+            nice, oom_score_adj, session, tty_nr, doubt, pid_depth, comm,
         ) = ROW.unpack_from(rows, at)  # fmt: skip
         if pid == 0:
             self._check_tail(rows, at)
@@ -294,6 +294,8 @@ class IteratorSource(ProcSource):
                 process.forget()
             process.starttime = start
             process.comm = sys.intern(name)
+        # Nobody leaves the pid namespace that he was born in.
+        process.pid_depth = pid_depth
         if self.original is not None:
             oom_score_adj = self.original(process, oom_score_adj)
         if (uid, euid, capabilities, oom_score_adj) != (

@@ -101,6 +101,7 @@ class Process:
         "nice",
         "oom_score_adj",
         "pid",
+        "pid_depth",
         "rss",
         "seen",
         "starttime",
@@ -151,6 +152,7 @@ class Process:
         self.euid: int | None = UNREAD
         self.capabilities: int | None = UNREAD
         self.oom_score_adj: int | None = UNREAD
+        self.pid_depth: int | None = UNREAD
         self.cgroup: str | None = UNREAD
         self.more: dict[str, Any] | None = None
         self.reconsider()

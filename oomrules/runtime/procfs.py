@@ -616,6 +616,9 @@ class ProcSource:
             process.capabilities = self._same.setdefault(capabilities, capabilities)
         else:
             process.capabilities = None
+        if "pid_depth" in (*self._fields, asked):
+            # Its pid in each namespace from this proc's on. A kernel without them has no line.
+            process.pid_depth = max(0, len(_value(data, b"\nNSpid:").split()) - 1)
         for key, name in _STATUS_MEMORY.items():
             if name != asked and name not in self._fields:
                 continue

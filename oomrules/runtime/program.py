@@ -35,6 +35,8 @@ Node = list[Any]
 # A target that says how a unit belongs to another begins with these words; no unit's name
 # has spaces.
 WANTED_BY, PART_OF = "units wanted by ", "units part of "
+# One that begins with this means units of users' managers; any other those of the system's.
+USER_UNIT = "user unit "
 
 # Each node's operands and what it is itself: a number, a text or a condition are nodes
 # (N, T, C; X is any, but the same on both sides), i and s are a plain whole number and a
@@ -90,7 +92,8 @@ class Score(NamedTuple):
 class Scope(NamedTuple):
     """The rules of one scope: ``targets`` are the units around it, outermost first.
 
-    A target is the name of a unit, a glob, or ``WANTED_BY`` or ``PART_OF`` and a name.
+    A target is the name of a unit, a glob, ``WANTED_BY`` or ``PART_OF`` and a name, or
+    ``USER_UNIT`` and a name or a glob.
     """
 
     targets: tuple[str, ...]
@@ -220,6 +223,8 @@ def _scope(data: dict[str, Any], definitions: dict[str, Node]) -> Scope:
     targets = data["targets"]
     if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
         raise ValueError(f"targets are {targets!r}")
+    if "" in targets or any(target.endswith(" ") for target in targets):
+        raise ValueError(f"a target without a name: {targets!r}")
     return Scope(tuple(targets), score, tuple(sorted(rules)))
 
 

@@ -24,7 +24,7 @@ HINT = "record it again with `oomrules snapshot -o FILE`"
 
 _WHOLE = (
     "ppid uid euid gid egid nice utime stime starttime threads flags total_vm rss swap anon shmem "
-    "locked pgtables oom_score_adj tty_nr session"
+    "locked pgtables oom_score_adj pid_depth tty_nr session"
 ).split()
 _TEXTS = ("comm", "exe", "state", "cgroup")
 # What a process can make unknown by itself.

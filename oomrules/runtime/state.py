@@ -20,7 +20,7 @@ from oomrules.lean import Any
 from oomrules.runtime import kept, program, sinks
 from oomrules.runtime.model import Process
 from oomrules.runtime.ranking import Ranking
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.values import innermost_unit
 
 SCHEMA = "oomrules.list/1"
 
@@ -144,13 +144,13 @@ def entries(ranking: Ranking, most: int = _REMEMBERED) -> list[dict[str, Any]]:
     """Say in plain data who stands at the head of a ranking, worst first."""
     found = []
     for rank, process in enumerate(ranking.candidates[:most], 1):
-        unit = GETTERS["unit"](process, ranking.snapshot)
+        unit = innermost_unit(process, ranking.snapshot)
         found.append(
             {
                 "rank": rank,
                 "pid": process.pid,
                 "comm": process.comm,
-                "unit": None if unit is None else str(unit),
+                "unit": unit,
                 "points": _points(process, ranking),
             }
         )

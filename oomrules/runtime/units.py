@@ -40,6 +40,29 @@ class Placement(NamedTuple):
     manager: str
     above: Placement | None
 
+    @property
+    def system(self) -> Placement:
+        """The placement of the innermost unit that is one of the system's manager."""
+        place = self
+        while place.manager and place.above is not None:
+            place = place.above
+        return place
+
+    @property
+    def user_unit(self) -> str:
+        """The innermost unit of a user's manager; empty where there is none."""
+        return self.unit if self.manager else ""
+
+    @property
+    def user_slice(self) -> str:
+        """The innermost slice of a user's manager; empty where there is none."""
+        place: Placement | None = self
+        while place is not None and place.manager:
+            if place.unit.endswith(".slice"):
+                return place.unit
+            place = place.above
+        return ""
+
 
 _ROOT = Placement((ROOT_SLICE,), "", ROOT_SLICE, "/", "", None)
 

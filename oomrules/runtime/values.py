@@ -13,7 +13,7 @@ from oomrules.attributes import ATTRIBUTES, Attribute, Source, Type
 from oomrules.lean import Any
 from oomrules.runtime import nodes
 from oomrules.runtime.model import NO_LIMIT, SELF_MADE, UNREAD, Process, Snapshot
-from oomrules.runtime.units import placement
+from oomrules.runtime.units import Placement, placement
 
 Getter = Callable[[Process, Snapshot], Any]
 
@@ -149,8 +149,52 @@ def _of_session(name: str, otherwise: bool | str) -> Getter:
 
 
 def _unit_name(path: str, snapshot: Snapshot) -> str:
-    place = placement(path)
+    place = placement(path).system
     return nodes.Names(place.unit, snapshot.fact(place, "Names") or ())
+
+
+# How many processes there are by the control groups of their units, and on which host.
+_counted: tuple[Any, dict[str, int]] = (None, {})
+
+
+def _processes_by_unit(snapshot: Snapshot) -> dict[str, int]:
+    """Count the processes in each unit and below, once each refresh, which makes a new host.
+
+    The count comes from the processes themselves: the files of a user's control groups are
+    the user's to switch off.
+    """
+    global _counted
+    host, found = _counted
+    if host is not snapshot.host:
+        groups: dict[str, int] = {}
+        for process in snapshot.by_pid.values():
+            path = _field("cgroup")(process, snapshot) if process.total_vm != 0 else None
+            if isinstance(path, str):
+                groups[path] = groups.get(path, 0) + 1
+        found = {}
+        for path, number in groups.items():
+            place: Placement | None = placement(path)
+            while place is not None:
+                found[place.path] = found.get(place.path, 0) + number
+                place = place.above
+        _counted = snapshot.host, found
+    return found
+
+
+def _processes_of_unit(process: Process, snapshot: Snapshot) -> int | None:
+    path = _field("cgroup")(process, snapshot)
+    if not isinstance(path, str):
+        return None
+    return _processes_by_unit(snapshot).get(placement(path).path, 0)
+
+
+def innermost_unit(process: Process, snapshot: Snapshot) -> str | None:
+    """Give the name of the unit that a process is in, the system's or a user's, for people.
+
+    None if it is unknown, an empty text outside every unit.
+    """
+    path = _field("cgroup")(process, snapshot)
+    return placement(path).unit if isinstance(path, str) else None
 
 
 _SPECIAL: dict[str, Getter] = {
@@ -165,7 +209,10 @@ _SPECIAL: dict[str, Getter] = {
     "pgtables": _pages("pgtables"),
     "tty": _known("tty_nr", _tty),
     "unit": _known("cgroup", _unit_name),
-    "slice": _known("cgroup", lambda value, _: placement(value).slice),
+    "slice": _known("cgroup", lambda value, _: placement(value).system.slice),
+    "user.unit": _known("cgroup", lambda value, _: placement(value).user_unit),
+    "user.slice": _known("cgroup", lambda value, _: placement(value).user_slice),
+    "unit.processes": _processes_of_unit,
     LIMIT: limit,
 }
 _IN_PAGES = ("unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap")

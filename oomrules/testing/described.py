@@ -26,7 +26,7 @@ _FIRST_ID = 20_000
 _HOST = ("memory", "uptime", "swap")
 _PAGES = ("rss", "total_vm", "swap")
 _BYTES = ("anon", "shmem", "locked", "pgtables")
-_NUMBERS = "pid ppid uid euid gid egid nice threads flags oom_score_adj session".split()
+_NUMBERS = "pid ppid uid euid gid egid nice threads flags oom_score_adj pid_depth session".split()
 _TEXTS = ("comm", "exe", "state", "cgroup")
 _SPECIAL = "user group cmdline capabilities cpu_time run_time tty unit unknown".split()
 KEYS = (*_PAGES, *_BYTES, *_NUMBERS, *_TEXTS, *_SPECIAL)
@@ -123,6 +123,7 @@ class Described:
             "locked": 0,
             "pgtables": 65_536,
             "oom_score_adj": 0,
+            "pid_depth": 0,
             "tty_nr": self._tty(said.get("tty", ""), where),
             "cgroup": self._cgroup(said, comm, uid, where),
         }

@@ -155,7 +155,9 @@ def test_only_kill_is_a_reason_with_its_rule(oomrules: Run, recorded: Path, rule
 def test_the_score_of_the_innermost_block_is_the_one_that_is_shown(
     oomrules: Run, recorded: Path, rules: Write
 ) -> None:
-    path = rules("score rss\nin user.slice {\n score total_vm\n in app.slice: score threads\n}\n")
+    path = rules(
+        "score rss\nin user.slice {\n score total_vm\n in user unit app.slice: score threads\n}\n"
+    )
     for pid, row in {
         900: "50000  score rss",
         901: "20000  score total_vm",

@@ -131,6 +131,21 @@ CASES: dict[str, list[Case]] = {
         Case("in ‸nginx: spare uid 0", "`nginx.service`", "in nginx.service: spare uid 0"),
         Case("in ‸a.timer: spare uid 0", ".service", 'in "a.*": spare uid 0'),
         Case('in a.slice: in ‸"": spare uid 0', ".slice", "in a.slice: in -.slice: spare uid 0"),
+        Case(
+            "in ‸user unit app: spare uid 0",
+            "`user unit app.service`",
+            "in user unit app.service: spare uid 0",
+        ),
+        Case(
+            'in ‸"user unit app.service": spare uid 0',
+            '`in user unit "app.service"`',
+            'in user unit "app.service": spare uid 0',
+        ),
+        Case(
+            'in ‸"units part of a.service": spare uid 0',
+            '`in units part of "a.service"`',
+            'in units part of "a.service": spare uid 0',
+        ),
     ],
     "OOM301": [
         Case("spare anything when ‸rss > 10", "512MiB", "spare anything when rss > 10B"),

@@ -59,6 +59,10 @@ FORMS = {
         "in units   wanted by  x.target:spare uid 0",
         "in units wanted by x.target: spare uid 0\n",
     ),
+    "users' units": (
+        'in user  unit "a-*.scope" :spare uid 0',
+        'in user unit "a-*.scope": spare uid 0\n',
+    ),
     "empty lines": (
         "\n\nspare uid 0\n\n\n\nspare uid 1\nin a.slice {\n\nspare uid 2\n\n}\n\n\n",
         "spare uid 0\n\nspare uid 1\nin a.slice {\n    spare uid 2\n}\n",

@@ -319,7 +319,23 @@ def test_a_target_may_say_how_units_belong_to_another() -> None:
     )
 
 
+@pytest.mark.parametrize("written", ['"app-*.scope"', "app-*.scope"])
+def test_a_target_may_mean_units_of_users(written: str) -> None:
+    target = unit("app-*.scope", syntax.Relation.OF_USER)
+    block = Block(AT, target, (never(uid("0")),))
+    assert parse(f"in user unit {written}: never kill uid 0") == (block,)
+    assert parse(f"in a.slice: in user  unit {written} {{ never kill uid 0 }}") == (
+        Block(AT, unit("a.slice"), (block,)),
+    )
+
+
+@pytest.mark.parametrize("name_", ["user.slice", "user@1000.service", "user-1000.slice", "user*"])
+def test_a_unit_whose_name_begins_with_user_is_one_of_the_system(name_: str) -> None:
+    assert parse(f"in {name_}: never kill uid 0") == (Block(AT, unit(name_), (never(uid("0")),)),)
+
+
 def test_the_words_of_such_a_target_are_names_everywhere_else() -> None:
+    assert parse("never kill uid 0 when user == unit")
     assert parse("define units = nice > 0")[0].name == name("units")  # type: ignore[union-attr]
 
 

@@ -77,10 +77,24 @@ class Value(NamedTuple):
 
 
 class Place(NamedTuple):
-    """The units around a process, and the control group of the innermost."""
+    """The units around a process, and the control group of the innermost.
+
+    The first ``system`` units of the chain are the system's, the rest those of a user.
+    """
 
     chain: tuple[str, ...]
     path: str
+    system: int
+
+    @property
+    def of_system(self) -> tuple[str, ...]:
+        """The system's units, outermost first."""
+        return self.chain[: self.system]
+
+    @property
+    def of_user(self) -> tuple[str, ...]:
+        """The units of a user's manager, outermost first."""
+        return self.chain[self.system :]
 
 
 def place(cgroup: str) -> Place:
@@ -89,6 +103,7 @@ def place(cgroup: str) -> Place:
     chain: list[str] = []
     # One turn for the system's units, and one more for each user's manager on the way.
     taken = 0
+    managers: list[int] = []
     while True:
         while taken < len(components) and _unit_name(components[taken]).endswith(".slice"):
             chain.append(_unit_name(components[taken]))
@@ -96,11 +111,13 @@ def place(cgroup: str) -> Place:
         if taken < len(components) and _is_unit(_unit_name(components[taken])):
             chain.append(_unit_name(components[taken]))
             taken += 1
-            if re.fullmatch(r"user@\d+\.service", chain[-1]):
+            if not managers and re.fullmatch(r"user@\d+\.service", chain[-1]):
+                managers.append(1 + len(chain))
                 continue
         # Units that lie deeper count for nothing.
         taken = min(taken, 31)
-        return Place(("-.slice", *chain[:taken]), "/" + "/".join(components[:taken]))
+        system = min(managers[0] if managers else 1 + len(chain), 1 + taken)
+        return Place(("-.slice", *chain[:taken]), "/" + "/".join(components[:taken]), system)
 
 
 def _unit_name(component: str) -> str:
@@ -190,7 +207,10 @@ def _stated(
 ) -> Iterable[Stated]:
     for statement in statements:
         if isinstance(statement, syntax.Block):
-            yield from _stated(statement.statements, (*around, statement.target.unit.value), level)
+            name, relation = statement.target.unit.value, statement.target.relation
+            assert relation in (syntax.Relation.NAMED, syntax.Relation.OF_USER)
+            target = f"user unit {name}" if relation is syntax.Relation.OF_USER else name
+            yield from _stated(statement.statements, (*around, target), level)
         else:
             yield Stated(around, statement, level)
 
@@ -221,7 +241,7 @@ def world(objects: Iterable[Object]) -> World:
 
 
 _TEXTS = {"comm", "exe", "state", "cgroup"}
-_COUNTS = {"nice", "threads", "oom_score_adj"}
+_COUNTS = {"nice", "threads", "oom_score_adj", "pid_depth"}
 _IDS = {"pid", "ppid", "uid", "euid", "gid", "egid", "session"}
 _IN_PAGES = {"total_vm", "rss", "swap"}
 _IN_BYTES = {"anon", "shmem", "locked", "pgtables"}
@@ -261,6 +281,8 @@ class Reader:
             return Value("memory", raw)
         if name in _IN_BYTES:
             return Value("memory", None if raw is None else raw // page)
+        if name == "unit.processes":
+            return Value("number", self._processes())
         if name.startswith("unit."):
             return self._of_unit(name)
         if name.startswith("session."):
@@ -279,12 +301,32 @@ class Reader:
             case "run_time":
                 return Value("duration", self._run_time())
             case "unit":
-                named = self.place and ["", *self.place.chain[1:]]
+                named = self.place and ["", *self.place.of_system[1:]]
                 return Value("text", named and named[-1])
             case "slice":
-                slices = self.place and [u for u in self.place.chain if u.endswith(".slice")]
+                slices = self.place and [u for u in self.place.of_system if u.endswith(".slice")]
+                return Value("text", slices and slices[-1])
+            case "user.unit":
+                named = self.place and ["", *self.place.of_user]
+                return Value("text", named and named[-1])
+            case "user.slice":
+                slices = self.place and [
+                    "",
+                    *(u for u in self.place.of_user if u.endswith(".slice")),
+                ]
                 return Value("text", slices and slices[-1])
         return None
+
+    def _processes(self) -> int | None:
+        """Count who is in the control group of the unit or below it, and has memory."""
+        if self.place is None:
+            return None
+        own = self.place.path.rstrip("/") + "/"
+        return sum(
+            f"{other['cgroup'].rstrip('/')}/".startswith(own)
+            for other in self.world.processes
+            if other.get("cgroup") is not None and other.get("total_vm") != 0
+        )
 
     def _cpu_time(self) -> int | None:
         user, system = self.process.get("utime"), self.process.get("stime")
@@ -504,8 +546,7 @@ class Reader:
             return True
         if self.place is None:
             return None
-        chain = self.place.chain
-        return all(any(fnmatchcase(unit, target) for unit in chain) for target in targets)
+        return all(_depths(self.place, target) for target in targets)
 
     def base(self) -> Fraction | None:
         """Evaluate the score that counts."""
@@ -516,19 +557,31 @@ class Reader:
         """List the scopes whose score competes: one, but for ties and unknown places."""
         if self.place is None:
             return list(self.rules.scores)
-        chain = self.place.chain
         ranks = {}
         for targets in self.rules.scores:
             if not targets:
                 ranks[targets] = (-1, 0)
             elif self.around(targets):
-                deepest = max(i for i, unit in enumerate(chain) if fnmatchcase(unit, targets[-1]))
-                ranks[targets] = (deepest, len(targets))
+                ranks[targets] = (max(_depths(self.place, targets[-1])), len(targets))
         return [targets for targets, rank in ranks.items() if rank == max(ranks.values())]
 
     def _points(self, expression: syntax.Expression) -> Fraction | None:
         worth = self.value(expression).worth
         return None if worth is None else Fraction(worth)
+
+
+def _depths(place: Place, target: str) -> list[int]:
+    """List which units around a process a target means, counted from the outermost.
+
+    A bare name means units of the system, ``user unit`` those of users.
+    """
+    of_user = target.startswith("user unit ")
+    name = target.removeprefix("user unit ")
+    return [
+        depth
+        for depth, unit in enumerate(place.chain)
+        if (depth >= place.system) is of_user and fnmatchcase(unit, name)
+    ]
 
 
 def _glob(subject: Value, pattern: str) -> Truth:

@@ -52,6 +52,9 @@ CGROUPS = (
     f"{MANAGER}/app.slice/app-x.scope",
     f"{MANAGER}/app.slice/app-x.scope/tab.service",
     f"{MANAGER}/app.slice/app-build.slice/app-make@7.service",
+    f"{MANAGER}/app.slice/nginx.service",
+    f"{MANAGER}/session.slice/user@1001.service/app.slice",
+    MANAGER,
     "/machine.slice/web.slice/machine-web.scope/payload",
     "/docker/0a1b/nginx.service",
 )
@@ -74,6 +77,14 @@ TARGETS = (
     "machine.slice",
     "odd.service",
     "[!u]*.slice",
+    "user unit app.slice",
+    "user unit app-*.scope",
+    "user unit app-?.scope",
+    "user unit *.scope",
+    "user unit *",
+    "user unit -.slice",
+    "user unit init.scope",
+    "user unit nginx.service",
 )
 COMMS = ("sshd", "nginx", "postgres", "redis-server", "make", "cc1plus", "(sd-pam)", "a b", "é[x]")
 USERS = {"0": "root", "33": "www-data", "1000": "build", "1001": "ann"}
@@ -90,8 +101,10 @@ _TEXTS_OF: dict[str, tuple[str, ...]] = {
     "state": ("R", "S", "D"),
     "tty": ("", "pts/3", "tty1"),
     "cgroup": CGROUPS,
-    "unit": ("nginx.service", "app-x.scope", "app.slice", "", "init.scope", "odd.service"),
+    "unit": ("nginx.service", "user@1000.service", "app.slice", "", "init.scope", "odd.service"),
     "slice": ("-.slice", "app.slice", "system.slice", "user-1000.slice", "app-build.slice"),
+    "user.unit": ("nginx.service", "app-x.scope", "app.slice", "", "init.scope"),
+    "user.slice": ("", "app.slice", "app-build.slice", "user-1000.slice"),
     "unit.oom_policy": ("stop", "continue", "kill"),
     "unit.active_state": ("active", "activating"),
     "unit.description": ("A web server", ""),
@@ -143,7 +156,13 @@ class Vocabulary(NamedTuple):
 
 
 _COUNT_NAMES = _one_of(
-    "nice", "threads", "oom_score_adj", "unit.oom_kills", "unit.oom_score_adjust"
+    "nice",
+    "threads",
+    "oom_score_adj",
+    "pid_depth",
+    "unit.processes",
+    "unit.oom_kills",
+    "unit.oom_score_adjust",
 )
 _DURATION_NAMES = _one_of("cpu_time", "run_time")
 _MEMORY_NAMES = _one_of(
@@ -317,12 +336,16 @@ _NESTED = (
     *(
         ("user.slice",),
         ("app-*.scope",),
+        ("user unit app-*.scope",),
         ("user.slice", "app-*.scope"),
         ("app-*.scope", "user.slice"),
+        ("user.slice", "user unit app-*.scope"),
+        ("user unit app-*.scope", "user.slice"),
     ),
     *(("*",), ("*", "*.scope"), ("*.slice",), ("-.slice", "app-?.scope"), ("*.slice", "*.slice")),
     *(("system.slice", "nginx.service"), ("nginx.service",), ("nginx.service", "system.slice")),
     *(("machine.slice", "nginx.service"), ("user@*.service",), ("app.slice", "user@*.service")),
+    *(("user unit app.slice", "user@*.service"), ("user unit *.slice", "user unit *.slice")),
 )
 _BLOCKS = st.sampled_from(_NESTED) | st.lists(st.sampled_from(TARGETS), max_size=3).map(tuple)
 _AROUND = st.just(()) | _BLOCKS
@@ -410,7 +433,7 @@ def texts(rule_set: Iterable[Stated], name: str = "rules") -> list[RuleText]:
         around = open_blocks.get(level, ())
         if around != targets or not around:
             lines += ["}"] * len(around)
-            lines += [f'in "{target}" {{' for target in targets]
+            lines += [f"in {written(target)} {{" for target in targets]
             open_blocks[level] = targets
         lines.append(text)
     for level, around in open_blocks.items():
@@ -419,6 +442,12 @@ def texts(rule_set: Iterable[Stated], name: str = "rules") -> list[RuleText]:
         RuleText(f"{level}/{name}.oom", "\n".join(lines) + "\n", level)
         for level, lines in by_level.items()
     ]
+
+
+def written(target: str) -> str:
+    """Write a target as a rule file has it."""
+    name = target.removeprefix("user unit ")
+    return f'{"user unit " if name != target else ""}"{name}"'
 
 
 # --- hosts -------------------------------------------------------------------------------
@@ -451,6 +480,7 @@ _FIELDS: dict[str, Sequence[Any]] = {
     "locked": _BYTES,
     "pgtables": _BYTES,
     "oom_score_adj": (0, 0, -1000, -17, 500, 1000),
+    "pid_depth": (0, 0, 0, 1, 2),
     "cgroup": (*CGROUPS, None),
     "tty_nr": (0, 1025, 34_819, 1_088),
     "session": (0, 1, 77),

@@ -32,12 +32,16 @@ def test_it_decides_as_the_evaluator_does(
 
 _PLAIN = st.builds(
     "{}{} {}".format,
-    st.sampled_from(["", *(f'in "{target}": ' for target in strategies.TARGETS)]),
+    st.sampled_from(["", *(f"in {strategies.written(target)}: " for target in strategies.TARGETS)]),
     st.sampled_from(["never kill", "only kill", "kill first", "kill last", "prefer", "spare"]),
     st.sampled_from(
         [
             *(f'comm "{name}"' for name in (*strategies.COMMS, "s*", "*e", "*r*", "[a-n]*", "*")),
-            *(f'unit "{name}"' for name in strategies.TARGETS),
+            *(
+                f"{'user.unit' if target.startswith('user unit') else 'unit'} "
+                f'"{target.removeprefix("user unit ")}"'
+                for target in strategies.TARGETS
+            ),
             *(f"uid {number} with RAWIO" for number in strategies.USERS),
             *(f'anything when user == "{name}"' for name in strategies.USERS.values()),
             "anything when nice == 0 and not uid == 0",

@@ -8,6 +8,8 @@ import pytest
 
 from oomrules.runtime.units import placement
 
+MANAGER = "/user.slice/user-1000.slice/user@1000.service"
+
 # The path; the units around it, outermost first; the innermost slice; the unit's own path.
 CASES: dict[str, tuple[list[str], str, str]] = {
     "/": (["-.slice"], "-.slice", "/"),
@@ -180,3 +182,31 @@ def test_a_name_that_is_no_text_is_shown_and_the_path_opens_its_files() -> None:
     assert found.unit == "caf\\xe9.service"
     assert found.path == path
     assert placement("/system.slice/caf\u00e9.service").unit == "caf\u00e9.service"
+
+
+@pytest.mark.parametrize(
+    ("path", "system", "slice_", "of_user", "slice_of_user"),
+    [
+        ("/", "", "-.slice", "", ""),
+        ("/system.slice/a.service", "a.service", "system.slice", "", ""),
+        (MANAGER, "user@1000.service", "user-1000.slice", "", ""),
+        (f"{MANAGER}/below", "user@1000.service", "user-1000.slice", "", ""),
+        (f"{MANAGER}/init.scope", "user@1000.service", "user-1000.slice", "init.scope", ""),
+        (f"{MANAGER}/a.slice", "user@1000.service", "user-1000.slice", "a.slice", "a.slice"),
+        (
+            f"{MANAGER}/a.slice/a-b.slice/x.service/y.service",
+            *("user@1000.service", "user-1000.slice", "x.service", "a-b.slice"),
+        ),
+        # A user cannot have a manager inside of the manager.
+        (
+            f"{MANAGER}/user-0.slice/user@0.service/sshd.service",
+            *("user@1000.service", "user-1000.slice", "user@0.service", "user-0.slice"),
+        ),
+    ],
+)
+def test_units_of_a_user_are_told_from_the_system_s(
+    path: str, system: str, slice_: str, of_user: str, slice_of_user: str
+) -> None:
+    place = placement(path)
+    assert (place.system.unit, place.system.slice) == (system, slice_)
+    assert (place.user_unit, place.user_slice) == (of_user, slice_of_user)

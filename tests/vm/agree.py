@@ -13,7 +13,7 @@ import tempfile
 
 FIELDS = """
     comm state flags utime stime nice threads starttime total_vm rss uid euid gid egid
-    capabilities oom_score_adj cgroup ppid session tty_nr swap locked pgtables
+    capabilities oom_score_adj cgroup ppid session tty_nr swap locked pgtables pid_depth
 """.split()
 RULES = {
     "the default": "",

@@ -80,11 +80,13 @@ CONDITIONS = {
 }
 OTHERS = {
     "instances": 'in "tmpl@*.service": prefer anything',
-    "scopes of users": 'in "app-*.scope": prefer anything',
-    "units of users": 'in "app-*": prefer anything',
+    "scopes of users": 'in user unit "app-*.scope": prefer anything',
+    "units of users": 'in user unit "app-*": prefer anything',
+    "units of users without the word": 'in "app-*": prefer anything',
     "a unit inside another": "in nginx.service: prefer anything",
     "wanted by nobody": 'in units wanted by "no-such.target": prefer anything',
-    "term": 'prefer unit "app-tool.service"',
+    "term": 'prefer user.unit "app-tool.service"',
+    "term of the system": 'prefer unit "app-tool.service"',
     "alias as a term": 'prefer unit "alias.service"',
 }
 
@@ -126,6 +128,7 @@ def test_a_block_holds_for_the_units_of_a_user_s_manager(
     assert held["scopes of users"] == scope
     assert held["units of users"] == scope | service
     assert held["term"] == service
+    assert held["units of users without the word"] == held["term of the system"] == set()
     assert held["alias as a term"] == procs(units, "real.service")
 
 
@@ -185,7 +188,7 @@ def test_scopes_shows_the_tree_with_the_kernel_s_figures(units: Guest) -> None:
 def test_a_recorded_host_ranks_elsewhere_as_it_did_at_home(units: Guest) -> None:
     rules = (
         "score rss + swap\nin alias.service: kill first anything\n"
-        'in "app-*.scope": prefer anything by 5\n'
+        'in user unit "app-*": prefer anything by 5\n'
         'in units wanted by "test.target": spare anything by 3\n'
         'spare anything when unit.oom_policy == "continue"\nnever kill session.remote\n'
     )

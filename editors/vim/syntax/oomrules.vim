@@ -10,10 +10,11 @@ syntax iskeyword @,48-57,_,.
 syntax keyword oomrulesKeyword never kill only first last prefer spare by score define list in anything
 syntax keyword oomrulesKeyword with without any of when and or not
 syntax keyword oomrulesKeyword units wanted part
+syntax match oomrulesKeyword "\<in\s\+user\s\+unit\>\ze\s"
 syntax keyword oomrulesFunction root cap
 syntax keyword oomrulesAttribute pid ppid comm cmdline exe uid euid gid egid user group nice capabilities
 syntax keyword oomrulesAttribute cpu_time run_time threads state total_vm rss anon shmem locked swap
-syntax keyword oomrulesAttribute pgtables oom_score_adj tty session cgroup unit slice unit.memory
+syntax keyword oomrulesAttribute pgtables pid_depth oom_score_adj tty session cgroup unit slice user.unit user.slice unit.processes unit.memory
 syntax keyword oomrulesAttribute unit.memory_max unit.memory_high unit.swap unit.pressure unit.oom_kills
 syntax keyword oomrulesAttribute unit.description unit.active_state unit.oom_policy unit.oom_score_adjust
 syntax keyword oomrulesAttribute unit.managed_oom_preference unit.managed_oom_memory_pressure session.active

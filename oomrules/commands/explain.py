@@ -11,7 +11,7 @@ from oomrules.commands.rank import TIERS, factor, weight
 from oomrules.commands.terminal import Paint, memory, printable
 from oomrules.errors import Failure
 from oomrules.runtime.evaluator import Verdict, ineligible
-from oomrules.runtime.model import Process
+from oomrules.runtime.model import SELF_MADE, Process
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.values import GETTERS
 
@@ -69,6 +69,8 @@ def _print_values(process: Process, ranking: Ranking) -> None:
         kind = ATTRIBUTES[name].type
         if value is None:
             text = "unknown, so in doubt it protects"
+        elif value is SELF_MADE:
+            text = "unknown by its own doing, which protects nobody"
         elif kind is Type.MEMORY:
             text = f"{value} pages ({memory(value * page_size)})"
         elif kind is Type.DURATION:
@@ -95,6 +97,8 @@ def _print_points(verdict: Verdict, idle: bool) -> None:
     rows = (
         [("", str(verdict.base), verdict.score.text, verdict.score.place)] if verdict.score else []
     )
+    if verdict.by_memory:
+        print("  the process made its score unknown, so it counts by its resident memory, in pages")
     above, below = 1, 1
     for held in verdict.held:
         above, below = above * held.rule.factor[0], below * held.rule.factor[1]

@@ -1,7 +1,8 @@
 """Recorded snapshots: JSON Lines, schema ``oomrules.snapshot/1``.
 
 A value of ``null`` is one that could not be read; the limits of a scope are ``null``
-where there is none, and named in ``unreadable`` where they could not be read.
+where there is none, and named in ``unreadable`` where they could not be read. What a process
+itself made unknown is ``null`` and named in its ``self_made``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from oomrules.errors import Failure, reason
 from oomrules.lean import Any
 from oomrules.runtime.cgroups import LIMITS
 from oomrules.runtime.facts import RELATIONS
-from oomrules.runtime.model import DECISIVE, NO_LIMIT, Host, Process
+from oomrules.runtime.model import DECISIVE, NO_LIMIT, SELF_MADE, Host, Process
 from oomrules.runtime.units import Placement
 
 SCHEMA = "oomrules.snapshot/1"
@@ -24,6 +25,8 @@ _WHOLE = (
     "locked pgtables oom_score_adj tty_nr session"
 ).split()
 _TEXTS = ("comm", "exe", "state", "cgroup")
+# What a process can make unknown by itself.
+_SELF_MADE = ("cmdline", "exe", "swap", "anon", "shmem", "locked", "pgtables")
 _SCOPE_WHOLE = ("memory", "memory_max", "memory_high", "swap", "swap_max", "oom_kills")
 
 # Wider than anything a kernel says.
@@ -274,6 +277,11 @@ def _process(data: dict[str, Any]) -> Process:
     ):
         raise _Wrong("cmdline is not a list of texts")
     process.cmdline = words
+    self_made = data.get("self_made") or ()
+    if not isinstance(self_made, list | tuple) or not all(key in _SELF_MADE for key in self_made):
+        raise _Wrong(f"self_made is {json.dumps(self_made)[:40]}, not a list of keys")
+    for key in self_made:
+        setattr(process, key, SELF_MADE)
     # A key may be missing because no rule needs it; a null says that it could not be read.
     unreadable = [key for key in DECISIVE if key in data and data[key] is None]
     if unreadable:

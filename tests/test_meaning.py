@@ -471,3 +471,146 @@ def test_a_ranker_ranks_the_next_snapshot_as_a_new_one_would(
                 setattr(process, key, getattr(second.by_pid[pid], key))
     second.by_pid, second.prepared_for = first.by_pid, first.prepared_for
     assert ranker.rank(second).pids == expected
+
+
+# --- a doubt of one's own making protects nobody ------------------------------------------
+
+_OWN_DOING = ("cmdline", "exe", "anon", "swap", "pgtables", "locked", "shmem")
+
+
+@settings(thorough, max_examples=2 * thorough.max_examples)
+@given(strategies.rule_sets(), strategies.hosts(), st.data())
+def test_what_a_process_makes_unknown_protects_it_from_nothing(
+    rule_set: RuleSet, host: list[Object], data: st.DataObject
+) -> None:
+    # Whatever the value is that it hides, known or not: no exclusion, last place or discount is
+    # won by hiding it.
+    names = data.draw(st.lists(st.sampled_from(_OWN_DOING), min_size=1, max_size=3))
+    victim = data.draw(st.sampled_from(processes(host)))
+    open_ = {key: value for key, value in victim.items() if key != "self_made"}
+    if data.draw(st.booleans()):
+        open_ |= dict.fromkeys(names)
+    hiding = {**open_, **dict.fromkeys(names), "self_made": names}
+    before, after = (
+        verdicts(rank(strategies.texts(rule_set), [one if x is victim else x for x in host]))
+        for one in (open_, hiding)
+    )
+    was, now = before[victim["pid"]], after[victim["pid"]]
+    if now.rule is not None:
+        assert was.rule is not None
+    assert now.tier < 2 or was.tier == 2
+    spared = [
+        {one.rule.place for one in found.held if one.rule.kind == "spare"} for found in (was, now)
+    ]
+    assert spared[1] <= spared[0]
+    if now.reason == "its score is unknown":
+        assert was.base is None or victim.get("rss") is None
+
+
+HIDDEN = {**PROCESS, "cmdline": None, "exe": None, "anon": None, "self_made": ["cmdline", "exe"]}
+KNOWN = 'comm "postgres"'
+
+
+@pytest.mark.parametrize(
+    ("condition", "protects"),
+    [
+        # (condition, whether it does for a value that the process hides)
+        ('cmdline ~ "x"', False),
+        ('not cmdline ~ "x"', False),
+        ('cmdline ~ "x" or not cmdline ~ "x"', False),
+        ('not (cmdline ~ "x" and not cmdline ~ "x")', False),
+        ("cmdline == exe", False),
+        ('(cmdline ~ "x") == (nice > 0)', False),
+        # With a doubt that is not its own.
+        ("anon > 1B", True),
+        ("not anon > 1B", True),
+        ('anon > 1B or cmdline ~ "x"', True),
+        ('anon > 1B and cmdline ~ "x"', False),
+        ('not (anon > 1B or cmdline ~ "x")', False),
+        ('not (anon > 1B and cmdline ~ "x")', True),
+        # What is known settles it.
+        ('nice == 5 or cmdline ~ "x"', True),
+        ('nice == 5 and cmdline ~ "x"', False),
+        ('not (nice == 6 and cmdline ~ "x")', True),
+    ],
+)
+def test_a_doubt_of_its_own_making(condition: str, protects: bool) -> None:
+    def ranked(rules: str) -> Ranking:
+        return rank([RuleText("rules", rules)], [HOST, *SCOPES, HIDDEN])
+
+    for words in (f"anything when {condition}", "hidden"):
+        define = f"define hidden = {condition}\n" if words == "hidden" else ""
+        never, last, spare, only = (
+            ranked(f"{define}{rule} {words}")
+            for rule in ("never kill", "kill last", "spare", "only kill")
+        )
+        assert (never.pids == []) == protects
+        assert (verdicts(last)[812].tier == 2) == protects
+        assert (verdicts(spare)[812].weight == (1, 4)) == protects
+        # `only kill X` protects whom X leaves out: it is `never kill` of the opposite.
+        opposite = ranked(f"{define}never kill anything when not ({condition})")
+        assert only.pids == opposite.pids
+    in_doubt = verdicts(ranked(f"never kill anything when {condition} or anon > 1B"))[812]
+    assert in_doubt.reason.startswith("never killed")
+
+
+@pytest.mark.parametrize("rule", ["prefer", "kill first"])
+def test_to_a_rule_that_does_not_protect_it_is_a_doubt_like_any_other(rule: str) -> None:
+    for condition in ('cmdline ~ "x"', 'not cmdline ~ "x"', 'cmdline ~ "x" or anon > 1B'):
+        text = f"{rule} anything when {condition}"
+        found = verdicts(rank([RuleText("rules", text)], [HOST, *SCOPES, HIDDEN]))[812]
+        assert (found.tier, found.weight, found.held) == (1, (1, 1), ())
+
+
+def test_a_score_of_its_own_making_counts_by_its_resident_memory() -> None:
+    hidden = {**PROCESS, "anon": None, "self_made": ["anon"]}
+    ranking = rank([RuleText("rules", "score anon")], [HOST, *SCOPES, hidden])
+    verdict = verdicts(ranking)[812]
+    assert (verdict.base, verdict.by_memory) == (hidden["rss"], True)
+    assert ranking.pids == [812]
+    unknown = {**PROCESS, "anon": None}
+    assert rank([RuleText("rules", "score anon")], [HOST, *SCOPES, unknown]).pids == []
+
+
+MANAGED = "/user.slice/user-1000.slice/user@1000.service/app.slice/mine.service"
+
+
+@pytest.mark.parametrize(
+    ("condition", "protects"),
+    [
+        ('unit.description == "important"', False),
+        ('not unit.description == "important"', False),
+        ("unit.oom_score_adjust == -900", False),
+        ("unit.memory > 1B", False),  # which is not known
+        ("not unit.memory > 1B", False),
+        ("unit.swap == 4096B", True),
+        ("rss > 1%", False),
+        ("not rss > 1%", False),
+    ],
+)
+def test_what_a_user_says_of_his_units_protects_nobody(condition: str, protects: bool) -> None:
+    scope = {
+        "kind": "scope",
+        "cgroup": MANAGED,
+        "memory": None,
+        "swap": 4096,
+        "memory_max": None,
+        "unreadable": ["memory_max"],
+        "properties": {"Description": "important", "OOMScoreAdjust": -900},
+    }
+    for cgroup, expected in ((MANAGED, protects), ("/system.slice/mine.service", None)):
+        host = [HOST, {**scope, "cgroup": cgroup}, {**PROCESS, "cgroup": cgroup}]
+        ranking = rank([RuleText("rules", f"never kill anything when {condition}")], host)
+        if expected is None:
+            # A system's unit is believed, and its doubt is one.
+            holds = condition not in ('not unit.description == "important"',)
+            assert (ranking.pids == []) == holds
+        else:
+            assert (ranking.pids == []) == expected
+        preferred = rank([RuleText("rules", f"prefer anything when {condition}")], host)
+        told = condition in (
+            'unit.description == "important"',
+            "unit.oom_score_adjust == -900",
+            "unit.swap == 4096B",
+        )
+        assert (verdicts(preferred)[812].weight == (2, 1)) == told

@@ -104,6 +104,8 @@ def _print_points(verdict: Verdict, idle: bool) -> None:
     rows = (
         [("", str(verdict.base), verdict.score.text, verdict.score.place)] if verdict.score else []
     )
+    if verdict.by_memory:
+        print("  the process made its score unknown, so it counts by its resident memory, in pages")
     above, below = 1, 1
     for held in verdict.held:
         above, below = above * held.rule.factor[0], below * held.rule.factor[1]

@@ -2,16 +2,19 @@
 
 A condition is compiled for the question that is asked of it. ``prefer`` asks whether it
 surely holds, ``never`` whether it may hold; under ``not`` the question turns round. So
-no third truth value is carried around at run time. The source text is made of names
+no third truth value is carried around at run time. A rule that protects is asked whether
+it holds without what the process made unknown by itself, and under ``not`` whether it fails
+without; see ``nodes`` for the logic. The source text is made of names
 and numbers of our own only; everything that a rule file wrote is passed in as a value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from oomrules.lean import Any, NamedTuple
 from oomrules.runtime import nodes, values
+from oomrules.runtime.model import SELF_MADE
 from oomrules.runtime.program import Node
 
 FIRST, NORMAL, LAST = 0, 1, 2
@@ -33,7 +36,8 @@ class Residual(NamedTuple):
     """What is left to be decided about a process, once some attributes are known.
 
     ``scores`` are the innermost ones; where several stand equally deep the fewest
-    points count. ``only`` has a list of conditions for each level.
+    points count. ``only`` has a list of conditions for each level. ``protecting`` are the
+    definitions as rules that protect see them, where that is another way; else None.
     """
 
     never: list[Node]
@@ -45,16 +49,34 @@ class Residual(NamedTuple):
     tier: int
     scores: list[Any]
     definitions: dict[str, Any]
+    protecting: dict[str, Any] | None = None
+
+    @property
+    def protecting_definitions(self) -> dict[str, Any]:
+        """The definitions for rules that protect."""
+        return self.definitions if self.protecting is None else self.protecting
 
 
 def lift(function: Callable[..., Any], *operands: Any) -> Any:
-    """Apply a function; unknown if an operand is."""
-    return None if None in operands else function(*operands)
+    """Apply a function; unknown if an operand is, in the way that it is."""
+    if None in operands:
+        return None
+    return SELF_MADE if SELF_MADE in operands else function(*operands)
 
 
 def fewest(scores: list[int | None]) -> int | None:
     """The smallest of several scores; unknown if one is."""
     return None if None in scores else min(score for score in scores if score is not None)
+
+
+def instead(score: Any, rss: int | None) -> Any:
+    """A score; the resident memory where the process made it unknown."""
+    return rss if score is SELF_MADE else score
+
+
+def four(holds: bool, fails: bool) -> Any:
+    """A truth value by what protects: that it holds, that it fails, both or neither."""
+    return (None if fails else True) if holds else (False if fails else SELF_MADE)
 
 
 def compile_residual(residual: Residual) -> Judge:
@@ -69,7 +91,9 @@ def compile_residual(residual: Residual) -> Judge:
     conditions += [node for level in residual.only for node in level]
     conditions += [weight.when for weight in residual.weights]
     steps: set[int] = set()
-    steady = all(_steady(node, steps) for node in (*conditions, *residual.definitions.values()))
+    conditions += residual.definitions.values()
+    conditions += (residual.protecting or {}).values()
+    steady = all(_steady(node, steps) for node in conditions)
     setattr(judge, "steps", tuple(sorted(steps)) if steady else None)  # noqa: B010
     return judge
 
@@ -93,16 +117,22 @@ class _Writer:
     def __init__(self, residual: Residual) -> None:
         self.residual = residual
         self.lines: list[str] = []
-        self.given: dict[str, Any] = {"lift": lift, "fewest": fewest, "max": max}
+        self.given: dict[str, Any] = {
+            **{one.__name__: one for one in (lift, fewest, instead, four, max)},
+            "holding": (True, None),
+            "failing": (False, None),
+        }
         self.defined: dict[str, str] = {}
+        # What is known of definitions; they stand upon one another.
+        self.known: dict[tuple[str, str], bool] = {}
 
     def function(self) -> Judge:
         residual = self.residual
         tier = self._tier()
         for node in residual.never:
-            self.lines.append(f"if {self.may(node)}: return None")
+            self.lines.append(f"if {self.ask(node, HOLDS)}: return None")
         for level in residual.only:
-            holds = " or ".join(self.surely(node) for node in level) or "False"
+            holds = " or ".join(self.satisfies(node) for node in level) or "False"
             self.lines.append(f"if not ({holds}): return None")
         self.lines.append(f"a = {self._base()}")
         if any(self.unsure(score) for score in residual.scores):
@@ -111,7 +141,7 @@ class _Writer:
         self.lines += [f"a *= {above}"] if above != 1 else []
         self.lines.append(f"b = {below}")
         for weight in residual.weights:
-            holds = self.may(weight.when) if weight.sparing else self.surely(weight.when)
+            holds = self.ask(weight.when, HOLDS if weight.sparing else SURELY)
             above, below = weight.factor
             changes = [f"a *= {above}"] * (above != 1) + [f"b *= {below}"] * (below != 1)
             self.lines.append(f"if {holds}: {'; '.join(changes or ['pass'])}")
@@ -125,16 +155,20 @@ class _Writer:
     def _tier(self) -> str:
         tier = str(self.residual.tier)
         if self.residual.first and self.residual.tier == NORMAL:
-            holds = " or ".join(map(self.surely, self.residual.first))
+            holds = " or ".join(self.ask(node, SURELY) for node in self.residual.first)
             tier = f"({FIRST} if {holds} else {NORMAL})"
         if self.residual.last and self.residual.tier != LAST:
-            holds = " or ".join(map(self.may, self.residual.last))
+            holds = " or ".join(self.ask(node, HOLDS) for node in self.residual.last)
             tier = f"({LAST} if {holds} else {tier})"
         return tier
 
     def _base(self) -> str:
-        scores = [self.value(score) for score in self.residual.scores]
+        scores = [self._score(score) for score in self.residual.scores]
         return scores[0] if len(scores) == 1 else f"fewest([{', '.join(scores)}])"
+
+    def _score(self, score: Any) -> str:
+        value = self.value(score, values.SCORING)
+        return f"instead({value}, p.rss)" if self.wavers(score) else value
 
     def give(self, value: Any) -> str:
         """Pass a value in under a name of our own."""
@@ -145,20 +179,40 @@ class _Writer:
     def unsure(self, node: Any) -> bool:
         """Tell whether a node's value can be unknown."""
         if not isinstance(node, list):
-            return node is None
+            return node is None or node is SELF_MADE
+        if node[0] == "/" and not _never_zero(node[2]):
+            return True
+        return node[0] == "unknown" or self._either_way(node, "unsure", self.unsure)
+
+    def wavers(self, node: Any) -> bool:
+        """Tell whether the process can make a node's value unknown by itself."""
+        if not isinstance(node, list):
+            return node is SELF_MADE
+        return self._either_way(node, "wavers", self.wavers)
+
+    def _either_way(self, node: Any, what: str, ask: Callable[[Any], bool]) -> bool:
         kind = node[0]
         if kind in ("number", "text"):
             return False
         if kind == "attr":
             return node[1] not in values.INLINE
         if kind == "name":
-            return self.unsure(self.residual.definitions[node[1]])
-        if kind == "/" and not _never_zero(node[2]):
-            return True
-        return bool(kind == "unknown") or any(map(self.unsure, filter(_is_node, node[1:])))
+            if self.residual.protecting is not None:
+                # What it says depends on who asks.
+                return True
+            key = (what, node[1])
+            if key not in self.known:
+                self.known[key] = ask(self.residual.definitions[node[1]])
+            return self.known[key]
+        return kind == "self-made" or any(map(ask, filter(_is_node, node[1:])))
 
-    def value(self, node: Any) -> str:
-        """Write an expression whose value is a number, a text or None."""
+    def value(self, node: Any, getters: Mapping[str, values.Getter]) -> str:
+        """Write an expression whose value is a number, a text or unknown.
+
+        Args:
+            node: what it is the value of.
+            getters: what the attributes are to who asks.
+        """
         if not isinstance(node, list):
             return self.give(node)
         kind, parts = node[0], node[1:]
@@ -167,12 +221,16 @@ class _Writer:
         if kind == "attr":
             if parts[0] in values.INLINE:
                 return values.INLINE[parts[0]]
-            return f"{self.give(values.GETTERS[parts[0]])}(p, s)"
+            return f"{self.give(getters[parts[0]])}(p, s)"
         if kind in _CONDITIONS:
-            # Compared with another yes or no, so all three answers are needed at once.
-            surely = self.surely(node)
-            return f"(True if {surely} else None if {self.may(node)} else False)"
-        operands = [self.value(part) if _is_node(part) else self.give(part) for part in parts]
+            # Compared with another yes or no, so all answers are needed at once.
+            if getters is values.PROTECTING and self.wavers(node):
+                return f"four({self.ask(node, HOLDS)}, {self.ask(node, FAILS)})"
+            surely = self.ask(node, SURELY)
+            return f"(True if {surely} else None if {self.ask(node, MAY)} else False)"
+        operands = [
+            self.value(part, getters) if _is_node(part) else self.give(part) for part in parts
+        ]
         if kind in _INFIX and not self.unsure(node):
             return f"({operands[0]} {_INFIX[kind]} {operands[1]})"
         function = self.give(nodes.STRICT[kind])
@@ -180,34 +238,45 @@ class _Writer:
             return f"lift({function}, {', '.join(operands)})"
         return f"{function}({', '.join(operands)})"
 
-    def surely(self, node: Any) -> str:
-        """Write a test that is true if the condition is."""
-        return self._condition(node, "is True")
+    def satisfies(self, node: Any) -> str:
+        """Write a test that is true if ``only`` leaves a process for this condition's sake.
 
-    def may(self, node: Any) -> str:
-        """Write a test that is true if the condition is true or unknown."""
-        return self._condition(node, "is not False")
+        To be left out is a protection, so what the process made unknown counts as met.
+        """
+        return f"(not {self.ask(node, FAILS)})" if self.wavers(node) else self.ask(node, SURELY)
 
-    def _condition(self, node: Any, asks: str) -> str:
+    def ask(self, node: Any, question: str) -> str:
+        """Write a test of a condition."""
         if not isinstance(node, list):
-            return str(node is True or (node is None and asks == "is not False"))
+            return str(any(node is answer for answer in _ANSWERS[question]))
+        if not self.wavers(node):
+            # With three truth values left, what holds is what may be true.
+            if question == FAILS:
+                return f"(not {self.ask(node, SURELY)})"
+            question = MAY if question == HOLDS else question
         kind = node[0]
-        if kind == "unknown":
-            return str(asks == "is not False")
+        if kind in ("unknown", "self-made"):
+            return str((None if kind == "unknown" else SELF_MADE) in _ANSWERS[question])
         if kind == "not":
-            other = "is True" if asks == "is not False" else "is not False"
-            return f"(not {self._condition(node[1], other)})"
+            turned = self.ask(node[1], _TURNED[question])
+            return f"(not {turned})" if question in (SURELY, MAY) else turned
         if kind in ("and", "or"):
-            return f"({f' {kind} '.join(self._condition(part, asks) for part in node[1:])})"
+            other = {"and": "or", "or": "and"}[kind] if question == FAILS else kind
+            return f"({f' {other} '.join(self.ask(part, question) for part in node[1:])})"
         if kind == "name":
-            return self._defined(node[1], asks)
-        return f"({self.value(node)} {asks})" if self.unsure(node) else self.value(node)
+            return self._defined(node[1], question)
+        protecting = question in (HOLDS, FAILS)
+        value = self.value(node, values.PROTECTING if protecting else values.GETTERS)
+        return f"({value} {question})" if self.unsure(node) else value
 
-    def _defined(self, name: str, asks: str) -> str:
+    def _defined(self, name: str, question: str) -> str:
         """Work a definition out once a process, in a variable."""
-        key = f"{name} {asks if self.unsure(['name', name]) else ''}"
+        protecting = question in (HOLDS, FAILS)
+        residual = self.residual
+        definitions = residual.protecting_definitions if protecting else residual.definitions
+        key = f"{name} {question if self.unsure(['name', name]) else ''}"
         if key not in self.defined:
-            test = self._condition(self.residual.definitions[name], asks)
+            test = self.ask(definitions[name], question)
             self.defined[key] = f"d{len(self.defined)}"
             self.lines.append(f"{self.defined[key]} = {test}")
         return self.defined[key]
@@ -221,7 +290,17 @@ def _never_zero(node: Any) -> bool:
     return bool(node[0] == "root" or (node[0] == "number" and node[1] != 0))
 
 
-_CONDITIONS = ("and", "or", "not", "name", "unknown")
+# What a condition is asked, as the end of a test: whether it surely holds, whether it may hold,
+# and for rules that protect whether it holds and whether it fails.
+SURELY, MAY, HOLDS, FAILS = "is True", "is not False", "in holding", "in failing"
+_ANSWERS: dict[str, tuple[Any, ...]] = {
+    SURELY: (True,),
+    MAY: (True, None, SELF_MADE),
+    HOLDS: (True, None),
+    FAILS: (False, None),
+}
+_TURNED = {SURELY: MAY, MAY: SURELY, HOLDS: FAILS, FAILS: HOLDS}
+_CONDITIONS = ("and", "or", "not", "name", "unknown", "self-made")
 _INFIX = {
     "+": "+",
     "-": "-",

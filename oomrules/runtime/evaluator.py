@@ -24,9 +24,18 @@ from oomrules.runtime.compiled import (
     Weight,
     compile_residual,
     fewest,
+    instead,
 )
 from oomrules.runtime.facts import RELATIONS
-from oomrules.runtime.model import PF_EXITING, PF_KTHREAD, UNREAD, Host, Process, Snapshot
+from oomrules.runtime.model import (
+    PF_EXITING,
+    PF_KTHREAD,
+    SELF_MADE,
+    UNREAD,
+    Host,
+    Process,
+    Snapshot,
+)
 from oomrules.runtime.nodes import PENDING
 from oomrules.runtime.program import (
     PART_OF,
@@ -39,7 +48,7 @@ from oomrules.runtime.program import (
     Score,
 )
 from oomrules.runtime.units import Placement, placement
-from oomrules.runtime.values import GETTERS, LIMIT
+from oomrules.runtime.values import GETTERS, LIMIT, PROTECTING, SCORING, Getter
 
 # Read only for a process whose fate may hang on it: each costs a file of its own.
 _COSTLY = frozenset(
@@ -70,6 +79,8 @@ class Verdict(NamedTuple):
         rule: the rule behind the reason, if it is a rule's.
         tier: 0, 1 or 2: first, normal, last.
         base: the value of the score, None if unknown.
+        by_memory: whether the process made the score unknown by itself, and counts by its
+            resident memory.
         score: the score that counts.
         weight: the product of the factors, in lowest terms.
         points: base times weight, rounded down.
@@ -84,6 +95,7 @@ class Verdict(NamedTuple):
     weight: tuple[int, int]
     points: int
     held: tuple[Held, ...]
+    by_memory: bool = False
 
 
 class Around(NamedTuple):
@@ -232,23 +244,23 @@ class Evaluator:
     def judge(self, process: Process, snapshot: Snapshot) -> Verdict:
         """Decide about one process, and say why."""
         active = self._rules(self._place(process, snapshot))
-
-        def get(name: str) -> Any:
-            return GETTERS[name](process, snapshot)
-
-        holds = partial(nodes.reduce, get=get, names=_Definitions(self._definitions, get))
-        held = [
-            Held(rule, value is True)
-            for rule, node in (*active.first, *active.last, *active.weights)
-            for value in [holds(node)]
-            if value is True or (value is None and rule.kind in ("last", "spare"))
-        ]
+        scoring, protecting, plain = (
+            self._reading(process, snapshot, SCORING),
+            self._reading(process, snapshot, PROTECTING),
+            self._reading(process, snapshot, GETTERS, doubted=True),
+        )
+        held = []
+        for rule, node in (*active.first, *active.last, *active.weights):
+            surely = plain(node) is True
+            if surely if rule.kind in ("first", "prefer") else protecting(node) in (True, None):
+                held.append(Held(rule, surely))
         reason, because = ineligible(process, snapshot.own_pids), None
         if not reason:
-            reason, because = _excluded(active, holds)
+            reason, because = _excluded(active, protecting, plain)
         kinds = {one.rule.kind for one in held}
         tier = LAST if "last" in kinds else FIRST if "first" in kinds else NORMAL
-        bases = [holds(node) for _, node in active.scores]
+        scores = [scoring(node) for _, node in active.scores]
+        bases = [instead(score, process.rss) for score in scores]
         base = fewest(bases)
         above = math.prod(one.rule.factor[0] for one in held)
         below = math.prod(one.rule.factor[1] for one in held)
@@ -258,9 +270,40 @@ class Evaluator:
             reason = "its score is unknown"
         elif not reason and points < 1:
             reason = "no points"
-        score = active.scores[bases.index(base)][0]
-        weight = (above // common, below // common)
-        return Verdict(reason, because, tier, base, score, weight, points, tuple(held))
+        counts = bases.index(base)
+        return Verdict(
+            reason,
+            because,
+            tier,
+            base,
+            active.scores[counts][0],
+            (above // common, below // common),
+            points,
+            tuple(held),
+            scores[counts] is SELF_MADE,
+        )
+
+    def _reading(
+        self,
+        process: Process,
+        snapshot: Snapshot,
+        getters: dict[str, Getter],
+        doubted: bool = False,
+    ) -> Callable[[Node], Any]:
+        """Make the function that evaluates conditions of one process.
+
+        Args:
+            process: it.
+            snapshot: the host.
+            getters: what its attributes are to the rules that ask.
+            doubted: whether what the process made unknown counts as any other doubt.
+        """
+
+        def get(name: str) -> Any:
+            value = getters[name](process, snapshot)
+            return None if doubted and value is SELF_MADE else value
+
+        return partial(nodes.reduce, get=get, names=_Definitions(self._definitions, get))
 
     # --- the same, ahead of time ----------------------------------------------------
 
@@ -350,8 +393,10 @@ def _chain(place: Placement, snapshot: Snapshot) -> Chain:
             continue
         known = {name: snapshot.fact(inner, name) for name in RELATIONS}
         names = (inner.chain[-1], *sorted(known["Names"] or ()))
+        # A user can keep his manager from answering, so that doubt makes nobody belong.
+        unknown = () if inner.manager else None
         wanted, part = (
-            None if known[name] is None else tuple(sorted(known[name]))
+            unknown if known[name] is None else tuple(sorted(known[name]))
             for name in ("WantedBy", "PartOf")
         )
         units.append(Around(names, wanted, part))
@@ -404,13 +449,15 @@ class _Definitions:
         return self._done[name]
 
 
-def _excluded(active: _Active, holds: Callable[[Node], Any]) -> tuple[str, Rule | None]:
+def _excluded(
+    active: _Active, protecting: Callable[[Node], Any], plain: Callable[[Node], Any]
+) -> tuple[str, Rule | None]:
     for rule, node in active.never:
-        value = holds(node)
-        if value is not False:
-            return ("never killed" if value else "never killed, in doubt"), rule
+        if protecting(node) in (True, None):
+            return ("never killed" if plain(node) is True else "never killed, in doubt"), rule
     for level in active.only:
-        if not any(holds(node) is True for _, node in level):
+        # To be left out is a protection, which needs a doubt that is not of one's own making.
+        if not any(protecting(node) in (True, SELF_MADE) for _, node in level):
             return "outside what may be killed", level[0][0]
     return "", None
 
@@ -421,19 +468,31 @@ def _reduce(residual: Residual, given: dict[str, Any]) -> Residual | None:
     def get(name: str) -> Any:
         return given.get(name, PENDING)
 
-    definitions = _Definitions(residual.definitions, get)
+    def get_doubted(name: str) -> Any:
+        value = given.get(name, PENDING)
+        return None if value is SELF_MADE else value
 
-    def part(node: Any) -> Any:
+    definitions = plain = _Definitions(residual.protecting_definitions, get)
+    doubted = get
+    if residual.protecting is not None or SELF_MADE in given.values():
+        # Rules that do not protect take it for any other doubt.
+        doubted, plain = get_doubted, _Definitions(residual.definitions, get_doubted)
+
+    def protecting(node: Any) -> Any:
         return nodes.reduce(node, get, definitions) if isinstance(node, list) else node
 
-    never = [part(node) for node in residual.never]
+    def asking(node: Any) -> Any:
+        return nodes.reduce(node, doubted, plain) if isinstance(node, list) else node
+
+    never = [protecting(node) for node in residual.never]
     if any(value is True or value is None for value in never):
         return None
-    only = [[part(node) for node in level] for level in residual.only]
-    only = [level for level in only if True not in level]
+    only = [[protecting(node) for node in level] for level in residual.only]
+    only = [level for level in only if True not in level and SELF_MADE not in level]
     if not all(any(isinstance(value, list) for value in level) for level in only):
         return None
-    first, last = [part(n) for n in residual.first], [part(n) for n in residual.last]
+    first = [asking(node) for node in residual.first]
+    last = [protecting(node) for node in residual.last]
     tier = residual.tier
     if any(value is True or value is None for value in last):
         tier = LAST
@@ -442,13 +501,13 @@ def _reduce(residual: Residual, given: dict[str, Any]) -> Residual | None:
     above, below = residual.factor
     weights = []
     for weight in residual.weights:
-        value = part(weight.when)
+        value = protecting(weight.when) if weight.sparing else asking(weight.when)
         if isinstance(value, list):
             weights.append(weight._replace(when=value))
         elif value is True or (value is None and weight.sparing):
             above, below = above * weight.factor[0], below * weight.factor[1]
     common = math.gcd(above, below)
-    scores = [part(node) for node in residual.scores]
+    scores = [protecting(node) for node in residual.scores]
     return Residual(
         _left(never),
         [_left(level) for level in only],
@@ -457,9 +516,14 @@ def _reduce(residual: Residual, given: dict[str, Any]) -> Residual | None:
         weights,
         (above // common, below // common),
         tier,
-        scores,
-        {n: node for n in residual.definitions if isinstance(node := definitions(n), list)},
+        [["attr", "rss"] if score is SELF_MADE else score for score in scores],
+        _undecided(residual.definitions, plain),
+        None if plain is definitions else _undecided(residual.protecting_definitions, definitions),
     )
+
+
+def _undecided(names: Iterable[str], definitions: _Definitions) -> dict[str, Any]:
+    return {name: node for name in names if isinstance(node := definitions(name), list)}
 
 
 def _left(values: Iterable[Any]) -> list[Node]:
@@ -473,6 +537,7 @@ def _mentions(residual: Residual, names: list[str]) -> bool:
     conditions += [weight.when for weight in residual.weights]
     # A definition that nothing asks for any more may be among them, which costs little.
     conditions += residual.definitions.values()
+    conditions += (residual.protecting or {}).values()
     return any(_asks(node, names) for node in conditions)
 
 

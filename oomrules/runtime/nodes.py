@@ -1,11 +1,15 @@
-"""Evaluation of a program's nodes, with three-valued logic and in stages.
+"""Evaluation of a program's nodes, with truth values for doubt and in stages.
 
-A node that has been evaluated is its value: an int, a text, True, False, or None for
-*unknown*. With some attributes not looked at yet (``PENDING``) what is left is a node
-again, with everything decided that could be: the residual.
+A node that has been evaluated is its value: an int, a text, True, False, None for
+*unknown*, or SELF_MADE for unknown by the doing of the process. With some attributes not looked
+at yet (``PENDING``) what is left is a node again, with everything decided that could be: the
+residual.
 
 Unknown follows Kleene: it spreads through arithmetic and comparisons, and ``and`` and
 ``or`` give an answer where the known side settles it. Division by zero is unknown.
+SELF_MADE is the fourth value of Belnap's logic ("A useful four-valued logic", 1977): what is
+unknown may hold and may fail, what is SELF_MADE is taken to do neither. ``not`` leaves both
+as they are; of the two together, ``and`` is False and ``or`` is True.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from functools import lru_cache, partial
 
 from oomrules.lean import Any
 from oomrules.runtime import expressions
+from oomrules.runtime.model import SELF_MADE
 from oomrules.runtime.program import Node
 
 # What an attribute getter gives for a value that is not to be read yet.
@@ -147,17 +152,19 @@ def reduce(node: Node, get: Get, names: Callable[[str], Any]) -> Any:
         value = get("capabilities")
         if value is PENDING:
             return node
-        return None if value is None else bool(value >> node[1] & 1)
+        return value if value is None or value is SELF_MADE else bool(value >> node[1] & 1)
     if kind == "name":
         value = names(node[1])
         return node if isinstance(value, list) else value
     if kind == "unknown":
         return None
+    if kind == "self-made":
+        return SELF_MADE
     if kind == "not":
         inner = reduce(node[1], get, names)
         if isinstance(inner, list):
             return ["not", inner]
-        return None if inner is None else not inner
+        return inner if inner is None or inner is SELF_MADE else not inner
     if kind in ("and", "or"):
         return _connect(kind, node, get, names)
     parts = [reduce(part, get, names) if isinstance(part, list) else part for part in node[1:]]
@@ -165,7 +172,7 @@ def reduce(node: Node, get: Get, names: Callable[[str], Any]) -> Any:
         return None
     if any(isinstance(part, list) for part in parts):
         return [kind, *(_as_node(part) for part in parts)] if kind in _NUMERIC else [kind, *parts]
-    return STRICT[kind](*parts)
+    return SELF_MADE if SELF_MADE in parts else STRICT[kind](*parts)
 
 
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
@@ -176,26 +183,31 @@ def _as_node(value: Any) -> Any:
     """Wrap a value that has been worked out back into a node."""
     if isinstance(value, list):
         return value
+    if value is SELF_MADE:
+        return ["self-made"]
     return ["text" if isinstance(value, str) else "number", value]
 
 
 def _connect(kind: str, node: Node, get: Get, names: Callable[[str], Any]) -> Any:
     settles = kind == "or"
     left: list[Any] = []
-    unknown = False
+    unknown = self_made = False
     for part in node[1:]:
         value = reduce(part, get, names)
-        if value is settles:
-            return settles
         if value is None:
             unknown = True
+        elif value is SELF_MADE:
+            self_made = True
         elif isinstance(value, list):
             left.append(value)
+        elif value is settles:
+            return settles
+    if unknown and self_made:
+        return settles
     if left:
-        if unknown:
-            left.append(["unknown"])
+        left += [["unknown"]] * unknown + [["self-made"]] * self_made
         return left[0] if len(left) == 1 else [kind, *left]
-    return None if unknown else not settles
+    return None if unknown else SELF_MADE if self_made else not settles
 
 
 def localise(node: Node, page_size: int, limit: str) -> Node:

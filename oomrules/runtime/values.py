@@ -1,8 +1,8 @@
 """The value of each attribute of a process, from the raw values of a snapshot.
 
 One line an attribute. A getter gives an int, a text or a bool, or None if a raw value
-that it needs is unknown. Memory is in whole pages, durations in milliseconds,
-percentages in hundredths.
+that it needs is unknown, or SELF_MADE if the process or its user made it so. Memory is in
+whole pages, durations in milliseconds, percentages in hundredths.
 """
 
 from __future__ import annotations
@@ -231,6 +231,48 @@ def _getter(attribute: Attribute) -> Getter:
 GETTERS: dict[str, Getter] = {
     **{name: _getter(attribute) for name, attribute in ATTRIBUTES.items()},
     **_SPECIAL,
+}
+
+
+def _told_by_a_user(getter: Getter, known_too: bool) -> Getter:
+    """Take what a user has a say in for no reason to protect.
+
+    Args:
+        getter: gives a figure or a property of the innermost unit.
+        known_too: whether a value that is known is the user's word as well.
+    """
+    cgroup = _field("cgroup")
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        path = cgroup(process, snapshot)
+        if path is not None and placement(path).manager:
+            value = None if known_too else getter(process, snapshot)
+            return SELF_MADE if value is None else value
+        return getter(process, snapshot)
+
+    return get
+
+
+# The same for scores: who has a manager of his own can keep it from answering, and can take away
+# the files of its control groups.
+SCORING: dict[str, Getter] = {
+    **GETTERS,
+    **{
+        name: _told_by_a_user(GETTERS[name], known_too=False)
+        for name, attribute in ATTRIBUTES.items()
+        if attribute.source in (Source.SYSTEMD, Source.SCOPE)
+    },
+    LIMIT: _told_by_a_user(limit, known_too=False),
+}
+
+# The same for rules that protect: he also says what its units are like.
+PROTECTING: dict[str, Getter] = {
+    **SCORING,
+    **{
+        name: _told_by_a_user(GETTERS[name], known_too=True)
+        for name, attribute in ATTRIBUTES.items()
+        if attribute.source is Source.SYSTEMD
+    },
 }
 
 # The same for the values that stat always gives, as source text for compiled rules:

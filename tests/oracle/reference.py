@@ -4,7 +4,9 @@ It takes what the parser gives and plain snapshot objects (dicts, as JSON has th
 evaluates each process from nothing with exact fractions: no program, no caches, nothing
 prepared. It shares with the package the parser, the syntax tree and nothing else.
 
-An unknown value is ``None`` everywhere, and conditions are true, false or unknown.
+An unknown value is ``None`` everywhere, and conditions are true, false or unknown. What is
+unknown by the doing of the process itself is ``Doing.ITS_OWN``: to a rule that protects it is no
+reason for anything, neither that a condition holds nor that its opposite does.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from math import floor, isqrt
@@ -21,9 +24,16 @@ from typing import Any, NamedTuple
 from oomrules.language import parser, syntax
 from oomrules.language.text import RuleText
 
+
+class Doing(Enum):
+    """Whose doing it is that a value is unknown, where it is somebody's."""
+
+    ITS_OWN = "of the process, or of its user"
+
+
 Object = Mapping[str, Any]
 Targets = tuple[str, ...]
-Truth = bool | None
+Truth = bool | Doing | None
 
 NO_LIMIT = 2**63 - 1
 FIRST, NORMAL, LAST = 0, 1, 2
@@ -131,22 +141,54 @@ def _is_unit(name: str) -> bool:
 # --- conditions --------------------------------------------------------------------------
 
 
+class Grounds(NamedTuple):
+    """Whether there are grounds to take a condition for true, and for false.
+
+    What is known gives grounds for one, what is unknown for both, what the process made unknown
+    for neither.
+    """
+
+    true: bool
+    false: bool
+
+
+def grounds(truth: Truth) -> Grounds:
+    """Say what a truth value gives grounds for."""
+    if truth is None or truth is Doing.ITS_OWN:
+        return Grounds(truth is None, truth is None)
+    return Grounds(truth is True, truth is False)
+
+
+def _truth(found: Grounds) -> Truth:
+    if found.true and found.false:
+        return None
+    return True if found.true else False if found.false else Doing.ITS_OWN
+
+
 def negation(truth: Truth) -> Truth:
-    """Kleene's not."""
-    return None if truth is None else not truth
+    """What was ground for one is ground for the other."""
+    found = grounds(truth)
+    return _truth(Grounds(found.false, found.true))
 
 
 def conjunction(truths: Iterable[Truth]) -> Truth:
-    """Kleene's and."""
-    truths = list(truths)
-    if False in truths:
-        return False
-    return None if None in truths else True
+    """True on the grounds of all, false on those of one."""
+    found = [grounds(truth) for truth in truths]
+    return _truth(Grounds(all(one.true for one in found), any(one.false for one in found)))
 
 
 def disjunction(truths: Iterable[Truth]) -> Truth:
-    """Kleene's or."""
+    """True on the grounds of one, false on those of all."""
     return negation(conjunction(negation(truth) for truth in truths))
+
+
+def _known(*values: Any) -> bool:
+    return not any(value is None or value is Doing.ITS_OWN for value in values)
+
+
+def _unknown(*values: Any) -> Any:
+    """What comes of unknown values: a doubt that is nobody's doing weighs more."""
+    return None if any(value is None for value in values) else Doing.ITS_OWN
 
 
 _COMPARISONS = {
@@ -259,8 +301,11 @@ _UNIT_COUNTS = {"unit.oom_kills": "oom_kills", "unit.oom_score_adjust": "OOMScor
 class Reader:
     """Reads expressions for one process."""
 
-    def __init__(self, rules: Rules, world: World, process: Object) -> None:
+    def __init__(
+        self, rules: Rules, world: World, process: Object, asks: str = "a rule that protects"
+    ) -> None:
         self.rules = rules
+        self.asks = asks
         self.world = world
         self.process = process
         cgroup = process.get("cgroup")
@@ -270,7 +315,7 @@ class Reader:
 
     def attribute(self, name: str) -> Value | None:
         """Give an attribute; None if there is none of that name."""
-        raw, page = self.process.get(name), self.world.page
+        raw, page = self._raw(name), self.world.page
         if name in _TEXTS:
             return Value("text", raw)
         if name in _COUNTS:
@@ -280,7 +325,7 @@ class Reader:
         if name in _IN_PAGES:
             return Value("memory", raw)
         if name in _IN_BYTES:
-            return Value("memory", None if raw is None else raw // page)
+            return Value("memory", raw // page if _known(raw) else raw)
         if name == "unit.processes":
             return Value("number", self._processes())
         if name.startswith("unit."):
@@ -289,7 +334,8 @@ class Reader:
             return self._of_session(name.removeprefix("session."))
         match name:
             case "cmdline":
-                return Value("text", None if raw is None else _first_bytes(" ".join(raw), 4096))
+                words = _first_bytes(" ".join(raw), 4096) if _known(raw) else raw
+                return Value("text", words)
             case "user":
                 return Value("text", self._named("users", "uid"))
             case "group":
@@ -328,6 +374,20 @@ class Reader:
             if other.get("cgroup") is not None and other.get("total_vm") != 0
         )
 
+    def _raw(self, name: str) -> Any:
+        if name in (self.process.get("self_made") or ()):
+            return self._of_its_own_doing(None)
+        return self.process.get(name)
+
+    def _of_its_own_doing(self, told: Any) -> Any:
+        """What a value is of which the process or its user can make that it is unknown."""
+        doubted = told is None and self.asks in ("a rule that protects", "a score")
+        return Doing.ITS_OWN if doubted else told
+
+    def _in_a_users_unit(self) -> bool:
+        chain = self.place.chain if self.place else ()
+        return any(re.fullmatch(r"user@\d+\.service", unit) for unit in chain[:-1])
+
     def _cpu_time(self) -> int | None:
         user, system = self.process.get("utime"), self.process.get("stime")
         if user is None or system is None:
@@ -351,6 +411,16 @@ class Reader:
         return named.get(str(number), "root" if number == 0 else str(number))
 
     def _of_unit(self, name: str) -> Value:
+        value = self._told_of_unit(name)
+        if not self._in_a_users_unit():
+            return value
+        # What systemd says of it is what the user says.
+        is_property = name in _UNIT_TEXTS or name == "unit.oom_score_adjust"
+        if is_property and self.asks == "a rule that protects":
+            return value._replace(worth=Doing.ITS_OWN)
+        return value._replace(worth=self._of_its_own_doing(value.worth))
+
+    def _told_of_unit(self, name: str) -> Value:
         scope = self.world.scopes.get(self.place.path) if self.place else None
         if name in _UNIT_BYTES:
             amount = None if scope is None else _figure(scope, name.removeprefix("unit."))
@@ -384,7 +454,12 @@ class Reader:
                 return Value(kind, None if session is None else session.get(name))
         return Value(kind, nobody)
 
-    def limit(self) -> int | None:
+    def limit(self) -> Any:
+        """Find the limit; a user can see to it that it is unknown."""
+        limit = self._nearest_limit()
+        return self._of_its_own_doing(limit) if self._in_a_users_unit() else limit
+
+    def _nearest_limit(self) -> int | None:
         """Find the nearest memory limit above the process, else the RAM, in bytes.
 
         The root has one too where it is the root of a container.
@@ -426,11 +501,11 @@ class Reader:
                 return Value("truth", self.holds(name))
             case syntax.Call(argument=argument):
                 number = self.value(argument).worth
-                return Value("number", None if number is None else _root(number))
+                return Value("number", _root(number) if _known(number) else number)
             case syntax.Minus(operand=operand):
                 value = self.value(operand)
-                negative = None if value.worth is None else -value.worth
-                alone = None if value.alone is None else -value.alone
+                negative = -value.worth if _known(value.worth) else value.worth
+                alone = -value.alone if _known(value.alone) else value.alone
                 return Value(value.kind, negative, alone)
             case syntax.Arithmetic(operator=sign, left=left, right=right):
                 return _arithmetic(sign, self.value(left), self.value(right))
@@ -440,8 +515,9 @@ class Reader:
                 return Value("truth", self.among(self.value(subject), names.name))
             case syntax.Searched(subject=subject, pattern=pattern):
                 text = self.value(subject).worth
-                found_at = None if text is None else re.search(pattern.value, text)
-                return Value("truth", None if text is None else found_at is not None)
+                if not _known(text):
+                    return Value("truth", text)
+                return Value("truth", re.search(pattern.value, text) is not None)
             case syntax.Not(operand=operand):
                 return Value("truth", negation(self.truth(operand)))
             case syntax.And(operands=operands):
@@ -466,8 +542,8 @@ class Reader:
     def _share(self, percent: Fraction) -> Value:
         """A percentage: of the nearest memory limit, or as it is beside ``unit.pressure``."""
         limit = self.limit()
-        if limit is None:
-            return Value("share", None, None, percent)
+        if not _known(limit):
+            return Value("share", limit, limit, percent)
         exact = limit * percent / 100
         return Value("share", floor(exact / self.world.page), exact, percent)
 
@@ -481,14 +557,15 @@ class Reader:
             one, other = self._in_bytes(left), self._in_bytes(right)
         else:
             one, other = left.worth, right.worth
-        if one is None or other is None:
-            return None
+        if not _known(one, other):
+            unknown: Truth = _unknown(one, other)
+            return unknown
         return bool(_COMPARISONS[sign](one, other))
 
-    def _in_bytes(self, value: Value) -> Fraction | None:
+    def _in_bytes(self, value: Value) -> Any:
         if value.kind == "share" or value.alone is not None:
             return value.alone
-        return None if value.worth is None else Fraction(value.worth * self.world.page)
+        return Fraction(value.worth * self.world.page) if _known(value.worth) else value.worth
 
     def among(self, subject: Value, name: str) -> Truth:
         """Tell whether a text is in a list; the items are globs."""
@@ -567,6 +644,9 @@ class Reader:
 
     def _points(self, expression: syntax.Expression) -> Fraction | None:
         worth = self.value(expression).worth
+        if worth is Doing.ITS_OWN:
+            # It counts by its resident memory.
+            worth = self.process.get("rss")
         return None if worth is None else Fraction(worth)
 
 
@@ -585,7 +665,10 @@ def _depths(place: Place, target: str) -> list[int]:
 
 
 def _glob(subject: Value, pattern: str) -> Truth:
-    return None if subject.worth is None else fnmatchcase(subject.worth, pattern)
+    if not _known(subject.worth):
+        unknown: Truth = subject.worth
+        return unknown
+    return fnmatchcase(subject.worth, pattern)
 
 
 def _figure(scope: Object, key: str) -> int | None:
@@ -634,7 +717,7 @@ def _root(number: int) -> int:
 def _arithmetic(sign: str, left: Value, right: Value) -> Value:
     kinds = ["memory" if value.kind == "share" else value.kind for value in (left, right)]
     one, other = left.worth, right.worth
-    result = None if None in (one, other) else _calculate(sign, one, other)
+    result = _calculate(sign, one, other) if _known(one, other) else _unknown(one, other)
     return Value(_kind_of(sign, *kinds), result)
 
 
@@ -685,10 +768,18 @@ _DEFAULT_FACTORS = {syntax.Kind.PREFER: Fraction(2), syntax.Kind.SPARE: Fraction
 
 def judge(rules: Rules, world: World, process: Object) -> Judgement:
     """Decide about one process."""
-    reader = Reader(rules, world, process)
+    protecting, other, scoring = (
+        Reader(rules, world, process, asks)
+        for asks in ("a rule that protects", "another rule", "a score")
+    )
 
-    def applies(rule: tuple[Targets, syntax.Rule]) -> Truth:
-        return conjunction([reader.around(rule[0]), reader.selects(rule[1].selector)])
+    def surely(rule: tuple[Targets, syntax.Rule]) -> bool:
+        found = conjunction([other.around(rule[0]), other.selects(rule[1].selector)])
+        return found is True
+
+    def protects(rule: tuple[Targets, syntax.Rule]) -> bool:
+        around = protecting.around(rule[0])
+        return grounds(conjunction([around, protecting.selects(rule[1].selector)])).true
 
     def of_kind(kind: syntax.Kind) -> list[tuple[Targets, syntax.Rule]]:
         return [rule for rule in rules.rules if rule[1].kind is kind]
@@ -700,27 +791,28 @@ def judge(rules: Rules, world: World, process: Object) -> Judgement:
 
     weight = Fraction(1)
     for rule in of_kind(syntax.Kind.PREFER):
-        if applies(rule) is True:
+        if surely(rule):
             weight *= factor(rule[1])
     for rule in of_kind(syntax.Kind.SPARE):
-        if applies(rule) is not False:
+        if protects(rule):
             weight /= factor(rule[1])
     tier = NORMAL
-    if any(applies(rule) is True for rule in of_kind(syntax.Kind.FIRST)):
+    if any(map(surely, of_kind(syntax.Kind.FIRST))):
         tier = FIRST
-    if any(applies(rule) is not False for rule in of_kind(syntax.Kind.LAST)):
+    if any(map(protects, of_kind(syntax.Kind.LAST))):
         tier = LAST
     only: dict[Targets, list[Truth]] = {}
     for targets, rule_ in of_kind(syntax.Kind.ONLY):
-        only.setdefault(targets, []).append(reader.selects(rule_.selector))
-    base = reader.base()
+        only.setdefault(targets, []).append(protecting.selects(rule_.selector))
+    base = scoring.base()
     why = ""
     if _is_no_victim(process):
         why = "ineligible"
-    elif any(applies(rule) is not False for rule in of_kind(syntax.Kind.NEVER)):
+    elif any(map(protects, of_kind(syntax.Kind.NEVER))):
         why = "never"
     elif any(
-        reader.around(targets) is not False and True not in selected
+        # It leaves out who is on no ground among those that it names.
+        protecting.around(targets) is not False and all(grounds(one).false for one in selected)
         for targets, selected in only.items()
     ):
         why = "only"

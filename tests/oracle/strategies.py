@@ -529,9 +529,20 @@ def _processes(draw: st.DrawFn, pid: int) -> Object:
             process[name] = None
         else:
             process.pop(name, None)
+    self_made = draw(_OWN_DOING)
+    if self_made:
+        process |= {**dict.fromkeys(self_made), "self_made": self_made}
     return {"kind": "process", "pid": pid, **process, **draw(_OWN)}
 
 
+# What a process makes unknown by itself.
+_OWN_DOING = st.sampled_from(
+    (
+        *[[]] * 8,
+        *(["cmdline"], ["exe"], ["cmdline", "exe"], ["anon"], ["swap"]),
+        *(["pgtables", "swap"], ["locked", "shmem"]),
+    )
+)
 _OWN = st.sampled_from((*[{}] * 30, {"self": True}))
 
 _LIMITS = (None, 0, 4096, 5000, 2**20, 2**30, 2**63 - 1)

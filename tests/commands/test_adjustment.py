@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
+from oomrules.commands import adjustment
 from oomrules.runtime import adjusted, adjusting
+from oomrules.runtime.adjusting import Survey
+from oomrules.runtime.killer import Domain, Task
+from oomrules.runtime.model import Process
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -119,6 +123,34 @@ def test_its_options_are_refused_elsewhere(
     done = oomrules("emit", "--to", "-", "--snapshot", recorded, *option)
     assert (done.code, done.out) == (2, "")
     assert option[0] in done.err and "oom_score_adj" in done.err
+
+
+def test_whom_a_plan_only_makes_last_is_named_with_what_to_do() -> None:
+    crowd = [Task(pid, pid, 300_000, 0, 0, uid=1000) for pid in (20, 21)]
+    domains = [Domain("", 1_000_000, 20)]
+    processes = {task.pid: Process(task.pid) for task in crowd}
+    for process in processes.values():
+        process.comm = "sim"
+    survey = Survey([Task(10, 10, 90_000, 0, 0)], [], crowd, domains, processes, 4096, 0)
+    plan = survey.plan()
+    (said,) = adjustment.notes(survey, plan)
+    assert "killed last instead of never" in said and "sim (20), sim (21)" in said
+    assert "system user" in said
+    (claim,) = adjustment.claims(plan.claims, survey)
+    assert "protected by the rules but not from the kernel: sim (20), sim (21)" in claim
+
+
+def test_release_says_whom_it_could_not_reach(
+    oomrules: Run, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.mkdir()
+    adjusted.save(str(state / adjusted.FILE), adjusted.Record([], 1))
+    done = adjusting.Released([], [], {7: "it is so"}, {7: "x.service"}, {7: "a\x1b[2Jb"})
+    monkeypatch.setattr(adjusting, "release", lambda *_, **__: done)
+    shown = oomrules("release")
+    assert shown.code == 2
+    assert "7 a\N{REPLACEMENT CHARACTER}[2Jb in x.service (it is so)" in shown.err
+    assert "oomrules release" in shown.err
 
 
 # --- this host ---------------------------------------------------------------------------

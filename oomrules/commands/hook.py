@@ -169,7 +169,8 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
     listed = {entry["pid"]: entry for entry in last.get("candidates", [])}
     age = now() - last["time"] if "time" in last else None
     for kill in found:
-        if unit in placement(kill.cgroup).chain:
+        # Users call their own units as they like.
+        if unit in placement(kill.cgroup).system.chain:
             entry = listed.get(kill.pid, {})
             rank, points = entry.get("rank"), entry.get("points")
             kills.record(unit, kill, rank, points, len(listed), age)

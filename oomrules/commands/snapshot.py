@@ -22,8 +22,8 @@ from oomrules.runtime.values import GETTERS
 
 _FIELDS = (
     "pid ppid comm cmdline exe uid euid gid egid capabilities nice utime stime starttime threads "
-    "state flags total_vm rss anon shmem locked swap pgtables oom_score_adj pid_depth tty_nr session "
-    "cgroup"
+    "state flags total_vm rss anon shmem locked swap pgtables oom_score_adj pid_depth tty_nr "
+    "session cgroup"
 ).split()
 _PATIENCE = 0.5  # seconds before a person is shown the progress
 

@@ -156,7 +156,13 @@ class Vocabulary(NamedTuple):
 
 
 _COUNT_NAMES = _one_of(
-    "nice", "threads", "oom_score_adj", "pid_depth", "unit.processes", "unit.oom_kills", "unit.oom_score_adjust"
+    "nice",
+    "threads",
+    "oom_score_adj",
+    "pid_depth",
+    "unit.processes",
+    "unit.oom_kills",
+    "unit.oom_score_adjust",
 )
 _DURATION_NAMES = _one_of("cpu_time", "run_time")
 _MEMORY_NAMES = _one_of(

@@ -162,19 +162,23 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
         snapshot = recorded.load(options.snapshot)
         ranking = Ranker(Evaluator(made, snapshot.host)).rank(snapshot)
         return host.HostFacts(
-            ranking, host.units_of(snapshot), least_freeable=options.least_freeable
+            ranking,
+            host.units_of(snapshot),
+            least_freeable=options.least_freeable,
+            user_units=host.user_units_of(snapshot),
         )
     asked = host.Asked(made)
     source = sources.live(made, asked)
     rulesets.print_notes(sources.notes(source))
     ranking = Ranker(Evaluator(made, source.host)).rank(source)
-    units = host.units_of(source) | host.loaded_units() | host.unit_files()
+    units = host.units_of(source) | host.loaded_units() | host.unit_files("system")
     return host.HostFacts(
         ranking,
         units if asked.booted else None,
         lambda name: source.names.exists("user", name),
         lambda name: source.names.exists("group", name),
         options.least_freeable,
+        host.user_units_of(source) | host.unit_files("user"),
     )
 
 

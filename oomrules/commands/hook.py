@@ -228,7 +228,8 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
     for kill in found:
         entry = listed.get(kill.pid, {})
         # Where the log does not tell the group, the last list may know where the process was.
-        where = placement(kill.cgroup).chain if kill.cgroup else (entry.get("unit"),)
+        # Users call their own units as they like.
+        where = placement(kill.cgroup).system.chain if kill.cgroup else (entry.get("unit"),)
         if unit in where:
             rank, points = entry.get("rank"), entry.get("points")
             kills.record(unit, kill, rank, points, len(listed), age)

@@ -15,7 +15,7 @@ from oomrules.host.bus import BusError, Connection
 from oomrules.host.systemd import Manager
 from oomrules.host.users import Users
 from oomrules.runtime.facts import Facts, key
-from oomrules.runtime.program import PART_OF, WANTED_BY, Node, Program
+from oomrules.runtime.program import PART_OF, USER_UNIT, WANTED_BY, Node, Program
 from oomrules.runtime.units import Placement
 
 _GLOB = "*?["
@@ -51,7 +51,9 @@ class Asked:
         self.sessions = bool(program.attributes & _SESSIONS)
         targets = {target for scope in program.scopes for target in scope.targets}
         self.related = sorted(t for t in targets if t.startswith((WANTED_BY, PART_OF)))
-        named = targets - set(self.related)
+        # What users call their units is nothing that the system's manager knows.
+        named = {target for target in targets if not target.startswith(USER_UNIT)}
+        named -= set(self.related)
         for node in _nodes(program):
             named |= _unit_names(node)
         # A glob is not looked up: it may mean any alias there is.

@@ -56,7 +56,8 @@ class HostFacts:
 
     Attributes:
         ranking: its processes, ranked by the rules.
-        units: the names of its units; None if they are not known.
+        units: the names of the system's units; None if they are not known.
+        user_units: the names of units of users' managers.
         user: tells whether a user exists; None if that is not known.
         group: the same for groups.
         least_freeable: the share of the memory in use that the rules shall leave to be freed,
@@ -68,6 +69,7 @@ class HostFacts:
     user: Callable[[str], bool] | None = None
     group: Callable[[str], bool] | None = None
     least_freeable: int = 25
+    user_units: frozenset[str] = frozenset()
 
     @property
     def snapshot(self) -> Snapshot:
@@ -88,15 +90,19 @@ class HostFacts:
         return placement(cgroup) if cgroup else None
 
 
-def unit_files(root: str = "") -> set[str]:
-    """List the units that have a file, whether they run or not."""
+def unit_files(kind: str, root: str = "") -> set[str]:
+    """List the units that have a file, whether they run or not.
+
+    Args:
+        kind: ``system`` or ``user``, the manager that they are for.
+        root: the directory that stands for ``/``.
+    """
     found = set()
     for directory in _UNIT_FILES:
-        for kind in ("system", "user"):
-            try:
-                found |= {name for name in os.listdir(f"{root}{directory}/{kind}") if "." in name}
-            except OSError:
-                continue  # not every host has all of them
+        try:
+            found |= {name for name in os.listdir(f"{root}{directory}/{kind}") if "." in name}
+        except OSError:
+            continue  # not every host has all of them
     return found
 
 
@@ -110,14 +116,25 @@ class Asked(facts.Asked):
 
 
 def units_of(snapshot: Snapshot) -> frozenset[str]:
-    """List the units that processes are in, with those around them and their aliases."""
+    """List the system's units that processes are in, those around them, and their aliases."""
     found: set[str] = set()
     for process in snapshot.by_pid.values():
         cgroup = GETTERS["cgroup"](process, snapshot)
-        place: Placement | None = placement(cgroup) if cgroup else None
+        place: Placement | None = placement(cgroup).system if cgroup else None
         while place is not None:
             found |= {*place.chain, *(snapshot.fact(place, "Names") or ())}
             place = place.above
+    return frozenset(found)
+
+
+def user_units_of(snapshot: Snapshot) -> frozenset[str]:
+    """List the units of users' managers that processes are in, and those around them."""
+    found: set[str] = set()
+    for process in snapshot.by_pid.values():
+        cgroup = GETTERS["cgroup"](process, snapshot)
+        place = placement(cgroup) if cgroup else None
+        if place is not None:
+            found.update(place.chain[len(place.system.chain) :])
     return frozenset(found)
 
 
@@ -144,38 +161,42 @@ def _known(name: str, units: frozenset[str]) -> bool:
     return name in units or template in units
 
 
-def _unit_names(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text]]:
-    """Give the names of units that are written out, in targets and in terms."""
+def _unit_names(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text, bool]]:
+    """Give the names of units that are written out, and whether they are a user's."""
     for source, statements in rules.checked.trees:
-        yield from ((source, unit) for unit in _targets(statements))
+        for target in _targets(statements):
+            yield source, target.unit, target.relation is syntax.Relation.OF_USER
     for pattern in rules.patterns:
-        if pattern.attribute == "unit" and pattern.how == "glob" and not pattern.related:
-            yield pattern.source, pattern.text
+        asked = pattern.attribute in ("unit", "user.unit") and pattern.how == "glob"
+        if asked and not pattern.related:
+            yield pattern.source, pattern.text, pattern.attribute == "user.unit"
 
 
-def _targets(statements: tuple[syntax.Statement, ...]) -> Iterator[syntax.Text]:
+def _targets(statements: tuple[syntax.Statement, ...]) -> Iterator[syntax.Target]:
     for statement in statements:
         if isinstance(statement, syntax.Block):
-            yield statement.target.unit
+            yield statement.target
             yield from _targets(statement.statements)
 
 
 def _no_unit(rules: RuleSet) -> Iterator[Diagnostic]:
-    units = rules.host.units if rules.host else None
-    if units is None:
+    host = rules.host
+    if host is None or host.units is None:
         return
-    for source, text in _unit_names(rules):
+    for source, text, of_user in _unit_names(rules):
+        units = host.user_units if of_user else host.units
         name = text.value
         # Scopes come and go, and a glob may be about units to come.
         if any(char in name for char in _GLOB) or name.endswith(".scope") or "." not in name:
             continue
-        if not shipped(source) and not _known(name, units):
-            yield NO_UNIT.at(
-                source,
-                text.span,
-                f"this host has no unit `{name}`",
-                did_you_mean(name, units, "`oomrules scopes` and `systemctl list-units` name them"),
-            )
+        if shipped(source) or _known(name, units):
+            continue
+        listed = "`oomrules scopes` and `systemctl list-units` name them"
+        help_ = did_you_mean(name, units, listed)
+        if not of_user and _known(name, host.user_units):
+            help_ = f'a user has one of this name: write `in user unit "{name}"` or `user.unit`'
+        owner = "no user's manager of this host has a" if of_user else "this host has no"
+        yield NO_UNIT.at(source, text.span, f"{owner} unit `{name}`", help_)
 
 
 def _no_account(rules: RuleSet) -> Iterator[Diagnostic]:

@@ -20,6 +20,7 @@ _PLACES = (
     "/example",
 )
 _MANAGER = "user@1000.service"
+_SLICES = texts.matching(("*.slice",))
 Place = tuple[str | None, dict[str, list[str]], dict[str, dict[str, list[str]]]]
 
 
@@ -80,24 +81,40 @@ def _of_user(box: Box, targets: dict[str, str]) -> str | None:
         the end of a path, or None if there can be none.
     """
     outside = texts.matching(tuple(name for name, where in targets.items() if where == OUT))
-    slices: list[str] = []
-    others: list[str] = []
-    named = {name: box.get(Variable("text", f"user.{name}")) for name in ("unit", "slice")}
+    possible = variables.UNIT_NAMES - outside
+    own, slice_ = (_known_text(box, name) for name in ("user.unit", "user.slice"))
     wanted = [texts.matching((name,)) for name, where in targets.items() if where == IN]
-    for values in named.values():
-        if values is not None and isinstance(values.known, Texts) and "" not in values.known:
-            wanted.insert(0, values.known)
-    for target in wanted:
-        possible = (target & variables.UNIT_NAMES) - outside
-        if any(name in possible for name in (*slices, *others)):
+    if not wanted and all(known is None or "" in known for known in (own, slice_)):
+        return ""
+    last = possible if own is None else own & possible
+    if slice_ is not None and not slice_ - texts.literal(""):
+        last -= _SLICES
+    slices: list[str] = []
+    # What leaves the least choice comes first.
+    for target in sorted(wanted, key=lambda target: target.these is None):
+        fits = target & possible
+        if any(name in fits for name in slices):
             continue
-        if not possible:
+        if last & fits:
+            last &= fits
+        elif _SLICES & fits:
+            slices.append((_SLICES & fits).sample())
+        else:
             return None
-        slice_ = possible & texts.matching(("*.slice",))
-        only_slices = slice_ and not possible - slice_
-        name = (slice_ if only_slices else possible - slice_ or possible).sample()
-        (slices if name.endswith(".slice") else others).append(name)
-    return "".join(f"/{name}" for name in (*slices, *others))
+    if slice_ is not None and "" not in slice_ and not any(name in slice_ for name in slices[-1:]):
+        if last & _SLICES & slice_:
+            last &= _SLICES & slice_
+        elif slice_ & possible:
+            slices.append((slice_ & possible).sample())
+    if not last:
+        return None
+    name = (last - _SLICES or last).sample()
+    return "".join(f"/{one}" for one in (*slices, name))
+
+
+def _known_text(box: Box, name: str) -> Texts | None:
+    values = box.get(Variable("text", name))
+    return values.known if values is not None and isinstance(values.known, Texts) else None
 
 
 def _paths(

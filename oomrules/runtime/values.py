@@ -13,7 +13,7 @@ from oomrules.attributes import ATTRIBUTES, Attribute, Source, Type
 from oomrules.lean import Any
 from oomrules.runtime import nodes
 from oomrules.runtime.model import NO_LIMIT, SELF_MADE, UNREAD, Process, Snapshot
-from oomrules.runtime.units import Placement, placement
+from oomrules.runtime.units import placement
 
 Getter = Callable[[Process, Snapshot], Any]
 
@@ -153,31 +153,37 @@ def _unit_name(path: str, snapshot: Snapshot) -> str:
     return nodes.Names(place.unit, snapshot.fact(place, "Names") or ())
 
 
-# How many processes there are by the control groups of their units, and on which host.
+# How many processes there are in each control group and below it, and on which host.
 _counted: tuple[Any, dict[str, int]] = (None, {})
 
 
-def _processes_by_unit(snapshot: Snapshot) -> dict[str, int]:
-    """Count the processes in each unit and below, once each refresh, which makes a new host.
+def _processes_below(snapshot: Snapshot) -> dict[str, int]:
+    """Count the processes by control group, once each refresh, which makes a new host.
 
     The count comes from the processes themselves: the files of a user's control groups are
     the user's to switch off.
     """
     global _counted
     host, found = _counted
-    if host is not snapshot.host:
-        groups: dict[str, int] = {}
-        for process in snapshot.by_pid.values():
-            path = _field("cgroup")(process, snapshot) if process.total_vm != 0 else None
-            if isinstance(path, str):
-                groups[path] = groups.get(path, 0) + 1
-        found = {}
-        for path, number in groups.items():
-            place: Placement | None = placement(path)
-            while place is not None:
-                found[place.path] = found.get(place.path, 0) + number
-                place = place.above
-        _counted = snapshot.host, found
+    if host is snapshot.host:
+        return found
+    groups: dict[Any, int] = {}
+    for process in snapshot.by_pid.values():
+        if process.total_vm != 0:
+            path = process.cgroup
+            if path is UNREAD:
+                path = snapshot.read(process, "cgroup")
+            groups[path] = groups.get(path, 0) + 1
+    found = {}
+    for path, number in groups.items():
+        if not isinstance(path, str):
+            continue
+        path = path.rstrip("/")
+        while path:
+            found[path] = found.get(path, 0) + number
+            path = path.rpartition("/")[0]
+        found["/"] = found.get("/", 0) + number
+    _counted = snapshot.host, found
     return found
 
 
@@ -185,7 +191,7 @@ def _processes_of_unit(process: Process, snapshot: Snapshot) -> int | None:
     path = _field("cgroup")(process, snapshot)
     if not isinstance(path, str):
         return None
-    return _processes_by_unit(snapshot).get(placement(path).path, 0)
+    return _processes_below(snapshot).get(placement(path).path, 0)
 
 
 def innermost_unit(process: Process, snapshot: Snapshot) -> str | None:

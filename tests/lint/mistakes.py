@@ -302,6 +302,23 @@ SECTIONS: dict[str, list[Mistake]] = {
             name="50-local.conf",
         ),
     ],
+    "Protection that anybody can take": [
+        Mistake(
+            "a name, and nobody whose it is",
+            "This is the shell of the desktop.",
+            'kill last comm "gnome-shell" when rss < 1GiB\n',
+        ),
+        Mistake(
+            "units that users name",
+            "The browser is in such a scope.",
+            'in "app-*.scope" {\n    never kill comm "firefox"\n}\n',
+        ),
+        Mistake(
+            "units that users name, asked for as such",
+            "The browser is in such a scope.",
+            'in user unit "app-*.scope": never kill comm "firefox"\n',
+        ),
+    ],
 }
 
 

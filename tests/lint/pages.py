@@ -11,7 +11,7 @@ from oomrules.language.diagnostics import Diagnostic, Rejected
 from oomrules.language.rulefiles import DIRECTORIES, Found
 from oomrules.language.text import RuleText
 from oomrules.lint import linter, registry
-from oomrules.lint.host import HostFacts, units_of
+from oomrules.lint.host import HostFacts, units_of, user_units_of
 from oomrules.runtime import recorded
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.ranking import Ranker
@@ -76,6 +76,7 @@ def host(found: Found, **facts: Any) -> HostFacts | None:
     ranking = Ranker(Evaluator(made, snapshot.host)).rank(snapshot)
     known: dict[str, Any] = {
         "units": units_of(snapshot),
+        "user_units": user_units_of(snapshot),
         "user": lambda name: name == "root",
         "group": lambda name: name == "root",
         **facts,

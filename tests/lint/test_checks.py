@@ -11,12 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
 from oomrules.lint import linter, patterns
 from oomrules.runtime import nodes
 from tests.oracle import strategies
 from tests.oracle.strategies import thorough
+
+
+def lint(text: str) -> list[Diagnostic]:
+    return linter.lint(Found((RuleText("50-test.oom", text.rstrip("\n") + "\n"),)))[1]
 
 
 def found(*texts: str) -> list[str]:
@@ -110,6 +115,51 @@ WRONG = {
         'never kill anything when not comm == "a"',
         'never kill anything when uid == 0 or comm == "a"',
         'list l = "a"\nnever kill comm @l',
+        # A bound is on each of them, and not on how many there are.
+        'never kill comm "a" when rss < 64MiB',
+        'kill last comm "a"',
+        'in user.slice: kill last comm "a"',
+        'in "session-*.scope": never kill comm "a"',
+        'in "user@*.service": never kill comm "a"',
+        "in user unit app.slice: never kill anything",
+        'in "user@*.service": in user unit "*.service": kill last anything',
+        'never kill user.unit "a.service"',
+        'never kill anything when user.slice == "a.slice"',
+        'never kill unit "*.service" comm "a"',
+        'never kill ppid 1 comm "a"',
+        'kill last exe "/usr/bin/a"',
+        'kill last anything when tty ~ "^pts"',
+        "kill last oom_score_adj 500",
+        'never kill cgroup "*/a.service"',
+        'never kill comm "a" when cgroup ~ "a[.]service"',
+        'never kill comm "a" when cgroup ~ "^/user[.]slice/"',
+        'never kill comm "a" when uid >= 1000',
+        'never kill comm "a" when uid != 0',
+        'kill last user "*" comm "a"',
+        'never kill comm "a" without SYS_ADMIN',
+        'never kill comm "a" when pid_depth == 0',
+        # Every session without a seat is active, and a user may give it any type.
+        'kill last comm "a" when session.active and session.type == "wayland"',
+        'never kill comm "a" when unit.active_state == "active"',
+        # Any number of units has these names, and any number of slices.
+        'in user unit "*.scope": never kill comm "a" '
+        'when user.slice == "" and unit.processes < 5 and rss < 1MiB',
+        'in user unit a.scope: never kill comm "a" when unit.processes < 5 and rss < 1MiB',
+        "in user unit a.scope: never kill anything "
+        'when user.slice == "" and unit.processes < 500 and rss < 1MiB',
+        'in user unit a.scope: never kill anything when user.slice == "" and unit.processes < 5',
+    ],
+    "OOM532": [
+        "in app.slice: spare uid 0",
+        'in "app-*": spare uid 0',
+        'in user.slice: in "app-x.scope": spare uid 0',
+        'spare unit "app-x.scope"',
+        'spare slice "session.slice"',
+        'spare anything when unit == "gnome-shell@wayland.service"',
+        'list l = "a.service", "app-*.scope"\nspare unit @l',
+        'in "user@*.service": in a.service: spare uid 0',
+        'in "user@1000.service": spare unit "init.scope"',
+        "in user unit a.slice: in b.service: spare uid 0",
     ],
     "OOM612": [
         # The wider rule holds in doubt too, and so has a part that only the unknown is in.
@@ -201,13 +251,39 @@ RIGHT = {
         'never kill uid 0 comm "a"',
         "never kill anything when nice < 0",
         'never kill comm "a" with RAWIO',
-        'never kill comm "a" when rss < 64MiB',
         'in a.slice: never kill comm "a"',
-        'kill last comm "a"',
+        'in user-1000.slice: never kill comm "a"',
+        'in units part of "a.service": never kill comm "a"',
+        'never kill unit "a.service" comm "a"',
         'spare comm "a"',
+        "in user unit app.slice: spare anything",
+        "in user unit app.slice: never kill uid 1000",
+        'never kill user "anna" comm "a"',
+        'list l = "ann", "bob"\nkill last user @l comm "a"',
+        'never kill comm "a" when uid < 1000',
+        'never kill gid 27 comm "a"',
+        'never kill comm "a" when not cgroup ~ "^/user[.]slice/"',
+        'never kill cgroup "/system.slice/*"',
+        'never kill comm "a" when session.class == "greeter"',
+        'never kill comm "a" when unit.oom_policy == "kill"',
+        # A rule about all that are small is about nobody in particular.
+        "never kill anything when rss < 16MiB",
+        "in user.slice: kill last anything when rss < 16MiB",
+        "in user unit a.scope: never kill anything "
+        'when user.slice == "" and unit.processes < 5 and rss < 1MiB',
         'define d = comm == "a" and user == "b"\nnever kill d',
         "never kill oom_score_adj -1000",
         "never kill anything",
+    ],
+    "OOM532": [
+        'in user unit "app-*": spare uid 0',
+        "in init.scope: spare uid 0",
+        'in "*.scope": spare uid 0',
+        'in "user@*.service": in "user-*.slice": spare uid 0',
+        'in "user@*.service": in user unit a.service: spare uid 0',
+        'in "user@*.service": spare unit "user@*.service"',
+        'in "user@*.service": spare user.unit "init.scope"',
+        'in "app-build.slice": spare uid 0',
     ],
 }
 
@@ -350,3 +426,44 @@ def test_what_is_said_to_match_nothing_matches_no_real_value(
 def test_right_rules_are_never_in_error(rules: strategies.RuleSet) -> None:
     findings = linter.lint(Found(tuple(strategies.texts(rules))))[1]
     assert not [one for one in findings if one.code < "OOM5" and one.level.value == "error"]
+
+
+@pytest.mark.parametrize("text", WRONG["OOM531"])
+def test_what_is_proposed_for_a_self_made_protection_compiles_and_is_none(text: str) -> None:
+    (finding,) = [one for one in lint(text) if one.code == "OOM531"]
+    also, spare = re.findall(r"`([^`]*)`", finding.help)
+    assert also.startswith(("never kill ", "kill last ")) and spare.startswith("spare ")
+    names = "\n".join(line for line in text.split("\n")[:-1] if line.startswith(("list", "define")))
+    for better in (also, spare):
+        codes = {one.code for one in lint(f"{names}\n{better}\n")}
+        assert not {code for code in codes if code[3] in "1234"} | codes & {"OOM531"}, better
+
+
+@pytest.mark.parametrize("text", WRONG["OOM532"])
+def test_what_is_proposed_for_a_unit_of_users_compiles_and_is_about_it(text: str) -> None:
+    (finding,) = [one for one in lint(text) if one.code == "OOM532"]
+    *_, better = re.findall(r"`([^`]*)`", finding.help)
+    if better == "user.unit":
+        assert "where the list is used" in finding.help
+        return
+    block = better.startswith("in ")
+    rule = f"{better}: spare uid 0" if block else f"spare anything when {better}"
+    if not block and " == " not in better:
+        rule = f"spare {better}"
+    assert not {one.code for one in lint(f"{rule}\n")} & {"OOM101", "OOM211", "OOM532"}
+
+
+@pytest.mark.parametrize(
+    ("text", "better"),
+    [
+        ('never kill comm "a#b" # why', 'never kill uid 0 comm "a#b"'),
+        ('never kill comm "a" \\\n    when nice > 0 or # why\n    rss > 1GiB',
+         'never kill uid 0 comm "a" when nice > 0 or rss > 1GiB'),
+        ("never kill anything when nice > 5", "never kill uid 0 when nice > 5"),
+        ('never kill comm "a" when uid > 5', 'never kill user "anna" comm "a" when uid > 5'),
+        ('kill last user.unit "a.service"', 'kill last user "anna" user.unit "a.service"'),
+    ],
+)  # fmt: skip
+def test_what_is_proposed_keeps_what_was_asked(text: str, better: str) -> None:
+    (finding,) = [one for one in lint(text) if one.code == "OOM531"]
+    assert f"`{better}`" in finding.help

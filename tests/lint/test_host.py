@@ -65,6 +65,18 @@ def test_a_template_stands_for_its_instances() -> None:
     assert codes("in gotty@tty1.service: spare uid 0", units=units) == ["OOM701"]
 
 
+def test_units_of_users_are_looked_for_among_those_of_users() -> None:
+    known = {"units": frozenset(["a.service"]), "user_units": frozenset(["b.service"])}
+    right = "in a.service: spare uid 0\nin user unit b.service: spare uid 0\n"
+    assert codes(f'{right}spare unit "a.service"\nspare user.unit "b.service"', **known) == []
+    wrong = "in b.service: spare uid 0\nin user unit a.service: spare uid 0\n"
+    text = f'{wrong}spare unit "b.service"\nspare user.unit "a.service"'
+    assert codes(text, **known) == ["OOM701"] * 4
+    found = rulefiles.Found((RuleText("x.oom", text),))
+    helps = [one.help for one in linter.lint(found, host=pages.host(found, **known))[1]]
+    assert ['`in user unit "b.service"`' in help_ for help_ in helps].count(True) == 2
+
+
 @pytest.mark.parametrize("text", ['spare user "root"', 'spare user "no*"', 'spare user "1234"'])
 def test_users_that_are_there_are_no_mistake(text: str) -> None:
     assert codes(text) == []

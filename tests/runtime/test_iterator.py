@@ -267,6 +267,7 @@ def _as_rows(source: ProcSource) -> list[dict[str, Any]]:
                 swap=get("swap"),
                 locked=get("locked") // PAGE,
                 pgtables=get("pgtables"),
+                pid_depth=get("pid_depth"),
             )
         )
     return rows
@@ -337,6 +338,15 @@ def test_processes_come_and_go(tasks: File, open_source: Callable[..., IteratorS
     tasks.says(listing(row(100004), row(100005)))
     believed(source)
     assert set(source.by_pid) == {100004, 100005, os.getpid()}
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_a_row_tells_how_many_pid_namespaces_below_the_reader_s_a_process_is(
+    depth: int, tasks: File, open_source: Callable[..., IteratorSource]
+) -> None:
+    source = open_source()
+    tasks.says(listing(row(100001, pid_depth=depth)))
+    assert believed(source).by_pid[100001].pid_depth == depth
 
 
 def test_a_recycled_pid_is_another_process(

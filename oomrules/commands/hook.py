@@ -16,7 +16,7 @@ from oomrules.commands.findings import concise
 from oomrules.commands.rank import nobody
 from oomrules.errors import Failure, reason
 from oomrules.language import rulefiles
-from oomrules.runtime import emitting, journal, kernellog, kills
+from oomrules.runtime import emitting, journal, kernellog, kills, resident
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.freshness import fresh
 from oomrules.runtime.program import Program
@@ -94,6 +94,7 @@ def _in_time(work: Callable[[], int], unit: str | None) -> int:
         try:
             # What it starts itself is killed with it.
             os.setpgid(0, 0)
+            resident.bound(resident.START)
             code = main.attempt(work)
             sys.stdout.flush()
             sys.stderr.flush()

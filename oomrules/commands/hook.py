@@ -156,6 +156,8 @@ def _apply(options: argparse.Namespace) -> int:
         made, broken = _program(options, state)
         read = now()
         source = sources.live(made)
+        # Who waits for this process is no candidate either.
+        source.own_pids |= {os.getppid()}
         ranking = fresh(Ranker(Evaluator(made, source.host)), source)
         settled = sources.settled(options)
         where = emitting.targets(settled.to)

@@ -18,7 +18,7 @@ from oomrules.commands.terminal import say
 from oomrules.errors import Failure, reason
 from oomrules.language import rulefiles
 from oomrules.plain import printable_lines
-from oomrules.runtime import emitting, journal, kernellog, kills
+from oomrules.runtime import emitting, journal, kernellog, kills, resident
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.freshness import fresh
 from oomrules.runtime.program import Program
@@ -96,6 +96,7 @@ def _in_time(work: Callable[[], int], unit: str | None) -> int:
         try:
             # What it starts itself is killed with it.
             os.setpgid(0, 0)
+            resident.bound(resident.START)
             code = main.attempt(work)
             sys.stdout.flush()
             sys.stderr.flush()
@@ -157,6 +158,8 @@ def _apply(options: argparse.Namespace) -> int:
         made, broken = _program(options, state)
         read = now()
         source = sources.live(made)
+        # Who waits for this process is no candidate either.
+        source.own_pids |= {os.getppid()}
         ranking = fresh(Ranker(Evaluator(made, source.host)), source)
         settled = sources.settled(options)
         where = emitting.targets(settled.to)

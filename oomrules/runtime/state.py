@@ -90,9 +90,19 @@ class State:
             ) from error
 
     def save_program(self, made: program.Program, fingerprint: list[Any]) -> None:
-        """Keep the rules that were compiled, and from which files."""
-        data = {"fingerprint": fingerprint, "program": program.to_data(made)}
-        sinks.replace(self.path("program.json"), json.dumps(data).encode(), kept.FILE_MODE)
+        """Keep the rules that were compiled, and from which files.
+
+        Raises:
+            Failure: they cannot be written, or are more than ``program`` would read again.
+        """
+        data = json.dumps({"fingerprint": fingerprint, "program": program.to_data(made)}).encode()
+        if len(data) > kept.LARGEST:
+            raise Failure(
+                f"the rules take {len(data)} bytes when compiled; more than {kept.LARGEST} are not "
+                "kept for the next start",
+                "are these all rules for this host?",
+            )
+        sinks.replace(self.path("program.json"), data, kept.FILE_MODE)
 
     def program(self) -> tuple[program.Program, list[Any]] | None:
         """Give the last good rules and the files they came from; None if there are none."""

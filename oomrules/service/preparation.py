@@ -22,7 +22,7 @@ PARTS = {"program": 4 << 20, "names": 1 << 20, "facts": 4 << 20}
 
 # Beyond this it hangs: what it asks of others has deadlines of some seconds itself. systemd waits
 # for the first one (TimeoutStartSec in oomrules.service).
-DEADLINE = 45.0
+DEADLINE = 90.0
 
 # Killed, it may still be in the kernel, where it waits for somebody's memory.
 _LAST_WAIT = 1.0

@@ -119,6 +119,26 @@ def test_a_directory_service_that_never_answers_keeps_no_hook(hook: Hook) -> Non
     assert (hook.folder / "list").exists() or "gave up" in hook.entries()
 
 
+def test_neither_the_hook_nor_who_waits_for_it_is_a_candidate(hook: Hook) -> None:
+    rules = hook.folder / "root/etc/oomrules.d"
+    rules.mkdir(parents=True)
+    (rules / "10-all.oom").write_text("score total_vm\n")
+    # Those that the hook has when it ranks: itself, and who waits for it.
+    code = (
+        "import os, sys; from oomrules.commands import hook, main; fresh = hook.fresh\n"
+        "def ranked(*given):\n"
+        "    found = fresh(*given)\n"
+        "    print(os.getpid(), os.getppid(), *found.pids, flush=True)\n"
+        "    return found\n"
+        "hook.fresh = ranked\n"
+        f"sys.exit(main.main(['hook', '--root={hook.folder}/root', '--to={hook.folder}/list']))"
+    )
+    done = hook.run("-c", code)
+    assert done.returncode == 0, done.stderr
+    child, parent, *pids = map(int, done.stdout.split())
+    assert os.getpid() in pids and not {child, parent} & set(pids)
+
+
 def test_a_hook_that_is_killed_says_so(hook: Hook) -> None:
     done = hook.work("os.kill(os.getpid(), 9)")
     assert done.returncode == 2

@@ -143,6 +143,18 @@ def test_good_state_files_are_believed() -> None:
         assert keeper.before is not None and keeper.before.pids == [7]
 
 
+def test_what_is_too_much_to_be_read_again_is_not_kept_and_said(tmp_path: Path) -> None:
+    state = State(str(tmp_path))
+    rules = "".join(f'prefer comm "name{n}" when rss > {n}MiB by 3\n' for n in range(9999))
+    many = compiler.compile_texts([RuleText("mine.oom", "score rss\n" + rules)])
+    state.save_program(many, FINGERPRINT)
+    assert state.program() == (many, FINGERPRINT)
+    with pytest.raises(Failure, match=f"more than {kept.LARGEST} are not kept"):
+        state.save_program(many, [["x" * kept.LARGEST]])
+    # The last one that was kept is there.
+    assert state.program() == (many, FINGERPRINT)
+
+
 def fifo(path: Path) -> None:
     os.mkfifo(path)
 

@@ -20,7 +20,6 @@ from oomrules.host import facts
 from oomrules.host.names import Names
 from oomrules.language import rulefiles
 from oomrules.runtime import accounts, program
-from oomrules.runtime.facts import key
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.state import State
@@ -84,10 +83,10 @@ def _names(names: Names | None, source: ProcSource | None) -> dict[str, Any]:
     """Give the names that matter to the rules, those of running processes first."""
     data: dict[str, Any] = {}
     for kind, name, attribute in (("user", "users", "uid"), ("group", "groups", "gid")):
-        present: set[int] = set()
+        present: list[int] = []
         if names and source and names.need_ids:
             present = sources.ids(source.by_pid.values(), source, attribute)
-        data[name] = accounts.to_data(names.chosen(kind, sorted(present))) if names else {}
+        data[name] = accounts.to_data(names.chosen(kind, present)) if names else {}
     return data
 
 
@@ -143,7 +142,7 @@ def _facts(asked: facts.Asked, source: ProcSource) -> dict[str, Any]:
     places = {placement(cgroup) for cgroup in cgroups if cgroup}
     found = facts.gather(asked, places)
     if asked and found.places is None:
-        found = found._replace(places=frozenset(key(place) for place in facts.every_unit(places)))
+        found = found._replace(places=facts.of_system(places))
     return {
         "units": found.units,
         "sessions": found.sessions,

@@ -131,16 +131,17 @@ def live(made: Program, asked: facts.Asked | None = None, choice: str = "auto") 
 def settle_names(names: Names, source: ProcSource) -> None:
     """Wait for the names that rules ask for, those of running processes too if they need them."""
     if names.need_ids:
-        everybody = source.by_pid.values()
+        # The oldest first: whoever has subordinate ids can make many, but not before the others.
+        everybody = sorted(source.by_pid.values(), key=lambda process: process.starttime or 0)
         names.settle(ids(everybody, source, "uid"), ids(everybody, source, "gid"))
     else:
         names.settle()
 
 
-def ids(processes: Iterable[Process], snapshot: Snapshot, attribute: str) -> set[int]:
-    """Give the user or group ids of processes, as far as they are known."""
-    found = {GETTERS[attribute](process, snapshot) for process in processes}
-    return {number for number in found if isinstance(number, int)}
+def ids(processes: Iterable[Process], snapshot: Snapshot, attribute: str) -> list[int]:
+    """Give the user or group ids of processes, as far as they are known, each once."""
+    found = dict.fromkeys(GETTERS[attribute](process, snapshot) for process in processes)
+    return [number for number in found if isinstance(number, int)]
 
 
 def show_names(processes: Iterable[Process], snapshot: Snapshot, groups_too: bool = False) -> None:

@@ -170,7 +170,7 @@ def _properties(
     """Ask for the properties of the system's units, as many as there is time for.
 
     Returns:
-        the units that something is known of, if those are not all; else None.
+        the system's units that something is known of, if those are not all; else None.
 
     Raises:
         BusError: it told about none.
@@ -197,8 +197,13 @@ def _properties(
             f"systemd told about {len(known)} of {len(ours)} units ({error}); what only it knows "
             "of the others is unknown, and rules that ask for it protect"
         )
-        return frozenset(known) | {key(place) for place in every if place.manager}
+        return frozenset(known)
     return None
+
+
+def of_system(places: Iterable[Placement]) -> frozenset[str]:
+    """Give the names of the system's units; those of users are as many as the users like."""
+    return frozenset(place.unit for place in every_unit(places) if not place.manager)
 
 
 def every_unit(places: Iterable[Placement]) -> list[Placement]:

@@ -87,7 +87,8 @@ class Names:
         """Wait for what rules ask for.
 
         Args:
-            users, groups: the ids of processes, which count where ``need_ids`` is true.
+            users, groups: the ids of processes, which count where ``need_ids`` is true; the
+                first are asked for first.
         """
         self._collect()
         wanted: list[Question] = []
@@ -146,10 +147,11 @@ class Names:
                     f"and {_SWITCH}(5) says whom it asks"
                 )
             elif late:
+                too = ", in rules too" if self.asked[kind].open else ""
                 found.append(
                     f"not all {_CALLED[kind]} could be looked up within {self._patience:g} s, so "
-                    f"numbers stand for their names, in rules too; {see}, and {_SWITCH}(5) says "
-                    "whom it asks"
+                    f"numbers stand for their names{too}; {see}, and {_SWITCH}(5) says whom it "
+                    "asks"
                 )
         return found
 
@@ -174,7 +176,7 @@ class Names:
         if not self._elsewhere[kind]:
             return []
         known = self._known[kind].by_id
-        missing = sorted({number for number in numbers if number not in known})
+        missing = [number for number in dict.fromkeys(numbers) if number not in known]
         return [(kind, "id", str(number)) for number in missing[:_MOST_IDS]]
 
     def _begin(self, wanted: list[Question]) -> None:

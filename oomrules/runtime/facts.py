@@ -18,7 +18,7 @@ class Facts(NamedTuple):
             name and its aliases. None if systemd could not be asked.
         sessions: by unit, the session that it belongs to. None if logind could not be asked.
         problems: what could not be found out, each in one sentence.
-        places: the units, by ``key``, that were there when this was asked; of others nothing is
+        places: the system's units that were there when this was asked; of others nothing is
             known. None if it is new enough to speak of all.
     """
 
@@ -34,8 +34,10 @@ class Facts(NamedTuple):
         none, and ``session`` an empty object where it belongs to no session. A unit of a user's
         manager has neither, and that is known however new it is: users make them as they like.
         """
-        if place.manager and (name == "session" or name in RELATIONS):
-            return {} if name == "session" else []
+        if place.manager:
+            if name == "session" or name in RELATIONS:
+                return {} if name == "session" else []
+            return None if self.units is None else self.units.get(key(place), {}).get(name)
         if self.places is not None and key(place) not in self.places:
             return None
         if name == "session":

@@ -126,6 +126,10 @@ def test_a_user_s_unit_that_is_new_is_no_doubt(listen: Listen) -> None:
     # Else its user would be protected by rules on sessions and relations for a while.
     assert (found.get(new, "session"), found.get(new, "WantedBy")) == ({}, [])
     assert found.get(new, "OOMPolicy") is None
+    # Nor does it count among the units that there were: users have as many as they like.
+    assert facts.of_system([new]) == {"user.slice", "user-7.slice", "user@7.service"}
+    known = Facts({"7/x.service": {"OOMPolicy": "kill"}}, {}, (), frozenset())
+    assert known.get(new, "OOMPolicy") == "kill"
     assert Facts(None, None).get(new, "PartOf") == []
 
 

@@ -236,6 +236,16 @@ def test_what_came_before_the_deadline_counts_and_the_rest_is_said(
     assert names.pids == () and 60000 not in names.users
 
 
+def test_the_first_ids_are_asked_for_first(accounts_of: Path, tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    code = f"import sys; open({str(asked)!r}, 'a').write(sys.stdin.read())"
+    names = Names(compiled('prefer user "x*"'), 5.0, [sys.executable, "-c", code])
+    names.settle([70000, 60000, 70000, 1000, 80000])
+    assert asked.read_text().split("\n")[:4] == [
+        *("user id 70000", "user id 60000", "user id 80000", "user all -")
+    ]
+
+
 ODD = {
     "silence": "import time; time.sleep(600)",
     "the end": "pass",

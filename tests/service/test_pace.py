@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oomrules.service.pace import CALM, HEARTBEAT, Pace, Settling
+from oomrules.service.preparing import Preparing
 
 # What happens, and how long after what happened before.
 EVENTS = st.lists(
@@ -122,3 +124,20 @@ def test_what_changes_is_left_alone_until_it_rests_but_not_for_ever(steps: list[
         assert at < settling.due or settling.due == first + 10.0
         assert settling.due <= first + 10.0
         assert settling.due == min(at + 1.0, first + 10.0)
+
+
+def test_users_that_change_again_and_again_are_looked_up_now_and_then(tmp_path: Path) -> None:
+    # A user may have a part in it, by chsh(1).
+    preparing = Preparing([str(tmp_path)], [])
+    preparing.rename(1.0)
+    assert preparing.due(0.0) == float("inf")  # no rule names anybody, as far as is known
+    preparing._asks, preparing._started_at = True, -9.0
+    assert preparing.due(0.0) == pytest.approx(2.0)
+    preparing._started_at, preparing._took = 100.0, 2.0
+    preparing._accounts.reset()
+    for at in range(101, 200):
+        preparing.rename(float(at))
+        assert preparing.due(0.0) >= 140.0
+    assert preparing.due(0.0) == pytest.approx(140.0)
+    preparing._accounts.reset()
+    assert preparing.due(0.0) == pytest.approx(400.0)

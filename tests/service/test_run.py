@@ -234,6 +234,27 @@ def test_a_reload_is_told_to_systemd_from_its_begin_to_its_end(serve: Serve) -> 
     assert words == ["RELOADING=1", "READY=1"]
 
 
+def test_a_reload_whose_child_is_lost_says_that_the_rules_are_not_in_force(
+    serve: Serve, child: Child
+) -> None:
+    service = serve()
+    service.notifications()
+    service.told.clear()
+    service.file.write_text(RULES + f"never kill pid {child.pid}\n")
+    service.send(signal.SIGHUP)
+    children = Path(f"/proc/{service.pid}/task/{service.pid}/children")
+    os.kill(int(wait(children.read_text).split()[0]), signal.SIGKILL)
+    service.wait_for("READY=1")
+    said = service.ask()
+    assert said["rules"]["state"] == "unknown" and said["rules"]["count"] == 1
+    assert "killed by signal 9" in said["rules"]["diagnostics"][0]
+    assert child.pid in service.listed()
+    assert any("STATUS=the rules on disk could not be compiled" in t for t in service.told)
+    # It is tried again by itself.
+    wait(lambda: service.ask()["rules"]["state"] == "good", 90)
+    assert child.pid not in service.listed()
+
+
 def test_a_reload_leaves_nothing_behind(serve: Serve) -> None:
     service = serve()
     before = descriptors(service.pid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from oomrules.plain import printable
 from oomrules.runtime import journal
 from oomrules.runtime.kernellog import Kill
 
@@ -46,4 +47,4 @@ def record(
     }
     what = f"{unit or 'a process outside every unit'} ran out of memory {where}"
     message = f"{what}: {kill.comm} ({kill.pid}) was killed; {said}"
-    send(message, journal.WARNING, fields)
+    send(printable(message), journal.WARNING, fields)

@@ -100,9 +100,13 @@ def read(path: Path) -> TestFile:
         _refuse_large(data)
     except OSError as error:
         raise Failure(f"cannot read {path}: {reason(error)}") from error
-    # A number may have too many digits, and tables may be nested too deeply.
-    except (ValueError, RecursionError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Failure(f"{path}: this is no TOML: {error}", "see docs/testing.md") from error
+    except (ValueError, RecursionError) as error:
+        raise Failure(
+            f"{path}: a number in it has more than 64 bits, or it is nested too deeply",
+            "see docs/testing.md",
+        ) from error
     _known(path, data, _FILE, "")
     if "snapshot" in data:
         if "process" in data:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from textual.widgets import DataTable
 
-from oomrules.commands.screen import Screen
+from oomrules.commands.screen import Row, Screen
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from tests.runtime.conftest import Child
@@ -19,6 +19,13 @@ from tests.runtime.conftest import Child
 def shown(screen: Screen) -> list[list[str]]:
     table = screen.query_one(DataTable)
     return [[str(cell) for cell in table.get_row_at(row)] for row in range(table.row_count)]
+
+
+def test_names_are_neither_markup_nor_escapes() -> None:
+    evil = "[red]x[/red][@click=app.quit]y\x1b]0;PWNED\x07\x9b31m\u202e"
+    cells = Row(1, 2, evil, evil, 3, 4, evil, evil, 1).cells()
+    assert all(cell.plain.isprintable() and not cell.spans for cell in cells)
+    assert cells[2].plain.startswith("[red]x[/red][@click=app.quit]y")
 
 
 def test_it_follows_the_host_and_sorts(spawn: Callable[..., Child]) -> None:

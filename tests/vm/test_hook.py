@@ -117,10 +117,9 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
 
 
 def test_a_kill_that_a_user_made_up_is_not_history(guest: Guest) -> None:
-    since = guest.cursor()
     argv = ["setpriv", "--reuid=1001", "--regid=1001", "--clear-groups", "python3", "-c", FORGED]
     guest.run(argv, check=True)
-    (entry,) = guest.journal_entries("OOMRULES_UNIT=forged.service", since=since)
+    (entry,) = guest.journal_entries("OOMRULES_UNIT=forged.service")
     # journald does not take a user's word for who he is.
     assert entry["_UID"] == "1001"
     done = guest.run(["oomrules", "history", "--unit", "forged.service"], check=True, timeout=120)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import pty
 import shutil
@@ -930,6 +931,7 @@ def sizes_in_churn(root: str) -> dict[int, int]:
             proc.remove(97 + number)
         assert 100 + number in ranker.rank(source.refresh()).pids
         if number % 50 == 0:
+            gc.collect()
             sizes[number], _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     source.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -49,13 +50,14 @@ class Newcomer:
         root.run(f"mkdir -p {where} && tar -xf {where}.tar -C {where} && chown -R {name}: {where}")
 
     def types(self, line: str, **options: Any) -> Done:
-        """Run a line, and say how long it took and how it ended."""
-        begun = time.monotonic()
+        """Run a line, and say how long it took, how much of a processor, and how it ended."""
+        begun, used = time.monotonic(), processor_time()
         done = self.root.run(
             line, **{"user": self.name, "cwd": self.where, **self.options, **options}
         )
         last = (done.output.strip().splitlines() or [""])[-1].strip("= ")
-        self.say(f"  {self.name}: {line}: {time.monotonic() - begun:.0f} s, {done.code}: {last}")
+        took = f"{time.monotonic() - begun:.0f} s ({processor_time() - used:.0f} s of a processor)"
+        self.say(f"  {self.name}: {line}: {took}, exit code {done.code}: {last}")
         return done
 
     def ranks_this_host(self, **options: Any) -> None:
@@ -83,6 +85,12 @@ class Newcomer:
         for reason, number in sorted(Counter(skipped.values()).items()):
             self.say(f"    passed over: {number} of {len(cases)}: {reason}")
         return skipped
+
+
+def processor_time() -> float:
+    """Seconds that the processes started from here, and ended, have computed."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def told(done: Done) -> str:

@@ -11,9 +11,7 @@ import codecs
 import errno
 import os
 import select
-import signal
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from struct import Struct
 
@@ -36,6 +34,9 @@ BATCH = 64
 _MOST_DYING = 2
 # Seconds until a child is tried again where none could be started.
 _START_AGAIN = 1.0
+
+# Of signal.h: the module is large, and where no rule asks for a command line nobody needs it.
+_SIGKILL = 9
 
 _ANSWER = Struct("=iI")
 
@@ -156,10 +157,7 @@ class Reader:
         try:
             descriptors += os.pipe2(os.O_CLOEXEC)
             descriptors += os.pipe2(os.O_CLOEXEC)
-            with warnings.catch_warnings():
-                # Other threads do not matter to a child that does nothing but read and write.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                pid = os.fork()
+            pid = _fork()
         except OSError:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -188,7 +186,7 @@ class Reader:
         os.close(self._requests)
         os.close(self._answers)
         try:
-            os.kill(self._child, signal.SIGKILL)
+            os.kill(self._child, _SIGKILL)
         except ProcessLookupError:
             pass
         _dying.append(self._child)
@@ -210,9 +208,20 @@ def _reap() -> None:
         _dying.remove(pid)
 
 
+def _fork() -> int:
+    import warnings
+
+    with warnings.catch_warnings():
+        # Other threads do not matter to a child that does nothing but read and write.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def _be_the_child(requests: int, answers: int) -> None:
     """Serve until nobody asks any more; never returns."""
     try:
+        import signal
+
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)

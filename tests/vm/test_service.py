@@ -145,7 +145,7 @@ def test_in_its_sandbox_it_sees_what_it_needs_and_nobody_stops_it(served: Guest)
     served.run(["systemctl", "reload", "oomrules"], check=True, timeout=120)
     find = "cat /sys/fs/cgroup/user.slice/user-*.slice/user@*.service/app.slice/mine.service/"
     (pid,) = served.run(f"{find}cgroup.procs", check=True).stdout.split()
-    wait(lambda: listed(served)[:1] == [pid], 90)
+    wait(lambda: listed(served)[:1] == [pid], 180)
     said = status(served)
     assert (said["problems"], said["complaints"], said["list"]["problem"]) == ([], [], None)
     assert "EPERM" not in served.journal(unit="oomrules", since=since)
@@ -171,8 +171,9 @@ def test_out_of_memory_for_itself_it_starts_anew_and_all_get_their_values_back(
     served: Guest,
 ) -> None:
     pid = show(served, "MainPID")
-    adjusted = served.run(["cat", "/run/oomrules/adjustments.json"], check=True).stdout
-    assert json.loads(adjusted)["processes"]
+    assert wait(lambda: status(served)["list"], 120)["to"] == "oom_score_adj"
+    adjusted = json.loads(served.get("/run/oomrules/adjustments.json"))
+    assert adjusted["processes"]
     since = served.cursor()
     # Less than it has: the next piece of memory is refused.
     served.run(["prlimit", f"--pid={pid}", "--data=1048576:"], check=True)

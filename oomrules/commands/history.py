@@ -104,6 +104,7 @@ def _kill(entry: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "time": when.isoformat(timespec="seconds"),
         "unit": _text(entry, "OOMRULES_UNIT"),
+        "user_unit": _text(entry, "OOMRULES_USER_UNIT"),
         "cgroup": _text(entry, "OOMRULES_CGROUP"),
         "pid": _number(entry, "OOMRULES_PID"),
         "comm": _text(entry, "OOMRULES_COMM"),
@@ -142,7 +143,7 @@ def _row(kill: dict[str, Any]) -> list[str]:
     age = kill["list_age"]
     return [
         kill["time"],
-        kill["unit"],
+        "/".join(filter(None, (kill["unit"], kill["user_unit"]))),
         _known(kill["pid"]),
         kill["comm"],
         _known(kill["uid"]),

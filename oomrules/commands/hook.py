@@ -21,6 +21,7 @@ from oomrules.plain import printable_lines
 from oomrules.runtime import emitting, journal, kernellog, kills, resident
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.freshness import fresh
+from oomrules.runtime.kernellog import Kill
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker
 from oomrules.runtime.state import State, entries, now
@@ -230,10 +231,15 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
     age = now() - last["time"] if last else None
     for kill in found:
         entry = listed.get(kill.pid, {})
-        # Where the log does not tell the group, the last list may know where the process was.
-        # Users call their own units as they like.
-        where = placement(kill.cgroup).system.chain if kill.cgroup else (entry.get("unit"),)
-        if unit in where:
+        if unit in _whereabouts(kill, entry):
             rank, points = entry.get("rank"), entry.get("points")
             kills.record(unit, kill, rank, points, len(listed), age)
     return latest
+
+
+def _whereabouts(kill: Kill, entry: dict[str, Any]) -> tuple[str | None, ...]:
+    """Give the system's units around a victim: users call their own units as they like."""
+    if kill.cgroup:
+        return placement(kill.cgroup).system.chain
+    # Where the log does not tell the group, the last list may know where the process was.
+    return () if entry.get("manager") else (entry.get("unit"),)

@@ -18,16 +18,19 @@ def record(
     listed: int,
     age: float | None,
     send: journal.Send = journal.send,
+    user_unit: str = "",
 ) -> None:
     """Write the entry.
 
     Args:
-        unit: the unit that ran out of memory, or that the victim was in; may be empty.
+        unit: the system's unit that ran out of memory, or that the victim was in; may be empty.
         rank: the victim's in the last list, from 1; None if that did not have it.
         points: the victim's there, if they are known.
         listed: how long that list was.
         age: how old it was, in seconds; None if there was none.
         send: how it gets to the journal.
+        user_unit: the unit of a user's manager that the victim was in; empty for none. Users
+            choose these names, so they never stand where a unit of the system does.
     """
     where = "at its memory limit" if kill.constraint.endswith("MEMCG") else "with the host"
     said = f"the list had it at rank {rank} of {listed}" if rank else "the list did not have it"
@@ -35,6 +38,7 @@ def record(
         "MESSAGE_ID": KILL_ID,
         "UNIT": unit,
         "OOMRULES_UNIT": unit,
+        "OOMRULES_USER_UNIT": user_unit,
         "OOMRULES_CGROUP": kill.cgroup,
         "OOMRULES_PID": str(kill.pid),
         "OOMRULES_COMM": kill.comm,
@@ -45,6 +49,7 @@ def record(
         "OOMRULES_RANK": str(rank or ""),
         "OOMRULES_POINTS": "" if points is None else str(points),
     }
-    what = f"{unit or 'a process outside every unit'} ran out of memory {where}"
+    within = f" ({user_unit})" if user_unit else ""
+    what = f"{unit or 'a process outside every unit'}{within} ran out of memory {where}"
     message = f"{what}: {kill.comm} ({kill.pid}) was killed; {said}"
     send(printable(message), journal.WARNING, fields)

@@ -20,7 +20,7 @@ from oomrules.lean import Any
 from oomrules.runtime import kept, program, sinks
 from oomrules.runtime.model import Process
 from oomrules.runtime.ranking import Ranking
-from oomrules.runtime.values import innermost_unit
+from oomrules.runtime.values import innermost_place
 
 SCHEMA = "oomrules.list/1"
 
@@ -154,13 +154,15 @@ def entries(ranking: Ranking, most: int = _REMEMBERED) -> list[dict[str, Any]]:
     """Say in plain data who stands at the head of a ranking, worst first."""
     found = []
     for rank, process in enumerate(ranking.candidates[:most], 1):
-        unit = innermost_unit(process, ranking.snapshot)
+        place = innermost_place(process, ranking.snapshot)
         found.append(
             {
                 "rank": rank,
                 "pid": process.pid,
                 "comm": process.comm,
-                "unit": unit,
+                "unit": place and place.unit,
+                # Whose manager the unit belongs to: users call theirs as they like.
+                "manager": place.manager if place else "",
                 "points": _points(process, ranking),
             }
         )

@@ -13,7 +13,7 @@ from oomrules.attributes import ATTRIBUTES, Attribute, Source, Type
 from oomrules.lean import Any
 from oomrules.runtime import nodes
 from oomrules.runtime.model import NO_LIMIT, SELF_MADE, UNREAD, Process, Snapshot
-from oomrules.runtime.units import placement
+from oomrules.runtime.units import Placement, placement
 
 Getter = Callable[[Process, Snapshot], Any]
 
@@ -199,8 +199,14 @@ def innermost_unit(process: Process, snapshot: Snapshot) -> str | None:
 
     None if it is unknown, an empty text outside every unit.
     """
+    place = innermost_place(process, snapshot)
+    return place and place.unit
+
+
+def innermost_place(process: Process, snapshot: Snapshot) -> Placement | None:
+    """Give the place of the unit that a process is in; None if it is unknown."""
     path = _field("cgroup")(process, snapshot)
-    return placement(path).unit if isinstance(path, str) else None
+    return placement(path) if isinstance(path, str) else None
 
 
 _SPECIAL: dict[str, Getter] = {

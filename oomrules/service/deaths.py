@@ -52,22 +52,26 @@ class Deaths:
         died = now() - max(0.0, time.clock_gettime(time.CLOCK_MONOTONIC) - kill.time)
         if listed and before and died < listed.given:
             listed = before
-        rank, points, unit = None, None, placement(kill.cgroup).unit
+        rank, points, place = None, None, placement(kill.cgroup)
+        unit, user_unit = place.system.unit, place.user_unit
         if listed and kill.pid in listed.pids:
             rank = listed.pids.index(kill.pid) + 1
             if rank <= len(listed.head):
                 entry = listed.head[rank - 1]
-                points, unit = entry["points"], unit or entry["unit"] or ""
+                points = entry["points"]
+                if not unit:
+                    unit, user_unit = _units(entry)
         age = max(0.0, died - listed.read) if listed else None
         count = len(listed.pids) if listed else 0
         self.count += 1
         if self._is_recorded(kill, now()):
-            kills.record(unit, kill, rank, points, count, age, self._outbox.send)
+            send = self._outbox.send
+            kills.record(unit, kill, rank, points, count, age, send, user_unit)
         self.last = {
             "at": died,
             "pid": kill.pid,
             "comm": kill.comm,
-            "unit": unit,
+            "unit": user_unit or unit,
             "constraint": kill.constraint,
             "rank": rank,
             "listed": count,
@@ -109,3 +113,9 @@ def _whose(cgroup: str) -> str:
     chain = placement(cgroup).chain
     users = [unit for unit in chain if unit.startswith("user-") and unit.endswith(".slice")]
     return users[0] if users else chain[-1]
+
+
+def _units(entry: dict[str, Any]) -> tuple[str, str]:
+    """Give the system's unit and the user's in which a list had a process."""
+    unit, manager = entry["unit"] or "", entry.get("manager")
+    return (f"user@{manager}.service", unit) if manager else (unit, "")

@@ -14,26 +14,29 @@ USERS = "/user.slice/user-1000.slice/user@1000.service"
 
 
 @pytest.mark.parametrize(
-    ("cgroup", "listed", "recorded"),
+    ("cgroup", "listed", "manager", "recorded"),
     [
-        ("/system.slice/shop.service", None, True),
-        ("/system.slice/shop.service/worker", "other.service", True),
-        ("/system.slice/other.service", "shop.service", False),
-        (f"{USERS}/x,task_memcg=/system.slice/shop.service/y", None, False),
+        ("/system.slice/shop.service", None, "", True),
+        ("/system.slice/shop.service/worker", "other.service", "", True),
+        ("/system.slice/other.service", "shop.service", "", False),
+        (f"{USERS}/x,task_memcg=/system.slice/shop.service/y", None, "", False),
+        # A user's own unit of the same name.
+        (f"{USERS}/app.slice/shop.service", "shop.service", "1000", False),
         # The log did not say where it was.
-        ("", "shop.service", True),
-        ("", "other.service", False),
-        ("", None, False),
+        ("", "shop.service", "", True),
+        ("", "shop.service", "1000", False),
+        ("", "other.service", "", False),
+        ("", None, "", False),
     ],
 )
 def test_a_kill_is_the_units_by_the_log_or_else_by_the_last_list(
-    cgroup: str, listed: str | None, recorded: bool, monkeypatch: pytest.MonkeyPatch
+    cgroup: str, listed: str | None, manager: str, recorded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kill = Kill(5, "CONSTRAINT_MEMCG", cgroup, "shop", 77, 1000, 1.0)
     monkeypatch.setattr(kernellog, "kills", lambda after: ([kill], 5))
     seen: list[Any] = []
     monkeypatch.setattr(kills, "record", lambda *given: seen.append(given))
-    entry = {"rank": 1, "pid": 77, "comm": "shop", "unit": listed, "points": 3}
+    entry = {"rank": 1, "pid": 77, "unit": listed, "manager": manager, "points": 3}
     last = {"time": 0.0, "candidates": [entry] if listed else []}
     assert hook._record("shop.service", last) == 5
     assert bool(seen) == recorded

@@ -45,6 +45,19 @@ def head(pid: int, points: int) -> list[dict[str, object]]:
     return [{"rank": 1, "pid": pid, "comm": "x", "unit": "x.service", "points": points}]
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_a_users_unit_is_never_taken_for_the_systems_of_that_name(told: bool) -> None:
+    cgroup = "/user.slice/user-1000.slice/user@1000.service/app.slice/ssh.service" if told else ""
+    kill = killed(1.0)._replace(cgroup=cgroup)
+    entry = {**head(7, 30)[0], "unit": "ssh.service", "manager": "1000"}
+    at, outbox = now(), Kept()
+    Deaths(outbox).record(kill, Listed(at - 5, at - 4, [7], [entry], "list"), None)
+    (fields,) = outbox.fields
+    # `journalctl -u` and `systemctl status` go by UNIT=.
+    assert fields["UNIT"] == fields["OOMRULES_UNIT"] == "user@1000.service"
+    assert fields["OOMRULES_USER_UNIT"] == "ssh.service"
+
+
 @pytest.mark.parametrize(
     ("ago", "rank", "points", "age"),
     [

@@ -70,6 +70,10 @@ _DEAD = (b"Z", b"X", b"x")
 _MANY_THREADS = 256
 _LIFELESS_FOR = 32.0
 
+# What a process can make long, and how many bytes of it are kept of all processes together.
+_LONG = ("cmdline", "exe")
+_MOST_TEXTS = 8 << 20
+
 # Everybody's identity is read anew within so many seconds, but of no fewer than so many
 # processes a second: on a small host that is everybody's at each heartbeat.
 _ANEW_WITHIN, _ANEW_LEAST = 300.0, 10.0
@@ -129,6 +133,8 @@ class ProcSource:
         # long that was, in seconds of uptime.
         self._lifeless: dict[int, tuple[float, float]] = {}
         self._walk = _Walk(0, False)
+        # About how many bytes of _LONG are kept.
+        self._texts = 0
         # How many command lines were asked for in this refresh, and who may be asked about next.
         self._asked = 0
         self._ahead: Iterator[Process] | None = None
@@ -192,6 +198,7 @@ class ProcSource:
 
     def read(self, process: Process, field: str) -> Any:
         """Read a field that nobody has asked for yet, with all that its file holds."""
+        new = getattr(process, field) is UNREAD
         try:
             self._read_file_of(field, process)
         except _GONE:
@@ -208,7 +215,24 @@ class ProcSource:
         if value is UNREAD:
             value = None
             setattr(process, field, None)
+        if new and field in _LONG:
+            self._texts += sys.getsizeof(value)
+            if self._texts > _MOST_TEXTS:
+                self._forget_texts()
         return value
+
+    def _forget_texts(self) -> None:
+        """Keep no more of what processes say of themselves than there is room for.
+
+        What has been worked out from it stays; who asks again has it read again.
+        """
+        kept = [one.more for one in self.by_pid.values() if one.more]
+        self._texts = sum(sys.getsizeof(more.get(name)) for more in kept for name in _LONG)
+        if self._texts > _MOST_TEXTS // 2:
+            for more in kept:
+                for name in _LONG:
+                    more.pop(name, None)
+            self._texts = 0
 
     def _read_file_of(self, field: str, process: Process) -> None:
         """Read the file that a field is in."""
@@ -469,11 +493,11 @@ class ProcSource:
         Returns:
             True if nothing changed that a rule could ask for.
         """
-        known = [process for process, _ in processes if process.cmdline is not UNREAD]
-        if known:
-            self._cmdlines.fetch(known)
         same = True
-        for process, before in processes:
+        for number, (process, before) in enumerate(processes):
+            if number % BATCH == 0:
+                batch = [one for one, _ in processes[number : number + BATCH]]
+                self._cmdlines.fetch([one for one in batch if one.cmdline is not UNREAD])
             for field in fields:
                 if getattr(process, field) is not UNREAD:
                     self.read(process, field)

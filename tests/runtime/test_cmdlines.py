@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
-from oomrules.runtime import cmdlines
+from oomrules.runtime import cmdlines, procfs
 from oomrules.runtime.cmdlines import READER, Answers, Reader, bounded, cut
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.model import SELF_MADE, UNREAD
@@ -468,4 +469,44 @@ def test_a_pid_that_comes_again_has_not_the_line_that_was_read_ahead(proc: Any) 
         proc.add(process.pid, start=2000, cmdline=b"new\0")
         source.verify([process])
         assert source.read(process, "cmdline") == "new"
+    source.close()
+
+
+def test_what_is_kept_of_all_command_lines_together_is_bounded(
+    proc: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One wide character makes a text four times as large: 16 KiB for each process."""
+    monkeypatch.setattr(procfs, "_MOST_TEXTS", 1 << 20)
+    for pid in range(1000, 1600):
+        proc.add(pid, cmdline=b"p%d " % pid + b"x" * 4000 + "\U0001f600".encode())
+    made = program('score rss\nprefer cmdline "p1234 *" by 8\n')
+    source = ProcSource(made, root=str(proc.root)).refresh()
+    ranker = Ranker(Evaluator(made, source.host))
+    tracemalloc.start()
+    try:
+        assert ranker.rank(source).pids[0] == 1234
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        source.look_anew()
+        assert ranker.rank(source.refresh()).pids[0] == 1234
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    process = source.by_pid[1000]
+    value = process.cmdline
+    assert (source.read(process, "cmdline") if value is UNREAD else value).startswith("p1000 x")
+    source.close()
+
+
+def test_few_command_lines_stay_although_many_have_come_and_gone(
+    proc: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(procfs, "_MOST_TEXTS", 100_000)
+    proc.add(7, cmdline=b"stays\0")
+    source = ProcSource(NOTHING, root=str(proc.root)).refresh()
+    source.read(source.by_pid[7], "cmdline")
+    for start in range(1000, 1200):
+        proc.add(8, start=start, cmdline=b"x" * 4000)
+        source.refresh()
+        source.read(source.by_pid[8], "cmdline")
+    assert source.by_pid[7].cmdline == "stays"
     source.close()

@@ -34,6 +34,13 @@ def run(options: argparse.Namespace) -> int:
     if done.left:
         who = ", ".join(f"{name} ({pid})" for pid, name in done.left)
         say(f"note: changed by somebody else since, and left so: {who}", sys.stderr)
+    if done.unsure:
+        who = ", ".join(f"{name} ({pid})" for pid, name in done.unsure)
+        say(
+            f"note: may have their oom_score_adj from here or from themselves, and keep it: {who}; "
+            "if it is not theirs, `choom -p PID -n 0` sets it",
+            sys.stderr,
+        )
     if done.refused:
         raise adjusting.unreached(done)
     return 0

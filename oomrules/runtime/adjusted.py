@@ -112,6 +112,10 @@ class Record:
         """Whether somebody may have a value from here."""
         return bool(self.entries or self.since)
 
+    def writes(self, value: int) -> bool:
+        """Tell whether one of the processes has a value."""
+        return value in self._values
+
     def source(
         self,
         pid: int,

@@ -498,6 +498,7 @@ class Released(NamedTuple):
         refused: by pid, why the original is not in force again.
         units: of those, by pid, as far as they are known.
         names: of those, by pid.
+        unsure: those with a value like ours that they could have set themselves, and keep.
     """
 
     restored: list[tuple[int, str, int, int]]
@@ -505,6 +506,7 @@ class Released(NamedTuple):
     refused: dict[int, str]
     units: dict[int, str]
     names: dict[int, str]
+    unsure: list[tuple[int, str]]
 
 
 def release(path: str, source: ProcSource | None = None, dry: bool = False) -> Released:
@@ -519,7 +521,7 @@ def release(path: str, source: ProcSource | None = None, dry: bool = False) -> R
         Failure: the record cannot be read or written.
     """
     record = adjusted.load(path)
-    done = Released([], [], {}, {}, {})
+    done = Released([], [], {}, {}, {}, [])
     if not record.in_use:
         adjusted.save(path, record)
         return done
@@ -542,6 +544,8 @@ def release(path: str, source: ProcSource | None = None, dry: bool = False) -> R
             if value == original:
                 if own and value != own.original and not round_ and not own.fading:
                     done.left.append((pid, process.comm or "?"))
+                if not round_ and origins.is_like_ours(process, value) and origins.able(pid):
+                    done.unsure.append((pid, process.comm or "?"))
                 if not dry and (pid, start) not in settled:
                     settled.add((pid, start))
                     _settle(process, value, origins)

@@ -69,9 +69,19 @@ class Origins:
                 break
             process, value = parent, has
             found = self._plain(process, value)
+            if found == value and (process.pid, value) not in self._known:
+                # It may keep what it could have set, but that explains nothing of its children.
+                found = 0 if self.is_like_ours(process, value) else found
         for process, value in reversed(doubtful):
             found = self._known[process.pid, value] = self._believed(process, value, found)
         return found
+
+    def is_like_ours(self, process: Process, value: int) -> bool:
+        """Tell whether a value may be from here though nothing says so but that we write such."""
+        start = process.starttime or 0
+        known = (process.pid, start) in self.record.entries
+        young = 0 < self.record.since <= start
+        return value < 0 and young and not known and self.record.writes(value)
 
     def _plain(self, process: Process, value: int) -> int | None:
         """Tell what needs no looking around; None if it does."""

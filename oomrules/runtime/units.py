@@ -92,4 +92,5 @@ def placement(cgroup: str) -> Placement:
 
 
 def _is_manager(unit: str) -> bool:
-    return unit.startswith("user@") and unit[len("user@") : -len(".service")].isdigit()
+    number = unit.removeprefix("user@").removesuffix(".service")
+    return unit.startswith("user@") and number.isascii() and number.isdigit()

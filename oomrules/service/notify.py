@@ -32,7 +32,8 @@ class Notifier:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket.setblocking(False)
         micros, pid = given.get("WATCHDOG_USEC", ""), given.get("WATCHDOG_PID", "")
-        wanted = micros.isdigit() and int(micros) > 0 and pid in ("", str(os.getpid()))
+        number = micros.isascii() and micros.isdigit() and len(micros) < 20
+        wanted = number and int(micros) > 0 and pid in ("", str(os.getpid()))
         self.watchdog = int(micros) / 1e6 if wanted else None
         self._said = ""
         self._owed: list[str] = []

@@ -145,12 +145,15 @@ def test_release_says_whom_it_could_not_reach(
 ) -> None:
     state.mkdir()
     adjusted.save(str(state / adjusted.FILE), adjusted.Record([], 1))
-    done = adjusting.Released([], [], {7: "it is so"}, {7: "x.service"}, {7: "a\x1b[2Jb"})
+    done = adjusting.Released(
+        [], [], {7: "it is so"}, {7: "x.service"}, {7: "a\x1b[2Jb"}, [(8, "b")]
+    )
     monkeypatch.setattr(adjusting, "release", lambda *_, **__: done)
     shown = oomrules("release")
     assert shown.code == 2
     assert "7 a\N{REPLACEMENT CHARACTER}[2Jb in x.service (it is so)" in shown.err
     assert "oomrules release" in shown.err
+    assert "and keep it: b (8)" in shown.err
 
 
 # --- this host ---------------------------------------------------------------------------

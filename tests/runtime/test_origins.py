@@ -110,6 +110,14 @@ def test_who_can_set_a_value_has_it(host: Host) -> None:
     assert host.values()[20] == -300
 
 
+def test_one_of_root_that_escaped_keeps_it_is_named_and_explains_nothing(host: Host) -> None:
+    host.fork(10, 20, b"tmux", ppid=1, cgroup=SESSION, capabilities=EVERYTHING)
+    host.fork(20, 21, b"mallory", **ALICE)
+    done = host.release()
+    assert (20, "tmux") in done.unsure
+    assert [host.values()[pid] for pid in (20, 21)] == [-1000, 0]
+
+
 def test_who_was_born_before_keeps_what_it_has(host: Host) -> None:
     host.emit()
     host.release()
@@ -371,8 +379,23 @@ class World:
                 self.least[pid] = value
         if self.able[pid]:
             self.without[pid] = (value, value)
+            # What root chooses for a process explains its children, those of before too.
+            for other in self.below(pid):
+                has, least = self.without[other]
+                self.without[other] = (has, min(least, value))
         elif value >= self.without[pid][1]:
             self.without[pid] = (value, self.without[pid][1])
+
+    def below(self, pid: int) -> set[int]:
+        """Find the living descendants of a process."""
+        found: set[int] = set()
+        while more := {
+            other
+            for other, told in self.told.items()
+            if told.get("ppid") in {pid, *found} and other not in found
+        }:
+            found |= more
+        return found
 
     def pass_time(self) -> None:
         grow_old(self.host)

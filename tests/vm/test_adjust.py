@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -191,77 +191,98 @@ setsid systemd-run --user --scope --quiet --unit=mine python3 /run/hog.py moved 
 setsid python3 /run/hog.py stays %(value)s &
 exit 0
 """
-# Takes what it may of what it has inherited, now and again whenever it is told to.
+# Takes what it may of what it has inherited, now and again whenever it is told to; each time it
+# says so by a file.
 HOG = """
 import ctypes, signal, sys, time
 name, value = sys.argv[1:]
 ctypes.CDLL(None).prctl(15, name.encode(), 0, 0, 0)
+times = 0
 def lower(*_):
-    for one in (value, "-1000"):
+    global times
+    for one in (value, "-1000") if times or value != "0" else ("0",):
         try:
             with open("/proc/self/oom_score_adj", "w") as file:
                 file.write(one)
             break
         except OSError:
             pass
+    times += 1
+    open(f"/tmp/{name}.{times}", "w").close()
 signal.signal(signal.SIGUSR1, lower)
 held = b"x" * (20 << 20)
-if value != "0":
-    lower()
+lower()
 while True:
     time.sleep(1)
 """
+EMIT_BY_THE_SHIPPED = ["oomrules", "emit", "--to", "oom_score_adj"]
+
+
+def until(guest: Guest, condition: str) -> None:
+    """Wait for a condition of the shell."""
+    guest.run(f"until {condition}; do sleep 0.2; done", check=True, timeout=120)
+
+
+@pytest.fixture
+def leaky(fresh_guest: Guest) -> Iterator[Callable[[str], list[int]]]:
+    """A protected daemon that starts two programs of a user as soon as a value is named."""
+    guest = fresh_guest
+    guest.put(DAEMON, "/run/d.py")
+    guest.put(HOG, "/run/hog.py")
+    guest.put('never kill uid 0 comm "guardd"\n', "/etc/oomrules.d/60-guard.oom")
+    guest.run("systemd-run --quiet --unit=guardd python3 /run/d.py", check=True)
+    until(guest, "grep -qx guardd /proc/[0-9]*/comm")
+    guest.run(EMIT_BY_THE_SHIPPED, check=True, timeout=120)
+
+    def go(value: str) -> list[int]:
+        guest.put(ALICE % {"value": value}, "/run/alice.sh")
+        guest.run(["touch", "/run/go"], check=True)
+        until(guest, "[ -e /tmp/moved.1 -a -e /tmp/stays.1 ]")
+        return [pids(guest, name)[0] for name in ("moved", "stays")]
+
+    yield go
+
+
+def lower_again(guest: Guest, hogs: list[int], times: int) -> list[int]:
+    """Let the hogs try to lower themselves; gives what they have then."""
+    guest.run(["kill", "-USR1", *map(str, hogs)], check=True)
+    until(guest, f"[ -e /tmp/moved.{times} -a -e /tmp/stays.{times} ]")
+    after = values(guest)
+    return [after[pid] for pid in hogs]
 
 
 @pytest.mark.parametrize("value", ["-1000", "-999", "-500", "0"])
-def test_what_leaks_to_a_user_ends_at_the_next_look(fresh_guest: Guest, value: str) -> None:
+def test_what_leaks_to_a_user_ends_at_the_next_look(
+    fresh_guest: Guest, leaky: Callable[[str], list[int]], value: str
+) -> None:
     guest = fresh_guest
-    for text, path in ((DAEMON, "/run/d.py"), (HOG, "/run/hog.py")):
-        guest.put(text, path)
-    guest.put(ALICE % {"value": value}, "/run/alice.sh")
-    guest.put('never kill uid 0 comm "guardd"\n', "/etc/oomrules.d/60-guard.oom")
-    guest.run("systemd-run --quiet --unit=guardd python3 /run/d.py; sleep 1", check=True)
-    emit = ["oomrules", "emit", "--to", "oom_score_adj"]
-    guest.run(emit, check=True, timeout=120)
     guard = pids(guest, "guardd")[0]
     # What starts sessions can be killed after all others only, and what leaks from it, too.
     assert values(guest)[guard] == -999
-    guest.run("touch /run/go; sleep 4", check=True)
-    hogs = [pids(guest, name)[0] for name in ("moved", "stays")]
+    hogs = leaky(value)
     leaked = values(guest)
-    inherited = int(value) if int(value) >= -999 else -999
-    assert [leaked[pid] for pid in hogs] == [inherited, inherited]
-    guest.run(emit, check=True, timeout=120)
+    assert [leaked[pid] for pid in hogs] == [max(int(value), -999)] * 2
+    guest.run(EMIT_BY_THE_SHIPPED, check=True, timeout=120)
     ranked = guest.run(["oomrules", "rank", "--format", "json"], check=True, timeout=120).stdout
     assert {one["pid"] for one in json.loads(ranked)["candidates"]} >= set(hogs)
-    assert all(values(guest)[pid] >= 0 for pid in hogs)
+    now = values(guest)
+    assert all(now[pid] >= 0 for pid in hogs)
     # They have nothing left that they could take.
-    guest.run(["kill", "-USR1", *map(str, hogs)], check=True)
-    guest.run("sleep 2")
-    assert all(values(guest)[pid] >= 0 for pid in hogs)
+    assert all(found >= 0 for found in lower_again(guest, hogs, 2))
     released = guest.run(["oomrules", "release"], check=True, timeout=120)
     assert "restored" in released.stderr
-    assert [values(guest)[pid] for pid in (guard, *hogs)] == [0, 0, 0]
-    guest.run(["kill", "-USR1", *map(str, hogs)], check=True)
-    guest.run("sleep 2")
-    assert [values(guest)[pid] for pid in hogs] == [0, 0]
+    now = values(guest)
+    assert [now[pid] for pid in (guard, *hogs)] == [0, 0, 0]
+    assert lower_again(guest, hogs, 3) == [0, 0]
 
 
 @pytest.mark.parametrize("value", ["-1000", "0"])
-def test_release_finds_what_has_leaked_since_the_last_look(fresh_guest: Guest, value: str) -> None:
-    guest = fresh_guest
-    for text, path in ((DAEMON, "/run/d.py"), (HOG, "/run/hog.py")):
-        guest.put(text, path)
-    guest.put(ALICE % {"value": value}, "/run/alice.sh")
-    guest.put('never kill uid 0 comm "guardd"\n', "/etc/oomrules.d/60-guard.oom")
-    guest.run("systemd-run --quiet --unit=guardd python3 /run/d.py; sleep 1", check=True)
-    guest.run(["oomrules", "emit", "--to", "oom_score_adj"], check=True, timeout=120)
-    guest.run("touch /run/go; sleep 4", check=True)
-    hogs = [pids(guest, name)[0] for name in ("moved", "stays")]
-    guest.run(["oomrules", "release"], check=True, timeout=120)
-    guest.run(["kill", "-USR1", *map(str, hogs)], check=True)
-    guest.run("sleep 2")
-    assert all(values(guest)[pid] == 0 for pid in hogs)
+def test_release_finds_what_has_leaked_since_the_last_look(
+    fresh_guest: Guest, leaky: Callable[[str], list[int]], value: str
+) -> None:
+    hogs = leaky(value)
+    fresh_guest.run(["oomrules", "release"], check=True, timeout=120)
+    assert lower_again(fresh_guest, hogs, 2) == [0, 0]
 
 
 APP = """
@@ -269,8 +290,8 @@ import os, signal, sys, time
 def worker():
     if os.fork() == 0:
         time.sleep(1000)
-worker()
 signal.signal(signal.SIGUSR1, lambda *_: worker())
+worker()
 while True:
     time.sleep(1)
 """
@@ -287,15 +308,20 @@ def test_a_service_keeps_its_value_when_workers_and_it_start_anew(
         "[Service]\nUser=alice\nOOMScoreAdjust=-500\nExecStart=python3 /run/app.py\n",
         "/run/systemd/system/app.service",
     )
-    emit = ["oomrules", "emit", "--to", "oom_score_adj"]
-    guest.run(emit, check=True, timeout=120)
-    guest.run("systemctl daemon-reload; systemctl start app; sleep 2", check=True)
-    guest.run(emit, check=True, timeout=120)
-    guest.run("systemctl kill -s USR1 --kill-whom=main app; sleep 2", check=True)
-    guest.run(emit, check=True, timeout=120)
-    guest.run("systemctl restart app; sleep 2", check=True)
-    guest.run(emit, check=True, timeout=120)
+    processes = "/sys/fs/cgroup/system.slice/app.service/cgroup.procs"
+
+    def look(workers: int) -> None:
+        until(guest, f"[ $(wc -l < {processes}) = {workers + 1} ]")
+        guest.run(EMIT_BY_THE_SHIPPED, check=True, timeout=120)
+
+    guest.run(EMIT_BY_THE_SHIPPED, check=True, timeout=120)
+    guest.run("systemctl daemon-reload; systemctl start app", check=True)
+    look(1)
+    guest.run("systemctl kill -s USR1 --kill-who=main app", check=True)
+    look(2)
+    guest.run("systemctl restart app", check=True)
+    look(1)
     guest.run(["oomrules", "release"], check=True, timeout=120)
-    inside = guest.run("cat /sys/fs/cgroup/system.slice/app.service/cgroup.procs").stdout.split()
-    assert len(inside) == 2
-    assert [values(guest)[int(pid)] for pid in inside] == [-500, -500]
+    inside = guest.get(processes).split()
+    now = values(guest)
+    assert [now[int(pid)] for pid in inside] == [-500, -500]

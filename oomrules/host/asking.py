@@ -58,8 +58,7 @@ class _Asked:
     def end(self) -> bool:
         """Collect it; True if it came to its end by itself."""
         os.close(self.descriptor)
-        os.kill(self.pid, signal.SIGKILL if len(self.said) > MOST_SAID else 0)
-        if time.monotonic() >= self.deadline:
+        if len(self.said) > MOST_SAID or time.monotonic() >= self.deadline:
             os.kill(self.pid, signal.SIGKILL)
         return os.waitpid(self.pid, 0)[1] == 0
 

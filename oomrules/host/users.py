@@ -58,7 +58,7 @@ class Users:
         self._each, self._total = each, total
         self._process: subprocess.Popen[bytes] | None = None
         self._deadline = 0.0
-        # How systems belong together is asked of the system's manager alone.
+        # How units belong together is asked of the system's manager alone.
         wanted = [name for name in properties if name not in RELATIONS]
         self._places = self._bounded(places) if wanted else {}
         if not self._places:

@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from oomrules.plain import printable, printable_lines
@@ -76,6 +76,11 @@ class Harmless:
             pieces[::2] = map(printable_lines, pieces[::2])
             text = "".join(pieces)
         return self.stream.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write texts, made harmless."""
+        for text in lines:
+            self.write(text)
 
     def __getattr__(self, name: str) -> Any:
         """All else is the stream's own."""

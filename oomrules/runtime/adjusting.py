@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
+from oomrules.plain import printable
 from oomrules.runtime import adjusted, adjustments
 from oomrules.runtime.adjusted import MOST_WATCHED, Entry, Identity, Record
 from oomrules.runtime.adjustment_search import Claim
@@ -586,10 +587,7 @@ def unreached(done: Released) -> Failure:
     said = []
     for pid, why in sorted(done.refused.items())[:_NAMED]:
         # A name may hold anything, and this goes to the terminal and to the journal.
-        name, unit = (
-            "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-            for text in (done.names[pid], done.units[pid])
-        )
+        name, unit = printable(done.names[pid]), printable(done.units[pid])
         said.append(f"{pid} {name}{f' in {unit}' if unit else ''} ({why})")
     more = len(done.refused) - len(said)
     return Failure(

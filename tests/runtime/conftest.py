@@ -124,6 +124,20 @@ class Child:
         except (FileNotFoundError, ProcessLookupError):
             return False
 
+    def rest(self) -> int:
+        """Wait until the first thread that goes on waits for orders, and give it."""
+        for _ in range(1000):
+            thread = self.threads()[0]
+            before = self._switches(thread)
+            time.sleep(0.02)
+            if self.stat(thread)[0] == "S" and self._switches(thread) == before:
+                return thread
+        raise AssertionError(f"process {self.pid} does not come to rest")
+
+    def _switches(self, thread: int) -> list[str]:
+        status = Path(f"/proc/{self.pid}/task/{thread}/status").read_text()
+        return [line for line in status.splitlines() if "ctxt_switches" in line]
+
     def stop(self) -> None:
         """Stop the child, so that nothing of it changes."""
         os.kill(self.pid, signal.SIGSTOP)

@@ -56,8 +56,8 @@ def kib(child: Any, thread: int, key: str) -> int:
 
 def assert_is_as_its_thread(source: ProcSource, child: Any) -> None:
     """Every figure is that of the first thread that goes on."""
-    process = source.by_pid[child.pid]
-    thread = child.threads()[0]
+    thread = child.rest()
+    process = source.refresh().by_pid[child.pid]
     stat = child.stat(thread)
     assert source.stand_in(process) == thread
     assert ineligible(process, source.own_pids) == ""

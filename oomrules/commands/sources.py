@@ -93,7 +93,8 @@ class Ranked(NamedTuple):
 
     def notes(self) -> list[str]:
         """Say what could not be seen, and what that means."""
-        return notes(self.source) if isinstance(self.source, ProcSource) else []
+        said = notes(self.source) if isinstance(self.source, ProcSource) else []
+        return [*said, *self.ranking.evaluator.notes(self.source.by_pid)]
 
 
 def live(made: Program, asked: facts.Asked | None = None, choice: str = "auto") -> Live:

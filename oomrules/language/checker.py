@@ -12,6 +12,7 @@ from oomrules.language import parser, quantities, syntax
 from oomrules.language.diagnostics import Diagnostic, Related
 from oomrules.language.text import RuleText, Span
 from oomrules.language.types import Bad, Typing
+from oomrules.runtime import program
 
 # The kinds of unit that have a control group (systemd.unit(5)).
 UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
@@ -306,6 +307,9 @@ def _find_cycles(definitions: dict[str, Stated], checked: Checked) -> None:
         message = f"`{name}` ends a chain of more than {parser.DEPTH} definitions"
         complain(name, "OOM106", message, "define it more directly")
 
+    # How deep each definition is with those that it stands upon written out.
+    levels: dict[str, int] = {}
+
     def visit(name: str, path: tuple[str, ...]) -> int:
         """Give how many definitions deep a name is; each complaint is made once."""
         if name in depths:
@@ -321,8 +325,14 @@ def _find_cycles(definitions: dict[str, Stated], checked: Checked) -> None:
             return depths.setdefault(name, 0)
         below = [visit(used, (*path, name)) for used in uses.get(name, ()) if used in definitions]
         depth = 1 + max(below, default=0)
+        levels[name] = program.levels(checked.definitions[name], levels)
         if depth == parser.DEPTH + 1:
             too_deep(name)
+        elif levels[name] > program.DEEPEST:
+            # Those that stand upon it are not blamed for it.
+            levels[name] = 0
+            message = f"`{name}` is more than {program.DEEPEST} levels deep, with what it stands on"
+            complain(name, "OOM106", message, "define it more directly")
         return depths.setdefault(name, depth)
 
     for name in sorted(uses):

@@ -168,12 +168,18 @@ def _is_constant(meaning: Meaning, node: Node, never: bool) -> bool:
 
 
 def _attributes(node: Node, definitions: dict[str, Node]) -> set[str]:
-    if node[0] == "attr":
-        return {node[1]}
-    if node[0] == "name":
-        return _attributes(definitions[node[1]], definitions)
-    parts = (part for part in node[1:] if isinstance(part, list))
-    return {name for part in parts for name in _attributes(part, definitions)}
+    found: set[str] = set()
+    seen: set[str] = set()
+    left = [node]
+    while left:
+        kind, *parts = left.pop()
+        if kind == "attr":
+            found.add(parts[0])
+        elif kind == "name" and parts[0] not in seen:
+            seen.add(parts[0])
+            left.append(definitions[parts[0]])
+        left += [part for part in parts if isinstance(part, list)]
+    return found
 
 
 def _not_candidates(rules: RuleSet) -> Iterator[Diagnostic]:

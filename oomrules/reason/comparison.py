@@ -7,6 +7,7 @@ differ, and what only one of them has is followed to the last box.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,7 @@ from oomrules.reason.texts import Undecided
 from oomrules.reason.variables import UNKNOWN, Values, Variable, canonical, only
 from oomrules.reason.witnesses import Witness
 from oomrules.runtime.evaluator import Verdict
-from oomrules.runtime.program import Node, Program, Scope, make
+from oomrules.runtime.program import Node, Program, make
 
 _MOST_BOXES_TRIED = 12
 _MOST_TRIED = 16
@@ -81,31 +82,28 @@ def what_differs(old: Verdict, new: Verdict) -> str:
     return "weight" if Fraction(*old.weight) != Fraction(*new.weight) else ""
 
 
-def spelled_out(program: Program) -> Program:
-    """Put what names stand for in their place, so that two programs can be compared."""
-    scopes = tuple(
-        Scope(
-            scope.targets,
-            scope.score,
-            tuple(
-                rule._replace(when=_expanded(rule.when, program.definitions))
-                for rule in scope.rules
-            ),
-        )
-        for scope in program.scopes
-    )
-    return make(scopes, {})
-
-
 def together(old: Program, new: Program) -> Program:
     """Give a program that asks for all that either asks; it is there to be read for."""
-    return make((*spelled_out(old).scopes, *spelled_out(new).scopes), {})
+    definitions = {
+        f"{side}.{name}": _renamed(node, side)
+        for side, program in (("old", old), ("new", new))
+        for name, node in program.definitions.items()
+    }
+    scopes = [
+        scope._replace(
+            rules=tuple(rule._replace(when=_renamed(rule.when, side)) for rule in scope.rules)
+        )
+        for side, program in (("old", old), ("new", new))
+        for scope in program.scopes
+    ]
+    return make(tuple(scopes), definitions)
 
 
-def _expanded(node: Node, definitions: dict[str, Node]) -> Node:
+def _renamed(node: Node, side: str) -> Node:
+    """Name the definitions of one side in a way that the other one does not use."""
     if node[0] == "name":
-        return _expanded(definitions[node[1]], definitions)
-    return [_expanded(part, definitions) if isinstance(part, list) else part for part in node]
+        return ["name", f"{side}.{node[1]}"]
+    return [_renamed(part, side) if isinstance(part, list) else part for part in node]
 
 
 class _Side:
@@ -114,15 +112,33 @@ class _Side:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.judge = witnesses.judge_of(program)
-        self.effects = Effects(spelled_out(program))
-        self.keys = Counter(map(_key, self.effects.all))
+        self.effects = Effects(program)
+        # What definitions say, in so many letters however much they stand upon one another.
+        self._said: dict[str, str] = {}
+        self.keys = Counter(map(self.key, self.effects.all))
+
+    def key(self, effect: Effect) -> str:
+        """Give a text that two rules have in common just if they say the same in the same words.
+
+        What a definition says counts, and not how it is called.
+        """
+        rule = effect.rule
+        return json.dumps([effect.targets, rule.kind, self._saying(rule.when), rule.factor])
+
+    def _saying(self, node: Node) -> str:
+        if node[0] == "name":
+            if node[1] not in self._said:
+                self._said[node[1]] = self._saying(self.program.definitions[node[1]])
+            return self._said[node[1]]
+        parts = [self._saying(part) if isinstance(part, list) else part for part in node]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def without(self, other: _Side, *kinds: str) -> list[Effect]:
         """Give the rules of some kinds that the other side does not have as often."""
         left = self.keys - other.keys
         found = []
         for effect in self.effects.of(*kinds):
-            key = _key(effect)
+            key = self.key(effect)
             if left[key] > 0:
                 left[key] -= 1
                 found.append(effect)
@@ -154,11 +170,6 @@ class _Side:
                 raise Undecided("a rule of its own is too large")
             found += effect.region
         return found
-
-
-def _key(effect: Effect) -> str:
-    rule = effect.rule
-    return json.dumps([effect.targets, rule.kind, rule.when, rule.factor])
 
 
 class _Comparing:
@@ -216,7 +227,8 @@ class _Comparing:
     def _levels(self, side: _Side, other: _Side, added: bool) -> None:
         levels, others = side.effects.levels(), other.effects.levels()
         for targets, level in levels.items():
-            if Counter(map(_key, level)) == Counter(map(_key, others.get(targets, []))):
+            theirs = others.get(targets, [])
+            if Counter(map(side.key, level)) == Counter(map(other.key, theirs)):
                 continue
             rule = level[0].rule
             about = [box for effect in level for box in effect.region or []]

@@ -53,7 +53,7 @@ class Reasoner:
         self.unsolved = 0
         # By the identity of a node, which is a list: those of a rule are asked for by one check
         # after the other. The node is kept too, so that no other one takes its identity.
-        self._known: dict[tuple[int, bool, bool], tuple[Node, Region]] = {}
+        self._known: dict[tuple[int, bool, bool], tuple[Node, Region | None]] = {}
 
     # --- conditions --------------------------------------------------------------------
 
@@ -76,8 +76,13 @@ class Reasoner:
     def _region(self, node: Node, positive: bool, doubt: bool) -> Region:
         key = (id(node), positive, doubt)
         if key not in self._known:
+            # What is too large once is too large wherever it is asked for.
+            self._known[key] = (node, None)
             self._known[key] = (node, self._made(node, positive, doubt))
-        return self._known[key][1]
+        region = self._known[key][1]
+        if region is None:
+            raise Undecided("this condition has too many cases")
+        return region
 
     def _made(self, node: Node, positive: bool, doubt: bool) -> Region:
         match node[0]:

@@ -26,11 +26,28 @@ REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT)
 TEXT_BEGINS = (sre.AT_BEGINNING, sre.AT_BEGINNING_STRING)
 
 
+class TooMuchWork(Exception):
+    """A search took more than is allowed for one process."""
+
+
 class Work:
-    """Counts what matching costs, in places that an automaton has looked at."""
+    """Counts what matching costs, in places that an automaton has looked at.
+
+    A place takes about half a microsecond.
+    """
 
     def __init__(self) -> None:
         self.done = 0
+        self.limit = 1 << 62
+
+    def begin(self, limit: int) -> None:
+        """Count anew, up to a limit."""
+        self.done, self.limit = 0, limit
+
+    def check(self) -> None:
+        """Raise TooMuchWork where the limit is passed."""
+        if self.done > self.limit:
+            raise TooMuchWork
 
 
 WORK = Work()
@@ -298,15 +315,14 @@ class Automaton:
             seen, left, found = {place}, [place], 0
             while left:
                 at = left.pop()
-                WORK.done += 1
                 if self._asking >> at & 1:
                     found |= 1 << at
                 elif at not in self._holds or self._holds[at](context):
                     new = [way for way in self._ways[at] if way not in seen]
                     seen.update(new)
                     left += new
-            if len(self._closed) >= _MOST_STEPS:
-                self._closed.clear()
+            # As many as there are places, for each of a few contexts: it is not forgotten, so it is
+            # no work that a text can cause.
             self._closed[place, context] = found
         return found
 

@@ -14,10 +14,15 @@ from collections.abc import Callable, Mapping
 
 from oomrules.lean import Any, NamedTuple
 from oomrules.runtime import nodes, values
+from oomrules.runtime.automaton import WORK
 from oomrules.runtime.model import SELF_MADE
 from oomrules.runtime.program import Node
 
 FIRST, NORMAL, LAST = 0, 1, 2
+
+# How many places automata may look at for one process: some 50 ms of work. A hundred expressions
+# that are searched in a command line of 4096 bytes take half of it.
+BUDGET = 100_000
 
 # (process, uptime in whole seconds, clock ticks per second, snapshot) to None for
 # nobody's victim, else the tier and the points as a fraction.
@@ -123,6 +128,7 @@ class _Writer:
             "failing": (False, None),
         }
         self.defined: dict[str, str] = {}
+        self.searches = False
         # What is known of definitions; they stand upon one another.
         self.known: dict[tuple[str, str], bool] = {}
 
@@ -145,6 +151,8 @@ class _Writer:
             above, below = weight.factor
             changes = [f"a *= {above}"] * (above != 1) + [f"b *= {below}"] * (below != 1)
             self.lines.append(f"if {holds}: {'; '.join(changes or ['pass'])}")
+        if self.searches:
+            self.lines.insert(0, f"{self.give(WORK.begin)}({BUDGET})")
         self.lines.append("if a < b: return None")
         self.lines.append(f"return {tier}, a, b")
         body = "\n".join(f"    {line}" for line in self.lines)
@@ -233,7 +241,8 @@ class _Writer:
         ]
         if kind in _INFIX and not self.unsure(node):
             return f"({operands[0]} {_INFIX[kind]} {operands[1]})"
-        function = self.give(nodes.STRICT[kind])
+        self.searches |= kind == "search"
+        function = self.give(nodes.search_within if kind == "search" else nodes.STRICT[kind])
         if any(map(self.unsure, filter(_is_node, parts))):
             return f"lift({function}, {', '.join(operands)})"
         return f"{function}({', '.join(operands)})"

@@ -9,13 +9,15 @@ same kind share it, so a refresh costs the same for ten rules as for a thousand.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from functools import partial
 
 from oomrules.attributes import ATTRIBUTES, Source
 from oomrules.lean import Any, NamedTuple
 from oomrules.runtime import nodes
+from oomrules.runtime.automaton import WORK
 from oomrules.runtime.compiled import (
+    BUDGET,
     FIRST,
     LAST,
     NORMAL,
@@ -36,7 +38,7 @@ from oomrules.runtime.model import (
     Process,
     Snapshot,
 )
-from oomrules.runtime.nodes import PENDING
+from oomrules.runtime.nodes import PENDING, OverBudget
 from oomrules.runtime.program import (
     PART_OF,
     USER_UNIT,
@@ -62,6 +64,12 @@ _ALWAYS_IN_STAT = ("nice", "rss", "starttime", "state", "stime", "threads", "tot
 # Kinds of process that are remembered. Each unit that comes is another kind, of 3 to 6 KiB, so this
 # is what an hour of them costs. Only who is new asks for its kind, so to forget costs little.
 _FEW_KINDS, _MOST_KINDS = 128, 512
+
+# Processes that are remembered because their texts take too long to search.
+_MOST_OVER_BUDGET = 1000
+_MOST_NOTES = 3
+# What an explanation may cost, in budgets: it asks everything anew, and for each kind of rule.
+_EXPLAINING = 8
 
 
 class Held(NamedTuple):
@@ -165,6 +173,22 @@ class Evaluator:
         self._active: dict[Any, _Active] = {}
         self._kinds: dict[Any, tuple[Residual | None, Judge | None]] = {}
         self._functions: dict[str, Judge] = {}
+        # The attributes of a process (pid and start) that take too long to search.
+        self._over_budget: dict[tuple[int, int | None], frozenset[str]] = {}
+
+    @property
+    def over_budget(self) -> dict[int, frozenset[str]]:
+        """The attributes of processes, by pid, that took too long to search; they are unknown."""
+        return {pid: names for (pid, _), names in self._over_budget.items()}
+
+    def notes(self, alive: Container[int]) -> list[str]:
+        """Say whose texts took too long to search, of the processes that there are."""
+        return [
+            f"to search {' and '.join(sorted(names))} of process {pid} takes too long, so it "
+            "counts as unknown by its own doing; look at the process, and at rules with `~`"
+            for pid, names in sorted(self.over_budget.items())
+            if pid in alive
+        ][:_MOST_NOTES]
 
     def forget(self, processes: int) -> None:
         """Start anew with what is remembered of kinds, where more than a few must be gone.
@@ -243,11 +267,40 @@ class Evaluator:
 
     def judge(self, process: Process, snapshot: Snapshot) -> Verdict:
         """Decide about one process, and say why."""
+        verdict: Verdict = self._within_budget(
+            self._judged, process, snapshot, _EXPLAINING * BUDGET
+        )
+        return verdict
+
+    def _within_budget(
+        self,
+        decide: Callable[[Process, Snapshot, frozenset[str]], Any],
+        process: Process,
+        snapshot: Snapshot,
+        budget: int,
+    ) -> Any:
+        """Decide about a process; what takes too long to search is unknown, to all rules alike.
+
+        Rules have no order, so everything is asked again without it.
+        """
+        key = (process.pid, process.starttime)
+        hidden = self._over_budget.get(key, frozenset())
+        while True:
+            WORK.begin(budget)
+            try:
+                return decide(process, snapshot, hidden)
+            except OverBudget as error:
+                hidden |= {error.attribute}
+                if len(self._over_budget) >= _MOST_OVER_BUDGET:
+                    self._over_budget.clear()
+                self._over_budget[key] = hidden
+
+    def _judged(self, process: Process, snapshot: Snapshot, hidden: frozenset[str]) -> Verdict:
         active = self._rules(self._place(process, snapshot))
         scoring, protecting, plain = (
-            self._reading(process, snapshot, SCORING),
-            self._reading(process, snapshot, PROTECTING),
-            self._reading(process, snapshot, GETTERS, doubted=True),
+            self._reading(process, snapshot, SCORING, hidden),
+            self._reading(process, snapshot, PROTECTING, hidden),
+            self._reading(process, snapshot, GETTERS, hidden, doubted=True),
         )
         held = []
         for rule, node in (*active.first, *active.last, *active.weights):
@@ -288,6 +341,7 @@ class Evaluator:
         process: Process,
         snapshot: Snapshot,
         getters: dict[str, Getter],
+        hidden: frozenset[str],
         doubted: bool = False,
     ) -> Callable[[Node], Any]:
         """Make the function that evaluates conditions of one process.
@@ -296,11 +350,12 @@ class Evaluator:
             process: it.
             snapshot: the host.
             getters: what its attributes are to the rules that ask.
+            hidden: the attributes that take too long to search.
             doubted: whether what the process made unknown counts as any other doubt.
         """
 
         def get(name: str) -> Any:
-            value = getters[name](process, snapshot)
+            value = SELF_MADE if name in hidden else getters[name](process, snapshot)
             return None if doubted and value is SELF_MADE else value
 
         return partial(nodes.reduce, get=get, names=_Definitions(self._definitions, get))
@@ -320,7 +375,13 @@ class Evaluator:
             return None
         if any(getattr(process, name) is None for name in _ALWAYS_IN_STAT):
             return self._judge_slowly
-        settled = [GETTERS[name](process, snapshot) for name in self._settled]
+        judge: Judge | None = self._within_budget(self._prepared, process, snapshot, BUDGET)
+        return judge
+
+    def _prepared(
+        self, process: Process, snapshot: Snapshot, hidden: frozenset[str]
+    ) -> Judge | None:
+        settled = _values(self._settled, process, snapshot, hidden)
         chain = self._place(process, snapshot)
         kind: tuple[Any, ...] = (chain, *settled)
         found = self._kinds.get(kind)
@@ -331,7 +392,8 @@ class Evaluator:
         residual, judge = found
         if residual is None:
             return judge
-        given = {name: GETTERS[name](process, snapshot) for name in self._costly}
+        costly = _values(self._costly, process, snapshot, hidden)
+        given = dict(zip(self._costly, costly, strict=True))
         left = _reduce(residual, given)
         return self._compiled(left) if left else None
 
@@ -520,6 +582,14 @@ def _reduce(residual: Residual, given: dict[str, Any]) -> Residual | None:
         _undecided(residual.definitions, plain),
         None if plain is definitions else _undecided(residual.protecting_definitions, definitions),
     )
+
+
+def _values(
+    names: Iterable[str], process: Process, snapshot: Snapshot, hidden: frozenset[str]
+) -> list[Any]:
+    if not hidden:
+        return [GETTERS[name](process, snapshot) for name in names]
+    return [SELF_MADE if name in hidden else GETTERS[name](process, snapshot) for name in names]
 
 
 def _undecided(names: Iterable[str], definitions: _Definitions) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from functools import lru_cache, partial
 
 from oomrules.lean import Any
 from oomrules.runtime import expressions
+from oomrules.runtime.automaton import WORK, TooMuchWork
 from oomrules.runtime.model import SELF_MADE
 from oomrules.runtime.program import Node
 
@@ -106,9 +107,28 @@ def search(text: str, pattern: str) -> bool:
     """Tell whether a regular expression is found anywhere in the text.
 
     Raises:
+        TooMuchWork: what was searched since ``WORK.begin`` took more than was allowed.
         see ``expressions.check``; programs hold only expressions that it lets through.
     """
-    return expressions.finder(pattern)(text)
+    found = expressions.finder(pattern)(text)
+    WORK.check()
+    return found
+
+
+def search_within(text: str, pattern: str) -> Any:
+    """Search in the same way; SELF_MADE where it takes too much."""
+    try:
+        return search(text, pattern)
+    except TooMuchWork:
+        return SELF_MADE
+
+
+class OverBudget(Exception):
+    """To search an attribute of one process took too much."""
+
+    def __init__(self, attribute: str) -> None:
+        super().__init__(attribute)
+        self.attribute = attribute
 
 
 STRICT: dict[str, Callable[..., Any]] = {
@@ -141,6 +161,9 @@ def reduce(node: Node, get: Get, names: Callable[[str], Any]) -> Any:
 
     Returns:
         the value, or the node that is left.
+
+    Raises:
+        OverBudget: a search took more than ``WORK`` allows.
     """
     kind = node[0]
     if kind in ("number", "text"):
@@ -172,7 +195,12 @@ def reduce(node: Node, get: Get, names: Callable[[str], Any]) -> Any:
         return None
     if any(isinstance(part, list) for part in parts):
         return [kind, *(_as_node(part) for part in parts)] if kind in _NUMERIC else [kind, *parts]
-    return SELF_MADE if SELF_MADE in parts else STRICT[kind](*parts)
+    if SELF_MADE in parts:
+        return SELF_MADE
+    try:
+        return STRICT[kind](*parts)
+    except TooMuchWork as error:
+        raise OverBudget(str(node[1][1])) from error
 
 
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")

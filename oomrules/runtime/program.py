@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.errors import Failure
@@ -63,8 +64,17 @@ _FORMS: dict[str, tuple[str, str]] = {
 }
 _ATTRIBUTE_KINDS = {Type.TEXT: "T", Type.BOOLEAN: "C", Type.CAPABILITIES: "-"}
 
-# Well above what the parser lets through, and below what the evaluator can stand.
+# Well above what the parser lets through, and below what the evaluator can stand: of a node, and
+# of definitions upon definitions.
 _DEPTH = 90
+# Of a definition with all that it stands upon written out. Each level takes up to three calls.
+DEEPEST = 250
+# Texts, numbers and lists in all; characters of a text, which may be a whole sentence; bits of a
+# number; bytes of a file.
+MOST_PARTS = 1_000_000
+_LONGEST = 2**22
+_WIDEST = 512
+_LARGEST = 64 * 2**20
 
 
 class Rule(NamedTuple):
@@ -180,10 +190,12 @@ def from_data(data: Any) -> Program:
             "compile the rules again with this version of oomrules",
         )
     try:
+        _check_size(data)
         written = dict(data["definitions"])
         definitions = {str(name): _checked(node, "C", written) for name, node in written.items()}
+        chains = _Chains(definitions)
         for name in definitions:
-            _check_chain(name, definitions, {})
+            chains.depth(name)
         scopes = tuple(_scope(scope, definitions) for scope in data["scopes"])
         if not any(scope.score and not scope.targets for scope in scopes):
             raise ValueError("no score holds everywhere")
@@ -198,6 +210,27 @@ def from_data(data: Any) -> Program:
     ) as error:
         raise Failure(f"the program is damaged: {error}", "compile the rules again") from error
     return make(scopes, definitions)
+
+
+def _check_size(data: Any) -> None:
+    """Refuse what no rule files make, before anything is done with it.
+
+    The rest is bounded by this: every part of a program is looked at once or twice.
+    """
+    parts, left = 0, [data]
+    while left:
+        part = left.pop()
+        parts += 1
+        if parts > MOST_PARTS:
+            raise ValueError(f"more than {MOST_PARTS} parts")
+        if isinstance(part, dict):
+            left += (*part.keys(), *part.values())
+        elif isinstance(part, list):
+            left += part
+        elif isinstance(part, str) and len(part) > _LONGEST:
+            raise ValueError(f"a text of {len(part)} characters")
+        elif isinstance(part, int) and part.bit_length() > _WIDEST:
+            raise ValueError(f"a number of {part.bit_length()} bits")
 
 
 def _scope(data: dict[str, Any], definitions: dict[str, Node]) -> Scope:
@@ -272,20 +305,39 @@ def _checked_leaf(node: Node, definitions: dict[str, Any]) -> str:
         raise ValueError(f"unknown definition {node[1]}")
     if (node[0] == "share" and node[2] < 1) or (node[0] == "cap" and not 0 <= node[1] < 64):
         raise ValueError(f"out of range: {node}")
+    if node[0] in ("glob", "among") and max(map(len, node[2:])) > expressions.LONGEST:
+        raise ValueError(f"a glob of more than {expressions.LONGEST} characters")
     if node[0] == "search":
         expressions.check(node[2])
     return ""
 
 
-def _check_chain(name: str, definitions: dict[str, Node], depths: dict[str, int]) -> int:
-    """Refuse definitions that need themselves or go too deep."""
-    if name not in depths:
-        depths[name] = _DEPTH + 1  # what it is while it is being looked at
-        below = [_check_chain(used, definitions, depths) for used in _used(definitions[name])]
-        depths[name] = 1 + max(below, default=0)
-    if depths[name] > _DEPTH:
-        raise ValueError(f"the definition {name} needs itself, or too many others")
-    return depths[name]
+class _Chains:
+    """Refuses definitions that need themselves or go too deep."""
+
+    def __init__(self, definitions: dict[str, Node]) -> None:
+        self._definitions = definitions
+        self._depths: dict[str, int] = {}
+        self._levels: dict[str, int] = {}
+
+    def depth(self, name: str) -> int:
+        """Give how many definitions stand upon one another below a name, with its own."""
+        if name not in self._depths:
+            node = self._definitions[name]
+            self._depths[name] = _DEPTH + 1  # what it is while it is being looked at
+            self._depths[name] = 1 + max(map(self.depth, _used(node)), default=0)
+            self._levels[name] = levels(node, self._levels)
+        if self._depths[name] > _DEPTH or self._levels[name] > DEEPEST:
+            raise ValueError(f"the definition {name} needs itself, or goes too deep")
+        return self._depths[name]
+
+
+def levels(node: Node, of_definitions: Mapping[str, int]) -> int:
+    """Count the levels of a node; a definition has those that it is known to have."""
+    if node[0] == "name":
+        return 1 + of_definitions.get(node[1], 0)
+    parts = (part for part in node[1:] if isinstance(part, list))
+    return 1 + max((levels(part, of_definitions) for part in parts), default=0)
 
 
 def _used(node: Node) -> set[str]:
@@ -306,6 +358,8 @@ def loads(text: str) -> Program:
         Failure: see ``from_data``.
     """
     try:
+        if len(text) > _LARGEST:
+            raise ValueError(f"longer than {_LARGEST >> 20} MiB")
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Failure(f"the program is no JSON: {error}", "compile the rules again") from error
@@ -320,7 +374,7 @@ def load(path: str) -> Program:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            return loads(file.read())
+            return loads(file.read(_LARGEST + 1))
     except OSError as error:
         raise Failure(f"cannot read the program {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -283,6 +283,12 @@ class Keeper:
         self.problem = problem
         return self.listed
 
+    def slow_searches(self) -> list[str]:
+        """Say whose texts take too long to search."""
+        if self._ranker is None or self._source is None:
+            return []
+        return self._ranker.evaluator.notes(self._source.by_pid)
+
     def _emit(self, ranking: Ranking, source: IteratorSource) -> tuple[str, str]:
         """Hand the list over: the one place where sinks are chosen.
 

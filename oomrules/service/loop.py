@@ -345,6 +345,11 @@ class Service:
                 self.complaints.complain("list", self.keeper.problem)
             else:
                 self.complaints.mended("list")
+            slow = self.keeper.slow_searches()
+            if slow:
+                self.complaints.complain("searches", "; ".join(slow))
+            else:
+                self.complaints.mended("searches")
         self._answer_waiting()
         if ended >= self._figures_at + _METRICS_EVERY:
             self._write_figures(ended)

@@ -65,6 +65,16 @@ CASES: dict[str, list[Case]] = {
         Case(
             f"define x = {'not ' * 80}‸cap(KILL)", "`define`", f"define x = {'not ' * 40}cap(KILL)"
         ),
+        # Definitions may stand upon one another, but not make something that no one could read.
+        Case(
+            f"define a = {'not ' * 70}cap(KILL)\n"
+            f"define b = {'not ' * 70}a\n"
+            f"define c = {'not ' * 70}b\n"
+            f"‸define d = {'not ' * 70}c\n"
+            "define e = not d",
+            "directly",
+            f"define a = {'not ' * 70}cap(KILL)\ndefine b = {'not ' * 70}a",
+        ),
     ],
     "OOM201": [
         Case('never kill ‸usr "x"', "`user`", 'never kill user "x"'),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 import warnings
 from collections.abc import Callable
@@ -10,8 +12,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from oomrules.runtime import automaton, expressions
+from oomrules.language import compiler
+from oomrules.language.text import RuleText
+from oomrules.runtime import automaton, expressions, recorded
 from oomrules.runtime.automaton import WORK, Automaton
+from oomrules.runtime.evaluator import Evaluator
+from oomrules.runtime.ranking import Ranker
 from tests.oracle.strategies import thorough
 
 # re's own parser, for the automaton alone.
@@ -236,3 +242,94 @@ def test_parsing_a_hostile_expression_is_not_followed_by_compiling_it() -> None:
     classes = "".join(f"[!-{chr(0x10FFFF - number)}]" for number in range(800))
     with pytest.raises(expressions.Refused):
         expressions.check(f"(?i){classes}")
+
+
+# --- a budget for each process -----------------------------------------------------------------
+
+HARD = "(a|b)*a(a|b){150}c"
+
+
+def _host(*cmdlines: str) -> list[str]:
+    host = {
+        "kind": "host",
+        "schema": "oomrules.snapshot/1",
+        "page_size": 4096,
+        "clock_ticks": 100,
+        "uptime": 1000,
+        "mem_total": 2**33,
+    }
+    processes = [
+        {
+            "kind": "process",
+            "pid": 100 + number,
+            "comm": "x",
+            "cmdline": [cmdline],
+            "uid": 1000,
+            "cgroup": "/",
+            "state": "S",
+            "flags": 0,
+            "nice": 0,
+            "threads": 1,
+            "utime": 0,
+            "stime": 0,
+            "starttime": number,
+            "total_vm": 100,
+            "rss": 100,
+        }
+        for number, cmdline in enumerate(cmdlines)
+    ]
+    return [json.dumps(line) for line in (host, *processes)]
+
+
+HARD_TEXT = HOSTILE["(a|b)*a(a|b){60}c"](4000)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    list(
+        itertools.permutations(
+            [
+                f'never kill anything when cmdline ~ "{HARD}"',
+                f'kill last anything when not cmdline ~ "{HARD}"',
+                'spare anything when cmdline ~ "a"',
+                'prefer anything when cmdline ~ "b"',
+            ]
+        )
+    )[::5],
+)
+def test_over_its_budget_an_attribute_is_unknown_to_all_rules_in_any_order(
+    rules: tuple[str, ...],
+) -> None:
+    compiled = compiler.compile_texts([RuleText("rules", "\n".join(rules))])
+    snapshot = recorded.parse(_host(HARD_TEXT, "bab"), "host")
+    ranking = Ranker(Evaluator(compiled, snapshot.host)).rank(snapshot)
+    # Who hides behind the work that he makes wins nothing.
+    assert ranking.pids == [100, 101]
+    hidden, plain = (ranking.verdict(process) for process in ranking.candidates)
+    assert (hidden.tier, hidden.weight, hidden.held) == (1, (1, 1), ())
+    assert (plain.tier, plain.weight) == (2, (1, 2))
+    assert ranking.evaluator.over_budget == {100: frozenset({"cmdline"})}
+    (note,) = ranking.evaluator.notes(snapshot.by_pid)
+    assert "100" in note and "cmdline" in note
+    assert ranking.evaluator.notes([]) == []
+
+
+def test_what_changes_is_searched_within_the_budget_too() -> None:
+    rules = f'never kill anything when state ~ "S" and not unit.description ~ "{HARD}"'
+    compiled = compiler.compile_texts([RuleText("rules", rules)])
+    scope = {"kind": "scope", "cgroup": "/system.slice/a.service"}
+    lines = _host("x")
+    lines[1] = lines[1].replace('"cgroup": "/"', '"cgroup": "/system.slice/a.service"')
+    for description, pids in ((HARD_TEXT, [100]), ("short", [])):
+        told = json.dumps({**scope, "properties": {"Description": description}})
+        snapshot = recorded.parse([lines[0], told, lines[1]], "host")
+        assert Ranker(Evaluator(compiled, snapshot.host)).rank(snapshot).pids == pids
+
+
+def test_a_hundred_plain_expressions_are_within_the_budget() -> None:
+    rules = [f'spare anything when cmdline ~ "java.*-D{number}=.*jar"' for number in range(100)]
+    compiled = compiler.compile_texts([RuleText("rules", "\n".join(rules))])
+    snapshot = recorded.parse(_host("java -Dx=1 " * 370, "java -D7=1 a.jar"), "host")
+    ranking = Ranker(Evaluator(compiled, snapshot.host)).rank(snapshot)
+    assert ranking.evaluator.over_budget == {}
+    assert len(ranking.verdict(snapshot.by_pid[101]).held) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import subprocess
 import sys
@@ -423,6 +424,67 @@ def test_a_text_with_random_damage_is_refused_or_read(start: int, length: int, p
         program.loads(text[:start] + put + text[start + length :])
     except Failure:
         pass
+
+
+# --- bounds ---------------------------------------------------------------------------
+
+
+def _with(when: Any, **definitions: Any) -> str:
+    data = json.loads(json.dumps(WHOLE))
+    data["definitions"] |= definitions
+    data["scopes"][0]["never"] = [{"place": "a:1", "text": "a", "when": when}]
+    return json.dumps(data)
+
+
+_TOO_LARGE = {
+    "a look around": ["search", ["attr", "comm"], "(?=a)b"],
+    "a back reference": ["search", ["attr", "comm"], r"(a)\1"],
+    "a large expression": ["search", ["attr", "comm"], "(a{1,1000}){1,1000}"],
+    "a long expression": ["search", ["attr", "comm"], "a" * 4097],
+    "a long glob": ["glob", ["attr", "comm"], "*a" * 2049],
+    "a long glob in a list": ["among", ["attr", "comm"], "a", "*a" * 2049],
+    "a wide number": ["==", ["attr", "nice"], ["number", 2**600]],
+    "many parts": ["among", ["attr", "comm"], *["a"] * (program.MOST_PARTS + 1)],
+    "deep nesting": functools.reduce(lambda node, _: ["not", node], range(5000), ["cap", 0]),
+}
+
+
+@pytest.mark.parametrize("case", _TOO_LARGE)
+def test_what_no_rules_make_is_refused(case: str) -> None:
+    when = _TOO_LARGE[case]
+    sys.setrecursionlimit(20_000)
+    try:
+        text = _with(when)
+    finally:
+        sys.setrecursionlimit(1000)
+    with pytest.raises(Failure, match=r"damaged|no JSON"):
+        program.loads(text)
+
+
+def test_definitions_upon_definitions_are_refused_where_they_go_too_deep() -> None:
+    def chain(levels: int) -> dict[str, Any]:
+        deep: dict[str, Any] = {"d0": ["cap", 0]}
+        for number in range(1, levels):
+            node: Any = ["name", f"d{number - 1}"]
+            for _ in range(20):
+                node = ["not", node]
+            deep[f"d{number}"] = node
+        return deep
+
+    program.loads(_with(["name", "d5"], **chain(6)))
+    with pytest.raises(Failure, match="too deep"):
+        program.loads(_with(["name", "d20"], **chain(21)))
+
+
+def test_a_program_file_is_read_up_to_a_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "program.json"
+    path.write_text(json.dumps(WHOLE))
+    assert program.load(str(path))
+    monkeypatch.setattr(program, "_LARGEST", 100)
+    with pytest.raises(Failure, match="longer than"):
+        program.load(str(path))
 
 
 # --- the wall ------------------------------------------------------------------------

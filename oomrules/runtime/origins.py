@@ -176,23 +176,25 @@ class Origins:
     def _lowered_units(self) -> dict[str, int]:
         """Give the units in which a value was lowered, with the original that is believed there.
 
-        That is the highest one of the living. Where they have all ended, it is the lowest: the
-        whole service may have been started anew.
+        That is the highest one. Where all who had one have ended, it is the lowest: the whole
+        service may have been started anew.
         """
         if self._lowered is None:
-            living: dict[str, int] = {}
-            ended: dict[str, int] = {}
+            originals: dict[str, set[int]] = {}
+            living: set[str] = set()
             for entry in self.record:
                 original = entry.original
                 if entry.cgroup is None or min(entry.values, default=original) >= original:
                     continue
                 path = placement(entry.cgroup).path
+                originals.setdefault(path, set()).add(original)
                 process = self._source.by_pid.get(entry.pid)
                 if process is not None and process.starttime == entry.start:
-                    living[path] = max(living.get(path, original), original)
-                else:
-                    ended[path] = min(ended.get(path, original), original)
-            self._lowered = {**ended, **living}
+                    living.add(path)
+            self._lowered = {
+                path: max(found) if path in living else min(found)
+                for path, found in originals.items()
+            }
         return self._lowered
 
 

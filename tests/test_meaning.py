@@ -438,7 +438,8 @@ _FLEETING = {
     for name, attribute in ATTRIBUTES.items()
     if attribute.changes
     for field in ([attribute.field, "stime"] if name == "cpu_time" else [attribute.field])
-    if field != "starttime"
+    # How many are in a unit changes with the others; where a process is, is its identity.
+    if field not in ("starttime", "cgroup")
 }
 
 

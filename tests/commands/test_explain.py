@@ -89,7 +89,9 @@ def test_a_protected_process_has_its_rule_and_what_it_would_be_without(explain: 
     done = explain(812)
     assert done.code == 1
     assert "no candidate: never killed" in done.out
-    assert "  never kill oom_score_adj -1000\n  at " in done.out
+    assert (
+        "  never kill oom_score_adj -1000 when uid < 1000 or cap(SYS_RESOURCE)\n  at " in done.out
+    )
     assert "20-protect.oom:" in done.out
     assert "without that rule it would be:" in done.out
     assert "base 3853 x weight 1/16 = 240 points" in done.out

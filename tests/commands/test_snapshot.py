@@ -50,8 +50,8 @@ def test_every_process_is_recorded_with_every_field(oomrules: Run, child: Any) -
     line = processes[child.pid]
     expected = (
         "pid ppid comm cmdline exe uid euid gid egid capabilities nice utime stime starttime "
-        "threads state flags total_vm rss anon shmem locked swap pgtables oom_score_adj tty_nr "
-        "session cgroup"
+        "threads state flags total_vm rss anon shmem locked swap pgtables oom_score_adj "
+        "pid_depth tty_nr session cgroup"
     ).split()
     assert set(line) == {"kind", *expected}
     assert (line["ppid"], line["state"], line["comm"]) == (os.getpid(), "T", "a b\\xff")

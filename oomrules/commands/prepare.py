@@ -141,11 +141,12 @@ def _facts(asked: facts.Asked, source: ProcSource) -> dict[str, Any]:
     cgroups = {GETTERS["cgroup"](process, source) for process in source.by_pid.values()}
     places = {placement(cgroup) for cgroup in cgroups if cgroup}
     found = facts.gather(asked, places)
-    if asked and found.places is None:
+    if asked:
         found = found._replace(places=facts.of_system(places))
     return {
         "units": found.units,
         "sessions": found.sessions,
         "problems": found.problems,
+        "whole": found.whole,
         "places": None if found.places is None else sorted(found.places),
     }

@@ -22,7 +22,7 @@ from typing import Any
 
 from oomrules.host import bounds
 from oomrules.host.bus import BusError, Connection
-from oomrules.host.systemd import Manager
+from oomrules.host.systemd import LISTED, Manager
 
 # An answer to one question, and all that one user's manager says, in bytes.
 _LARGEST = 1 << 20
@@ -146,6 +146,11 @@ def _properties(manager: Manager, units: list[str], names: list[str]) -> dict[st
             raise BusError("it says too much")
     # Afterwards, since a unit may have vanished before its properties were read.
     known = manager.known(units)
+    for unit in found.keys() & known.keys():
+        found[unit] |= {name: known[unit][name] for name in LISTED if name in names}
+        said += bounds.size(known[unit])
+    if said > MOST_SAID:
+        raise BusError("it says too much")
     return {unit: values for unit, values in found.items() if unit in known}
 
 

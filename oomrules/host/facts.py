@@ -12,7 +12,7 @@ from oomrules.attributes import ATTRIBUTES, Source
 from oomrules.errors import Failure
 from oomrules.host import bounds, logind
 from oomrules.host.bus import BusError, Connection
-from oomrules.host.systemd import Manager
+from oomrules.host.systemd import LISTED, Manager
 from oomrules.host.users import Users
 from oomrules.runtime.facts import Facts, key
 from oomrules.runtime.program import PART_OF, USER_UNIT, WANTED_BY, Node, Program
@@ -96,10 +96,10 @@ def gather(asked: Asked, places: Iterable[Placement], patience: float = PATIENCE
             if asked.sessions:
                 sessions = _attempt(problems, "logind", lambda: _sessions(connection))
             told = _attempt(problems, "systemd", lambda: _units(asked, every, connection, problems))
-        units, known = told or (None, None)
+        units, whole = told or (None, False)
         if units is not None:
             units.update(users.collect())
-        return Facts(units, sessions, (*problems, *users.problems), known)
+        return Facts(units, sessions, (*problems, *users.problems), None, whole)
     finally:
         users.close()
 
@@ -137,8 +137,8 @@ def _sentence(whom: str, error: BusError) -> str:
 
 def _units(
     asked: Asked, every: list[Placement], connection: Connection, problems: list[str]
-) -> tuple[Units, frozenset[str] | None]:
-    """Find what is known of units, and of which; None for all."""
+) -> tuple[Units, bool]:
+    """Find what is known of units, and whether that is all."""
     found = _related(asked, connection)
     return found, _properties(asked, every, connection, found, problems)
 
@@ -166,11 +166,11 @@ def _properties(
     connection: Connection,
     found: Units,
     problems: list[str],
-) -> frozenset[str] | None:
+) -> bool:
     """Ask for the properties of the system's units, as many as there is time for.
 
     Returns:
-        the system's units that something is known of, if those are not all; else None.
+        whether it told about all; what it did not tell is unknown.
 
     Raises:
         BusError: it told about none.
@@ -187,8 +187,11 @@ def _properties(
             if said > _MOST_SAID:
                 raise BusError(f"more than {_MOST_SAID >> 20} MiB")
             # Afterwards, since a unit may have vanished before its properties were read.
-            for unit in answers.keys() & manager.known(some):
-                found.setdefault(unit, {}).update(answers[unit])
+            listed = manager.known(some)
+            for unit in answers.keys() & listed.keys():
+                more = {name: listed[unit][name] for name in LISTED if name in asked.properties}
+                found.setdefault(unit, {}).update({**answers[unit], **more})
+                said += bounds.size(more)
             known.update(some)
     except BusError as error:
         if not known:
@@ -197,8 +200,8 @@ def _properties(
             f"systemd told about {len(known)} of {len(ours)} units ({error}); what only it knows "
             "of the others is unknown, and rules that ask for it protect"
         )
-        return frozenset(known)
-    return None
+        return False
+    return True
 
 
 def of_system(places: Iterable[Placement]) -> frozenset[str]:

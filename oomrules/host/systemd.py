@@ -22,6 +22,8 @@ _OF_EVERY_UNIT = frozenset(
 )
 # What ListUnits says of a unit, and how many are asked for at once.
 _LISTED = "(a(ssssssouso))"
+# Properties that it says too, so that they cost no call of their own.
+LISTED = ("Description", "ActiveState")
 _AT_ONCE = 256
 _NO_SUCH = (".NoSuchUnit", ".UnknownObject", ".UnknownProperty", ".UnknownInterface")
 
@@ -44,8 +46,8 @@ class Manager:
         while not self._connection.has(_SERVICE) and time.monotonic() < until:
             time.sleep(TIMEOUT / 20)
 
-    def known(self, units: Iterable[str] | None = None) -> frozenset[str]:
-        """Tell which units there are.
+    def known(self, units: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Tell which units there are, with the properties in ``LISTED``.
 
         A unit whose definition is gone is not among them: of such a one systemd gives
         properties too, but they are defaults and not the unit's.
@@ -58,12 +60,12 @@ class Manager:
         """
         if units is None:
             return _there(self._call("ListUnits", _LISTED))
-        found: set[str] = set()
+        found: dict[str, dict[str, Any]] = {}
         wanted = [unit for unit in sorted(units) if bounds.names([unit])]
         for start in range(0, len(wanted), _AT_ONCE):
             some = wanted[start : start + _AT_ONCE]
             found |= _there(self._call("ListUnitsByNames", _LISTED, ("(as)", (some,))))
-        return frozenset(found)
+        return found
 
     def primary(self, name: str) -> str | None:
         """Find the unit behind a name, which may be an alias; None if none is loaded.
@@ -80,7 +82,7 @@ class Manager:
         return unescape(path.removeprefix(_UNIT_PREFIX))
 
     def properties(self, unit: str, names: Iterable[str]) -> dict[str, Any]:
-        """Read properties of a unit; those that this kind of unit lacks are left out.
+        """Read properties of a unit but those in LISTED; what its kind lacks is left out.
 
         So are those of another type than is known (``bounds``).
 
@@ -91,6 +93,8 @@ class Manager:
         path = _UNIT_PREFIX + escape(unit)
         found = {}
         for name in names:
+            if name in LISTED:
+                continue
             interface = _UNIT if name in _OF_EVERY_UNIT else f"{_SERVICE}.{kind}"
             try:
                 value = self._connection.get(_SERVICE, path, interface, name)
@@ -110,9 +114,16 @@ class Manager:
         return self._connection.call(_SERVICE, _MANAGER_PATH, method, returns, arguments)
 
 
-def _there(listed: Any) -> frozenset[str]:
-    """Give the names of units that are listed and have a definition."""
-    return frozenset(name for name, _, load_state, *_ in listed[0] if load_state != "not-found")
+def _there(listed: Any) -> dict[str, dict[str, Any]]:
+    """Give the units that are listed and have a definition."""
+    return {
+        name: {
+            "Description": bounds.value("Description", description),
+            "ActiveState": bounds.value("ActiveState", state),
+        }
+        for name, description, load_state, state, *_ in listed[0]
+        if load_state != "not-found"
+    }
 
 
 def escape(unit: str) -> str:

@@ -145,7 +145,7 @@ def loaded_units() -> frozenset[str]:
     try:
         connection = Connection()
         try:
-            return Manager(connection).known()
+            return frozenset(Manager(connection).known())
         finally:
             connection.close()
     except (BusError, Failure):

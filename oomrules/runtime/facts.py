@@ -20,12 +20,14 @@ class Facts(NamedTuple):
         problems: what could not be found out, each in one sentence.
         places: the system's units that were there when this was asked; of others nothing is
             known. None if it is new enough to speak of all.
+        whole: whether systemd told of every unit; it is worth asking again where it did not.
     """
 
     units: dict[str, dict[str, Any]] | None = None
     sessions: dict[str, dict[str, Any]] | None = None
     problems: tuple[str, ...] = ()
     places: frozenset[str] | None = None
+    whole: bool = True
 
     def get(self, place: Placement, name: str) -> Any:
         """Look up what is known of a unit; None if it is unknown.

@@ -244,6 +244,7 @@ def _with_facts(prepared: Prepared, given: Any) -> Prepared:
             given["sessions"],
             tuple(map(str, given["problems"])),
             None if places is None else frozenset(places),
+            bool(given["whole"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return prepared

@@ -112,7 +112,8 @@ class Preparing:
         except Failure:
             self._try_again()
             raise
-        unknown = None in (prepared.facts.units, prepared.facts.sessions)
+        facts = prepared.facts
+        unknown = None in (facts.units, facts.sessions) or not facts.whole
         if prepared.asks and (unknown or not prepared.names_complete):
             # The bus will be back, or the directory, and no unit may come to tell of it.
             self._try_again()

@@ -34,9 +34,11 @@ def deep(levels: int) -> GLib.Variant:
     return found
 
 
-def listed(names: list[str]) -> GLib.Variant:
-    """What ListUnitsByNames answers."""
-    rows = [(name, "x", "loaded", "active", "running", "", "/", 0, "", "/") for name in names]
+def listed(names: list[str], mode: str) -> GLib.Variant:
+    """What ListUnitsByNames answers, with the description that a mode has."""
+    value = VALUES[mode]() if mode in VALUES else None
+    says = value.unpack() if value is not None and value.get_type_string() == "s" else "A café"
+    rows = [(name, says, "loaded", "active", "running", "", "/", 0, "", "/") for name in names]
     return GLib.Variant("(a(ssssssouso))", (rows,))
 
 
@@ -45,7 +47,7 @@ VALUES: dict[str, Any] = {
     "long": lambda: GLib.Variant("s", "ü" * 100_000),
     "many": lambda: GLib.Variant("s", "\x01" * 4096),
     "big": lambda: GLib.Variant("s", "x" * (100 << 20)),
-    "array": lambda: GLib.Variant("as", ["x"] * 200_000),
+    "array": lambda: GLib.Variant("as", ["x"] * 20_000),
     "deep": lambda: deep(60),
     "bytes": lambda: GLib.Variant("ay", b"\xff" * 100),
     "numbers": lambda: GLib.Variant("t", 2**64 - 1),
@@ -93,7 +95,7 @@ def answer(mode: str, message: Any) -> Any:
         names = list(message.get_body().unpack()[0])
         if mode == "crowd":
             names += [f"u{number}.service" for number in range(10_000)]
-        reply.set_body(listed([] if mode == "ghosts" else names))
+        reply.set_body(listed([] if mode == "ghosts" else names, mode))
     else:
         name = message.get_body().unpack()[1]
         value = VALUES[mode]() if mode in VALUES else PROPERTIES[name]

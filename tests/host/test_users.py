@@ -112,11 +112,11 @@ def test_of_units_that_are_none_nothing_is_believed(listen: Listen) -> None:
     ("mode", "left"),
     [
         ("long", {"Description": "ü" * 2048, "OOMPolicy": "ü" * 2048}),
-        ("numbers", {"OOMScoreAdjust": 2**64 - 1}),
+        ("numbers", {"Description": "A café", "OOMScoreAdjust": 2**64 - 1}),
         ("escapes", {"Description": ESCAPES, "OOMPolicy": ESCAPES}),
-        ("array", {}),
-        ("deep", {}),
-        ("bytes", {}),
+        ("array", {"Description": "A café"}),
+        ("deep", {"Description": "A café"}),
+        ("bytes", {"Description": "A café"}),
         ("crowd", {"Description": "A café", "OOMPolicy": "kill", "OOMScoreAdjust": 100}),
     ],
 )

@@ -33,6 +33,7 @@ PROGRAM: dict[str, Any] = {
 NAMES = {"part": "names", "users": {"8": "bob"}, "groups": {}, "problems": ["late"]}
 NAMES |= {"complete": True}
 FACTS = {"part": "facts", "units": {}, "sessions": {}, "problems": [], "places": ["a.service"]}
+FACTS |= {"whole": False}
 
 
 def line(data: dict[str, Any]) -> str:
@@ -71,7 +72,7 @@ def test_all_that_it_says_is_taken(tmp_path: Path) -> None:
     assert found.program is not None and found.head == 7
     assert found.users == {8: "bob"} and found.names_complete
     assert found.names_problems == ("late",)
-    assert found.facts == ({}, {}, (), frozenset({"a.service"}))
+    assert found.facts == ({}, {}, (), frozenset({"a.service"}), False)
 
 
 @pytest.mark.parametrize(

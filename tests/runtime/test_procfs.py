@@ -930,14 +930,16 @@ def sizes_in_churn(root: str) -> dict[int, int]:
     source = ProcSource(made, root=str(proc.root))
     ranker = Ranker(Evaluator(made, source.host))
     sizes = {}
+    # Above every pid that there can be: this process and its parents are no candidates.
+    first = 1 << 22
     tracemalloc.start()
     for number in range(1, 1501):
         # Each has a process of its own name in a unit of its own.
         group = b"0::/system.slice/churn-%d.service\n" % number
-        proc.add(100 + number, b"churn-%d" % number, cgroup=group, start=number)
+        proc.add(first + number, b"churn-%d" % number, cgroup=group, start=number)
         if number > 3:
-            proc.remove(97 + number)
-        assert 100 + number in ranker.rank(source.refresh()).pids
+            proc.remove(first + number - 3)
+        assert first + number in ranker.rank(source.refresh()).pids
         if number % 50 == 0:
             gc.collect()
             sizes[number], _ = tracemalloc.get_traced_memory()

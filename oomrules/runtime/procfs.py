@@ -62,8 +62,9 @@ _STAT = 1024
 _STATUS = 8192
 _LONGEST_LINE = 256
 
-# Threads may end while they are looked at: so many looks are taken at all of them.
-_LOOKS = 3
+# Threads may end while they are looked at: so many looks are taken at all of them, and at those
+# of a process that has only a few.
+_LOOKS, _LOOKS_AT_FEW = 3, 10
 _DEAD = (b"Z", b"X", b"x")
 # With so many threads, and none of them alive, they are not all looked at in each refresh: from
 # a second on twice as long passes each time, up to so many seconds.
@@ -80,9 +81,10 @@ _ANEW_WITHIN, _ANEW_LEAST = 300.0, 10.0
 
 
 class _Walk(NamedTuple):
-    """How a walk over the threads of a process went: how many there were, and if some vanished."""
+    """A walk over threads: how many there were, which was the last, and if some vanished."""
 
     threads: int
+    last: str
     vanished: bool
 
 
@@ -129,10 +131,14 @@ class ProcSource:
         # 0 where that is still to be found out.
         self._stand_ins: dict[int, tuple[int, int]] = {}
         self._cmdlines = Cmdlines(self._cmdline_path, self._user)
+        # What was taken over of it last.
+        self._merged: dict[int, list[bytes]] = {}
         # When the many threads of a process, all of which had ended, are looked at again, and how
         # long that was, in seconds of uptime.
         self._lifeless: dict[int, tuple[float, float]] = {}
-        self._walk = _Walk(0, False)
+        self._walk = _Walk(0, "", False)
+        # Whether the last search found for certain that no thread goes on.
+        self._all_ended = False
         # About how many bytes of _LONG are kept.
         self._texts = 0
         # How many command lines were asked for in this refresh, and who may be asked about next.
@@ -265,13 +271,15 @@ class ProcSource:
         return path if path is None else sys.intern(path)
 
     def _exe(self, pid: int) -> Any:
+        leaderless = pid in self._stand_ins
         try:
             raw = self._of_thread(pid, "exe", lambda path: os.readlink(os.fsencode(path)))
         except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
-                raise
-            # Only who puts a program there has one that deep.
-            return SELF_MADE
+            # Only who puts a program there has one that deep, and only who has threads has some
+            # that end faster than they are looked at.
+            if error.errno == errno.ENAMETOOLONG or (leaderless and isinstance(error, _GONE)):
+                return SELF_MADE
+            raise
         # A program that was replaced by an upgrade is still that program.
         return raw.decode("utf-8", "backslashreplace").removesuffix(" (deleted)")
 
@@ -306,12 +314,15 @@ class ProcSource:
         self._asked += 1
         if not self._cmdlines.is_known(process):
             self._cmdlines.fetch([process, *self._those_behind(process)])
+        leaderless = process.pid in self._stand_ins
         for _ in range(_LOOKS):
             try:
                 return self._cmdlines.take(process)
             except _GONE:
-                if process.pid not in self._stand_ins or not self._find_stand_in(process.pid):
+                if not leaderless:
                     raise
+                self._find_stand_in(process.pid)
+        # Its threads end faster than they are asked.
         return SELF_MADE
 
     def _those_behind(self, process: Process) -> list[Process]:
@@ -366,6 +377,7 @@ class ProcSource:
             the fields of its stat from the third on; None if there is none: the process ends.
         """
         path = f"{self._prefix}{pid}/task"
+        self._all_ended = False
         thread, ended = self._stand_ins.pop(pid, (0, 0))
         if thread:
             fields = _living(f"{path}/{thread}/stat")
@@ -374,16 +386,24 @@ class ProcSource:
                 return fields
         until, wait = self._lifeless.get(pid, (0.0, 0.0))
         if self.host.uptime < until:
+            self._all_ended = True
             return None
-        for _ in range(_LOOKS):
+        before = None
+        for look in range(_LOOKS_AT_FEW):
             # Those before it have ended long ago. Some of them may be gone from the list by now,
             # so that it is too far into it: then all are looked at.
             for skipped in (ended, 0) if ended else (0,):
                 found = self._first_living(pid, path, skipped)
                 if found is not None:
                     return found
-            if not self._walk.vanished:
+            # One may have started another and ended since it was listed. If the list is the same
+            # again, all that are in it had ended before.
+            if not self._walk.vanished and self._walk == before:
+                self._all_ended = True
                 break
+            if look >= _LOOKS and self._walk.threads >= _MANY_THREADS:
+                break
+            before = self._walk
         if self._walk.threads >= _MANY_THREADS:
             # Nearly surely they have all ended, and nobody is left to start another one.
             wait = min(max(1.0, wait * 2), _LIFELESS_FOR)
@@ -391,11 +411,12 @@ class ProcSource:
         return None
 
     def _first_living(self, pid: int, path: str, skipped: int) -> list[bytes] | None:
-        threads, vanished, found = skipped, False, None
+        threads, last, vanished, found = skipped, "", False, None
         try:
             with os.scandir(path) as entries:
                 for thread in islice(entries, skipped, None):
-                    found = _living(f"{path}/{thread.name}/stat")
+                    last = thread.name
+                    found = _living(f"{path}/{last}/stat")
                     if found:
                         if thread.name != str(pid):
                             self._stand_ins[pid] = int(thread.name), threads
@@ -406,7 +427,7 @@ class ProcSource:
                     threads += 1
         except OSError:
             pass
-        self._walk = _Walk(threads, vanished)
+        self._walk = _Walk(threads, last, vanished)
         return found or None
 
     # --- refreshing ----------------------------------------------------------------
@@ -453,7 +474,8 @@ class ProcSource:
                 if seen != process.seen:
                     self._update(process, data)
                     # What the first thread's says is not all, where that has ended.
-                    process.seen = None if process.pid in self._stand_ins else seen
+                    pid = process.pid
+                    process.seen = None if pid in self._merged or pid in self._lifeless else seen
                 if status_too and process.total_vm:
                     self._read_status(process, self._status(process))
             except (OSError, ValueError, IndexError):
@@ -515,6 +537,7 @@ class ProcSource:
     def _drop(self, process: Process) -> None:
         self._stand_ins.pop(process.pid, None)
         self._lifeless.pop(process.pid, None)
+        self._merged.pop(process.pid, None)
         self._cmdlines.forget(process)
         self._release(process)
         process.until = -1
@@ -604,11 +627,17 @@ class ProcSource:
         if process.total_vm and not (process.flags or 0) & PF_EXITING:
             # An exec has made another thread the first one.
             del self._stand_ins[pid]
+            self._merged.pop(pid, None)
             process.forget()
             return
         fields = self._find_stand_in(pid) if (process.threads or 0) > 1 else None
+        if fields is None and (process.threads or 0) > 1 and not self._all_ended:
+            # It goes on, though its threads end faster than they are looked at.
+            fields = self._merged.get(pid)
         if fields is None:
+            self._merged.pop(pid, None)
             return
+        self._merged[pid] = fields
         process.state = fields[0].decode("ascii", "replace")
         flags = int(fields[6])
         process.flags = self._same.setdefault(flags, flags)
@@ -649,8 +678,8 @@ class ProcSource:
             size = _value(data, key)
             # "123 kB"
             amount: Any = int(size[:-3]) * 1024 if size else None
-            if amount is None and process.pid in self._stand_ins:
-                # Its threads end faster than they are read.
+            if amount is None and process.total_vm and (process.threads or 0) > 1:
+                # Its threads end faster than they are looked at.
                 amount = SELF_MADE
             if name == "swap" and size:
                 amount //= self._page_size

@@ -277,7 +277,7 @@ class Keeper:
         ranking = fresh(self._ranker, self._source.refresh())
         to, problem = self._emit(ranking, self._source)
         self.before = self.listed
-        self.listed = Listed(read, now(), ranking.pids, entries(ranking, HEAD), to)
+        self.listed = Listed(read, now(), ranking.pids, entries(ranking, self._source, HEAD), to)
         if now() - self._saved >= _SAVE_EVERY:
             problem = self._save(ranking) or problem
         self.problem = problem
@@ -370,11 +370,11 @@ class Keeper:
         Returns:
             why it could not be kept; empty if it was.
         """
-        if self.listed is None:
+        if self.listed is None or self._source is None:
             return ""
         self._saved = now()
         try:
-            self.state.save_list(entries(ranking), self.listed.read, self.log)
+            self.state.save_list(entries(ranking, self._source), self.listed.read, self.log)
         except Failure as error:
             return error.message
         return ""

@@ -27,6 +27,8 @@ from oomrules.runtime.program import Node, Program, make
 _MOST_BOXES_TRIED = 12
 _MOST_TRIED = 16
 _MOST_CELLS = 256
+# What a condition says is compared by its hash where it is longer than this.
+_LONG = 4096
 
 
 class Difference(NamedTuple):
@@ -130,8 +132,9 @@ class _Side:
             if node[1] not in self._said:
                 self._said[node[1]] = self._saying(self.program.definitions[node[1]])
             return self._said[node[1]]
-        parts = [self._saying(part) if isinstance(part, list) else part for part in node]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        parts = [self._saying(part) if isinstance(part, list) else repr(part) for part in node]
+        said = f"[{','.join(parts)}]"
+        return said if len(said) < _LONG else hashlib.sha256(said.encode("utf-8")).hexdigest()
 
     def without(self, other: _Side, *kinds: str) -> list[Effect]:
         """Give the rules of some kinds that the other side does not have as often."""

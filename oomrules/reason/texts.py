@@ -19,6 +19,8 @@ from oomrules.runtime import nodes
 
 # More states than any sensible patterns have together; beyond it nothing is claimed.
 MOST_STATES = 4000
+# And no more places in patterns, for all states together.
+MOST_PLACES = 200_000
 
 
 class Undecided(Exception):
@@ -400,13 +402,14 @@ def _shortest(tree: Tree, longest: int) -> str | None:
     following_of = [_continued(leaf[1]) if leaf[0] == "in" else {} for leaf in leaves]
     queue: list[tuple[int, int, str, tuple[Any, ...]]] = [(0, 0, "", start)]
     seen: set[Any] = set()
-    number = 0
+    number = work = 0
     while queue:
         size, _, text, state = heapq.heappop(queue)
         if state in seen:
             continue
         seen.add(state)
-        if len(seen) > MOST_STATES:
+        work += sum(map(len, filter(None, state)))
+        if len(seen) > MOST_STATES or work > MOST_PLACES:
             raise Undecided("these patterns are too many to compare")
         if _accepts(tree, leaves, state):
             return text

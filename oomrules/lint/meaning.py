@@ -136,10 +136,13 @@ class Meaning:
         except Undecided:
             return
         for box in boxes[:_MOST_BOXES_TRIED]:
-            for tried, witness in enumerate(proposals.proposals(box)):
-                if tried == _MOST_TRIED:
-                    break
-                yield witness
+            try:
+                for tried, witness in enumerate(proposals.proposals(box)):
+                    if tried == _MOST_TRIED:
+                        break
+                    yield witness
+            except Undecided:
+                self.reasoner.undecided += 1
 
     def witness(
         self, region: Region, confirms: Callable[[Witness, Verdict], bool]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from oomrules.reason import proposals, witnesses
 from oomrules.reason.effects import Effect, Effects, eligible, inside, kept_apart
 from oomrules.reason.intervals import whole
-from oomrules.reason.regions import Reasoner, Region
+from oomrules.reason.regions import Box, Reasoner, Region
 from oomrules.reason.texts import Undecided
 from oomrules.reason.variables import UNKNOWN, Values, Variable, canonical, only
 from oomrules.reason.witnesses import Witness
@@ -108,6 +108,14 @@ def _renamed(node: Node, side: str) -> Node:
     return [_renamed(part, side) if isinstance(part, list) else part for part in node]
 
 
+def _proposed(box: Box) -> Iterator[Witness]:
+    """Propose processes; none where the texts of a box are too many to choose from."""
+    try:
+        yield from proposals.proposals(box)
+    except Undecided:
+        return
+
+
 class _Side:
     """One of the two rule sets."""
 
@@ -187,7 +195,7 @@ class _Comparing:
     def show(self, region: Region, place: str, text: str, added: bool, about: Region) -> bool:
         """Find a process of a region that is judged differently, and keep it."""
         for box in region[:_MOST_BOXES_TRIED]:
-            for number, witness in enumerate(proposals.proposals(box)):
+            for number, witness in enumerate(_proposed(box)):
                 if number == _MOST_TRIED:
                     break
                 old, new = (witness.judge(side.judge) for side in self.sides)

@@ -125,13 +125,17 @@ class _Side:
         self.effects = Effects(program)
         # What definitions say, in so many letters however much they stand upon one another.
         self._said: dict[str, str] = {}
-        self.keys = Counter(map(self.key, self.effects.all))
+        self._keys = {id(effect): self._key(effect) for effect in self.effects.all}
+        self.keys = Counter(self._keys.values())
 
     def key(self, effect: Effect) -> str:
         """Give a text that two rules have in common just if they say the same in the same words.
 
         What a definition says counts, and not how it is called.
         """
+        return self._keys[id(effect)]
+
+    def _key(self, effect: Effect) -> str:
         rule = effect.rule
         return json.dumps([effect.targets, rule.kind, self._saying(rule.when), rule.factor])
 
@@ -140,8 +144,11 @@ class _Side:
             if node[1] not in self._said:
                 self._said[node[1]] = self._saying(self.program.definitions[node[1]])
             return self._said[node[1]]
-        parts = [self._saying(part) if isinstance(part, list) else repr(part) for part in node]
-        said = f"[{','.join(parts)}]"
+        said = repr(node)
+        if "'name'" in said:
+            # Written as Python writes a list, so that it makes no difference where a name stands.
+            parts = [self._saying(part) if isinstance(part, list) else repr(part) for part in node]
+            said = f"[{', '.join(parts)}]"
         return said if len(said) < _LONG else hashlib.sha256(said.encode("utf-8")).hexdigest()
 
     def without(self, other: _Side, *kinds: str) -> list[Effect]:

@@ -150,6 +150,7 @@ class ProcSource:
         self._all_anew = False
         self._scopes: dict[str, LiveScope] = {}
         self._same: dict[int, int] = {}
+        self._id_map: list[bytes] | None = None
         most = self._memory[0] // _SHARE // _DESCRIPTOR
         self._keep = _descriptor_budget(min(descriptors, most))
         self._kept = 0
@@ -663,12 +664,7 @@ class ProcSource:
                 if name in ("uid", "euid", asked) or name in self._fields:
                     setattr(process, name, int(number[0]) if number else None)
         effective_set = _value(data, b"\nCapEff:")
-        if effective_set:
-            # A host has a handful of different sets.
-            capabilities = int(effective_set, 16)
-            process.capabilities = self._same.setdefault(capabilities, capabilities)
-        else:
-            process.capabilities = None
+        self._take_capabilities(process, int(effective_set, 16) if effective_set else None)
         if "pid_depth" in (*self._fields, asked):
             # Its pid in each namespace from this proc's on. A kernel without them has no line.
             process.pid_depth = max(0, len(_value(data, b"\nNSpid:").split()) - 1)
@@ -684,6 +680,36 @@ class ProcSource:
             if name == "swap" and size:
                 amount //= self._page_size
             setattr(process, name, amount)
+
+    def _take_capabilities(self, process: Process, effective: int | None) -> None:
+        """Take over the effective set, as far as it is worth something on this host.
+
+        Every user is almighty in a user namespace of his own. What a process of root has, root
+        gave it, also in such a one.
+        """
+        if effective and process.euid != 0:
+            effective = self._outside_of_own(process.pid, effective)
+        if effective is not None:
+            # A host has a handful of different sets.
+            effective = self._same.setdefault(effective, effective)
+        process.capabilities = effective
+
+    def _outside_of_own(self, pid: int, effective: int) -> int | None:
+        """Give the capabilities that a process has in our user namespace."""
+        try:
+            theirs = self._of_thread(pid, "uid_map", read_file)
+            return effective if theirs.split() == self._own_ids() else 0
+        except FileNotFoundError:
+            # A kernel without user namespaces, or it is gone.
+            return effective
+        except OSError:
+            return None
+
+    def _own_ids(self) -> list[bytes]:
+        """Give how ids are mapped in our user namespace; nobody gets the same map elsewhere."""
+        if self._id_map is None:
+            self._id_map = read_file(f"{self._prefix}self/uid_map").split()
+        return self._id_map
 
     # --- the host ------------------------------------------------------------------
 

@@ -491,6 +491,8 @@ def test_nothing_is_read_behind_the_tail(
 # --- rows that are not believed ------------------------------------------------------------
 
 GOOD = listing(row(100001), row(100002))
+
+
 def test_rows_of_capabilities_in_another_user_namespace_are_worth_nothing(
     tmp_path: Path, spawn: Callable[..., Any], tasks: File, open_source: Callable[..., Any]
 ) -> None:

@@ -45,6 +45,7 @@ _STATUS_IDS = {
     b"\nUid:": ("uid", "euid"),
     b"\nGid:": ("gid", "egid"),
 }
+_STATUS_FIELDS = ("uid", "euid", "gid", "egid", "capabilities", "pid_depth")
 _STATUS_MEMORY = {
     b"\nRssAnon:": "anon",
     b"\nRssShmem:": "shmem",
@@ -58,8 +59,12 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 
 # Larger than any stat.
 _STAT = 1024
-# A longer status has a long line of groups, of which a process may be in 65,536.
+# A longer status has a long line of groups, of which a process may be in 65,536: it takes the
+# kernel as long as a thousand others.
 _STATUS = 8192
+# So many long ones are read in one refresh of the service, half a second of them; what other
+# processes of such a kind say waits for the next one.
+MOST_LONG = 100
 _LONGEST_LINE = 256
 
 # Threads may end while they are looked at: so many looks are taken at all of them, and at those
@@ -149,6 +154,15 @@ class ProcSource:
         self._anew_at: float | None = None
         self._all_anew = False
         self._scopes: dict[str, LiveScope] = {}
+        # How many long ones of status are read in a refresh at the most, and how many were.
+        self.most_long = sys.maxsize
+        self._long = 0
+        # Those whose status was not read in this refresh, and who had a long one read since
+        # everybody had his turn.
+        self._put_off: list[Process] = []
+        self._had_turn: set[int] = set()
+        # The namespaces that we are in.
+        self._ours: tuple[str, ...] | None = None
         self._same: dict[int, int] = {}
         self._id_map: list[bytes] | None = None
         most = self._memory[0] // _SHARE // _DESCRIPTOR
@@ -285,16 +299,47 @@ class ProcSource:
         return raw.decode("utf-8", "backslashreplace").removesuffix(" (deleted)")
 
     def _status(self, process: Process) -> bytes:
-        """Read status: of the thread that has the memory, even if the first one ends just now."""
-        data = self._of_thread(process.pid, "status", read_status)
+        """Read status: of the thread that has the memory, even if the first one ends just now.
+
+        Returns:
+            nothing if there have been too many long ones, and this may be another one of them.
+        """
+        full = self._long >= self.most_long or process.pid in self._had_turn
+        if full and self._is_elsewhere(process.pid):
+            self._put_off.append(process)
+            return b""
+        before = self._long
+        data = self._of_thread(process.pid, "status", self._read_status_file)
+        if self._long > before:
+            self._had_turn.add(process.pid)
         if (
             process.total_vm
             and b"\nVmPTE:" not in data
             and (process.threads or 0) > 1
             and self._find_stand_in(process.pid)
         ):
-            data = self._of_thread(process.pid, "status", read_status)
+            data = self._of_thread(process.pid, "status", self._read_status_file)
         return data
+
+    def _read_status_file(self, path: str) -> bytes:
+        data, whole = read_status(path)
+        self._long += not whole
+        return data
+
+    def _is_elsewhere(self, pid: int) -> bool:
+        """Tell whether a process is in another user or pid namespace than we are.
+
+        Elsewhere nobody without a right of root's can take on groups.
+        """
+        try:
+            if self._ours is None:
+                self._ours = self._namespaces("self")
+            return self._namespaces(str(pid)) != self._ours
+        except OSError:
+            return False
+
+    def _namespaces(self, pid: str) -> tuple[str, ...]:
+        return tuple(os.readlink(f"{self._prefix}{pid}/ns/{kind}") for kind in ("user", "pid"))
 
     # --- command lines ---------------------------------------------------------------
 
@@ -459,6 +504,17 @@ class ProcSource:
         self._scopes.clear()
         self._cmdlines.begin()
         self._asked, self._ahead = 0, None
+        if self._long < self.most_long:
+            # Nobody has to wait any more.
+            self._had_turn.clear()
+        self._long = 0
+        for process in self._put_off:
+            # Those who were not read have their turn.
+            for name in (*_STATUS_FIELDS, *_STATUS_MEMORY.values()):
+                if getattr(process, name) is SELF_MADE:
+                    setattr(process, name, UNREAD)
+            process.reconsider()
+        self._put_off.clear()
 
     def _look_again(self, processes: Iterable[Process]) -> None:
         """Read what changes of processes; those that are gone are dropped."""
@@ -658,6 +714,9 @@ class ProcSource:
 
     def _read_status(self, process: Process, data: bytes, asked: str = "") -> None:
         """Take over what proc(5) says status holds; a missing line is unknown."""
+        if not data:
+            self._leave_out_status(process, asked)
+            return
         for key, (real, effective) in _STATUS_IDS.items():
             ids = _value(data, key).split(None, 2)
             for name, number in ((real, ids[:1]), (effective, ids[1:2])):
@@ -680,6 +739,13 @@ class ProcSource:
             if name == "swap" and size:
                 amount //= self._page_size
             setattr(process, name, amount)
+
+    def _leave_out_status(self, process: Process, asked: str) -> None:
+        """Keep what is known of a process whose status was not read; it has made it long."""
+        for name in (*_STATUS_FIELDS, *_STATUS_MEMORY.values()):
+            wanted = name in ("uid", "euid", "capabilities", asked) or name in self._fields
+            if wanted and getattr(process, name) is UNREAD:
+                setattr(process, name, SELF_MADE)
 
     def _take_capabilities(self, process: Process, effective: int | None) -> None:
         """Take over the effective set, as far as it is worth something on this host.
@@ -750,14 +816,18 @@ def read_file(path: str, size: int = 65536) -> bytes:
         os.close(descriptor)
 
 
-def read_status(path: str) -> bytes:
-    """Read a status file; lines that are longer than any that is used are left out."""
+def read_status(path: str) -> tuple[bytes, bool]:
+    """Read a status file; lines that are longer than any that is used are left out.
+
+    Returns:
+        what was read, and whether that is all.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         piece = os.read(descriptor, _STATUS)
         # A short read is the end.
         if len(piece) < _STATUS:
-            return piece
+            return piece, True
         kept: list[bytes] = []
         line = b""
         while piece:
@@ -765,7 +835,7 @@ def read_status(path: str) -> bytes:
             kept += (one for one in lines if len(one) < _LONGEST_LINE)
             line = line[:_LONGEST_LINE]
             piece = os.read(descriptor, 1 << 16)
-        return b"\n".join((*kept, b""))
+        return b"\n".join((*kept, b"")), False
     finally:
         os.close(descriptor)
 

@@ -253,7 +253,7 @@ RIGHT = {
         'never kill uid 0 comm "a"',
         "never kill anything when nice < 0",
         'never kill comm "a" with RAWIO',
-        'never kill anything when pid_depth == 0 and rss < 1MiB',
+        "never kill anything when pid_depth == 0 and rss < 1MiB",
         'never kill anything when state != "D"',
         'never kill state "D" when uid == 0',
         'in a.slice: never kill comm "a"',

@@ -67,6 +67,9 @@ _STATUS = 8192
 MOST_LONG = 100
 _LONGEST_LINE = 256
 
+# Nobody has logged in.
+_NO_LOGIN = 2**32 - 1
+
 # Threads may end while they are looked at: so many looks are taken at all of them, and at those
 # of a process that has only a few.
 _LOOKS, _LOOKS_AT_FEW = 3, 10
@@ -280,10 +283,26 @@ class ProcSource:
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
-            # Below a group that was delegated to him somebody has gone deeper than the kernel
-            # can say. That must be worth nothing: he stands in no unit.
-            path = "/"
+            # Below a group that was delegated to him somebody has gone deeper than the kernel can
+            # say. That must be worth nothing: what root says of the user holds for him.
+            path = self._manager_of(pid)
         return path if path is None else sys.intern(path)
+
+    def _manager_of(self, pid: int) -> str:
+        """Give the control group of the manager of the user who has logged in, with a process.
+
+        The kernel keeps who that was (proc_pid_loginuid(5)), whatever user the process takes on.
+        """
+        try:
+            user = int(self._of_thread(pid, "loginuid", read_file))
+        except (FileNotFoundError, ValueError):
+            # A kernel without audit.
+            user = _NO_LOGIN
+        if user == _NO_LOGIN:
+            uids = _value(self._of_thread(pid, "status", read_file), b"\nUid:").split(None, 1)
+            user = int(uids[0]) if uids else 0
+        path = f"/user.slice/user-{user}.slice/user@{user}.service"
+        return path if os.path.isdir(f"{self.hierarchy.units}{path}") else "/"
 
     def _exe(self, pid: int) -> Any:
         leaderless = pid in self._stand_ins

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import gc
 import os
 import pty
@@ -670,6 +671,48 @@ def test_capabilities_count_in_the_user_namespace_of_the_reader(
     assert field(source, 7, "capabilities") == (1 << 17 if counts else 0)
     ranked = Ranker(Evaluator(made, source.host)).rank(source).pids
     assert ranked == ([] if counts else [7])
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("uid", "login", "there", "expected"),
+    [
+        (1001, "1001", "1001", "/user.slice/user-1001.slice/user@1001.service"),
+        # As a user of his own user namespace, or where nobody keeps who has logged in.
+        (165537, "1001", "1001", "/user.slice/user-1001.slice/user@1001.service"),
+        (1001, "4294967295", "1001", "/user.slice/user-1001.slice/user@1001.service"),
+        (1001, None, "1001", "/user.slice/user-1001.slice/user@1001.service"),
+        # A container's root.
+        (0, "4294967295", "1001", "/"),
+    ],
+)
+def test_who_goes_too_deep_among_the_control_groups_stays_with_his_user(
+    proc: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    uid: int,
+    login: str | None,
+    there: str,
+    expected: str,
+) -> None:
+    directory = proc.add(7, uid=uid)
+    if login is not None:
+        (directory / "loginuid").write_text(login)
+    (tmp_path / f"cgroup/user.slice/user-{there}.slice/user@{there}.service").mkdir(parents=True)
+    read = procfs.read_file
+
+    def too_deep(path: str, *size: int) -> bytes:
+        if path.endswith("7/cgroup"):
+            raise OSError(errno.ENAMETOOLONG, "File name too long", path)
+        return read(path, *size)
+
+    monkeypatch.setattr(procfs, "read_file", too_deep)
+    made = program("score total_vm\nonly kill slice \"user-*.slice\"")
+    source = ProcSource(made, root=str(proc.root))
+    source.hierarchy.units = str(tmp_path / "cgroup")
+    ranked = Ranker(Evaluator(made, source.host)).rank(source.refresh()).pids
+    assert field(source, 7, "cgroup") == expected
+    assert ranked == ([7] if expected != "/" else [])
     source.close()
 
 

@@ -707,7 +707,7 @@ def test_who_goes_too_deep_among_the_control_groups_stays_with_his_user(
         return read(path, *size)
 
     monkeypatch.setattr(procfs, "read_file", too_deep)
-    made = program("score total_vm\nonly kill slice \"user-*.slice\"")
+    made = program('score total_vm\nonly kill slice "user-*.slice"')
     source = ProcSource(made, root=str(proc.root))
     source.hierarchy.units = str(tmp_path / "cgroup")
     ranked = Ranker(Evaluator(made, source.host)).rank(source.refresh()).pids

@@ -33,6 +33,13 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty()
 
 
+# Columns of a table stand so far apart; and those of names are that wide at the least, where the
+# names are.
+_GAP = 2
+_NARROWEST = 16
+# The last one has that much of what there is.
+_LAST = 24
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -152,6 +159,33 @@ def _pad(missing: int, cell: str, right: bool) -> str:
     return " " * missing + cell if right else cell + " " * missing
 
 
+def _fit(widths: list[int], right: frozenset[int], limit: int) -> None:
+    """Make columns of names narrower until all fit: one long name must not hide the others' rows.
+
+    The last column has what is left.
+    """
+    names = [column for column in range(len(widths) - 1) if column not in right]
+    left = limit - _GAP * (len(widths) - 1) - min(widths[-1], _LAST)
+    while names and sum(widths[:-1]) > left:
+        widest = max(names, key=lambda column: widths[column])
+        if widths[widest] <= _NARROWEST:
+            return
+        widths[widest] -= 1
+
+
+def _clip(text: str, columns: int) -> str:
+    """Cut a text to so many columns of a terminal."""
+    if width(text) <= columns:
+        return text
+    kept, left = "", columns - 1
+    for char in text:
+        left -= width(char)
+        if left < 0:
+            break
+        kept += char
+    return kept + "…"
+
+
 def table(
     rows: Sequence[Sequence[str]], right: frozenset[int], paint: Paint, styles: Sequence[str]
 ) -> str:
@@ -164,15 +198,18 @@ def table(
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
     limit = shutil.get_terminal_size().columns if paint.on else 0
+    if limit:
+        _fit(widths, right, limit)
+        rows = [[*map(_clip, row[:-1], widths), row[-1]] for row in rows]
     lines = []
     for number, row in enumerate(rows):
         cells = [
             _pad(wide - width(cell), cell, column in right)
             for column, (cell, wide) in enumerate(zip(row, widths, strict=True))
         ]
-        shown = "  ".join(cells).rstrip()
-        if limit and len(shown) > limit:
-            shown = shown[: limit - 1] + "…"
+        shown = (" " * _GAP).join(cells).rstrip()
+        if limit:
+            shown = _clip(shown, limit)
         style = "bold" if number == 0 else styles[number - 1]
         lines.append(paint(shown, style) if style else shown)
     return "\n".join(lines)

@@ -259,3 +259,29 @@ def test_what_goes_past_them_is_caught_at_the_terminal() -> None:
             said += os.read(master, 65536)
     os.close(master)
     assert harmless(said) == []
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120, 400])
+@pytest.mark.parametrize(
+    "name", ["x" * 255, "\N{HANGUL FILLER}" * 85, "漢" * 85, "e" + "\u0301" * 90]
+)
+def test_a_long_name_hides_no_row_of_others_and_makes_none(
+    name: str, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    heading = ["RANK", "UNIT", "POINTS", "COMMAND", "WHY"]
+    rows = [heading, ["1", f"{name}.scope", "99", "hog", "prefer anything"]]
+    rows.append(["2", "ssh.service", "7", "sshd", "by its score alone " * 30])
+    paint = terminal.Paint(sys.stdout)
+    lines = [
+        one.rstrip() for one in terminal.table(rows, frozenset({0, 2}), paint, ["", ""]).split("\n")
+    ]
+    lines[0] = re.sub("\x1b\\[[0-9;]*m", "", lines[0])
+    assert [terminal.width(line) <= columns for line in lines] == [True] * 3
+    assert re.search(r"^ +1 .* 99 +hog +prefer", lines[1])
+    assert re.search(r"^ +2 +ssh.service .* 7 +sshd +by its", lines[2])
+    if columns > 300:
+        assert name in lines[1]

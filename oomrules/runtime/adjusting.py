@@ -214,7 +214,7 @@ def _is_able(process: Process, root: str) -> bool:
 
 def _has(process: Process, capability: int) -> bool:
     known = process.capabilities
-    return known is not None and known is not UNREAD and bool(known >> capability & 1)
+    return isinstance(known, int) and bool(known >> capability & 1)
 
 
 def survey_recorded(ranking: Ranking, head: int = HEAD) -> Survey:

@@ -13,7 +13,7 @@ from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.facts import Facts
 from oomrules.runtime.freshness import HEAD, fresh
 from oomrules.runtime.iterator import IteratorSource
-from oomrules.runtime.procfs import DESCRIPTORS
+from oomrules.runtime.procfs import DESCRIPTORS, MOST_LONG
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, Ranking
 from oomrules.runtime.state import State, entries, now
@@ -210,6 +210,7 @@ class Keeper:
             facts=self.facts,
             own=(self._own,) if self._own else (),
         )
+        self._source.most_long = MOST_LONG
         if emitting.is_adjusted(self.state):
             try:
                 emitting.see_originals(self._source, self.state)

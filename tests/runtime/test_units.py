@@ -102,6 +102,13 @@ CASES: dict[str, tuple[list[str], str, str]] = {
         "system.slice",
         "/system.slice/_cgroup.service",
     ),
+    "/_memory.slice/_tasks": (["-.slice", "memory.slice"], "memory.slice", "/_memory.slice"),
+    # Others it leaves alone: who makes such a group has no second unit of a name.
+    f"{MANAGER}/_init.scope": (
+        ["-.slice", "user.slice", "user-1000.slice", "user@1000.service", "_init.scope"],
+        "user-1000.slice",
+        f"{MANAGER}/_init.scope",
+    ),
     "/__x.slice/y.service": (
         ["-.slice", "_x.slice", "y.service"],
         "_x.slice",

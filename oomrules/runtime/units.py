@@ -93,10 +93,19 @@ def placement(cgroup: str) -> Placement:
         in_slices = name.endswith(".slice")
         if not name.isascii():
             # As in every other attribute: what is no text is shown by its number.
-            name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            name = "".join(map(_shown, name))
         slice_ = name if in_slices else place.slice
         place = Placement((*place.chain, name), name, slice_, path, manager, place)
     return place
+
+
+def _shown(char: str) -> str:
+    """Give a character, or the number of a byte that is no text (PEP 383)."""
+    number = ord(char)
+    if 0xDC80 <= number <= 0xDCFF:
+        return f"\\x{number - 0xDC00:02x}"
+    # A recording may hold half of a pair, which no path does.
+    return f"\\u{number:04x}" if 0xD800 <= number <= 0xDFFF else char
 
 
 def _is_manager(unit: str) -> bool:

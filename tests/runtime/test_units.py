@@ -217,3 +217,7 @@ def test_units_of_a_user_are_told_from_the_system_s(
     place = placement(path)
     assert (place.system.unit, place.system.slice) == (system, slice_)
     assert (place.user_unit, place.user_slice) == (of_user, slice_of_user)
+
+
+def test_half_a_character_of_a_recording_is_shown_by_its_number() -> None:
+    assert placement("/system.slice/\ud800.service").unit == "\\ud800.service"

@@ -168,6 +168,8 @@ class ProcSource:
         self._ours: tuple[str, ...] | None = None
         self._same: dict[int, int] = {}
         self._id_map: list[bytes] | None = None
+        # The start and the capabilities of those who have them in another user namespace.
+        self._elsewhere: dict[int, tuple[int | None, int]] = {}
         most = self._memory[0] // _SHARE // _DESCRIPTOR
         self._keep = _descriptor_budget(min(descriptors, most))
         self._kept = 0
@@ -773,7 +775,14 @@ class ProcSource:
         gave it, also in such a one.
         """
         if effective and process.euid != 0:
-            effective = self._outside_of_own(process.pid, effective)
+            pid, known = process.pid, (process.starttime, effective)
+            if self._elsewhere.get(pid) == known:
+                # Nobody comes back to where he has no rights.
+                effective = 0
+            else:
+                effective = self._outside_of_own(pid, effective)
+                if effective == 0:
+                    self._elsewhere[pid] = known
         if effective is not None:
             # A host has a handful of different sets.
             effective = self._same.setdefault(effective, effective)

@@ -20,7 +20,7 @@ from oomrules.host import facts
 from oomrules.host.names import Names
 from oomrules.language import rulefiles
 from oomrules.runtime import accounts, program
-from oomrules.runtime.procfs import ProcSource
+from oomrules.runtime.procfs import MOST_LONG, ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.state import State
 from oomrules.runtime.units import placement
@@ -64,7 +64,9 @@ def run(options: argparse.Namespace) -> int:
         },
     )
     if in_force and asked is not None and names is not None:
-        source = ProcSource(in_force, own=names.pids).refresh()
+        source = ProcSource(in_force, own=names.pids)
+        source.most_long = MOST_LONG
+        source.refresh()
         sources.settle_names(names, source)
         said = {"problems": names.problems(), "complete": names.complete}
         _say("names", {**_names(names, source), **said})

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Record the host."""
     # No rule is asked, so everything is read.
-    source = sources.live(make((), {}), Everything())
+    source = sources.live(make((), {}), Everything(), "auto", sys.maxsize)
     lines = list(_lines(source))
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":

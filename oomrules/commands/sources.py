@@ -18,7 +18,7 @@ from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.freshness import fresh
 from oomrules.runtime.iterator import PINNED, IteratorSource
 from oomrules.runtime.model import Process, Snapshot
-from oomrules.runtime.procfs import ProcSource
+from oomrules.runtime.procfs import MOST_LONG, ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, Ranking, within
 from oomrules.runtime.state import standard
@@ -97,13 +97,19 @@ class Ranked(NamedTuple):
         return [*said, *self.ranking.evaluator.notes(self.source.by_pid)]
 
 
-def live(made: Program, asked: facts.Asked | None = None, choice: str = "auto") -> Live:
+def live(
+    made: Program,
+    asked: facts.Asked | None = None,
+    choice: str = "auto",
+    most_long: int = 10 * MOST_LONG,
+) -> Live:
     """Read this host's processes, and what systemd and logind say of their units.
 
     Args:
         made: the rules, which decide what is read.
         asked: what to ask systemd; else what the rules need.
         choice: auto, proc, or the path of a pinned iterator.
+        most_long: how many long status files are read (``ProcSource.most_long``).
     """
     tasks = {"auto": PINNED, "proc": None}.get(choice, choice)
     # They are looked up while the processes are read.
@@ -115,7 +121,7 @@ def live(made: Program, asked: facts.Asked | None = None, choice: str = "auto") 
         tasks=tasks,
         expected=choice != "auto",
     )
-    source.names = names
+    source.names, source.most_long = names, most_long
     source.refresh()
     settle_names(names, source)
     problems = see_originals(source)

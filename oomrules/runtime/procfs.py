@@ -331,7 +331,7 @@ class ProcSource:
             return b""
         before = self._long
         data = self._of_thread(process.pid, "status", self._read_status_file)
-        if self._long > before:
+        if self._long > before and self.most_long < sys.maxsize:
             self._had_turn.add(process.pid)
         if (
             process.total_vm

@@ -14,7 +14,7 @@ from oomrules.runtime.evaluator import Verdict, ineligible
 from oomrules.runtime.model import SELF_MADE, Process
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.ranking import Ranking
-from oomrules.runtime.values import GETTERS, innermost_unit
+from oomrules.runtime.values import GETTERS, innermost_unit, known
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _title(process: Process, ranking: Ranking) -> str:
-    user = GETTERS["user"](process, ranking.snapshot)
+    user = known("user", process, ranking.snapshot)
     unit = innermost_unit(process, ranking.snapshot)
     return (
         f"{process.pid} {process.comm or '?'}, user {user or '?'}, "

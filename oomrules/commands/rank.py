@@ -15,7 +15,7 @@ from oomrules.runtime.model import Process
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.sinks import format_pids
 from oomrules.runtime.units import placement
-from oomrules.runtime.values import GETTERS, innermost_unit
+from oomrules.runtime.values import GETTERS, innermost_unit, known
 
 SCHEMA = "oomrules.ranking/1"
 TIERS = ("first", "normal", "last")
@@ -97,7 +97,7 @@ def as_data(ranking: Ranking) -> dict[str, Any]:
                 "rank": rank,
                 "pid": process.pid,
                 "comm": process.comm,
-                "uid": GETTERS["uid"](process, snapshot),
+                "uid": known("uid", process, snapshot),
                 "unit": innermost_unit(process, snapshot),
                 "cgroup": GETTERS["cgroup"](process, snapshot),
                 "tier": TIERS[verdict.tier],
@@ -142,7 +142,7 @@ def why(verdict: Verdict) -> str:
 def _row(rank: str, process: Process, ranking: Ranking, points: str, because: str) -> list[str]:
     snapshot = ranking.snapshot
     rss = None if process.rss is None else process.rss * snapshot.host.page_size
-    user, unit = GETTERS["user"](process, snapshot), innermost_unit(process, snapshot)
+    user, unit = known("user", process, snapshot), innermost_unit(process, snapshot)
     return [
         rank,
         str(process.pid),

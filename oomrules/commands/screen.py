@@ -22,7 +22,7 @@ from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, within
-from oomrules.runtime.values import GETTERS, innermost_unit
+from oomrules.runtime.values import innermost_unit, known
 
 # More rows than anybody looks at; the verdict of each is worked out anew each time.
 _MOST = 200
@@ -91,7 +91,7 @@ class Ranks:
         sources.show_names(first, ranking.snapshot)
         for number, process in enumerate(first, 1):
             verdict = ranking.verdict(process)
-            user = GETTERS["user"](process, ranking.snapshot)
+            user = known("user", process, ranking.snapshot)
             unit = innermost_unit(process, ranking.snapshot)
             found.append(
                 Row(

@@ -194,6 +194,12 @@ def _processes_of_unit(process: Process, snapshot: Snapshot) -> int | None:
     return _processes_below(snapshot).get(placement(path).path, 0)
 
 
+def known(name: str, process: Process, snapshot: Snapshot) -> Any:
+    """Give an attribute of a process, for people; None if it is unknown by anybody's doing."""
+    value = GETTERS[name](process, snapshot)
+    return None if value is SELF_MADE else value
+
+
 def innermost_unit(process: Process, snapshot: Snapshot) -> str | None:
     """Give the name of the unit that a process is in, the system's or a user's, for people.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import select
@@ -13,12 +14,16 @@ import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from oomrules import config
+from oomrules.commands import sources
 from oomrules.errors import Failure
 from oomrules.host import tree
+from oomrules.runtime.procfs import ProcSource
+from oomrules.runtime.program import Program
 
 from .conftest import CHECKOUT, Done
 
@@ -227,3 +232,43 @@ def test_top_ends_with_its_terminal_though_it_ignores_the_signal(tmp_path: Path)
     finally:
         top.kill()
         top.wait()
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "rank --all",
+        "rank --all --format json",
+        "explain {pid}",
+        "emit --to {list}",
+        "emit --dry-run --to oom_score_adj",
+        "snapshot",
+    ],
+)
+def test_what_was_not_read_of_a_process_is_unknown_and_no_mistake(
+    argv: str, oomrules: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user can make the status of his processes too many and too long to read all of them."""
+    rules = tmp_path / "own.oom"
+    rules.write_text(
+        'score rss + swap\nnever kill user "x*" with RAWIO when gid == 5 and pid_depth == 0\n'
+        "never kill uid 0\n"
+    )
+    live = sources.live
+
+    def hurried(made: Program, asked: Any = None, choice: str = "auto", most: int = 0) -> Any:
+        return live(made, asked, choice, most)
+
+    monkeypatch.setattr(sources, "live", hurried)
+    monkeypatch.setattr(ProcSource, "_is_elsewhere", lambda self, pid: True)
+    with subprocess.Popen(["sleep", "60"]) as sleeping:
+        words = argv.format(pid=sleeping.pid, list=tmp_path / "list").split()
+        takes_rules = words[0] != "snapshot"
+        done = oomrules(*words, *([f"--rules={rules}"] if takes_rules else []))
+        sleeping.kill()
+    assert done.code == 0, done.err
+    said = done.out + done.err
+    assert "mistake" not in said and "SELF_MADE" not in said and "SelfMade" not in said
+    assert str(sleeping.pid) in said or "list" in argv
+    if "json" in argv:
+        json.loads(done.out)

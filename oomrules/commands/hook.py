@@ -24,7 +24,7 @@ from oomrules.runtime.freshness import fresh
 from oomrules.runtime.kernellog import Kill
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker
-from oomrules.runtime.state import State, entries, now
+from oomrules.runtime.state import State, entries, now, victim
 from oomrules.runtime.units import placement
 from oomrules.service import client
 from oomrules.service.listener import REFRESH
@@ -167,7 +167,7 @@ def _apply(options: argparse.Namespace) -> int:
         emitted = emitting.emit(ranking, source, state, where, settled.head)
         if emitting.ADJUST not in where and emitting.is_adjusted(state):
             emitting.release(state)
-        state.save_list(entries(ranking), read, last.get("kernel_log"))
+        state.save_list(entries(ranking, source), read, last.get("kernel_log"))
     for note in sources.notes(source):
         _say(f"note: {note}", journal.WARNING)
     if not ranking.candidates:
@@ -227,12 +227,13 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
             journal.WARNING,
         )
         return known if isinstance(known, int) else None
-    listed = {entry["pid"]: entry for entry in last.get("candidates", [])}
+    listed = {victim(entry): entry for entry in last.get("candidates", [])}
     age = now() - last["time"] if last else None
     for kill in found:
         entry = listed.get(kill.pid, {})
         if unit in _whereabouts(kill, entry):
             rank, points = entry.get("rank"), entry.get("points")
+            kill = kill._replace(pid=entry.get("pid", kill.pid))
             kills.record(unit, kill, rank, points, len(listed), age)
     return latest
 

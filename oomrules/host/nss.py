@@ -15,7 +15,6 @@ It is run by its path, with the standard library alone.
 
 from __future__ import annotations
 
-import ctypes
 import grp
 import os
 import pwd
@@ -47,21 +46,23 @@ def _by_id(kind: str, number: int) -> tuple[int, str]:
     return number, name
 
 
-class _Entry(ctypes.Structure):
-    """What struct passwd and struct group (getpwent(3), getgrent(3)) begin with."""
-
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("password", ctypes.c_char_p),
-        ("number", ctypes.c_uint32),
-    )
-
-
 def _all(kind: str) -> Iterator[tuple[int, str]]:
-    # One by one, which the standard library cannot: it makes a list of everybody first.
+    # One by one: the standard library makes a list of everybody first. Loaded only here,
+    # since that takes as long as all the rest.
+    import ctypes
+
+    class Entry(ctypes.Structure):
+        """What struct passwd and struct group (getpwent(3), getgrent(3)) begin with."""
+
+        _fields_ = (
+            ("name", ctypes.c_char_p),
+            ("password", ctypes.c_char_p),
+            ("number", ctypes.c_uint32),
+        )
+
     libc = ctypes.CDLL(None)
     following = libc.getpwent if kind == "user" else libc.getgrent
-    following.restype = ctypes.POINTER(_Entry)
+    following.restype = ctypes.POINTER(Entry)
     (libc.setpwent if kind == "user" else libc.setgrent)()
     for _ in range(_MOST):
         entry = following()

@@ -24,22 +24,25 @@ def _factors(rules: RuleSet) -> Iterator[Diagnostic]:
             )
 
 
+# Globs of a list that its other items are compared with.
+_MOST_GLOBS = 500
+
+
 def _items(rules: RuleSet) -> Iterator[Diagnostic]:
     for stated in rules.stated():
         listed = stated.statement
         if not isinstance(listed, syntax.ListOf):
             continue
-        globs = [item for item in listed.items if any(char in item.value for char in "*?[")]
+        wild = {item.value for item in listed.items if any(char in item.value for char in "*?[")}
+        globs = [item for item in listed.items if item.value in wild][:_MOST_GLOBS]
         seen: dict[str, syntax.Text] = {}
         for number, item in enumerate(listed.items):
             twin = seen.setdefault(item.value, item)
             wider = next(
                 (
                     glob
-                    for glob in globs
-                    if glob.value != item.value
-                    and not any(char in item.value for char in "*?[")
-                    and nodes.glob(item.value, glob.value)
+                    for glob in (() if item.value in wild else globs)
+                    if nodes.glob(item.value, glob.value)
                 ),
                 None,
             )

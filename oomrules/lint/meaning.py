@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,6 +22,10 @@ Result = TypeVar("Result")
 
 _MOST_BOXES_TRIED = 4
 _MOST_TRIED = 12
+
+
+# Of the processor, for all questions about meaning together: a thousand rules take half of one.
+_MOST_SECONDS = 20
 
 
 class Placed(NamedTuple):
@@ -58,6 +63,7 @@ class Meaning:
         self.judge = witnesses.judge_of(self.program)
         self._kept: dict[str, Any] = {}
         self._candidates: dict[int, Region | None] = {}
+        self._until = time.process_time() + _MOST_SECONDS
         found = {}
         for number, (stated, rule, made) in enumerate(rules.rules()):
             found[made.targets, made.place, made.text] = (stated, rule, number)
@@ -88,11 +94,18 @@ class Meaning:
 
     def decide(self, question: Callable[[], bool]) -> bool:
         """Answer a question; what is too large to decide is counted, and is no."""
+        if self._is_late():
+            self.reasoner.undecided += 1
+            return False
         try:
             return question()
         except (Undecided, RecursionError):
             self.reasoner.undecided += 1
             return False
+
+    def _is_late(self) -> bool:
+        """Tell whether so much has been asked that nothing more is looked into."""
+        return time.process_time() > self._until
 
     def candidates_only(self, region: Region) -> Region:
         """Leave out the processes that can never be candidates."""
@@ -115,16 +128,21 @@ class Meaning:
         return None if self.decide(lambda: self.reasoner.empty(about)) else about
 
     def proposals(self, region: Region) -> Iterator[Witness]:
-        """Propose processes of a region that can be candidates."""
+        """Propose processes of a region that can be candidates; none once it takes too long."""
+        if self._is_late():
+            return
         try:
             boxes = self.candidates_only(region)
         except Undecided:
             return
         for box in boxes[:_MOST_BOXES_TRIED]:
-            for tried, witness in enumerate(proposals.proposals(box)):
-                if tried == _MOST_TRIED:
-                    break
-                yield witness
+            try:
+                for tried, witness in enumerate(proposals.proposals(box)):
+                    if tried == _MOST_TRIED:
+                        break
+                    yield witness
+            except Undecided:
+                self.reasoner.undecided += 1
 
     def witness(
         self, region: Region, confirms: Callable[[Witness, Verdict], bool]

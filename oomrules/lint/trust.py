@@ -44,6 +44,9 @@ _OF_ITSELF = {
     "ppid": "its parent",
     # Raising it is free (proc(5)).
     "oom_score_adj": "its oom_score_adj",
+    # It may stop itself, or sleep where it cannot be woken; and every user makes namespaces.
+    "state": "its state",
+    "pid_depth": "its pid namespace",
 }
 _UNIT_OF_USER = "the unit of its user that it is in"
 _GROUP_OF_USER = "its control group below that of its user"
@@ -140,6 +143,8 @@ def _all_match(names: tuple[str, ...], globs: tuple[str, ...]) -> bool:
 
 
 def _text(name: str, known: Texts) -> set[str]:
+    if name == "state" and any(usual in known for usual in ("R", "S")):
+        return set()
     if name in _OF_ITSELF:
         return {_OF_ITSELF[name]}
     if name in _NAMES_OF_IDS:
@@ -164,8 +169,8 @@ def _number(name: str, known: Numbers) -> set[str]:
     if name in ("nice", "oom_score_adj", "unit.oom_score_adjust"):
         # Only who may, lowers it below 0.
         _unless(not known & whole(0))
-        if name == "oom_score_adj" and 0 in known:
-            return set()
+    if name in ("oom_score_adj", "pid_depth") and 0 in known:
+        return set()
     return {_OF_ITSELF[name]} if name in _OF_ITSELF else set()
 
 

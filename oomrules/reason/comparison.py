@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from oomrules.reason import proposals, witnesses
 from oomrules.reason.effects import Effect, Effects, eligible, inside, kept_apart
 from oomrules.reason.intervals import whole
-from oomrules.reason.regions import Reasoner, Region
+from oomrules.reason.regions import Box, Reasoner, Region
 from oomrules.reason.texts import Undecided
 from oomrules.reason.variables import UNKNOWN, Values, Variable, canonical, only
 from oomrules.reason.witnesses import Witness
@@ -27,6 +27,8 @@ from oomrules.runtime.program import Node, Program, make
 _MOST_BOXES_TRIED = 12
 _MOST_TRIED = 16
 _MOST_CELLS = 256
+# What a condition says is compared by its hash where it is longer than this.
+_LONG = 4096
 
 
 class Difference(NamedTuple):
@@ -106,6 +108,14 @@ def _renamed(node: Node, side: str) -> Node:
     return [_renamed(part, side) if isinstance(part, list) else part for part in node]
 
 
+def _proposed(box: Box) -> Iterator[Witness]:
+    """Propose processes; none where the texts of a box are too many to choose from."""
+    try:
+        yield from proposals.proposals(box)
+    except Undecided:
+        return
+
+
 class _Side:
     """One of the two rule sets."""
 
@@ -115,13 +125,17 @@ class _Side:
         self.effects = Effects(program)
         # What definitions say, in so many letters however much they stand upon one another.
         self._said: dict[str, str] = {}
-        self.keys = Counter(map(self.key, self.effects.all))
+        self._keys = {id(effect): self._key(effect) for effect in self.effects.all}
+        self.keys = Counter(self._keys.values())
 
     def key(self, effect: Effect) -> str:
         """Give a text that two rules have in common just if they say the same in the same words.
 
         What a definition says counts, and not how it is called.
         """
+        return self._keys[id(effect)]
+
+    def _key(self, effect: Effect) -> str:
         rule = effect.rule
         return json.dumps([effect.targets, rule.kind, self._saying(rule.when), rule.factor])
 
@@ -130,8 +144,12 @@ class _Side:
             if node[1] not in self._said:
                 self._said[node[1]] = self._saying(self.program.definitions[node[1]])
             return self._said[node[1]]
-        parts = [self._saying(part) if isinstance(part, list) else part for part in node]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        said = repr(node)
+        if "'name'" in said:
+            # Written as Python writes a list, so that it makes no difference where a name stands.
+            parts = [self._saying(part) if isinstance(part, list) else repr(part) for part in node]
+            said = f"[{', '.join(parts)}]"
+        return said if len(said) < _LONG else hashlib.sha256(said.encode("utf-8")).hexdigest()
 
     def without(self, other: _Side, *kinds: str) -> list[Effect]:
         """Give the rules of some kinds that the other side does not have as often."""
@@ -184,7 +202,7 @@ class _Comparing:
     def show(self, region: Region, place: str, text: str, added: bool, about: Region) -> bool:
         """Find a process of a region that is judged differently, and keep it."""
         for box in region[:_MOST_BOXES_TRIED]:
-            for number, witness in enumerate(proposals.proposals(box)):
+            for number, witness in enumerate(_proposed(box)):
                 if number == _MOST_TRIED:
                     break
                 old, new = (witness.judge(side.judge) for side in self.sides)

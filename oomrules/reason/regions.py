@@ -314,11 +314,13 @@ def _of_users_well(box: Box) -> bool:
         for v in box
         if v.kind == "in" and variables.of_user(v.key)
     }
+    own = box.get(Variable("text", "user.unit"))
+    if not asked and own is None:
+        return True
     out = texts.matching(tuple(name for name, others in asked.items() if others == {OUT}))
     inside = [name for name, others in asked.items() if others == {IN}]
     if any(not (variables.UNIT_NAMES & texts.matching((name,))) - out for name in inside):
         return False
-    own = box.get(Variable("text", "user.unit"))
     if own is not None and own.must_be_known and isinstance(own.known, texts.Texts):
         nowhere = texts.literal("")
         if inside and not own.known - nowhere:

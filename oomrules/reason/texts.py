@@ -19,6 +19,8 @@ from oomrules.runtime import nodes
 
 # More states than any sensible patterns have together; beyond it nothing is claimed.
 MOST_STATES = 4000
+# And no more places in patterns, for all states together.
+MOST_PLACES = 200_000
 
 
 class Undecided(Exception):
@@ -393,22 +395,24 @@ def _shortest(tree: Tree, longest: int) -> str | None:
     Raises:
         Undecided: the patterns have more states than are looked at.
     """
-    leaves: list[Tree] = []
-    _collect(tree, leaves)
+    numbers: dict[Tree, int] = {}
+    _collect(tree, numbers)
+    leaves = list(numbers)
     alphabet = _alphabet(leaves)
     start = tuple("" if leaf[0] == "in" else _closed(leaf[1], frozenset([0])) for leaf in leaves)
     following_of = [_continued(leaf[1]) if leaf[0] == "in" else {} for leaf in leaves]
     queue: list[tuple[int, int, str, tuple[Any, ...]]] = [(0, 0, "", start)]
     seen: set[Any] = set()
-    number = 0
+    number = work = 0
     while queue:
         size, _, text, state = heapq.heappop(queue)
         if state in seen:
             continue
         seen.add(state)
-        if len(seen) > MOST_STATES:
+        work += len(leaves) + sum(map(len, filter(None, state)))
+        if len(seen) > MOST_STATES or work > MOST_PLACES:
             raise Undecided("these patterns are too many to compare")
-        if _accepts(tree, leaves, state):
+        if _accepts(tree, numbers, state):
             return text
         for char in _telling(leaves, state, following_of, alphabet):
             wide = size + _bytes(char)
@@ -460,23 +464,22 @@ def _telling(
     return [*sorted(named), min(liked, key=_bytes)]
 
 
-def _collect(tree: Tree, leaves: list[Tree]) -> None:
+def _collect(tree: Tree, numbers: dict[Tree, int]) -> None:
     if tree[0] in ("in", "glob"):
-        if tree not in leaves:
-            leaves.append(tree)
+        numbers.setdefault(tree, len(numbers))
     else:
         for part in tree[1:]:
-            _collect(part, leaves)
+            _collect(part, numbers)
 
 
-def _accepts(tree: Tree, leaves: list[Tree], state: tuple[Any, ...]) -> bool:
+def _accepts(tree: Tree, numbers: dict[Tree, int], state: tuple[Any, ...]) -> bool:
     match tree[0]:
         case "in":
-            return state[leaves.index(tree)] in tree[1]
+            return state[numbers[tree]] in tree[1]
         case "glob":
-            return len(_pieces(tree[1])) in state[leaves.index(tree)]
+            return len(_pieces(tree[1])) in state[numbers[tree]]
         case "not":
-            return not _accepts(tree[1], leaves, state)
+            return not _accepts(tree[1], numbers, state)
         case "and":
-            return all(_accepts(part, leaves, state) for part in tree[1:])
-    return any(_accepts(part, leaves, state) for part in tree[1:])
+            return all(_accepts(part, numbers, state) for part in tree[1:])
+    return any(_accepts(part, numbers, state) for part in tree[1:])

@@ -30,7 +30,7 @@ from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import make
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.state import now
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.values import GETTERS, innermost_unit
 
 # How many of the candidates are put in order: of the host, and of each group with a limit.
 HEAD = 20
@@ -214,7 +214,7 @@ def _is_able(process: Process, root: str) -> bool:
 
 def _has(process: Process, capability: int) -> bool:
     known = process.capabilities
-    return known is not None and known is not UNREAD and bool(known >> capability & 1)
+    return isinstance(known, int) and bool(known >> capability & 1)
 
 
 def survey_recorded(ranking: Ranking, head: int = HEAD) -> Survey:
@@ -612,7 +612,7 @@ def _settle(process: Process, value: int, origins: Origins) -> None:
 def _refuse(done: Released, process: Process, why: str, source: ProcSource) -> None:
     done.refused[process.pid] = why
     done.names[process.pid] = process.comm or "?"
-    done.units[process.pid] = str(GETTERS["unit"](process, source) or "")
+    done.units[process.pid] = innermost_unit(process, source) or ""
 
 
 _DONE, _GONE, _CHANGED = "done", "gone", "changed"

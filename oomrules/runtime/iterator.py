@@ -298,15 +298,10 @@ class IteratorSource(ProcSource):
         process.pid_depth = pid_depth
         if self.original is not None:
             oom_score_adj = self.original(process, oom_score_adj)
-        if (uid, euid, capabilities, oom_score_adj) != (
-            process.uid,
-            process.euid,
-            process.capabilities,
-            process.oom_score_adj,
-        ):
-            process.uid, process.euid = uid, euid
-            process.capabilities = self._same.setdefault(capabilities, capabilities)
-            process.oom_score_adj = oom_score_adj
+        before = process.uid, process.euid, process.capabilities, process.oom_score_adj
+        process.uid, process.euid, process.oom_score_adj = uid, euid, oom_score_adj
+        self._take_capabilities(process, capabilities)
+        if before != (uid, euid, process.capabilities, oom_score_adj):
             process.reconsider()
         if self._v2:
             self._take_cgroup(process, cgroup)

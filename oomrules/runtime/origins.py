@@ -118,12 +118,15 @@ class Origins:
 
     def able(self, pid: int) -> bool:
         """Tell whether a process may lower itself: capable() asks for the first user namespace."""
+        # Only who is elsewhere makes a status long at will.
+        if not in_first_namespace(self.root, pid):
+            return False
         try:
             status = read(f"{self.root}/{pid}/status")
             capabilities = int(status.split(b"\nCapEff:", 1)[1].split(b"\n", 1)[0], 16)
         except (OSError, ValueError, IndexError):
             return False
-        return bool(capabilities >> CAP_SYS_RESOURCE & 1) and in_first_namespace(self.root, pid)
+        return bool(capabilities >> CAP_SYS_RESOURCE & 1)
 
     # --- around a process --------------------------------------------------------------
 

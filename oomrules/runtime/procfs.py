@@ -45,6 +45,7 @@ _STATUS_IDS = {
     b"\nUid:": ("uid", "euid"),
     b"\nGid:": ("gid", "egid"),
 }
+_STATUS_FIELDS = ("uid", "euid", "gid", "egid", "capabilities", "pid_depth")
 _STATUS_MEMORY = {
     b"\nRssAnon:": "anon",
     b"\nRssShmem:": "shmem",
@@ -58,12 +59,20 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 
 # Larger than any stat.
 _STAT = 1024
-# A longer status has a long line of groups, of which a process may be in 65,536.
+# A longer status has a long line of groups, of which a process may be in 65,536: it takes the
+# kernel as long as a thousand others.
 _STATUS = 8192
+# So many long ones are read in one refresh of the service, half a second of them; what other
+# processes of such a kind say waits for the next one.
+MOST_LONG = 100
 _LONGEST_LINE = 256
 
-# Threads may end while they are looked at: so many looks are taken at all of them.
-_LOOKS = 3
+# Nobody has logged in.
+_NO_LOGIN = 2**32 - 1
+
+# Threads may end while they are looked at: so many looks are taken at all of them, and at those
+# of a process that has only a few.
+_LOOKS, _LOOKS_AT_FEW = 3, 10
 _DEAD = (b"Z", b"X", b"x")
 # With so many threads, and none of them alive, they are not all looked at in each refresh: from
 # a second on twice as long passes each time, up to so many seconds.
@@ -80,9 +89,10 @@ _ANEW_WITHIN, _ANEW_LEAST = 300.0, 10.0
 
 
 class _Walk(NamedTuple):
-    """How a walk over the threads of a process went: how many there were, and if some vanished."""
+    """A walk over threads: how many there were, which was the last, and if some vanished."""
 
     threads: int
+    last: str
     vanished: bool
 
 
@@ -129,10 +139,14 @@ class ProcSource:
         # 0 where that is still to be found out.
         self._stand_ins: dict[int, tuple[int, int]] = {}
         self._cmdlines = Cmdlines(self._cmdline_path, self._user)
+        # What was taken over of it last.
+        self._merged: dict[int, list[bytes]] = {}
         # When the many threads of a process, all of which had ended, are looked at again, and how
         # long that was, in seconds of uptime.
         self._lifeless: dict[int, tuple[float, float]] = {}
-        self._walk = _Walk(0, False)
+        self._walk = _Walk(0, "", False)
+        # Whether the last search found for certain that no thread goes on.
+        self._all_ended = False
         # About how many bytes of _LONG are kept.
         self._texts = 0
         # How many command lines were asked for in this refresh, and who may be asked about next.
@@ -143,7 +157,17 @@ class ProcSource:
         self._anew_at: float | None = None
         self._all_anew = False
         self._scopes: dict[str, LiveScope] = {}
+        # How many long ones of status are read in a refresh at the most, and how many were.
+        self.most_long = sys.maxsize
+        self._long = 0
+        # Those whose status was not read in this refresh, and who had a long one read since
+        # everybody had his turn.
+        self._put_off: list[Process] = []
+        self._had_turn: set[int] = set()
+        # The namespaces that we are in.
+        self._ours: tuple[str, ...] | None = None
         self._same: dict[int, int] = {}
+        self._id_map: list[bytes] | None = None
         most = self._memory[0] // _SHARE // _DESCRIPTOR
         self._keep = _descriptor_budget(min(descriptors, most))
         self._kept = 0
@@ -259,33 +283,82 @@ class ProcSource:
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
-            # Below a group that was delegated to him somebody has gone deeper than the kernel
-            # can say. That must be worth nothing: he stands in no unit.
-            path = "/"
+            # Below a group that was delegated to him somebody has gone deeper than the kernel can
+            # say. That must be worth nothing: what root says of the user holds for him.
+            path = self._manager_of(pid)
         return path if path is None else sys.intern(path)
 
+    def _manager_of(self, pid: int) -> str:
+        """Give the control group of the manager of the user who has logged in, with a process.
+
+        The kernel keeps who that was (proc_pid_loginuid(5)), whatever user the process takes on.
+        """
+        try:
+            user = int(self._of_thread(pid, "loginuid", read_file))
+        except (FileNotFoundError, ValueError):
+            # A kernel without audit.
+            user = _NO_LOGIN
+        if user == _NO_LOGIN:
+            uids = _value(self._of_thread(pid, "status", read_file), b"\nUid:").split(None, 1)
+            user = int(uids[0]) if uids else 0
+        path = f"/user.slice/user-{user}.slice/user@{user}.service"
+        return path if os.path.isdir(f"{self.hierarchy.units}{path}") else "/"
+
     def _exe(self, pid: int) -> Any:
+        leaderless = pid in self._stand_ins
         try:
             raw = self._of_thread(pid, "exe", lambda path: os.readlink(os.fsencode(path)))
         except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
-                raise
-            # Only who puts a program there has one that deep.
-            return SELF_MADE
+            # Only who puts a program there has one that deep, and only who has threads has some
+            # that end faster than they are looked at.
+            if error.errno == errno.ENAMETOOLONG or (leaderless and isinstance(error, _GONE)):
+                return SELF_MADE
+            raise
         # A program that was replaced by an upgrade is still that program.
         return raw.decode("utf-8", "backslashreplace").removesuffix(" (deleted)")
 
     def _status(self, process: Process) -> bytes:
-        """Read status: of the thread that has the memory, even if the first one ends just now."""
-        data = self._of_thread(process.pid, "status", read_status)
+        """Read status: of the thread that has the memory, even if the first one ends just now.
+
+        Returns:
+            nothing if there have been too many long ones, and this may be another one of them.
+        """
+        full = self._long >= self.most_long or process.pid in self._had_turn
+        if full and self._is_elsewhere(process.pid):
+            self._put_off.append(process)
+            return b""
+        before = self._long
+        data = self._of_thread(process.pid, "status", self._read_status_file)
+        if self._long > before:
+            self._had_turn.add(process.pid)
         if (
             process.total_vm
             and b"\nVmPTE:" not in data
             and (process.threads or 0) > 1
             and self._find_stand_in(process.pid)
         ):
-            data = self._of_thread(process.pid, "status", read_status)
+            data = self._of_thread(process.pid, "status", self._read_status_file)
         return data
+
+    def _read_status_file(self, path: str) -> bytes:
+        data, whole = read_status(path)
+        self._long += not whole
+        return data
+
+    def _is_elsewhere(self, pid: int) -> bool:
+        """Tell whether a process is in another user or pid namespace than we are.
+
+        Elsewhere nobody without a right of root's can take on groups.
+        """
+        try:
+            if self._ours is None:
+                self._ours = self._namespaces("self")
+            return self._namespaces(str(pid)) != self._ours
+        except OSError:
+            return False
+
+    def _namespaces(self, pid: str) -> tuple[str, ...]:
+        return tuple(os.readlink(f"{self._prefix}{pid}/ns/{kind}") for kind in ("user", "pid"))
 
     # --- command lines ---------------------------------------------------------------
 
@@ -306,12 +379,15 @@ class ProcSource:
         self._asked += 1
         if not self._cmdlines.is_known(process):
             self._cmdlines.fetch([process, *self._those_behind(process)])
+        leaderless = process.pid in self._stand_ins
         for _ in range(_LOOKS):
             try:
                 return self._cmdlines.take(process)
             except _GONE:
-                if process.pid not in self._stand_ins or not self._find_stand_in(process.pid):
+                if not leaderless:
                     raise
+                self._find_stand_in(process.pid)
+        # Its threads end faster than they are asked.
         return SELF_MADE
 
     def _those_behind(self, process: Process) -> list[Process]:
@@ -366,6 +442,7 @@ class ProcSource:
             the fields of its stat from the third on; None if there is none: the process ends.
         """
         path = f"{self._prefix}{pid}/task"
+        self._all_ended = False
         thread, ended = self._stand_ins.pop(pid, (0, 0))
         if thread:
             fields = _living(f"{path}/{thread}/stat")
@@ -374,16 +451,24 @@ class ProcSource:
                 return fields
         until, wait = self._lifeless.get(pid, (0.0, 0.0))
         if self.host.uptime < until:
+            self._all_ended = True
             return None
-        for _ in range(_LOOKS):
+        before = None
+        for look in range(_LOOKS_AT_FEW):
             # Those before it have ended long ago. Some of them may be gone from the list by now,
             # so that it is too far into it: then all are looked at.
             for skipped in (ended, 0) if ended else (0,):
                 found = self._first_living(pid, path, skipped)
                 if found is not None:
                     return found
-            if not self._walk.vanished:
+            # One may have started another and ended since it was listed. If the list is the same
+            # again, all that are in it had ended before.
+            if not self._walk.vanished and self._walk == before:
+                self._all_ended = True
                 break
+            if look >= _LOOKS and self._walk.threads >= _MANY_THREADS:
+                break
+            before = self._walk
         if self._walk.threads >= _MANY_THREADS:
             # Nearly surely they have all ended, and nobody is left to start another one.
             wait = min(max(1.0, wait * 2), _LIFELESS_FOR)
@@ -391,11 +476,12 @@ class ProcSource:
         return None
 
     def _first_living(self, pid: int, path: str, skipped: int) -> list[bytes] | None:
-        threads, vanished, found = skipped, False, None
+        threads, last, vanished, found = skipped, "", False, None
         try:
             with os.scandir(path) as entries:
                 for thread in islice(entries, skipped, None):
-                    found = _living(f"{path}/{thread.name}/stat")
+                    last = thread.name
+                    found = _living(f"{path}/{last}/stat")
                     if found:
                         if thread.name != str(pid):
                             self._stand_ins[pid] = int(thread.name), threads
@@ -406,7 +492,7 @@ class ProcSource:
                     threads += 1
         except OSError:
             pass
-        self._walk = _Walk(threads, vanished)
+        self._walk = _Walk(threads, last, vanished)
         return found or None
 
     # --- refreshing ----------------------------------------------------------------
@@ -437,6 +523,17 @@ class ProcSource:
         self._scopes.clear()
         self._cmdlines.begin()
         self._asked, self._ahead = 0, None
+        if self._long < self.most_long:
+            # Nobody has to wait any more.
+            self._had_turn.clear()
+        self._long = 0
+        for process in self._put_off:
+            # Those who were not read have their turn.
+            for name in (*_STATUS_FIELDS, *_STATUS_MEMORY.values()):
+                if getattr(process, name) is SELF_MADE:
+                    setattr(process, name, UNREAD)
+            process.reconsider()
+        self._put_off.clear()
 
     def _look_again(self, processes: Iterable[Process]) -> None:
         """Read what changes of processes; those that are gone are dropped."""
@@ -453,7 +550,8 @@ class ProcSource:
                 if seen != process.seen:
                     self._update(process, data)
                     # What the first thread's says is not all, where that has ended.
-                    process.seen = None if process.pid in self._stand_ins else seen
+                    pid = process.pid
+                    process.seen = None if pid in self._merged or pid in self._lifeless else seen
                 if status_too and process.total_vm:
                     self._read_status(process, self._status(process))
             except (OSError, ValueError, IndexError):
@@ -515,6 +613,7 @@ class ProcSource:
     def _drop(self, process: Process) -> None:
         self._stand_ins.pop(process.pid, None)
         self._lifeless.pop(process.pid, None)
+        self._merged.pop(process.pid, None)
         self._cmdlines.forget(process)
         self._release(process)
         process.until = -1
@@ -604,11 +703,17 @@ class ProcSource:
         if process.total_vm and not (process.flags or 0) & PF_EXITING:
             # An exec has made another thread the first one.
             del self._stand_ins[pid]
+            self._merged.pop(pid, None)
             process.forget()
             return
         fields = self._find_stand_in(pid) if (process.threads or 0) > 1 else None
+        if fields is None and (process.threads or 0) > 1 and not self._all_ended:
+            # It goes on, though its threads end faster than they are looked at.
+            fields = self._merged.get(pid)
         if fields is None:
+            self._merged.pop(pid, None)
             return
+        self._merged[pid] = fields
         process.state = fields[0].decode("ascii", "replace")
         flags = int(fields[6])
         process.flags = self._same.setdefault(flags, flags)
@@ -628,18 +733,16 @@ class ProcSource:
 
     def _read_status(self, process: Process, data: bytes, asked: str = "") -> None:
         """Take over what proc(5) says status holds; a missing line is unknown."""
+        if not data:
+            self._leave_out_status(process, asked)
+            return
         for key, (real, effective) in _STATUS_IDS.items():
             ids = _value(data, key).split(None, 2)
             for name, number in ((real, ids[:1]), (effective, ids[1:2])):
                 if name in ("uid", "euid", asked) or name in self._fields:
                     setattr(process, name, int(number[0]) if number else None)
         effective_set = _value(data, b"\nCapEff:")
-        if effective_set:
-            # A host has a handful of different sets.
-            capabilities = int(effective_set, 16)
-            process.capabilities = self._same.setdefault(capabilities, capabilities)
-        else:
-            process.capabilities = None
+        self._take_capabilities(process, int(effective_set, 16) if effective_set else None)
         if "pid_depth" in (*self._fields, asked):
             # Its pid in each namespace from this proc's on. A kernel without them has no line.
             process.pid_depth = max(0, len(_value(data, b"\nNSpid:").split()) - 1)
@@ -649,12 +752,49 @@ class ProcSource:
             size = _value(data, key)
             # "123 kB"
             amount: Any = int(size[:-3]) * 1024 if size else None
-            if amount is None and process.pid in self._stand_ins:
-                # Its threads end faster than they are read.
+            if amount is None and process.total_vm and (process.threads or 0) > 1:
+                # Its threads end faster than they are looked at.
                 amount = SELF_MADE
             if name == "swap" and size:
                 amount //= self._page_size
             setattr(process, name, amount)
+
+    def _leave_out_status(self, process: Process, asked: str) -> None:
+        """Keep what is known of a process whose status was not read; it has made it long."""
+        for name in (*_STATUS_FIELDS, *_STATUS_MEMORY.values()):
+            wanted = name in ("uid", "euid", "capabilities", asked) or name in self._fields
+            if wanted and getattr(process, name) is UNREAD:
+                setattr(process, name, SELF_MADE)
+
+    def _take_capabilities(self, process: Process, effective: int | None) -> None:
+        """Take over the effective set, as far as it is worth something on this host.
+
+        Every user is almighty in a user namespace of his own. What a process of root has, root
+        gave it, also in such a one.
+        """
+        if effective and process.euid != 0:
+            effective = self._outside_of_own(process.pid, effective)
+        if effective is not None:
+            # A host has a handful of different sets.
+            effective = self._same.setdefault(effective, effective)
+        process.capabilities = effective
+
+    def _outside_of_own(self, pid: int, effective: int) -> int | None:
+        """Give the capabilities that a process has in our user namespace."""
+        try:
+            theirs = self._of_thread(pid, "uid_map", read_file)
+            return effective if theirs.split() == self._own_ids() else 0
+        except FileNotFoundError:
+            # A kernel without user namespaces, or it is gone.
+            return effective
+        except OSError:
+            return None
+
+    def _own_ids(self) -> list[bytes]:
+        """Give how ids are mapped in our user namespace; nobody gets the same map elsewhere."""
+        if self._id_map is None:
+            self._id_map = read_file(f"{self._prefix}self/uid_map").split()
+        return self._id_map
 
     # --- the host ------------------------------------------------------------------
 
@@ -695,14 +835,18 @@ def read_file(path: str, size: int = 65536) -> bytes:
         os.close(descriptor)
 
 
-def read_status(path: str) -> bytes:
-    """Read a status file; lines that are longer than any that is used are left out."""
+def read_status(path: str) -> tuple[bytes, bool]:
+    """Read a status file; lines that are longer than any that is used are left out.
+
+    Returns:
+        what was read, and whether that is all.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         piece = os.read(descriptor, _STATUS)
         # A short read is the end.
         if len(piece) < _STATUS:
-            return piece
+            return piece, True
         kept: list[bytes] = []
         line = b""
         while piece:
@@ -710,7 +854,7 @@ def read_status(path: str) -> bytes:
             kept += (one for one in lines if len(one) < _LONGEST_LINE)
             line = line[:_LONGEST_LINE]
             piece = os.read(descriptor, 1 << 16)
-        return b"\n".join((*kept, b""))
+        return b"\n".join((*kept, b"")), False
     finally:
         os.close(descriptor)
 

@@ -19,6 +19,7 @@ from oomrules.errors import Failure, reason
 from oomrules.lean import Any
 from oomrules.runtime import kept, program, sinks
 from oomrules.runtime.model import Process
+from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.values import innermost_place
 
@@ -150,8 +151,8 @@ def standard() -> str:
     return os.environ.get("OOMRULES_STATE") or "/run/oomrules"
 
 
-def entries(ranking: Ranking, most: int = _REMEMBERED) -> list[dict[str, Any]]:
-    """Say in plain data who stands at the head of a ranking, worst first."""
+def entries(ranking: Ranking, source: ProcSource, most: int = _REMEMBERED) -> list[dict[str, Any]]:
+    """Say in plain data who stands at the head of a ranking of a source, worst first."""
     found = []
     for rank, process in enumerate(ranking.candidates[:most], 1):
         place = innermost_place(process, ranking.snapshot)
@@ -159,6 +160,8 @@ def entries(ranking: Ranking, most: int = _REMEMBERED) -> list[dict[str, Any]]:
             {
                 "rank": rank,
                 "pid": process.pid,
+                # By this one the kernel's log names a process whose first thread has ended.
+                "thread": source.stand_in(process),
                 "comm": process.comm,
                 "unit": place and place.unit,
                 # Whose manager the unit belongs to: users call theirs as they like.
@@ -167,6 +170,12 @@ def entries(ranking: Ranking, most: int = _REMEMBERED) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def victim(entry: dict[str, Any]) -> int:
+    """Give the number by which the kernel's log names a process of ``entries``."""
+    thread = entry.get("thread")
+    return thread if type(thread) is int and thread > 0 else int(entry["pid"])
 
 
 def _points(process: Process, ranking: Ranking) -> int:

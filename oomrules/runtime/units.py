@@ -8,12 +8,21 @@ inside a container's scope is not mistaken for one of this host.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from oomrules.lean import NamedTuple
 
 _SUFFIXES = (".service", ".scope", ".socket", ".mount", ".swap")
 ROOT_SLICE = "-.slice"
+
+# systemd puts "_" in front of a name that the kernel could take for a file of its own, and of no
+# other (cg_needs_escape). So nobody has two groups that are called like one unit.
+_ESCAPED = re.compile(
+    r"_(?:[_.]|notify_on_release$|release_agent$|tasks$|cgroup[.]|"
+    r"(?:blkio|cpu|cpuacct|cpuset|devices|freezer|hugetlb|io|memory|misc|net_cls|net_prio|"
+    r"perf_event|pids|rdma|dmem|debug)[.])"
+)
 
 # Units around a process, the root among them. systemd's own hosts have up to ten; below a
 # group that is delegated to him anybody makes as many as he likes.
@@ -73,8 +82,7 @@ def placement(cgroup: str) -> Placement:
     place, path, in_slices = _ROOT, "", True
     for part in cgroup.strip("/").split("/"):
         path += "/" + part
-        # systemd puts "_" in front of a name that the kernel would take for a file.
-        name = part.removeprefix("_")
+        name = part[1:] if _ESCAPED.match(part) else part
         manager = place.manager
         if not in_slices and not manager and _is_manager(place.unit):
             manager, in_slices = place.unit[len("user@") : -len(".service")], True
@@ -85,10 +93,19 @@ def placement(cgroup: str) -> Placement:
         in_slices = name.endswith(".slice")
         if not name.isascii():
             # As in every other attribute: what is no text is shown by its number.
-            name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            name = "".join(map(_shown, name))
         slice_ = name if in_slices else place.slice
         place = Placement((*place.chain, name), name, slice_, path, manager, place)
     return place
+
+
+def _shown(char: str) -> str:
+    """Give a character, or the number of a byte that is no text (PEP 383)."""
+    number = ord(char)
+    if 0xDC80 <= number <= 0xDCFF:
+        return f"\\x{number - 0xDC00:02x}"
+    # A recording may hold half of a pair, which no path does.
+    return f"\\u{number:04x}" if 0xD800 <= number <= 0xDFFF else char
 
 
 def _is_manager(unit: str) -> bool:

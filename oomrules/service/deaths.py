@@ -7,7 +7,7 @@ import time
 from oomrules.lean import Any
 from oomrules.runtime import journal, kills
 from oomrules.runtime.kernellog import Kill
-from oomrules.runtime.state import now
+from oomrules.runtime.state import now, victim
 from oomrules.runtime.units import placement
 from oomrules.service.keeper import Listed
 from oomrules.service.outbox import Outbox
@@ -52,6 +52,10 @@ class Deaths:
         died = now() - max(0.0, time.clock_gettime(time.CLOCK_MONOTONIC) - kill.time)
         if listed and before and died < listed.given:
             listed = before
+        if listed:
+            # The log names a process by the thread that was taken for it.
+            whose = {victim(entry): entry["pid"] for entry in listed.head}
+            kill = kill._replace(pid=whose.get(kill.pid, kill.pid))
         rank, points, place = None, None, placement(kill.cgroup)
         unit, user_unit = place.system.unit, place.user_unit
         if listed and kill.pid in listed.pids:

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import Iterable
 
 from oomrules.lean import NamedTuple
 
@@ -47,6 +48,11 @@ class Inotify:
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    @property
+    def paths(self) -> Iterable[str]:
+        """The directories that are watched."""
+        return self._paths.values()
 
     def path(self, watch: int) -> str | None:
         """Give the directory of a watch."""

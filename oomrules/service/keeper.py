@@ -13,7 +13,7 @@ from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.facts import Facts
 from oomrules.runtime.freshness import HEAD, fresh
 from oomrules.runtime.iterator import IteratorSource
-from oomrules.runtime.procfs import DESCRIPTORS
+from oomrules.runtime.procfs import DESCRIPTORS, MOST_LONG
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, Ranking
 from oomrules.runtime.state import State, entries, now
@@ -210,6 +210,7 @@ class Keeper:
             facts=self.facts,
             own=(self._own,) if self._own else (),
         )
+        self._source.most_long = MOST_LONG
         if emitting.is_adjusted(self.state):
             try:
                 emitting.see_originals(self._source, self.state)
@@ -277,7 +278,7 @@ class Keeper:
         ranking = fresh(self._ranker, self._source.refresh())
         to, problem = self._emit(ranking, self._source)
         self.before = self.listed
-        self.listed = Listed(read, now(), ranking.pids, entries(ranking, HEAD), to)
+        self.listed = Listed(read, now(), ranking.pids, entries(ranking, self._source, HEAD), to)
         if now() - self._saved >= _SAVE_EVERY:
             problem = self._save(ranking) or problem
         self.problem = problem
@@ -370,11 +371,11 @@ class Keeper:
         Returns:
             why it could not be kept; empty if it was.
         """
-        if self.listed is None:
+        if self.listed is None or self._source is None:
             return ""
         self._saved = now()
         try:
-            self.state.save_list(entries(ranking), self.listed.read, self.log)
+            self.state.save_list(entries(ranking, self._source), self.listed.read, self.log)
         except Failure as error:
             return error.message
         return ""

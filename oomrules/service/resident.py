@@ -36,19 +36,8 @@ def main() -> int:
     if not said:
         return 0
     resident.unbound()
-    if _is_heard():
-        # journald finds out whose entry it is from a process that is still there; of what comes
-        # by this way it has known that from the beginning.
-        print(f"<{journal.ERROR}>{said}", file=sys.stderr, flush=True)
-    else:
-        journal.say(said, journal.ERROR)
+    journal.say(said, journal.ERROR)
     return 2
-
-
-def _is_heard() -> bool:
-    """Whether journald reads what is printed (JOURNAL_STREAM in systemd.exec(5))."""
-    status = os.fstat(2)
-    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _run() -> str:

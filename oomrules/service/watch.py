@@ -8,6 +8,7 @@ users' managers, which have slices of their own: a handful on most hosts.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 
 from oomrules.service import inotify
@@ -28,6 +29,10 @@ _RULES = (
 _UNITS = inotify.CREATE | inotify.DELETE
 
 MOST = 1024
+
+# A user makes as many slices as he likes: so many of one are watched, and half of all at the most
+# are users'.
+_MOST_OF_USER = 32
 
 
 class RuleWatch:
@@ -95,8 +100,9 @@ class UnitWatch:
     """
 
     def __init__(self, root: str, most: int = MOST) -> None:
-        self._root = root
+        self._root, self._most = root, most
         self._inotify = Inotify(most)
+        self._theirs: Counter[str] = Counter()
         self._add(root)
 
     @property
@@ -117,7 +123,9 @@ class UnitWatch:
     def changed(self) -> bool:
         """Read what happened; True if a unit came or went."""
         changed = False
-        for event in self._inotify.read():
+        events = self._inotify.read()
+        self._count_theirs()
+        for event in events:
             if event.mask & inotify.Q_OVERFLOW:
                 # What was lost may have been a slice.
                 self._add(self._root)
@@ -135,8 +143,15 @@ class UnitWatch:
 
     def _add(self, directory: str) -> None:
         """Watch a directory before it is listed, so that nothing slips through between."""
+        manager = _manager(directory)
+        if manager and (
+            self._theirs[manager] >= _MOST_OF_USER
+            or self._theirs.total() - self._theirs[""] >= self._most // 2
+        ):
+            return
         if not self._inotify.add(directory, _UNITS):
             return
+        self._theirs[manager] += 1
         try:
             with os.scandir(directory) as entries:
                 inside = [entry.path for entry in entries if _holds_units(entry.name)]
@@ -144,6 +159,17 @@ class UnitWatch:
             return
         for path in inside:
             self._add(path)
+
+    def _count_theirs(self) -> None:
+        """Count the directories of each user's manager that are watched."""
+        self._theirs = Counter(map(_manager, self._inotify.paths))
+
+
+def _manager(path: str) -> str:
+    """Give the directory of the user's manager that a path is in; empty if it is in none."""
+    start = path.find("/user@")
+    end = path.find("/", start + 1)
+    return path[: end if end > 0 else len(path)] if start >= 0 else ""
 
 
 def _holds_units(name: str) -> bool:

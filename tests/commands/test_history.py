@@ -72,6 +72,7 @@ def test_a_kill_is_shown(oomrules: Run, journal: Journal) -> None:
     del kill["time"]
     assert kill == {
         "unit": "shop.service",
+        "user_unit": "",
         "cgroup": "/system.slice/shop.service",
         "comm": "shop",
         "pid": 77,

@@ -40,3 +40,15 @@ def test_a_kill_is_the_units_by_the_log_or_else_by_the_last_list(
     last = {"time": 0.0, "candidates": [entry] if listed else []}
     assert hook._record("shop.service", last) == 5
     assert bool(seen) == recorded
+
+
+def test_a_victim_is_named_by_the_thread_that_stood_in_for_its_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kill = Kill(5, "CONSTRAINT_MEMCG", "/system.slice/shop.service", "shop", 78, 1000, 1.0)
+    monkeypatch.setattr(kernellog, "kills", lambda after: ([kill], 5))
+    seen: list[Any] = []
+    monkeypatch.setattr(kills, "record", lambda *given: seen.append(given))
+    entry = {"rank": 2, "pid": 77, "thread": 78, "unit": "shop.service", "points": 3}
+    hook._record("shop.service", {"time": 0.0, "candidates": [entry]})
+    assert [(given[1].pid, given[2]) for given in seen] == [(77, 2)]

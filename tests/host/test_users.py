@@ -216,7 +216,8 @@ def test_odd_users_and_odd_units_are_nobody_s(tmp_path: Path) -> None:
         Placement((), "a.service", "", "", manager, None)
         for manager in ("", "²", "-1", "99999999999", "x", "1/../2")
     ]
-    odd += [place(UID, f"{name}.service") for name in ("x" * 300, "\ud800")]
+    odd.append(Placement((), "\ud800.service", "", "", str(UID), None))
+    odd.append(place(UID, f"{'x' * 300}.service"))
     asked = Users(odd, NAMES, directory=str(tmp_path))
     assert asked._process is None and asked.collect() == {}
 

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
-from oomrules.lint import fixes, linter, sarif
+from oomrules.lint import fixes, linter, meaning, sarif
 from tests.lint import pages, sarif_schema
 from tests.lint.test_checks import RIGHT, WRONG
 from tests.lint.test_fixes import MENDED
@@ -125,3 +126,16 @@ def test_shipped_rules_and_presets_are_clean_together_and_apart() -> None:
     presets = sorted(map(str, (folder / "presets").glob("*.oom")))
     for chosen in ([], presets, *([one] for one in presets)):
         assert linter.lint(rulefiles.given([str(folder), *chosen]), (folder,))[1] == []
+
+
+def test_questions_about_meaning_end_where_they_take_too_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = Found((RuleText("a.oom", 'never kill uid 0\nnever kill uid 0 comm "a"\n'),))
+    claimed = {one.code for one in linter.lint(found)[1]}
+    assert "OOM612" in claimed
+    monkeypatch.setattr(meaning, "_MOST_SECONDS", -1)
+    rules, findings_ = linter.lint(found)
+    assert not [one for one in findings_ if one.code.startswith("OOM6")]
+    # What is not claimed is said.
+    assert any("too large to decide" in note for note in rules.meaning.notes())

@@ -130,8 +130,21 @@ def place(cgroup: str) -> Place:
         return Place(("-.slice", *chain[:taken]), "/" + "/".join(components[:taken]), system)
 
 
+_FILES_OF_THE_KERNEL = "notify_on_release release_agent tasks".split()
+_CONTROLLERS = (
+    "blkio cpu cpuacct cpuset debug devices dmem freezer hugetlb io memory misc net_cls net_prio "
+    "perf_event pids rdma cgroup"
+).split()
+
+
 def _unit_name(component: str) -> str:
-    return component[1:] if component.startswith("_") else component
+    bare = component[1:]
+    mistaken = (
+        bare.startswith((".", "_"))
+        or bare in _FILES_OF_THE_KERNEL
+        or any(bare.startswith(f"{controller}.") for controller in _CONTROLLERS)
+    )
+    return bare if component.startswith("_") and mistaken else component
 
 
 def _is_unit(name: str) -> bool:

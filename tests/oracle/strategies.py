@@ -46,6 +46,7 @@ CGROUPS = (
     "/system.slice/system-postgresql.slice/postgresql@15-main.service",
     "/system.slice/docker-0a1b.scope/system.slice/nginx.service",
     "/system.slice/_odd.service",
+    "/system.slice/_cpu.service",
     "/user.slice/user-1000.slice/session-2.scope",
     f"{MANAGER}/init.scope",
     f"{MANAGER}/app.slice",

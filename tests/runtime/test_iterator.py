@@ -491,6 +491,25 @@ def test_nothing_is_read_behind_the_tail(
 # --- rows that are not believed ------------------------------------------------------------
 
 GOOD = listing(row(100001), row(100002))
+
+
+def test_rows_of_capabilities_in_another_user_namespace_are_worth_nothing(
+    tmp_path: Path, spawn: Callable[..., Any], tasks: File, open_source: Callable[..., Any]
+) -> None:
+    child = spawn()
+    child.stop()
+    one = row(child.pid, start=start_of(child.pid) * TICK, capabilities=1 << 17)
+    source = open_source()
+    for ids, expected in ((["0", "1000", "1"], 0), (None, 1 << 17)):
+        source._id_map = None if ids is None else [part.encode() for part in ids]
+        tasks.says(listing({**one, "rss": 100 + expected}))
+        assert believed(source).by_pid[child.pid].capabilities == expected
+    # Root's are believed without a look.
+    source._id_map = []
+    tasks.says(listing({**one, "uid": 0, "euid": 0}))
+    assert believed(source).by_pid[child.pid].capabilities == 1 << 17
+
+
 DAMAGED = {
     "empty": b"",
     "only a head": head(),

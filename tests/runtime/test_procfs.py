@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import gc
 import os
 import pty
@@ -630,6 +631,144 @@ def test_a_fake_process_is_read_as_a_real_one(proc: Any) -> None:
     source.close()
 
 
+@needs_root
+def test_who_is_almighty_in_a_namespace_of_his_own_has_nothing_here(
+    child: Any, open_source: Callable[..., ProcSource]
+) -> None:
+    child.do("os.setresuid(65534, 65534, 65534)")
+    source = open_source()
+    assert value(source, child.pid, "capabilities") == 0
+    # CLONE_NEWUSER; where the kernel refuses it, there is nothing to be seen through.
+    child.do("ctypes.CDLL(None).unshare(0x10000000)")
+    source.verify([source.by_pid[child.pid]])
+    assert value(source, child.pid, "capabilities") == 0
+
+
+@pytest.mark.parametrize(
+    ("uid", "theirs", "ours", "counts"),
+    [
+        (1001, "0 1001 1", "0 0 4294967295", False),
+        (1001, "", "0 0 4294967295", False),
+        (1001, "0 1001 1\n1 165536 65536", "0 0 4294967295", False),
+        # A daemon to which root left a capability.
+        (101, "0 0 4294967295", "0 0 4294967295", True),
+        # The same in a container with a namespace, where oomrules is, too; and below that.
+        (101, "0 100000 65536", "0 100000 65536", True),
+        (101, "0 1001 1", "0 100000 65536", False),
+        # A kernel without user namespaces.
+        (101, None, None, True),
+    ],
+)
+def test_capabilities_count_in_the_user_namespace_of_the_reader(
+    proc: Any, uid: int, theirs: str | None, ours: str | None, counts: bool
+) -> None:
+    directory = proc.add(7, uid=uid, capabilities=1 << 17)
+    for where, ids in ((directory, theirs), (proc.root / "self", ours)):
+        if ids is not None:
+            (where / "uid_map").write_text(f"{ids}\n")
+    made = program("never kill anything with RAWIO\nscore total_vm")
+    source = ProcSource(made, root=str(proc.root)).refresh()
+    assert field(source, 7, "capabilities") == (1 << 17 if counts else 0)
+    ranked = Ranker(Evaluator(made, source.host)).rank(source).pids
+    assert ranked == ([] if counts else [7])
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("uid", "login", "there", "expected"),
+    [
+        (1001, "1001", "1001", "/user.slice/user-1001.slice/user@1001.service"),
+        # As a user of his own user namespace, or where nobody keeps who has logged in.
+        (165537, "1001", "1001", "/user.slice/user-1001.slice/user@1001.service"),
+        (1001, "4294967295", "1001", "/user.slice/user-1001.slice/user@1001.service"),
+        (1001, None, "1001", "/user.slice/user-1001.slice/user@1001.service"),
+        # A container's root.
+        (0, "4294967295", "1001", "/"),
+    ],
+)
+def test_who_goes_too_deep_among_the_control_groups_stays_with_his_user(
+    proc: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    uid: int,
+    login: str | None,
+    there: str,
+    expected: str,
+) -> None:
+    directory = proc.add(7, uid=uid)
+    if login is not None:
+        (directory / "loginuid").write_text(login)
+    (tmp_path / f"cgroup/user.slice/user-{there}.slice/user@{there}.service").mkdir(parents=True)
+    read = procfs.read_file
+
+    def too_deep(path: str, *size: int) -> bytes:
+        if path.endswith("7/cgroup"):
+            raise OSError(errno.ENAMETOOLONG, "File name too long", path)
+        return read(path, *size)
+
+    monkeypatch.setattr(procfs, "read_file", too_deep)
+    made = program('score total_vm\nonly kill slice "user-*.slice"')
+    source = ProcSource(made, root=str(proc.root))
+    source.hierarchy.units = str(tmp_path / "cgroup")
+    ranked = Ranker(Evaluator(made, source.host)).rank(source.refresh()).pids
+    assert field(source, 7, "cgroup") == expected
+    assert ranked == ([7] if expected != "/" else [])
+    source.close()
+
+
+def _in_namespace(proc: Any, pid: str, name: str) -> None:
+    (proc.root / pid / "ns").mkdir()
+    for kind in ("user", "pid"):
+        (proc.root / pid / "ns" / kind).symlink_to(f"{kind}:[{name}]")
+
+
+@pytest.mark.parametrize("rules", ["score total_vm", "score rss + swap"])
+def test_who_is_in_very_many_groups_does_not_hold_up_the_others(proc: Any, rules: str) -> None:
+    """The kernel writes a thousand times as long at such a status as at another one."""
+    _in_namespace(proc, "self", "4026531837")
+    many = range(10, 40)
+    for pid in (5, *many, 90, 91):
+        directory = proc.add(pid, uid=0 if pid in (5, 91) else 1001, swap=8 * pid)
+        _in_namespace(proc, str(pid), "7" if pid in many else "4026531837")
+        if pid in many or pid == 91:
+            status = directory / "status"
+            groups = b"Groups:\t" + b"1048576 " * 2048 + b"\n"
+            status.write_bytes(status.read_bytes().replace(b"Gid:", groups + b"Gid:"))
+    made = program(f"never kill uid 0\n{rules}")
+    source = ProcSource(made, root=str(proc.root))
+    source.most_long = 10
+    ranker = Ranker(Evaluator(made, source.host))
+    for turn in range(1, 7):
+        ranking = ranker.rank(source.refresh())
+        # Nobody is protected by what he hides; nor is root's own forgotten, be it as long.
+        assert sorted(ranking.pids) == [*many, 90]
+        assert source.by_pid[90].uid == 1001
+        known = [pid for pid in many if type(source.by_pid[pid].uid) is int]
+        assert turn * 10 - 2 <= len(known) <= turn * 10 or len(known) == len(many)
+        assert source._long <= 10 + 1
+    # All of them have had their turn, also at what changes.
+    assert len(known) == len(many)
+    if "swap" in rules:
+        for pid in many:
+            status = proc.root / str(pid) / "status"
+            status.write_bytes(status.read_bytes().replace(b"VmSwap:\t", b"VmSwap:\t9999"))
+        seen = set()
+        for _ in range(8):
+            source.refresh()
+            seen |= {pid for pid in many if source.by_pid[pid].swap > 999_900 * 1024 // PAGE}
+        assert seen == set(many)
+    source.close()
+
+
+def test_as_many_as_there_are_are_read_where_nobody_waits_for_it(proc: Any) -> None:
+    for pid in range(10, 140):
+        status = proc.add(pid, uid=1001) / "status"
+        status.write_bytes(b"Groups:\t" + b"5 " * 9000 + b"\n" + status.read_bytes())
+    source = ProcSource(NOTHING, root=str(proc.root)).refresh()
+    assert {field(source, pid, "uid") for pid in range(10, 140)} == {1001}
+    source.close()
+
+
 @pytest.mark.parametrize("same_name", [True, False])
 def test_a_recycled_pid_is_another_process(same_name: bool, proc: Any) -> None:
     proc.add(7, b"old", uid=0, adj=-1000, cgroup=b"0::/old.service\n", cmdline=b"old\0", exe="/old")
@@ -1103,7 +1242,8 @@ def test_a_long_status_has_all_its_lines_wherever_a_piece_ends(length: int, tmp_
     path = tmp_path / "status"
     lines = b"Name:\tx\nUid:\t1\t2\t3\t4\nGroups:\t%s\nVmSwap:\t 5 kB\nCapEff:\tff\n"
     path.write_bytes(lines % (b"7 " * (length // 2)))
-    found = read_status(str(path))
+    found, whole = read_status(str(path))
+    assert whole == (len(path.read_bytes()) < 8192)
     for line in (b"\nUid:\t1\t2\t3\t4\n", b"\nVmSwap:\t 5 kB\n", b"\nCapEff:\tff\n"):
         assert line in found
     assert len(found) < 10_000

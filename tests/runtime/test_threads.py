@@ -16,7 +16,7 @@ from oomrules.language.text import RuleText
 from oomrules.runtime import adjusting, procfs
 from oomrules.runtime.adjusted import Record
 from oomrules.runtime.evaluator import Evaluator, ineligible
-from oomrules.runtime.model import PF_EXITING, UNREAD, Process
+from oomrules.runtime.model import PF_EXITING, SELF_MADE, UNREAD, Process
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program, make
 from oomrules.runtime.ranking import Ranker
@@ -200,7 +200,7 @@ def test_the_living_thread_is_found_behind_many_that_have_ended(
 def test_threads_that_have_all_ended_are_not_looked_at_again_and_again(
     proc: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = proc.add(7, state="Z", total_vm=0)
+    proc.add(7, state="Z", total_vm=0)
     for thread in range(7, 7 + procfs._MANY_THREADS):
         proc.add_thread(7, thread, state="Z", total_vm=0)
     looks: list[str] = []
@@ -209,14 +209,13 @@ def test_threads_that_have_all_ended_are_not_looked_at_again_and_again(
     source = ProcSource(NOTHING, root=str(proc.root))
     for uptime in range(5000, 5100):
         (proc.root / "uptime").write_text(f"{uptime}.25 1.0\n")
-        (directory / "stat").write_bytes((directory / "stat").read_bytes() + b" ")
         source.refresh()
         assert source.by_pid[7].state == "Z"
-    assert len(looks) <= 10 * procfs._MANY_THREADS
+    # Each time twice, since the list has to be the same again.
+    assert len(looks) <= 2 * 10 * procfs._MANY_THREADS
     # Should there be one after all, it is found.
     proc.add_thread(7, 99999, state="S")
     (proc.root / "uptime").write_text("6000.25 1.0\n")
-    (directory / "stat").write_bytes((directory / "stat").read_bytes() + b" ")
     source.refresh()
     assert source.by_pid[7].state == "S" and source.by_pid[7].total_vm
     source.close()
@@ -335,3 +334,44 @@ def test_a_plan_for_oom_score_adj_knows_its_size(
 
 def _no_record(source: ProcSource, tmp_path: Path) -> Record:
     return adjusting.see_originals(source, str(tmp_path / "adjustments.json"))
+
+
+def test_threads_that_end_faster_than_they_are_looked_at_leave_no_doubt_that_protects(
+    proc: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay of threads: the one that was found a moment ago is always gone."""
+    proc.add(7, state="Z", total_vm=0)
+    proc.add_thread(7, 8)
+    source = ProcSource(program("score rss + swap"), root=str(proc.root)).refresh()
+    process = source.by_pid[7]
+    lines = b"Name:\tx\nUid:\t5\t5\t5\t5\nCapEff:\t0\n"
+    (proc.root / "7/status").write_bytes(lines)
+    (proc.root / "7/exe").unlink()
+    for file in ("status", "exe", "cmdline"):
+        (proc.root / f"7/task/8/{file}").unlink()
+    assert source.read(process, "swap") is SELF_MADE
+    assert source.read(process, "exe") is SELF_MADE
+    assert source.read(process, "cmdline") is SELF_MADE
+    assert field(source, process, "uid") == 5
+    (proc.root / "7/task/8/stat").unlink()
+    assert source.read(process, "swap") is SELF_MADE
+    assert process.state == "S" and process.rss
+    source.close()
+
+
+def test_a_relay_of_threads_is_no_zombie(proc: Any) -> None:
+    """Whatever stood in is gone, and so is each that the list names: it goes on all the same."""
+    directory = proc.add(7, state="Z", total_vm=0)
+    proc.add_thread(7, 8)
+    source = ProcSource(NOTHING, root=str(proc.root)).refresh()
+    before = source.by_pid[7].rss
+    (directory / "task/8/stat").unlink()
+    for _ in range(3):
+        source.refresh()
+        process = source.by_pid[7]
+        assert (process.state, process.rss) == ("S", before)
+    # Without a doubt it has ended: none is missing, and none goes on.
+    proc.add_thread(7, 8, state="Z", total_vm=0)
+    source.refresh()
+    assert source.by_pid[7].state == "Z"
+    source.close()

@@ -102,6 +102,13 @@ CASES: dict[str, tuple[list[str], str, str]] = {
         "system.slice",
         "/system.slice/_cgroup.service",
     ),
+    "/_memory.slice/_tasks": (["-.slice", "memory.slice"], "memory.slice", "/_memory.slice"),
+    # Others it leaves alone: who makes such a group has no second unit of a name.
+    f"{MANAGER}/_init.scope": (
+        ["-.slice", "user.slice", "user-1000.slice", "user@1000.service", "_init.scope"],
+        "user-1000.slice",
+        f"{MANAGER}/_init.scope",
+    ),
     "/__x.slice/y.service": (
         ["-.slice", "_x.slice", "y.service"],
         "_x.slice",
@@ -210,3 +217,7 @@ def test_units_of_a_user_are_told_from_the_system_s(
     place = placement(path)
     assert (place.system.unit, place.system.slice) == (system, slice_)
     assert (place.user_unit, place.user_slice) == (of_user, slice_of_user)
+
+
+def test_half_a_character_of_a_recording_is_shown_by_its_number() -> None:
+    assert placement("/system.slice/\ud800.service").unit == "\\ud800.service"

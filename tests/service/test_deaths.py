@@ -45,6 +45,14 @@ def head(pid: int, points: int) -> list[dict[str, object]]:
     return [{"rank": 1, "pid": pid, "comm": "x", "unit": "x.service", "points": points}]
 
 
+def test_a_process_whose_first_thread_has_ended_is_known_by_the_thread_that_was_taken() -> None:
+    at, outbox = now(), Kept()
+    entry = {**head(7, 30)[0], "thread": 12}
+    Deaths(outbox).record(killed(1.0, pid=12), Listed(at - 5, at - 4, [7], [entry], "list"), None)
+    (fields,) = outbox.fields
+    assert (fields["OOMRULES_PID"], fields["OOMRULES_RANK"]) == ("7", "1")
+
+
 @pytest.mark.parametrize("told", [True, False])
 def test_a_users_unit_is_never_taken_for_the_systems_of_that_name(told: bool) -> None:
     cgroup = "/user.slice/user-1000.slice/user@1000.service/app.slice/ssh.service" if told else ""

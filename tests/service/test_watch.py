@@ -154,3 +154,34 @@ def test_a_queue_that_overflows_is_made_good(tmp_path: Path) -> None:
     (tmp_path / "late.slice" / "y.service").mkdir()
     assert watch.changed()
     watch.close()
+
+
+def test_the_slices_of_a_user_leave_room_for_those_of_others(tmp_path: Path) -> None:
+    managers = [tmp_path / f"user.slice/user-{n}.slice/user@{n}.service" for n in range(1, 5)]
+    for manager in managers:
+        manager.mkdir(parents=True)
+    watch = UnitWatch(str(tmp_path), most=100)
+    before = watch.watches
+    for n in range(200):
+        (managers[0] / f"x{n}.slice/y.slice").mkdir(parents=True)
+        watch.changed()
+    assert watch.watches - before < 40
+    for manager in managers[1:]:
+        for n in range(200):
+            (manager / f"x{n}.slice").mkdir()
+        watch.changed()
+    assert watch.watches <= 50 + 6
+    (tmp_path / "machine.slice").mkdir()
+    assert watch.changed()
+    (tmp_path / "machine.slice/a.service").mkdir()
+    assert watch.changed()
+    # What the user takes away he may make anew.
+    for n in range(200):
+        (managers[0] / f"x{n}.slice/y.slice").rmdir()
+        (managers[0] / f"x{n}.slice").rmdir()
+    while watch.changed():
+        pass
+    (managers[0] / "z.slice").mkdir()
+    assert watch.changed()
+    (managers[0] / "z.slice/b.service").mkdir()
+    assert watch.changed()

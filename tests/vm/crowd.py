@@ -52,6 +52,14 @@ def other_user() -> None:
     os.setresuid(1000, 1001, 1001)
 
 
+def almighty() -> None:
+    os.setgroups([])
+    os.setresgid(1000, 1000, 1000)
+    os.setresuid(1000, 1000, 1000)
+    # CLONE_NEWUSER: all capabilities, and none that counts outside.
+    libc.unshare(0x10000000)
+
+
 def adjusted() -> None:
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("321")
@@ -147,8 +155,8 @@ def zombie() -> None:
 
 
 KINDS = (
-    *(newline, bytes_of_no_text, niced, other_user, adjusted, worked, threads, big),
-    *(on_a_terminal, plain, headless, headless_twice, renamed, zombie),
+    *(newline, bytes_of_no_text, niced, other_user, almighty, adjusted, worked, threads),
+    *(big, on_a_terminal, plain, headless, headless_twice, renamed, zombie),
 )
 UNSTOPPED = (headless, headless_twice, zombie)
 

@@ -30,6 +30,8 @@ systemd-run --quiet --unit=deleg --property=Delegate=yes bash -c '
   mkdir -p $below; echo $$ > $below/cgroup.procs; exec {SLEEP}'
 {AS_ALICE} systemd-run --quiet --user --unit=app-tool.service {SLEEP}
 {AS_ALICE} systemd-run --quiet --user --scope --unit=app-tool {SLEEP} & disown
+# Her bus starts with the first who connects, which takes the emulated guest as long as she has.
+{AS_ALICE} busctl --user list > /dev/null
 sleep 1
 """
 DOWN = f"""

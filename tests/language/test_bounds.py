@@ -92,7 +92,14 @@ def test_what_there_is_no_room_for_is_told_once_and_where() -> None:
 
 
 def test_a_file_of_mistakes_has_some_hundred_findings() -> None:
-    for line in ("x\n", "}\n{\n", "in a.slice\n", "define a =\n", "<<<<<<< a\n", "in a.slice { kill\n"):
+    for line in (
+        "x\n",
+        "}\n{\n",
+        "in a.slice\n",
+        "define a =\n",
+        "<<<<<<< a\n",
+        "in a.slice { kill\n",
+    ):
         _, diagnostics = parser.parse(RuleText("f", line * 5000 + "in b.slice {\n"))
         assert 1 <= len(diagnostics) < 1100, line
     _, diagnostics = parser.parse(RuleText("f", "never kil uid\n" * 700 + "in b.slice {\n"))

@@ -1,4 +1,4 @@
-"""What rule files may come to: no file takes time and memory without end, and what compiles runs."""
+"""What rule files may come to: none takes time without end, and what compiles runs."""
 
 from __future__ import annotations
 

@@ -332,6 +332,7 @@ class ProcSource:
         before = self._long
         data = self._of_thread(process.pid, "status", self._read_status_file)
         if self._long > before and self.most_long < sys.maxsize:
+            # Without a bound nobody waits for another one, whatever else is asked of it.
             self._had_turn.add(process.pid)
         if (
             process.total_vm

@@ -9,7 +9,9 @@ import pytest
 from tests.vm.guest import Guest
 from tests.vm.ranking import RULES
 
-PROPERTY = 'score 1\nnever kill anything when unit.oom_policy == "kill"\n'
+ASKS = 'score 1\nnever kill anything when unit.oom_policy == "kill"\n'
+# What users' managers say, or do not say, protects nobody.
+PROPERTY = f'{ASKS}never kill slice "user-*.slice"\n'
 HANG = """
 import socket, time
 listener = socket.socket(socket.AF_UNIX)
@@ -34,6 +36,9 @@ def test_no_bus_is_said_and_what_only_it_knows_protects(guest: Guest) -> None:
     assert result.status == 1
     assert "note: the system bus cannot be asked" in result.stderr
     assert "nobody may be killed" in result.stderr
+    guest.put(ASKS, RULES)
+    listed = guest.run(["oomrules", "rank", "--rules", RULES], env=nowhere, timeout=120).stdout
+    assert "init.scope" in listed and "systemd-journald.service" not in listed
 
 
 def test_units_come_from_the_cgroup_tree_where_there_is_no_bus(guest: Guest) -> None:

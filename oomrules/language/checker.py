@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -106,6 +107,7 @@ def check(sources: Iterable[RuleText]) -> Checked:
     }
     items = {name: one.statement for name, one in lists.items()}
     scores: list[tuple[Stated, CheckedScore]] = []
+    room = _Room()
     for one in stated:
         typing = Typing(one.source, definitions, items, broken)
         made: CheckedRule | CheckedScore | None = None
@@ -113,23 +115,65 @@ def check(sources: Iterable[RuleText]) -> Checked:
             match one.statement:
                 case syntax.Rule():
                     made = _rule(one, one.statement, typing)
+                    room.take(one, made, typing)
                     checked.rules.append(made)
                 case syntax.Score():
                     made = _score(one, one.statement, typing)
+                    room.take(one, made, typing)
                     scores.append((one, made))
                 case syntax.Define() | syntax.ListOf():
                     _at_top_level(one, one.statement, typing)
             if isinstance(one.statement, syntax.Define):
                 node = _definition(one.statement, typing)
+                room.take(one, node, typing)
                 if definitions[one.statement.name.name] is one:
                     checked.definitions[one.statement.name.name] = node
             checked.sound.append(Sound(one, made))
         except Bad as error:
             checked.diagnostics.append(error.diagnostic)
-    _find_cycles(definitions, checked)
+        if room.left < 0:
+            # The rest would only take time and memory.
+            break
+    _find_cycles(checked)
     _find_scores(scores, checked)
     checked.diagnostics.sort(key=lambda diagnostic: diagnostic.sort_key)
     return checked
+
+
+class _Room:
+    """Sees to it that a rule set does not come to more than the service takes."""
+
+    def __init__(self) -> None:
+        self.left = program.ROOM
+        self._scopes: set[Targets] = set()
+
+    def take(self, one: Stated, made: Any, typing: Typing) -> None:
+        """Count one statement by what has been made of it.
+
+        Raises:
+            Bad: there is no room for it.
+        """
+        self.left -= _SEPARATE + _written(made)
+        if one.scope not in self._scopes:
+            self._scopes.add(one.scope)
+            self.left -= _SEPARATE + _written(one.scope)
+        if self.left < 0:
+            typing.bad(
+                "OOM107",
+                one.statement.span,
+                f"with this the rules come to more than {program.ROOM / 2**20} MiB, "
+                "which the service does not hold",
+                "say it in fewer statements, with globs, or with a shorter list",
+            )
+
+
+# What stands around a statement or a scope in a program.
+_SEPARATE = 100
+
+
+def _written(made: Any) -> int:
+    """Give how many bytes something takes in a program, about."""
+    return len(json.dumps(made, default=str))
 
 
 def _rule(one: Stated, rule: syntax.Rule, typing: Typing) -> CheckedRule:
@@ -210,15 +254,24 @@ def _bad_targets(
         if not isinstance(statement, syntax.Block):
             continue
         target, relation = statement.target.unit.value, statement.target.relation
-        if relation in (syntax.Relation.WANTED_BY, syntax.Relation.PART_OF):
-            if "." not in target or any(char in target for char in _GLOB):
-                yield Diagnostic(
-                    "OOM211",
-                    f"`{target}` is not the full name of a unit",
-                    source,
-                    statement.target.unit.span,
-                    'write the full name, as in `in units wanted by "multi-user.target"`',
-                )
+        is_glob = any(char in target for char in _GLOB)
+        by_name = relation in (syntax.Relation.WANTED_BY, syntax.Relation.PART_OF)
+        if by_name and (is_glob or "." not in target):
+            yield Diagnostic(
+                "OOM211",
+                f"`{target}` is not the full name of a unit",
+                source,
+                statement.target.unit.span,
+                'write the full name, as in `in units wanted by "multi-user.target"`',
+            )
+        elif target != target.strip():
+            yield Diagnostic(
+                "OOM211",
+                f'"{target}" is not the name of a unit: no name begins or ends with a blank',
+                source,
+                statement.target.unit.span,
+                f'write `in {relation.value}"{target.strip() or "nginx.service"}"`',
+            )
         elif relation is syntax.Relation.NAMED and target.startswith(_RELATIONS):
             yield Diagnostic(
                 "OOM211",
@@ -227,7 +280,7 @@ def _bad_targets(
                 statement.target.span,
                 f"write {_unquoted(target)}",
             )
-        elif not target.endswith(UNIT_SUFFIXES) and not any(char in target for char in _GLOB):
+        elif not by_name and not is_glob and not target.endswith(UNIT_SUFFIXES):
             yield Diagnostic(
                 "OOM211",
                 f"`{target}` is not the name of a unit that holds processes",
@@ -293,8 +346,9 @@ def _find_scores(scores: list[tuple[Stated, CheckedScore]], checked: Checked) ->
         checked.scores[targets] = by_level[min(by_level)][1]
 
 
-def _find_cycles(definitions: dict[str, Stated], checked: Checked) -> None:
+def _find_cycles(checked: Checked) -> None:
     """Refuse definitions that need themselves, and chains deeper than the parser's limit."""
+    definitions = {name: checked.defined[name] for name in checked.definitions}
     uses = {name: sorted(_names(node)) for name, node in checked.definitions.items()}
     depths: dict[str, int] = {}
 

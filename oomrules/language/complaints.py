@@ -288,6 +288,17 @@ def not_closed(source: RuleText, span: Span) -> Diagnostic:
     )
 
 
+def too_many(source: RuleText, at: int, most: int) -> Diagnostic:
+    """A file that was not meant for us."""
+    return Diagnostic(
+        "OOM101",
+        f"this is the {most}th syntax error; the rest of this file is not read",
+        source,
+        Span(at, at + 1),
+        "mend those above; is it a rule file?",
+    )
+
+
 def too_deep(source: RuleText, span: Span, depth: int) -> Diagnostic:
     """Nesting that no person wrote."""
     return Diagnostic(

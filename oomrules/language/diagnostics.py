@@ -29,6 +29,7 @@ CODES: dict[str, str] = {
     "OOM104": "a block is not closed",
     "OOM105": "a brace closes nothing",
     "OOM106": "nested too deeply",
+    "OOM107": "more rules than there is room for",
     "OOM201": "unknown name",
     "OOM202": "unknown capability",
     "OOM203": "ambiguous capability",

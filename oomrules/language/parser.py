@@ -27,6 +27,8 @@ from oomrules.language.text import RuleText, Span
 DEPTH = 80
 # Characters of a text: as many as a command line is read of, and as a path can have.
 LONGEST = 4096
+# Syntax errors that are told of a file. What has more of them is no rule file.
+_MOST_ERRORS = 500
 
 
 @contextmanager
@@ -95,6 +97,7 @@ class _Recovery:
         self.diagnostics: list[Diagnostic] = []
         # Blocks whose first line was bad: their closing braces are met in silence.
         self.headless = 0
+        self.ended = False
 
     def __call__(self, error: UnexpectedInput) -> bool:
         parser: Any = error.interactive_parser
@@ -112,7 +115,12 @@ class _Recovery:
                 # The block itself is well formed; only what stands behind it is not.
                 parser.feed_token(Token("_NL", "\n"))
             begin = self._give_up(parser, error, at, opened)
-            lexer_position.char_pos = self._next_statement(begin, at, bool(opened))
+            if len(self.diagnostics) < _MOST_ERRORS:
+                lexer_position.char_pos = self._next_statement(begin, at, bool(opened))
+            else:
+                lexer_position.char_pos = len(self.source.text)
+                self.diagnostics.append(complaints.too_many(self.source, at, _MOST_ERRORS))
+                self.ended = True
         return True
 
     def _give_up(self, parser: Any, error: UnexpectedInput, at: int, opened: list[Token]) -> int:
@@ -145,7 +153,7 @@ class _Recovery:
             parser.feed_token(Token("_NL", "\n"))
         else:
             self._give_up(parser, error, len(self.source.text), opened)
-        if opened:
+        if opened and not self.ended:
             self.diagnostics.append(complaints.not_closed(self.source, _span(opened[-1])))
         for brace in opened:
             parser.feed_token(Token.new_borrow_pos("RBRACE", "}", brace))

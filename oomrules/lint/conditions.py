@@ -141,10 +141,15 @@ def _always(rules: RuleSet) -> Iterator[Diagnostic]:
         )
 
 
+# Pairs of parts that are looked at to say which two exclude each other.
+_MOST_PAIRS = 500
+
+
 def _why(meaning: Meaning, stated: Stated, part: _Part, never: bool) -> str:
     """Say why there is no witness."""
     if len(part.parts) > 1:
-        for one, two in itertools.combinations(part.parts, 2):
+        pairs = itertools.combinations(part.parts, 2)
+        for one, two in itertools.islice(pairs, _MOST_PAIRS):
             node: Node = ["and" if never else "or", one.node, two.node]
             if _is_constant(meaning, node, never):
                 quoted = f"{one.quoted(stated)} and {two.quoted(stated)}"

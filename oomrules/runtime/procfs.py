@@ -336,6 +336,7 @@ class ProcSource:
         before, self._looks_again = self._long[known], known
         data = self._of_thread(process.pid, "status", self._read_status_file)
         if self._long[known] > before and self.most_long < sys.maxsize:
+            # Without a bound nobody waits for another one, whatever else is asked of it.
             self._had_turn.add(process.pid)
         if (
             process.total_vm

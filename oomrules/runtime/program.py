@@ -75,6 +75,9 @@ MOST_PARTS = 1_000_000
 _LONGEST = 2**22
 _WIDEST = 512
 _LARGEST = 64 * 2**20
+# Bytes of all rules, scores and definitions as JSON: what rule files may come to. The service takes
+# a line of ``service.preparation.PARTS``, which is somewhat longer.
+ROOM = 7 * 2**19
 
 
 class Rule(NamedTuple):

@@ -251,8 +251,8 @@ CASES: dict[str, list[Case]] = {
         Case(f'list x = "a", ‸"{"a" * 4097}"', "part", 'list x = "a"'),
     ],
 }
-# These two are about the file itself; they have tests of their own below.
-FILES = {"OOM001", "OOM002"}
+# These are about files as a whole; they have tests of their own, below and in test_bounds.py.
+FILES = {"OOM001", "OOM002", "OOM107"}
 
 EVERY = [
     pytest.param(code, case, id=f"{code} {case.wrong[:40]!r}")
@@ -296,6 +296,24 @@ def test_every_statement_besides_the_bad_one_is_checked_too(code: str, case: Cas
     bad = case.wrong.replace(MARK, "").rstrip("\n")
     codes = [one.code for one in found(f"never kill foo1\n{bad}\nnever kill foo2\n")]
     assert sorted(codes) == sorted(["OOM201", code, "OOM201"])
+
+
+@pytest.mark.parametrize(
+    "wrong", ["nope > 1", "rss > 5min", "5", 'comm > "a"', "rss", 'comm ~ "("', "a.b", "x in @y"]
+)
+@pytest.mark.parametrize(
+    "users",
+    [
+        "define a = bad\n",
+        "define a = bad and nice > 0\ndefine b = not a or bad\ndefine c = a and b\n",
+        "define z = bad\nnever kill z\n",
+        "in a.slice { spare bad\n}\n",
+    ],
+)
+def test_a_definition_that_is_wrong_blames_none_that_stands_upon_it(wrong: str, users: str) -> None:
+    text = f"{users}define bad = {wrong}\n"
+    (one,) = found(text)
+    assert RuleText("f", text).position(one.span.start)[0] == text.count("\n")
 
 
 # --- files -------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from oomrules.language import checker, compiler, formatter, parser, syntax
 from oomrules.language.diagnostics import Rejected
 from oomrules.language.text import RuleText
+from oomrules.runtime import program
 from tests.oracle import strategies
 from tests.oracle.lines import logical_lines
 from tests.oracle.strategies import thorough
@@ -190,6 +191,7 @@ def test_with_any_piece_left_out_it_is_refused_or_whole() -> None:
 _INSERTED = (
     *(",", " and", " or", " \\", "\\\n", "\n", "\r\n", "\r", " # ", "{", "}", '"', ":", " not "),
     *(" never kill uid 0", "in a.slice: ", "in a.slice {", " by 2", "\f", "\x00", "@", "(", ")"),
+    *(' "', '" ', 'in units part of "a.b": ', 'in user unit "x ": '),
 )
 
 
@@ -236,8 +238,10 @@ def test_what_is_accepted_is_whole_in_its_one_form_and_in_the_program(text: str)
     again, diagnostics = parser.parse(RuleText("f", formatter.formatted(source)))
     assert (again, diagnostics) == (statements, [])
     try:
-        program = compiler.compile_texts([source])
+        made = compiler.compile_texts([source])
     except Rejected:
         return
+    # What compiles is what the service takes.
+    assert program.loads(program.dumps(made)) == made
     rules = [one for one in _statements(statements) if isinstance(one, syntax.Rule)]
-    assert sum(len(scope.rules) for scope in program.scopes) == len(rules)
+    assert sum(len(scope.rules) for scope in made.scopes) == len(rules)

@@ -766,15 +766,18 @@ def test_who_is_in_very_many_groups_does_not_hold_up_the_others(proc: Any, rules
     source.close()
 
 
-def test_as_many_as_there_are_are_read_where_nobody_waits_for_it(proc: Any) -> None:
+@pytest.mark.parametrize("namespace", ["4026531837", "7"])
+def test_as_many_as_there_are_are_read_where_nobody_waits_for_it(namespace: str, proc: Any) -> None:
+    _in_namespace(proc, "self", "4026531837")
     for pid in range(10, 140):
-        status = proc.add(pid, uid=1001) / "status"
+        status = proc.add(pid, uid=1001, swap=8) / "status"
+        _in_namespace(proc, str(pid), namespace)
         status.write_bytes(b"Groups:\t" + b"5 " * 9000 + b"\n" + status.read_bytes())
-        _in_namespace(proc, str(pid), "7")
-    _in_namespace(proc, "self", "8")
     source = ProcSource(NOTHING, root=str(proc.root)).refresh()
-    for name in ("uid", "swap", "capabilities", "pid_depth"):
-        assert SELF_MADE not in {field(source, pid, name) for pid in range(10, 140)}
+    assert {field(source, pid, "uid") for pid in range(10, 140)} == {1001}
+    # One after the other, as a recording asks.
+    for name in ("gid", "anon", "swap", "capabilities", "pid_depth"):
+        assert {type(field(source, pid, name)) for pid in range(10, 140)} == {int}, name
     source.close()
 
 

@@ -47,12 +47,10 @@ class Paint:
     """Colours text for one stream; it does nothing where no person is looking."""
 
     def __init__(self, stream: TextIO) -> None:
+        # Lines are cut for whoever looks, also without colours.
+        self.seen = is_terminal(stream)
         # https://no-color.org: any value but an empty one switches colours off.
-        self.on = (
-            is_terminal(stream)
-            and not os.environ.get("NO_COLOR")
-            and os.environ.get("TERM") != "dumb"
-        )
+        self.on = self.seen and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def __call__(self, text: str, *styles: str) -> str:
         """Give the text, made harmless, in these styles."""
@@ -197,7 +195,7 @@ def table(
     """
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
-    limit = shutil.get_terminal_size().columns if paint.on else 0
+    limit = shutil.get_terminal_size().columns if paint.seen else 0
     if limit:
         _fit(widths, right, limit)
         rows = [[*map(_clip, row[:-1], widths), row[-1]] for row in rows]

@@ -157,10 +157,11 @@ class ProcSource:
         self._anew_at: float | None = None
         self._all_anew = False
         self._scopes: dict[str, LiveScope] = {}
-        # How many long ones of status are read in a refresh at the most, and how many were.
+        # How many long ones of status are read in a refresh at the most, and how many were: of
+        # those who are new, and of the others.
         self.most_long = sys.maxsize
-        self._long = 0
-        # Those whose status was not read in this refresh, and who had a long one read since
+        self._long, self._looks_again = [0, 0], False
+        # Those whose status was not read in this refresh, and those who had a long one read since
         # everybody had his turn.
         self._put_off: list[Process] = []
         self._had_turn: set[int] = set()
@@ -325,13 +326,16 @@ class ProcSource:
         Returns:
             nothing if there have been too many long ones, and this may be another one of them.
         """
-        full = self._long >= self.most_long or process.pid in self._had_turn
-        if full and self._is_elsewhere(process.pid):
+        # Half of them is for those who are new, half for those who are looked at once more: nobody
+        # is forgotten because of the others, however many come.
+        known = isinstance(process.uid, int)
+        full = self._long[known] >= self.most_long // 2
+        if (full or (known and process.pid in self._had_turn)) and self._is_elsewhere(process.pid):
             self._put_off.append(process)
             return b""
-        before = self._long
+        before, self._looks_again = self._long[known], known
         data = self._of_thread(process.pid, "status", self._read_status_file)
-        if self._long > before and self.most_long < sys.maxsize:
+        if self._long[known] > before and self.most_long < sys.maxsize:
             # Without a bound nobody waits for another one, whatever else is asked of it.
             self._had_turn.add(process.pid)
         if (
@@ -345,7 +349,7 @@ class ProcSource:
 
     def _read_status_file(self, path: str) -> bytes:
         data, whole = read_status(path)
-        self._long += not whole
+        self._long[self._looks_again] += not whole
         return data
 
     def _is_elsewhere(self, pid: int) -> bool:
@@ -526,10 +530,10 @@ class ProcSource:
         self._scopes.clear()
         self._cmdlines.begin()
         self._asked, self._ahead = 0, None
-        if self._long < self.most_long:
+        if self._long[True] < self.most_long // 2:
             # Nobody has to wait any more.
             self._had_turn.clear()
-        self._long = 0
+        self._long = [0, 0]
         for process in self._put_off:
             # Those who were not read have their turn.
             for name in (*_STATUS_FIELDS, *_STATUS_MEMORY.values()):

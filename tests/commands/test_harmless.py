@@ -270,8 +270,7 @@ def test_a_long_name_hides_no_row_of_others_and_makes_none(
 ) -> None:
     monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
     monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("NO_COLOR", "1" if columns == 80 else "")
     heading = ["RANK", "UNIT", "POINTS", "COMMAND", "WHY"]
     rows = [heading, ["1", f"{name}.scope", "99", "hog", "prefer anything"]]
     rows.append(["2", "ssh.service", "7", "sshd", "by its score alone " * 30])

@@ -135,6 +135,10 @@ def test_psutil_and_the_source_see_the_same_processes(host: Host) -> None:
 def test_names_agree_with_psutil(host: Host) -> None:
     for before, process, _ in host.survivors():
         name = os.fsencode(before["name"]).decode("utf-8", "backslashreplace")
+        if name.startswith("kworker/"):
+            # The kernel calls these by what they do at the moment.
+            assert (process.comm or "").startswith("kworker/")
+            continue
         # psutil completes a name that the kernel cut.
         assert name == process.comm or (
             len(process.comm or "") >= 15 and name.startswith(process.comm)
@@ -736,7 +740,7 @@ def test_who_is_in_very_many_groups_does_not_hold_up_the_others(proc: Any, rules
             status.write_bytes(status.read_bytes().replace(b"Gid:", groups + b"Gid:"))
     made = program(f"never kill uid 0\n{rules}")
     source = ProcSource(made, root=str(proc.root))
-    source.most_long = 10
+    source.most_long = 20
     ranker = Ranker(Evaluator(made, source.host))
     for turn in range(1, 7):
         ranking = ranker.rank(source.refresh())
@@ -745,7 +749,8 @@ def test_who_is_in_very_many_groups_does_not_hold_up_the_others(proc: Any, rules
         assert source.by_pid[90].uid == 1001
         known = [pid for pid in many if type(source.by_pid[pid].uid) is int]
         assert turn * 10 - 2 <= len(known) <= turn * 10 or len(known) == len(many)
-        assert source._long <= 10 + 1
+        # Root's own is read in any case.
+        assert max(source._long) <= 10 + 1
     # All of them have had their turn, also at what changes.
     assert len(known) == len(many)
     if "swap" in rules:
@@ -753,7 +758,12 @@ def test_who_is_in_very_many_groups_does_not_hold_up_the_others(proc: Any, rules
             status = proc.root / str(pid) / "status"
             status.write_bytes(status.read_bytes().replace(b"VmSwap:\t", b"VmSwap:\t9999"))
         seen = set()
-        for _ in range(8):
+        for turn in range(8):
+            # However many new ones come.
+            for pid in range(1000 + 20 * turn, 1020 + 20 * turn):
+                directory = proc.add(pid, uid=1001)
+                _in_namespace(proc, str(pid), "7")
+                (directory / "status").write_bytes((proc.root / "10/status").read_bytes())
             source.refresh()
             seen |= {pid for pid in many if source.by_pid[pid].swap > 999_900 * 1024 // PAGE}
         assert seen == set(many)

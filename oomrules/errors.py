@@ -19,4 +19,5 @@ class Failure(Exception):
 
 def reason(error: OSError) -> str:
     """Say an operating system error as words, without its number or path."""
-    return (error.strerror or str(error)).lower()
+    said = error.strerror or str(error)
+    return said[:1].lower() + said[1:]

@@ -39,6 +39,7 @@ def replace(path: str, data: bytes, mode: int = 0o644, expected: bytes | None = 
         Failure: it cannot be written; an old file is left as it was.
     """
     try:
+        _refuse_null(path)
         if path.startswith(STREAMS):
             _append(path, data)
             return
@@ -63,6 +64,7 @@ def open_regular(path: str) -> int:
     Raises:
         OSError: it cannot be opened, or it is a pipe, a device or a directory.
     """
+    _refuse_null(path)
     if path.startswith(_READABLE_STREAMS):
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     # Opening some devices does something already, so it is looked at first.
@@ -113,6 +115,12 @@ def lines(path: str, most: int) -> Iterator[str]:
 
 def _size(most: int) -> str:
     return f"{most >> 20} MiB" if most >= 2**20 else f"{most >> 10} KiB"
+
+
+def _refuse_null(path: str) -> None:
+    """Refuse a name that ends for the kernel before it ends for us."""
+    if "\0" in path:
+        raise OSError(errno.EINVAL, "there is a null character in its name")
 
 
 def _refuse_odd(status: os.stat_result) -> None:

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomrules import files
-from oomrules.errors import Failure
+from oomrules.errors import Failure, reason
+from oomrules.runtime import recorded
 
 # These hold whatever fs.protected_symlinks, protected_fifos and protected_regular are.
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -300,3 +301,27 @@ def test_lines_are_bounded_too(tmp_path: Path) -> None:
     assert next(found) == "short\n"
     with pytest.raises(OSError, match="line 2 is longer than 1 KiB"):
         next(found)
+
+
+# --- names ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["\0", "a\0b", "/dev/stdin\0", "/tmp/a\0", "/dev/stdout\0x", "\0/x"]
+)
+def test_a_name_with_a_null_character_is_no_file(path: str) -> None:
+    with pytest.raises(OSError, match="null"):
+        files.read(path, 10)
+    with pytest.raises(OSError, match="null"):
+        list(files.lines(path, 10))
+    with pytest.raises(Failure, match="null"):
+        files.replace(path, b"x")
+    with pytest.raises(Failure, match="null"):
+        recorded.load(path)
+
+
+def test_what_is_too_large_is_said_in_units_that_people_know(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x" * (1 << 17))
+    with pytest.raises(OSError) as refused:
+        files.read(str(tmp_path / "f"), 1 << 16)
+    assert reason(refused.value) == "it is larger than 64 KiB"

@@ -161,7 +161,9 @@ def _laid_out(pieces: list[_Piece], indent: str) -> list[str]:
                 line += f"  {chunk.text}"
             end_line()
             continue
-        if not empty and _breaks(len(line) + 1, len(indent + INDENT), chunks[number:]):
+        # No more than these can be in a line.
+        rest = chunks[number : number + WIDTH]
+        if not empty and _breaks(len(line) + 1, len(indent + INDENT), rest):
             end_line(" \\" if chunk.backslash else "")
         line, empty = f"{line}{'' if empty else ' '}{chunk.text}", False
     end_line()

@@ -80,9 +80,6 @@ def _scored(meaning: Meaning, box: Box, made: CheckedScore) -> tuple[Witness, in
     return None
 
 
-_DIMENSIONS = {Type.MEMORY: "memory", Type.DURATION: "time"}
-
-
 def _dimension(node: Node) -> str:
     """Say what a score counts: memory, time, or something else; empty for a constant."""
     kinds = {ATTRIBUTES[name].type for name in _asked(node)}

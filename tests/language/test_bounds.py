@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from oomrules.language import checker, compiler, parser
+from oomrules.language import checker, compiler, formatter, parser
 from oomrules.language.diagnostics import Rejected
 from oomrules.language.text import RuleText
 from oomrules.runtime import program
@@ -114,3 +114,21 @@ def test_no_target_begins_or_ends_with_a_blank(words: str, name: str) -> None:
     assert one.code == "OOM211"
     proposal = one.help.split("`")[1]
     assert compiled(f"{proposal}: spare uid 0\n") is not None
+
+
+def test_a_long_statement_is_formatted_by_looking_at_each_part_some_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked, breaks = [], formatter._breaks
+
+    def counted(column: int, margin: int, rest: Sequence[object]) -> bool:
+        looked.append(len(rest))
+        return breaks(column, margin, list(rest))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(formatter, "_breaks", counted)
+    for joint, text in ((", ", '"a"'), (" or ", "niced")):
+        start = "list l = " if joint == ", " else "define a = "
+        looked.clear()
+        formatter.formatted(RuleText("f", start + joint.join([text] * 3000) + "\n"))
+        assert 2000 < len(looked) < 4000
+        assert sum(looked) <= len(looked) * formatter.WIDTH

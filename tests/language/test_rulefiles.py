@@ -286,7 +286,7 @@ def test_an_installed_copy_of_the_vocabulary_may_be_defined_anew_as_well(root: P
 def test_rules_given_by_hand_have_the_vocabulary_and_may_define_it_anew(tmp_path: Path) -> None:
     path = put(tmp_path, ".", "x.oom", "prefer niced\nspare superuser\n")
     assert definitions(rulefiles.given([str(path)])).keys() == {
-        *("niced", "superuser", "system_user")
+        *("niced", "superuser", "system_user", "container_monitor", "contained")
     }
     path.write_text("define niced = nice > 10\nprefer niced\n")
     assert definitions(rulefiles.given([str(path)]))["niced"][2] == ["number", 10]

@@ -137,6 +137,11 @@ def test_shipped_rules_and_presets_are_clean_together_and_apart() -> None:
         assert linter.lint(rulefiles.given([str(folder), *chosen]), (folder,))[1] == []
 
 
+def test_a_preset_needs_no_other_file_which_somebody_may_have_masked() -> None:
+    for preset in (rulefiles.resources.rules() / "presets").glob("*.oom"):
+        assert linter.lint(rulefiles.given([str(preset)]))[1] == []
+
+
 def test_questions_about_meaning_end_where_they_take_too_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

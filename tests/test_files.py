@@ -115,8 +115,12 @@ NAMES = st.lists(
 @settings(max_examples=200)
 @given(NAMES)
 def test_a_path_leads_where_the_kernel_says_it_does(names: list[str]) -> None:
-    with tempfile.TemporaryDirectory() as root:
-        _walk(Path(root).resolve(), names)
+    with tempfile.TemporaryDirectory() as folder:
+        # So deep that no path leads out of it.
+        root = Path(folder).resolve().joinpath(*"123456")
+        root.mkdir(parents=True)
+        _walk(root, names)
+        assert not [found for found in Path(folder).rglob("*") if found.is_file()]
 
 
 def _walk(root: Path, names: list[str]) -> None:

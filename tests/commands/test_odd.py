@@ -254,6 +254,7 @@ def test_what_was_not_read_of_a_process_is_unknown_and_no_mistake(
         'score rss + swap\nnever kill user "x*" with RAWIO when gid == 5 and pid_depth == 0\n'
         "never kill uid 0\n"
     )
+    monkeypatch.setenv("OOMRULES_STATE", str(tmp_path / "state"))
     live = sources.live
 
     def hurried(made: Program, asked: Any = None, choice: str = "auto", most: int = 0) -> Any:

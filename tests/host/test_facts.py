@@ -173,6 +173,7 @@ def test_an_object_path_that_is_none_is_read_all_the_same(path: str, unit: str) 
     assert systemd.unescape(path) == unit
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_no_effective_id_is_left_behind(listen: Listen) -> None:
     before = os.getresuid()
     listen("honest")

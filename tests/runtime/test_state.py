@@ -26,6 +26,8 @@ from oomrules.service.deaths import Deaths
 from oomrules.service.keeper import Keeper
 from oomrules.service.outbox import Outbox
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
 RULES = 'list mad = "x*"\nscore total_vm + rss\nnever kill comm "init"\nprefer comm @mad by 2\n'
 CANDIDATE = {"rank": 1, "pid": 7, "comm": "x", "unit": "x.service", "points": 3}
 KILL = Kill(9, "CONSTRAINT_NONE", "/system.slice/x.service", "x", 7, 0, 1.0)
@@ -270,7 +272,7 @@ def a_file(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (anothers, "belongs to user id 65534"),
+        pytest.param(anothers, "belongs to user id 65534", marks=needs_root),
         (groups, "mode 0775"),
         (everybodys, "mode 1777"),
         (linked, "symbolic link"),
@@ -289,6 +291,7 @@ def test_a_directory_that_others_have_a_hand_in_is_refused(
     assert "OOMRULES_STATE" in (refused.value.hint or "")
 
 
+@needs_root
 @pytest.mark.parametrize(
     ("mode", "owner", "why"), [(0o777, 0, "everybody may write"), (0o755, 65534, "user id 65534")]
 )

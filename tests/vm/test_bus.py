@@ -127,7 +127,8 @@ def test_a_bus_that_a_user_made_costs_nobody_but_its_user(mode: str, guest: Gues
         parts = prepared.stdout.splitlines()
         assert len(parts) == 3 and '"part": "facts"' in parts[2] and "init.scope" in parts[2]
     finally:
-        guest.run(f"kill $(pgrep --full peer.py); mv --force {BUS}.real {BUS}")
+        # In brackets, so that the shell that says it is not among those that are found.
+        guest.run(f"kill $(pgrep --full [p]eer.py); mv --force {BUS}.real {BUS}", check=True)
         if listener:
             listener.wait()
         login.kill()

@@ -64,6 +64,9 @@ class Hook:
         environment = {
             **os.environ,
             "PYTHONPATH": CHECKOUT,
+            # Without it Python asks for the user's before it runs a line of anybody's; the command
+            # that is installed is isolated (-I), and does not.
+            "HOME": str(self.folder),
             "OOMRULES_STATE": str(self.folder / "state"),
             "OOMRULES_JOURNAL": str(self.folder / "journal"),
             **more,

@@ -341,7 +341,9 @@ def given_away(path: Path) -> None:
     os.chown(path, 65534, 65534)
 
 
-@pytest.mark.parametrize("make", [readable, given_away, fifo, linked, dangling])
+@pytest.mark.parametrize(
+    "make", [readable, pytest.param(given_away, marks=needs_root), fifo, linked, dangling]
+)
 def test_a_lock_that_others_could_hold_is_made_anew(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from oomrules.lean import Any
 from oomrules.runtime.model import NO_LIMIT
-from oomrules.runtime.mounts import MOUNTINFO, Mount, Table, Tree
+from oomrules.runtime.mounts import MOUNTINFO, Mount, Table, Tree, below
 
 # The page counter of v1 shows "no limit" as its maximum rounded down to a page.
 _V1_NO_LIMIT = NO_LIMIT - 2**20
@@ -140,10 +140,8 @@ def is_in_sight(path: str, root: str) -> bool:
         path: of the group.
         root: where units begin (``unit_root``).
     """
-    outside = any(one == "/.." or one.startswith("/../") for one in (path, root))
-    if not outside or path == root:
-        return True
-    return path.startswith(f"{root}/") and not path[len(root) :].startswith("/../")
+    outside = any(below(one, "/") is None for one in (path, root))
+    return not outside or below(path, root) is not None
 
 
 def enclosing(path: str) -> Iterator[str]:

@@ -87,9 +87,9 @@ class Tree:
     def directory(self, group: str) -> str | None:
         """Give the directory of a group, whether it is there or not; None if it is out of sight."""
         for mount in self.mounts:
-            below = _below(group, mount.root)
-            if below is not None:
-                path = mount.point.rstrip("/") + below
+            rest = below(group, mount.root)
+            if rest is not None:
+                path = mount.point.rstrip("/") + rest
                 # Something else may be mounted over it, or a part of the same tree once more.
                 if self._table.at(path) == mount.number:
                     return path or "/"
@@ -97,7 +97,21 @@ class Tree:
 
     def is_above(self, group: str) -> bool:
         """Tell whether a group is out of sight because what is seen begins below it."""
-        return any(_below(mount.root, group) is not None for mount in self.mounts)
+        return any(below(mount.root, group) is not None for mount in self.mounts)
+
+
+def below(path: str, top: str) -> str | None:
+    """Give what of a path comes below another, empty for that itself; None if it is elsewhere.
+
+    Both may begin with ``/..``, the group around the namespace's root; what is reached by more of
+    them lies further out.
+    """
+    top = "" if top == "/" else top
+    path = "" if path == "/" else path
+    if path != top and not path.startswith(f"{top}/"):
+        return None
+    rest = path[len(top) :]
+    return None if rest == "/.." or rest.startswith("/../") else rest
 
 
 def _mounts(path: str) -> Iterator[Mount]:
@@ -136,22 +150,8 @@ def _joined(path: str, name: str) -> str:
 def _is_near(point: str, points: set[str]) -> bool:
     """Tell whether a mount can be on the way to one of some points, or lie over it."""
     return any(
-        _below(point, other) is not None or _below(other, point) is not None for other in points
+        below(point, other) is not None or below(other, point) is not None for other in points
     )
-
-
-def _below(path: str, top: str) -> str | None:
-    """Give what of a path comes below another, empty for that itself; None if it is elsewhere.
-
-    Both may begin with ``/..``, the group around the namespace's root; what is reached by more of
-    them lies further out.
-    """
-    top = "" if top == "/" else top
-    path = "" if path == "/" else path
-    if path != top and not path.startswith(f"{top}/"):
-        return None
-    rest = path[len(top) :]
-    return None if rest == "/.." or rest.startswith("/../") else rest
 
 
 def _narrowness(mount: Mount) -> tuple[int, int]:

@@ -208,6 +208,14 @@ def notes(source: ProcSource) -> list[str]:
             f"{field} of {count(times, 'process')} could not be read; rules that ask for it "
             f"protect them ({advice})"
         )
+    outside = sum(bool(source.by_pid[pid].total_vm) for pid in source.out_of_sight)
+    if outside:
+        said.append(
+            f"the control group of {count(outside, 'process')} lies outside of this namespace, so "
+            "its units and limits are unknown, and rules that ask for them protect; join the "
+            "host's namespace (`nsenter --target 1 --cgroup oomrules rank`), or start the "
+            "container with --cgroupns=host"
+        )
     if source.hides_processes and not root:
         said.append("/proc hides the processes of other users (hidepid); run as root to see them")
     return said

@@ -6,6 +6,7 @@ import time
 
 from oomrules.lean import Any
 from oomrules.runtime import journal, kills
+from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.kernellog import Kill
 from oomrules.runtime.state import now, victim
 from oomrules.runtime.units import placement
@@ -38,6 +39,7 @@ class Deaths:
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
+        self._unit_root = Hierarchy().unit_root()
         self._tallies: dict[str, Tally] = {}
         self.count = 0
         self.last: dict[str, Any] | None = None
@@ -56,7 +58,7 @@ class Deaths:
             # The log names a process by the thread that was taken for it.
             whose = {victim(entry): entry["pid"] for entry in listed.head}
             kill = kill._replace(pid=whose.get(kill.pid, kill.pid))
-        rank, points, place = None, None, placement(kill.cgroup)
+        rank, points, place = None, None, placement(kill.cgroup, self._unit_root)
         unit, user_unit = place.system.unit, place.user_unit
         if listed and kill.pid in listed.pids:
             rank = listed.pids.index(kill.pid) + 1
@@ -87,7 +89,7 @@ class Deaths:
         if not kill.constraint.endswith("MEMCG"):
             return True
         self.sum_up(at)
-        whose = _whose(kill.cgroup)
+        whose = _whose(kill.cgroup, self._unit_root)
         if whose not in self._tallies and len(self._tallies) >= _MOST:
             whose = ""
         tally = self._tallies.setdefault(whose, Tally(at))
@@ -112,9 +114,9 @@ class Deaths:
                 )
 
 
-def _whose(cgroup: str) -> str:
+def _whose(cgroup: str, root: str) -> str:
     """Name whom a kill is counted for: a unit, or a user, who may have any number of units."""
-    chain = placement(cgroup).chain
+    chain = placement(cgroup, root).chain
     users = [unit for unit in chain if unit.startswith("user-") and unit.endswith(".slice")]
     return users[0] if users else chain[-1]
 

@@ -304,7 +304,9 @@ def test_a_snapshot_ranks_as_the_host_did(
 
 
 def test_what_could_not_be_seen_is_said_with_advice_that_helps() -> None:
-    source: Any = SimpleNamespace(unreadable={"exe": 3}, hides_processes=False, facts=Facts())
+    source: Any = SimpleNamespace(
+        unreadable={"exe": 3}, hides_processes=False, facts=Facts(), out_of_sight=set()
+    )
     (note,) = sources.notes(source)
     assert "exe of 3 processes could not be read" in note
     assert ("as root" in note) == (os.geteuid() != 0)

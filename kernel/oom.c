@@ -1057,7 +1057,7 @@ static bool take_first(struct list *list, struct oom *oom)
 			break;
 		wait = oom->may_signal && ask(task, &say);
 		/* A console can be slow. He may be gone, and the pointer must be fresh. */
-		again = !wait && !oom->dying && announce(list, &say);
+		again = !wait && oom->may_wait && announce(list, &say);
 		if (!wait && !again) {
 			spin_lock(&lock);
 			point_at(task);

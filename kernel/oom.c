@@ -479,7 +479,7 @@ static bool is_said(enum word word)
 
 	if (!word_files[word])
 		return false;
-	iov_iter_kvec(&iter, READ, &vec, 1, sizeof(text));
+	iov_iter_kvec(&iter, ITER_DEST, &vec, 1, sizeof(text));
 	flags = memalloc_noreclaim_save();
 	/* If this fails it is as it was. */
 	if (kiocb.ki_filp->f_op->read_iter(&kiocb, &iter) > 0)
@@ -493,7 +493,7 @@ static bool is_said(enum word word)
 /* What can be seen of an OOM: the task that allocates, not the allocation. */
 struct oom {
 	nodemask_t nodes;	/* where the task may have memory */
-	bool dying;		/* the task is: most get the reserves next, and nobody is killed */
+	bool quiet;		/* most likely nobody is killed, so there is nothing to say or count */
 	bool may_wait;		/* the task can be told to try again */
 	bool may_signal;	/* it is an occasion for SIGTERM */
 	bool ignores_freed;	/* it may be SysRq-f, which goes on whatever the chain has freed */
@@ -1057,7 +1057,7 @@ static bool take_first(struct list *list, struct oom *oom)
 			break;
 		wait = oom->may_signal && ask(task, &say);
 		/* A console can be slow. He may be gone, and the pointer must be fresh. */
-		again = !wait && oom->may_wait && announce(list, &say);
+		again = !wait && !oom->quiet && announce(list, &say);
 		if (!wait && !again) {
 			spin_lock(&lock);
 			point_at(task);
@@ -1065,14 +1065,16 @@ static bool take_first(struct list *list, struct oom *oom)
 		}
 		put_task_struct(task);
 	} while (again);
+	if (oom->quiet)
+		return false;
 	atomic_long_add(oom->refusals, &stats[REFUSALS]);
-	if (!task && !oom->dying) {
-		atomic_long_inc(&stats[FALLBACKS]);
-		if (list->count)
-			pr_notice_ratelimited("none of the %zu listed can be killed, the kernel chooses\n",
-					      list->count);
-	}
-	return wait;
+	if (task)
+		return wait;
+	atomic_long_inc(&stats[FALLBACKS]);
+	if (list->count)
+		pr_notice_ratelimited("none of the %zu listed can be killed, the kernel chooses\n",
+				      list->count);
+	return false;
 }
 
 /*
@@ -1086,6 +1088,7 @@ static bool choose(struct list *list, struct oom *oom)
 {
 	if (is_victim_exiting(oom)) {
 		oom->may_signal = false;
+		oom->quiet = true;
 		if (!oom->may_wait || oom->ignores_freed)
 			take_first(list, oom);
 		return oom->may_wait;
@@ -1104,10 +1107,13 @@ static bool choose(struct list *list, struct oom *oom)
 static void look_at_task(struct oom *oom)
 {
 	get_nodes(current, &oom->nodes);
-	oom->dying = fatal_signal_pending(current) || (current->flags & PF_EXITING) ||
-		     is_dying(current);
-	/* A freed page would hide the OOM from panic_on_oom. */
-	oom->may_wait = !oom->dying && !is_said(PANIC_ON_OOM);
+	/*
+	 * A task that is dying must not try again: most get the reserves next. And a freed page would
+	 * hide the OOM from panic_on_oom.
+	 */
+	oom->may_wait = !fatal_signal_pending(current) && !(current->flags & PF_EXITING) &&
+			!is_dying(current) && !is_said(PANIC_ON_OOM);
+	oom->quiet = !oom->may_wait;
 	/*
 	 * Within a file system's transaction the kernel kills nobody. Of the kernel's threads some
 	 * are such, one may be SysRq-f, and for none does a process have to be told.

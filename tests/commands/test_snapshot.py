@@ -38,6 +38,7 @@ def test_the_host_comes_first_then_scopes_then_processes(oomrules: Run) -> None:
     assert list(lines[0])[:9] == (
         "kind schema time kernel page_size clock_ticks uptime mem_total swap_total".split()
     )
+    assert lines[0]["hidden"] == 0
 
 
 def test_every_process_is_recorded_with_every_field(oomrules: Run, child: Any) -> None:

@@ -15,6 +15,7 @@ from oomrules.runtime.facts import Facts
 from oomrules.runtime.freshness import HEAD, fresh
 from oomrules.runtime.hidden import notes
 from oomrules.runtime.iterator import IteratorSource
+from oomrules.runtime.model import Host
 from oomrules.runtime.procfs import DESCRIPTORS, IDENTITY_FILES, MOST_LONG, PLACE_FILES, QUICK_FILES
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, Ranking
@@ -410,7 +411,12 @@ class Keeper:
 
     @property
     def _memory(self) -> int:
-        return self._source.host.mem_total >> 10 if self._source else 1
+        return self.host.mem_total >> 10 if self.host else 1
+
+    @property
+    def host(self) -> Host | None:
+        """The host as it was at the last look; None without rules."""
+        return self._source and self._source.host
 
     @property
     def unreadable(self) -> dict[str, int]:

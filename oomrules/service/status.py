@@ -84,6 +84,7 @@ def document(
         }
         if listed
         else None,
+        "host": keeper.host and {"memory": keeper.host.mem_total, "swap": keeper.host.swap_total},
         "refreshes": {"total": sum(counts.refreshes.values()), **counts.refreshes},
         "pressure": {
             "source": pressure.source,

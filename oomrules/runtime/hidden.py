@@ -13,7 +13,7 @@ import os
 from collections.abc import Container, Iterator
 
 from oomrules.lean import NamedTuple
-from oomrules.runtime.cgroups import Hierarchy
+from oomrules.runtime.cgroups import Hierarchy, as_bytes
 
 # So many control groups are looked at, and so many processes that proc does not show.
 MOST_GROUPS, MOST_PROCESSES = 8192, 65536
@@ -127,10 +127,11 @@ def _is_missing(root: str, pid: int) -> bool:
 
 def _groups(hierarchy: Hierarchy) -> Iterator[bytes]:
     """Give the directories of control groups; not the first one, which has kernel threads."""
-    top = hierarchy.unified or hierarchy.memory or hierarchy.units
-    if not top:
+    tree = hierarchy.unified or hierarchy.memory or hierarchy.units
+    if tree is None:
         return
-    waiting = [os.fsencode(top)]
+    # The one that shows most.
+    waiting = [as_bytes(tree.mounts[0].point)]
     # In a container the first directory is one of many, and has their files.
     if os.path.exists(os.path.join(waiting[0], b"cgroup.events")):
         yield waiting[0]

@@ -416,7 +416,7 @@ class Keeper:
     @property
     def host(self) -> Host | None:
         """The host as it was at the last look; None without rules."""
-        return self._source and self._source.host
+        return None if self._source is None else self._source.host
 
     @property
     def unreadable(self) -> dict[str, int]:

@@ -28,7 +28,7 @@ def groups(tmp_path: Path) -> Groups:
     """Make control groups by their path, with the pids that are in each."""
     top = tmp_path / "cgroup"
     mounts = tmp_path / "mounts"
-    mounts.write_text(f"cgroup2 {top} cgroup2 rw 0 0\n")
+    mounts.write_text(f"28 1 0:28 / {top} rw - cgroup2 cgroup2 rw\n")
 
     def make(**pids: str) -> Hierarchy:
         top.mkdir(exist_ok=True)
@@ -62,7 +62,8 @@ def test_the_kernel_s_own_threads_are_not_missed(inside: FakeProc, groups: Group
     hierarchy = groups(root="2 3 4", a="7")
     assert look(str(inside.root), {7}, 0, hierarchy) == Hidden(0, 0, 0)
     # The first group of a container is like any other.
-    Path(str(hierarchy.unified), "cgroup.events").write_text("populated 1\n")
+    assert hierarchy.unified
+    Path(hierarchy.unified.mounts[0].point, "cgroup.events").write_text("populated 1\n")
     assert look(str(inside.root), {7}, 0, hierarchy) == Hidden(0, 3, 0)
 
 

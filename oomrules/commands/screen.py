@@ -19,6 +19,7 @@ from oomrules.errors import Failure
 from oomrules.plain import printable
 from oomrules.runtime.compiled import FIRST, LAST
 from oomrules.runtime.evaluator import Evaluator
+from oomrules.runtime.freshness import fresh
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, within
@@ -85,7 +86,7 @@ class Ranks:
         Raises:
             Failure: the processes cannot be read.
         """
-        ranking = self._ranker.rank(self._source.refresh(), self._keep)
+        ranking = fresh(self._ranker, self._source.refresh(), self._keep)
         page, found = ranking.snapshot.host.page_size, []
         first = ranking.candidates[: self._most]
         sources.show_names(first, ranking.snapshot)

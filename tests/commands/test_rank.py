@@ -12,6 +12,7 @@ import pytest
 
 from oomrules.commands import sources, terminal
 from oomrules.runtime.facts import Facts
+from oomrules.runtime.hidden import Hidden
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -304,7 +305,9 @@ def test_a_snapshot_ranks_as_the_host_did(
 
 
 def test_what_could_not_be_seen_is_said_with_advice_that_helps() -> None:
-    source: Any = SimpleNamespace(unreadable={"exe": 3}, hides_processes=False, facts=Facts())
+    source: Any = SimpleNamespace(
+        unreadable={"exe": 3}, hides_processes=False, facts=Facts(), look_for_hidden=Hidden
+    )
     (note,) = sources.notes(source)
     assert "exe of 3 processes could not be read" in note
     assert ("as root" in note) == (os.geteuid() != 0)

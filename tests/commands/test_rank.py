@@ -42,11 +42,11 @@ def test_json_follows_its_schema(rank: Run) -> None:
     assert (done.code, done.err) == (0, "")
     assert list(done.data) == ["schema", "candidates", "excluded"]
     assert done.data["schema"] == "oomrules.ranking/1"
-    keys = "rank pid comm uid unit cgroup tier base weight points rules".split()
+    keys = "rank pid comm uid unit cgroup tier base weight points rules doubts".split()
     for candidate in done.data["candidates"]:
         assert list(candidate) == keys
     for excluded in done.data["excluded"]:
-        assert list(excluded) == ["pid", "comm", "reason", "rule"]
+        assert list(excluded) == ["pid", "comm", "reason", "rule", "doubts"]
 
 
 def test_json_gives_the_order_the_points_and_where_they_come_from(rank: Run) -> None:

@@ -16,7 +16,8 @@ from oomrules.runtime.iterator import IteratorSource
 from oomrules.runtime.procfs import DESCRIPTORS, MOST_LONG
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, Ranking
-from oomrules.runtime.state import State, entries, now
+from oomrules.runtime.state import State, described, entries, now
+from oomrules.runtime.units import placement
 from oomrules.service.preparation import Prepared
 
 # Under pressure list.json is not written more often: it is for the hook and the next start.
@@ -283,6 +284,19 @@ class Keeper:
             problem = self._save(ranking) or problem
         self.problem = problem
         return self.listed
+
+    def known(self, pid: int) -> dict[str, Any] | None:
+        """Say what was read last of a process, as ``state.described`` does.
+
+        Returns:
+            that with ``began``, seconds since the boot; None if nothing is known of it.
+        """
+        process = self._source.by_pid.get(pid) if self._source else None
+        if process is None or self._source is None or type(process.starttime) is not int:
+            return None
+        place = placement(process.cgroup) if isinstance(process.cgroup, str) else None
+        began = process.starttime / self._source.host.clock_ticks
+        return {**described(process, place), "began": began}
 
     def slow_searches(self) -> list[str]:
         """Say whose texts take too long to search."""

@@ -20,6 +20,7 @@ from .conftest import Done
 Run = Callable[..., Done]
 
 ENTRY = {
+    "_SYSTEMD_UNIT": "oomrules.service",
     "__REALTIME_TIMESTAMP": "1700000000000000",
     "OOMRULES_UNIT": "shop.service",
     "OOMRULES_CGROUP": "/system.slice/shop.service",
@@ -82,6 +83,7 @@ def test_a_kill_is_shown(oomrules: Run, journal: Journal) -> None:
         "listed": 9,
         "points": 30,
         "list_age": 2.5,
+        "unit_from": "",
     }
     assert "1 of 9" in oomrules("history").out
 

@@ -151,7 +151,7 @@ class _Told(NamedTuple):
 
     time: float
     uid: int | None
-    total_vm: int
+    total_vm: int | None
     limit: bool | None
     summarized: bool
     asked: bool
@@ -280,9 +280,12 @@ def _kill(
     whole: bytes,
 ) -> Kill:
     constraint = {True: b"CONSTRAINT_MEMCG", False: b"CONSTRAINT_NONE", None: b""}[line.limit]
+    if summary and not line.limit:
+        # At a limit it says the same, but for some kernels that have CONSTRAINT_NONE there.
+        constraint = summary.constraint
     return Kill(
         sequence,
-        _text(summary.constraint if summary else constraint),
+        _text(constraint),
         _text(oomlines.group(summary.said, line.comm) if summary else whole),
         _text(line.comm),
         line.pid,

@@ -17,8 +17,9 @@ from oomrules.lean import NamedTuple
 _KILLED = re.compile(
     rb"(?:(?P<why>Memory cgroup out of memory|Out of memory)(?: \((?P<how>[a-z_ ]+)\))?: )?"
     rb"(?P<signal>Killed|Terminated) process (?P<pid>\d+)(?:, UID (?P<early>\d+),)? "
-    rb"\((?P<comm>.{0,15})\),? (?:total-vm|vsz):(?P<vm>\d+)kB, anon-rss:\d+kB, file-rss:\d+kB"
-    rb"(?:, shmem-rss:\d+kB)?(?:, UID:(?P<uid>\d+) pgtables:\d+kB oom_score_adj:-?\d+)?",
+    rb"\((?P<comm>.{0,15})\)(?:,? (?:total-vm|vsz):(?P<vm>\d+)kB, anon-rss:\d+kB, "
+    rb"file-rss:\d+kB(?:, shmem-rss:\d+kB)?"
+    rb"(?:, UID:(?P<uid>\d+) pgtables:\d+kB oom_score_adj:-?\d+)?)?",
     re.DOTALL,
 )
 
@@ -56,7 +57,7 @@ class Killed(NamedTuple):
         limit: whether it was at a memory limit; None if the message does not tell.
         allocating: whether the kernel took who asked for memory, not who is worst.
         uid: None if the message does not tell.
-        total_vm: in KiB.
+        total_vm: in KiB; None if the message does not tell.
     """
 
     polite: bool
@@ -65,7 +66,7 @@ class Killed(NamedTuple):
     pid: int
     comm: bytes
     uid: int | None
-    total_vm: int
+    total_vm: int | None
 
 
 class Chosen(NamedTuple):
@@ -122,7 +123,7 @@ def _killed(found: re.Match[bytes]) -> Killed:
         pid=int(found["pid"]),
         comm=found["comm"],
         uid=int(uid) if uid else None,
-        total_vm=int(found["vm"]),
+        total_vm=int(found["vm"]) if found["vm"] else None,
     )
 
 
@@ -157,9 +158,9 @@ def group(said: bytes, comm: bytes) -> bytes:
     said = said[limit + len(_LIMIT) :]
     found = []
     for between in re.finditer(_GROUP, said):
-        limited, group = said[: between.start()], said[between.end() :]
-        if group == limited or group.startswith(limited.rstrip(b"/") + b"/"):
-            found.append(group)
+        limited, path = said[: between.start()], said[between.end() :]
+        if path == limited or path.startswith(limited.rstrip(b"/") + b"/"):
+            found.append(path)
     return _around(found) if found else b""
 
 

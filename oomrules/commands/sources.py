@@ -52,7 +52,7 @@ def settled(options: argparse.Namespace) -> config.Config:
     Raises:
         Failure: the configuration is wrong, and needed.
     """
-    return config.Config(tuple(options.to)) if options.to else config.load()
+    return config.Config(tuple(options.to)) if options.to else config.load(root=options.root)
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:

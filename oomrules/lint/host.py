@@ -232,7 +232,12 @@ def _writable(rules: RuleSet) -> Iterator[Diagnostic]:
         path = Path(source.name)
         if str(path.parent) not in in_force or not str(path.parent).endswith(DIRECTORIES):
             continue  # a draft
-        for above in (path.resolve(), *path.resolve().parents):
+        try:
+            real = rules.tree.real(path)
+        except OSError:
+            continue  # gone meanwhile
+        real = real if rules.tree.whole else Path.cwd() / real
+        for above in (real, *real.parents):
             if above in said:
                 continue
             said.add(above)

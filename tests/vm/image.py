@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 KERNEL = os.environ.get("OOMRULES_VM_KERNEL", "")
 PACKAGES = [
     *"usr-is-merged systemd-sysv udev dbus dbus-user-session libpam-systemd procps kmod".split(),
-    *"bpftool python3 python3-gi".split(),
+    *"systemd-container bpftool python3 python3-gi".split(),
     f"linux-image-{KERNEL}-cloud-amd64" if KERNEL else "linux-image-cloud-amd64",
 ]
 # Not built into the cloud kernel, and needed before there is a root to load modules from.

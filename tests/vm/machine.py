@@ -33,6 +33,7 @@ class Options:
     memory: int = 512  # MiB
     cpus: int = 2
     kernel_arguments: str = ""
+    nodes: int = 1  # of memory (NUMA), alike in size
 
 
 class GuestError(Exception):
@@ -52,11 +53,17 @@ def arguments(image: Image, options: Options) -> list[str]:
     features: without erms and fsrm memory is filled by the word and not, one emulated step
     each, by the byte, so that it runs out in half the time.
     """
+    nodes = []
+    if options.nodes > 1:
+        for node in range(options.nodes):
+            part = f"memory-backend-ram,id=node{node},size={options.memory // options.nodes}M"
+            nodes += ["-object", part, "-numa", f"node,nodeid={node},memdev=node{node}"]
     return [
         "qemu-system-x86_64",
         *"-nodefaults -no-user-config -no-reboot -display none -machine q35".split(),
         *"-accel tcg,thread=multi,tb-size=512 -cpu max,la57=off,erms=off,fsrm=off".split(),
         *["-m", f"{options.memory}M", "-smp", str(options.cpus)],
+        *nodes,
         *["-kernel", str(image.kernel), "-initrd", str(image.initrd)],
         *["-append", f"{KERNEL_ARGUMENTS} {options.kernel_arguments}".strip()],
         *"-device virtio-serial-pci -device virtserialport,chardev=agent".split(),

@@ -59,7 +59,7 @@ def _booted(image: Image, options: Options) -> Path:
     # Not by the image's place in the file system: a cache may be moved.
     shape = arguments(Image(Path()), options)
     inputs = [cache.identity(image.path), version(), *shape]
-    return cache.layer("booted", inputs, make, keep=4)
+    return cache.layer("booted", inputs, make, keep=8)
 
 
 def _ready(image: Image, booted: Path, options: Options, tar: bytes) -> Path:
@@ -79,4 +79,4 @@ def _ready(image: Image, booted: Path, options: Options, tar: bytes) -> Path:
             ready.run(["oomrules", "rank"])
             ready.machine.save(to / "state")
 
-    return cache.layer("ready", [cache.identity(booted), tar], make, keep=4)
+    return cache.layer("ready", [cache.identity(booted), tar], make, keep=8)

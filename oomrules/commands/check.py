@@ -168,19 +168,37 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
             host.units_of(snapshot),
             least_freeable=options.least_freeable,
             user_units=host.user_units_of(snapshot),
+            aliases=host.aliases_of(snapshot),
         )
     asked = host.Asked(made)
     source = sources.live(made, asked)
     rulesets.print_notes(sources.notes(source))
     ranking = Ranker(Evaluator(made, source.host)).rank(source)
-    units = host.units_of(source) | host.loaded_units() | host.unit_files("system")
+    tree = Root(options.root)
+    units, aliases = host.unit_files("system", tree)
+    user_units, user_aliases = host.unit_files("user", tree)
+    if not tree.whole:
+        # The processes are this host's, which tell nothing of whom and what the other one has.
+        users, groups = (host.names_of(kind, tree) for kind in ("user", "group"))
+        return host.HostFacts(
+            ranking,
+            frozenset(units) if units else None,
+            None if users is None else users.__contains__,
+            None if groups is None else groups.__contains__,
+            options.least_freeable,
+            frozenset(user_units),
+            aliases,
+            user_aliases,
+        )
     return host.HostFacts(
         ranking,
-        units if asked.booted else None,
+        host.units_of(source) | host.loaded_units() | units if asked.booted else None,
         lambda name: source.names.exists("user", name),
         lambda name: source.names.exists("group", name),
         options.least_freeable,
-        host.user_units_of(source) | host.unit_files("user"),
+        host.user_units_of(source) | user_units,
+        aliases,
+        user_aliases,
     )
 
 

@@ -287,17 +287,28 @@ def _answer(line: bytes) -> tuple[Question, int | None, str] | None:
 
 
 def _asks_elsewhere(kind: str) -> bool:
-    """Tell whether the C library looks anywhere else than in the file (nsswitch.conf(5))."""
+    """Tell whether the C library looks anywhere else than in the file."""
     try:
         with open(os.path.join(accounts.directory(), _SWITCH), "rb") as file:
-            text = file.read(65536).decode("utf-8", "replace")
+            return asks_elsewhere(kind, file.read(65536), ())
     except FileNotFoundError:
         return False
     except OSError:
         return True
-    for line in text.splitlines():
+
+
+def asks_elsewhere(kind: str, switch: bytes, besides: Iterable[str] = ("systemd",)) -> bool:
+    """Tell whether a system's users or groups are looked for beyond its own files.
+
+    Args:
+        kind: ``user`` or ``group``.
+        switch: its nsswitch.conf(5).
+        besides: services that do not count; systemd's has only those that units make.
+    """
+    for line in switch.decode("utf-8", "replace").splitlines():
         database, colon, services = line.partition("#")[0].partition(":")
         if colon and database.strip() == accounts.FILES[kind]:
             # What is in brackets is what to do with an answer.
-            return set(re.sub(r"\[[^]]*\]", " ", services).split()) != {"files"}
+            asked = set(re.sub(r"\[[^]]*\]", " ", services).split())
+            return asked - set(besides) != {"files"}
     return False

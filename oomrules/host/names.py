@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable
 
-from oomrules.host import nss
+from oomrules.host import lines, nss
 from oomrules.runtime import accounts
 from oomrules.runtime.program import Program
 
@@ -243,19 +242,11 @@ class _Asking:
         """Give what it says until it has ended, or until the deadline, when it is killed."""
         stream = self._process.stdout
         assert stream
-        poll, rest, size = select.poll(), b"", 0
-        poll.register(stream)
         try:
-            while size <= _LARGEST_ANSWER:
-                left = deadline - time.monotonic()
-                if left <= 0 or not poll.poll(left * 1000):
-                    break
-                piece = os.read(stream.fileno(), 65536)
-                if not piece:
-                    break
-                size += len(piece)
-                *lines, rest = (rest + piece).split(b"\n")
-                yield from filter(None, map(_answer, lines))
+            for line in lines.until(stream, deadline, _LARGEST_ANSWER):
+                answer = _answer(line)
+                if answer:
+                    yield answer
         finally:
             self._end()
 

@@ -441,11 +441,15 @@ def _several(text: str, at: int) -> str:
     return f"put them into a list: `list NAME = {first}{more}`, and say `{name} @NAME`"
 
 
+# Each word with the next one, which may be the first of the next such pair.
+_TERM = re.compile(r"(?<![\w.])(?=([\w.]+)[ \t]+([^\s\"'`#{}()<>=!&|,;%]+))")
+
+
 def _unquoted(text: str, at: int) -> str:
     """Give the term around a place as it is with quotes, if only they are missing."""
     begin = text.rfind("\n", 0, at) + 1
     line = text[begin:].partition("\n")[0]
-    for term in re.finditer(r"([\w.]+)[ \t]+([^\s\"'`#{}()<>=!&|,;%]+)", line):
+    for term in _TERM.finditer(line):
         name, value = term.groups()
         if begin + term.start(2) <= at < begin + term.end(2):
             kind = ATTRIBUTES[name].type if name in ATTRIBUTES else None

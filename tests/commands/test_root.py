@@ -108,6 +108,13 @@ def test_a_dangling_link_says_where_it_leads_and_what_to_do(image: Image) -> Non
     assert one.help and f"rm {link}" in one.help
 
 
+def test_what_a_link_says_is_harmless_on_a_terminal(image: Image, oomrules: Run) -> None:
+    image.link("etc/oomrules.d/50.oom", "/x\x1b]0;evil\x07\n\u202e")
+    done = oomrules("check", f"--root={image.root}")
+    assert done.code == 1 and "is a link to /x" in done.out
+    assert not any(char in done.out + done.err for char in "\x1b\x07\u202e")
+
+
 def test_a_file_missing_behind_a_link_is_no_dangling_link(image: Image) -> None:
     image.put("srv/there")
     image.link("a", "/b")

@@ -353,11 +353,16 @@ def _who_may_write(path: Path) -> str:
 
 # --- what cannot be read ------------------------------------------------------------------
 
+# Attributes for which the reason is another than for all of their source.
+_WHY_OF = {
+    "unit.pressure": "it is read from the unit's control group in cgroup v2, and only where the "
+    "kernel measures it: if `cat /proc/pressure/memory` fails, boot with `psi=1`",
+}
 _WHY = {
     Source.SYSTEMD: "it is asked of systemd over D-Bus",
     Source.LOGIND: "it is asked of logind over D-Bus",
-    Source.SCOPE: "it is read from the unit's control group in the hierarchy of cgroup v2, whose "
-    "memory controller is not there or not in use: see `cat /sys/fs/cgroup/cgroup.controllers`",
+    Source.SCOPE: "it is read from the unit's control group, where the memory controller has to "
+    "be on: the last figure of `grep memory /proc/cgroups` is 1 if it is",
     Source.EXE: "it takes root and CAP_SYS_PTRACE to read it",
 }
 
@@ -385,7 +390,8 @@ def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
                     stated.source,
                     name.span,
                     f"`{name.name}` is unknown for every process of this host",
-                    _WHY.get(
+                    _WHY_OF.get(name.name)
+                    or _WHY.get(
                         attribute.source, f"it is read from /proc/PID/{attribute.source.value}"
                     ),
                 )

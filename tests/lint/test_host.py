@@ -213,6 +213,20 @@ def test_an_unknown_attribute_is_said_once() -> None:
     assert "session.class" in found[0][1] and "session.active" in found[1][1]
 
 
+@pytest.mark.parametrize(
+    ("attribute", "what"),
+    [("unit.memory", "grep memory /proc/cgroups"), ("unit.pressure", "cat /proc/pressure/memory")],
+)
+def test_what_is_missing_for_a_figure_of_a_unit_is_said(attribute: str, what: str) -> None:
+    found = rulefiles.Found((RuleText("x.oom", f"spare anything when {attribute} > 3%\n"),))
+    facts = pages.host(found)
+    assert facts is not None
+    # A host without any figure of a control group.
+    facts.snapshot.scopes.clear()
+    (one,) = [one for one in linter.lint(found, host=facts)[1] if one.code == "OOM704"]
+    assert what in one.help and "needs cgroup v2" not in one.help
+
+
 # --- OOM705 --------------------------------------------------------------------------------
 
 

@@ -116,7 +116,8 @@ class Ranks:
     """
 
     def __init__(self, made: Program, within_unit: str | None, most: int | None) -> None:
-        self._source: ProcSource = sources.live(made)
+        asked = sources.asked_within(made, within_unit)
+        self._source: ProcSource = sources.live(made, asked)
         self._ranker = Ranker(Evaluator(made, self._source.host))
         self._keep = within(within_unit) if within_unit else None
         self._most = min(most or _MOST, _MOST)

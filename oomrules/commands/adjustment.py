@@ -157,7 +157,7 @@ def claims(made: Sequence[Claim], survey: Survey) -> list[str]:
 
 def _claim(claim: Claim, names: Mapping[int, str], survey: Survey) -> str:
     page, domain = survey.page_size, claim.domain
-    where = where_is(domain.name)
+    where = where_is(domain.name, survey.unit_root)
     if claim.claimed:
         between, gap = (memory(domain.margin(steps) * page) for steps in claim[-2:])
         first = f"the first {claim.claimed} of " if claim.claimed < claim.candidates else ""
@@ -193,11 +193,11 @@ def _claim(claim: Claim, names: Mapping[int, str], survey: Survey) -> str:
     return "; ".join(parts)
 
 
-def where_is(cgroup: str) -> str:
+def where_is(cgroup: str, root: str) -> str:
     """Name a domain: the host, a unit, or a control group below a unit."""
     if not cgroup:
         return "the host"
-    place = placement(cgroup)
+    place = placement(cgroup, root)
     return place.unit if place.unit and place.path == cgroup else cgroup
 
 

@@ -23,8 +23,7 @@ from oomrules.runtime import accounts, program
 from oomrules.runtime.procfs import MOST_LONG, ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.state import State
-from oomrules.runtime.units import placement
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.values import GETTERS, place_of
 from oomrules.service.preparation import SCHEMA
 
 
@@ -141,7 +140,7 @@ def _compiled(
 
 def _facts(asked: facts.Asked, source: ProcSource) -> dict[str, Any]:
     cgroups = {GETTERS["cgroup"](process, source) for process in source.by_pid.values()}
-    places = {placement(cgroup) for cgroup in cgroups if cgroup}
+    places = {place_of(cgroup, source) for cgroup in cgroups if cgroup}
     found = facts.gather(asked, places)
     if asked:
         found = found._replace(places=facts.of_system(places))

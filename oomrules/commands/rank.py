@@ -14,8 +14,7 @@ from oomrules.runtime.evaluator import Held, Verdict
 from oomrules.runtime.model import Process
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.sinks import format_pids
-from oomrules.runtime.units import placement
-from oomrules.runtime.values import GETTERS, innermost_unit, known
+from oomrules.runtime.values import GETTERS, innermost_unit, known, place_of
 
 SCHEMA = "oomrules.ranking/1"
 TIERS = ("first", "normal", "last")
@@ -163,7 +162,7 @@ def _by_unit(ranking: Ranking) -> list[tuple[Chain | None, list[tuple[int, Proce
     lists: dict[Chain | None, list[tuple[int, Process]]] = {}
     for number, process in enumerate(ranking.candidates, 1):
         cgroup = GETTERS["cgroup"](process, ranking.snapshot)
-        chain = None if cgroup is None else placement(cgroup).chain
+        chain = None if cgroup is None else place_of(cgroup, ranking.snapshot).chain
         lists.setdefault(chain, []).append((number, process))
     return sorted(lists.items(), key=lambda item: item[0] or ())
 

@@ -15,7 +15,7 @@ from oomrules.runtime.model import NO_LIMIT
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Scope
 from oomrules.runtime.units import Placement, placement
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.values import GETTERS, place_of
 
 SCHEMA = "oomrules.scopes/1"
 
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     counts: Counter[str] = Counter()
     for process in ranked.ranking.candidates:
         cgroup = GETTERS["cgroup"](process, source)
-        place: Placement | None = placement(cgroup) if cgroup else None
+        place: Placement | None = place_of(cgroup, source) if cgroup else None
         while place is not None:
             counts[place.path] += 1
             place = place.above
@@ -75,29 +75,32 @@ def run(options: argparse.Namespace) -> int:
 
 def _units(source: ProcSource | recorded.Recorded) -> Iterable[tuple[Placement, dict[str, Any]]]:
     """Give each unit with its figures, in the order of the tree."""
+    root = source.host.unit_root
     if isinstance(source, ProcSource) and source.hierarchy.layout == "v2":
         # cgroupspy is loaded here: no other command needs it.
         from oomrules.host import tree
 
-        for path, controller in tree.groups(source.hierarchy.unified or ""):
+        unified = source.hierarchy.unified
+        directory = unified and unified.directory(root or "/")
+        for path, controller in tree.groups(directory, root) if directory else ():
             figures = {name: controller.figure(file) for name, file in _FIGURES.items()}
             figures["oom_kills"] = (controller.figure("events") or {}).get("oom_kill")
-            if placement(path).path == path:
-                yield placement(path), figures
+            if placement(path, root).path == path:
+                yield placement(path, root), figures
         return
-    paths = {"/"}
+    paths = {root or "/"}
     for process in source.by_pid.values():
         cgroup = GETTERS["cgroup"](process, source)
-        place: Placement | None = placement(cgroup) if cgroup else None
+        place: Placement | None = place_of(cgroup, source) if cgroup else None
         while place is not None:
             paths.add(place.path)
             place = place.above
     if isinstance(source, recorded.Recorded):
-        paths |= {path for path in source.scopes if placement(path).path == path}
+        paths |= {path for path in source.scopes if placement(path, root).path == path}
     for path in sorted(paths, key=lambda path: path.split("/")):
         scope = source.scope(path)
         names = (*_FIGURES, "oom_kills")
-        yield placement(path), {name: scope.get(name) if scope else None for name in names}
+        yield placement(path, root), {name: scope.get(name) if scope else None for name in names}
 
 
 def _as_data(unit: Unit) -> dict[str, Any]:

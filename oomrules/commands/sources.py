@@ -22,8 +22,7 @@ from oomrules.runtime.procfs import MOST_LONG, ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, Ranking, within
 from oomrules.runtime.state import standard
-from oomrules.runtime.units import placement
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.values import GETTERS, place_of
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
@@ -129,7 +128,7 @@ def live(
     places = set()
     if asked.properties:
         cgroups = {GETTERS["cgroup"](process, source) for process in source.by_pid.values()}
-        places = {placement(cgroup) for cgroup in cgroups if cgroup}
+        places = {place_of(cgroup, source) for cgroup in cgroups if cgroup}
     gathered = facts.gather(asked, places)
     source.facts = gathered._replace(problems=(*gathered.problems, *problems))
     return source

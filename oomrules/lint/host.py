@@ -27,8 +27,8 @@ from oomrules.lint.ruleset import Check, RuleSet, nodes, shipped
 from oomrules.runtime.model import PF_KTHREAD, Process, Snapshot
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranking
-from oomrules.runtime.units import Placement, placement
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.units import Placement
+from oomrules.runtime.values import GETTERS, place_of
 
 _GLOB = "*?["
 SERVICE = "oomrules.service"
@@ -87,7 +87,7 @@ class HostFacts:
     def place(self, process: Process) -> Placement | None:
         """Where a process is among the units; None if it is unknown."""
         cgroup = GETTERS["cgroup"](process, self.snapshot)
-        return placement(cgroup) if cgroup else None
+        return place_of(cgroup, self.snapshot) if cgroup else None
 
 
 def unit_files(kind: str, root: str = "") -> set[str]:
@@ -120,7 +120,7 @@ def units_of(snapshot: Snapshot) -> frozenset[str]:
     found: set[str] = set()
     for process in snapshot.by_pid.values():
         cgroup = GETTERS["cgroup"](process, snapshot)
-        place: Placement | None = placement(cgroup).system if cgroup else None
+        place: Placement | None = place_of(cgroup, snapshot).system if cgroup else None
         while place is not None:
             found |= {*place.chain, *(snapshot.fact(place, "Names") or ())}
             place = place.above
@@ -132,7 +132,7 @@ def user_units_of(snapshot: Snapshot) -> frozenset[str]:
     found: set[str] = set()
     for process in snapshot.by_pid.values():
         cgroup = GETTERS["cgroup"](process, snapshot)
-        place = placement(cgroup) if cgroup else None
+        place = place_of(cgroup, snapshot) if cgroup else None
         if place is not None:
             found.update(place.chain[len(place.system.chain) :])
     return frozenset(found)

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from oomrules.lean import Any
 from oomrules.runtime.model import NO_LIMIT
+from oomrules.runtime.mounts import MOUNTINFO, Mount, Table, Tree, below
 
 # The page counter of v1 shows "no limit" as its maximum rounded down to a page.
 _V1_NO_LIMIT = NO_LIMIT - 2**20
+
+_INIT = "/init.scope"
 
 
 class Hierarchy:
     """The mounted control group hierarchies.
 
     Args:
-        mounts: a file in the format of /proc/self/mounts.
+        mounts: a file in the format of /proc/self/mountinfo.
+
+    Attributes:
+        unified: that of v2, None where it is not mounted.
+        memory: that of v1 which has the memory controller.
+        units: that in which systemd makes a directory for each unit.
     """
 
-    def __init__(self, mounts: str = "/proc/self/mounts") -> None:
-        self.unified: str | None = None
-        self.memory: str | None = None
-        # Where systemd makes a directory for each unit.
-        self.units: str | None = None
-        for fields in _mounts(mounts):
-            where = fields[1].replace("\\040", " ")
-            if fields[2] == "cgroup2" and self.unified is None:
-                self.unified = where
-                self.units = self.units or where
-            elif fields[2] == "cgroup" and "memory" in fields[3].split(","):
-                self.memory = where
-            elif fields[2] == "cgroup" and "name=systemd" in fields[3].split(","):
-                self.units = where
+    def __init__(self, mounts: str = MOUNTINFO) -> None:
+        table = Table(mounts)
+        self.unified = _tree(table, lambda mount: mount.kind == "cgroup2")
+        self.memory = _tree(table, lambda mount: _is_v1(mount, "memory"))
+        self.units = _tree(table, lambda mount: _is_v1(mount, "name=systemd")) or self.unified
 
     @property
     def layout(self) -> str:
@@ -41,11 +40,39 @@ class Hierarchy:
             return "hybrid" if self.unified else "v1"
         return "v2" if self.unified else "none"
 
-    def scope(self, path: str) -> LiveScope:
-        """Look at a control group; its files are read as they are asked for."""
-        if self.memory:
-            return LiveScope(self.memory + path, self.unified and self.unified + path, _V1)
-        return LiveScope((self.unified or "/nonexistent") + path, None, _V2)
+    @property
+    def is_single(self) -> bool:
+        """Whether units and memory are in the hierarchy of v2, so that a process has one place."""
+        return self.layout == "v2" and self.units is self.unified
+
+    def scope(self, path: str) -> LiveScope | None:
+        """Look at a control group; its files are read as they are asked for.
+
+        Returns:
+            None for a group above the part of the tree that is in sight; from in here it is as if
+            that part were all there is.
+        """
+        tree = self.memory or self.unified
+        if tree is None:
+            return LiveScope(None, None, _V2)
+        directory = tree.directory(path)
+        if directory is None and tree.is_above(path):
+            return None
+        if tree is self.unified:
+            return LiveScope(directory, None, _V2)
+        unified, units = (
+            one.directory(path) if one else None for one in (self.unified, self.units)
+        )
+        return LiveScope(directory, unified, _V1, (unified, units))
+
+
+def _tree(table: Table, belongs: Callable[[Mount], bool]) -> Tree | None:
+    mounts = [mount for mount in table.groups if belongs(mount)]
+    return Tree(table, mounts) if mounts else None
+
+
+def _is_v1(mount: Mount, option: str) -> bool:
+    return mount.kind == "cgroup" and option in mount.options
 
 
 def path_of(lines: bytes) -> str | None:
@@ -54,35 +81,81 @@ def path_of(lines: bytes) -> str | None:
     systemd's own hierarchy tells where it put the process; without one the unified
     hierarchy does, and on a host with neither the memory controller's.
     """
+    found = _places(lines)
+    for hierarchy in (b"name=systemd", b"", b"memory"):
+        path = found.get(hierarchy, b"")
+        if path.strip(b"/") or (path and hierarchy == b"memory"):
+            return _text(path)
+    return "/" if found else None
+
+
+def memory_path_of(lines: bytes) -> str | None:
+    """Find the group of v1 that a process's memory is charged to; None if v1 does not charge it."""
+    path = _places(lines).get(b"memory")
+    return None if path is None else _text(path)
+
+
+def _places(lines: bytes) -> dict[bytes, bytes]:
+    """Give the path of a process in each hierarchy, by its controllers and its name."""
     found: dict[bytes, bytes] = {}
     for line in lines.split(b"\n"):
         _, _, rest = line.partition(b":")
         controllers, colon, path = rest.partition(b":")
         for controller in controllers.split(b",") if colon else ():
             found[controller] = path
-    for hierarchy in (b"name=systemd", b"", b"memory"):
-        path = found.get(hierarchy, b"")
-        if path.strip(b"/") or (path and hierarchy == b"memory"):
-            # Bytes that are no text have to come back as they were, to open its files.
-            return path.decode("utf-8", "surrogateescape")
-    return "/" if found else None
+    return found
+
+
+def _text(path: bytes) -> str:
+    # Bytes that are no text have to come back as they were, to open its files.
+    return path.decode("utf-8", "surrogateescape")
+
+
+def unit_root(proc: str = "/proc") -> str:
+    """Find the control group below which systemd makes units; empty where that is the root.
+
+    systemd calls its own group ``init.scope``, and begins where that lies, which is not at the root
+    where it is started inside another group (manager_setup_cgroup() in src/core/cgroup.c).
+    """
+    try:
+        descriptor = os.open(f"{proc}/1/cgroup", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        path = path_of(os.read(descriptor, 65536)) or ""
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+    return path.removesuffix(_INIT) if path.endswith(_INIT) else ""
+
+
+def is_in_sight(path: str, root: str) -> bool:
+    """Tell whether the units around a group are known.
+
+    They are not where a group or systemd itself lies outside of our control group namespace and
+    the one is not below the other: the names in between are unknown.
+
+    Args:
+        path: of the group.
+        root: where units begin (``unit_root``).
+    """
+    outside = any(below(one, "/") is None for one in (path, root))
+    return not outside or below(path, root) is not None
+
+
+def enclosing(path: str) -> Iterator[str]:
+    """Give a group and those around it, innermost first, the root last."""
+    path = path.rstrip("/")
+    while path and not path.endswith("/.."):
+        yield path
+        path = path.rpartition("/")[0]
+    yield path or "/"
 
 
 def as_bytes(path: str) -> bytes:
     """Give the path of a control group as the kernel has it, whatever the locale."""
     return path.encode("utf-8", "surrogateescape")
-
-
-def _mounts(path: str) -> Iterator[list[str]]:
-    """Read a list of mounts line by line: others decide how many there are."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            for line in file:
-                fields = line.split(" ")
-                if len(fields) >= 4:
-                    yield fields
-    except OSError:
-        return
 
 
 def _read(path: str) -> str:
@@ -125,6 +198,7 @@ _V1: dict[str, tuple[str, Callable[[str], Any]]] = {
     "swap": ("memory.memsw.usage_in_bytes", int),
     "swap_max": ("memory.memsw.limit_in_bytes", _limit),
     "oom_kills": ("memory.oom_control", _kills),
+    "swappiness": ("memory.swappiness", int),
 }
 FIGURES = tuple(_V2)
 # Those for which a missing file, or null in a snapshot, means that there is none.
@@ -134,17 +208,19 @@ LIMITS = ("memory_max", "memory_high", "swap_max")
 class LiveScope:
     """One control group, read lazily; each figure once, so that one ranking sees one value."""
 
-    __slots__ = ("_directory", "_files", "_pressure_directory", "_values")
+    __slots__ = ("_directory", "_elsewhere", "_files", "_pressure_directory", "_values")
 
     def __init__(
         self,
-        directory: str,
+        directory: str | None,
         pressure_directory: str | None,
         files: dict[str, tuple[str, Callable[[str], Any]]],
+        elsewhere: Iterable[str | None] = (),
     ) -> None:
         self._directory = directory
         self._pressure_directory = pressure_directory
         self._files = files
+        self._elsewhere = tuple(elsewhere)
         self._values: dict[str, Any] = {}
 
     def get(self, key: str) -> Any:
@@ -152,6 +228,10 @@ class LiveScope:
         if key not in self._values:
             self._values[key] = self._figure(key)
         return self._values[key]
+
+    @property
+    def _places(self) -> tuple[str | None, ...]:
+        return self._directory, *self._elsewhere
 
     def _figure(self, key: str) -> Any:
         directory = self._directory
@@ -161,11 +241,15 @@ class LiveScope:
             file, convert = self._files[key]
         else:
             return NO_LIMIT if key in LIMITS else None
+        if directory is None:
+            return None
         try:
             value = convert(_read(f"{directory}/{file}"))
         except FileNotFoundError:
-            # No such file in a group that is there: its controller is off, so no limit.
-            return NO_LIMIT if key in LIMITS and os.path.isdir(as_bytes(directory)) else None
+            # No such file in a group that is there: its controller is off, so no limit. The same
+            # holds for a group that is there in other hierarchies than the controller's.
+            there = any(one and os.path.isdir(as_bytes(one)) for one in self._places)
+            return NO_LIMIT if key in LIMITS and there else None
         except (OSError, ValueError, IndexError):
             return None
         if file.startswith("memory.memsw.") and value < NO_LIMIT:

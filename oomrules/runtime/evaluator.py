@@ -49,8 +49,8 @@ from oomrules.runtime.program import (
     Scope,
     Score,
 )
-from oomrules.runtime.units import Placement, placement
-from oomrules.runtime.values import GETTERS, LIMIT, PROTECTING, SCORING, Getter
+from oomrules.runtime.units import Placement
+from oomrules.runtime.values import GETTERS, LIMIT, PROTECTING, SCORING, Getter, place_of
 
 # Read only for a process whose fate may hang on it: each costs a file of its own.
 _COSTLY = frozenset(
@@ -214,7 +214,7 @@ class Evaluator:
         if self._unscoped:
             return ()
         cgroup = GETTERS["cgroup"](process, snapshot)
-        return None if cgroup is None else _chain(placement(cgroup), snapshot)
+        return None if cgroup is None else _chain(place_of(cgroup, snapshot), snapshot)
 
     @property
     def everywhere(self) -> int:

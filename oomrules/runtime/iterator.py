@@ -129,7 +129,8 @@ class IteratorSource(ProcSource):
         self.by_iterator = False
         self._expected = expected
         self._cgroups: dict[int, str] = {}
-        self._v2 = self.hierarchy.layout == "v2"
+        # A row has the group in the hierarchy of v2; where that is not all, /proc tells.
+        self._v2 = self.hierarchy.is_single
         self._letters: dict[tuple[int, int], str | None] = {}
         self._tick = _NANOSECONDS // self._ticks
         self._rare = bool(self._fields & {*_RARE_IDENTITY, *_RARE_MEMORY})
@@ -342,14 +343,15 @@ class IteratorSource(ProcSource):
 
     def _path(self, pid: int, number: int) -> str | None:
         try:
-            path = self._cgroup(pid)
+            path, _ = self._cgroups_of(pid)
         except OSError:
             path = None
-        if path is None:
-            return None
+        directory = path and self.hierarchy.unified and self.hierarchy.unified.directory(path)
+        if not path or not directory:
+            return path
         try:
             # The process may have been moved since its row was written.
-            if os.stat(as_bytes(f"{self.hierarchy.unified}{path}")).st_ino == number:
+            if os.stat(as_bytes(directory)).st_ino == number:
                 # There are no more of them with processes than there are processes.
                 if len(self._cgroups) >= max(_FEW_CGROUPS, len(self.by_pid)):
                     self._cgroups.clear()

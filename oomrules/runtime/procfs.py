@@ -23,7 +23,14 @@ from itertools import islice
 from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
-from oomrules.runtime.cgroups import Hierarchy, LiveScope, path_of
+from oomrules.runtime.cgroups import (
+    Hierarchy,
+    LiveScope,
+    is_in_sight,
+    memory_path_of,
+    path_of,
+    unit_root,
+)
 from oomrules.runtime.cmdlines import BATCH, Cmdlines
 from oomrules.runtime.facts import Facts
 from oomrules.runtime.model import PF_EXITING, SELF_MADE, UNREAD, Host, Process
@@ -124,6 +131,7 @@ class ProcSource:
         self.prepared_for: Any = None
         self.facts = facts or Facts()
         self.hierarchy = Hierarchy()
+        self._unit_root = unit_root(root)
         # Where oomrules itself has adjusted a process, rules are told the value from before.
         self.original: Callable[[Process, int], int] | None = None
         # How often a field could not be read for want of rights.
@@ -156,7 +164,7 @@ class ProcSource:
         self._anew: Iterator[int] = iter(())
         self._anew_at: float | None = None
         self._all_anew = False
-        self._scopes: dict[str, LiveScope] = {}
+        self._scopes: dict[str, LiveScope | None] = {}
         # How many long ones of status are read in a refresh at the most, and how many were: of
         # those who are new, and of the others.
         self.most_long = sys.maxsize
@@ -264,7 +272,9 @@ class ProcSource:
     def _read_file_of(self, field: str, process: Process) -> None:
         """Read the file that a field is in."""
         if field == "cgroup":
-            process.cgroup = self._cgroup(process.pid)
+            process.cgroup, memory = self._cgroups_of(process.pid)
+            if memory != process.cgroup or process.memory_cgroup is not UNREAD:
+                process.memory_cgroup = memory
         elif field == "oom_score_adj":
             own = int(read_file(f"{self._prefix}{process.pid}/oom_score_adj"))
             if self.original is not None:
@@ -280,16 +290,24 @@ class ProcSource:
         else:
             self._read_status(process, self._status(process), field)
 
-    def _cgroup(self, pid: int) -> str | None:
+    def _cgroups_of(self, pid: int) -> tuple[str | None, str | None]:
+        """Give the control group of a process, and the one that its memory is charged to."""
+        memory = None
         try:
-            path = path_of(self._of_thread(pid, "cgroup", read_file))
+            lines = self._of_thread(pid, "cgroup", read_file)
+            path = path_of(lines)
+            if self.hierarchy.memory:
+                memory = memory_path_of(lines)
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
             # Below a group that was delegated to him somebody has gone deeper than the kernel can
             # say. That must be worth nothing: what root says of the user holds for him.
             path = self._manager_of(pid)
-        return path if path is None else sys.intern(path)
+        if path is None or not is_in_sight(path, self._unit_root):
+            return None, None
+        path = sys.intern(path)
+        return path, path if memory is None else sys.intern(memory)
 
     def _manager_of(self, pid: int) -> str:
         """Give the control group of the manager of the user who has logged in, with a process.
@@ -304,8 +322,9 @@ class ProcSource:
         if user == _NO_LOGIN:
             uids = _value(self._of_thread(pid, "status", read_file), b"\nUid:").split(None, 1)
             user = int(uids[0]) if uids else 0
-        path = f"/user.slice/user-{user}.slice/user@{user}.service"
-        return path if os.path.isdir(f"{self.hierarchy.units}{path}") else "/"
+        path = f"{self._unit_root}/user.slice/user-{user}.slice/user@{user}.service"
+        directory = self.hierarchy.units and self.hierarchy.units.directory(path)
+        return path if directory and os.path.isdir(directory) else self._unit_root or "/"
 
     def _exe(self, pid: int) -> Any:
         leaderless = pid in self._stand_ins
@@ -836,7 +855,9 @@ class ProcSource:
             self._ticks,
             uptime,
             *self._memory,
-            *self._names,
+            self._names[0],
+            self._names[1],
+            self._unit_root,
         )
 
 
@@ -896,8 +917,8 @@ def _value(data: bytes, key: bytes) -> bytes:
 
 
 _IDENTITY = (
-    *("uid", "euid", "gid", "egid", "capabilities", "oom_score_adj", "cgroup", "nice"),
-    *("exe", "cmdline", *_FAMILY),
+    *("uid", "euid", "gid", "egid", "capabilities", "oom_score_adj", "cgroup", "memory_cgroup"),
+    *("nice", "exe", "cmdline", *_FAMILY),
 )
 # One field of each file that tells who a process is.
 _IDENTITY_FILES = ("uid", "gid", "oom_score_adj", "cgroup", "exe", "cmdline", "ppid")

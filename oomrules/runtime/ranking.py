@@ -11,8 +11,7 @@ from oomrules.runtime.compiled import NORMAL, Judge
 from oomrules.runtime.evaluator import Evaluator, Verdict
 from oomrules.runtime.model import PF_EXITING, PF_KTHREAD, UNREAD, Process, Snapshot
 from oomrules.runtime.nodes import glob
-from oomrules.runtime.units import placement
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.values import GETTERS, place_of
 
 _NEVER_FLAGS = PF_EXITING | PF_KTHREAD
 _DEAD_STATES = ("Z", "X", "x")
@@ -179,6 +178,8 @@ def within(unit: str) -> Keep:
 
     def keep(process: Process, snapshot: Snapshot) -> bool:
         cgroup = GETTERS["cgroup"](process, snapshot)
-        return cgroup is not None and any(glob(name, unit) for name in placement(cgroup).chain)
+        return cgroup is not None and any(
+            glob(name, unit) for name in place_of(cgroup, snapshot).chain
+        )
 
     return keep

@@ -27,6 +27,7 @@ _WHOLE = (
     "locked pgtables oom_score_adj pid_depth tty_nr session"
 ).split()
 _TEXTS = ("comm", "exe", "state", "cgroup")
+_PATHS = ("cgroup", "memory_cgroup", "unit_root")
 # What a process can make unknown by itself.
 _SELF_MADE = ("cmdline", "exe", "swap", "anon", "shmem", "locked", "pgtables")
 _SCOPE_WHOLE = ("memory", "memory_max", "memory_high", "swap", "swap_max", "oom_kills")
@@ -180,7 +181,7 @@ def _text(data: dict[str, Any], key: str) -> str | None:
     value = data.get(key)
     if value is not None and not isinstance(value, str):
         raise _Wrong(f"{key} is {json.dumps(value)[:40]}, not a text")
-    if key == "cgroup" and value is not None and len(value) > _LONGEST_PATH:
+    if key in _PATHS and value is not None and len(value) > _LONGEST_PATH:
         raise _Wrong(f"{key} is longer than {_LONGEST_PATH} characters")
     return value
 
@@ -214,6 +215,7 @@ def _host(data: dict[str, Any]) -> Host:
         _whole(data, "swap_total") or 0,
         _names(data, "users"),
         _names(data, "groups"),
+        _text(data, "unit_root") or "",
     )
 
 
@@ -287,6 +289,8 @@ def _process(data: dict[str, Any]) -> Process:
     ):
         raise _Wrong("cmdline is not a list of texts")
     process.cmdline = None if words is None else cut("\0".join(words))
+    if "memory_cgroup" in data:
+        process.memory_cgroup = _text(data, "memory_cgroup")
     self_made = data.get("self_made") or ()
     if not isinstance(self_made, list | tuple) or not all(key in _SELF_MADE for key in self_made):
         raise _Wrong(f"self_made is {json.dumps(self_made)[:40]}, not a list of keys")

@@ -10,7 +10,7 @@ import time
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
 from oomrules.runtime import accounts, journal, resident, sinks
-from oomrules.runtime.cgroups import Hierarchy
+from oomrules.runtime.cgroups import Hierarchy, unit_root
 from oomrules.runtime.kernellog import KernelLog
 from oomrules.runtime.state import State, now
 from oomrules.service import lock, metrics, status
@@ -106,7 +106,8 @@ class Service:
         files = [os.path.join(accounts.directory(), name) for name in accounts.FILES.values()]
         self.account_watch = RuleWatch((), "", files)
         self._register(self.account_watch.descriptor)
-        root = Hierarchy().units
+        units = Hierarchy().units
+        root = units and units.directory(unit_root() or "/")
         self.unit_watch = UnitWatch(root) if root else None
         self._register(self.unit_watch.descriptor if self.unit_watch else -1)
         self.kernel_log = self._open_kernel_log()

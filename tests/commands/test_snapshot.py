@@ -53,7 +53,8 @@ def test_every_process_is_recorded_with_every_field(oomrules: Run, child: Any) -
         "threads state flags total_vm rss anon shmem locked swap pgtables oom_score_adj "
         "pid_depth tty_nr session cgroup"
     ).split()
-    assert set(line) == {"kind", *expected}
+    # On v1 its memory may be charged elsewhere.
+    assert set(line) - {"memory_cgroup"} == {"kind", *expected}
     assert (line["ppid"], line["state"], line["comm"]) == (os.getpid(), "T", "a b\\xff")
     assert line["cmdline"][1:4] == ["-I", "-S", "-c"]
     assert len(line["capabilities"]) == 16 and int(line["capabilities"], 16) >= 0

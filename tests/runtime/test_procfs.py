@@ -24,6 +24,7 @@ from oomrules.errors import Failure
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.runtime import procfs
+from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.cmdlines import READER
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.model import PF_KTHREAD, SELF_MADE, UNREAD, Process
@@ -713,7 +714,9 @@ def test_who_goes_too_deep_among_the_control_groups_stays_with_his_user(
     monkeypatch.setattr(procfs, "read_file", too_deep)
     made = program('score total_vm\nonly kill slice "user-*.slice"')
     source = ProcSource(made, root=str(proc.root))
-    source.hierarchy.units = str(tmp_path / "cgroup")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"26 1 0:22 / {tmp_path}/cgroup rw - cgroup2 cgroup2 rw\n")
+    source.hierarchy = Hierarchy(str(mounts))
     ranked = Ranker(Evaluator(made, source.host)).rank(source.refresh()).pids
     assert field(source, 7, "cgroup") == expected
     assert ranked == ([7] if expected != "/" else [])

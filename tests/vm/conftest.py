@@ -60,7 +60,9 @@ def pytest_runtest_makereport(
     """Show what the guest said when a test failed."""
     report = yield
     arguments = getattr(item, "funcargs", {})
-    guest = arguments.get("fresh_guest", arguments.get("guest"))
+    # The shared one stands still while a test has another.
+    others = [one for name, one in arguments.items() if isinstance(one, Guest) and name != "guest"]
+    guest = others[0] if others else arguments.get("guest")
     if report.when == "call" and report.failed and guest is not None:
         console = "\n".join(guest.console.splitlines()[-40:])
         report.sections.append(("the guest's console", console))

@@ -3,7 +3,7 @@
 # make test    every test that needs no guest
 # make test-vm the tests in a guest with a real systemd
 # make test-fresh the commands above on bare Debian 12 and 13 machines
-# make scenarios, churn, storm: what takes long in the guest
+# make scenarios, churn, storm, trials: what takes long in the guest
 # make lint    ruff and mypy
 # make kernels the kernel module compiled for every kernel of Debian's archive
 # make debug-kernel  a kernel that looks for faults, for make test-vm KERNEL=debug
@@ -23,7 +23,7 @@ BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
-.PHONY: setup run test test-vm test-fresh churn storm scenarios kernels debug-kernel lint bpf bench clean system-packages bpf-packages
+.PHONY: setup run test test-vm test-fresh churn storm scenarios trials kernels debug-kernel lint bpf bench clean system-packages bpf-packages
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/.ready
@@ -94,6 +94,11 @@ scenarios: setup
 storm: setup
 	STORM=$(STORM) OOMRULES_VM_KERNEL=$(KERNEL) $(BIN)/python -m pytest -s tests/service/long tests/vm/long/test_module_load.py \
 	  tests/vm/long/test_storms.py tests/vm/long/test_service_storm.py
+
+# Podman, LXC, a hundred thousand threads and a lock that is held: docs/odd-hosts.md. An image of its
+# own, with their packages, and a guest of 4 GiB.
+trials: setup
+	$(BIN)/python -m pytest -s tests/vm/long/test_odd_hosts.py $(TRIALS_ARGS)
 
 # Half an hour of two processors and 8 GB of disk, once: KASAN, lockdep and what else there is.
 debug-kernel: setup

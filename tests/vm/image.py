@@ -10,7 +10,7 @@ import lzma
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +64,8 @@ MASKED_GENERATORS = """
 """.split()
 # What the guest runs of this folder.
 AGENT = ["__init__.py", "wire.py", "agent.py"]
-SIZE = "1500M"
+# Of the file system: as it is, and with packages besides the usual ones.
+SIZE, ROOMY = "1500M", "4G"
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,11 @@ class Image:
         return (self.path / "release").read_text()
 
 
-def build() -> Image:
+def build(packages: Sequence[str] = ()) -> Image:
     """The image, from the cache or built now.
+
+    Args:
+        packages: of Debian's, besides the usual ones.
 
     Raises:
         NoGuest: it cannot be built here.
@@ -101,12 +105,13 @@ def build() -> Image:
         raise NoGuest("the guest is an amd64 one, and so must this machine be")
     suite = platform.freedesktop_os_release().get("VERSION_CODENAME", "unnamed")
     # By how it is made and not by where from: a different mirror brings no different Debian.
-    recipe = _mmdebstrap(suite, Path("OUT"), [])
-    base = cache.layer("base", recipe, lambda to: _make_base(suite, to))
+    recipe = _mmdebstrap(suite, packages, Path("OUT"), [])
+    base = cache.layer("base", recipe, lambda to: _make_base(suite, packages, to))
     inputs = [cache.identity(base), *_own_files()]
     if DEBUG:
         inputs.append(cache.identity(kernel.built()))
-    return Image(cache.layer("image", inputs, lambda to: _make(base, to)))
+    size = ROOMY if packages else SIZE
+    return Image(cache.layer("image", inputs, lambda to: _make(base, size, to)))
 
 
 def apt_sources(suite: str) -> list[str]:
@@ -140,7 +145,7 @@ def _own_files() -> Iterator[str | bytes]:
             yield path.read_bytes()
 
 
-def _mmdebstrap(suite: str, to: Path, sources: list[str]) -> list[str]:
+def _mmdebstrap(suite: str, packages: Sequence[str], to: Path, sources: list[str]) -> list[str]:
     # Leaving files out from the start would send every package through a slow filter.
     lean = "path-exclude=/usr/share/%s/*\\n"
     return [
@@ -152,7 +157,7 @@ def _mmdebstrap(suite: str, to: Path, sources: list[str]) -> list[str]:
         # Without it a conversion tool is installed, and perl for it.
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
         f"--essential-hook=printf '{lean}' man doc info locale > \"$1\"/etc/dpkg/dpkg.cfg.d/lean",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join([*PACKAGES, *packages])}",
         suite,
         str(to),
         *sources,
@@ -167,11 +172,11 @@ def apt_options() -> Iterator[str]:
             yield f'{name} "{value}"'
 
 
-def _make_base(suite: str, to: Path) -> None:
+def _make_base(suite: str, packages: Sequence[str], to: Path) -> None:
     require_root("building the guest's image")
     require_space(to, 3000)
     install_host_packages(BUILD_TOOLS)
-    argv = _mmdebstrap(suite, to / "base.tar", apt_sources(suite))
+    argv = _mmdebstrap(suite, packages, to / "base.tar", apt_sources(suite))
     argv[1:1] = [f"--aptopt={line}" for line in apt_options()]
     # When this is interrupted, all that it has mounted and started goes with its namespaces,
     # and what it has written goes with the layer's temporary directory.
@@ -182,7 +187,7 @@ def _make_base(suite: str, to: Path) -> None:
         command([*jail, *argv], env=environment)
 
 
-def _make(base: Path, to: Path) -> None:
+def _make(base: Path, size: str, to: Path) -> None:
     require_root("building the guest's image")
     install_host_packages(BUILD_TOOLS)
     root = to / "root"
@@ -198,7 +203,7 @@ def _make(base: Path, to: Path) -> None:
         shutil.move(root / f"boot/vmlinuz-{release}", to / "vmlinuz")
         shutil.rmtree(root / "boot")
         features = ["-O", "^has_journal", "-E", "lazy_itable_init=0,nodiscard"]
-        command(["mkfs.ext4", "-q", "-F", *features, "-d", root, to / "root.raw", SIZE])
+        command(["mkfs.ext4", "-q", "-F", *features, "-d", root, to / "root.raw", size])
         convert = ["qemu-img", "convert", "-O", "qcow2"]
         command([*convert, to / "root.raw", to / "root.qcow2"])
         (to / "root.raw").unlink()

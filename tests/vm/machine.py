@@ -34,6 +34,7 @@ class Options:
     cpus: int = 2
     kernel_arguments: str = ""
     nodes: int = 1  # of memory (NUMA), alike in size
+    packages: tuple[str, ...] = ()  # of Debian's, besides the usual ones
 
 
 class GuestError(Exception):

@@ -7,7 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from oomrules.commands.terminal import Paint, count, memory, print_json, table
+from oomrules.commands.terminal import (
+    Column,
+    Paint,
+    called,
+    count,
+    memory,
+    middle,
+    print_json,
+    rough,
+    table,
+)
 from oomrules.errors import Failure
 from oomrules.service import client
 from oomrules.service.listener import STATUS
@@ -19,8 +29,13 @@ _OVERRULING = {
     "panic_on_oom": "a machine out of memory panics, and the list is not used",
     "oom_kill_allocating_task": "the kernel kills the process that asks for memory, list or not",
 }
-_HEADING = ("RANK", "PID", "UNIT", "POINTS", "COMMAND")
-_RIGHT = frozenset({0, 1, 3})
+_COLUMNS = (
+    Column("RANK", right=True),
+    Column("PID", right=True),
+    Column("UNIT", least=12, enough=24, turn=1, cut=middle),
+    Column("POINTS", right=True, least=7, enough=12, turn=3, cut=rough),
+    Column("COMMAND", least=10, turn=2),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,17 +104,17 @@ def _print(said: dict[str, Any]) -> None:
         print(f"{paint(f'{name:>9}', 'bold')}  {text}")
     head = said["list"]["head"] if said["list"] else []
     if head:
-        rows = [list(_HEADING)] + [
+        rows = [
             [
                 str(entry["rank"]),
                 str(entry["pid"]),
                 "?" if entry["unit"] is None else entry["unit"] or "-",
                 str(entry["points"]),
-                entry["comm"] or "?",
+                called(entry["comm"]),
             ]
             for entry in head
         ]
-        print("\n" + table(rows, _RIGHT, paint, [""] * len(head)))
+        print("\n" + table(_COLUMNS, rows, paint))
 
 
 def _service(said: dict[str, Any]) -> str:
@@ -113,17 +128,17 @@ def _memory(sizes: dict[str, Any]) -> str:
 
 def _rules(rules: dict[str, Any], paint: Paint) -> list[tuple[str, str]]:
     age = f", for {span(rules['age'])}" if rules["age"] is not None else ""
-    files = ", ".join(rules["files"])
-    in_force = paint(f"{count(rules['count'], 'rule')} in force{age}: {files}")
+    in_force = [paint(f"{count(rules['count'], 'rule')} in force{age}:")]
+    in_force += [f"  {paint(file)}" for file in rules["files"]]
     if rules["state"] == "good":
-        return [("rules", in_force)]
+        return [("rules" if number == 0 else "", line) for number, line in enumerate(in_force)]
     what = {
         "broken": "the rules on disk have errors; the last good ones stay in force",
         "missing": "the rules have errors, and there are no earlier ones to keep to",
     }.get(rules["state"], "the rules on disk could not be compiled; what was in force stays")
     lines = [("rules", paint(what, "red"))]
     lines += [("", paint(line)) for line in rules["diagnostics"]]
-    return [*lines, ("", in_force)] if rules["age"] is not None else lines
+    return [*lines, *(("", line) for line in in_force)] if rules["age"] is not None else lines
 
 
 def _list(listed: dict[str, Any] | None, paint: Paint) -> str:
@@ -162,6 +177,6 @@ def _kills(said: dict[str, Any]) -> str:
     age = "" if kill["list_age"] is None else f", the list was {span(kill['list_age'])} old"
     where = kill["unit"] or "no unit"
     return (
-        f"{said['kills']}, the last {span(kill['ago'])} ago: {kill['comm']} "
+        f"{said['kills']}, the last {span(kill['ago'])} ago: {called(kill['comm'])} "
         f"({kill['pid']}) in {where}, {rank}{age}"
     )

@@ -51,7 +51,7 @@ def settled(options: argparse.Namespace) -> config.Config:
     Raises:
         Failure: the configuration is wrong, and needed.
     """
-    return config.Config(tuple(options.to)) if options.to else config.load()
+    return config.Config(tuple(options.to)) if options.to else config.load(root=options.root)
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -137,6 +137,13 @@ def live(
     return source
 
 
+def asked_within(made: Program, unit: str | None) -> facts.Asked:
+    """Tell what to ask systemd: what the rules need, and which unit ``--in`` means."""
+    asked = facts.Asked(made)
+    asked.name(unit or "")
+    return asked
+
+
 def settle_names(names: Names, source: ProcSource) -> None:
     """Wait for the names that rules ask for, those of running processes too if they need them."""
     if names.need_ids:
@@ -186,7 +193,7 @@ def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
         snapshot = recorded.load(options.snapshot)
         ranker = Ranker(Evaluator(made, snapshot.host))
         return Ranked(_top(ranker.rank(snapshot, keep), options), snapshot)
-    source = live(made, choice=options.source)
+    source = live(made, asked_within(made, unit), options.source)
     ranker = Ranker(Evaluator(made, source.host))
     ranking = fresh(ranker, source, keep) if verified else ranker.rank(source, keep)
     return Ranked(_top(ranking, options), source)
@@ -210,6 +217,14 @@ def notes(source: ProcSource) -> list[str]:
         said.append(
             f"{field} of {count(times, 'process')} could not be read; rules that ask for it "
             f"protect them ({advice})"
+        )
+    outside = sum(bool(source.by_pid[pid].total_vm) for pid in source.out_of_sight)
+    if outside:
+        said.append(
+            f"the control group of {count(outside, 'process')} lies outside of this namespace, so "
+            "its units and limits are unknown, and rules that ask for them protect; join the "
+            "host's namespace (`nsenter --target 1 --cgroup oomrules rank`), or start the "
+            "container with --cgroupns=host"
         )
     return [*said, *hidden.notes(source.look_for_hidden(), source.hides_processes)]
 

@@ -24,14 +24,7 @@ from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
 from oomrules.runtime import hidden
-from oomrules.runtime.cgroups import (
-    Hierarchy,
-    LiveScope,
-    is_in_sight,
-    memory_path_of,
-    path_of,
-    unit_root,
-)
+from oomrules.runtime.cgroups import Hierarchy, LiveScope, is_in_sight
 from oomrules.runtime.cmdlines import BATCH, Cmdlines
 from oomrules.runtime.facts import Facts
 from oomrules.runtime.machine import Memory, boot_seconds
@@ -139,9 +132,11 @@ class ProcSource:
         self.prepared_for: Any = None
         self.facts = facts or Facts()
         self.hierarchy = Hierarchy()
-        self._unit_root = unit_root(root)
+        self._unit_root = self.hierarchy.unit_root(root)
         # Where oomrules itself has adjusted a process, rules are told the value from before.
         self.original: Callable[[Process, int], int] | None = None
+        # Whose control group lies outside of our namespace, where not all names are known.
+        self.out_of_sight: set[int] = set()
         # Of whom a field could not be read for want of rights.
         self._denied: dict[str, set[int]] = {}
         # Those that the last refresh found in proc, and of which it could read nothing.
@@ -325,9 +320,7 @@ class ProcSource:
         memory = None
         try:
             lines = self._of_thread(pid, "cgroup", read_file)
-            path = path_of(lines)
-            if self.hierarchy.memory:
-                memory = memory_path_of(lines)
+            path, memory = self.hierarchy.path_of(lines), self.hierarchy.memory_path_of(lines)
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
@@ -335,7 +328,10 @@ class ProcSource:
             # say. That must be worth nothing: what root says of the user holds for him.
             path = self._manager_of(pid)
         if path is None or not is_in_sight(path, self._unit_root):
+            if path is not None:
+                self.out_of_sight.add(pid)
             return None, None
+        self.out_of_sight.discard(pid)
         path = sys.intern(path)
         return path, path if memory is None else sys.intern(memory)
 
@@ -686,6 +682,7 @@ class ProcSource:
         self._lifeless.pop(process.pid, None)
         self._merged.pop(process.pid, None)
         self._cmdlines.forget(process)
+        self.out_of_sight.discard(process.pid)
         for denied in self._denied.values():
             denied.discard(process.pid)
         self._release(process)

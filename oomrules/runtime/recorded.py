@@ -8,7 +8,7 @@ itself made unknown is ``null`` and named in its ``self_made``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from oomrules import files
 from oomrules.errors import Failure, reason
@@ -109,14 +109,17 @@ _LONGEST_LINE = 16 * 2**20
 _LONGEST_PATH = 4096
 
 
-def load(path: str) -> Recorded:
+def load(path: str, lines: Callable[[str, int], Iterable[str]] = files.lines) -> Recorded:
     """Read a snapshot file.
+
+    Args:
+        lines: what reads its lines.
 
     Raises:
         Failure: it cannot be read, or a line of it is wrong; the message names the line.
     """
     try:
-        return parse(files.lines(path, _LONGEST_LINE), path)
+        return parse(lines(path, _LONGEST_LINE), path)
     except OSError as error:
         raise Failure(f"cannot read the snapshot {path}: {reason(error)}") from error
     except UnicodeDecodeError as error:

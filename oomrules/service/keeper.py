@@ -19,7 +19,8 @@ from oomrules.runtime.model import Host
 from oomrules.runtime.procfs import DESCRIPTORS, IDENTITY_FILES, MOST_LONG, PLACE_FILES, QUICK_FILES
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, Ranking
-from oomrules.runtime.state import State, entries, now
+from oomrules.runtime.state import State, described, entries, now
+from oomrules.runtime.values import place_of
 from oomrules.service.pace import CALM
 from oomrules.service.preparation import Prepared
 
@@ -315,6 +316,19 @@ class Keeper:
             self._source.look_for_hidden()
             self._hidden_at = now() + _HIDDEN_EVERY
         return self.listed
+
+    def known(self, pid: int) -> dict[str, Any] | None:
+        """Say what was read last of a process, as ``state.described`` does.
+
+        Returns:
+            that with ``began``, seconds since the boot; None if nothing is known of it.
+        """
+        process = self._source.by_pid.get(pid) if self._source else None
+        if process is None or self._source is None or type(process.starttime) is not int:
+            return None
+        place = place_of(process.cgroup, self._source) if isinstance(process.cgroup, str) else None
+        began = process.starttime / self._source.host.clock_ticks
+        return {**described(process, place), "began": began}
 
     def slow_searches(self) -> list[str]:
         """Say whose texts take too long to search."""

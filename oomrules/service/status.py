@@ -93,6 +93,7 @@ def document(
             "events": counts.pressure,
         },
         "kills": deaths.count,
+        "asked": deaths.asked,
         "last_kill": None
         if deaths.last is None
         else {

@@ -333,7 +333,7 @@ class Service:
         # Who died was on the list that was in force then.
         self._read_kernel_log()
         try:
-            listed = self.keeper.refresh(why)
+            listed = self.keeper.refresh(why == "pressure", self.pace.stirred)
         except Failure as error:
             listed = None
             self.counts.failures += 1

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from oomrules import config
-from oomrules.commands import rulesets
+from oomrules.commands import doubts, rulesets
 from oomrules.commands.terminal import count
 from oomrules.errors import Failure
 from oomrules.host import facts
@@ -92,7 +92,10 @@ class Ranked(NamedTuple):
 
     def notes(self) -> list[str]:
         """Say what could not be seen, and what that means."""
-        said = notes(self.source) if isinstance(self.source, ProcSource) else []
+        if isinstance(self.source, ProcSource):
+            said = notes(self.source)
+        else:
+            said = doubts.of_recording(self.source, self.ranking.evaluator.program)
         return [*said, *self.ranking.evaluator.notes(self.source.by_pid)]
 
 

@@ -129,6 +129,7 @@ def _round(seconds: float) -> float:
 
 def _unreadable(keeper: Keeper) -> list[str]:
     return [
-        f"{field} could not be read {times} times; rules that ask for it protect"
+        f"{field} could not be read {times} times; rules that ask for it are in doubt, so they "
+        "protect"
         for field, times in sorted(keeper.unreadable.items())
     ]

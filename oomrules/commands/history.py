@@ -12,19 +12,35 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import IO, Any
 
-from oomrules.commands.terminal import Paint, print_json, table
+from oomrules.commands.terminal import Column, Paint, called, clip, middle, print_json, rough, table
 from oomrules.errors import Failure
 from oomrules.runtime.kills import ASKED_ID, KILL_ID
 
 SCHEMA = "oomrules.history/1"
 
-_HEADING = ("TIME", "UNIT", "PID", "COMMAND", "UID", "RANK", "POINTS", "LIST AGE")
+
+def _moment(text: str, columns: int) -> str:
+    """Write a time of ISO 8601 shorter: without its zone, its year, its seconds."""
+    day, _, clock = text.partition("T")
+    forms = (text, f"{day} {clock[:8]}", f"{day[5:]} {clock[:8]}", f"{day[5:]} {clock[:5]}")
+    return next((form for form in forms if len(form) <= columns), clip(clock, columns))
+
+
+_COLUMNS = (
+    Column("TIME", least=14, enough=19, turn=1, cut=_moment),
+    Column("UNIT", least=12, enough=24, turn=2, goes=4, cut=middle),
+    Column("PID", right=True),
+    Column("COMMAND", least=10, enough=16, turn=3),
+    Column("UID", right=True, goes=1),
+    Column("RANK", right=True),
+    Column("POINTS", right=True, least=7, enough=12, turn=4, goes=3, cut=rough),
+    Column("LIST AGE", right=True, goes=2),
+)
+
 SERVICE = "oomrules.service"
 
 # Who was asked to end and is killed within this time was not let off.
 _GRACE = timedelta(minutes=10)
-
-_RIGHT = frozenset({2, 4, 5, 6, 7})
 
 
 # An entry of ours has less than a tenth of this.
@@ -47,8 +63,7 @@ def run(options: argparse.Namespace) -> int:
         rows = [(kill["time"], _row(kill)) for kill in kills]
         rows += [(kill["time"], _row(kill, " (asked to end)")) for kill in asked]
         rows.sort(key=lambda row: row[0])
-        lines = [_HEADING, *(row for _, row in rows)]
-        print(table(lines, _RIGHT, Paint(sys.stdout), [""] * len(rows)))
+        print(table(_COLUMNS, [row for _, row in rows], Paint(sys.stdout)))
     else:
         print("no kill has been recorded", file=sys.stderr)
     return 0
@@ -194,7 +209,7 @@ def _row(kill: dict[str, Any], end: str = "") -> list[str]:
         kill["time"],
         "/".join(filter(None, (kill["unit"], kill["user_unit"]))),
         _known(kill["pid"]),
-        kill["comm"] + end,
+        called(kill["comm"]) + end,
         _known(kill["uid"]),
         rank,
         "-" if kill["points"] is None else str(kill["points"]),

@@ -19,6 +19,7 @@ from oomrules.errors import Failure, reason
 from oomrules.language import rulefiles
 from oomrules.plain import printable_lines
 from oomrules.runtime import emitting, journal, kernellog, kills, resident
+from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.freshness import fresh
 from oomrules.runtime.kernellog import Kill
@@ -263,6 +264,6 @@ def _read(after: int, left: list[int]) -> tuple[list[Kill], int]:
 def _whereabouts(kill: Kill, entry: dict[str, Any]) -> tuple[str | None, ...]:
     """Give the system's units around a victim: users call their own units as they like."""
     if kill.cgroup:
-        return placement(kill.cgroup).system.chain
+        return placement(kill.cgroup, Hierarchy().unit_root()).system.chain
     # Where the log does not tell the group, the last list may know where the process was.
     return () if entry.get("manager") else (entry.get("unit"),)

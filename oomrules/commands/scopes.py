@@ -9,18 +9,27 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from oomrules.commands import rulesets, sources
-from oomrules.commands.terminal import Paint, memory, print_json, table
+from oomrules.commands.terminal import Column, Paint, branch, memory, print_json, rough, table
 from oomrules.runtime import recorded
 from oomrules.runtime.model import NO_LIMIT
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Scope
 from oomrules.runtime.units import Placement, placement
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.values import GETTERS, place_of
 
 SCHEMA = "oomrules.scopes/1"
 
-_HEADING = ("UNIT", "MEMORY", "LIMIT", "HIGH", "SWAP", "PRESSURE", "KILLS", "CANDIDATES", "RULES")
-_RIGHT = frozenset(range(1, 8))
+_COLUMNS = (
+    Column("UNIT", least=16, enough=28, turn=1, cut=branch),
+    Column("MEMORY", right=True),
+    Column("LIMIT", right=True),
+    Column("HIGH", right=True, goes=1),
+    Column("SWAP", right=True, goes=2),
+    Column("PRESSURE", right=True, goes=4),
+    Column("KILLS", right=True, least=5, turn=3, goes=3, cut=rough),
+    Column("CANDIDATES", right=True, goes=6),
+    Column("RULES", least=12, enough=24, turn=2, goes=5),
+)
 _FIGURES = {
     "memory": "current",
     "memory_max": "max",
@@ -53,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     counts: Counter[str] = Counter()
     for process in ranked.ranking.candidates:
         cgroup = GETTERS["cgroup"](process, source)
-        place: Placement | None = placement(cgroup) if cgroup else None
+        place: Placement | None = place_of(cgroup, source) if cgroup else None
         while place is not None:
             counts[place.path] += 1
             place = place.above
@@ -75,29 +84,32 @@ def run(options: argparse.Namespace) -> int:
 
 def _units(source: ProcSource | recorded.Recorded) -> Iterable[tuple[Placement, dict[str, Any]]]:
     """Give each unit with its figures, in the order of the tree."""
+    root = source.host.unit_root
     if isinstance(source, ProcSource) and source.hierarchy.layout == "v2":
         # cgroupspy is loaded here: no other command needs it.
         from oomrules.host import tree
 
-        for path, controller in tree.groups(source.hierarchy.unified or ""):
+        unified = source.hierarchy.unified
+        directory = unified and unified.directory(root or "/")
+        for path, controller in tree.groups(directory, root) if directory else ():
             figures = {name: controller.figure(file) for name, file in _FIGURES.items()}
             figures["oom_kills"] = (controller.figure("events") or {}).get("oom_kill")
-            if placement(path).path == path:
-                yield placement(path), figures
+            if placement(path, root).path == path:
+                yield placement(path, root), figures
         return
-    paths = {"/"}
+    paths = {root or "/"}
     for process in source.by_pid.values():
         cgroup = GETTERS["cgroup"](process, source)
-        place: Placement | None = placement(cgroup) if cgroup else None
+        place: Placement | None = place_of(cgroup, source) if cgroup else None
         while place is not None:
             paths.add(place.path)
             place = place.above
     if isinstance(source, recorded.Recorded):
-        paths |= {path for path in source.scopes if placement(path).path == path}
+        paths |= {path for path in source.scopes if placement(path, root).path == path}
     for path in sorted(paths, key=lambda path: path.split("/")):
         scope = source.scope(path)
         names = (*_FIGURES, "oom_kills")
-        yield placement(path), {name: scope.get(name) if scope else None for name in names}
+        yield placement(path, root), {name: scope.get(name) if scope else None for name in names}
 
 
 def _as_data(unit: Unit) -> dict[str, Any]:
@@ -115,7 +127,7 @@ def _as_data(unit: Unit) -> dict[str, Any]:
 
 
 def _print(units: list[Unit], everywhere: int) -> None:
-    rows: list[list[str]] = [list(_HEADING)]
+    rows: list[list[str]] = []
     for unit in units:
         figures = unit.figures
         pressure = figures["pressure"]
@@ -133,8 +145,9 @@ def _print(units: list[Unit], everywhere: int) -> None:
             ]
         )
     styles = ["dim" if not unit.candidates else "" for unit in units]
-    print(table(rows, _RIGHT, Paint(sys.stdout), styles))
-    print(f"\n{everywhere} rules hold everywhere; those of `in` blocks stand beside their units")
+    print(table(_COLUMNS, rows, Paint(sys.stdout), styles))
+    hold = "rule holds" if everywhere == 1 else "rules hold"
+    print(f"\n{everywhere} {hold} everywhere; those of `in` blocks stand beside their units")
 
 
 def _limit(value: int | None) -> str:

@@ -13,18 +13,18 @@ from oomrules.commands import rulesets, sources
 from oomrules.commands.terminal import count, is_terminal, progress, say
 from oomrules.host.facts import Everything
 from oomrules.runtime import recorded, sinks
-from oomrules.runtime.cgroups import FIGURES, LIMITS
+from oomrules.runtime.cgroups import FIGURES, LIMITS, LiveScope, enclosing
 from oomrules.runtime.model import NO_LIMIT, SELF_MADE, UNREAD, Process
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import make
-from oomrules.runtime.units import placement
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.values import GETTERS, place_of
 
 _FIELDS = (
     "pid ppid comm cmdline exe uid euid gid egid capabilities nice utime stime starttime threads "
     "state flags total_vm rss anon shmem locked swap pgtables oom_score_adj pid_depth tty_nr "
     "session cgroup"
 ).split()
+_GROUPS = ("cgroup", "memory_cgroup")
 _PATIENCE = 0.5  # seconds before a person is shown the progress
 
 
@@ -66,9 +66,9 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
     for process in present:
         users[str(process.uid)] = GETTERS["user"](process, source)
         groups[str(process.gid)] = GETTERS["group"](process, source)
-    cgroups = {process["cgroup"] for process in processes if process["cgroup"]}
+    cgroups = {process[key] for process in processes for key in _GROUPS if process.get(key)}
     host = source.host
-    yield {
+    described: dict[str, Any] = {
         "kind": "host",
         "schema": recorded.SCHEMA,
         "time": host.time,
@@ -78,11 +78,17 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
         "uptime": host.uptime,
         "mem_total": host.mem_total,
         "swap_total": host.swap_total,
+        "hidden": source.look_for_hidden().processes,
         "users": {number: name for number, name in users.items() if name is not None},
         "groups": {number: name for number, name in groups.items() if name is not None},
     }
-    for cgroup in sorted(_with_ancestors(cgroups)):
-        yield _scope(cgroup, source)
+    if host.unit_root:
+        described["unit_root"] = host.unit_root
+    yield described
+    for cgroup in sorted({group for path in cgroups for group in enclosing(path)}):
+        scope = source.scope(cgroup)
+        if scope is not None:
+            yield _scope(cgroup, scope, source)
     yield from processes
 
 
@@ -100,27 +106,16 @@ def _with_progress(source: ProcSource) -> Iterator[Process]:
         progress("")
 
 
-def _with_ancestors(cgroups: set[str]) -> set[str]:
-    found = set()
-    for cgroup in cgroups:
-        path = cgroup
-        while path.strip("/"):
-            found.add(path)
-            path = path.rpartition("/")[0]
-    return found
-
-
-def _scope(cgroup: str, source: ProcSource) -> dict[str, Any]:
-    scope = source.scope(cgroup)
-    where = placement(cgroup)
+def _scope(cgroup: str, scope: LiveScope, source: ProcSource) -> dict[str, Any]:
+    where = place_of(cgroup, source)
     line: dict[str, Any] = {
         "kind": "scope",
         "cgroup": cgroup,
-        "unit": where.unit if where.path == cgroup else None,
+        "unit": (where.unit or None) if where.path == cgroup else None,
     }
     unreadable = []
     for key in FIGURES:
-        value = scope.get(key) if scope else None
+        value = scope.get(key)
         if key in LIMITS:
             if value is None:
                 unreadable.append(key)
@@ -143,6 +138,8 @@ def _process(process: Process, source: ProcSource) -> dict[str, Any]:
     for field in _FIELDS:
         value = getattr(process, field)
         line[field] = source.read(process, field) if value is UNREAD else value
+    if process.memory_cgroup is not UNREAD and process.memory_cgroup != process.cgroup:
+        line["memory_cgroup"] = process.memory_cgroup
     self_made = [field for field in _FIELDS if line[field] is SELF_MADE]
     if self_made:
         line |= {**dict.fromkeys(self_made), "self_made": self_made}

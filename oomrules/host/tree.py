@@ -56,19 +56,20 @@ class MemoryController(Controller):  # type: ignore[misc]
             return None
 
 
-def groups(mount: str) -> Iterator[tuple[str, MemoryController]]:
-    """Walk the control groups below a mount, each before those below it.
+def groups(directory: str, root: str = "") -> Iterator[tuple[str, MemoryController]]:
+    """Walk the control groups below one of v2, each before those below it.
 
     Args:
-        mount: where cgroup v2 is mounted; always given, and never with sub-groups, which
-            cgroupspy would create.
+        directory: where it is; always given, and never with sub-groups, which cgroupspy would
+            create.
+        root: the path of that group; empty for the root.
     """
     # How deep the tree is, users decide: neither this nor a node goes through its parents.
-    left = [os.fsencode(mount)]
+    left = [os.fsencode(directory)]
     while left:
         path = left.pop()
-        name = path.decode("utf-8", "surrogateescape").removeprefix(mount) or "/"
-        yield name, MemoryController(Node(path))
+        name = path.decode("utf-8", "surrogateescape").removeprefix(directory)
+        yield root + name or "/", MemoryController(Node(path))
         left += reversed(_below(path))
 
 

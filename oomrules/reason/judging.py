@@ -17,8 +17,7 @@ from oomrules.reason.variables import named
 from oomrules.runtime.evaluator import Evaluator, Verdict
 from oomrules.runtime.model import Host, Process, Snapshot
 from oomrules.runtime.program import Node, Program, Rule, Scope
-from oomrules.runtime.units import placement
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.values import GETTERS, place_of
 
 # Stands for the names of the units around a process.
 _NAMES = "(names)"
@@ -163,7 +162,7 @@ def _units(process: Process, snapshot: Snapshot) -> Iterable[str | None]:
     cgroup = GETTERS["cgroup"](process, snapshot)
     if cgroup is None:
         return _UNKNOWN
-    place = placement(cgroup)
+    place = place_of(cgroup, snapshot)
     names = list(place.chain)
     while place.above is not None:
         names += snapshot.fact(place, "Names") or ()

@@ -15,9 +15,10 @@ from oomrules.runtime import adjusted, adjustments
 from oomrules.runtime.adjusted import MOST_WATCHED, Entry, Identity, Record
 from oomrules.runtime.adjustment_search import Claim
 from oomrules.runtime.adjustments import Plan
+from oomrules.runtime.cgroups import enclosing
 from oomrules.runtime.evaluator import ineligible
 from oomrules.runtime.killer import NOBODY, UNKILLABLE, Domain, Task
-from oomrules.runtime.model import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Snapshot
+from oomrules.runtime.model import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Scope, Snapshot
 from oomrules.runtime.origins import (
     CAP_SETUID,
     CAP_SYS_RESOURCE,
@@ -30,7 +31,7 @@ from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import make
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.state import now
-from oomrules.runtime.values import GETTERS, innermost_unit
+from oomrules.runtime.values import GETTERS, innermost_unit, memory_group
 
 # How many of the candidates are put in order: of the host, and of each group with a limit.
 HEAD = 20
@@ -66,6 +67,7 @@ class Survey(NamedTuple):
             what they may have inherited.
         watched: those that still may, by pid and start.
         begun: when the processes were listed, in clock ticks since the boot.
+        unit_root: the control group below which there are units (``Host.unit_root``).
     """
 
     candidates: list[Task]
@@ -79,6 +81,7 @@ class Survey(NamedTuple):
     newcomers: tuple[Task, ...] = ()
     watched: frozenset[Identity] = frozenset()
     begun: int = 0
+    unit_root: str = ""
 
     def plan(self) -> Plan:
         """Find the adjustments."""
@@ -264,8 +267,8 @@ def _survey(
             # A vanished one needs nothing.
             unreadable += process.state not in ("X", "x")
             return None
-        cgroup = GETTERS["cgroup"](process, snapshot)
-        if cgroup not in places:
+        cgroup = memory_group(process, snapshot)
+        if cgroup is not None and cgroup not in places:
             places[cgroup] = _places(cgroup, snapshot, domains, with_swap)
         pages = size(process)
         own = original(process, value)
@@ -289,7 +292,16 @@ def _survey(
         if made is not None:
             free = verdict.reason in ("", "no points")
             (rest if free else protected).append(made)
-    return Survey(candidates, rest, protected, domains, processes, host.page_size, unreadable)
+    return Survey(
+        candidates,
+        rest,
+        protected,
+        domains,
+        processes,
+        host.page_size,
+        unreadable,
+        unit_root=host.unit_root,
+    )
 
 
 def _places(
@@ -298,24 +310,26 @@ def _places(
     """Find the domains of a control group; new ones are added to the list."""
     host = snapshot.host
     found = [0]
-    path = cgroup.rstrip("/")
-    while True:
-        scope = snapshot.scope(path or "/")
+    for name in enclosing(cgroup):
+        scope = snapshot.scope(name)
         limit = None if scope is None else scope.get("memory_max")
         # With a limit beyond what there is, the host runs out first.
-        if scope is not None and limit is not None and limit < min(NO_LIMIT, host.mem_total):
-            name = path or "/"
-            known = [number for number, domain in enumerate(domains) if domain.name == name]
-            if not known:
-                swap = scope.get("swap_max")
-                swap = host.swap_total if swap is None else min(swap, host.swap_total)
-                total = (limit + (swap if with_swap else 0)) // host.page_size
-                domains.append(Domain(name, max(1, total), GROUP_HEAD))
-                known = [len(domains) - 1]
-            found += known
-        if not path:
-            return tuple(sorted(found))
-        path = path.rpartition("/")[0]
+        if scope is None or limit is None or limit >= min(NO_LIMIT, host.mem_total):
+            continue
+        known = [number for number, domain in enumerate(domains) if domain.name == name]
+        if not known:
+            swap = scope.get("swap_max") if _swaps(scope, with_swap) else 0
+            swap = host.swap_total if swap is None else min(swap, host.swap_total)
+            domains.append(Domain(name, max(1, (limit + swap) // host.page_size), GROUP_HEAD))
+            known = [len(domains) - 1]
+        found += known
+    return tuple(sorted(found))
+
+
+def _swaps(scope: Scope, otherwise: bool) -> bool:
+    """Tell whether the kernel counts a group's swap; v1 has a swappiness for each group."""
+    own = scope.get("swappiness")
+    return otherwise if own is None else own > 0
 
 
 def may_lower(root: str = "/proc") -> bool:

@@ -18,7 +18,7 @@ from oomrules.errors import reason
 from oomrules.runtime.cgroups import as_bytes
 from oomrules.runtime.facts import Facts
 from oomrules.runtime.model import Process
-from oomrules.runtime.procfs import ProcSource, read_file
+from oomrules.runtime.procfs import PLACE_FILES, ProcSource, read_file
 from oomrules.runtime.program import Program
 
 # Where the unit's ExecStartPre= pins it.
@@ -129,7 +129,8 @@ class IteratorSource(ProcSource):
         self.by_iterator = False
         self._expected = expected
         self._cgroups: dict[int, str] = {}
-        self._v2 = self.hierarchy.layout == "v2"
+        # A row has the group in the hierarchy of v2; where that is not all, /proc tells.
+        self._v2 = self.hierarchy.is_single
         self._letters: dict[tuple[int, int], str | None] = {}
         self._tick = _NANOSECONDS // self._ticks
         self._rare = bool(self._fields & {*_RARE_IDENTITY, *_RARE_MEMORY})
@@ -144,11 +145,13 @@ class IteratorSource(ProcSource):
             Failure: proc itself cannot be read.
         """
         self.note, self.by_iterator = "", False
+        self.refused.clear()
         if self.tasks:
             try:
                 self._refresh_at_once(self.tasks)
                 self.by_iterator = True
-                self._look_in_turn()
+                # The rest is in the rows.
+                self._look_in_turn((*(() if self._v2 else PLACE_FILES), "exe", "cmdline"))
                 return self
             except (FileNotFoundError, PermissionError) as error:
                 if self._expected:
@@ -171,13 +174,6 @@ class IteratorSource(ProcSource):
             for process in processes:
                 process.seen = None
         return same
-
-    @property
-    def _in_turn(self) -> Iterable[str]:
-        if not self.by_iterator:
-            return super()._in_turn
-        # The rest is in the rows.
-        return ("exe", "cmdline") if self._v2 else ("cgroup", "exe", "cmdline")
 
     # --- the whole list --------------------------------------------------------------
 
@@ -342,14 +338,15 @@ class IteratorSource(ProcSource):
 
     def _path(self, pid: int, number: int) -> str | None:
         try:
-            path = self._cgroup(pid)
+            path, _ = self._cgroups_of(pid)
         except OSError:
             path = None
-        if path is None:
-            return None
+        directory = path and self.hierarchy.unified and self.hierarchy.unified.directory(path)
+        if not path or not directory:
+            return path
         try:
             # The process may have been moved since its row was written.
-            if os.stat(as_bytes(f"{self.hierarchy.unified}{path}")).st_ino == number:
+            if os.stat(as_bytes(directory)).st_ino == number:
                 # There are no more of them with processes than there are processes.
                 if len(self._cgroups) >= max(_FEW_CGROUPS, len(self.by_pid)):
                     self._cgroups.clear()
@@ -379,7 +376,7 @@ class IteratorSource(ProcSource):
             if not process.total_vm:
                 continue
             try:
-                self._read_status(process, self._status(process))
+                self._read_status_again(process)
             except (OSError, ValueError):
                 gone.append(process)
         for process in gone:

@@ -44,7 +44,8 @@ SELF_MADE: Any = _SelfMade()
 class Host(NamedTuple):
     """The machine: page size and memory in bytes, clock ticks per second, uptime in seconds.
 
-    ``users`` and ``groups`` give names by id; None where nobody knows the names.
+    ``users`` and ``groups`` give names by id; None where nobody knows the names. ``unit_root`` is
+    the control group below which systemd makes units, empty where that is the root.
     """
 
     time: str
@@ -56,6 +57,7 @@ class Host(NamedTuple):
     swap_total: int
     users: Mapping[int, str] | None = None
     groups: Mapping[int, str] | None = None
+    unit_root: str = ""
 
 
 class _Rare:
@@ -82,7 +84,8 @@ class Process:
     Times are in clock ticks, total_vm, rss and swap in pages, anon, shmem, locked and
     pgtables in bytes, capabilities the effective set as a number. In ``cmdline``, arguments
     are separated by null characters; in ``cgroup``, bytes that are no UTF-8 are surrogates,
-    so that its files can be opened. Where the first thread has ended, what belongs to a
+    so that its files can be opened. ``memory_cgroup`` is the group that its memory is charged to,
+    UNREAD where that is the same one. Where the first thread has ended, what belongs to a
     thread is that of the first one that goes on. ``judge`` belongs
     to the evaluator, ``descriptor`` and ``seen`` to the source. ``key`` is the place in
     the order that the ranker found last; it holds before ``until`` (seconds of uptime).
@@ -126,6 +129,7 @@ class Process:
     locked = _Rare()
     pgtables = _Rare()
     swap = _Rare()
+    memory_cgroup = _Rare()
     # Which facts of DECISIVE a recorded process lacks, as a text; UNREAD where it has them.
     unreadable = _Rare()
 
@@ -186,7 +190,7 @@ class Snapshot(Protocol):
         """The processes by pid, in no particular order."""
 
     def scope(self, cgroup: str) -> Scope | None:
-        """Find a control group; None if nothing is known of it."""
+        """Find a control group; None if nothing is known of it, not even that it is there."""
 
     def fact(self, place: Placement, name: str) -> Any:
         """Find what systemd or logind says of a unit; None if it is unknown."""

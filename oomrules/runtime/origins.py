@@ -13,10 +13,11 @@ import os
 
 from oomrules.lean import Any
 from oomrules.runtime.adjusted import Record, Relative
-from oomrules.runtime.cgroups import path_of
+from oomrules.runtime.cgroups import as_bytes
 from oomrules.runtime.model import Process
 from oomrules.runtime.procfs import ProcSource
-from oomrules.runtime.units import Placement, placement
+from oomrules.runtime.units import Placement
+from oomrules.runtime.values import place_of
 
 CAP_SETUID = 7
 CAP_SYS_RESOURCE = 24
@@ -142,7 +143,7 @@ class Origins:
         try:
             stat = read(f"{directory}/stat")
             fields = stat[stat.rindex(b")") + 2 :].split(None, 20)
-            cgroup = path_of(read(f"{directory}/cgroup"))
+            cgroup = self._source.hierarchy.path_of(read(f"{directory}/cgroup"))
             return Relative(pid, int(fields[19]), int(fields[1]), cgroup)
         except (OSError, ValueError, IndexError):
             return None
@@ -162,7 +163,7 @@ class Origins:
         relative = self._find(process.pid)
         if relative is None or relative.cgroup is None:
             return None, False
-        place = placement(relative.cgroup)
+        place = place_of(relative.cgroup, self._source)
         direct = not place.manager
         while place.manager and place.above is not None:
             place = place.above
@@ -170,9 +171,10 @@ class Origins:
 
     def _is_roots(self, unit: Placement) -> bool:
         """Tell whether nobody but root can have moved a process into a unit."""
-        root = self._source.hierarchy.units
+        tree = self._source.hierarchy.units
+        directory = tree.directory(unit.path) if tree else None
         try:
-            return root is not None and os.stat(root + unit.path).st_uid == 0
+            return directory is not None and os.stat(as_bytes(directory)).st_uid == 0
         except (OSError, ValueError):
             return False
 
@@ -189,7 +191,7 @@ class Origins:
                 original = entry.original
                 if entry.cgroup is None or min(entry.values, default=original) >= original:
                     continue
-                path = placement(entry.cgroup).path
+                path = place_of(entry.cgroup, self._source).path
                 originals.setdefault(path, set()).add(original)
                 process = self._source.by_pid.get(entry.pid)
                 if process is not None and process.starttime == entry.start:

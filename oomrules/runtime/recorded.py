@@ -8,7 +8,7 @@ itself made unknown is ``null`` and named in its ``self_made``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from oomrules import files
 from oomrules.errors import Failure, reason
@@ -27,6 +27,7 @@ _WHOLE = (
     "locked pgtables oom_score_adj pid_depth tty_nr session"
 ).split()
 _TEXTS = ("comm", "exe", "state", "cgroup")
+_PATHS = ("cgroup", "memory_cgroup", "unit_root")
 # What a process can make unknown by itself.
 _SELF_MADE = ("cmdline", "exe", "swap", "anon", "shmem", "locked", "pgtables")
 _SCOPE_WHOLE = ("memory", "memory_max", "memory_high", "swap", "swap_max", "oom_kills")
@@ -55,17 +56,27 @@ class RecordedScope:
 
 
 class Recorded:
-    """A recorded snapshot, ready to be ranked."""
+    """A recorded snapshot, ready to be ranked.
+
+    Attributes:
+        hidden: how many processes could not be seen when it was recorded.
+    """
 
     tells_changes = False
 
     def __init__(
-        self, host: Host, scopes: dict[str, RecordedScope], processes: list[Process], own: set[int]
+        self,
+        host: Host,
+        scopes: dict[str, RecordedScope],
+        processes: list[Process],
+        own: set[int],
+        hidden: int = 0,
     ) -> None:
         self.host = host
         self.own_pids = frozenset(own)
         self.prepared_for: Any = None
         self.scopes = scopes
+        self.hidden = hidden
         self.by_pid = {process.pid: process for process in processes}
 
     def scope(self, cgroup: str) -> RecordedScope | None:
@@ -98,14 +109,17 @@ _LONGEST_LINE = 16 * 2**20
 _LONGEST_PATH = 4096
 
 
-def load(path: str) -> Recorded:
+def load(path: str, lines: Callable[[str, int], Iterable[str]] = files.lines) -> Recorded:
     """Read a snapshot file.
+
+    Args:
+        lines: what reads its lines.
 
     Raises:
         Failure: it cannot be read, or a line of it is wrong; the message names the line.
     """
     try:
-        return parse(files.lines(path, _LONGEST_LINE), path)
+        return parse(lines(path, _LONGEST_LINE), path)
     except OSError as error:
         raise Failure(f"cannot read the snapshot {path}: {reason(error)}") from error
     except UnicodeDecodeError as error:
@@ -122,7 +136,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
     scopes: dict[str, RecordedScope] = {}
     processes: dict[int, Process] = {}
     own: set[int] = set()
-    number = 0
+    number = hidden = 0
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -131,6 +145,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
             kind = data.get("kind")
             if host is None:
                 host = _host(data)
+                hidden = max(0, _whole(data, "hidden") or 0)
             elif not isinstance(kind, str):
                 raise _Wrong("a line without its kind")
             elif kind == "host":
@@ -150,7 +165,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
             raise Failure(f"{name}:{number}: {error}", HINT) from error
     if host is None:
         raise Failure(f"{name}:{number or 1}: the snapshot is empty", HINT)
-    return Recorded(host, scopes, list(processes.values()), own)
+    return Recorded(host, scopes, list(processes.values()), own, hidden)
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -180,7 +195,7 @@ def _text(data: dict[str, Any], key: str) -> str | None:
     value = data.get(key)
     if value is not None and not isinstance(value, str):
         raise _Wrong(f"{key} is {json.dumps(value)[:40]}, not a text")
-    if key == "cgroup" and value is not None and len(value) > _LONGEST_PATH:
+    if key in _PATHS and value is not None and len(value) > _LONGEST_PATH:
         raise _Wrong(f"{key} is longer than {_LONGEST_PATH} characters")
     return value
 
@@ -214,6 +229,7 @@ def _host(data: dict[str, Any]) -> Host:
         _whole(data, "swap_total") or 0,
         _names(data, "users"),
         _names(data, "groups"),
+        _text(data, "unit_root") or "",
     )
 
 
@@ -287,6 +303,8 @@ def _process(data: dict[str, Any]) -> Process:
     ):
         raise _Wrong("cmdline is not a list of texts")
     process.cmdline = None if words is None else cut("\0".join(words))
+    if "memory_cgroup" in data:
+        process.memory_cgroup = _text(data, "memory_cgroup")
     self_made = data.get("self_made") or ()
     if not isinstance(self_made, list | tuple) or not all(key in _SELF_MADE for key in self_made):
         raise _Wrong(f"self_made is {json.dumps(self_made)[:40]}, not a list of keys")

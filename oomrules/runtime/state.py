@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any
 from oomrules.runtime import kept, program, sinks
+from oomrules.runtime.machine import boot_seconds
 from oomrules.runtime.model import Process
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.ranking import Ranking
@@ -212,7 +212,7 @@ def _points(process: Process, ranking: Ranking) -> int:
 
 def now() -> float:
     """The time that lists and their readers compare, in seconds since the boot."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return boot_seconds()
 
 
 def _is_fingerprint(data: Any) -> bool:

@@ -77,10 +77,19 @@ _ROOT = Placement((ROOT_SLICE,), "", ROOT_SLICE, "/", "", None)
 
 
 @lru_cache(maxsize=256)
-def placement(cgroup: str) -> Placement:
-    """Find the units around a control group."""
-    place, path, in_slices = _ROOT, "", True
-    for part in cgroup.strip("/").split("/"):
+def placement(cgroup: str, root: str = "") -> Placement:
+    """Find the units around a control group.
+
+    Args:
+        root: the group below which systemd makes units; empty for the root (``Host.unit_root``).
+    """
+    place, path, in_slices = _ROOT, root, True
+    if root:
+        place = _ROOT._replace(path=root)
+        if not cgroup.startswith(f"{root}/"):
+            # It is in none.
+            return place
+    for part in cgroup[len(root) :].strip("/").split("/"):
         path += "/" + part
         name = part[1:] if _ESCAPED.match(part) else part
         manager = place.manager

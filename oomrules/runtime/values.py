@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from oomrules.attributes import ATTRIBUTES, Attribute, Source, Type
 from oomrules.lean import Any
 from oomrules.runtime import nodes
+from oomrules.runtime.cgroups import enclosing
 from oomrules.runtime.model import NO_LIMIT, SELF_MADE, UNREAD, Process, Snapshot
 from oomrules.runtime.units import Placement, placement
 
@@ -27,6 +28,18 @@ def _field(name: str) -> Getter:
         return snapshot.read(process, name) if value is UNREAD else value
 
     return get
+
+
+def place_of(path: str, snapshot: Snapshot) -> Placement:
+    """Find the units around a control group of a host."""
+    return placement(path, snapshot.host.unit_root)
+
+
+def memory_group(process: Process, snapshot: Snapshot) -> str | None:
+    """Give the control group that the memory of a process is charged to; None if it is unknown."""
+    path: str | None = _field("cgroup")(process, snapshot)
+    charged = process.memory_cgroup
+    return path if charged is UNREAD else charged
 
 
 def _known(name: str, convert: Callable[[Any, Snapshot], Any]) -> Getter:
@@ -81,7 +94,7 @@ def _of_scope(key: str, in_pages: bool) -> Getter:
 
     def get(process: Process, snapshot: Snapshot) -> Any:
         path = cgroup(process, snapshot)
-        scope = None if path is None else snapshot.scope(placement(path).path)
+        scope = None if path is None else snapshot.scope(place_of(path, snapshot).path)
         value = None if scope is None else scope.get(key)
         if key == "pressure" and value is not None:
             return round(value * 100)
@@ -96,22 +109,19 @@ def limit(process: Process, snapshot: Snapshot) -> int | None:
     The nearest is that of the innermost control group that has one. None if a limit on
     the way could not be read.
     """
-    path = _field("cgroup")(process, snapshot)
+    path = memory_group(process, snapshot)
     if path is None:
         return None
-    path = path.rstrip("/")
-    while True:
-        # The root comes last: in a container it is the container's own, with its limit.
-        scope = snapshot.scope(path or "/")
+    # The root comes last: in a container it is the container's own, with its limit.
+    for group in enclosing(path):
+        scope = snapshot.scope(group)
         if scope is not None:
             value = scope.get("memory_max")
             if value is None:
                 return None
             if value < NO_LIMIT:
                 return int(value)
-        if not path:
-            return snapshot.host.mem_total
-        path = path.rpartition("/")[0]
+    return snapshot.host.mem_total
 
 
 def _of_unit(name: str, wanted: type) -> Getter:
@@ -119,7 +129,7 @@ def _of_unit(name: str, wanted: type) -> Getter:
 
     def get(process: Process, snapshot: Snapshot) -> Any:
         path = cgroup(process, snapshot)
-        value = None if path is None else snapshot.fact(placement(path), name)
+        value = None if path is None else snapshot.fact(place_of(path, snapshot), name)
         # A property of another type than the rules were checked for is as good as unknown.
         return value if type(value) is wanted else None
 
@@ -132,7 +142,7 @@ def _of_session(name: str, otherwise: bool | str) -> Getter:
 
     def get(process: Process, snapshot: Snapshot) -> Any:
         path = cgroup(process, snapshot)
-        place = None if path is None else placement(path)
+        place = None if path is None else place_of(path, snapshot)
         if place is None:
             return None
         # The root slice belongs to no session.
@@ -149,7 +159,7 @@ def _of_session(name: str, otherwise: bool | str) -> Getter:
 
 
 def _unit_name(path: str, snapshot: Snapshot) -> str:
-    place = placement(path).system
+    place = place_of(path, snapshot).system
     return nodes.Names(place.unit, snapshot.fact(place, "Names") or ())
 
 
@@ -191,7 +201,7 @@ def _processes_of_unit(process: Process, snapshot: Snapshot) -> int | None:
     path = _field("cgroup")(process, snapshot)
     if not isinstance(path, str):
         return None
-    return _processes_below(snapshot).get(placement(path).path, 0)
+    return _processes_below(snapshot).get(place_of(path, snapshot).path, 0)
 
 
 def known(name: str, process: Process, snapshot: Snapshot) -> Any:
@@ -212,7 +222,7 @@ def innermost_unit(process: Process, snapshot: Snapshot) -> str | None:
 def innermost_place(process: Process, snapshot: Snapshot) -> Placement | None:
     """Give the place of the unit that a process is in; None if it is unknown."""
     path = _field("cgroup")(process, snapshot)
-    return placement(path) if isinstance(path, str) else None
+    return place_of(path, snapshot) if isinstance(path, str) else None
 
 
 _SPECIAL: dict[str, Getter] = {
@@ -227,9 +237,9 @@ _SPECIAL: dict[str, Getter] = {
     "pgtables": _pages("pgtables"),
     "tty": _known("tty_nr", _tty),
     "unit": _known("cgroup", _unit_name),
-    "slice": _known("cgroup", lambda value, _: placement(value).system.slice),
-    "user.unit": _known("cgroup", lambda value, _: placement(value).user_unit),
-    "user.slice": _known("cgroup", lambda value, _: placement(value).user_slice),
+    "slice": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).system.slice),
+    "user.unit": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).user_unit),
+    "user.slice": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).user_slice),
     "unit.processes": _processes_of_unit,
     LIMIT: limit,
 }
@@ -263,7 +273,7 @@ def _told_by_a_user(getter: Getter, known_too: bool) -> Getter:
 
     def get(process: Process, snapshot: Snapshot) -> Any:
         path = cgroup(process, snapshot)
-        if path is not None and placement(path).manager:
+        if path is not None and place_of(path, snapshot).manager:
             value = None if known_too else getter(process, snapshot)
             return SELF_MADE if value is None else value
         return getter(process, snapshot)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from oomrules.lean import Any
 from oomrules.runtime import journal, kills
+from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.kernellog import Kill
 from oomrules.runtime.state import now
 from oomrules.runtime.units import placement
@@ -44,6 +45,7 @@ class Deaths:
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
+        self._unit_root = Hierarchy().unit_root()
         self._tallies: dict[str, Tally] = {}
         self.count = self.asked = self.lost = 0
         self._lost_told, self._lost_told_at = 0, -_SPAN
@@ -70,7 +72,7 @@ class Deaths:
             # The log names a process by the thread that was taken for it.
             kill = kill._replace(pid=entry["pid"])
         rank = _rank(kill, listed, entry)
-        unit, user_unit = _units(kill, entry)
+        unit, user_unit = _units(kill, entry, self._unit_root)
         age = max(0.0, at - listed.read) if listed else None
         count = len(listed.pids) if listed else 0
         if kill.polite or self._is_recorded(kill, unit, user_unit, now()):
@@ -97,7 +99,7 @@ class Deaths:
         if kill.constraint and not kill.constraint.endswith("MEMCG"):
             return True
         self.sum_up(at)
-        whose = _whose(kill, unit, user_unit)
+        whose = _whose(kill, unit, user_unit, self._unit_root)
         if whose not in self._tallies and len(self._tallies) >= _MOST:
             whose = ""
         tally = self._tallies.setdefault(whose, Tally(at))
@@ -160,19 +162,19 @@ def _rank(kill: Kill, listed: Listed | None, entry: dict[str, Any] | None) -> in
     return rank if entry or rank > len(listed.head) else None
 
 
-def _units(kill: Kill, entry: dict[str, Any] | None) -> tuple[str, str]:
+def _units(kill: Kill, entry: dict[str, Any] | None, root: str) -> tuple[str, str]:
     """Give the victim's unit of the system's manager, and of a user's: by the log or the list."""
     if kill.cgroup:
-        place = placement(kill.cgroup)
+        place = placement(kill.cgroup, root)
         return place.system.unit, place.user_unit
     unit, manager = (entry["unit"] or "", entry.get("manager")) if entry else ("", "")
     return (f"user@{manager}.service", unit) if manager else (unit, "")
 
 
-def _whose(kill: Kill, unit: str, user_unit: str) -> str:
+def _whose(kill: Kill, unit: str, user_unit: str, root: str) -> str:
     """Name whom a kill is counted for: a unit, or a user, who may have any number of units."""
     if not kill.cgroup and user_unit:
         return "user-" + unit.removeprefix("user@").removesuffix(".service") + ".slice"
-    chain = placement(kill.cgroup).chain if kill.cgroup else (unit,)
+    chain = placement(kill.cgroup, root).chain if kill.cgroup else (unit,)
     users = [unit for unit in chain if unit.startswith("user-") and unit.endswith(".slice")]
     return users[0] if users else chain[-1]

@@ -106,7 +106,8 @@ class Service:
         files = [os.path.join(accounts.directory(), name) for name in accounts.FILES.values()]
         self.account_watch = RuleWatch((), "", files)
         self._register(self.account_watch.descriptor)
-        root = Hierarchy().units
+        groups = Hierarchy()
+        root = groups.units and groups.units.directory(groups.unit_root() or "/")
         self.unit_watch = UnitWatch(root) if root else None
         self._register(self.unit_watch.descriptor if self.unit_watch else -1)
         self.kernel_log = self._open_kernel_log()
@@ -332,7 +333,7 @@ class Service:
         # Who died was on the list that was in force then.
         self._read_kernel_log()
         try:
-            listed = self.keeper.refresh()
+            listed = self.keeper.refresh(why)
         except Failure as error:
             listed = None
             self.counts.failures += 1

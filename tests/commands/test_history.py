@@ -181,7 +181,7 @@ JSON = st.recursive(
 @given(entry=st.dictionaries(st.sampled_from([*ENTRY]), JSON))
 def test_no_entry_is_a_mistake_of_ours(entry: dict[str, Any]) -> None:
     kill = history._kill(json.loads(json.dumps(entry)))
-    assert kill is None or len(history._row(kill)) == len(history._HEADING)
+    assert kill is None or len(history._row(kill)) == len(history._COLUMNS)
 
 
 def test_lines_that_are_no_entries_are_left_out(oomrules: Run, journal: Journal) -> None:

@@ -107,9 +107,16 @@ class Place(NamedTuple):
         return self.chain[self.system :]
 
 
-def place(cgroup: str) -> Place:
-    """Find the units around a control group, outermost first."""
+def place(cgroup: str, root: str = "") -> Place:
+    """Find the units around a control group, outermost first.
+
+    They begin below the group that systemd itself was started in; what is elsewhere is in none.
+    """
+    begin = [component for component in root.split("/") if component]
     components = [component for component in cgroup.split("/") if component]
+    if components[: len(begin)] != begin:
+        return Place(("-.slice",), "/" + "/".join(begin), 1)
+    components = components[len(begin) :]
     chain: list[str] = []
     # One turn for the system's units, and one more for each user's manager on the way.
     taken = 0
@@ -127,7 +134,8 @@ def place(cgroup: str) -> Place:
         # Units that lie deeper count for nothing.
         taken = min(taken, 31)
         system = min(managers[0] if managers else 1 + len(chain), 1 + taken)
-        return Place(("-.slice", *chain[:taken]), "/" + "/".join(components[:taken]), system)
+        path = "/" + "/".join((*begin, *components[:taken]))
+        return Place(("-.slice", *chain[:taken]), path, system)
 
 
 _FILES_OF_THE_KERNEL = "notify_on_release release_agent tasks".split()
@@ -322,7 +330,8 @@ class Reader:
         self.world = world
         self.process = process
         cgroup = process.get("cgroup")
-        self.place = None if cgroup is None else place(cgroup)
+        self.root = world.host.get("unit_root") or ""
+        self.place = None if cgroup is None else place(cgroup, self.root)
 
     # --- attributes
 
@@ -460,7 +469,7 @@ class Reader:
         components = [component for component in cgroup.split("/") if component]
         for end in range(len(components), 0, -1):
             path = "/" + "/".join(components[:end])
-            if place(path).path != path:
+            if place(path, self.root).path != path:
                 continue
             session = self.world.scopes.get(path, {}).get("session")
             if session is None or session:
@@ -475,9 +484,10 @@ class Reader:
     def _nearest_limit(self) -> int | None:
         """Find the nearest memory limit above the process, else the RAM, in bytes.
 
-        The root has one too where it is the root of a container.
+        The root has one too where it is the root of a container. Memory may be charged to another
+        group than systemd's.
         """
-        cgroup = self.process.get("cgroup")
+        cgroup = self.process.get("memory_cgroup", self.process.get("cgroup"))
         if cgroup is None:
             return None
         components = [component for component in cgroup.split("/") if component]

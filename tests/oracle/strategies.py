@@ -533,7 +533,7 @@ def _processes(draw: st.DrawFn, pid: int) -> Object:
     self_made = draw(_OWN_DOING)
     if self_made:
         process |= {**dict.fromkeys(self_made), "self_made": self_made}
-    return {"kind": "process", "pid": pid, **process, **draw(_OWN)}
+    return {"kind": "process", "pid": pid, **process, **draw(_OWN), **draw(_CHARGED)}
 
 
 # What a process makes unknown by itself.
@@ -545,6 +545,10 @@ _OWN_DOING = st.sampled_from(
     )
 )
 _OWN = st.sampled_from((*[{}] * 30, {"self": True}))
+# On v1, memory may be charged to another group than the one that systemd knows.
+_CHARGED = st.sampled_from(
+    (*[{}] * 8, *({"memory_cgroup": path} for path in ("/system.slice", "/docker/0a1b", "/", None)))
+)
 
 _LIMITS = (None, 0, 4096, 5000, 2**20, 2**30, 2**63 - 1)
 _PROPERTIES: dict[str, Sequence[Any]] = {
@@ -575,10 +579,11 @@ def _groups_above(processes: Iterable[Object]) -> list[str]:
     """List the control groups of processes, and all those above them."""
     paths = {"/"}
     for process in processes:
-        cgroup = process.get("cgroup") or "/"
-        while cgroup.strip("/"):
-            paths.add(cgroup)
-            cgroup = cgroup.rpartition("/")[0]
+        for key in ("cgroup", "memory_cgroup"):
+            cgroup = process.get(key) or "/"
+            while cgroup.strip("/"):
+                paths.add(cgroup)
+                cgroup = cgroup.rpartition("/")[0]
     return sorted(paths, key=len, reverse=True)
 
 
@@ -595,6 +600,7 @@ _HOSTS = st.fixed_dictionaries(
         "swap_total": st.just(0),
         "users": st.sampled_from((USERS, USERS, None, {}, {"0": "toor"})),
         "groups": st.sampled_from((GROUPS, None)),
+        "unit_root": st.sampled_from((*[""] * 8, "/system.slice/docker-0a1b.scope", "/user.slice")),
     }
 )
 

@@ -251,8 +251,8 @@ def test_a_group_with_a_limit_has_a_claim_of_its_own(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Scope:
-        def get(self, key: str) -> int:
-            return {"memory_max": 64 * 2**20, "swap_max": 0}[key]
+        def get(self, key: str) -> int | None:
+            return {"memory_max": 64 * 2**20, "swap_max": 0}.get(key)
 
     monkeypatch.setattr(
         ProcSource, "scope", lambda self, path: Scope() if path == "/x.service" else None

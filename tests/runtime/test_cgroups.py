@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oomrules.runtime import cgroups
-from oomrules.runtime.cgroups import Hierarchy, path_of
+from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.model import NO_LIMIT, Process
 from oomrules.runtime.units import placement
 from oomrules.runtime.values import GETTERS, LIMIT
@@ -75,14 +75,14 @@ PATHS: dict[str, tuple[str, str | None]] = {
 @pytest.mark.parametrize("case", PATHS)
 def test_the_group_of_a_process_is_found_as_systemd_sees_it(case: str) -> None:
     lines, expected = PATHS[case]
-    assert path_of(lines.encode("utf-8", "surrogateescape")) == expected
+    assert Hierarchy().path_of(lines.encode("utf-8", "surrogateescape")) == expected
 
 
 @pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
 def test_a_group_cannot_be_named_so_that_it_looks_like_another(end: str) -> None:
     """Users name groups below their own; the kernel forbids only newlines and slashes."""
     path = f"/user.slice/x{end}0::/system.slice/sshd.service"
-    found = path_of(f"0::{path}\n".encode())
+    found = Hierarchy().path_of(f"0::{path}\n".encode())
     assert found is not None and found.startswith("/user.slice/x")
     assert placement(found).unit == "user.slice"
 
@@ -109,16 +109,24 @@ class Tree:
     def open(self) -> Hierarchy:
         return Hierarchy(str(self.mounts))
 
+    def scope(self, path: str) -> cgroups.LiveScope:
+        scope = self.open().scope(path)
+        assert scope
+        return scope
 
-V2 = "proc /proc proc rw 0 0\ncgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\n"
-V1 = (
-    "tmpfs /sys/fs/cgroup tmpfs ro 0 0\n"
-    "cgroup /sys/fs/cgroup/systemd cgroup rw,name=systemd 0 0\n"
-    "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n"
-    "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n"
+
+V2 = (
+    "22 1 0:21 / /proc rw,relatime shared:5 - proc proc rw\n"
+    "26 23 0:22 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
 )
-HYBRID = V1 + "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
-NONE = "proc /proc proc rw 0 0\n"
+V1 = (
+    "26 23 0:22 / /sys/fs/cgroup ro,nosuid shared:9 - tmpfs tmpfs ro,mode=755\n"
+    "27 26 0:23 / /sys/fs/cgroup/systemd rw shared:10 - cgroup cgroup rw,xattr,name=systemd\n"
+    "28 26 0:24 / /sys/fs/cgroup/cpu,cpuacct rw shared:11 - cgroup cgroup rw,cpu,cpuacct\n"
+    "29 26 0:25 / /sys/fs/cgroup/memory rw shared:12 - cgroup cgroup rw,memory\n"
+)
+HYBRID = V1 + "30 26 0:26 / /sys/fs/cgroup/unified rw shared:13 - cgroup2 cgroup2 rw\n"
+NONE = "22 1 0:21 / /proc rw,relatime shared:5 - proc proc rw\n"
 
 
 @pytest.mark.parametrize(
@@ -129,27 +137,27 @@ def test_the_layout_is_read_from_the_mounts(lines: str, layout: str, tmp_path: P
 
 
 def test_a_hybrid_whose_memory_is_in_v2_is_v2(tmp_path: Path) -> None:
-    lines = V2 + "cgroup /run/v1/freezer cgroup rw,freezer 0 0\n"
+    lines = V2 + "31 1 0:31 / /run/v1/freezer rw - cgroup cgroup rw,freezer\n"
     tree = Tree(tmp_path, lines)
     tree.put("a", memory__current="7\n")
     assert tree.open().layout == "v2"
-    assert tree.open().scope("/a").get("memory") == 7
+    assert tree.scope("/a").get("memory") == 7
 
 
 def test_without_mounts_nothing_is_known_and_nothing_raised(tmp_path: Path) -> None:
     hierarchy = Hierarchy(str(tmp_path / "missing"))
     assert hierarchy.layout == "none"
-    assert [hierarchy.scope("/a").get(key) for key in cgroups.FIGURES] == [None] * len(
-        cgroups.FIGURES
-    )
+    scope = hierarchy.scope("/a")
+    assert scope and {scope.get(key) for key in cgroups.FIGURES} == {None}
 
 
 def test_a_mount_point_may_hold_a_space(tmp_path: Path) -> None:
     (tmp_path / "c g" / "a").mkdir(parents=True)
     (tmp_path / "c g" / "a" / "memory.current").write_text("7\n")
     mounts = tmp_path / "mounts"
-    mounts.write_text(f"cgroup2 {tmp_path}/c\\040g cgroup2 rw 0 0\n")
-    assert Hierarchy(str(mounts)).scope("/a").get("memory") == 7
+    mounts.write_text(f"26 1 0:22 / {tmp_path}/c\\040g rw - cgroup2 cgroup2 rw\n")
+    scope = Hierarchy(str(mounts)).scope("/a")
+    assert scope and scope.get("memory") == 7
 
 
 # --- figures -------------------------------------------------------------------------
@@ -162,7 +170,7 @@ EVENTS = "low 1\nhigh 2\nmax 3\noom 4\noom_kill 5\noom_group_kill 6\n"
 
 
 def figures(tree: Tree, path: str) -> dict[str, Any]:
-    scope = tree.open().scope(path)
+    scope = tree.scope(path)
     return {key: scope.get(key) for key in cgroups.FIGURES}
 
 
@@ -292,11 +300,11 @@ def test_what_cannot_be_read_is_unknown(tmp_path: Path) -> None:
 def test_a_figure_is_read_once_so_that_one_ranking_sees_one_value(tmp_path: Path) -> None:
     tree = Tree(tmp_path, V2)
     tree.put("/a", memory__current="1\n")
-    scope = tree.open().scope("/a")
+    scope = tree.scope("/a")
     assert scope.get("memory") == 1
     tree.put("/a", memory__current="2\n")
     assert scope.get("memory") == 1
-    assert tree.open().scope("/a").get("memory") == 2
+    assert tree.scope("/a").get("memory") == 2
 
 
 # --- the nearest limit ---------------------------------------------------------------
@@ -304,7 +312,8 @@ def test_a_figure_is_read_once_so_that_one_ranking_sees_one_value(tmp_path: Path
 
 def limit(tree: Tree, path: str | None, ram: int = 64 * GIB) -> int | None:
     hierarchy = tree.open()
-    snapshot: Any = SimpleNamespace(host=SimpleNamespace(mem_total=ram), scope=hierarchy.scope)
+    host = SimpleNamespace(mem_total=ram, unit_root="")
+    snapshot: Any = SimpleNamespace(host=host, scope=hierarchy.scope)
     process = Process(7)
     process.cgroup = path
     found: int | None = GETTERS[LIMIT](process, snapshot)
@@ -358,9 +367,10 @@ def test_a_container_s_own_limit_is_at_the_root_that_it_sees(tmp_path: Path) -> 
 
 
 def test_this_host_is_read_without_an_error() -> None:
-    path = path_of(Path("/proc/self/cgroup").read_bytes())
+    path = Hierarchy().path_of(Path("/proc/self/cgroup").read_bytes())
     assert path is not None and path.startswith("/")
     scope = Hierarchy().scope(path)
+    assert scope
     for key in cgroups.FIGURES:
         value = scope.get(key)
         assert value is None or value >= 0
@@ -368,7 +378,7 @@ def test_this_host_is_read_without_an_error() -> None:
 
 def test_the_limit_of_a_group_whose_name_is_no_text_is_known(tmp_path: Path) -> None:
     tree = limits(tmp_path, a="max")
-    path = path_of(b"0::/a/caf\xe9.service\n")
+    path = Hierarchy().path_of(b"0::/a/caf\xe9.service\n")
     assert path is not None
     group = os.fsencode(tmp_path / "cg") + b"/a/caf\xe9.service"
     os.mkdir(group)
@@ -381,8 +391,8 @@ def test_the_limit_of_a_group_whose_name_is_no_text_is_known(tmp_path: Path) -> 
 def test_mounts_are_read_one_by_one(tmp_path: Path) -> None:
     """Users mount too: each FUSE file system is a line."""
     mounts = tmp_path / "mounts"
-    lines = [f"x /home/u/{'m' * 4000}{n} fuse rw 0 0\n" for n in range(1000)]
-    mounts.write_bytes("".join(lines).encode() + b"x /\xff y z 0 0\n" + V2.encode())
+    lines = [f"{n} 1 0:{n} / /home/u/{'m' * 4000}{n} rw - fuse x rw\n" for n in range(100, 1100)]
+    mounts.write_bytes("".join(lines).encode() + b"99 1 0:9 / /\xff rw - y z rw\n" + V2.encode())
     tracemalloc.start()
     try:
         assert Hierarchy(str(mounts)).layout == "v2"

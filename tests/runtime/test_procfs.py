@@ -24,6 +24,7 @@ from oomrules.errors import Failure
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.runtime import procfs
+from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.cmdlines import READER
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.model import PF_KTHREAD, SELF_MADE, UNREAD, Process
@@ -713,7 +714,9 @@ def test_who_goes_too_deep_among_the_control_groups_stays_with_his_user(
     monkeypatch.setattr(procfs, "read_file", too_deep)
     made = program('score total_vm\nonly kill slice "user-*.slice"')
     source = ProcSource(made, root=str(proc.root))
-    source.hierarchy.units = str(tmp_path / "cgroup")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"26 1 0:22 / {tmp_path}/cgroup rw - cgroup2 cgroup2 rw\n")
+    source.hierarchy = Hierarchy(str(mounts))
     ranked = Ranker(Evaluator(made, source.host)).rank(source.refresh()).pids
     assert field(source, 7, "cgroup") == expected
     assert ranked == ([7] if expected != "/" else [])
@@ -940,11 +943,14 @@ def test_other_entries_of_proc_are_not_taken_for_processes(proc: Any) -> None:
     source.close()
 
 
-def test_without_proc_there_is_one_sentence_and_no_traceback(tmp_path: Path, proc: Any) -> None:
-    with pytest.raises(Failure, match="uptime") as failure:
+def test_without_proc_there_is_one_sentence_and_no_traceback(
+    tmp_path: Path, proc: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Failure, match="meminfo") as failure:
         ProcSource(NOTHING, root=str(tmp_path / "nothing"))
     assert failure.value.hint and "/proc" in failure.value.hint
     source = ProcSource(NOTHING, root=str(proc.root))
+    monkeypatch.undo()
     shutil.rmtree(proc.root)
     with pytest.raises(Failure, match="cannot list"):
         source.refresh()
@@ -970,7 +976,7 @@ def test_no_more_descriptors_are_kept_than_are_wanted(proc: Any) -> None:
     for _ in range(3):
         source.refresh()
         assert source.kept_descriptors == 3
-        assert open_files() == before + 3 + 1  # and the uptime
+        assert open_files() == before + 3 + 1  # and meminfo
         assert len(source.by_pid) == 10
     source.close()
     assert open_files() == before

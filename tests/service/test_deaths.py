@@ -11,6 +11,7 @@ import pytest
 from oomrules.runtime import journal, kills
 from oomrules.runtime.kernellog import Kill
 from oomrules.runtime.state import State, now
+from oomrules.service import deaths
 from oomrules.service.deaths import Deaths
 from oomrules.service.keeper import Keeper, Listed
 from oomrules.service.loop import Service
@@ -64,6 +65,17 @@ def test_a_users_unit_is_never_taken_for_the_systems_of_that_name(told: bool) ->
     # `journalctl -u` and `systemctl status` go by UNIT=.
     assert fields["UNIT"] == fields["OOMRULES_UNIT"] == "user@1000.service"
     assert fields["OOMRULES_USER_UNIT"] == "ssh.service"
+
+
+@pytest.mark.parametrize("root", ["", "/lxc/one"])
+def test_the_unit_is_counted_from_where_systemd_begins(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deaths.Hierarchy, "unit_root", lambda _: root)
+    outbox = Kept()
+    kill = killed(1.0)._replace(cgroup=f"{root}/system.slice/x.service")
+    Deaths(outbox).record(kill, None, None)
+    assert outbox.fields[0]["OOMRULES_UNIT"] == "x.service"
 
 
 @pytest.mark.parametrize(

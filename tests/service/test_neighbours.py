@@ -349,7 +349,8 @@ def test_the_last_good_rules_make_a_list_before_anything_that_may_hang(
 _NOISE = """
 import types
 from oomrules.service import loop, watch
-loop.Hierarchy = lambda: types.SimpleNamespace(units=os.path.dirname(SIGN) + "/units")
+tree = types.SimpleNamespace(directory=lambda group: os.path.dirname(SIGN) + "/units")
+loop.Hierarchy = lambda: types.SimpleNamespace(units=tree, unit_root=lambda: "")
 heard = watch.UnitWatch.changed
 def changed(self):
     with open(SIGN, "ab") as file:

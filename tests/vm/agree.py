@@ -13,7 +13,8 @@ import tempfile
 
 FIELDS = """
     comm state flags utime stime nice threads starttime total_vm rss uid euid gid egid
-    capabilities oom_score_adj cgroup ppid session tty_nr swap locked pgtables pid_depth
+    capabilities oom_score_adj cgroup memory_cgroup ppid session tty_nr swap locked pgtables
+    pid_depth
 """.split()
 RULES = {
     "the default": "",
@@ -64,7 +65,9 @@ def main() -> None:
             for source in sources:
                 process = source.by_pid[pid]
                 value = getattr(process, field)
-                values.append(source.read(process, field) if value is UNREAD else value)
+                # Where there is no group of its own for the memory, it stays unread.
+                unread = value is UNREAD and field != "memory_cgroup"
+                values.append(source.read(process, field) if unread else value)
             if values[0] != values[1]:
                 differences.append([pid, field, *values])
     seen = {pid: sources[0].by_pid[pid] for pid in wanted}

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.vm import host, states
+from tests.vm import host, image, kernel, states
 from tests.vm.guest import Guest
 from tests.vm.host import NoGuest
 from tests.vm.machine import GuestError
@@ -53,6 +53,20 @@ def _revive(request: pytest.FixtureRequest) -> None:
             guest.fresh()
 
 
+@pytest.fixture(autouse=True)
+def _nothing_reported(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With the kernel that looks for faults, fail a test during which it has found one."""
+    names = [name for name in ("guest", "fresh_guest") if name in request.fixturenames]
+    guests: list[Guest] = [request.getfixturevalue(name) for name in names]
+    told = [kernel.reports(guest.console) for guest in guests]
+    yield
+    if image.DEBUG:
+        for guest, before in zip(guests, told, strict=True):
+            # The guest may have been started anew.
+            found = [line for line in kernel.reports(guest.console) if line not in before]
+            assert not found, guest.console
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -60,7 +74,9 @@ def pytest_runtest_makereport(
     """Show what the guest said when a test failed."""
     report = yield
     arguments = getattr(item, "funcargs", {})
-    guest = arguments.get("fresh_guest", arguments.get("guest"))
+    # The shared one stands still while a test has another.
+    others = [one for name, one in arguments.items() if isinstance(one, Guest) and name != "guest"]
+    guest = others[0] if others else arguments.get("guest")
     if report.when == "call" and report.failed and guest is not None:
         console = "\n".join(guest.console.splitlines()[-40:])
         report.sections.append(("the guest's console", console))

@@ -21,15 +21,16 @@ def rank(guest: Guest, rules: str, *options: str) -> dict[str, Any]:
     return data
 
 
-def holding(guest: Guest, heads: Sequence[str]) -> dict[str, set[int]]:
+def holding(guest: Guest, heads: Sequence[str], *options: str) -> dict[str, set[int]]:
     """Find the pids for which each of several statements holds, in one ranking.
 
     Args:
         heads: statements, such as `in user.slice: prefer anything`, each without its factor.
+        options: of the ranking.
     """
     rules = "".join(f"{head}\n" for head in ("score 1000", *heads))
     found: dict[str, set[int]] = {head: set() for head in heads}
-    for candidate in rank(guest, rules)["candidates"]:
+    for candidate in rank(guest, rules, *options)["candidates"]:
         for place in candidate["rules"]:
             line = int(place.rpartition(":")[2])
             if line > 1:

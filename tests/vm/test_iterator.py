@@ -32,6 +32,11 @@ StandardOutput=file:/root/rows
 
 @pytest.fixture(scope="module")
 def bpf_object() -> bytes:
+    return built_iterator()
+
+
+def built_iterator() -> bytes:
+    """The object file, built anew if need be."""
     built = subprocess.run(
         ["make", "--no-print-directory", "bpf"], cwd=CHECKOUT, capture_output=True, text=True
     )
@@ -41,18 +46,22 @@ def bpf_object() -> bytes:
 
 @pytest.fixture
 def pinned(fresh_guest: Guest, bpf_object: bytes) -> Iterator[Guest]:
-    """A guest with the iterator pinned, by the very lines that the docs give."""
+    yield pin(fresh_guest, bpf_object)
+
+
+def pin(guest: Guest, bpf_object: bytes) -> Guest:
+    """Pin the iterator in a guest, by the very lines that the docs give."""
     lines = re.findall(r"^ {4}(ExecStartPre=.*)$", (CHECKOUT / "docs/bpf.md").read_text(), re.M)
     assert len(lines) == 3
-    fresh_guest.put(bpf_object, INSTALLED)
+    guest.put(bpf_object, INSTALLED)
     unit = SERVICE.format(lines="\n".join(lines), pinned=PINNED)
-    fresh_guest.put(unit, "/run/systemd/system/pin.service")
+    guest.put(unit, "/run/systemd/system/pin.service")
     for _ in range(2):
         # A second start finds the first one's.
-        fresh_guest.run(["systemctl", "start", "pin"], check=True)
-        journal = fresh_guest.journal(unit="pin.service")
-        assert fresh_guest.run(["test", "-s", "/root/rows"]).status == 0, journal
-    yield fresh_guest
+        guest.run(["systemctl", "start", "pin"], check=True)
+        journal = guest.journal(unit="pin.service")
+        assert guest.run(["test", "-s", "/root/rows"]).status == 0, journal
+    return guest
 
 
 def _crowd(guest: Guest) -> dict[str, int]:
@@ -66,7 +75,8 @@ def _crowd(guest: Guest) -> dict[str, int]:
     return pids
 
 
-def _compared(guest: Guest, pids: dict[str, int]) -> dict[str, Any]:
+def compared(guest: Guest, pids: dict[str, int]) -> dict[str, Any]:
+    """What both sources say, and in what they differ."""
     guest.put(HERE / "agree.py", "/root/agree.py")
     argv = ["python3", "/root/agree.py", "/usr/lib/oomrules", PINNED, *map(str, pids.values())]
     found: dict[str, Any] = json.loads(guest.run(argv, check=True, timeout=300).stdout)
@@ -89,7 +99,7 @@ def test_both_sources_say_the_same_of_every_kind_of_process(pinned: Guest) -> No
         check=True,
         timeout=120,
     )
-    found = _compared(pinned, pids)
+    found = compared(pinned, pids)
     assert found["differences"] == []
     for name, (by_iterator, by_proc) in found["rankings"].items():
         assert by_iterator == by_proc, name

@@ -94,6 +94,7 @@ def document(
         },
         "kills": deaths.count,
         "asked": deaths.asked,
+        "kernel_log_lost": deaths.lost,
         "last_kill": None
         if deaths.last is None
         else {

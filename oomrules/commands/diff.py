@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from oomrules.commands import rulesets, sources
-from oomrules.commands.terminal import Paint, count, print_json, say, table
+from oomrules.commands.terminal import Column, Paint, called, count, print_json, say, table
 from oomrules.errors import Failure
 
 if TYPE_CHECKING:
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 SCHEMA = "oomrules.diff/1"
 _TIERS = ("first", "normal", "last")
+
+
+_COLUMNS = (
+    Column("PID", right=True),
+    Column("COMM", least=8, enough=16, turn=2),
+    Column("WHAT", least=8, turn=3, goes=1),
+    Column("OLD", least=12, enough=24, turn=1),
+    Column("NEW", least=12, enough=24, turn=1),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,18 +164,17 @@ def _print(
         found = changes["changes"]
         print(paint(f"On {where}: {_of(found, changes['processes'])}", "bold"))
         if found:
-            rows = [["PID", "COMM", "WHAT", "OLD", "NEW"]]
-            rows += [
+            rows = [
                 [
                     str(change["pid"]),
-                    change["comm"] or "?",
+                    called(change["comm"]),
                     change["what"],
                     _said(change["old"]),
                     _said(change["new"]),
                 ]
                 for change in found
             ]
-            print(table(rows, frozenset([0]), paint, [""] * len(found)))
+            print(table(_COLUMNS, rows, paint))
         print()
     _print_everywhere(compared, paint)
 

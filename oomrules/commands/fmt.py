@@ -58,7 +58,10 @@ def run(options: argparse.Namespace) -> int:
             rewrite.write(file, text, Root(options.root))
             say(f"formatted {file.name}", sys.stderr)
     if wrong:
-        print(f"{count(wrong, 'file')} left as they are, for their errors", file=sys.stderr)
+        left = (
+            "left as it is, for its errors" if wrong == 1 else "left as they are, for their errors"
+        )
+        print(f"{count(wrong, 'file')} {left}", file=sys.stderr)
         return 2
     return 1 if changed and (options.check or options.diff) else 0
 

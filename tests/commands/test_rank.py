@@ -13,6 +13,7 @@ import pytest
 
 from oomrules.commands import sources, terminal
 from oomrules.runtime.facts import Facts
+from oomrules.runtime.hidden import Hidden
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -42,11 +43,11 @@ def test_json_follows_its_schema(rank: Run) -> None:
     assert (done.code, done.err) == (0, "")
     assert list(done.data) == ["schema", "candidates", "excluded"]
     assert done.data["schema"] == "oomrules.ranking/1"
-    keys = "rank pid comm uid unit cgroup tier base weight points rules".split()
+    keys = "rank pid comm uid unit cgroup tier base weight points rules doubts".split()
     for candidate in done.data["candidates"]:
         assert list(candidate) == keys
     for excluded in done.data["excluded"]:
-        assert list(excluded) == ["pid", "comm", "reason", "rule"]
+        assert list(excluded) == ["pid", "comm", "reason", "rule", "doubts"]
 
 
 def test_json_gives_the_order_the_points_and_where_they_come_from(rank: Run) -> None:
@@ -305,7 +306,9 @@ def test_a_snapshot_ranks_as_the_host_did(
 
 
 def test_what_could_not_be_seen_is_said_with_advice_that_helps() -> None:
-    source: Any = SimpleNamespace(unreadable={"exe": 3}, hides_processes=False, facts=Facts())
+    source: Any = SimpleNamespace(
+        unreadable={"exe": 3}, hides_processes=False, facts=Facts(), look_for_hidden=Hidden
+    )
     (note,) = sources.notes(source)
     assert "exe of 3 processes could not be read" in note
     assert ("as root" in note) == (os.geteuid() != 0)

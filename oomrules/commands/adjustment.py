@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from oomrules.commands import rulesets, sources
 from oomrules.commands.rank import nobody
-from oomrules.commands.terminal import Paint, count, memory, say, table
+from oomrules.commands.terminal import Column, Paint, called, count, memory, middle, say, table
 from oomrules.errors import Failure
 from oomrules.runtime import adjusted, adjusting
 from oomrules.runtime.adjusting import Outcome, Survey
@@ -23,8 +23,16 @@ from oomrules.runtime.values import innermost_unit
 
 TARGET = ADJUST
 
-_HEADING = ("RANK", "PID", "UNIT", "SIZE", "ADJ", "TO", "COMMAND", "WHY")
-_RIGHT = frozenset({0, 1, 3, 4, 5})
+_COLUMNS = (
+    Column("RANK", right=True),
+    Column("PID", right=True),
+    Column("UNIT", least=12, enough=24, turn=1, goes=1, cut=middle),
+    Column("SIZE", right=True),
+    Column("ADJ", right=True),
+    Column("TO", right=True),
+    Column("COMMAND", least=10, enough=16, turn=3),
+    Column("WHY", least=20, turn=2, goes=2),
+)
 _WHY = {
     "protected": "protected by a rule",
     "last": "protected by a rule, but only last",
@@ -115,7 +123,7 @@ def summary(outcome: Outcome) -> str:
 
 def refusal(refused: Mapping[int, str], survey: Survey) -> Failure:
     """Name the processes whose value the kernel did not take."""
-    names = {pid: survey.processes[pid].comm or "?" for pid in refused}
+    names = {pid: called(survey.processes[pid].comm) for pid in refused}
     why = " and ".join(sorted(set(refused.values())))
     return Failure(
         f"the kernel refused the value of {_list(list(refused), names)}: {why}",
@@ -138,7 +146,7 @@ def notes(survey: Survey, plan: Plan) -> list[str]:
     if survey.unreadable:
         said.append(f"the oom_score_adj of {count(survey.unreadable, 'process')} cannot be read")
     if plan.last:
-        names = {pid: survey.processes[pid].comm or "?" for pid in plan.last}
+        names = {pid: called(survey.processes[pid].comm) for pid in plan.last}
         said.append(
             f"killed last instead of never, since users may not make more than a quarter of the "
             f"memory unkillable, nor nearly all that is in use: {_list(plan.last, names)}; run "
@@ -151,7 +159,7 @@ def notes(survey: Survey, plan: Plan) -> list[str]:
 
 def claims(made: Sequence[Claim], survey: Survey) -> list[str]:
     """Say what the kernel will do in each domain, and what of the order it will not."""
-    names = {pid: process.comm or "?" for pid, process in survey.processes.items()}
+    names = {pid: called(process.comm) for pid, process in survey.processes.items()}
     return [_claim(claim, names, survey) for claim in made if claim.candidates]
 
 
@@ -210,7 +218,8 @@ def _list(pids: Sequence[int], names: Mapping[int, str]) -> str:
 def _print_plan(survey: Survey, plan: Plan, ranking: Ranking) -> None:
     ranks = {task.pid: rank for rank, task in enumerate(survey.candidates, 1)}
     reasons = {one.task.pid: one.why for one in plan.assignments}
-    rows, styles = [list(_HEADING)], []
+    rows: list[list[str]] = []
+    styles = []
     head = survey.domains[0].head
     for task in (*survey.candidates, *survey.rest, *survey.protected):
         rank = ranks.get(task.pid, 0)
@@ -227,11 +236,11 @@ def _print_plan(survey: Survey, plan: Plan, ranking: Ranking) -> None:
                 memory(task.size * survey.page_size),
                 str(task.current),
                 str(plan.values[task.pid]),
-                process.comm or "?",
+                called(process.comm),
                 _WHY[why],
             ]
         )
         styles.append({"protected": "green", "order": "red"}.get(why, ""))
-    if len(rows) > 1:
-        print(table(rows, _RIGHT, Paint(sys.stdout), styles))
-    print(f"\n{count(len(reasons), 'value')} to write")
+    if rows:
+        print(table(_COLUMNS, rows, Paint(sys.stdout), styles), end="\n\n")
+    print(f"{count(len(reasons), 'value')} to write")

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from oomrules.commands import rulesets, sources
-from oomrules.commands.terminal import Paint, count, print_json, say, table
+from oomrules.commands.terminal import Column, Paint, called, count, print_json, say, table
 from oomrules.errors import Failure
 
 if TYPE_CHECKING:
@@ -22,10 +22,20 @@ SCHEMA = "oomrules.diff/1"
 _TIERS = ("first", "normal", "last")
 
 
+_COLUMNS = (
+    Column("PID", right=True),
+    Column("COMM", least=8, enough=16, turn=2),
+    Column("WHAT", least=8, turn=3, goes=1),
+    Column("OLD", least=12, enough=24, turn=1),
+    Column("NEW", least=12, enough=24, turn=1),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``diff``."""
     parser.add_argument("old", type=rulesets.named("OLD"), help="rules: a file or a directory")
     parser.add_argument("new", type=rulesets.named("NEW"), help="the rules to compare them with")
+    rulesets.add_root(parser)
     rulesets.add_host(parser)
     parser.add_argument(
         "--no-host", action="store_true", help="do not look at processes that there are"
@@ -39,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.no_host and options.snapshot:
         raise Failure("--no-host and --snapshot exclude each other", "leave one of them out")
-    old, new = _compiled(options.old), _compiled(options.new)
+    old, new = (_compiled(path, options) for path in (options.old, options.new))
     changes = None if options.no_host else _on_host(options, old, new)
     compared = comparison.compare(old, new)
     if options.format == "json":
@@ -50,8 +60,8 @@ def run(options: argparse.Namespace) -> int:
     return 1 if differs else 0
 
 
-def _compiled(path: str) -> Program:
-    return rulesets.program(argparse.Namespace(rules=[path]))
+def _compiled(path: str, options: argparse.Namespace) -> Program:
+    return rulesets.program(argparse.Namespace(rules=[path], root=options.root))
 
 
 # --- the processes that there are ------------------------------------------------------------
@@ -154,18 +164,17 @@ def _print(
         found = changes["changes"]
         print(paint(f"On {where}: {_of(found, changes['processes'])}", "bold"))
         if found:
-            rows = [["PID", "COMM", "WHAT", "OLD", "NEW"]]
-            rows += [
+            rows = [
                 [
                     str(change["pid"]),
-                    change["comm"] or "?",
+                    called(change["comm"]),
                     change["what"],
                     _said(change["old"]),
                     _said(change["new"]),
                 ]
                 for change in found
             ]
-            print(table(rows, frozenset([0]), paint, [""] * len(found)))
+            print(table(_COLUMNS, rows, paint))
         print()
     _print_everywhere(compared, paint)
 

@@ -6,9 +6,9 @@ import argparse
 import sys
 
 from oomrules.attributes import ATTRIBUTES, Type
-from oomrules.commands import rulesets, sources
-from oomrules.commands.rank import TIERS, factor, weight
-from oomrules.commands.terminal import Paint, memory, say
+from oomrules.commands import doubts, rulesets, sources
+from oomrules.commands.rank import TIERS, factor, weight, within_block
+from oomrules.commands.terminal import Paint, called, duration, memory, say, width
 from oomrules.errors import Failure
 from oomrules.runtime.evaluator import Verdict, ineligible
 from oomrules.runtime.model import SELF_MADE, Process
@@ -43,13 +43,14 @@ def run(options: argparse.Namespace) -> int:
         print(f"  its first thread has ended; memory and state are those of thread {thread}")
     if verdict.reason:
         print()
-        say(f"no candidate: {verdict.reason}")
+        say(f"no candidate: {doubts.excluded(verdict)}")
         if verdict.rule:
-            say(f"  {verdict.rule.text}")
+            say(f"  {within_block(verdict.targets, verdict.rule.text)}")
             say(f"  at {verdict.rule.place}")
     # What no rule decides about has no points to speak of.
     if not ineligible(process, ranking.snapshot.own_pids):
         _print_points(verdict, bool(verdict.rule))
+        _print_doubts(verdict, process, ranking)
     rulesets.print_notes(ranked.notes())
     if verdict.reason:
         return 1
@@ -63,7 +64,7 @@ def _title(process: Process, ranking: Ranking) -> str:
     user = known("user", process, ranking.snapshot)
     unit = innermost_unit(process, ranking.snapshot)
     return (
-        f"{process.pid} {process.comm or '?'}, user {user or '?'}, "
+        f"{process.pid} {called(process.comm)}, user {user or '?'}, "
         f"{'unit unknown' if unit is None else f'unit {unit}' if unit else 'in no unit'}"
     )
 
@@ -81,7 +82,7 @@ def _print_values(process: Process, ranking: Ranking) -> None:
         elif kind is Type.MEMORY:
             text = f"{value} pages ({memory(value * page_size)})"
         elif kind is Type.DURATION:
-            text = f"{value} ms"
+            text = duration(value)
         elif kind is Type.PERCENTAGE:
             text = f"{value / 100:.2f}%"
         elif kind is Type.CAPABILITIES:
@@ -101,9 +102,10 @@ def _print_points(verdict: Verdict, idle: bool) -> None:
     if verdict.base is None:
         print("  the score is unknown, because a value that it needs could not be read")
         return
-    rows = (
-        [("", str(verdict.base), verdict.score.text, verdict.score.place)] if verdict.score else []
-    )
+    rows = []
+    if verdict.score:
+        text = within_block(verdict.score_targets, verdict.score.text)
+        rows.append(("", str(verdict.base), text, verdict.score.place))
     if verdict.by_memory:
         print("  the process made its score unknown, so it counts by its resident memory, in pages")
     above, below = 1, 1
@@ -111,11 +113,26 @@ def _print_points(verdict: Verdict, idle: bool) -> None:
         above, below = above * held.rule.factor[0], below * held.rule.factor[1]
         after = "" if held.rule.kind in ("first", "last") else str(verdict.base * above // below)
         doubt = "" if held.surely else " (in doubt)"
-        rows.append((factor(held), after, held.rule.text + doubt, held.rule.place))
-    effect, points, text = (max(len(row[i]) for row in rows) for i in range(3))
-    for row in rows:
-        say(f"  {row[0]:>{effect}}  {row[1]:>{points}}  {row[2]:<{text}}  {row[3]}")
+        effect = factor(held) + (":" if held.rule.kind in ("first", "last") else "")
+        text = within_block(held.targets, held.rule.text)
+        rows.append((effect, after, text + doubt, held.rule.place))
+    left, points, longest = (max(width(row[i]) for row in rows) for i in range(3))
+    for effect, after, text, place in rows:
+        room = " " * (longest - width(text))
+        say(f"  {effect:>{left}}  {after:>{points}}  {text}{room}  {place}")
     print(
         f"  base {verdict.base} x weight {weight(verdict)} = {verdict.points} points, "
         f"tier {TIERS[verdict.tier]}"
     )
+
+
+def _print_doubts(verdict: Verdict, process: Process, ranking: Ranking) -> None:
+    """Say what decided in doubt, and why it was unknown."""
+    names = doubts.of(verdict)
+    if names:
+        print("\nin doubt, because")
+        for cause in doubts.causes(names, process, ranking.snapshot):
+            say(f"  {cause}")
+    if verdict.own_doubts:
+        print("\nits own doing, which protects nobody:")
+        say(f"  {', '.join(verdict.own_doubts)}")

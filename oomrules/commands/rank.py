@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from oomrules.commands import rulesets, sources
-from oomrules.commands.terminal import Paint, count, memory, print_json, say, table
+from oomrules.commands import doubts, rulesets, sources
+from oomrules.commands.terminal import (
+    Column,
+    Paint,
+    called,
+    count,
+    memory,
+    middle,
+    print_json,
+    rough,
+    say,
+    table,
+)
 from oomrules.errors import Failure
+from oomrules.language.diagnostics import did_you_mean
 from oomrules.runtime.compiled import FIRST, LAST
-from oomrules.runtime.evaluator import Held, Verdict
+from oomrules.runtime.evaluator import Held, Verdict, ineligible
 from oomrules.runtime.model import Process
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.sinks import format_pids
@@ -18,9 +32,23 @@ from oomrules.runtime.values import GETTERS, innermost_unit, known, place_of
 
 SCHEMA = "oomrules.ranking/1"
 TIERS = ("first", "normal", "last")
+# Why processes are no candidates, said of some of them.
+_NOBODY = {
+    "protected by a rule": "protected by a rule",
+    "no points": "without points",
+    "its score is unknown": "with an unknown score",
+}
 
-_HEADING = ("RANK", "PID", "USER", "UNIT", "RSS", "POINTS", "COMMAND", "WHY")
-_RIGHT = frozenset({0, 1, 4, 5})
+COLUMNS = (
+    Column("RANK", right=True),
+    Column("PID", right=True),
+    Column("USER", least=4, enough=12, turn=2, goes=1),
+    Column("UNIT", least=12, enough=24, turn=1, goes=2, cut=middle),
+    Column("RSS", right=True),
+    Column("POINTS", right=True, least=7, enough=12, turn=5, cut=rough),
+    Column("COMMAND", least=10, enough=16, turn=4),
+    Column("WHY", least=20, enough=32, turn=3, goes=3),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,9 +101,32 @@ def run(options: argparse.Namespace) -> int:
 def nobody(ranking: Ranking, unit: str | None = None) -> str:
     """Say that there is no candidate, and why."""
     if unit and not any(True for _ in ranking.excluded()):
-        return f"no process is in a unit that `{unit}` matches; `oomrules scopes` lists the units"
+        return f"no process is in a unit that `{unit}` matches; {_meant(unit, ranking)}"
     where = f" in `{unit}`" if unit else ""
-    return f"nobody may be killed{where}: every process is protected by a rule or has no points"
+    reasons = Counter(
+        "protected by a rule" if verdict.rule else verdict.reason
+        for process, verdict in ranking.excluded()
+        if not ineligible(process, ranking.snapshot.own_pids)
+    )
+    if not reasons:
+        return f"nobody may be killed{where}: there is no process that the kernel would take"
+    said = ", ".join(
+        f"{count(number, 'process')} {_NOBODY.get(why, why)}"
+        for why, number in reasons.most_common()
+    )
+    return f"nobody may be killed{where}: {said}; `oomrules rank --all` says why of each"
+
+
+def _meant(unit: str, ranking: Ranking) -> str:
+    """Say which unit was meant: a kind may be missing, or a letter."""
+    snapshot = ranking.snapshot
+    units: set[str] = set()
+    for process in snapshot.by_pid.values():
+        cgroup = GETTERS["cgroup"](process, snapshot)
+        units.update(place_of(cgroup, snapshot).chain if cgroup else ())
+    longer = sorted(one for one in units if one.startswith(f"{unit}."))
+    words = longer or sorted(units)
+    return did_you_mean(longer[0] if longer else unit, words, "`oomrules scopes` lists the units")
 
 
 def weight(verdict: Verdict) -> str:
@@ -104,6 +155,7 @@ def as_data(ranking: Ranking) -> dict[str, Any]:
                 "weight": weight(verdict),
                 "points": verdict.points,
                 "rules": rules + [held.rule.place for held in verdict.held],
+                "doubts": doubts.as_data(verdict),
             }
         )
     excluded = [
@@ -112,6 +164,7 @@ def as_data(ranking: Ranking) -> dict[str, Any]:
             "comm": process.comm,
             "reason": verdict.reason,
             "rule": verdict.rule.place if verdict.rule else None,
+            "doubts": doubts.as_data(verdict),
         }
         for process, verdict in ranking.excluded()
         if verdict.reason
@@ -120,25 +173,51 @@ def as_data(ranking: Ranking) -> dict[str, Any]:
 
 
 def factor(held: Held) -> str:
-    """Write what a rule does to the points: ``x2``, ``/4``, or the tier it puts into."""
+    """Write what a rule does to the points: ``x2``, ``/4``, or the tier it puts into.
+
+    A question mark says that the rule was in doubt.
+    """
     above, below = held.rule.factor
     if held.rule.kind in ("first", "last"):
-        return f"{held.rule.kind}:"
-    text = f"x{above}" if below == 1 else f"/{below}" if above == 1 else f"x{above}/{below}"
+        text = held.rule.kind
+    else:
+        text = f"x{above}" if below == 1 else f"/{below}" if above == 1 else f"x{above}/{below}"
     return text if held.surely else f"{text}?"
 
 
+def within_block(targets: Sequence[str], text: str) -> str:
+    """Write a statement with the blocks around it, as in a rule file."""
+    return "".join(f"in {target}: " for target in targets) + text
+
+
 def why(verdict: Verdict) -> str:
-    """Name the rules that held: what each does to the points, and whom it means."""
+    """Name the rules that held: what each does to the points, in which block, and whom it means.
+
+    What was in doubt comes last, with what was unknown.
+    """
     said = []
     for held in verdict.held:
         words = held.rule.text.split(" by ")[0].split()
         whom = " ".join(words[2:] if words[0] == "kill" else words[1:])
-        said.append(f"{factor(held)} {whom}")
-    return ", ".join(said) or "by its score alone"
+        effect = factor(held)
+        if held.targets:
+            around = "…/" if len(held.targets) > 1 else ""
+            said.append(f"{effect} in {around}{held.targets[-1]}: {whom}")
+        else:
+            said.append(f"{effect}{':' if held.rule.kind in ('first', 'last') else ''} {whom}")
+    text = ", ".join(said) or "by its score alone"
+    return "; ".join((text, *doubts.said(verdict)))
 
 
-def _row(rank: str, process: Process, ranking: Ranking, points: str, because: str) -> list[str]:
+def because(verdict: Verdict) -> str:
+    """Say why a process is no candidate, by which rule, and what was unknown."""
+    text = doubts.excluded(verdict)
+    if verdict.rule:
+        text += f": {within_block(verdict.targets, verdict.rule.text)} ({verdict.rule.place})"
+    return text
+
+
+def _row(rank: str, process: Process, ranking: Ranking, points: str, reason: str) -> list[str]:
     snapshot = ranking.snapshot
     rss = None if process.rss is None else process.rss * snapshot.host.page_size
     user, unit = known("user", process, snapshot), innermost_unit(process, snapshot)
@@ -149,8 +228,8 @@ def _row(rank: str, process: Process, ranking: Ranking, points: str, because: st
         "?" if unit is None else unit or "-",
         memory(rss),
         points,
-        process.comm or "?",
-        because,
+        called(process.comm),
+        reason,
     ]
 
 
@@ -178,11 +257,11 @@ def _print_by_unit(ranking: Ranking) -> None:
         where = "unit unknown" if chain is None else " / ".join(chain)
         rows = [_candidate_row(number, process, ranking) for number, process in members]
         print(f"{paint(where, 'bold')}: {count(len(rows), 'candidate')}")
-        print(table([_HEADING, *rows], _RIGHT, paint, [""] * len(rows)), end="\n\n")
+        print(table(COLUMNS, rows, paint), end="\n\n")
 
 
 def _print_table(ranking: Ranking, everyone: bool) -> None:
-    rows: list[list[str]] = [list(_HEADING)]
+    rows: list[list[str]] = []
     styles = []
     for number, process in enumerate(ranking.candidates, 1):
         verdict = ranking.verdict(process)
@@ -198,16 +277,13 @@ def _print_table(ranking: Ranking, everyone: bool) -> None:
             continue
         others += 1
         if everyone:
-            because = verdict.reason
-            if verdict.rule:
-                because += f": {verdict.rule.text} ({verdict.rule.place})"
-            rows.append(_row("-", process, ranking, "-", because))
+            rows.append(_row("-", process, ranking, "-", because(verdict)))
             styles.append("dim")
-    if len(rows) > 1:
-        print(table(rows, _RIGHT, Paint(sys.stdout), styles))
+    if rows:
+        print(table(COLUMNS, rows, Paint(sys.stdout), styles), end="\n\n")
     candidates = len(ranking.candidates) + left_out
     print(
-        f"\n{f'the first {len(ranking.candidates)} of ' if left_out else ''}"
+        f"{f'the first {len(ranking.candidates)} of ' if left_out else ''}"
         f"{count(candidates, 'candidate')}, {others} excluded"
         f"{'' if everyone or not others else ' (--all shows them)'}, "
         f"{count(kernel_threads, 'kernel thread')}"

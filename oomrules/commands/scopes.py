@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from oomrules.commands import rulesets, sources
-from oomrules.commands.terminal import Paint, memory, print_json, table
+from oomrules.commands.terminal import Column, Paint, branch, memory, print_json, rough, table
 from oomrules.runtime import recorded
 from oomrules.runtime.model import NO_LIMIT
 from oomrules.runtime.procfs import ProcSource
@@ -19,8 +19,17 @@ from oomrules.runtime.values import GETTERS, place_of
 
 SCHEMA = "oomrules.scopes/1"
 
-_HEADING = ("UNIT", "MEMORY", "LIMIT", "HIGH", "SWAP", "PRESSURE", "KILLS", "CANDIDATES", "RULES")
-_RIGHT = frozenset(range(1, 8))
+_COLUMNS = (
+    Column("UNIT", least=16, enough=28, turn=1, cut=branch),
+    Column("MEMORY", right=True),
+    Column("LIMIT", right=True),
+    Column("HIGH", right=True, goes=1),
+    Column("SWAP", right=True, goes=2),
+    Column("PRESSURE", right=True, goes=4),
+    Column("KILLS", right=True, least=5, turn=3, goes=3, cut=rough),
+    Column("CANDIDATES", right=True, goes=6),
+    Column("RULES", least=12, enough=24, turn=2, goes=5),
+)
 _FIGURES = {
     "memory": "current",
     "memory_max": "max",
@@ -118,7 +127,7 @@ def _as_data(unit: Unit) -> dict[str, Any]:
 
 
 def _print(units: list[Unit], everywhere: int) -> None:
-    rows: list[list[str]] = [list(_HEADING)]
+    rows: list[list[str]] = []
     for unit in units:
         figures = unit.figures
         pressure = figures["pressure"]
@@ -136,8 +145,9 @@ def _print(units: list[Unit], everywhere: int) -> None:
             ]
         )
     styles = ["dim" if not unit.candidates else "" for unit in units]
-    print(table(rows, _RIGHT, Paint(sys.stdout), styles))
-    print(f"\n{everywhere} rules hold everywhere; those of `in` blocks stand beside their units")
+    print(table(_COLUMNS, rows, Paint(sys.stdout), styles))
+    hold = "rule holds" if everywhere == 1 else "rules hold"
+    print(f"\n{everywhere} {hold} everywhere; those of `in` blocks stand beside their units")
 
 
 def _limit(value: int | None) -> str:

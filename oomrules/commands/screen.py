@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
+from textual.coordinate import Coordinate
+from textual.drivers.linux_driver import LinuxDriver
+from textual.events import Resize
 from textual.widgets import DataTable, Footer, Static
 
 from oomrules.commands import sources
-from oomrules.commands.rank import why
-from oomrules.commands.terminal import count, memory
+from oomrules.commands.rank import COLUMNS, why
+from oomrules.commands.terminal import (
+    Layout,
+    called,
+    count,
+    layout,
+    legible,
+    memory,
+    width,
+)
 from oomrules.errors import Failure
-from oomrules.plain import printable
 from oomrules.runtime.compiled import FIRST, LAST
 from oomrules.runtime.evaluator import Evaluator
+from oomrules.runtime.freshness import fresh
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, within
@@ -26,6 +39,8 @@ from oomrules.runtime.values import innermost_unit, known
 
 # More rows than anybody looks at; the verdict of each is worked out anew each time.
 _MOST = 200
+# What stands for a character that is not as wide to everybody.
+_UNCLEAR = "\N{REPLACEMENT CHARACTER}"
 
 
 class Row(NamedTuple):
@@ -41,19 +56,46 @@ class Row(NamedTuple):
     why: str
     tier: int
 
-    def cells(self) -> list[Text]:
-        """Give its cells; nothing in them is taken for markup."""
-        style = {FIRST: "red", LAST: "green"}.get(self.tier, "")
+    def texts(self) -> list[str]:
+        """Give what its columns say, each of it one harmless line."""
         texts = [str(self.rank), str(self.pid), self.user, self.unit, memory(self.rss)]
         texts += [str(self.points), self.command, self.why]
+        return list(map(_plain, texts))
+
+    def cells(self, where: Layout | None = None) -> list[Text]:
+        """Give its cells, as wide as they are laid out; nothing in them is taken for markup."""
+        texts = self.texts()
+        if where is not None:
+            texts = _in_place(texts, where)
+        style = {FIRST: "red", LAST: "green"}.get(self.tier, "")
         return [
-            Text(printable(text), style, justify="right" if name in _RIGHT else "left")
-            for name, text in zip(_COLUMNS, texts, strict=True)
+            Text(text, style, justify="right" if column.right else "left", no_wrap=True)
+            for text, column in zip(texts, COLUMNS, strict=True)
         ]
 
 
-_COLUMNS = ("RANK", "PID", "USER", "UNIT", "RSS", "POINTS", "COMMAND", "WHY")
-_RIGHT = frozenset({"RANK", "PID", "RSS", "POINTS"})
+def _in_place(texts: Sequence[str], where: Layout) -> list[str]:
+    """Cut texts as they are laid out; those that stand left have the gap before them."""
+    wide = dict(zip(where.shown, where.widths, strict=True))
+    cut = [
+        column.cut(text, wide[number]) if number in wide else ""
+        for number, (text, column) in enumerate(zip(texts, COLUMNS, strict=True))
+    ]
+    return [
+        text if column.right else " " * where.gap + text
+        for text, column in zip(cut, COLUMNS, strict=True)
+    ]
+
+
+def _plain(text: str) -> str:
+    """Make a text harmless, and leave out what textual and terminals take for differently wide."""
+    text = legible(text)
+    if not text.isascii() and cell_len(text) != width(text):
+        text = "".join(one if cell_len(one) == width(one) else _UNCLEAR for one in text)
+    if not text.isascii() and cell_len(text) != width(text):
+        text = "".join(one if one.isascii() else _UNCLEAR for one in text)
+    return text
+
 
 # By the key that chooses it: what it is called, and what to sort by.
 _ORDERS: dict[str, tuple[str, Callable[[Row], Any]]] = {
@@ -74,7 +116,8 @@ class Ranks:
     """
 
     def __init__(self, made: Program, within_unit: str | None, most: int | None) -> None:
-        self._source: ProcSource = sources.live(made)
+        asked = sources.asked_within(made, within_unit)
+        self._source: ProcSource = sources.live(made, asked)
         self._ranker = Ranker(Evaluator(made, self._source.host))
         self._keep = within(within_unit) if within_unit else None
         self._most = min(most or _MOST, _MOST)
@@ -85,7 +128,7 @@ class Ranks:
         Raises:
             Failure: the processes cannot be read.
         """
-        ranking = self._ranker.rank(self._source.refresh(), self._keep)
+        ranking = fresh(self._ranker, self._source.refresh(), self._keep)
         page, found = ranking.snapshot.host.page_size, []
         first = ranking.candidates[: self._most]
         sources.show_names(first, ranking.snapshot)
@@ -101,7 +144,7 @@ class Ranks:
                     "?" if unit is None else unit or "-",
                     (process.rss or 0) * page,
                     verdict.points,
-                    process.comm or "?",
+                    called(process.comm),
                     why(verdict),
                     verdict.tier,
                 )
@@ -124,6 +167,18 @@ def end_with_terminal() -> None:
     os._exit(1)
 
 
+class Keyboard(LinuxDriver):
+    """The terminal's input, whatever is typed there."""
+
+    def run_input_thread(self) -> None:
+        """Wait for input; what is no UTF-8 is passed over."""
+        while not self.exit_event.is_set():
+            try:
+                super().run_input_thread()
+            except UnicodeDecodeError:
+                pass
+
+
 class Screen(App[None]):
     """The terminal.
 
@@ -135,35 +190,74 @@ class Screen(App[None]):
         ("q", "quit", "Quit"),
         *((key, f"order('{key}')", f"By {name}") for key, (name, _) in _ORDERS.items()),
     ]
+    CSS = """
+    DataTable { height: 1fr; scrollbar-size-vertical: 1; overflow-x: hidden; overflow-y: scroll; }
+    #whole { height: auto; max-height: 3; }
+    """
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(
         self, made: Program, within_unit: str | None, most: int | None, interval: float
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=Keyboard)
         self.failure: Failure | None = None
         self._given = (made, within_unit, most)
         self._interval = interval
         self._ranks: Ranks | None = None
         self._rows: list[Row] = []
+        # What the table shows, in its order.
+        self._shown: list[Row] = []
         self._order = "r"
 
     def compose(self) -> ComposeResult:
         """Lay it out."""
         yield Static("reading…", id="said", markup=False)
-        yield DataTable(cursor_type="row", zebra_stripes=True)
+        yield DataTable(cursor_type="row", zebra_stripes=True, cell_padding=0)
+        yield Static("", id="whole", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
         """Begin."""
-        self.query_one(DataTable).add_columns(*_COLUMNS)
+        table = self.query_one(DataTable)
+        for column in COLUMNS:
+            table.add_column(column.name, width=len(column.name) + 1)
         self._look()
         self.set_interval(self._interval, self._look)
+
+    def on_resize(self, event: Resize) -> None:
+        """Lay the columns out anew."""
+        self._show(event.size.width)
+
+    def on_data_table_row_highlighted(self, _: DataTable.RowHighlighted) -> None:
+        """Show the whole of another row."""
+        self._say_whole()
 
     def action_order(self, key: str) -> None:
         """Sort by something else."""
         self._order = key
         self._show()
+
+    def panic(self, *renderables: Any) -> None:
+        """End with one sentence, not with a traceback."""
+        if os.environ.get("OOMRULES_DEBUG"):
+            super().panic(*renderables)
+            return
+        self._break(sys.exception())
+
+    def _fatal_error(self) -> None:
+        if os.environ.get("OOMRULES_DEBUG"):
+            super()._fatal_error()
+            return
+        self._break(sys.exception())
+
+    def _break(self, error: BaseException | None) -> None:
+        what = f"{type(error).__name__}: {error}" if error else "the terminal's input failed"
+        self.failure = self.failure or Failure(
+            f"a mistake in oomrules top: {what}",
+            "set OOMRULES_DEBUG=1 to see where, and report it; `watch oomrules rank --top 20` "
+            "does without",
+        )
+        self.exit()
 
     def _look(self) -> None:
         """Read in a thread of its own, so that keys are answered meanwhile."""
@@ -187,15 +281,53 @@ class Screen(App[None]):
         self.query_one("#said", Static).update(f"{first}{count(candidates, 'candidate')}")
         self._show()
 
-    def _show(self) -> None:
-        """Fill the table, leaving the cursor on the process that it was on."""
+    def _show(self, wide: int | None = None) -> None:
+        """Fill the table; what is on the screen stays there, and the cursor on its process."""
         table = self.query_one(DataTable)
-        row, top = table.cursor_row, table.scroll_y
-        at = str(table.get_row_at(row)[1]) if 0 <= row < table.row_count else None
-        table.clear()
-        ordered = sorted(self._rows, key=_ORDERS[self._order][1])
-        for one in ordered:
-            table.add_row(*one.cells())
-        pids = [str(one.pid) for one in ordered]
-        table.move_cursor(row=pids.index(at) if at in pids else min(row, len(pids)), scroll=False)
-        table.scroll_to(y=top, animate=False)
+        at = table.cursor_row
+        pid = self._shown[at].pid if 0 <= at < len(self._shown) else None
+        self._shown = sorted(self._rows, key=_ORDERS[self._order][1])
+        texts = [row.texts() for row in self._shown]
+        # One column is the scroll bar's.
+        where = layout(COLUMNS, texts, (wide or self.size.width) - 1)
+        self._set_widths(table, where)
+        while table.row_count > len(texts):
+            table.remove_row(table.coordinate_to_cell_key(Coordinate(table.row_count - 1, 0))[0])
+        for number, row in enumerate(self._shown):
+            _fill(table, number, row.cells(where))
+        pids = [row.pid for row in self._shown]
+        if pid in pids:
+            table.move_cursor(row=pids.index(pid), scroll=False)
+        self._say_whole()
+
+    def _set_widths(self, table: DataTable[Text], where: Layout) -> None:
+        """Make the columns as wide as they are laid out, with the gap behind; 0: not shown."""
+        wanted = dict(zip(where.shown, where.widths, strict=True))
+        names = _in_place([column.name for column in COLUMNS], where)
+        for number, column in enumerate(table.ordered_columns):
+            wide = wanted[number] + (where.gap if number else 0) if number in wanted else 0
+            label = Text(names[number].rjust(wide) if COLUMNS[number].right else names[number])
+            if column.width != wide or column.label != label:
+                column.width, column.label = wide, label
+                table.refresh(layout=True)
+
+    def _say_whole(self) -> None:
+        """Show of the row under the cursor what its columns may be too narrow for."""
+        at = self.query_one(DataTable).cursor_row
+        text = ""
+        if 0 <= at < len(self._shown):
+            row = self._shown[at]
+            _, pid, user, unit, _, _, command, because = row.texts()
+            text = f"{pid} {command}, user {user}, unit {unit}: {because}"
+        self.query_one("#whole", Static).update(text)
+
+
+def _fill(table: DataTable[Text], number: int, cells: list[Text]) -> None:
+    """Write a row into its place in the table, where it differs."""
+    if number >= table.row_count:
+        table.add_row(*cells)
+        return
+    before = table.get_row_at(number)
+    for column, (old, new) in enumerate(zip(before, cells, strict=True)):
+        if old != new or old.style != new.style:
+            table.update_cell_at(Coordinate(number, column), new)

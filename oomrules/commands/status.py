@@ -4,16 +4,38 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
-from oomrules.commands.terminal import Paint, count, memory, print_json, table
+from oomrules.commands.terminal import (
+    Column,
+    Paint,
+    called,
+    count,
+    memory,
+    middle,
+    print_json,
+    rough,
+    table,
+)
 from oomrules.errors import Failure
 from oomrules.service import client
 from oomrules.service.listener import STATUS
 
 _PATIENCE = 10.0
-_HEADING = ("RANK", "PID", "UNIT", "POINTS", "COMMAND")
-_RIGHT = frozenset({0, 1, 3})
+_SYSCTLS = Path("/proc/sys/vm")
+# What each of them does to the list when it is not 0.
+_OVERRULING = {
+    "panic_on_oom": "a machine out of memory panics, and the list is not used",
+    "oom_kill_allocating_task": "the kernel kills the process that asks for memory, list or not",
+}
+_COLUMNS = (
+    Column("RANK", right=True),
+    Column("PID", right=True),
+    Column("UNIT", least=12, enough=24, turn=1, cut=middle),
+    Column("POINTS", right=True, least=7, enough=12, turn=3, cut=rough),
+    Column("COMMAND", least=10, turn=2),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +63,23 @@ def run(options: argparse.Namespace) -> int:
     return 0 if fine else 1
 
 
+def overruling(sysctls: Path) -> list[str]:
+    """Say which of the kernel's settings overrule the list, and how to change them.
+
+    Args:
+        sysctls: the directory of `vm`'s settings. One that is not there overrules nothing.
+    """
+    found = []
+    for name, what in _OVERRULING.items():
+        try:
+            value = (sysctls / name).read_text().strip()
+        except OSError:
+            continue
+        if value != "0":
+            found.append(f"vm.{name} is {value}: {what}; `sysctl vm.{name}=0` changes that")
+    return found
+
+
 def span(seconds: float) -> str:
     """Write a duration in the unit that suits it."""
     for limit, unit in ((86400, "d"), (3600, "h"), (60, "min")):
@@ -59,23 +98,23 @@ def _print(said: dict[str, Any]) -> None:
         ("pressure", _pressure(said)),
         ("kills", paint(_kills(said))),
     ]
-    problems = dict.fromkeys((*said["problems"], *said["complaints"]))
+    problems = dict.fromkeys((*said["problems"], *said["complaints"], *overruling(_SYSCTLS)))
     lines += [("problem", paint(problem, "yellow")) for problem in problems]
     for name, text in lines:
         print(f"{paint(f'{name:>9}', 'bold')}  {text}")
     head = said["list"]["head"] if said["list"] else []
     if head:
-        rows = [list(_HEADING)] + [
+        rows = [
             [
                 str(entry["rank"]),
                 str(entry["pid"]),
                 "?" if entry["unit"] is None else entry["unit"] or "-",
                 str(entry["points"]),
-                entry["comm"] or "?",
+                called(entry["comm"]),
             ]
             for entry in head
         ]
-        print("\n" + table(rows, _RIGHT, paint, [""] * len(head)))
+        print("\n" + table(_COLUMNS, rows, paint))
 
 
 def _service(said: dict[str, Any]) -> str:
@@ -89,17 +128,17 @@ def _memory(sizes: dict[str, Any]) -> str:
 
 def _rules(rules: dict[str, Any], paint: Paint) -> list[tuple[str, str]]:
     age = f", for {span(rules['age'])}" if rules["age"] is not None else ""
-    files = ", ".join(rules["files"])
-    in_force = paint(f"{count(rules['count'], 'rule')} in force{age}: {files}")
+    in_force = [paint(f"{count(rules['count'], 'rule')} in force{age}:")]
+    in_force += [f"  {paint(file)}" for file in rules["files"]]
     if rules["state"] == "good":
-        return [("rules", in_force)]
+        return [("rules" if number == 0 else "", line) for number, line in enumerate(in_force)]
     what = {
         "broken": "the rules on disk have errors; the last good ones stay in force",
         "missing": "the rules have errors, and there are no earlier ones to keep to",
     }.get(rules["state"], "the rules on disk could not be compiled; what was in force stays")
     lines = [("rules", paint(what, "red"))]
     lines += [("", paint(line)) for line in rules["diagnostics"]]
-    return [*lines, ("", in_force)] if rules["age"] is not None else lines
+    return [*lines, *(("", line) for line in in_force)] if rules["age"] is not None else lines
 
 
 def _list(listed: dict[str, Any] | None, paint: Paint) -> str:
@@ -138,6 +177,6 @@ def _kills(said: dict[str, Any]) -> str:
     age = "" if kill["list_age"] is None else f", the list was {span(kill['list_age'])} old"
     where = kill["unit"] or "no unit"
     return (
-        f"{said['kills']}, the last {span(kill['ago'])} ago: {kill['comm']} "
+        f"{said['kills']}, the last {span(kill['ago'])} ago: {called(kill['comm'])} "
         f"({kill['pid']}) in {where}, {rank}{age}"
     )

@@ -12,8 +12,8 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TextIO
 
 from oomrules.plain import printable, printable_lines
 
@@ -33,12 +33,15 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty()
 
 
-# Columns of a table stand so far apart; and those of names are that wide at the least, where the
-# names are.
-_GAP = 2
-_NARROWEST = 16
-# The last one has that much of what there is.
-_LAST = 24
+# Columns of a table stand so far apart, and where there is little room.
+_GAPS = (2, 1)
+# That part of a line is for the last column, as long as it needs it.
+_PART = 4
+# Marks that stand upon one character: more of them cover the lines above.
+_MOST_MARKS = 2
+# A sign behind a character that asks for its wide form (Unicode Technical Standard 51).
+_WIDE_FORM = "\ufe0f"
+_KINDS_OF_UNITS = re.compile(r"\.(service|scope|slice|mount|swap|socket|timer|path|target)$")
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -136,12 +139,39 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 'es' if what.endswith('s') else 's'}"
 
 
+def _columns(char: str) -> int:
+    # Vowels and final consonants of Hangul stand in the block of the first consonant.
+    if unicodedata.category(char) in ("Mn", "Me") or "\u1160" <= char <= "\u11ff":
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
 def width(text: str) -> int:
-    """Count the columns that a text takes on a terminal (Unicode Standard Annex 11)."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
-    )
+    """Count the columns that a text takes on a terminal (Unicode Standard Annex 11).
+
+    Where terminals differ it is what the widest of them takes, so that no line is ever too long.
+    """
+    if text.isascii():
+        return len(text)
+    taken = last = 0
+    for char in text:
+        last = (last == 1) if char == _WIDE_FORM else _columns(char)
+        taken += last
+    return taken
+
+
+def legible(text: str) -> str:
+    """Make a text one harmless line, of which no mark reaches into the lines above."""
+    text = printable(text)
+    if text.isascii():
+        return text
+    # The first one has nothing of its own to stand upon.
+    kept, marks = [], _MOST_MARKS
+    for char in text:
+        marks = 0 if _columns(char) else marks + 1
+        if marks <= _MOST_MARKS:
+            kept.append(char)
+    return "".join(kept)
 
 
 def memory(size: int | None) -> str:
@@ -153,61 +183,190 @@ def memory(size: int | None) -> str:
     return f"{amount:.{0 if power == 0 or amount >= 100 else 1}f} {_UNITS[power]}"
 
 
-def _pad(missing: int, cell: str, right: bool) -> str:
-    return " " * missing + cell if right else cell + " " * missing
-
-
-def _fit(widths: list[int], right: frozenset[int], limit: int) -> None:
-    """Make columns of names narrower until all fit: one long name must not hide the others' rows.
-
-    The last column has what is left.
-    """
-    names = [column for column in range(len(widths) - 1) if column not in right]
-    left = limit - _GAP * (len(widths) - 1) - min(widths[-1], _LAST)
-    while names and sum(widths[:-1]) > left:
-        widest = max(names, key=lambda column: widths[column])
-        if widths[widest] <= _NARROWEST:
-            return
-        widths[widest] -= 1
-
-
-def _clip(text: str, columns: int) -> str:
-    """Cut a text to so many columns of a terminal."""
+def clip(text: str, columns: int) -> str:
+    """Cut a text at its end, to so many columns of a terminal."""
     if width(text) <= columns:
         return text
-    kept, left = "", columns - 1
-    for char in text:
-        left -= width(char)
-        if left < 0:
-            break
-        kept += char
-    return kept + "…"
+    return _head(text, columns - 1) + "…" if columns > 0 else ""
+
+
+def middle(text: str, columns: int) -> str:
+    """Cut a name in its middle: ``docker-1a2b…9f.scope``; the kind of a unit stays."""
+    if width(text) <= columns:
+        return text
+    kind = _KINDS_OF_UNITS.search(text)
+    end = kind.group() if kind else ""
+    left = columns - len(end) - 1
+    if left < 2:
+        return clip(text, columns)
+    stem = text.removesuffix(end)
+    tail = legible(_head(stem[::-1], left // 3)[::-1])
+    return f"{_head(stem, left - width(tail))}…{tail}{end}"
+
+
+def branch(text: str, columns: int) -> str:
+    """Cut an indented name; the indentation has a third of the room at the most."""
+    name = text.lstrip(" ")
+    indent = min(len(text) - len(name), columns // 3)
+    return " " * indent + middle(name, columns - indent)
+
+
+def rough(text: str, columns: int) -> str:
+    """Write a whole number that is too long as ``1.2e34``, rounded down."""
+    if len(text) <= columns or not text.isdecimal():
+        return clip(text, columns)
+    short = f"{text[0]}.{text[1]}e{len(text) - 1}"
+    return short if len(short) <= columns else clip(f"{text[0]}e{len(text) - 1}", columns)
+
+
+def _head(text: str, columns: int) -> str:
+    """Give what of a text fits, with the marks upon its last character."""
+    if text.isascii():
+        return text[: max(0, columns)]
+    for end in range(1, len(text) + 1):
+        if width(text[:end]) > columns:
+            return text[: end - 1]
+    return text
+
+
+class Column(NamedTuple):
+    """A column of a table, and what becomes of it on a narrow terminal.
+
+    Attributes:
+        name: its heading.
+        right: whether it is aligned to the right.
+        least: the width that it keeps; 0: it stays whole.
+        enough: the width that it keeps as long as others are wider than they need to be.
+        turn: columns are narrowed in the order of their turns.
+        goes: where the least is too much, columns are left out in this order; 0: never.
+        cut: shortens a cell.
+    """
+
+    name: str
+    right: bool = False
+    least: int = 0
+    enough: int = 0
+    turn: int = 0
+    goes: int = 0
+    cut: Callable[[str, int], str] = clip
+
+
+class Layout(NamedTuple):
+    """Which columns are shown, how wide, and how far apart they stand."""
+
+    shown: tuple[int, ...]
+    widths: tuple[int, ...]
+    gap: int
+
+    @property
+    def total(self) -> int:
+        """How wide a line is."""
+        return sum(self.widths) + self.gap * (len(self.widths) - 1)
+
+
+def layout(columns: Sequence[Column], rows: Iterable[Sequence[str]], limit: int) -> Layout:
+    """Lay out a table.
+
+    Args:
+        columns: as many as the rows have cells.
+        rows: the cells, each of them ``legible``.
+        limit: how wide it may become; 0: as wide as it is.
+    """
+    widths = [width(column.name) for column in columns]
+    for row in rows:
+        widths = list(map(max, widths, map(width, row)))
+    everything = tuple(range(len(columns)))
+    if not limit:
+        return Layout(everything, tuple(widths), _GAPS[0])
+    going = sorted((one for one in everything if columns[one].goes), key=lambda i: columns[i].goes)
+    narrow = Layout(everything, tuple(widths), _GAPS[0])
+    for gone in range(len(going) + 1):
+        shown = tuple(one for one in everything if one not in going[:gone])
+        for gap, enough in zip(_GAPS, (True, False), strict=True):
+            narrow = _narrowed(columns, widths, Layout(shown, (), gap), limit, enough)
+            if narrow.total <= limit:
+                return narrow
+    return _squeezed(narrow, limit)
+
+
+def _narrowed(
+    columns: Sequence[Column], widths: Sequence[int], of: Layout, limit: int, enough: bool
+) -> Layout:
+    """Narrow what may be narrowed, as far as it must be."""
+    left = {one: widths[one] for one in of.shown}
+    over = sum(left.values()) + of.gap * (len(left) - 1) - limit
+    turns = sorted((one for one in left if columns[one].least), key=lambda one: columns[one].turn)
+    floors = [(one, max(columns[one].enough, columns[one].least)) for one in turns]
+    # The last one holds sentences: it gives first, but keeps a good part of a long line.
+    floors[:0] = [(one, max(least, limit // _PART)) for one, least in floors if one == of.shown[-1]]
+    if not enough:
+        floors += [(one, columns[one].least) for one in turns]
+    for one, floor in floors:
+        less = max(0, min(over, left[one] - floor))
+        left[one], over = left[one] - less, over - less
+    return of._replace(widths=tuple(left.values()))
+
+
+def _squeezed(found: Layout, limit: int) -> Layout:
+    """Take from the widest until all fit: no line may wrap, whatever is in it."""
+    widths, over = list(found.widths), found.total - limit
+    while over > 0 and max(widths) > 1:
+        widths[widths.index(max(widths))] -= 1
+        over -= 1
+    return found._replace(widths=tuple(widths))
+
+
+def aligned(columns: Sequence[Column], row: Sequence[str], where: Layout) -> Iterator[str]:
+    """Give the cells of a row that are shown, each as wide as its column."""
+    for one, wide in zip(where.shown, where.widths, strict=True):
+        cell = columns[one].cut(row[one], wide)
+        missing = " " * (wide - width(cell))
+        yield missing + cell if columns[one].right else cell + missing
 
 
 def table(
-    rows: Sequence[Sequence[str]], right: frozenset[int], paint: Paint, styles: Sequence[str]
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    paint: Paint,
+    styles: Sequence[str] = (),
 ) -> str:
-    """Align rows in columns, each cell made harmless; the first row is the heading.
+    """Align rows in columns below their headings, each cell made harmless.
+
+    On a terminal no line is longer than its width; elsewhere nothing is shortened.
 
     Args:
-        right: the columns that are aligned to the right.
-        styles: a style for each row but the heading, or an empty text.
+        columns: what they are, and what becomes of them where there is little room.
+        rows: the cells.
+        paint: for the terminal, or whatever it is.
+        styles: a style for each row, or an empty text.
     """
-    rows = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
+    rows = [[legible(cell) for cell in row] for row in rows]
     limit = shutil.get_terminal_size().columns if paint.seen else 0
-    if limit:
-        _fit(widths, right, limit)
-        rows = [[*map(_clip, row[:-1], widths), row[-1]] for row in rows]
+    where = layout(columns, rows, limit)
     lines = []
-    for number, row in enumerate(rows):
-        cells = [
-            _pad(wide - width(cell), cell, column in right)
-            for column, (cell, wide) in enumerate(zip(row, widths, strict=True))
-        ]
-        shown = (" " * _GAP).join(cells).rstrip()
-        if limit:
-            shown = _clip(shown, limit)
-        style = "bold" if number == 0 else styles[number - 1]
+    for number, row in enumerate([[column.name for column in columns], *rows]):
+        shown = (" " * where.gap).join(aligned(columns, row, where)).rstrip()
+        style = "bold" if number == 0 else styles[number - 1] if styles else ""
         lines.append(paint(shown, style) if style else shown)
     return "\n".join(lines)
+
+
+def called(comm: str | None) -> str:
+    """Write the name of a command; in quotes where it would be seen as none, or as unknown."""
+    if comm is None:
+        return "?"
+    return f"'{comm}'" if comm in ("", "?", "-") or comm != comm.strip() else comm
+
+
+def duration(milliseconds: int) -> str:
+    """Write a duration in the units that suit it: ``120 ms``, ``2.5 s``, ``13min 18s``."""
+    if milliseconds < 1000:
+        return f"{milliseconds} ms"
+    seconds, rest = divmod(milliseconds, 1000)
+    if seconds < 60:
+        return f"{seconds + rest / 1000:g} s"
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        number, seconds = divmod(seconds, size)
+        parts += [f"{number}{unit}"] if number else []
+    return " ".join(parts)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,19 +23,26 @@ _MEANT = re.compile(
 _ENDING = re.compile(r"(\.oom)?\.[^.]*$", re.IGNORECASE)
 
 
-def _names(directory: Path) -> list[str]:
+def _names(directory: Path, rules: RuleSet) -> list[str]:
     try:
-        return sorted(os.listdir(directory))
+        return sorted(rules.tree.names(directory))
     except OSError:
         return []  # said already, or not there
 
 
+def _is_file(path: Path, rules: RuleSet) -> bool:
+    try:
+        return stat.S_ISREG(rules.tree.stat(path).st_mode)
+    except OSError:
+        return False
+
+
 def _passed_over(rules: RuleSet) -> Iterator[Diagnostic]:
     for directory in rules.directories:
-        for name in _names(directory):
+        for name in _names(directory, rules):
             path = directory / name
             visible = name.lstrip(".")
-            if not _MEANT.fullmatch(visible) or _COPIES.search(name) or not path.is_file():
+            if not _MEANT.fullmatch(visible) or _COPIES.search(name) or not _is_file(path, rules):
                 continue
             if name.endswith(SUFFIX) and not name.startswith("."):
                 continue
@@ -61,7 +68,9 @@ def _almost(rules: RuleSet) -> Iterator[Diagnostic]:
     # Only a name that is the same to the letter replaces or masks one further down.
     above: dict[str, Path] = {}
     for directory in rules.directories:
-        here = [name for name in _names(directory) if name.endswith(SUFFIX) and name[0] != "."]
+        here = [
+            name for name in _names(directory, rules) if name.endswith(SUFFIX) and name[0] != "."
+        ]
         for name in here:
             other = above.get(_alike(name))
             if other is not None and other.name != name:

@@ -14,7 +14,7 @@ from functools import partial
 
 from oomrules.attributes import ATTRIBUTES, Source
 from oomrules.lean import Any, NamedTuple
-from oomrules.runtime import nodes
+from oomrules.runtime import doubt, nodes
 from oomrules.runtime.automaton import WORK
 from oomrules.runtime.compiled import (
     BUDGET,
@@ -73,10 +73,19 @@ _EXPLAINING = 8
 
 
 class Held(NamedTuple):
-    """A rule that had an effect on a process; ``surely`` is False where it was in doubt."""
+    """A rule that had an effect on a process.
+
+    Attributes:
+        rule: it.
+        surely: False where it was in doubt.
+        targets: the units of the block that it stands in, outermost first.
+        doubts: what was unknown, where it was in doubt (``doubt.causes``).
+    """
 
     rule: Rule
     surely: bool
+    targets: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 class Verdict(NamedTuple):
@@ -93,6 +102,12 @@ class Verdict(NamedTuple):
         weight: the product of the factors, in lowest terms.
         points: base times weight, rounded down.
         held: the prefer, spare, first and last rules that hold.
+        targets: the units of the block that ``rule`` stands in, outermost first.
+        score_targets: those of the block that the score stands in.
+        score_doubts: what was unknown, where it is in doubt which score counts.
+        doubts: what was unknown, where the reason is a doubt (``doubt.causes``).
+        own_doubts: what the process or its user made unknown, so that a rule that asks for it
+            does not protect it, or the score does not count.
     """
 
     reason: str
@@ -104,6 +119,11 @@ class Verdict(NamedTuple):
     points: int
     held: tuple[Held, ...]
     by_memory: bool = False
+    targets: tuple[str, ...] = ()
+    score_targets: tuple[str, ...] = ()
+    score_doubts: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    own_doubts: tuple[str, ...] = ()
 
 
 class Around(NamedTuple):
@@ -121,15 +141,34 @@ class Around(NamedTuple):
 Chain = tuple[Around, ...]
 
 
-class _Active(NamedTuple):
-    """The rules that hold in one place, their conditions ready for this host."""
+class _Placed(NamedTuple):
+    """A rule that holds in a place, its condition ready for this host, and its block's units."""
 
-    never: list[tuple[Rule, Node]]
-    only: list[list[tuple[Rule, Node]]]
-    first: list[tuple[Rule, Node]]
-    last: list[tuple[Rule, Node]]
-    weights: list[tuple[Rule, Node]]
-    scores: list[tuple[Score, Node]]
+    rule: Rule
+    when: Node
+    targets: tuple[str, ...]
+    # Whether the process may be outside that block. Other rules than ``only`` have it in ``when``.
+    in_doubt: bool = False
+
+
+class _Scored(NamedTuple):
+    """A score that counts in a place, or may."""
+
+    score: Score
+    value: Node
+    targets: tuple[str, ...]
+    in_doubt: bool
+
+
+class _Active(NamedTuple):
+    """The rules that hold in one place."""
+
+    never: list[_Placed]
+    only: list[list[_Placed]]
+    first: list[_Placed]
+    last: list[_Placed]
+    weights: list[_Placed]
+    scores: list[_Scored]
 
 
 def ineligible(process: Process, own: frozenset[int]) -> str:
@@ -240,7 +279,7 @@ class Evaluator:
     def _collect(self, chain: Chain | None) -> _Active:
         active = _Active([], [], [], [], [], [])
         groups = {"never": active.never, "first": active.first, "last": active.last}
-        sure: list[tuple[tuple[int, int], Score, Node]] = []
+        sure: list[tuple[tuple[int, int], _Scored]] = []
         for scope, conditions, value in self._scopes:
             depth, in_doubt = _depth(scope, chain)
             if depth is None:
@@ -248,19 +287,21 @@ class Evaluator:
             only = []
             for rule, node in zip(scope.rules, conditions, strict=True):
                 if rule.kind == "only":
-                    only.append((rule, node))
+                    only.append(_Placed(rule, node, scope.targets, in_doubt))
                     continue
                 held = ["and", ["unknown"], node] if in_doubt else node
-                groups.get(rule.kind, active.weights).append((rule, held))
+                placed = _Placed(rule, held, scope.targets)
+                groups.get(rule.kind, active.weights).append(placed)
             if only:
                 active.only.append(only)
             if scope.score and value is not None:
+                score = _Scored(scope.score, value, scope.targets, in_doubt)
                 if in_doubt:
-                    active.scores.append((scope.score, value))
+                    active.scores.append(score)
                 else:
-                    sure.append(((depth, len(scope.targets)), scope.score, value))
-        innermost = max(rank for rank, _, _ in sure)
-        active.scores.extend((s, node) for rank, s, node in sure if rank == innermost)
+                    sure.append(((depth, len(scope.targets)), score))
+        innermost = max(rank for rank, _ in sure)
+        active.scores.extend(score for rank, score in sure if rank == innermost)
         return active
 
     # --- everything about one process -----------------------------------------------
@@ -297,22 +338,26 @@ class Evaluator:
 
     def _judged(self, process: Process, snapshot: Snapshot, hidden: frozenset[str]) -> Verdict:
         active = self._rules(self._place(process, snapshot))
+        own: set[str] = set()
         scoring, protecting, plain = (
-            self._reading(process, snapshot, SCORING, hidden),
-            self._reading(process, snapshot, PROTECTING, hidden),
-            self._reading(process, snapshot, GETTERS, hidden, doubted=True),
+            self._reading(process, snapshot, SCORING, hidden, own),
+            self._reading(process, snapshot, PROTECTING, hidden, own),
+            self._reading(process, snapshot, GETTERS, hidden),
         )
-        held = []
-        for rule, node in (*active.first, *active.last, *active.weights):
-            surely = plain(node) is True
-            if surely if rule.kind in ("first", "prefer") else protecting(node) in (True, None):
-                held.append(Held(rule, surely))
+        held: list[_Placed] = []
+        unsure: list[_Placed] = []
+        for one in (*active.first, *active.last, *active.weights):
+            surely = plain(one.when) is True
+            decisive = one.rule.kind in ("first", "prefer")
+            if surely if decisive else protecting(one.when) in (True, None):
+                held.append(one)
+                unsure += [] if surely else [one]
         reason, because = ineligible(process, snapshot.own_pids), None
         if not reason:
             reason, because = _excluded(active, protecting, plain)
         kinds = {one.rule.kind for one in held}
         tier = LAST if "last" in kinds else FIRST if "first" in kinds else NORMAL
-        scores = [scoring(node) for _, node in active.scores]
+        scores = [scoring(one.value) for one in active.scores]
         bases = [instead(score, process.rss) for score in scores]
         base = fewest(bases)
         above = math.prod(one.rule.factor[0] for one in held)
@@ -324,17 +369,64 @@ class Evaluator:
         elif not reason and points < 1:
             reason = "no points"
         counts = bases.index(base)
+        scored = active.scores[counts]
+        # All is decided. To say what was in doubt costs work of the same budget.
         return Verdict(
             reason,
-            because,
+            because and because.rule,
             tier,
             base,
-            active.scores[counts][0],
+            scored.score,
             (above // common, below // common),
             points,
-            tuple(held),
+            tuple(
+                Held(one.rule, False, one.targets, self._unknown(one.when, plain))
+                if one in unsure
+                else Held(one.rule, True, one.targets)
+                for one in held
+            ),
             scores[counts] is SELF_MADE,
+            because.targets if because else (),
+            scored.targets,
+            (doubt.PLACE,) if any(one.in_doubt for one in active.scores) else (),
+            self._unknown(scored.value, scoring)
+            if reason and base is None and not because
+            else self._doubts(because, active, plain),
+            self._own_doubts(active, protecting, scoring) if own else (),
         )
+
+    def _unknown(self, node: Node, evaluate: Callable[[Node], Any]) -> tuple[str, ...]:
+        return doubt.causes(node, evaluate, self._definitions)
+
+    def _doubts(
+        self, because: _Placed | None, active: _Active, plain: Callable[[Node], Any]
+    ) -> tuple[str, ...]:
+        """Name what was unknown to the rule that excludes a process, if that is a doubt."""
+        if because is None:
+            return ()
+        if because.rule.kind != "only":
+            return self._unknown(because.when, plain)
+        names: dict[str, None] = {}
+        for one in (one for level in active.only for one in level):
+            names |= dict.fromkeys((doubt.PLACE,) if one.in_doubt else ())
+            names |= dict.fromkeys(self._unknown(one.when, plain))
+        return tuple(names)
+
+    def _own_doubts(
+        self,
+        active: _Active,
+        protecting: Callable[[Node], Any],
+        scoring: Callable[[Node], Any],
+    ) -> tuple[str, ...]:
+        """Name what the process made unknown, and rules or the score would have liked to know."""
+        rules = [*active.never, *active.last, *(one for level in active.only for one in level)]
+        rules += [one for one in active.weights if one.rule.kind == "spare"]
+        asked = [(one.when, protecting) for one in rules]
+        asked += [(one.value, scoring) for one in active.scores]
+        found: dict[str, None] = {}
+        for node, evaluate in asked:
+            found |= dict.fromkeys(doubt.causes(node, evaluate, self._definitions, SELF_MADE))
+        return tuple(found)
 
     def _reading(
         self,
@@ -342,7 +434,7 @@ class Evaluator:
         snapshot: Snapshot,
         getters: dict[str, Getter],
         hidden: frozenset[str],
-        doubted: bool = False,
+        own: set[str] | None = None,
     ) -> Callable[[Node], Any]:
         """Make the function that evaluates conditions of one process.
 
@@ -351,12 +443,17 @@ class Evaluator:
             snapshot: the host.
             getters: what its attributes are to the rules that ask.
             hidden: the attributes that take too long to search.
-            doubted: whether what the process made unknown counts as any other doubt.
+            own: takes the attributes that the process made unknown; None: what it made unknown
+                counts as any other doubt.
         """
 
         def get(name: str) -> Any:
             value = SELF_MADE if name in hidden else getters[name](process, snapshot)
-            return None if doubted and value is SELF_MADE else value
+            if value is SELF_MADE:
+                if own is None:
+                    return None
+                own.add(name)
+            return value
 
         return partial(nodes.reduce, get=get, names=_Definitions(self._definitions, get))
 
@@ -427,14 +524,14 @@ class Evaluator:
     def _start(self, chain: Chain | None) -> Residual:
         active = self._rules(chain)
         return Residual(
-            [node for _, node in active.never],
-            [[node for _, node in level] for level in active.only],
-            [node for _, node in active.first],
-            [node for _, node in active.last],
-            [Weight(rule.kind == "spare", rule.factor, node) for rule, node in active.weights],
+            [one.when for one in active.never],
+            [[one.when for one in level] for level in active.only],
+            [one.when for one in active.first],
+            [one.when for one in active.last],
+            [Weight(one.rule.kind == "spare", one.rule.factor, one.when) for one in active.weights],
             (1, 1),
             NORMAL,
-            [node for _, node in active.scores],
+            [one.value for one in active.scores],
             self._definitions,
         )
 
@@ -513,14 +610,15 @@ class _Definitions:
 
 def _excluded(
     active: _Active, protecting: Callable[[Node], Any], plain: Callable[[Node], Any]
-) -> tuple[str, Rule | None]:
-    for rule, node in active.never:
-        if protecting(node) in (True, None):
-            return ("never killed" if plain(node) is True else "never killed, in doubt"), rule
+) -> tuple[str, _Placed | None]:
+    for one in active.never:
+        if protecting(one.when) in (True, None):
+            said = "never killed" if plain(one.when) is True else "never killed, in doubt"
+            return said, one
     for level in active.only:
         # To be left out is a protection, which needs a doubt that is not of one's own making.
-        if not any(protecting(node) in (True, SELF_MADE) for _, node in level):
-            return "outside what may be killed", level[0][0]
+        if not any(protecting(one.when) in (True, SELF_MADE) for one in level):
+            return "outside what may be killed", level[0]
     return "", None
 
 

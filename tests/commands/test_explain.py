@@ -162,8 +162,8 @@ def test_the_score_of_the_innermost_block_is_the_one_that_is_shown(
     )
     for pid, row in {
         900: "50000  score rss",
-        901: "20000  score total_vm",
-        902: "80  score threads",
+        901: "20000  in user.slice: score total_vm",
+        902: "80  in user.slice: in user unit app.slice: score threads",
     }.items():
         assert row in oomrules("explain", pid, "--snapshot", recorded, "--rules", path).out
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vm import cache
+from tests.vm import cache, kernel
 from tests.vm.host import (
     BUILD_TOOLS,
     NoGuest,
@@ -27,12 +27,16 @@ from tests.vm.host import (
 
 HERE = Path(__file__).resolve().parent
 
-# Another of Debian's kernels than its usual one, as in linux-image-6.12-cloud-amd64.
+# Another of Debian's kernels than its usual one, as in linux-image-6.12-cloud-amd64; or the one
+# that looks for faults, which needs more memory and more time.
 KERNEL = os.environ.get("OOMRULES_VM_KERNEL", "")
+DEBUG = kernel.NAME == KERNEL
+MEMORY = 1024 if DEBUG else 512  # MiB
+PATIENCE = 5 if DEBUG else 1  # how many times as long as usual anything may take
 PACKAGES = [
     *"usr-is-merged systemd-sysv udev dbus dbus-user-session libpam-systemd procps kmod".split(),
     *"systemd-container bpftool python3 python3-gi".split(),
-    f"linux-image-{KERNEL}-cloud-amd64" if KERNEL else "linux-image-cloud-amd64",
+    f"linux-image-{KERNEL}-cloud-amd64" if KERNEL and not DEBUG else "linux-image-cloud-amd64",
 ]
 # Not built into the cloud kernel, and needed before there is a root to load modules from.
 MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "ext4"]
@@ -104,6 +108,8 @@ def build(packages: Sequence[str] = ()) -> Image:
     recipe = _mmdebstrap(suite, packages, Path("OUT"), [])
     base = cache.layer("base", recipe, lambda to: _make_base(suite, packages, to))
     inputs = [cache.identity(base), *_own_files()]
+    if DEBUG:
+        inputs.append(cache.identity(kernel.built()))
     size = ROOMY if packages else SIZE
     return Image(cache.layer("image", inputs, lambda to: _make(base, size, to)))
 
@@ -189,6 +195,8 @@ def _make(base: Path, size: str, to: Path) -> None:
     with step("making the image"):
         command(["tar", "--extract", "--file", base / "base.tar", "--directory", root])
         _furnish(root)
+        if DEBUG:
+            _exchange_kernel(root)
         release = next((root / "usr/lib/modules").iterdir()).name
         (to / "release").write_text(release)
         _make_initrd(root / "usr/lib/modules" / release, to / "initrd")
@@ -200,6 +208,17 @@ def _make(base: Path, size: str, to: Path) -> None:
         command([*convert, to / "root.raw", to / "root.qcow2"])
         (to / "root.raw").unlink()
         shutil.rmtree(root)
+
+
+def _exchange_kernel(root: Path) -> None:
+    """Put in the kernel that looks for faults, in place of Debian's."""
+    debug = kernel.built()
+    release = (debug / "release").read_text()
+    for name in ("boot", "usr/lib/modules"):
+        shutil.rmtree(root / name)
+        (root / name).mkdir()
+    shutil.copytree(debug / "modules", root / "usr/lib/modules" / release)
+    shutil.copy(debug / "vmlinuz", root / f"boot/vmlinuz-{release}")
 
 
 def _furnish(root: Path) -> None:

@@ -1,0 +1,112 @@
+"""What was in doubt, and why: the words for it in every command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.runtime.doubt import NEAREST_LIMIT, PLACE
+from oomrules.runtime.evaluator import Verdict
+from oomrules.runtime.model import SELF_MADE, Process, Snapshot
+from oomrules.runtime.recorded import Recorded
+from oomrules.runtime.values import GETTERS
+
+# Why an attribute may be unknown, by where its value comes from; of a recording and of this host.
+_RECORDED = {
+    Source.SYSTEMD: "recorded without this property of the unit",
+    Source.LOGIND: "recorded without logind's sessions",
+    Source.SCOPE: "recorded without this figure of the unit",
+}
+_LIVE = {
+    Source.SYSTEMD: "the unit's manager did not say it",
+    Source.LOGIND: "logind did not say it",
+    Source.SCOPE: "the unit's control group does not tell it",
+}
+_GONE = "it could not be read"
+_NOT_RECORDED = "it was not recorded, or could not be read then"
+
+
+def of(verdict: Verdict) -> tuple[str, ...]:
+    """Name all that was unknown where a doubt decided about a process, each once."""
+    names = dict.fromkeys((*verdict.doubts, *verdict.score_doubts))
+    for held in verdict.held:
+        names |= dict.fromkeys(held.doubts)
+    return tuple(names)
+
+
+def as_data(verdict: Verdict) -> list[str]:
+    """Name it for a program: what decided, and what the process made unknown itself."""
+    return list(dict.fromkeys((*of(verdict), *verdict.own_doubts)))
+
+
+def unknown(names: Sequence[str]) -> str:
+    """Say what is unknown: ``uid and exe are unknown``."""
+    listed = ", ".join(names[:-1]) + (" and " if names[1:] else "") + names[-1]
+    if all(name.startswith("a ") for name in names):
+        return f"there is {listed}"
+    return f"{listed} {'are' if names[1:] else 'is'} unknown"
+
+
+def said(verdict: Verdict) -> list[str]:
+    """Say of a candidate what was in doubt, for WHY; nothing where nothing was."""
+    parts, names = [], of(verdict)
+    if names:
+        parts.append(f"in doubt, because {unknown(names)}")
+    if verdict.own_doubts:
+        own = " and ".join(verdict.own_doubts)
+        verb = "are" if verdict.own_doubts[1:] else "is"
+        # It is unknown by the process's doing, or what its user says of the user's own unit.
+        parts.append(f"{own} {verb} its own doing, which protects nobody")
+    return parts
+
+
+def excluded(verdict: Verdict) -> str:
+    """Say why a process is no candidate, and what was unknown."""
+    reason = verdict.reason
+    if not verdict.doubts:
+        return reason
+    if not reason.endswith("in doubt"):
+        reason += ", in doubt"
+    return f"{reason}, because {unknown(verdict.doubts)}"
+
+
+def cause(name: str, process: Process, snapshot: Snapshot) -> str:
+    """Say why an attribute of a process is unknown, as far as that is known."""
+    recorded = isinstance(snapshot, Recorded)
+    if name == PLACE:
+        where = _recorded_or_not(recorded)
+        return where if GETTERS["cgroup"](process, snapshot) is None else _SAYS_NOT[recorded]
+    if name == NEAREST_LIMIT:
+        return _by_source(Source.SCOPE, recorded)
+    attribute = ATTRIBUTES.get(name)
+    if attribute is None:
+        return ""
+    cgroup = GETTERS["cgroup"](process, snapshot)
+    if attribute.source in _LIVE and cgroup is None:
+        return "its control group is unknown"
+    if name in ("user", "group"):
+        number = GETTERS["uid" if name == "user" else "gid"](process, snapshot)
+        if number is not None and number is not SELF_MADE:
+            what = "recorded without names" if recorded else "no name is known"
+            return f"{what} of {name}s, for id {number}"
+    return _by_source(attribute.source, recorded)
+
+
+def causes(names: Iterable[str], process: Process, snapshot: Snapshot) -> list[str]:
+    """Say it of each name: ``uid is unknown: it could not be read``."""
+    found = []
+    for name in names:
+        why = cause(name, process, snapshot)
+        found.append(f"{unknown([name])}{f': {why}' if why else ''}")
+    return found
+
+
+_SAYS_NOT = {False: "systemd did not say what it belongs to", True: "recorded without it"}
+
+
+def _recorded_or_not(recorded: bool) -> str:
+    return _NOT_RECORDED if recorded else _GONE
+
+
+def _by_source(source: Source, recorded: bool) -> str:
+    return (_RECORDED if recorded else _LIVE).get(source, _recorded_or_not(recorded))

@@ -39,6 +39,7 @@ class Deaths:
     Attributes:
         count: how many there were.
         asked: how many were asked to end, by the module.
+        lost: how many messages of the kernel's log were overwritten before they were read.
         last: the last one, as ``oomrules status`` has it; ``at`` is when, in seconds since boot.
     """
 
@@ -46,7 +47,8 @@ class Deaths:
         self._outbox = outbox
         self._unit_root = Hierarchy().unit_root()
         self._tallies: dict[str, Tally] = {}
-        self.count = self.asked = 0
+        self.count = self.asked = self.lost = 0
+        self._lost_told, self._lost_told_at = 0, -_SPAN
         self.last: dict[str, Any] | None = None
 
     def record(
@@ -108,8 +110,15 @@ class Deaths:
         tally.recorded += 1
         return True
 
+    def miss(self, count: int) -> None:
+        """Take note of so many messages that could not be read; ``sum_up`` says so."""
+        self.lost += count
+
     def sum_up(self, at: float) -> None:
         """Say how many kills were left out, once the time is over in which they were counted."""
+        if self.lost > self._lost_told and at >= self._lost_told_at + _SPAN:
+            self._outbox.send(kills.overwritten(self.lost - self._lost_told), journal.WARNING)
+            self._lost_told, self._lost_told_at = self.lost, at
         for whose, tally in list(self._tallies.items()):
             if at < tally.since + _SPAN:
                 continue

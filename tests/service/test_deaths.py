@@ -174,6 +174,19 @@ def test_who_was_asked_to_end_is_recorded_and_not_counted_as_killed() -> None:
     assert "asked to end" in outbox.said[0]
 
 
+def test_what_was_overwritten_is_said_once_a_minute() -> None:
+    outbox, at = Kept(), now()
+    deaths = Deaths(outbox)
+    deaths.miss(5)
+    for later in (0, 1):
+        deaths.sum_up(at + later)
+        deaths.miss(1)
+    deaths.sum_up(at + 70)
+    deaths.sum_up(at + 700)
+    assert [one.split("(")[1].split()[0] for one in outbox.said] == ["5", "2"]
+    assert "kills may be missing" in outbox.said[0] and deaths.lost == 7
+
+
 def at_limit(cgroup: str, constraint: str = "CONSTRAINT_MEMCG") -> Kill:
     return killed(0.1)._replace(cgroup=cgroup, constraint=constraint)
 

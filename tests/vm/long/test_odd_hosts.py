@@ -7,6 +7,7 @@ with the packages below, and for the threads a guest of 4 GiB.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -42,6 +43,31 @@ for name in sh sleep tail; do ln -s busybox /tmp/root/bin/$name; done
 tar -C /tmp/root -c . | podman import - localhost/tiny
 """
 TYPED = "/root/typed"
+
+# Root's own file system once more, so that oomrules is in the container too.
+ROOT = "/srv/root"
+LXC = f"""
+lxc.uts.name = one
+lxc.rootfs.path = dir:{ROOT}
+lxc.net.0.type = empty
+lxc.mount.auto = proc:mixed sys:ro cgroup:mixed
+lxc.apparmor.profile = unconfined
+lxc.cgroup2.memory.max = 96M
+lxc.init.cmd = /bin/sh /root/inside
+lxc.mount.entry = /var/lib/lxcfs/proc/uptime proc/uptime none bind,optional 0 0
+lxc.mount.entry = /var/lib/lxcfs/proc/meminfo proc/meminfo none bind,optional 0 0
+"""
+# The program has 1 MiB or so: a hundredth of the container's limit, a thousandth of the guest.
+LIMIT = 'kill first comm "sleep" when rss > 0.3%\n'
+INSIDE = """
+sleep 100000 &
+while ! test -e /root/go; do sleep 0.2; done
+oomrules rank --format json > /root/rank
+oomrules explain $! > /root/explained
+oomrules snapshot -o /root/recorded
+touch /root/done
+wait
+"""
 
 
 @cache
@@ -173,3 +199,56 @@ def test_containers_of_podman_are_units_with_limits_and_kills(fresh_guest: Guest
     assert [(kill["comm"], kill["unit"]) for kill in kills] == [
         ("tail", f"libpod-{identifier}.scope")
     ]
+
+
+def test_a_container_of_lxc_is_the_same_from_both_sides(fresh_guest: Guest) -> None:
+    guest = fresh_guest
+    guest.run(f"systemctl restart lxcfs; mkdir {ROOT}; mount --bind / {ROOT}", check=True)
+    guest.put(LXC, "/var/lib/lxc/one/config")
+    guest.put(LIMIT, OWN)
+    guest.put(INSIDE, "/root/inside")
+    guest.run(["sleep", "5"])
+    guest.run(["lxc-start", "-n", "one"], check=True, timeout=60)
+    wait(lambda: "lxcfs" in guest.run("lxc-attach -n one -- mount").stdout, 60)
+    _the_same_from_both_sides(guest, "/lxc.payload.one")
+
+
+def test_a_container_of_nspawn_is_the_same_from_both_sides(fresh_guest: Guest) -> None:
+    guest = fresh_guest
+    guest.run(f"mkdir {ROOT}; mount --bind / {ROOT}", check=True)
+    guest.put(LIMIT, OWN)
+    guest.put(INSIDE, "/root/inside")
+    argv = ["systemd-nspawn", "--quiet", f"--directory={ROOT}", "--machine=one", "--as-pid2", "--register=no"]
+    argv += ["--keep-unit", "sh", "/root/inside"]
+    unit = ["systemd-run", "--unit=one", "--property=MemoryMax=96M", "--property=Delegate=yes"]
+    guest.run([*unit, *argv], check=True, timeout=60)
+    wait(lambda: guest.run(["pgrep", "-f", "sleep 100000"]).stdout, 60)
+    _the_same_from_both_sides(guest, "/system.slice/one.service")
+
+
+def _the_same_from_both_sides(guest: Guest, group: str) -> None:
+    """Have a process of a container looked at from the host and from inside."""
+    pid = int(guest.run(["pgrep", "-x", "-f", "sleep 100000"], check=True).stdout)
+    outside = _candidate(guest, pid)
+    assert outside["cgroup"].startswith(group)
+    before = _run_time(guest.run(["oomrules", "explain", str(pid)], timeout=120).stdout)
+    guest.put("", "/root/go")
+    wait(lambda: guest.run(["test", "-e", "/root/done"]).status == 0, 240)
+    within = _run_time(guest.get("/root/explained").decode())
+    after = _run_time(guest.run(["oomrules", "explain", str(pid)], timeout=120).stdout)
+    assert before <= within <= after
+    inside = _sleeper(json.loads(guest.get("/root/rank")))
+    recorded = _sleeper(asked(guest, "rank", "--snapshot", "/root/recorded"))
+    assert [one["tier"] for one in (outside, inside, recorded)] == ["first", "first", "first"]
+    assert inside == recorded
+
+
+def _run_time(explained: str) -> int:
+    """The age of a process in milliseconds."""
+    return int(re.findall(r"run_time = (\d+) ms", explained)[0])
+
+
+def _sleeper(ranked: dict[str, Any]) -> dict[str, Any]:
+    """The candidate whose place is told inside, less what a moment changes."""
+    (one,) = (one for one in ranked["candidates"] if one["comm"] == "sleep" and one["rank"] == 1)
+    return {name: one[name] for name in ("pid", "comm", "uid", "unit", "cgroup", "tier")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,20 +116,21 @@ def nobody_said_where(pid: int = 7, comm: str = "x", uid: int = 1000) -> Kill:
 
 
 @pytest.mark.parametrize(
-    ("kill", "unit"),
+    ("said", "unit"),
     [
-        (nobody_said_where(), "x.service"),
+        ({}, "x.service"),
         # The pid is used again: another user, another name.
-        (nobody_said_where(uid=1001), ""),
-        (nobody_said_where(comm="y"), ""),
-        (nobody_said_where(pid=8), ""),
+        ({"uid": 1001}, ""),
+        ({"comm": "y"}, ""),
+        ({"pid": 8}, ""),
         # An old kernel does not tell the user.
-        (nobody_said_where(uid=-1), "x.service"),
+        ({"uid": -1}, "x.service"),
     ],
 )
 def test_where_the_log_does_not_tell_the_unit_is_that_of_the_listed_process_or_unknown(
-    kill: Kill, unit: str
+    said: dict[str, Any], unit: str
 ) -> None:
+    kill = nobody_said_where(**said)
     at, outbox = now(), Kept()
     entry = {**head(7, 30)[0], "uid": 1000, "manager": ""}
     Deaths(outbox).record(kill, Listed(at - 5, at - 4, [7], [entry], "list"), None)

@@ -3,8 +3,10 @@
 # make test    every test that needs no guest
 # make test-vm the tests in a guest with a real systemd
 # make test-fresh the commands above on bare Debian 12 and 13 machines
-# make scenarios, churn, storm: what takes long in the guest
+# make scenarios, churn, storm, trials: what takes long in the guest
 # make lint    ruff and mypy
+# make kernels the kernel module compiled for every kernel of Debian's archive
+# make debug-kernel  a kernel that looks for faults, for make test-vm KERNEL=debug
 # make bpf     the fast source of processes, for this and any other kernel
 # make bench   ratios against peers
 #
@@ -21,7 +23,7 @@ BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
-.PHONY: setup run test test-vm test-fresh churn storm scenarios lint bpf bench clean system-packages bpf-packages
+.PHONY: setup run test test-vm test-fresh churn storm scenarios trials kernels debug-kernel lint bpf bench clean system-packages bpf-packages
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/.ready
@@ -67,7 +69,8 @@ test: setup
 	$(BIN)/python -m pytest $(TESTS)
 
 # In a real guest, built from packages and kept in .vm: needs root, QEMU and five minutes
-# at the first time. Another of Debian's kernels: KERNEL=6.12
+# at the first time. Another of Debian's kernels: KERNEL=6.12; the one of `make debug-kernel`:
+# make test-vm KERNEL=debug VM_ARGS='-k test_module'
 KERNEL ?=
 test-vm: setup
 	OOMRULES_VM_KERNEL=$(KERNEL) $(BIN)/python -m pytest tests/vm --ignore=tests/vm/long --durations=5 \
@@ -89,8 +92,21 @@ scenarios: setup
 # The module and the service in the guest: writers, readers and OOMs at once; an hour of churn, 48
 # times out of memory, every fault. A thousand reloads on this host. STORM=short takes minutes.
 storm: setup
-	STORM=$(STORM) $(BIN)/python -m pytest -s tests/service/long tests/vm/long/test_module_load.py \
+	STORM=$(STORM) OOMRULES_VM_KERNEL=$(KERNEL) $(BIN)/python -m pytest -s tests/service/long tests/vm/long/test_module_load.py \
 	  tests/vm/long/test_storms.py tests/vm/long/test_service_storm.py
+
+# Podman, LXC, a hundred thousand threads and a lock that is held: docs/odd-hosts.md. An image of its
+# own, with their packages, and a guest of 4 GiB.
+trials: setup
+	$(BIN)/python -m pytest -s tests/vm/long/test_odd_hosts.py $(TRIALS_ARGS)
+
+# Half an hour of two processors and 8 GB of disk, once: KASAN, lockdep and what else there is.
+debug-kernel: setup
+	$(BIN)/python -m tests.vm.kernel
+
+# Needs root, Debian's archive and some minutes; leaves nothing but what it prints.
+kernels: setup
+	$(BIN)/python -m tests.fresh.kernels
 
 lint: setup
 	$(BIN)/ruff check .

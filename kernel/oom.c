@@ -13,9 +13,9 @@
  * panic_on_oom and oom_kill_allocating_task, goes through all processes, and kills one.
  *
  * This module is the chain's last member. It does not kill: it points the kernel at the first
- * listed process that is alive and killable, by signal->oom_flag_origin ("kill first on oom",
- * which swapoff and KSM set on themselves), and reports that it freed nothing. The walk over all
- * processes, a moment later and under the same mutex, then takes that one. A module that killed
+ * listed process that is alive, killable and of use, by signal->oom_flag_origin ("kill first on
+ * oom", which swapoff and KSM set on themselves), and reports that it freed nothing. The walk over
+ * all processes, a moment later and under the same mutex, then takes that one. A module that killed
  * by itself could not do half of what so comes for nothing: the victim gets the memory reserves
  * and the OOM reaper; every process that shares its mm dies with it; the report, the one line
  * "Out of memory: Killed process", memory.events, memory.oom.group, systemd's Result=oom-kill
@@ -23,44 +23,61 @@
  * allocations that may not wait for one; SysRq-f kills one process, the listed one.
  * The pointer is withdrawn at the next OOM or SETTLE later, whichever is first.
  *
+ * Of use is a process that may have memory on a node that the allocating task may have memory on.
+ * The kernel looks at the same, and at the allocation's own mask, which is not to be seen here.
+ *
  * Only processes with CAP_SYS_RAWIO are signalled here: they may have set up hardware, and get
- * SIGTERM first. Until they are gone or `grace_ms` is over the chain reports a freed page, which
+ * SIGTERM first. Until they are gone or their grace is over the chain reports a freed page, which
  * makes the kernel try again and kill nobody. After that they are pointed at like the others, and
- * get SIGKILL from here if nobody is out of memory any more.
+ * get SIGKILL from here if nobody is out of memory any more. All graces of an episode of OOMs
+ * together take `grace_ms`, and no process gets two.
  *
  * While a victim exits the chain reports a freed page as well: the kernel would kill nobody either,
  * unless the victim's memory came back between this and its own look.
+ *
+ * A page that is reported as freed also keeps the kernel from looking at panic_on_oom and
+ * oom_kill_allocating_task. So they are read here first, at each OOM, and obeyed.
  *
  * What the chain cannot do
  *
  * - An OOM within a memory cgroup does not pass it, and the kernel chooses among the processes
  *   of that cgroup. There oom_score_adj is what speaks: `oomrules emit --to oom_score_adj`.
- * - It is not told what allocation failed. One that is confined to some memory nodes (cpuset,
- *   mempolicy) passes it: the kernel takes the process pointed at only if that can have memory
- *   there, and chooses for itself otherwise. One that may not enter file systems kills nobody,
- *   and its task's flags say so in most cases, not in all: then CAP_SYS_RAWIO gets SIGTERM early.
- * - It does not know SysRq-f, which ignores what the chain has freed: a process with
- *   CAP_SYS_RAWIO gets no grace. While an earlier victim exits it takes the next one.
- * - vm.panic_on_oom panics and vm.oom_kill_allocating_task kills the allocating task, list or no
- *   list: both are the administrator's own word.
+ * - It is not told what allocation failed. The memory policy of a part of an address space (mbind)
+ *   is not seen: the kernel then passes over a process that is pointed at and bound elsewhere, and
+ *   chooses for itself. An allocation that may not enter file systems kills nobody, and its task's
+ *   flags say so in most cases, not in all: then CAP_SYS_RAWIO may get SIGTERM early.
+ * - It does not know SysRq-f, which ignores what the chain has freed, but that it comes from a
+ *   kworker. For these a process with CAP_SYS_RAWIO gets no grace, and somebody is pointed at
+ *   always: while an earlier victim exits, the next one.
+ * - The flag is one of the process, and swapoff and KSM set and clear it too. Withdrawing it from
+ *   one that has called swapoff meanwhile clears its own.
  *
  * Locks
  *
- * Under oom_lock nothing here allocates or sleeps. The list is published by RCU and is never
- * changed, readers of /proc/oom count references. `lock` guards the pointer and the grace period;
- * the order is oom_lock, lock, task_lock, siglock.
+ * Under oom_lock nothing here sleeps for memory: what is allocated (the queued SIGTERM, a buffer
+ * of the two sysctls) comes from what is free or from the reserves, or not at all. The list is
+ * published by RCU and its pids are never changed; who goes through it holds a reference, and RCU
+ * for one entry at a time. Only walks over all processes are long, as the kernel's own, and keep
+ * the watchdog quiet. `lock` guards the pointer and the grace, and is held for one process at a
+ * time; the order is oom_lock, lock, task_lock, siglock.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/capability.h>
+#include <linux/cgroup.h>
 #include <linux/cred.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/jiffies.h>
 #include <linux/kref.h>
 #include <linux/ktime.h>
+#include <linux/mempolicy.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/mount.h>
+#include <linux/nmi.h>
+#include <linux/nodemask.h>
 #include <linux/notifier.h>
 #include <linux/oom.h>
 #include <linux/pid.h>
@@ -74,6 +91,7 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
+#include <linux/uio.h>
 #include <linux/user_namespace.h>
 #include <linux/version.h>
 #include <linux/workqueue.h>
@@ -81,6 +99,9 @@
 /* A pid for every process that Linux can have, with seven digits and a separator. */
 #define MAX_LISTED ((size_t)PID_MAX_LIMIT)
 #define MAX_TEXT (MAX_LISTED * 8)
+
+/* As many lists may wait to be freed before a writer waits for them. */
+#define MAX_OLD 8
 
 /*
  * How long the kernel may take from the chain to its choice. Too short, and it chooses for itself;
@@ -90,6 +111,12 @@
 
 /* A machine without memory stands still meanwhile, so it has a limit. */
 #define MAX_GRACE_MS 10000
+
+/* OOMs belong together until there was none for so long. */
+#define EPISODE (30 * HZ)
+
+/* So many processes that have got SIGTERM are remembered, and do not get another one. */
+#define MAX_WARNED 64
 
 static unsigned int grace_ms = 2000;
 
@@ -106,7 +133,23 @@ static const struct kernel_param_ops grace_ms_ops = {
 module_param_cb(grace_ms, &grace_ms_ops, &grace_ms, 0644);
 __MODULE_PARM_TYPE(grace_ms, "uint");
 MODULE_PARM_DESC(grace_ms,
-		 "milliseconds from SIGTERM to SIGKILL for processes with CAP_SYS_RAWIO, up to 10000; 0: no SIGTERM");
+		 "milliseconds that SIGTERM may delay SIGKILL for processes with CAP_SYS_RAWIO, in all of an episode, up to 10000; 0: no SIGTERM");
+
+static unsigned short mode = 0644;
+
+static int get_mode(char *buffer, const struct kernel_param *param)
+{
+	return scnprintf(buffer, PAGE_SIZE, "%#o\n", mode);
+}
+
+static const struct kernel_param_ops mode_ops = {
+	.set = param_set_ushort,
+	.get = get_mode,
+};
+
+module_param_cb(mode, &mode_ops, &mode, 0444);
+__MODULE_PARM_TYPE(mode, "ushort");
+MODULE_PARM_DESC(mode, "permissions of /proc/oom, 0644 unless given; 0600 where processes are hidden");
 
 enum counter { WRITES, WRITES_REFUSED, KILLS, TERMS, REFUSALS, FALLBACKS, STATS };
 
@@ -116,55 +159,74 @@ static const char *const stat_names[STATS] = {
 
 static atomic_long_t stats[STATS];
 
+static struct workqueue_struct *queue;
+
 /* The list */
 
 struct entry {
-	struct pid *pid;	/* NULL: there was no such process when it was written */
-	pid_t nr;		/* as it was written */
+	struct pid *pid;
+	unsigned int place;	/* in the list as it was written */
 };
 
 struct list {
 	struct kref kref;
+	struct rcu_work free;
 	struct pid_namespace *ns;	/* the writer's */
 	ktime_t written;		/* since boot, sleep included */
 	size_t count;
-	struct entry entries[];
+	size_t text;			/* bytes that are enough for it */
+	pid_t *numbers;			/* as they were written; behind the entries */
+	size_t first;			/* the entries before this one are dead; for on_oom() */
+	size_t living;
+	struct entry entries[];		/* those that lived when it was written */
 };
 
 static struct list __rcu *listed;
+static atomic_t lists;
 
-static struct list *list_alloc(size_t count)
+static void list_free(struct work_struct *work)
 {
-	/* Nobody shall be killed to make room for the list of whom to kill. */
-	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
-	struct list *list = kvzalloc(struct_size(list, entries, count), gfp);
-
-	if (!list)
-		return NULL;
-	kref_init(&list->kref);
-	list->ns = get_pid_ns(task_active_pid_ns(current));
-	list->written = ktime_get_boottime();
-	list->count = count;
-	return list;
-}
-
-static void list_free(struct kref *kref)
-{
-	struct list *list = container_of(kref, struct list, kref);
+	struct list *list = container_of(to_rcu_work(work), struct list, free);
 	size_t i;
 
-	for (i = 0; i < list->count; i++) {
+	for (i = 0; i < list->living; i++) {
 		put_pid(list->entries[i].pid);
 		cond_resched();
 	}
 	put_pid_ns(list->ns);
 	kvfree(list);
+	atomic_dec(&lists);
+}
+
+static struct list *list_alloc(size_t count)
+{
+	/* Nobody shall be killed to make room for the list of whom to kill. */
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
+	struct list *list;
+
+	list = kvzalloc(struct_size(list, entries, count) + count * sizeof(pid_t), gfp);
+	if (!list)
+		return NULL;
+	atomic_inc(&lists);
+	kref_init(&list->kref);
+	INIT_RCU_WORK(&list->free, list_free);
+	list->ns = get_pid_ns(task_active_pid_ns(current));
+	list->written = ktime_get_boottime();
+	list->count = count;
+	list->numbers = (pid_t *)&list->entries[count];
+	return list;
+}
+
+/* May be called where nothing may sleep or wait for memory. */
+static void list_release(struct kref *kref)
+{
+	queue_rcu_work(queue, &container_of(kref, struct list, kref)->free);
 }
 
 static void list_put(struct list *list)
 {
 	if (list)
-		kref_put(&list->kref, list_free);
+		kref_put(&list->kref, list_release);
 }
 
 static struct list *list_get(void)
@@ -172,21 +234,43 @@ static struct list *list_get(void)
 	struct list *list;
 
 	rcu_read_lock();
-	/* Its first reference is dropped only after a grace period, so it cannot be the last. */
-	list = rcu_dereference(listed);
-	kref_get(&list->kref);
+	do
+		/* It may have been replaced, and its last reference dropped, but it is still there. */
+		list = rcu_dereference(listed);
+	while (!kref_get_unless_zero(&list->kref));
 	rcu_read_unlock();
 	return list;
 }
 
 static void list_publish(struct list *list)
 {
-	struct list *old = unrcu_pointer(xchg(&listed, RCU_INITIALIZER(list)));
+	list_put(unrcu_pointer(xchg(&listed, RCU_INITIALIZER(list))));
+}
 
-	if (old) {
-		synchronize_rcu();
-		list_put(old);
-	}
+/* Who writes faster than RCU and the queue can follow waits, or old lists would pile up. */
+static void wait_for_old_lists(void)
+{
+	if (atomic_read(&lists) <= MAX_OLD)
+		return;
+	rcu_barrier();
+	flush_workqueue(queue);
+}
+
+/* Puts a number behind those that the list has. */
+static void add_number(struct list *list, size_t place, pid_t nr)
+{
+	struct pid *pid = find_get_pid(nr);
+	bool lives;
+
+	list->numbers[place] = nr;
+	rcu_read_lock();
+	/* A pid may also be only that of a session or a group. */
+	lives = pid_task(pid, PIDTYPE_PID);
+	rcu_read_unlock();
+	if (lives)
+		list->entries[list->living++] = (struct entry){ .pid = pid, .place = place };
+	else
+		put_pid(pid);
 }
 
 /*
@@ -218,10 +302,8 @@ static ssize_t scan(const char *text, size_t size, struct list *list)
 			return -EINVAL;
 		if (count == MAX_LISTED)
 			return -EFBIG;
-		if (list) {
-			list->entries[count].nr = nr;
-			list->entries[count].pid = find_get_pid(nr);
-		}
+		if (list)
+			add_number(list, count, nr);
 		count++;
 		cond_resched();
 	}
@@ -246,12 +328,14 @@ static ssize_t replace_list(const char __user *buffer, size_t size)
 	count = scan(text, size, NULL);
 	if (count < 0)
 		goto out;
+	wait_for_old_lists();
 	list = list_alloc(count);
 	if (!list) {
 		count = -ENOMEM;
 		goto out;
 	}
 	scan(text, size, list);
+	list->text = size;
 	list_publish(list);
 out:
 	kvfree(text);
@@ -279,68 +363,46 @@ static ssize_t oom_write(struct file *file, const char __user *buffer, size_t si
 }
 
 /*
- * A reader has one list from its beginning to its end, whatever is written meanwhile: it is held
- * in m->private. The iterator is the position plus one.
+ * Shows the whole list at once: who reads it in several parts has one list from its beginning to
+ * its end, as a text of his own that is charged to him, and keeps nothing of the writer's.
  */
-static void *oom_seq_at(const struct list *list, loff_t pos)
-{
-	/* One more than there are pids: the newline. */
-	return list && pos <= list->count ? (void *)(unsigned long)(pos + 1) : NULL;
-}
-
-static void *oom_seq_start(struct seq_file *m, loff_t *pos)
-{
-	if (*pos == 0) {
-		list_put(m->private);
-		m->private = list_get();
-	}
-	return oom_seq_at(m->private, *pos);
-}
-
-static void *oom_seq_next(struct seq_file *m, void *v, loff_t *pos)
-{
-	return oom_seq_at(m->private, ++*pos);
-}
-
-static void oom_seq_stop(struct seq_file *m, void *v)
-{
-}
-
-static int oom_seq_show(struct seq_file *m, void *v)
+static int oom_show(struct seq_file *m, void *v)
 {
 	struct pid_namespace *ns = task_active_pid_ns(current);
-	size_t i = (unsigned long)v - 1;
-	const struct list *list = m->private;
-	const struct entry *entry = &list->entries[i];
+	struct list *list = list_get();
+	struct pid *pid;
+	size_t i, next = 0;
+	pid_t nr;
 
-	if (i == list->count)
-		seq_putc(m, '\n');
-	else
+	for (i = 0; i < list->count && !seq_has_overflowed(m); i++) {
+		pid = NULL;
+		if (next < list->living && list->entries[next].place == i)
+			pid = list->entries[next++].pid;
 		/* Elsewhere a process has another number, or none, which is 0 as usual. */
-		seq_put_decimal_ull(m, i ? " " : "",
-				    ns == list->ns ? entry->nr : pid_nr_ns(entry->pid, ns));
+		nr = ns == list->ns ? list->numbers[i] : pid_nr_ns(pid, ns);
+		seq_put_decimal_ull(m, i ? " " : "", nr);
+		cond_resched();
+	}
+	seq_putc(m, '\n');
+	list_put(list);
 	return 0;
 }
 
-static const struct seq_operations oom_seq_ops = {
-	.start = oom_seq_start,
-	.next = oom_seq_next,
-	.stop = oom_seq_stop,
-	.show = oom_seq_show,
-};
-
 static int oom_open(struct inode *inode, struct file *file)
 {
+	struct list *list;
+	size_t size;
+
 	/* Root in a container owns this file too. */
 	if ((file->f_mode & FMODE_WRITE) && !capable(CAP_SYS_RESOURCE))
 		return -EPERM;
-	return seq_open(file, &oom_seq_ops);
-}
-
-static int oom_release(struct inode *inode, struct file *file)
-{
-	list_put(((struct seq_file *)file->private_data)->private);
-	return seq_release(inode, file);
+	if (!(file->f_mode & FMODE_READ))
+		return single_open(file, oom_show, NULL);
+	list = list_get();
+	/* One more than is needed tells a full buffer from one that is too small. */
+	size = list->text + 2;
+	list_put(list);
+	return single_open_size(file, oom_show, NULL, size);
 }
 
 static const struct proc_ops oom_proc_ops = {
@@ -348,39 +410,113 @@ static const struct proc_ops oom_proc_ops = {
 	.proc_read = seq_read,
 	.proc_write = oom_write,
 	.proc_lseek = seq_lseek,
-	.proc_release = oom_release,
+	.proc_release = single_release,
 };
 
-/* The victim */
+/* What the administrator has said */
 
-static DEFINE_SPINLOCK(lock);
+enum word { PANIC_ON_OOM, OOM_KILL_ALLOCATING_TASK, WORDS };
 
-/* Whom the kernel was pointed at, and whether that one was dying already. */
-static struct {
-	struct task_struct *task;
-	bool dying;
-} chosen;
+static const char *const word_paths[WORDS] = {
+	"sys/vm/panic_on_oom", "sys/vm/oom_kill_allocating_task",
+};
 
-/* Who has got SIGTERM, with its mm and when its grace ends. */
-static struct {
-	struct task_struct *task;
-	struct mm_struct *mm;
-	unsigned long end;
-} asked;
+/*
+ * Both are variables that no module can name, and files for everybody. They are kept open in a
+ * mount of /proc of our own (as UML's mconsole has one), so that no namespace, chroot or mount
+ * stands between.
+ */
+static struct vfsmount *proc_mount;
+static struct file *word_files[WORDS];
 
-static struct workqueue_struct *queue;
+static void close_words(void)
+{
+	int i;
+
+	for (i = 0; i < WORDS; i++)
+		if (word_files[i])
+			fput(word_files[i]);
+	kern_unmount(proc_mount);
+}
+
+static int open_words(void)
+{
+	struct file_system_type *proc = get_fs_type("proc");
+	struct file *file;
+	int i;
+
+	if (!proc)
+		return -ENODEV;
+	proc_mount = kern_mount(proc);
+	if (IS_ERR(proc_mount))
+		return PTR_ERR(proc_mount);
+	for (i = 0; i < WORDS; i++) {
+		file = file_open_root_mnt(proc_mount, word_paths[i], O_RDONLY, 0);
+		/* Without sysctls in this kernel nobody can have said anything. */
+		if (file == ERR_PTR(-ENOENT))
+			continue;
+		if (IS_ERR(file)) {
+			close_words();
+			return PTR_ERR(file);
+		}
+		word_files[i] = file;
+	}
+	return 0;
+}
+
+/*
+ * Whether a sysctl is not 0, for on_oom(). It is read without what stands between a process and a
+ * file: the kernel asks itself. The few bytes that this needs come from the reserves if need be.
+ */
+static bool is_said(enum word word)
+{
+	static bool said[WORDS];	/* oom_lock is held */
+	char text[12];
+	struct kvec vec = { .iov_base = text, .iov_len = sizeof(text) };
+	struct kiocb kiocb = { .ki_filp = word_files[word] };
+	struct iov_iter iter;
+	unsigned int flags;
+
+	if (!word_files[word])
+		return false;
+	iov_iter_kvec(&iter, ITER_DEST, &vec, 1, sizeof(text));
+	flags = memalloc_noreclaim_save();
+	/* If this fails it is as it was. */
+	if (kiocb.ki_filp->f_op->read_iter(&kiocb, &iter) > 0)
+		said[word] = text[0] != '0';
+	memalloc_noreclaim_restore(flags);
+	return said[word];
+}
+
+/* Processes */
+
+/* What can be seen of an OOM: the task that allocates, not the allocation. */
+struct oom {
+	nodemask_t nodes;	/* where the task may have memory */
+	bool quiet;		/* most likely nobody is killed, so there is nothing to say or count */
+	bool may_wait;		/* the task can be told to try again */
+	bool may_signal;	/* it is an occasion for SIGTERM */
+	bool ignores_freed;	/* it may be SysRq-f, which goes on whatever the chain has freed */
+	unsigned int refusals;
+};
 
 /* What is to be said once the locks are released: consoles are slow. */
 struct saying {
 	pid_t pid;
 	char comm[TASK_COMM_LEN];
 	size_t place;
-	size_t count;
 	const char *signal;	/* what was sent from here; NULL: the kernel is to kill */
 	uid_t uid;
 	unsigned long total_vm, anon, file, shmem, pgtables;	/* KiB */
 	short adj;
 };
+
+/* Many processes take a while to go through, here as in the kernel's own walk at each OOM. */
+static void quiet_watchdog(unsigned int *seen)
+{
+	if (++*seen % 1024 == 0)
+		touch_softlockup_watchdog();
+}
 
 /* Whether the memory has been freed, or is given up as never to be. */
 static bool is_reaped(struct mm_struct *mm)
@@ -419,26 +555,58 @@ static bool shares_mm(struct task_struct *task, const struct mm_struct *mm)
 	return false;
 }
 
-/* While this is so the kernel takes nobody else, as long as it still is when it looks. */
-static bool is_victim_exiting(void)
+/* Says on which nodes a thread may have memory: those of its cpuset, and of its memory policy. */
+static void get_nodes(struct task_struct *thread, nodemask_t *nodes)
 {
-	struct task_struct *task;
+	task_lock(thread);
+#ifdef CONFIG_CPUSETS
+	*nodes = thread->mems_allowed;
+#else
+	nodes_setall(*nodes);
+#endif
+#ifdef CONFIG_NUMA
+	/* A policy that has no node of the cpuset is none. */
+	if (thread->mempolicy && thread->mempolicy->mode == MPOL_BIND &&
+	    nodes_intersects(*nodes, thread->mempolicy->nodes))
+		nodes_and(*nodes, *nodes, thread->mempolicy->nodes);
+#endif
+	task_unlock(thread);
+}
 
-	for_each_process(task) {
-		struct mm_struct *mm = READ_ONCE(task->signal->oom_mm);
+/* Whether the process may have memory where it is wanted. */
+static bool is_of_use(struct task_struct *task, const struct oom *oom)
+{
+	struct task_struct *thread;
+	unsigned int seen = 0;
+	nodemask_t nodes;
 
-		if (mm && !is_reaped(mm))
+	for_each_thread(task, thread) {
+		get_nodes(thread, &nodes);
+		if (nodes_intersects(nodes, oom->nodes))
 			return true;
+		quiet_watchdog(&seen);
 	}
 	return false;
 }
 
-static bool has_rawio(struct task_struct *task)
+/* While this is so the kernel takes nobody else, as long as it still is when it looks. */
+static bool is_victim_exiting(const struct oom *oom)
 {
-	const struct cred *cred = __task_cred(task);
+	struct task_struct *task;
+	unsigned int seen = 0;
+	bool exiting = false;
 
-	/* Over a namespace's own things is not over hardware. */
-	return cred->user_ns == &init_user_ns && cap_raised(cred->cap_effective, CAP_SYS_RAWIO);
+	rcu_read_lock();
+	for_each_process(task) {
+		struct mm_struct *mm = READ_ONCE(task->signal->oom_mm);
+
+		exiting = mm && !is_reaped(mm) && is_of_use(task, oom);
+		if (exiting)
+			break;
+		quiet_watchdog(&seen);
+	}
+	rcu_read_unlock();
+	return exiting;
 }
 
 static bool is_refused(struct task_struct *task)
@@ -458,6 +626,26 @@ static bool has_borrowed_mm(struct task_struct *thread)
 	return in_vfork(thread) || thread->mm == READ_ONCE(init_pid_ns.child_reaper->mm);
 }
 
+/* Finds the thread by which a listed process can be taken, locked; says whether it may not be. */
+static struct task_struct *lock_takeable(struct task_struct *task, bool *refused)
+{
+	struct task_struct *thread;
+
+	*refused = is_refused(task);
+	if (*refused)
+		return NULL;
+	thread = lock_thread_with_mm(task);
+	if (!thread)
+		return NULL;
+	if (!is_reaped(thread->mm)) {
+		*refused = has_borrowed_mm(thread);
+		if (!*refused)
+			return thread;
+	}
+	task_unlock(thread);
+	return NULL;
+}
+
 /* To be called with the thread locked. */
 static void describe(struct saying *say, struct task_struct *thread)
 {
@@ -475,20 +663,42 @@ static void describe(struct saying *say, struct task_struct *thread)
 	say->adj = thread->signal->oom_score_adj;
 }
 
-static void say_it(const struct saying *say)
+static void say_signal(const struct saying *say)
 {
-	if (say->signal)
-		/* As the kernel says it, for whatever reads its log. */
-		printk(KERN_ERR
-		       "Out of memory: %s process %d (%s) total-vm:%lukB, anon-rss:%lukB, file-rss:%lukB, shmem-rss:%lukB, UID:%u pgtables:%lukB oom_score_adj:%hd\n",
-		       say->signal, say->pid, say->comm, say->total_vm, say->anon, say->file,
-		       say->shmem, say->uid, say->pgtables, say->adj);
-	else if (say->pid)
-		pr_notice("process %d (%s) goes first, number %zu of %zu listed\n", say->pid,
-			  say->comm, say->place, say->count);
-	else if (say->count)
-		pr_notice("none of the %zu listed can be killed, the kernel chooses\n", say->count);
+	/* As the kernel says it, for whatever reads its log. */
+	printk(KERN_ERR
+	       "Out of memory: %s process %d (%s) total-vm:%lukB, anon-rss:%lukB, file-rss:%lukB, shmem-rss:%lukB, UID:%u pgtables:%lukB oom_score_adj:%hd\n",
+	       say->signal, say->pid, say->comm, say->total_vm, say->anon, say->file, say->shmem,
+	       say->uid, say->pgtables, say->adj);
 }
+
+/* Sends a signal to a process and all who share its memory; with RCU held. */
+static void signal_sharers(struct task_struct *task, struct mm_struct *mm, int signal)
+{
+	struct task_struct *other;
+	unsigned int seen = 0;
+
+	kill_pid(task_tgid(task), signal, 1);
+	/* Each thread is a user of its mm. */
+	if (atomic_read(&mm->mm_users) <= get_nr_threads(task))
+		return;
+	for_each_process(other) {
+		if (!same_thread_group(other, task) && !(other->flags & PF_KTHREAD) &&
+		    !is_global_init(other) && shares_mm(other, mm))
+			kill_pid(task_tgid(other), signal, 1);
+		quiet_watchdog(&seen);
+	}
+}
+
+/* The pointer */
+
+static DEFINE_SPINLOCK(lock);
+
+/* Whom the kernel was pointed at, and whether that one was dying already. */
+static struct {
+	struct task_struct *task;
+	bool dying;
+} chosen;
 
 /*
  * Whether the kernel took whom it was pointed at, and that is news. Who exits by itself is made a
@@ -532,214 +742,419 @@ static void point_at(struct task_struct *task)
 	mod_delayed_work(queue, &withdrawal, SETTLE);
 }
 
-static void signal_sharers(struct mm_struct *mm, int signal)
-{
-	struct task_struct *task;
+/* The grace */
 
-	for_each_process(task)
-		if (!(task->flags & PF_KTHREAD) && !is_global_init(task) && shares_mm(task, mm))
-			kill_pid(task_tgid(task), signal, 1);
+/* Who has got SIGTERM, with its mm. */
+static struct {
+	struct task_struct *task;
+	struct mm_struct *mm;
+	unsigned long begin;	/* jiffies, like the other two */
+	unsigned long waited;	/* when somebody was last told to wait for it */
+	unsigned long end;
+} asked;
+
+/* How much of this episode's grace is used up, in jiffies, and when its last OOM was. */
+static unsigned long grace_used, last_oom;
+
+/* Who has had its SIGTERM: whatever it executes, a process keeps its pid. The oldest goes first. */
+static struct pid *warned[MAX_WARNED];
+static unsigned int warnings;
+
+static bool was_warned(const struct task_struct *task)
+{
+	int i;
+
+	for (i = 0; i < MAX_WARNED; i++)
+		if (warned[i] == task_tgid((struct task_struct *)task))
+			return true;
+	return false;
+}
+
+static void remember_warned(struct task_struct *task)
+{
+	struct pid **oldest = &warned[warnings++ % MAX_WARNED];
+
+	put_pid(*oldest);
+	*oldest = get_pid(task_tgid(task));
+}
+
+static void forget_warned(void)
+{
+	int i;
+
+	for (i = 0; i < MAX_WARNED; i++)
+		put_pid(warned[i]);
 }
 
 static void forget_asked(void)
 {
 	if (!asked.task)
 		return;
+	grace_used += asked.waited - asked.begin;
 	mmdrop(asked.mm);
 	put_task_struct(asked.task);
 	asked.task = NULL;
 	asked.mm = NULL;
 }
 
+/* What is left of the grace, in jiffies: too little to be of any use is nothing. */
+static unsigned long grace_left(void)
+{
+	unsigned long all = msecs_to_jiffies(READ_ONCE(grace_ms));
+	unsigned long least = all / 10;
+
+	return all > grace_used + least ? all - grace_used : 0;
+}
+
+static bool has_rawio(struct task_struct *task)
+{
+	const struct cred *cred = __task_cred(task);
+
+	/* Over a namespace's own things is not over hardware. */
+	return cred->user_ns == &init_user_ns && cap_raised(cred->cap_effective, CAP_SYS_RAWIO);
+}
+
+static bool is_halted(struct task_struct *thread)
+{
+	return task_is_stopped_or_traced(thread) || cgroup_task_frozen(thread) ||
+	       (READ_ONCE(thread->__state) & TASK_FROZEN);
+}
+
+/* Whether SIGTERM would come to anything; what changes meanwhile costs a grace or loses it. */
+static bool heeds_sigterm(struct task_struct *task)
+{
+	struct sighand_struct *sighand = rcu_dereference(task->sighand);
+	struct task_struct *thread;
+	unsigned int seen = 0;
+	__sighandler_t handler;
+	bool listens;
+
+	if (!sighand)
+		return false;
+	handler = READ_ONCE(sighand->action[SIGTERM - 1].sa.sa_handler);
+	if (handler == SIG_IGN)
+		return false;
+	/* The init of a namespace dies only of what it handles. */
+	if (handler == SIG_DFL && (READ_ONCE(task->signal->flags) & SIGNAL_UNKILLABLE))
+		return false;
+	/* Who waits for signals at a descriptor has blocked them. */
+	listens = waitqueue_active(&sighand->signalfd_wqh);
+	for_each_thread(task, thread) {
+		if (!is_halted(thread) && (listens || !sigismember(&thread->blocked, SIGTERM)))
+			return true;
+		quiet_watchdog(&seen);
+	}
+	return false;
+}
+
+static void end_grace(struct work_struct *work);
+static DECLARE_DELAYED_WORK(grace, end_grace);
+
+/*
+ * The kernel's own kill is the better one, with reserves and reaper. While it is pointed at the
+ * process, and may just be about to say that it has killed it, SIGKILL from here has time.
+ */
+static bool leave_to_kernel(void)
+{
+	return chosen.task && chosen.task->signal == asked.task->signal &&
+	       time_before(jiffies, asked.end + 2 * SETTLE);
+}
+
+/* Describes who has been asked if it is still to be killed; with RCU and `lock` held. */
+static bool describe_asked(struct saying *say)
+{
+	struct task_struct *thread;
+	bool refused, its;
+
+	thread = lock_takeable(asked.task, &refused);
+	if (!thread)
+		return false;
+	its = thread->mm == asked.mm;
+	if (its)
+		describe(say, thread);
+	task_unlock(thread);
+	return its;
+}
+
 static void end_grace(struct work_struct *work)
 {
 	struct saying say = {};
-	struct task_struct *thread;
+	struct task_struct *task = NULL;
+	struct mm_struct *mm;
 
 	rcu_read_lock();
 	spin_lock(&lock);
 	/* Another one may have been asked while this waited for the lock. */
 	if (!asked.task || time_before(jiffies, asked.end))
 		goto out;
-	thread = lock_thread_with_mm(asked.task);
-	if (thread && thread->mm == asked.mm && !is_dying(thread)) {
-		describe(&say, thread);
-		say.signal = "Killed";
+	if (leave_to_kernel()) {
+		mod_delayed_work(queue, &grace, SETTLE);
+		goto out;
 	}
-	if (thread)
-		task_unlock(thread);
-	if (say.signal) {
-		signal_sharers(asked.mm, SIGKILL);
+	if (!is_dying(asked.task) && describe_asked(&say)) {
+		task = get_task_struct(asked.task);
+		mm = asked.mm;
+		mmgrab(mm);
+		/* Already here, so that the kernel finds it dying, and does not say so again. */
+		kill_pid(task_tgid(task), SIGKILL, 1);
 		atomic_long_inc(&stats[KILLS]);
-		/* It may be pointed at, and the kernel take it for its victim yet: that is this kill. */
-		if (chosen.task == asked.task)
-			chosen.dying = true;
 	}
 	forget_asked();
 out:
 	spin_unlock(&lock);
+	if (task)
+		signal_sharers(task, mm, SIGKILL);
 	rcu_read_unlock();
-	say_it(&say);
+	if (!task)
+		return;
+	say.signal = "Killed";
+	say_signal(&say);
+	mmdrop(mm);
+	put_task_struct(task);
 }
 
-static DECLARE_DELAYED_WORK(grace, end_grace);
-
-/* To be called with the thread locked. */
-static void ask(struct task_struct *thread, unsigned int ms)
-{
-	forget_asked();
-	asked.task = get_task_struct(thread);
-	asked.mm = thread->mm;
-	mmgrab(asked.mm);
-	asked.end = jiffies + msecs_to_jiffies(ms);
-	mod_delayed_work(queue, &grace, msecs_to_jiffies(ms));
-}
-
-/* Finds the thread by which a listed process can be taken, locked; says whether it may not be. */
-static struct task_struct *lock_takeable(struct task_struct *task, bool *refused)
+/* Sends SIGTERM and begins a grace; false if there is none for this process. */
+static bool ask(struct task_struct *task, struct saying *say)
 {
 	struct task_struct *thread;
+	struct mm_struct *mm = NULL;
+	unsigned long left = 0;
 
-	*refused = is_refused(task);
-	if (*refused)
-		return NULL;
-	thread = lock_thread_with_mm(task);
-	if (!thread)
-		return NULL;
-	if (!is_reaped(thread->mm)) {
-		*refused = has_borrowed_mm(thread);
-		if (!*refused)
-			return thread;
+	rcu_read_lock();
+	spin_lock(&lock);
+	if (!is_dying(task) && has_rawio(task) && !was_warned(task) && heeds_sigterm(task))
+		left = grace_left();
+	thread = left ? lock_thread_with_mm(task) : NULL;
+	if (thread) {
+		mm = thread->mm;
+		mmgrab(mm);
+		task_unlock(thread);
+		asked.task = get_task_struct(task);
+		asked.mm = mm;
+		asked.begin = asked.waited = jiffies;
+		asked.end = jiffies + left;
+		remember_warned(task);
+		/* Whoever is out of memory comes back before that, and has the kernel kill it. */
+		mod_delayed_work(queue, &grace, left + HZ / 2);
 	}
-	task_unlock(thread);
-	return NULL;
-}
-
-/* Takes a listed process if that can be, with so long a grace: true if somebody is to die. */
-static bool take(struct task_struct *task, unsigned int ms, struct saying *say)
-{
-	struct task_struct *thread;
-	struct mm_struct *mm;
-	bool refused, term;
-
-	thread = lock_takeable(task, &refused);
-	if (!thread) {
-		if (refused)
-			atomic_long_inc(&stats[REFUSALS]);
+	spin_unlock(&lock);
+	if (mm)
+		/* `asked` holds the mm: it is not forgotten before its end, or by this very caller. */
+		signal_sharers(task, mm, SIGTERM);
+	rcu_read_unlock();
+	if (!mm)
 		return false;
-	}
-	mm = thread->mm;
-	describe(say, thread);
-	term = ms && has_rawio(task) && !is_dying(task);
-	if (term)
-		ask(thread, ms);
-	task_unlock(thread);
-	if (term) {
-		say->signal = "Terminated";
-		signal_sharers(mm, SIGTERM);
-		atomic_long_inc(&stats[TERMS]);
-	}
-	/* Also with SIGTERM: what the chain reports as freed is nothing to SysRq-f. */
-	point_at(task);
+	atomic_long_inc(&stats[TERMS]);
+	say->signal = "Terminated";
+	say_signal(say);
 	return true;
 }
 
-/*
- * While a victim exits the kernel kills nobody, but for SysRq-f. And it looks for itself, a moment
- * later: if the victim is reaped in between it kills. In both cases the next one of the list, and
- * nobody else.
- */
-static void point_behind_victim(const struct list *list)
-{
-	struct task_struct *task, *thread;
-	bool refused;
-	size_t i;
+enum asking { NOBODY, WAIT, OVER };
 
-	for (i = 0; i < list->count; i++) {
-		task = pid_task(list->entries[i].pid, PIDTYPE_PID);
-		if (!task || tsk_is_oom_victim(task))
-			continue;
-		thread = lock_takeable(task, &refused);
-		if (!thread)
-			continue;
-		task_unlock(thread);
-		point_at(task);
-		return;
+/*
+ * Whether there is somebody to be waited for. Once the grace is over the kernel is pointed at him,
+ * and for SysRq-f always.
+ */
+static enum asking look_at_asked(struct oom *oom)
+{
+	enum asking asking = NOBODY;
+	struct saying say;
+
+	rcu_read_lock();
+	spin_lock(&lock);
+	if (asked.task && is_reaped(asked.mm))
+		forget_asked();
+	if (!asked.task)
+		goto out;
+	/* One at a time. */
+	oom->may_signal = false;
+	if (!is_of_use(asked.task, oom))
+		goto out;
+	if (oom->may_wait && time_before(jiffies, asked.end)) {
+		asked.waited = jiffies;
+		asking = WAIT;
 	}
+	if ((!asking || oom->ignores_freed) && describe_asked(&say)) {
+		point_at(asked.task);
+		asking = asking ?: OVER;
+	}
+out:
+	spin_unlock(&lock);
+	rcu_read_unlock();
+	return asking;
 }
 
-/*
- * Chooses, with `lock` and RCU held. True: try again, somebody is exiting already.
- *
- * A task that is dying must not try again: most get the reserves next, and nobody is killed. For
- * the others the kernel goes on, and so somebody must be pointed at, whose grace is none.
- */
-static bool choose(bool dying, struct saying *say)
+/* The choice */
+
+static bool is_takeable(struct task_struct *task, struct oom *oom, struct saying *say)
 {
-	const struct list *list = rcu_dereference(listed);
-	unsigned int ms = dying ? 0 : READ_ONCE(grace_ms);
+	struct task_struct *thread;
+	bool refused;
+
+	/* Its memory is back or given up, or its exit is waited for. */
+	if (tsk_is_oom_victim(task))
+		return false;
+	thread = lock_takeable(task, &refused);
+	oom->refusals += refused;
+	if (!thread)
+		return false;
+	describe(say, thread);
+	task_unlock(thread);
+	return is_of_use(task, oom);
+}
+
+/* Finds the first listed process that can be taken, with a reference. */
+static struct task_struct *pick(struct list *list, struct oom *oom, struct saying *say)
+{
 	struct task_struct *task;
 	size_t i;
 
-	withdraw();
-	if (is_victim_exiting()) {
-		point_behind_victim(list);
-		/*
-		 * What the kernel would do, but for that moment: somebody else killed for nothing, with
-		 * CAP_SYS_RAWIO without a grace.
-		 */
-		return !dying;
-	}
-	if (asked.task && !is_reaped(asked.mm)) {
-		if (time_before(jiffies, asked.end) && !dying)
-			return true;
-		if (shares_mm(asked.task, asked.mm)) {
-			point_at(asked.task);
-			return false;
-		}
-	}
-	for (i = 0; i < list->count; i++) {
+	oom->refusals = 0;
+	for (i = list->first; i < list->living; i++) {
+		rcu_read_lock();
 		/* A thread's pid stands for its process, as for kill(2). */
 		task = pid_task(list->entries[i].pid, PIDTYPE_PID);
-		if (task && take(task, ms, say)) {
-			say->place = i + 1;
-			say->count = list->count;
-			return say->signal;
+		if (!task && i == list->first)
+			list->first++;
+		if (task && is_takeable(task, oom, say))
+			get_task_struct(task);
+		else
+			task = NULL;
+		rcu_read_unlock();
+		if (task) {
+			say->place = list->entries[i].place + 1;
+			return task;
 		}
+		cond_resched();
 	}
-	if (!dying)
-		atomic_long_inc(&stats[FALLBACKS]);
-	say->count = list->count;
+	return NULL;
+}
+
+/* Says who goes first, but once when the kernel has to come back for the same process. */
+static bool announce(const struct list *list, const struct saying *say)
+{
+	static pid_t last;	/* oom_lock is held */
+
+	if (say->pid == last)
+		return false;
+	last = say->pid;
+	pr_notice_ratelimited("process %d (%s) goes first, number %zu of %zu listed\n", say->pid,
+			      say->comm, say->place, list->count);
+	return true;
+}
+
+/* Points the kernel at the first who can be taken. True: it was asked instead, so wait for it. */
+static bool take_first(struct list *list, struct oom *oom)
+{
+	struct task_struct *task;
+	struct saying say = {};
+	bool again, wait = false;
+
+	do {
+		task = pick(list, oom, &say);
+		if (!task)
+			break;
+		wait = oom->may_signal && ask(task, &say);
+		/* A console can be slow. He may be gone, and the pointer must be fresh. */
+		again = !wait && !oom->quiet && announce(list, &say);
+		if (!wait && !again) {
+			spin_lock(&lock);
+			point_at(task);
+			spin_unlock(&lock);
+		}
+		put_task_struct(task);
+	} while (again);
+	if (oom->quiet)
+		return false;
+	atomic_long_add(oom->refusals, &stats[REFUSALS]);
+	if (task)
+		return wait;
+	atomic_long_inc(&stats[FALLBACKS]);
+	if (list->count)
+		pr_notice_ratelimited("none of the %zu listed can be killed, the kernel chooses\n",
+				      list->count);
 	return false;
+}
+
+/*
+ * Chooses. True: try again, somebody is exiting already.
+ *
+ * Where the task cannot be told so the kernel goes on: behind a victim it kills nobody, but for
+ * SysRq-f, and but for the moment in which the victim is reaped before it looks. In both cases it
+ * shall be the next one of the list, and nobody else.
+ */
+static bool choose(struct list *list, struct oom *oom)
+{
+	if (is_victim_exiting(oom)) {
+		oom->may_signal = false;
+		oom->quiet = true;
+		if (!oom->may_wait || oom->ignores_freed)
+			take_first(list, oom);
+		return oom->may_wait;
+	}
+	switch (look_at_asked(oom)) {
+	case WAIT:
+		return true;
+	case OVER:
+		return false;
+	case NOBODY:
+		break;
+	}
+	return take_first(list, oom);
+}
+
+static void look_at_task(struct oom *oom)
+{
+	get_nodes(current, &oom->nodes);
+	/*
+	 * A task that is dying must not try again: most get the reserves next. And a freed page would
+	 * hide the OOM from panic_on_oom.
+	 */
+	oom->may_wait = !fatal_signal_pending(current) && !(current->flags & PF_EXITING) &&
+			!is_dying(current) && !is_said(PANIC_ON_OOM);
+	oom->quiet = !oom->may_wait;
+	/*
+	 * Within a file system's transaction the kernel kills nobody. Of the kernel's threads some
+	 * are such, one may be SysRq-f, and for none does a process have to be told.
+	 */
+	oom->may_signal = oom->may_wait && !current->journal_info &&
+			  !(current->flags & (PF_KSWAPD | PF_WQ_WORKER | PF_KTHREAD));
+	oom->ignores_freed = current->flags & PF_WQ_WORKER;
+}
+
+/* Ends what the last OOM has left, and begins an episode if it is long ago. */
+static void begin_round(void)
+{
+	spin_lock(&lock);
+	withdraw();
+	if (time_after(jiffies, last_oom + EPISODE))
+		grace_used = 0;
+	last_oom = jiffies;
+	spin_unlock(&lock);
 }
 
 static int on_oom(struct notifier_block *block, unsigned long unused, void *freed)
 {
-	static pid_t last;	/* oom_lock is held */
-	bool dying = fatal_signal_pending(current) || (current->flags & PF_EXITING);
-	struct saying say = {};
+	struct oom oom = {};
+	struct list *list;
 
-	/* Somebody else on the chain has freed memory. */
-	if (*(unsigned long *)freed)
-		return NOTIFY_OK;
+	begin_round();
 	/* It may hold what the victim needs for exiting: the kernel kills nobody for it. */
 	if (current->flags & (PF_MEMALLOC_NOFS | PF_MEMALLOC_NOIO))
 		return NOTIFY_OK;
-
-	rcu_read_lock();
-	spin_lock(&lock);
-	if (choose(dying, &say))
-		*(unsigned long *)freed += 1;
-	spin_unlock(&lock);
-	rcu_read_unlock();
-
-	if (dying)
+	look_at_task(&oom);
+	/* Somebody else on the chain has freed memory. */
+	if (*(unsigned long *)freed && !oom.ignores_freed)
 		return NOTIFY_OK;
-	/* The kernel may have to come back for the same process. */
-	if (say.signal || !say.pid || say.pid != last)
-		say_it(&say);
-	if (say.pid)
-		last = say.pid;
+	/* The kernel kills this one. */
+	if (is_said(OOM_KILL_ALLOCATING_TASK) && current->mm && !is_refused(current))
+		return NOTIFY_OK;
+
+	list = list_get();
+	if (choose(list, &oom))
+		*(unsigned long *)freed += 1;
+	list_put(list);
 	return NOTIFY_OK;
 }
 
@@ -770,19 +1185,36 @@ static int oom_stat_show(struct seq_file *m, void *v)
 	return 0;
 }
 
+/* Waits for all lists to be freed, and ends the queue. */
+static void end_lists(void)
+{
+	list_publish(NULL);
+	rcu_barrier();
+	destroy_workqueue(queue);
+}
+
 static int __init oom_init(void)
 {
-	struct list *list = list_alloc(0);
+	struct list *list;
 	int error = -ENOMEM;
 
-	if (!list)
-		return error;
-	RCU_INIT_POINTER(listed, list);
+	if (mode & ~0666) {
+		pr_err("mode=%#o: only permissions to read and write, as in 0600\n", mode);
+		return -EINVAL;
+	}
 	queue = alloc_workqueue("oom", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 	if (!queue)
-		goto no_queue;
-	if (!proc_create("oom", 0644, NULL, &oom_proc_ops))
+		return error;
+	list = list_alloc(0);
+	if (!list)
 		goto no_list;
+	list_publish(list);
+	error = open_words();
+	if (error)
+		goto no_words;
+	error = -ENOMEM;
+	if (!proc_create("oom", mode, NULL, &oom_proc_ops))
+		goto no_file;
 	if (!proc_create_single("oom_stat", 0444, NULL, oom_stat_show))
 		goto no_stat;
 	error = register_oom_notifier(&oom_notifier);
@@ -794,10 +1226,11 @@ no_notifier:
 	remove_proc_entry("oom_stat", NULL);
 no_stat:
 	remove_proc_entry("oom", NULL);
+no_file:
+	close_words();
+no_words:
 no_list:
-	destroy_workqueue(queue);
-no_queue:
-	list_publish(NULL);
+	end_lists();
 	return error;
 }
 
@@ -809,10 +1242,11 @@ static void __exit oom_exit(void)
 	remove_proc_entry("oom", NULL);
 	cancel_delayed_work_sync(&withdrawal);
 	cancel_delayed_work_sync(&grace);
-	destroy_workqueue(queue);
 	withdraw();
 	forget_asked();
-	list_publish(NULL);
+	forget_warned();
+	close_words();
+	end_lists();
 }
 
 module_init(oom_init);

@@ -5,11 +5,16 @@ from __future__ import annotations
 import configparser
 import os
 import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
 
 from oomrules import files
 from oomrules.errors import Failure, reason
 from oomrules.lean import NamedTuple
+from oomrules.roots import Root
 from oomrules.runtime.emitting import ADJUST
+from oomrules.runtime.sinks import KERNEL_LIST
 
 PATH = "/etc/oomrules.conf"
 
@@ -20,6 +25,8 @@ _KEYS = ("To", "Head")
 _HINT = f"see docs/emit.md; without {PATH} the host decides"
 _MOST_HEAD = 1000
 _LARGEST = 64 * 1024
+
+_OF_ANY_HOST = (KERNEL_LIST, ADJUST)
 
 
 class Config(NamedTuple):
@@ -34,21 +41,44 @@ class Config(NamedTuple):
     head: int | None = None
 
 
-def load(path: str = PATH) -> Config:
+def load(path: str = PATH, root: Path = Path("/")) -> Config:
     """Read the configuration; a missing file is an empty one.
+
+    Args:
+        path: of the file, as it is below the root.
+        root: what stands for ``/``. Another system's configuration does not decide which files of
+            this host are replaced.
 
     Raises:
         Failure: it cannot be read, or a line of it is wrong.
     """
+    tree = Root(root)
+    if tree.whole:
+        return _load(path, os.stat, files.read)
+    settled = _load(str(root / path.lstrip("/")), tree.stat, tree.read)
+    for target in settled.to:
+        if target not in _OF_ANY_HOST:
+            raise Failure(
+                f"{root / path.lstrip('/')}: To= names {target}, which would be a file of this "
+                "host, not of the one below --root",
+                f"say with `--to {shlex.quote(target)}` that it is meant",
+            )
+    return settled
+
+
+def _load(
+    path: str, look: Callable[[str], os.stat_result], read: Callable[[str, int], bytes]
+) -> Config:
     try:
-        status = os.stat(path)
+        status = look(path)
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o002:
             whose = "everybody" if status.st_mode & 0o002 else f"uid {status.st_uid}"
             raise Failure(
                 f"{path} can be written by {whose}, who would decide which files are overwritten",
                 f"look what is in it, then `chown root {path}` and `chmod 644 {path}`",
             )
-        text = files.read(path, _LARGEST).decode("utf-8")
+        # Editors on other systems put a byte order mark in front; it means nothing.
+        text = read(path, _LARGEST).decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
         return Config()
     except (OSError, UnicodeDecodeError) as error:
@@ -59,6 +89,19 @@ def load(path: str = PATH) -> Config:
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     try:
         parser.read_string(text)
+    except configparser.DuplicateOptionError as error:
+        first = _line(text, rf"{re.escape(error.option)}\s*[=:]")
+        raise Failure(
+            f"{path}:{error.lineno}: {error.option}= a second time; it stands in line {first} too",
+            "remove one of the two lines; To= takes several targets, with blanks between them",
+        ) from error
+    except configparser.DuplicateSectionError as error:
+        first = _line(text, rf"\[{re.escape(error.section)}\]")
+        raise Failure(
+            f"{path}:{error.lineno}: [{error.section}] a second time; it begins in line {first} "
+            "already",
+            f"put the lines below it under the first [{error.section}]",
+        ) from error
     except configparser.Error as error:
         line = getattr(error, "lineno", None) or next(iter(getattr(error, "errors", [(1,)])))[0]
         raise Failure(f"{path}:{line}: not a section, nor `Key=value`", _HINT) from error

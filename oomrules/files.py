@@ -21,7 +21,7 @@ _READABLE_STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 # As in Linux, MAXSYMLINKS.
 _MOST_LINKS = 40
 
-_UNCHANGED = "what was in it before is unchanged"
+UNCHANGED = "what was in it before is unchanged"
 
 
 def replace(path: str, data: bytes, mode: int = 0o644, expected: bytes | None = None) -> None:
@@ -48,11 +48,11 @@ def replace(path: str, data: bytes, mode: int = 0o644, expected: bytes | None = 
             _append(name, data)
             return
         try:
-            _put(directory, name, path, data, mode, expected)
+            put(directory, name, path, data, mode, expected)
         finally:
             os.close(directory)
     except OSError as error:
-        raise Failure(f"cannot write {path}: {reason(error)}", _UNCHANGED) from error
+        raise Failure(f"cannot write {path}: {reason(error)}", UNCHANGED) from error
 
 
 def open_regular(path: str) -> int:
@@ -68,10 +68,10 @@ def open_regular(path: str) -> int:
     if path.startswith(_READABLE_STREAMS):
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     # Opening some devices does something already, so it is looked at first.
-    _refuse_odd(os.stat(path))
+    refuse_odd(os.stat(path))
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        _refuse_odd(os.fstat(descriptor))
+        refuse_odd(os.fstat(descriptor))
     except OSError:
         os.close(descriptor)
         raise
@@ -87,7 +87,16 @@ def read(path: str, most: int) -> bytes:
     Raises:
         OSError: it cannot be read, or is no regular file, or larger.
     """
-    with os.fdopen(open_regular(path), "rb") as file:
+    return read_opened(open_regular(path), path, most)
+
+
+def read_opened(descriptor: int, path: str, most: int) -> bytes:
+    """Read an open file to its end, and close it.
+
+    Raises:
+        OSError: it cannot be read, or is larger.
+    """
+    with os.fdopen(descriptor, "rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it is larger than {_size(most)}", path)
@@ -104,7 +113,12 @@ def lines(path: str, most: int) -> Iterator[str]:
         OSError: the file cannot be read, or is no regular file, or a line is longer.
         UnicodeDecodeError: it is no UTF-8.
     """
-    with os.fdopen(open_regular(path), encoding="utf-8") as file:
+    return lines_opened(open_regular(path), path, most)
+
+
+def lines_opened(descriptor: int, path: str, most: int) -> Iterator[str]:
+    """Read the lines of an open file, as ``lines`` does, and close it."""
+    with os.fdopen(descriptor, encoding="utf-8") as file:
         number = 0
         while line := file.readline(most + 1):
             number += 1
@@ -123,7 +137,12 @@ def _refuse_null(path: str) -> None:
         raise OSError(errno.EINVAL, "there is a null character in its name")
 
 
-def _refuse_odd(status: os.stat_result) -> None:
+def refuse_odd(status: os.stat_result) -> None:
+    """Refuse what is no regular file: reading it could wait for ever, or do something.
+
+    Raises:
+        OSError: it is none.
+    """
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode):
@@ -194,9 +213,14 @@ def _target(link: int, status: os.stat_result, name: str, path: str) -> str:
 # --- writing ------------------------------------------------------------------------------------
 
 
-def _put(
+def put(
     directory: int, name: str, path: str, data: bytes, mode: int, expected: bytes | None
 ) -> None:
+    """Replace a file in an open directory, as ``replace`` does; ``path`` is for the messages.
+
+    Raises:
+        Failure, OSError: it cannot be written; an old file is left as it was.
+    """
     try:
         there: os.stat_result | None = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -229,7 +253,7 @@ def _checked(directory: int, name: str, path: str, expected: bytes) -> os.stat_r
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with os.fdopen(os.open(name, flags, dir_fd=directory), "rb") as file:
         status = os.fstat(file.fileno())
-        _refuse_odd(status)
+        refuse_odd(status)
         if file.read(len(expected) + 1) == expected:
             return status
     raise Failure(

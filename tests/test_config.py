@@ -13,7 +13,7 @@ from oomrules.errors import Failure
 
 def read(tmp_path: Path, text: str) -> Config:
     path = tmp_path / "oomrules.conf"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return config.load(str(path))
 
 
@@ -24,6 +24,7 @@ def read(tmp_path: Path, text: str) -> Config:
         ("# nothing\n[Emit]\n", Config()),
         ("[Emit]\nTo=auto\n", Config()),
         ("[Emit]\nTo=\n", Config()),
+        ("\ufeff[Emit]\nHead=7\n", Config((), 7)),  # as editors of other systems begin a file
         ("[Emit]\nTo = /proc/oom oom_score_adj\n", Config(("/proc/oom", "oom_score_adj"))),
         ("[Emit]\n; both\nHead=7\nTo=/run/list\n", Config(("/run/list",), 7)),
     ],
@@ -41,7 +42,9 @@ def test_a_missing_file_leaves_it_to_the_host(tmp_path: Path) -> None:
     [
         ("To=auto\n", 1, "section"),
         ("[Emit]\n\nnonsense\n", 3, "Key=value"),
-        ("[Emit]\nTo=auto\nTo=auto\n", 3, ""),
+        ("[Emit]\nTo=auto\n\nTo=auto\n", 4, "To= a second time; it stands in line 2"),
+        ("[Emit]\nHead=3\n[Emit]\nTo=auto\n", 3, "[Emit] a second time; it begins in line 1"),
+        ("\ufeff[Emit]\n\nnonsense\n", 3, "Key=value"),
         ("\n[Emitt]\n", 2, "[Emitt]"),
         ("[Emit]\nHead=3\nto=auto\n", 3, "to="),
         ("[Emit]\nTo=proc/oom\n", 2, "`proc/oom`"),

@@ -1,15 +1,24 @@
 """The documents agree with the tables that the program uses."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+from oomrules import resources
 from oomrules.attributes import ATTRIBUTES
 from oomrules.capabilities import CAPABILITIES
 from oomrules.commands import main
+from oomrules.language import rulefiles
+from oomrules.language.compiler import compile_rules
 from oomrules.language.complaints import KEYWORDS
 from oomrules.language.quantities import UNITS
+from oomrules.language.rulefiles import Found
+from oomrules.language.text import RuleText
 from oomrules.language.types import FUNCTIONS
 from oomrules.lint import registry
+from oomrules.runtime.evaluator import Evaluator
+from oomrules.runtime.ranking import Ranker
+from oomrules.testing.described import Described
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -25,6 +34,35 @@ def attribute_table() -> str:
 def test_the_language_page_lists_every_attribute() -> None:
     page = (CHECKOUT / "docs" / "language.md").read_text(encoding="utf-8")
     assert attribute_table() in page
+
+
+def test_what_is_said_of_the_default_measure_is_so() -> None:
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    page = (CHECKOUT / "docs" / "language.md").read_text(encoding="utf-8")
+    said = r"of (\d+) MiB with 1 TiB\s+reserved has ([\d,]+) times the points of a hog of (\d+) MiB"
+    (figures,) = set(re.findall(said, f"{readme}{page}"))
+    small, times, large = (int(figure.replace(",", "")) for figure in figures)
+    described = {
+        "process": {
+            "reserved": {"uid": 1000, "rss": f"{small}MiB", "total_vm": "1TiB"},
+            "hog": {"uid": 1000, "rss": f"{large}MiB", "total_vm": f"{large}MiB"},
+        }
+    }
+    snapshot, pids = Described("x").snapshot(described)
+
+    def points(found: Found) -> dict[str, int]:
+        ranker = Ranker(Evaluator(compile_rules(found), snapshot.host))
+        ranking = ranker.rank(snapshot)
+        return {name: ranking.verdict(snapshot.by_pid[pids[name]]).points for name in pids}
+
+    shipped = rulefiles.given([str(resources.rules())])
+    before = points(shipped)
+    assert round(before["reserved"] / before["hog"], -2) == times
+    (line,) = re.findall(r"^    (score rss .*)$", readme, re.MULTILINE)
+    assert f"`{line}`" in page
+    own = RuleText("60-score.oom", f"{line}\n", -1)
+    after = points(replace(shipped, files=(*shipped.files, own)))
+    assert after["hog"] > 100 * after["reserved"]
 
 
 def test_the_syntax_file_of_vim_has_the_words_of_the_language() -> None:

@@ -16,6 +16,7 @@ from oomrules.commands.terminal import count, print_json, say
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.roots import Root
 
 if TYPE_CHECKING:
     from oomrules.language.text import RuleText
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
         changes = fixes.changes(found, better)
         if options.diff:
             return _show(changes)
-        _write(changes)
+        _write(changes, Root(options.root))
         found = better
     host = _host(options, found) if options.host or options.snapshot else None
     with _keeping_everything():
@@ -118,8 +119,9 @@ def _found(options: argparse.Namespace) -> tuple[rulefiles.Found, tuple[Path, ..
     if "-" not in paths:
         options.rules = paths
         directories = map(Path, paths) if paths else rulefiles.directories(options.root)
-        return rulesets.rules(options), tuple(path for path in directories if path.is_dir())
-    found = rulefiles.given([path for path in paths if path != "-"])
+        tree = Root(options.root)
+        return rulesets.rules(options), tuple(path for path in directories if tree.is_dir(path))
+    found = rulefiles.given([path for path in paths if path != "-"], options.root)
     text = rulefiles.standard_input()
     if isinstance(text, Diagnostic):
         return replace(found, diagnostics=(*found.diagnostics, text)), ()
@@ -134,13 +136,13 @@ def _show(changes: list[tuple[RuleText, RuleText]]) -> int:
     return 1 if changes else 0
 
 
-def _write(changes: list[tuple[RuleText, RuleText]]) -> None:
+def _write(changes: list[tuple[RuleText, RuleText]], tree: Root) -> None:
     from oomrules.commands import rewrite
 
     for before, after in changes:
         if before.name == rulefiles.STDIN:
             raise Failure("standard input cannot be mended in place", "take --diff, or name a file")
-        rewrite.write(before, after.text)
+        rewrite.write(before, after.text, tree)
         say(f"mended {before.name}", sys.stderr)
 
 
@@ -166,19 +168,37 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
             host.units_of(snapshot),
             least_freeable=options.least_freeable,
             user_units=host.user_units_of(snapshot),
+            aliases=host.aliases_of(snapshot),
         )
     asked = host.Asked(made)
     source = sources.live(made, asked)
     rulesets.print_notes(sources.notes(source))
     ranking = Ranker(Evaluator(made, source.host)).rank(source)
-    units = host.units_of(source) | host.loaded_units() | host.unit_files("system")
+    tree = Root(options.root)
+    units, aliases = host.unit_files("system", tree)
+    user_units, user_aliases = host.unit_files("user", tree)
+    if not tree.whole:
+        # The processes are this host's, which tell nothing of whom and what the other one has.
+        users, groups = (host.names_of(kind, tree) for kind in ("user", "group"))
+        return host.HostFacts(
+            ranking,
+            frozenset(units) if units else None,
+            None if users is None else users.__contains__,
+            None if groups is None else groups.__contains__,
+            options.least_freeable,
+            frozenset(user_units),
+            aliases,
+            user_aliases,
+        )
     return host.HostFacts(
         ranking,
-        units if asked.booted else None,
+        host.units_of(source) | host.loaded_units() | units if asked.booted else None,
         lambda name: source.names.exists("user", name),
         lambda name: source.names.exists("group", name),
         options.least_freeable,
-        host.user_units_of(source) | host.unit_files("user"),
+        host.user_units_of(source) | user_units,
+        aliases,
+        user_aliases,
     )
 
 

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``diff``."""
     parser.add_argument("old", type=rulesets.named("OLD"), help="rules: a file or a directory")
     parser.add_argument("new", type=rulesets.named("NEW"), help="the rules to compare them with")
+    rulesets.add_root(parser)
     rulesets.add_host(parser)
     parser.add_argument(
         "--no-host", action="store_true", help="do not look at processes that there are"
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.no_host and options.snapshot:
         raise Failure("--no-host and --snapshot exclude each other", "leave one of them out")
-    old, new = _compiled(options.old), _compiled(options.new)
+    old, new = (_compiled(path, options) for path in (options.old, options.new))
     changes = None if options.no_host else _on_host(options, old, new)
     compared = comparison.compare(old, new)
     if options.format == "json":
@@ -59,8 +60,8 @@ def run(options: argparse.Namespace) -> int:
     return 1 if differs else 0
 
 
-def _compiled(path: str) -> Program:
-    return rulesets.program(argparse.Namespace(rules=[path]))
+def _compiled(path: str, options: argparse.Namespace) -> Program:
+    return rulesets.program(argparse.Namespace(rules=[path], root=options.root))
 
 
 # --- the processes that there are ------------------------------------------------------------

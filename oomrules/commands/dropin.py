@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from oomrules import files
 from oomrules.commands.terminal import say
 from oomrules.errors import Failure, reason
+from oomrules.roots import Root
 
 NAME = "50-oomrules.conf"
 
@@ -46,10 +46,10 @@ def install(service: str, root: Path) -> int:
     path = _path(service, root)
     command = shutil.which("oomrules") or str(Path(sys.argv[0]).resolve())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        Root(root).make(path.parent)
     except OSError as error:
         raise Failure(f"cannot make {path.parent}: {reason(error)}", "run it as root") from error
-    files.replace(str(path), _TEXT.format(service=service, command=command).encode())
+    Root(root).replace(path, _TEXT.format(service=service, command=command).encode())
     say(f"{path} written")
     _reload(root)
     if not _exists(service, root):
@@ -91,13 +91,13 @@ def remove(service: str, root: Path) -> int:
     """
     path = _path(service, root)
     try:
-        path.unlink()
+        Root(root).remove(path)
     except FileNotFoundError as error:
         raise Failure(f"{service} has no hook: there is no {path}") from error
     except OSError as error:
         raise Failure(f"cannot remove {path}: {reason(error)}", "run it as root") from error
     try:
-        path.parent.rmdir()
+        Root(root).remove(path.parent)
     except OSError:
         pass  # Other drop-ins are there.
     say(f"{path} removed")

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the list; 1 if it is empty, which is written too: an old list must not stay."""
     if options.to is not None:
         return _emit(options.to, options)
-    settled = config.load()
+    settled = config.load(root=options.root)
     options.head = options.head or settled.head
     where = emitting.targets(settled.to)
     live = not options.dry_run and not options.snapshot

@@ -10,6 +10,7 @@ from oomrules.commands.terminal import count, say, show
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Rejected
 from oomrules.language.text import RuleText
+from oomrules.roots import Root
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="rule files, directories of them, or - for standard input",
     )
+    rulesets.add_root(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--check", action="store_true", help="name the files that are not in this form; 1 if any"
@@ -34,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     from oomrules.language import formatter
 
     changed, wrong = 0, 0
-    for file in _files(options.paths):
+    for file in _files(options):
         if isinstance(file, Diagnostic):
             findings.print_full([file], sys.stderr)
             wrong += 1
@@ -53,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         elif file.name == rulefiles.STDIN and not (options.check or options.diff):
             show(text)
         elif text != file.text and not (options.check or options.diff):
-            rewrite.write(file, text)
+            rewrite.write(file, text, Root(options.root))
             say(f"formatted {file.name}", sys.stderr)
     if wrong:
         left = (
@@ -64,10 +66,11 @@ def run(options: argparse.Namespace) -> int:
     return 1 if changed and (options.check or options.diff) else 0
 
 
-def _files(paths: list[str]) -> list[RuleText | Diagnostic]:
+def _files(options: argparse.Namespace) -> list[RuleText | Diagnostic]:
     """Read the files; what cannot be read is said in its place."""
     files: list[RuleText | Diagnostic] = []
+    paths = options.paths
     if "-" in paths:
         files.append(rulefiles.standard_input())
-    found = rulefiles.given([path for path in paths if path != "-"])
+    found = rulefiles.given([path for path in paths if path != "-"], options.root)
     return [*files, *found.diagnostics, *found.files[found.adds_vocabulary :]]

@@ -8,13 +8,13 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import IO, Any
 
 from oomrules.commands.terminal import Column, Paint, called, clip, middle, print_json, rough, table
 from oomrules.errors import Failure
-from oomrules.runtime.kills import KILL_ID
+from oomrules.runtime.kills import ASKED_ID, KILL_ID
 
 SCHEMA = "oomrules.history/1"
 
@@ -37,6 +37,11 @@ _COLUMNS = (
     Column("LIST AGE", right=True, goes=2),
 )
 
+SERVICE = "oomrules.service"
+
+# Who was asked to end and is killed within this time was not let off.
+_GRACE = timedelta(minutes=10)
+
 
 # An entry of ours has less than a tenth of this.
 _LONGEST = 64 * 1024
@@ -51,11 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the kills, the oldest first."""
-    kills = [kill for entry in _entries(_command(options)) if (kill := _kill(entry))]
+    kills, asked = _told(_entries(_command(options)))
     if options.format == "json":
-        print_json({"schema": SCHEMA, "kills": kills})
-    elif kills:
-        print(table(_COLUMNS, list(map(_row, kills)), Paint(sys.stdout)))
+        print_json({"schema": SCHEMA, "kills": kills, "terminated": asked})
+    elif kills or asked:
+        rows = [(kill["time"], _row(kill)) for kill in kills]
+        rows += [(kill["time"], _row(kill, " (asked to end)")) for kill in asked]
+        rows.sort(key=lambda row: row[0])
+        print(table(_COLUMNS, [row for _, row in rows], Paint(sys.stdout)))
     else:
         print("no kill has been recorded", file=sys.stderr)
     return 0
@@ -64,11 +72,48 @@ def run(options: argparse.Namespace) -> int:
 def _command(options: argparse.Namespace) -> list[str]:
     command = ["journalctl", "--output=json", "--no-pager", "--quiet"]
     command += [f"--since={options.since}"] if options.since else []
-    # Anybody can send an entry with our id. Whose it is, journald says itself: nobody else can
-    # write a field whose name begins with an underscore (systemd.journal-fields(7)).
-    command += [f"MESSAGE_ID={KILL_ID}", "_UID=0"]
+    # Several values of one field are alternatives.
+    command += [f"MESSAGE_ID={KILL_ID}", f"MESSAGE_ID={ASKED_ID}", "_UID=0"]
     command += [f"OOMRULES_UNIT={options.unit}"] if options.unit else []
     return command
+
+
+def _told(entries: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Give the kills, and those who were asked to end and did not have to be killed."""
+    kills: list[dict[str, Any]] = []
+    asked: list[dict[str, Any]] = []
+    seen: set[tuple[str, str]] = set()
+    for entry in entries:
+        kill = _kill(entry) if _is_ours(entry) else None
+        if kill is None:
+            continue
+        # A message has one number in a boot. Who had recorded it was ended, maybe, before it
+        # could write that down.
+        number = _text(entry, "_BOOT_ID"), _text(entry, "OOMRULES_SEQUENCE")
+        if number[1] and number in seen:
+            continue
+        seen.add(number)
+        (asked if _text(entry, "MESSAGE_ID") == ASKED_ID else kills).append(kill)
+    return kills, [one for one in asked if not any(_is_end(kill, one) for kill in kills)]
+
+
+def _is_ours(entry: dict[str, Any]) -> bool:
+    """Whether an entry was written by the service, or by the hook of the unit that it is about.
+
+    Anybody can send an entry with our id, and a container's root has the uid 0 too. Who sent it,
+    journald says itself: nobody else can write a field whose name begins with an underscore
+    (systemd.journal-fields(7)).
+    """
+    sender = _text(entry, "_SYSTEMD_UNIT")
+    return sender == SERVICE or (sender != "" and sender == _text(entry, "OOMRULES_UNIT"))
+
+
+def _is_end(kill: dict[str, Any], asked: dict[str, Any]) -> bool:
+    """Whether a process that was asked to end was killed after all."""
+    if (kill["pid"], kill["uid"]) != (asked["pid"], asked["uid"]):
+        return False
+    waited = datetime.fromisoformat(kill["time"]) - datetime.fromisoformat(asked["time"])
+    return timedelta() <= waited <= _GRACE
 
 
 def _entries(command: list[str]) -> Iterator[dict[str, Any]]:
@@ -114,7 +159,8 @@ def _kill(entry: dict[str, Any]) -> dict[str, Any] | None:
     """Give a kill in the form of schema ``oomrules.history/1``; None if the entry has no time."""
     moment = _number(entry, "__REALTIME_TIMESTAMP")
     try:
-        when = datetime.fromtimestamp((moment or 0) / 1e6).astimezone()
+        ago = _seconds(entry, "OOMRULES_AGO") or 0.0
+        when = datetime.fromtimestamp((moment or 0) / 1e6 - ago).astimezone()
     except (OSError, OverflowError, ValueError):
         return None
     return {
@@ -130,6 +176,7 @@ def _kill(entry: dict[str, Any]) -> dict[str, Any] | None:
         "listed": _number(entry, "OOMRULES_LISTED"),
         "points": _number(entry, "OOMRULES_POINTS"),
         "list_age": _seconds(entry, "OOMRULES_LIST_AGE"),
+        "unit_from": _text(entry, "OOMRULES_UNIT_FROM"),
     }
 
 
@@ -154,14 +201,15 @@ def _seconds(entry: dict[str, Any], name: str) -> float | None:
     return float(text) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", text) else None
 
 
-def _row(kill: dict[str, Any]) -> list[str]:
-    rank = f"{kill['rank']} of {_known(kill['listed'])}" if kill["rank"] else "not listed"
+def _row(kill: dict[str, Any], end: str = "") -> list[str]:
     age = kill["list_age"]
+    unlisted = "not listed" if kill["listed"] or age is not None else "?"
+    rank = f"{kill['rank']} of {_known(kill['listed'])}" if kill["rank"] else unlisted
     return [
         kill["time"],
         "/".join(filter(None, (kill["unit"], kill["user_unit"]))),
         _known(kill["pid"]),
-        called(kill["comm"]),
+        called(kill["comm"]) + end,
         _known(kill["uid"]),
         rank,
         "-" if kill["points"] is None else str(kill["points"]),

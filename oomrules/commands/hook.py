@@ -19,12 +19,13 @@ from oomrules.errors import Failure, reason
 from oomrules.language import rulefiles
 from oomrules.plain import printable_lines
 from oomrules.runtime import emitting, journal, kernellog, kills, resident
+from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.freshness import fresh
 from oomrules.runtime.kernellog import Kill
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker
-from oomrules.runtime.state import State, entries, now, victim
+from oomrules.runtime.state import State, entries, now
 from oomrules.runtime.units import placement
 from oomrules.service import client
 from oomrules.service.listener import REFRESH
@@ -167,7 +168,8 @@ def _apply(options: argparse.Namespace) -> int:
         emitted = emitting.emit(ranking, source, state, where, settled.head)
         if emitting.ADJUST not in where and emitting.is_adjusted(state):
             emitting.release(state)
-        state.save_list(entries(ranking, source), read, last.get("kernel_log"))
+        log, left = last.get("kernel_log"), last.get("kills_left", [])
+        state.save_list(entries(ranking, source), read, log, left)
     for note in sources.notes(source):
         _say(f"note: {note}", journal.WARNING)
     if not ranking.candidates:
@@ -217,30 +219,51 @@ def _program(options: argparse.Namespace, state: State) -> tuple[Program, bool]:
 
 
 def _record(unit: str, last: dict[str, Any]) -> int | None:
-    """Write an entry for each kill in the unit that the kernel tells of."""
-    known = last.get("kernel_log")
+    """Write an entry for each kill in the unit that the kernel tells of.
+
+    The others are left to the hooks of their own units; ``last`` says which they are.
+
+    Returns:
+        the number of the kernel's last message.
+    """
+    known, left = last.get("kernel_log"), last.get("kills_left", [])
     try:
-        found, latest = kernellog.kills(-1 if known is None else known)
+        lost = kernellog.overwritten(known) if isinstance(known, int) else 0
+        found, latest = _read(-1 if known is None else known, left)
     except OSError as error:
         journal.send(
             f"{unit} ran out of memory, but the kernel log cannot be read: {reason(error)}",
             journal.WARNING,
         )
         return known if isinstance(known, int) else None
-    listed = {victim(entry): entry for entry in last.get("candidates", [])}
-    age = now() - last["time"] if last else None
+    if lost:
+        journal.send(kills.overwritten(lost), journal.WARNING)
+    last["kills_left"] = []
     for kill in found:
-        entry = listed.get(kill.pid, {})
-        if unit in _whereabouts(kill, entry):
+        at = kills.died(kill)
+        # A list that was made after the kill says nothing of it, but where others were.
+        in_force = "time" in last and last["time"] <= at
+        candidates = last.get("candidates", [])
+        entry: dict[str, Any] = next((one for one in candidates if kills.is_of(kill, one)), {})
+        if unit not in _whereabouts(kill, entry):
+            last["kills_left"].append(kill.sequence)
+            continue
+        kill = kill._replace(pid=entry.get("pid", kill.pid))
+        if in_force:
             rank, points = entry.get("rank"), entry.get("points")
-            kill = kill._replace(pid=entry.get("pid", kill.pid))
-            kills.record(unit, kill, rank, points, len(listed), age)
+            kills.record(unit, kill, rank, points, len(candidates), at - last["time"])
+        else:
+            kills.record(unit, kill, None, None, 0, None)
     return latest
+
+
+def _read(after: int, left: list[int]) -> tuple[list[Kill], int]:
+    return kernellog.kills(after, left=left) if left else kernellog.kills(after)
 
 
 def _whereabouts(kill: Kill, entry: dict[str, Any]) -> tuple[str | None, ...]:
     """Give the system's units around a victim: users call their own units as they like."""
     if kill.cgroup:
-        return placement(kill.cgroup).system.chain
+        return placement(kill.cgroup, Hierarchy().unit_root()).system.chain
     # Where the log does not tell the group, the last list may know where the process was.
     return () if entry.get("manager") else (entry.get("unit"),)

@@ -19,6 +19,7 @@ from oomrules.errors import Failure
 from oomrules.host import facts
 from oomrules.host.names import Names
 from oomrules.language import rulefiles
+from oomrules.roots import Root
 from oomrules.runtime import accounts, program
 from oomrules.runtime.procfs import MOST_LONG, ProcSource
 from oomrules.runtime.program import Program
@@ -107,8 +108,9 @@ def _fingerprint(options: argparse.Namespace) -> list[list[Any]]:
     if not options.rules:
         return rulefiles.fingerprint(options.root)
     named: list[list[Any]] = [["oomrules", __version__], ["--rules", *options.rules]]
-    for file in rulefiles.given(options.rules).files:
-        status = os.stat(file.name)
+    tree = Root(options.root)
+    for file in rulefiles.given(options.rules, options.root).files:
+        status = os.stat(file.name) if tree.whole else tree.stat(file.name)
         named.append([file.name, status.st_ino, status.st_size, status.st_mtime_ns])
     return named
 

@@ -22,6 +22,7 @@ from oomrules.commands.terminal import (
     table,
 )
 from oomrules.errors import Failure
+from oomrules.language.diagnostics import did_you_mean
 from oomrules.runtime.compiled import FIRST, LAST
 from oomrules.runtime.evaluator import Held, Verdict, ineligible
 from oomrules.runtime.model import Process
@@ -103,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
 def nobody(ranking: Ranking, unit: str | None = None) -> str:
     """Say that there is no candidate, and why."""
     if unit and not any(True for _ in ranking.excluded()):
-        return f"no process is in a unit that `{unit}` matches; `oomrules scopes` lists the units"
+        return f"no process is in a unit that `{unit}` matches; {_meant(unit, ranking)}"
     where = f" in `{unit}`" if unit else ""
     reasons = Counter(
         "protected by a rule" if verdict.rule else verdict.reason
@@ -117,6 +118,18 @@ def nobody(ranking: Ranking, unit: str | None = None) -> str:
         for why, number in reasons.most_common()
     )
     return f"nobody may be killed{where}: {said}; `oomrules rank --all` says why of each"
+
+
+def _meant(unit: str, ranking: Ranking) -> str:
+    """Say which unit was meant: a kind may be missing, or a letter."""
+    snapshot = ranking.snapshot
+    units: set[str] = set()
+    for process in snapshot.by_pid.values():
+        cgroup = GETTERS["cgroup"](process, snapshot)
+        units.update(place_of(cgroup, snapshot).chain if cgroup else ())
+    longer = sorted(one for one in units if one.startswith(f"{unit}."))
+    words = longer or sorted(units)
+    return did_you_mean(longer[0] if longer else unit, words, "`oomrules scopes` lists the units")
 
 
 def weight(verdict: Verdict) -> str:

@@ -9,6 +9,7 @@ from oomrules.commands.terminal import show
 from oomrules.errors import Failure, reason
 from oomrules.language import rulefiles
 from oomrules.language.text import RuleText
+from oomrules.roots import Root
 
 
 def print_difference(before: RuleText, after: str) -> None:
@@ -23,16 +24,18 @@ def print_difference(before: RuleText, after: str) -> None:
         show(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
 
 
-def write(before: RuleText, after: str) -> None:
+def write(before: RuleText, after: str, tree: Root) -> None:
     """Replace a rule file's text, all or nothing.
 
-    A link is followed if root or the caller made it; owner and mode are kept.
+    A link is followed if root or the caller made it, and within ``tree`` if that is another
+    system's; owner and mode are kept.
 
     Raises:
         Failure: the file is not what was read, or it cannot be written; it is untouched.
     """
+    inside = None if tree.whole else tree
     try:
-        data = files.read(before.name, rulefiles.LARGEST)
+        data = _read(before.name, inside)
     except OSError as error:
         raise Failure(f"cannot read {before.name}: {reason(error)}") from error
     now = rulefiles.decode(data, before.name, before.level)
@@ -41,4 +44,12 @@ def write(before: RuleText, after: str) -> None:
             f"{before.name} was changed by somebody else meanwhile",
             "nothing was written; try again",
         )
-    files.replace(before.name, after.encode(), expected=data)
+    if inside:
+        inside.replace(before.name, after.encode(), expected=data)
+    else:
+        files.replace(before.name, after.encode(), expected=data)
+
+
+def _read(path: str, tree: Root | None) -> bytes:
+    most = rulefiles.LARGEST
+    return tree.read(path, most) if tree else files.read(path, most)

@@ -31,9 +31,26 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="a rule file, or a directory of them, in place of the system's; repeatable",
     )
+    add_root(parser)
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says which directory stands for /."""
     parser.add_argument(
-        "--root", type=Path, default=Path("/"), help="look for the system's rules below here"
+        "--root",
+        type=_directory,
+        default=Path("/"),
+        metavar="DIR",
+        help="the directory that stands for /: the system's rules are looked for below it, and "
+        "no link in it leads out of it",
     )
+
+
+def _directory(text: str) -> Path:
+    path = Path(named("--root")(text))
+    if not path.is_dir():
+        raise Failure(f"no such directory: {path}", "--root takes the directory that stands for /")
+    return path
 
 
 def add_host(parser: argparse.ArgumentParser) -> None:
@@ -68,9 +85,7 @@ def named(option: str) -> Callable[[str], str]:
 def rules(options: argparse.Namespace) -> rulefiles.Found:
     """Find the rules that the options name."""
     if options.rules:
-        return rulefiles.given(options.rules)
-    if not options.root.is_dir():
-        raise Failure(f"no such directory: {options.root}")
+        return rulefiles.given(options.rules, options.root)
     return rulefiles.system(options.root)
 
 

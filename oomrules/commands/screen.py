@@ -31,6 +31,7 @@ from oomrules.commands.terminal import (
 from oomrules.errors import Failure
 from oomrules.runtime.compiled import FIRST, LAST
 from oomrules.runtime.evaluator import Evaluator
+from oomrules.runtime.freshness import fresh
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, within
@@ -115,7 +116,8 @@ class Ranks:
     """
 
     def __init__(self, made: Program, within_unit: str | None, most: int | None) -> None:
-        self._source: ProcSource = sources.live(made)
+        asked = sources.asked_within(made, within_unit)
+        self._source: ProcSource = sources.live(made, asked)
         self._ranker = Ranker(Evaluator(made, self._source.host))
         self._keep = within(within_unit) if within_unit else None
         self._most = min(most or _MOST, _MOST)
@@ -126,7 +128,7 @@ class Ranks:
         Raises:
             Failure: the processes cannot be read.
         """
-        ranking = self._ranker.rank(self._source.refresh(), self._keep)
+        ranking = fresh(self._ranker, self._source.refresh(), self._keep)
         page, found = ranking.snapshot.host.page_size, []
         first = ranking.candidates[: self._most]
         sources.show_names(first, ranking.snapshot)

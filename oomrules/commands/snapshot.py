@@ -78,6 +78,7 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
         "uptime": host.uptime,
         "mem_total": host.mem_total,
         "swap_total": host.swap_total,
+        "hidden": source.look_for_hidden().processes,
         "users": {number: name for number, name in users.items() if name is not None},
         "groups": {number: name for number, name in groups.items() if name is not None},
     }

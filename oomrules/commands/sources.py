@@ -13,7 +13,7 @@ from oomrules.commands.terminal import count
 from oomrules.errors import Failure
 from oomrules.host import facts
 from oomrules.host.names import Names
-from oomrules.runtime import adjusted, adjusting, emitting, recorded
+from oomrules.runtime import adjusted, adjusting, emitting, hidden, recorded
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.freshness import fresh
 from oomrules.runtime.iterator import PINNED, IteratorSource
@@ -51,7 +51,7 @@ def settled(options: argparse.Namespace) -> config.Config:
     Raises:
         Failure: the configuration is wrong, and needed.
     """
-    return config.Config(tuple(options.to)) if options.to else config.load()
+    return config.Config(tuple(options.to)) if options.to else config.load(root=options.root)
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +95,9 @@ class Ranked(NamedTuple):
         if isinstance(self.source, ProcSource):
             said = notes(self.source)
         else:
-            said = doubts.of_recording(self.source, self.ranking.evaluator.program)
+            # What was noted then says it in more words.
+            said = [] if self.source.notes else recorded_notes(self.source)
+            said += doubts.of_recording(self.source, self.ranking.evaluator.program)
         return [*said, *self.ranking.evaluator.notes(self.source.by_pid)]
 
 
@@ -135,6 +137,13 @@ def live(
     gathered = facts.gather(asked, places)
     source.facts = gathered._replace(problems=(*gathered.problems, *problems))
     return source
+
+
+def asked_within(made: Program, unit: str | None) -> facts.Asked:
+    """Tell what to ask systemd: what the rules need, and which unit ``--in`` means."""
+    asked = facts.Asked(made)
+    asked.name(unit or "")
+    return asked
 
 
 def settle_names(names: Names, source: ProcSource) -> None:
@@ -186,7 +195,7 @@ def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
         snapshot = recorded.load(options.snapshot)
         ranker = Ranker(Evaluator(made, snapshot.host))
         return Ranked(_top(ranker.rank(snapshot, keep), options), snapshot)
-    source = live(made, choice=options.source)
+    source = live(made, asked_within(made, unit), options.source)
     ranker = Ranker(Evaluator(made, source.host))
     ranking = fresh(ranker, source, keep) if verified else ranker.rank(source, keep)
     return Ranked(_top(ranking, options), source)
@@ -211,6 +220,19 @@ def notes(source: ProcSource) -> list[str]:
             f"{field} of {count(times, 'process')} could not be read; rules that ask for it "
             f"protect them ({advice})"
         )
-    if source.hides_processes and not root:
-        said.append("/proc hides the processes of other users (hidepid); run as root to see them")
-    return said
+    outside = sum(bool(source.by_pid[pid].total_vm) for pid in source.out_of_sight)
+    if outside:
+        said.append(
+            f"the control group of {count(outside, 'process')} lies outside of this namespace, so "
+            "its units and limits are unknown, and rules that ask for them protect; join the "
+            "host's namespace (`nsenter --target 1 --cgroup oomrules rank`), or start the "
+            "container with --cgroupns=host"
+        )
+    return [*said, *hidden.notes(source.look_for_hidden(), source.hides_processes)]
+
+
+def recorded_notes(snapshot: recorded.Recorded) -> list[str]:
+    """Say what of a host could not be seen when it was recorded."""
+    if not snapshot.hidden:
+        return []
+    return [f"{count(snapshot.hidden, 'process')} could not be seen when this was recorded"]

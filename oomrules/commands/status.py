@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from oomrules.commands.terminal import (
@@ -22,6 +23,12 @@ from oomrules.service import client
 from oomrules.service.listener import STATUS
 
 _PATIENCE = 10.0
+_SYSCTLS = Path("/proc/sys/vm")
+# What each of them does to the list when it is not 0.
+_OVERRULING = {
+    "panic_on_oom": "a machine out of memory panics, and the list is not used",
+    "oom_kill_allocating_task": "the kernel kills the process that asks for memory, list or not",
+}
 _COLUMNS = (
     Column("RANK", right=True),
     Column("PID", right=True),
@@ -56,6 +63,23 @@ def run(options: argparse.Namespace) -> int:
     return 0 if fine else 1
 
 
+def overruling(sysctls: Path) -> list[str]:
+    """Say which of the kernel's settings overrule the list, and how to change them.
+
+    Args:
+        sysctls: the directory of `vm`'s settings. One that is not there overrules nothing.
+    """
+    found = []
+    for name, what in _OVERRULING.items():
+        try:
+            value = (sysctls / name).read_text().strip()
+        except OSError:
+            continue
+        if value != "0":
+            found.append(f"vm.{name} is {value}: {what}; `sysctl vm.{name}=0` changes that")
+    return found
+
+
 def span(seconds: float) -> str:
     """Write a duration in the unit that suits it."""
     for limit, unit in ((86400, "d"), (3600, "h"), (60, "min")):
@@ -74,7 +98,7 @@ def _print(said: dict[str, Any]) -> None:
         ("pressure", _pressure(said)),
         ("kills", paint(_kills(said))),
     ]
-    problems = dict.fromkeys((*said["problems"], *said["complaints"]))
+    problems = dict.fromkeys((*said["problems"], *said["complaints"], *overruling(_SYSCTLS)))
     lines += [("problem", paint(problem, "yellow")) for problem in problems]
     for name, text in lines:
         print(f"{paint(f'{name:>9}', 'bold')}  {text}")

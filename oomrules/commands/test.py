@@ -12,6 +12,7 @@ from oomrules.commands import rulesets
 from oomrules.commands.terminal import Paint, count, say
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
+from oomrules.roots import Root
 
 if TYPE_CHECKING:
     from oomrules.runtime.program import Program
@@ -40,8 +41,9 @@ def run(options: argparse.Namespace) -> int:
     outcomes: list[trial.Outcome] = []
     exercised: set[str] = set()
     programs: dict[tuple[str, ...] | None, Program] = {}
-    for path in cases.files(_paths(options)):
-        file = cases.read(path)
+    tree = Root(options.root)
+    for path in cases.files(_paths(options, tree), tree):
+        file = cases.read(path, tree)
         if file.rules not in programs:
             programs[file.rules] = _program(options, file.rules)
         outcomes += trial.run(file, programs[file.rules], exercised)
@@ -63,11 +65,11 @@ def run(options: argparse.Namespace) -> int:
     return 1 if any(outcome.problems for outcome in outcomes) else 0
 
 
-def _paths(options: argparse.Namespace) -> list[Path]:
+def _paths(options: argparse.Namespace, tree: Root) -> list[Path]:
     if options.paths:
         return [Path(path) for path in options.paths]
     folders = [folder / "tests" for folder in rulefiles.directories(options.root)]
-    return [folder for folder in folders if folder.is_dir()]
+    return [folder for folder in folders if tree.is_dir(folder)]
 
 
 def _program(options: argparse.Namespace, rules: tuple[str, ...] | None) -> Program:

@@ -56,8 +56,14 @@ class Asked:
         named -= set(self.related)
         for node in _nodes(program):
             named |= _unit_names(node)
-        # A glob is not looked up: it may mean any alias there is.
-        self.named = sorted(n for n in named if "." in n and not any(c in n for c in _GLOB))
+        self.named: list[str] = []
+        for name in sorted(named):
+            self.name(name)
+
+    def name(self, unit: str) -> None:
+        """Ask which unit has this name; a glob is not looked up: it may mean any alias."""
+        if "." in unit and not any(char in unit for char in _GLOB) and unit not in self.named:
+            self.named.append(unit)
 
     def __bool__(self) -> bool:
         """Whether D-Bus is needed at all."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable
 
-from oomrules.host import nss
+from oomrules.host import lines, nss
 from oomrules.runtime import accounts
 from oomrules.runtime.program import Program
 
@@ -243,19 +242,11 @@ class _Asking:
         """Give what it says until it has ended, or until the deadline, when it is killed."""
         stream = self._process.stdout
         assert stream
-        poll, rest, size = select.poll(), b"", 0
-        poll.register(stream)
         try:
-            while size <= _LARGEST_ANSWER:
-                left = deadline - time.monotonic()
-                if left <= 0 or not poll.poll(left * 1000):
-                    break
-                piece = os.read(stream.fileno(), 65536)
-                if not piece:
-                    break
-                size += len(piece)
-                *lines, rest = (rest + piece).split(b"\n")
-                yield from filter(None, map(_answer, lines))
+            for line in lines.until(stream, deadline, _LARGEST_ANSWER):
+                answer = _answer(line)
+                if answer:
+                    yield answer
         finally:
             self._end()
 
@@ -287,17 +278,28 @@ def _answer(line: bytes) -> tuple[Question, int | None, str] | None:
 
 
 def _asks_elsewhere(kind: str) -> bool:
-    """Tell whether the C library looks anywhere else than in the file (nsswitch.conf(5))."""
+    """Tell whether the C library looks anywhere else than in the file."""
     try:
         with open(os.path.join(accounts.directory(), _SWITCH), "rb") as file:
-            text = file.read(65536).decode("utf-8", "replace")
+            return asks_elsewhere(kind, file.read(65536), ())
     except FileNotFoundError:
         return False
     except OSError:
         return True
-    for line in text.splitlines():
+
+
+def asks_elsewhere(kind: str, switch: bytes, besides: Iterable[str] = ("systemd",)) -> bool:
+    """Tell whether a system's users or groups are looked for beyond its own files.
+
+    Args:
+        kind: ``user`` or ``group``.
+        switch: its nsswitch.conf(5).
+        besides: services that do not count; systemd's has only those that units make.
+    """
+    for line in switch.decode("utf-8", "replace").splitlines():
         database, colon, services = line.partition("#")[0].partition(":")
         if colon and database.strip() == accounts.FILES[kind]:
             # What is in brackets is what to do with an answer.
-            return set(re.sub(r"\[[^]]*\]", " ", services).split()) != {"files"}
+            asked = set(re.sub(r"\[[^]]*\]", " ", services).split())
+            return asked - set(besides) != {"files"}
     return False

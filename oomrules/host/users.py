@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import oomrules
-from oomrules.host import asking, bounds
+from oomrules.host import asking, bounds, lines
 from oomrules.runtime.facts import RELATIONS, key
 from oomrules.runtime.units import Placement
 
@@ -160,21 +159,10 @@ class Users:
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         assert self._process and self._process.stdout
-        stream = self._process.stdout
-        poll, rest, size = select.poll(), b"", 0
-        poll.register(stream)
         most = 8 * (asking.MOST_SAID + 4096) * max(1, len(self._places))
         try:
-            while size <= most:
-                left = self._deadline - time.monotonic()
-                if left <= 0 or not poll.poll(left * 1000):
-                    break
-                piece = os.read(stream.fileno(), 65536)
-                if not piece:
-                    break
-                size += len(piece)
-                *lines, rest = (rest + piece).split(b"\n")
-                yield from (tuple(json.loads(line)) for line in lines)
+            for line in lines.until(self._process.stdout, self._deadline, most):
+                yield tuple(json.loads(line))
         finally:
             self.close()
 

@@ -23,6 +23,9 @@ from oomrules.language.diagnostics import (
 from oomrules.language.quantities import UNITS
 from oomrules.language.text import RuleText, Span
 
+# A unit's name has at most 255 characters (systemd.unit(5)).
+_LONGEST_HEAD = 400
+
 # How each statement goes, by its first word.
 FORMS = {
     "never": "never kill SELECTOR",
@@ -158,7 +161,18 @@ def explain(error: UnexpectedInput, source: RuleText, at: int, in_block: bool) -
             "remove it, or open the block it belongs to",
         )
     advice = _better(habit, text, at, terminals) or advice
+    head = _unquoted_target(text, at)
+    if head:
+        return Diagnostic(
+            "OOM103",
+            f"unexpected {what}: without quotes a unit's name ends there",
+            source,
+            span,
+            f"quote the name, as in `{head}`",
+        )
     if isinstance(error, UnexpectedCharacters):
+        quoted = _unquoted(text, at)
+        advice = advice or (f"quote the text, as in `{quoted}`" if quoted else "")
         help_ = advice or (
             f"expected {wanted}" if wanted else "remove it, or put it in a quoted text"
         )
@@ -427,13 +441,36 @@ def _several(text: str, at: int) -> str:
     return f"put them into a list: `list NAME = {first}{more}`, and say `{name} @NAME`"
 
 
+# Each word with the next one, which may be the first of the next such pair.
+_TERM = re.compile(r"(?<![\w.])(?=([\w.]+)[ \t]+([^\s\"'`#{}()<>=!&|,;%]+))")
+
+
 def _unquoted(text: str, at: int) -> str:
     """Give the term around a place as it is with quotes, if only they are missing."""
     begin = text.rfind("\n", 0, at) + 1
     line = text[begin:].partition("\n")[0]
-    for term in re.finditer(r"([\w.]+)[ \t]+([\w./@*?:+-]+)", line):
+    for term in _TERM.finditer(line):
         name, value = term.groups()
         if begin + term.start(2) <= at < begin + term.end(2):
             kind = ATTRIBUTES[name].type if name in ATTRIBUTES else None
             return f'{name} "{value}"' if kind is Type.TEXT else ""
+    return ""
+
+
+# The head of a block with a name that has more in it than a unit's name has without quotes.
+_HEAD = re.compile(
+    r"\bin[ \t]+(?:(?:user[ \t]+unit|units[ \t]+(?:wanted[ \t]+by|part[ \t]+of))[ \t]+)?"
+    r"(?P<name>[^\s\"'{#]*[^\s\"'{#\w.@\\*?\[\]-][^\s\"'{#]*?)[ \t]*(?::(?=\s|$)|(?=\{))"
+)
+
+
+def _unquoted_target(text: str, at: int) -> str:
+    """Give the head of a block as it is with quotes, if only they are missing."""
+    begin = text.rfind("\n", 0, at) + 1
+    line = text[begin:].partition("\n")[0]
+    for head in _HEAD.finditer(line[:_LONGEST_HEAD]):
+        # What the lexer stumbles over may stand a word behind the sign that ended the name.
+        if begin + head.start("name") <= at <= begin + head.end():
+            said = f'"{head["name"]}"'.join((line[head.start() : head.start("name")], ""))
+            return f"{said}{':' if head.group().endswith(':') else ' {'}"
     return ""

@@ -27,6 +27,10 @@ from oomrules.language.text import RuleText, Span
 DEPTH = 80
 # Characters of a text: as many as a command line is read of, and as a path can have.
 LONGEST = 4096
+# Signs of a file that stand in rows deeper than that. Each is a token, and found to be too deep
+# only after all of it has been parsed.
+_MOST_SIGNS = 10_000
+_SIGNS = re.compile(r'"(?:\\"|[^"\n])*"|#[^\n]*|(?P<signs>(?:(?:-|\(|\bnot\b)(?:[ \t]|\\\r?\n)*)+)')
 # Syntax errors that are told of a file. What has more of them is no rule file.
 _MOST_ERRORS = 500
 
@@ -66,6 +70,14 @@ def parse(source: RuleText) -> tuple[tuple[syntax.Statement, ...], list[Diagnost
     Returns:
         the statements that are well formed, and a diagnostic for each that is not.
     """
+    dense = 0
+    for found in _SIGNS.finditer(source.text):
+        signs = found["signs"] or ""
+        nested = sum(map(signs.count, ("-", "(", "not")))
+        dense += nested if nested > DEPTH else 0
+        if dense > _MOST_SIGNS:
+            span = Span(found.start(), found.start() + 1)
+            return (), [complaints.too_deep(source, span, DEPTH)]
     recovery = _Recovery(source)
     tree = _lark().parse(source.text, on_error=recovery)
     builder = _Builder(source)

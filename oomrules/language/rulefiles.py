@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from oomrules import __version__, files, resources
+from oomrules import __version__, files, resources, roots
 from oomrules.errors import Failure, reason
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.text import RuleText, Span
+from oomrules.roots import Dangling, Root
 
 # Highest precedence first.
 DIRECTORIES = (
@@ -40,12 +42,14 @@ class Found:
         files: the files, in the order of their names; the vocabulary comes first.
         masked: files that are switched off by a link to /dev/null or an empty file.
         replaced: files of a lower directory, with the one that replaces each.
+        root: the directory that stands for ``/``.
     """
 
     files: tuple[RuleText, ...]
     masked: tuple[Path, ...] = ()
     replaced: tuple[tuple[Path, Path], ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    root: Path = Path("/")
 
     @property
     def adds_vocabulary(self) -> bool:
@@ -63,39 +67,40 @@ def system(root: Path = Path("/")) -> Found:
     Args:
         root: where the four directories are looked for, ``/`` but in tests and images.
     """
-    looked_in = directories(root)
+    looked_in, tree = directories(root), Root(root)
     chosen: dict[str, tuple[int, Path]] = {}
     replaced: list[tuple[Path, Path]] = []
     problems: list[Diagnostic] = []
     for level, directory in enumerate(looked_in):
         try:
-            names = _rule_names(directory)
+            names = _rule_names(directory, tree)
         except FileNotFoundError:
             continue
         except OSError as error:
-            problems.append(_unreadable(directory, reason(error)))
+            problems.append(_unreadable(directory, error))
             continue
         for name in names:
             if name in chosen:
                 replaced.append((directory / name, chosen[name][1]))
             else:
                 chosen[name] = (level, directory / name)
-    masked = tuple(path for _, path in chosen.values() if _is_mask(path))
+    masked = tuple(path for _, path in chosen.values() if _is_mask(path, tree))
     wanted = sorted((path.name, level, path) for level, path in chosen.values())
     in_force = [(path, level) for _, level, path in wanted if path not in masked]
-    texts, unread = _read(in_force)
+    texts, unread = _read(in_force, tree)
     return Found(
-        _with_vocabulary(texts, len(looked_in)),
+        _with_vocabulary(texts, len(looked_in), tree),
         masked,
         tuple(replaced),
         (*problems, *unread),
+        root,
     )
 
 
 def directories(root: Path = Path("/")) -> list[Path]:
     """List where the rules of a host are looked for, the highest precedence first."""
     found = [root / directory.lstrip("/") for directory in DIRECTORIES]
-    if not found[-1].is_dir():
+    if not Root(root).is_dir(found[-1]):
         found[-1] = resources.rules()
     return found
 
@@ -107,24 +112,28 @@ def fingerprint(root: Path = Path("/")) -> list[list[str | int]]:
         plain data that is equal as long as no file was added, removed or written.
     """
     seen: list[list[str | int]] = [["oomrules", __version__]]
+    tree = Root(root)
     for directory in [*directories(root), resources.rules()]:
         try:
-            names = _rule_names(directory)
+            names = _rule_names(directory, tree)
         except OSError as error:
             seen.append([str(directory), error.errno or 0])
             continue
         for name in names:
             path = directory / name
             try:
-                status = path.stat()
+                status = tree.stat(path)
                 seen.append([str(path), status.st_ino, status.st_size, status.st_mtime_ns])
             except OSError as error:
                 seen.append([str(path), error.errno or 0])
     return seen
 
 
-def given(paths: Sequence[str]) -> Found:
+def given(paths: Sequence[str], root: Path = Path("/")) -> Found:
     """Read the rules of ``--rules``: files, or directories of drop-ins.
+
+    Args:
+        root: in what is below it, no link leads out of it.
 
     Raises:
         Failure: a path is not there.
@@ -132,59 +141,90 @@ def given(paths: Sequence[str]) -> Found:
     wanted: list[tuple[Path, int]] = []
     masked: list[Path] = []
     problems: list[Diagnostic] = []
+    # On this host itself a path may be a stream, which only the kernel finds.
+    tree = None if Root(root).whole else Root(root)
     for written in paths:
         path = Path(written)
-        if not path.is_dir():
-            if not path.exists():
-                raise Failure(f"no such rule file or directory: {written}")
-            wanted.append((path, 0))
-            continue
         try:
-            inside = [path / name for name in _rule_names(path)]
+            if not stat.S_ISDIR(_status(path, tree).st_mode):
+                wanted.append((path, 0))
+                continue
+            inside = [path / name for name in _rule_names(path, tree)]
+        except FileNotFoundError as error:
+            raise Failure(f"no such rule file or directory: {written}") from error
         except OSError as error:
-            problems.append(_unreadable(path, reason(error)))
+            problems.append(_unreadable(path, error))
             continue
-        masked += [file for file in inside if _is_mask(file)]
+        masked += [file for file in inside if _is_mask(file, tree)]
         wanted += [(file, 0) for file in inside if file not in masked]
     # A file that is named twice, by whatever way, is one file.
-    once = {os.path.realpath(path): (path, level) for path, level in wanted}
-    texts, unread = _read(once.values())
-    return Found(_with_vocabulary(texts, 1), tuple(masked), (), (*problems, *unread))
+    once = {_real(path, tree): (path, level) for path, level in wanted}
+    texts, unread = _read(once.values(), tree)
+    in_force = _with_vocabulary(texts, 1, tree)
+    return Found(in_force, tuple(masked), (), (*problems, *unread), root)
 
 
-def _rule_names(directory: Path) -> list[str]:
-    """List the drop-ins of a directory in order; other names are not looked at."""
-    return sorted(
-        name for name in os.listdir(directory) if name.endswith(SUFFIX) and not name.startswith(".")
-    )
-
-
-def _is_mask(path: Path) -> bool:
-    """Tell whether a file is empty or a link to /dev/null; a broken link is neither."""
+def _status(path: Path, tree: Root | None) -> os.stat_result:
+    """Look at a file; one that is missing because of a link is ``Dangling``."""
+    if tree:
+        return tree.stat(path)
     try:
-        status = path.stat()
+        return path.stat()
+    except FileNotFoundError as error:
+        raise (roots.missing(path) or error) from None
+
+
+def _real(path: Path, tree: Root | None) -> str:
+    try:
+        return str(tree.real(path) if tree else os.path.realpath(path))
+    except OSError:
+        return str(path)
+
+
+def _rule_names(directory: Path, tree: Root | None) -> list[str]:
+    """List the drop-ins of a directory in order; other names are not looked at."""
+    names = tree.names(directory) if tree else os.listdir(directory)
+    return sorted(name for name in names if name.endswith(SUFFIX) and not name.startswith("."))
+
+
+def _is_mask(path: Path, tree: Root | None) -> bool:
+    """Tell whether a file is empty or a link to /dev/null; a broken link is neither."""
+    if tree and tree.is_null(path):
+        return True
+    try:
+        status = _status(path, tree)
     except OSError:
         return False
     is_null = stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL
     return is_null or (stat.S_ISREG(status.st_mode) and status.st_size == 0)
 
 
-def _with_vocabulary(texts: Sequence[RuleText], level: int) -> tuple[RuleText, ...]:
+def _with_vocabulary(
+    texts: Sequence[RuleText], level: int, tree: Root | None
+) -> tuple[RuleText, ...]:
     """Put the shipped vocabulary below everything else, unless it is there already."""
     path = resources.rules() / VOCABULARY
-    if any(os.path.exists(text.name) and path.samefile(text.name) for text in texts):
+    shipped = path.stat()
+    if any(_is_same(Path(text.name), shipped, tree) for text in texts):
         return tuple(texts)
     vocabulary = RuleText(str(path), path.read_text(encoding="utf-8"), level)
     return (vocabulary, *texts)
 
 
+def _is_same(path: Path, other: os.stat_result, tree: Root | None) -> bool:
+    try:
+        return os.path.samestat(_status(path, tree), other)
+    except OSError:
+        return False
+
+
 def _read(
-    paths: Iterable[tuple[Path, int]],
+    paths: Iterable[tuple[Path, int]], tree: Root | None
 ) -> tuple[list[RuleText], list[Diagnostic]]:
     texts: list[RuleText] = []
     problems: list[Diagnostic] = []
     for path, level in paths:
-        text = read_file(path, level)
+        text = read_file(path, level, tree)
         if isinstance(text, RuleText):
             texts.append(text)
         else:
@@ -192,12 +232,18 @@ def _read(
     return texts, problems
 
 
-def read_file(path: Path, level: int = 0) -> RuleText | Diagnostic:
-    """Read one rule file, or say why it cannot be read."""
+def read_file(path: Path, level: int = 0, tree: Root | None = None) -> RuleText | Diagnostic:
+    """Read one rule file, or say why it cannot be read.
+
+    Args:
+        tree: what the file is below; no link in it leads out of it.
+    """
     try:
-        data = files.read(str(path), LARGEST)
+        data = tree.read(path, LARGEST) if tree else files.read(str(path), LARGEST)
+    except FileNotFoundError as error:
+        return _unreadable(path, roots.missing(path) or error)
     except OSError as error:
-        return _unreadable(path, reason(error))
+        return _unreadable(path, error)
     return decode(data, str(path), level)
 
 
@@ -205,7 +251,7 @@ def standard_input() -> RuleText | Diagnostic:
     """Read rules from standard input, or say why they are none."""
     data = sys.stdin.buffer.read(LARGEST + 1)
     if len(data) > LARGEST:
-        return _unreadable(Path(STDIN), f"it is larger than {LARGEST >> 20} MiB")
+        return _unreadable(Path(STDIN), OSError(0, f"it is larger than {LARGEST >> 20} MiB"))
     return decode(data, STDIN)
 
 
@@ -231,11 +277,18 @@ def _guess(data: bytes) -> str:
     return "utf16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
 
 
-def _unreadable(path: Path, why: str) -> Diagnostic:
+def _unreadable(path: Path, error: OSError) -> Diagnostic:
+    help_ = "mend or remove it; rules are not used without one of their files"
+    if isinstance(error, Dangling):
+        link = shlex.quote(error.link)
+        help_ = (
+            f"`ln -sfn FILE {link}` lets it lead to another file, and `rm {link}` removes it; "
+            "rules are not used without one of their files"
+        )
     return Diagnostic(
         "OOM001",
-        f"cannot read {path}: {why}",
+        f"cannot read {path}: {reason(error)}",
         RuleText(str(path), ""),
         Span(0, 0),
-        "mend or remove it; rules are not used without one of their files",
+        help_,
     )

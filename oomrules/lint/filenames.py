@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,27 +21,34 @@ _MEANT = re.compile(
     r".*\.oom\.(txt|conf)|.*\.(oomrules?|rules|oom)|\d+-.*\.(conf|txt|ya?ml|json|toml)", re.I
 )
 # What may be meant for one where there is no rule file at all.
-_PERHAPS = re.compile(r".*\.(conf|cfg|ini|txt|ya?ml|json|toml)|[^.]+", re.I)
+_PERHAPS = re.compile(r".*\.(conf|cfg|ini|txt|ya?ml|json|toml)|(?!readme|licen|copying)[^.]+", re.I)
 _MOST = 3
 _ENDING = re.compile(r"(\.oom)?\.[^.]*$", re.IGNORECASE)
 
 
-def _names(directory: Path) -> list[str]:
+def _names(directory: Path, rules: RuleSet) -> list[str]:
     try:
-        return sorted(os.listdir(directory))
+        return sorted(rules.tree.names(directory))
     except OSError:
         return []  # said already, or not there
 
 
+def _is_file(path: Path, rules: RuleSet) -> bool:
+    try:
+        return stat.S_ISREG(rules.tree.stat(path).st_mode)
+    except OSError:
+        return False
+
+
 def _passed_over(rules: RuleSet) -> Iterator[Diagnostic]:
     for directory in rules.directories:
-        names = _names(directory)
+        names = _names(directory, rules)
         bare = not any(_is_rule_file(name) for name in names)
         perhaps = 0
         for name in names:
             path = directory / name
             visible = name.lstrip(".")
-            if _is_rule_file(name) or _COPIES.search(name) or not path.is_file():
+            if _is_rule_file(name) or _COPIES.search(name) or not _is_file(path, rules):
                 continue
             if not _MEANT.fullmatch(visible):
                 if not bare or name != visible or not _PERHAPS.fullmatch(name):
@@ -75,7 +82,9 @@ def _almost(rules: RuleSet) -> Iterator[Diagnostic]:
     # Only a name that is the same to the letter replaces or masks one further down.
     above: dict[str, Path] = {}
     for directory in rules.directories:
-        here = [name for name in _names(directory) if name.endswith(SUFFIX) and name[0] != "."]
+        here = [
+            name for name in _names(directory, rules) if name.endswith(SUFFIX) and name[0] != "."
+        ]
         for name in here:
             other = above.get(_alike(name))
             if other is not None and other.name != name:

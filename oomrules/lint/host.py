@@ -6,10 +6,9 @@ on this one.
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from oomrules.attributes import ATTRIBUTES, Source
 from oomrules.errors import Failure
 from oomrules.host import facts
 from oomrules.host.bus import BusError, Connection
+from oomrules.host.names import asks_elsewhere
 from oomrules.host.systemd import Manager
 from oomrules.language import syntax
 from oomrules.language.checker import Stated
@@ -24,7 +24,10 @@ from oomrules.language.diagnostics import Diagnostic, Level, did_you_mean
 from oomrules.language.rulefiles import DIRECTORIES
 from oomrules.language.text import RuleText, Span
 from oomrules.lint.ruleset import Check, RuleSet, nodes, shipped
+from oomrules.roots import Root
+from oomrules.runtime import accounts
 from oomrules.runtime.model import PF_KTHREAD, Process, Snapshot
+from oomrules.runtime.nodes import glob
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.units import Placement
@@ -58,6 +61,8 @@ class HostFacts:
         ranking: its processes, ranked by the rules.
         units: the names of the system's units; None if they are not known.
         user_units: the names of units of users' managers.
+        aliases: other names of the system's units, each with the name of its unit.
+        user_aliases: the same for units of users' managers.
         user: tells whether a user exists; None if that is not known.
         group: the same for groups.
         least_freeable: the share of the memory in use that the rules shall leave to be freed,
@@ -70,6 +75,8 @@ class HostFacts:
     group: Callable[[str], bool] | None = None
     least_freeable: int = 25
     user_units: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    user_aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -90,20 +97,57 @@ class HostFacts:
         return place_of(cgroup, self.snapshot) if cgroup else None
 
 
-def unit_files(kind: str, root: str = "") -> set[str]:
+def unit_files(kind: str, tree: Root) -> tuple[set[str], dict[str, str]]:
     """List the units that have a file, whether they run or not.
 
     Args:
         kind: ``system`` or ``user``, the manager that they are for.
-        root: the directory that stands for ``/``.
+        tree: what the files are in.
+
+    Returns:
+        their names, and of those that are links to others the name of the unit (the aliases of
+        systemd.unit(5)).
     """
-    found = set()
+    found: set[str] = set()
+    aliases: dict[str, str] = {}
     for directory in _UNIT_FILES:
+        path = tree.path / directory.lstrip("/") / kind
         try:
-            found |= {name for name in os.listdir(f"{root}{directory}/{kind}") if "." in name}
+            names = [name for name in tree.names(path) if "." in name]
         except OSError:
             continue  # not every host has all of them
-    return found
+        for name in sorted(set(names) - found):
+            found.add(name)
+            try:
+                real = tree.real(path / name).name
+            except OSError:
+                continue  # masked, or it dangles
+            # An instance of a template is no alias of it.
+            if real != name and "." in real and "@." not in real:
+                aliases[name] = real
+    return found, aliases
+
+
+def names_of(kind: str, tree: Root) -> frozenset[str] | None:
+    """List the users or groups of another system; None if they are not known.
+
+    Args:
+        kind: ``user`` or ``group``.
+        tree: the system, whose own files are read; nobody is asked who it would ask.
+    """
+    try:
+        if asks_elsewhere(kind, tree.read(tree.path / "etc/nsswitch.conf", 65536)):
+            return None
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return None
+    try:
+        data = tree.read(tree.path / "etc" / accounts.FILES[kind], 16 << 20)
+    except OSError:
+        return None
+    found = (line.partition(b":")[0] for line in data.split(b"\n"))
+    return frozenset(name.decode("utf-8", "backslashreplace") for name in found)
 
 
 class Asked(facts.Asked):
@@ -125,6 +169,19 @@ def units_of(snapshot: Snapshot) -> frozenset[str]:
             found |= {*place.chain, *(snapshot.fact(place, "Names") or ())}
             place = place.above
     return frozenset(found)
+
+
+def aliases_of(snapshot: Snapshot) -> dict[str, str]:
+    """Give the aliases of the system's units that processes are in, as far as they are known."""
+    found: dict[str, str] = {}
+    for process in snapshot.by_pid.values():
+        cgroup = GETTERS["cgroup"](process, snapshot)
+        place: Placement | None = place_of(cgroup, snapshot).system if cgroup else None
+        while place is not None:
+            names = snapshot.fact(place, "Names") or ()
+            found |= dict.fromkeys((name for name in names if name != place.unit), place.unit)
+            place = place.above
+    return found
 
 
 def user_units_of(snapshot: Snapshot) -> frozenset[str]:
@@ -186,10 +243,23 @@ def _no_unit(rules: RuleSet) -> Iterator[Diagnostic]:
     for source, text, of_user in _unit_names(rules):
         units = host.user_units if of_user else host.units
         name = text.value
-        # Scopes come and go, and a glob may be about units to come.
-        if any(char in name for char in _GLOB) or name.endswith(".scope") or "." not in name:
+        if shipped(source):
             continue
-        if shipped(source) or _known(name, units):
+        aliases = _aliases(name, host, of_user)
+        if aliases:
+            alias, real = aliases[0]
+            if of_user:
+                why = f"`{alias}` is an alias of `{real}`, and units of users go by one name alone"
+            else:
+                why = (
+                    f"`{name}` matches no unit of this host but `{alias}`, an alias of `{real}`, "
+                    "and a glob means no alias"
+                )
+            help_ = f'write `"{real}"`'
+            yield NO_UNIT.at(source, text.span, why, help_)
+            continue
+        # Scopes come and go, and a glob may be about units to come.
+        if _is_glob(name) or name.endswith(".scope") or "." not in name or _known(name, units):
             continue
         listed = "`oomrules scopes` and `systemctl list-units` name them"
         help_ = did_you_mean(name, units, listed)
@@ -197,6 +267,21 @@ def _no_unit(rules: RuleSet) -> Iterator[Diagnostic]:
             help_ = f'a user has one of this name: write `in user unit "{name}"` or `user.unit`'
         owner = "no user's manager of this host has a" if of_user else "this host has no"
         yield NO_UNIT.at(source, text.span, f"{owner} unit `{name}`", help_)
+
+
+def _is_glob(name: str) -> bool:
+    return any(char in name for char in _GLOB)
+
+
+def _aliases(name: str, host: HostFacts, of_user: bool) -> list[tuple[str, str]]:
+    """Give the aliases, and their units, that a name matches in vain: it matches nothing else."""
+    if not of_user and not _is_glob(name):
+        return []
+    aliases = host.user_aliases if of_user else host.aliases
+    units = (host.user_units if of_user else host.units or frozenset()) - aliases.keys()
+    if any(glob(unit, name) for unit in units):
+        return []
+    return sorted(one for one in aliases.items() if glob(one[0], name))
 
 
 def _no_account(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -232,7 +317,12 @@ def _writable(rules: RuleSet) -> Iterator[Diagnostic]:
         path = Path(source.name)
         if str(path.parent) not in in_force or not str(path.parent).endswith(DIRECTORIES):
             continue  # a draft
-        for above in (path.resolve(), *path.resolve().parents):
+        try:
+            real = rules.tree.real(path)
+        except OSError:
+            continue  # gone meanwhile
+        real = real if rules.tree.whole else Path.cwd() / real
+        for above in (real, *real.parents):
             if above in said:
                 continue
             said.add(above)
@@ -263,10 +353,16 @@ def _who_may_write(path: Path) -> str:
 
 # --- what cannot be read ------------------------------------------------------------------
 
+# Attributes for which the reason is another than for all of their source.
+_WHY_OF = {
+    "unit.pressure": "it is read from the unit's control group in cgroup v2, and only where the "
+    "kernel measures it: if `cat /proc/pressure/memory` fails, boot with `psi=1`",
+}
 _WHY = {
     Source.SYSTEMD: "it is asked of systemd over D-Bus",
     Source.LOGIND: "it is asked of logind over D-Bus",
-    Source.SCOPE: "it is read from the control group of a unit, which needs cgroup v2",
+    Source.SCOPE: "it is read from the unit's control group, where the memory controller has to "
+    "be on: the last figure of `grep memory /proc/cgroups` is 1 if it is",
     Source.EXE: "it takes root and CAP_SYS_PTRACE to read it",
 }
 
@@ -294,7 +390,8 @@ def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
                     stated.source,
                     name.span,
                     f"`{name.name}` is unknown for every process of this host",
-                    _WHY.get(
+                    _WHY_OF.get(name.name)
+                    or _WHY.get(
                         attribute.source, f"it is read from /proc/PID/{attribute.source.value}"
                     ),
                 )

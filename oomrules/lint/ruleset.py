@@ -16,6 +16,7 @@ from oomrules.language.checker import Checked, CheckedRule, CheckedScore, Stated
 from oomrules.language.diagnostics import Diagnostic, Fix, Level, Related
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText, Span
+from oomrules.roots import Root
 
 if TYPE_CHECKING:
     from oomrules.lint.host import HostFacts
@@ -92,6 +93,11 @@ class RuleSet:
     checked: Checked
     directories: tuple[Path, ...] = ()
     host: HostFacts | None = field(default=None)
+
+    @cached_property
+    def tree(self) -> Root:
+        """What the files are in."""
+        return Root(self.found.root)
 
     @cached_property
     def sources(self) -> tuple[RuleText, ...]:

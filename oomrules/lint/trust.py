@@ -50,6 +50,8 @@ _OF_ITSELF = {
 }
 _UNIT_OF_USER = "the unit of its user that it is in"
 _GROUP_OF_USER = "its control group below that of its user"
+# A user who may log in can do so from this host itself (ssh localhost), and stay.
+_LOGIN_FROM_AFAR = "a remote session of its user"
 _OF_USER = {"user.unit": _UNIT_OF_USER, "user.slice": _UNIT_OF_USER, "cgroup": _GROUP_OF_USER}
 _IDS = ("uid", "euid", "gid", "egid")
 _NAMES_OF_IDS = ("user", "group")
@@ -123,6 +125,8 @@ def _asked(variable: Variable, values: Values) -> set[str]:
             return _text(key, values.known)
         case "number" if key[0] == "attr" and isinstance(values.known, Numbers):
             return _number(key[1], values.known)
+        case "flag" if key == "session.remote" and holds:
+            return {_LOGIN_FROM_AFAR}
         case "number" | "order" | "share":
             return {_OF_ITSELF[name] for name in mentioned(key) if name in _OF_ITSELF}
     return set()

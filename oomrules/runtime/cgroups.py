@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from oomrules.lean import Any
 from oomrules.runtime.model import NO_LIMIT
-from oomrules.runtime.mounts import MOUNTINFO, Mount, Table, Tree, below
+from oomrules.runtime.mounts import MOUNTINFO, Table, Tree, below
 
 # The page counter of v1 shows "no limit" as its maximum rounded down to a page.
 _V1_NO_LIMIT = NO_LIMIT - 2**20
 
-_INIT = "/init.scope"
+_INIT, _SYSTEMD = "/init.scope", "name=systemd"
 
 
 class Hierarchy:
@@ -20,6 +20,7 @@ class Hierarchy:
 
     Args:
         mounts: a file in the format of /proc/self/mountinfo.
+        own: our own control groups, in the format of /proc/PID/cgroup.
 
     Attributes:
         unified: that of v2, None where it is not mounted.
@@ -27,11 +28,14 @@ class Hierarchy:
         units: that in which systemd makes a directory for each unit.
     """
 
-    def __init__(self, mounts: str = MOUNTINFO) -> None:
-        table = Table(mounts)
-        self.unified = _tree(table, lambda mount: mount.kind == "cgroup2")
-        self.memory = _tree(table, lambda mount: _is_v1(mount, "memory"))
-        self.units = _tree(table, lambda mount: _is_v1(mount, "name=systemd")) or self.unified
+    def __init__(self, mounts: str = MOUNTINFO, own: str = "/proc/self/cgroup") -> None:
+        table, ours = Table(mounts), _places(_lines(own))
+        self.unified = _tree(table, "", ours)
+        self.memory = _tree(table, "memory", ours)
+        named = _tree(table, _SYSTEMD, ours)
+        self.units = named or self.unified
+        trees = {"": self.unified, "memory": self.memory, _SYSTEMD: named}
+        self._trees = {key: tree for key, tree in trees.items() if tree}
 
     @property
     def layout(self) -> str:
@@ -65,69 +69,74 @@ class Hierarchy:
         )
         return LiveScope(directory, unified, _V1, (unified, units))
 
+    def path_of(self, lines: bytes) -> str | None:
+        """Find the control group of a process in its ``cgroup`` file.
 
-def _tree(table: Table, belongs: Callable[[Mount], bool]) -> Tree | None:
-    mounts = [mount for mount in table.groups if belongs(mount)]
-    return Tree(table, mounts) if mounts else None
+        systemd's own hierarchy tells where it put the process; without one the unified
+        hierarchy does, and on a host with neither the memory controller's.
+        """
+        found = _places(lines)
+        for key in (_SYSTEMD, "", "memory"):
+            path = self._seen(key, found.get(key, ""))
+            if path.strip("/") or (path and key == "memory"):
+                return path
+        return "/" if found else None
+
+    def memory_path_of(self, lines: bytes) -> str | None:
+        """Find the group of v1 that memory of a process is charged to; None where there is none."""
+        path = _places(lines).get("memory") if self.memory else None
+        return path and self._seen("memory", path)
+
+    def _seen(self, key: str, path: str) -> str:
+        return self._trees[key].seen(path) if path and key in self._trees else path
+
+    def unit_root(self, proc: str = "/proc") -> str:
+        """Find the control group below which systemd makes units; empty where that is the root.
+
+        systemd calls its own group ``init.scope``, and begins where that lies, which is not at the
+        root where it was started inside another group (manager_setup_cgroup(), src/core/cgroup.c).
+        """
+        path = self.path_of(_lines(f"{proc}/1/cgroup")) or ""
+        return path.removesuffix(_INIT) if path.endswith(_INIT) else ""
 
 
-def _is_v1(mount: Mount, option: str) -> bool:
-    return mount.kind == "cgroup" and option in mount.options
+def _tree(table: Table, key: str, ours: Mapping[str, str]) -> Tree | None:
+    """Find a hierarchy by what lines of /proc/PID/cgroup call it; that of v2 has no name."""
+    mounts = [
+        mount
+        for mount in table.groups
+        if (key in mount.options if mount.kind == "cgroup" else not key)
+    ]
+    return Tree(table, mounts, ours.get(key, "")) if mounts else None
 
 
-def path_of(lines: bytes) -> str | None:
-    """Find the control group of a process in its ``cgroup`` file.
-
-    systemd's own hierarchy tells where it put the process; without one the unified
-    hierarchy does, and on a host with neither the memory controller's.
-    """
-    found = _places(lines)
-    for hierarchy in (b"name=systemd", b"", b"memory"):
-        path = found.get(hierarchy, b"")
-        if path.strip(b"/") or (path and hierarchy == b"memory"):
-            return _text(path)
-    return "/" if found else None
-
-
-def memory_path_of(lines: bytes) -> str | None:
-    """Find the group of v1 that a process's memory is charged to; None if v1 does not charge it."""
-    path = _places(lines).get(b"memory")
-    return None if path is None else _text(path)
+def _lines(path: str) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
-def _places(lines: bytes) -> dict[bytes, bytes]:
+def _places(lines: bytes) -> dict[str, str]:
     """Give the path of a process in each hierarchy, by its controllers and its name."""
-    found: dict[bytes, bytes] = {}
+    found: dict[str, str] = {}
     for line in lines.split(b"\n"):
         _, _, rest = line.partition(b":")
         controllers, colon, path = rest.partition(b":")
         for controller in controllers.split(b",") if colon else ():
-            found[controller] = path
+            # Bytes that are no text have to come back as they were, to open its files.
+            found[_text(controller)] = _text(path)
     return found
 
 
 def _text(path: bytes) -> str:
-    # Bytes that are no text have to come back as they were, to open its files.
     return path.decode("utf-8", "surrogateescape")
-
-
-def unit_root(proc: str = "/proc") -> str:
-    """Find the control group below which systemd makes units; empty where that is the root.
-
-    systemd calls its own group ``init.scope``, and begins where that lies, which is not at the root
-    where it is started inside another group (manager_setup_cgroup() in src/core/cgroup.c).
-    """
-    try:
-        descriptor = os.open(f"{proc}/1/cgroup", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        path = path_of(os.read(descriptor, 65536)) or ""
-    except OSError:
-        return ""
-    finally:
-        os.close(descriptor)
-    return path.removesuffix(_INIT) if path.endswith(_INIT) else ""
 
 
 def is_in_sight(path: str, root: str) -> bool:
@@ -138,7 +147,7 @@ def is_in_sight(path: str, root: str) -> bool:
 
     Args:
         path: of the group.
-        root: where units begin (``unit_root``).
+        root: where units begin (``Hierarchy.unit_root``).
     """
     outside = any(below(one, "/") is None for one in (path, root))
     return not outside or below(path, root) is not None

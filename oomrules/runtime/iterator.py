@@ -18,7 +18,7 @@ from oomrules.errors import reason
 from oomrules.runtime.cgroups import as_bytes
 from oomrules.runtime.facts import Facts
 from oomrules.runtime.model import Process
-from oomrules.runtime.procfs import ProcSource, read_file
+from oomrules.runtime.procfs import PLACE_FILES, ProcSource, read_file
 from oomrules.runtime.program import Program
 
 # Where the unit's ExecStartPre= pins it.
@@ -145,11 +145,13 @@ class IteratorSource(ProcSource):
             Failure: proc itself cannot be read.
         """
         self.note, self.by_iterator = "", False
+        self.refused.clear()
         if self.tasks:
             try:
                 self._refresh_at_once(self.tasks)
                 self.by_iterator = True
-                self._look_in_turn()
+                # The rest is in the rows.
+                self._look_in_turn((*(() if self._v2 else PLACE_FILES), "exe", "cmdline"))
                 return self
             except (FileNotFoundError, PermissionError) as error:
                 if self._expected:
@@ -172,13 +174,6 @@ class IteratorSource(ProcSource):
             for process in processes:
                 process.seen = None
         return same
-
-    @property
-    def _in_turn(self) -> Iterable[str]:
-        if not self.by_iterator:
-            return super()._in_turn
-        # The rest is in the rows.
-        return ("exe", "cmdline") if self._v2 else ("cgroup", "exe", "cmdline")
 
     # --- the whole list --------------------------------------------------------------
 
@@ -381,7 +376,7 @@ class IteratorSource(ProcSource):
             if not process.total_vm:
                 continue
             try:
-                self._read_status(process, self._status(process))
+                self._read_status_again(process)
             except (OSError, ValueError):
                 gone.append(process)
         for process in gone:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Collection
 
 from oomrules.lean import NamedTuple
+from oomrules.runtime import oomlines
 
 PATH = "/dev/kmsg"
 
@@ -17,25 +19,17 @@ _KERNEL = 8
 
 _ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
 
-# mm/oom_kill.c, dump_oom_summary(); since Linux 5.0. What stands between the constraint and the
-# pid has names in it that users choose: see ``_group``.
-_SUMMARY = re.compile(
-    rb"oom-kill:constraint=(CONSTRAINT_[A-Z_]+),(.*),pid=(\d+),uid=(-?\d+)", re.DOTALL
-)
-_LIMIT, _GLOBAL, _GROUP, _TASK = b",oom_memcg=", b",global_oom", b",task_memcg=", b",task="
-
-# mm/oom_kill.c, __oom_kill_process(), and what oomrules' module writes like it; since Linux 5.4.
-# A comm has 15 bytes at most (include/linux/sched.h, TASK_COMM_LEN).
-_KILLED = re.compile(
-    rb"(Memory cgroup out of memory|Out of memory)(?: \(oom_kill_allocating_task\))?: "
-    rb"Killed process (\d+) \((.{0,15})\) total-vm:\d+kB, anon-rss:\d+kB, file-rss:\d+kB, "
-    rb"shmem-rss:\d+kB, UID:(\d+) pgtables:\d+kB oom_score_adj:-?\d+",
-    re.DOTALL,
-)
-
 # The summary and the kill, and what the kernel and the module say of one kill, are not further
-# apart than this, in seconds.
-_SAME = 10.0
+# apart than this, in seconds. Two messages that nothing else connects are about one kill within
+# the shorter time: a pid is not used again so soon.
+_SAME, _AT_ONCE = 10.0, 1.0
+
+# mm/oom_kill.c, oom_kill_process(): DEFAULT_RATELIMIT_BURST reports in DEFAULT_RATELIMIT_INTERVAL
+# (5 s, and one more to be certain); beyond that the kernel says only who was killed.
+_REPORTS, _INTERVAL = 10, 6.0
+
+# How long the module may wait between SIGTERM and SIGKILL for it to be one story, in seconds.
+_GRACE = 600.0
 
 # Messages that are read in one go; what is left waits for the next.
 _MOST = 4096
@@ -46,10 +40,14 @@ class Kill(NamedTuple):
 
     Attributes:
         sequence: the number of the kernel's message.
-        constraint: ``CONSTRAINT_NONE`` for a global one, ``CONSTRAINT_MEMCG`` for a limit.
+        constraint: ``CONSTRAINT_NONE`` for a global one, ``CONSTRAINT_MEMCG`` for a limit;
+            empty if an old kernel did not tell.
         cgroup: the victim's control group, or the innermost group around it that is certain where
             the message can be read in more than one way; empty if it did not tell.
+        pid: the victim's; where its first thread had ended, the number of another thread.
+        uid: -1 if an old kernel did not tell.
         time: when, in seconds of the kernel's clock, which stands still during a suspend.
+        polite: whether it was SIGTERM, by the module: nobody was killed yet.
     """
 
     sequence: int
@@ -59,6 +57,7 @@ class Kill(NamedTuple):
     pid: int
     uid: int
     time: float
+    polite: bool = False
 
 
 class KernelLog:
@@ -67,6 +66,8 @@ class KernelLog:
     Args:
         after: the number of the last message that is known already; -1 is all that the
             buffer still holds, None only what comes from now on.
+        left: the numbers of earlier messages that are about kills nobody has recorded.
+        lost: told how many messages were overwritten before they were read.
 
     Attributes:
         descriptor: readable when there is more.
@@ -77,17 +78,24 @@ class KernelLog:
         OSError: the log cannot be read.
     """
 
-    def __init__(self, after: int | None = -1, path: str = PATH) -> None:
+    def __init__(
+        self,
+        after: int | None = -1,
+        path: str = PATH,
+        left: Collection[int] = (),
+        lost: Callable[[int], None] | None = None,
+    ) -> None:
         self.last = -1 if after is None else after
         self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self.drained = False
-        self._summaries: dict[int, _Summary] = {}
-        self._told: dict[int, float] = {}
+        self._known, self._left, self._lost = self.last, left, lost
+        self._next = -1 if self.last < 0 else self.last + 1
+        self._story = _Story()
         if after is None:
             os.lseek(self.descriptor, 0, os.SEEK_END)
 
     def read(self) -> list[Kill]:
-        """Read on, a bounded number of messages; give the kills among them."""
+        """Read on, a bounded number of messages; give the kills and SIGTERMs among them."""
         found: list[Kill] = []
         self.drained = True
         for _ in range(_MOST):
@@ -101,12 +109,8 @@ class KernelLog:
             if not record:
                 return found
             matched = _RECORD.match(record)
-            if matched and int(matched[2]) > self.last:
-                self.last = int(matched[2])
-                kill = None
-                if int(matched[1]) < _KERNEL:
-                    kill = self._parse(int(matched[3]) / 1e6, matched[4])
-                found += [kill] if kill else []
+            if matched:
+                found += self._take(matched)
         self.drained = False
         return found
 
@@ -116,99 +120,191 @@ class KernelLog:
             os.close(self.descriptor)
             self.descriptor = -1
 
-    def _parse(self, time: float, message: bytes) -> Kill | None:
-        """Take a message of the kernel's; give the kill that it tells of, if it does.
+    def _take(self, record: re.Match[bytes]) -> list[Kill]:
+        """Take a message; what is known already only tells what the next ones are about."""
+        sequence = int(record[2])
+        if 0 <= self._next < sequence:
+            self._story.interrupted()
+            if self._lost:
+                self._lost(sequence - self._next)
+        self._next = max(self._next, sequence + 1)
+        self.last = max(self.last, sequence)
+        if int(record[1]) >= _KERNEL:
+            return []
+        text = _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), record[4])
+        kill = self._story.hear(sequence, int(record[3]) / 1e6, text)
+        if kill and (sequence > self._known or sequence in self._left):
+            return [kill]
+        return []
 
-        The summary comes before the kill, if it comes: it is rate-limited, and may be torn apart
-        where another message comes in between. So it only adds to what the kill says.
+
+class _Heard(NamedTuple):
+    """A summary and when it came."""
+
+    sequence: int
+    time: float
+    summary: oomlines.Summary
+
+
+class _Told(NamedTuple):
+    """A kill that was told: of whom, and how it was said."""
+
+    time: float
+    uid: int | None
+    total_vm: int | None
+    limit: bool | None
+    summarized: bool
+    asked: bool
+
+
+class _Story:
+    """What the messages are about, one after the other.
+
+    A kill is the line "Killed process". What the kernel says before only adds to it: that is
+    rate-limited, and torn apart where another message comes in between.
+    """
+
+    def __init__(self) -> None:
+        self._summaries: dict[int, _Heard] = {}
+        self._told: dict[int, _Told] = {}
+        self._asked: dict[int, float] = {}
+        self._chosen: tuple[float, bool] | None = None
+        self._reports: list[float] = []
+        self._whole: tuple[float, bytes] | None = None
+
+    def interrupted(self) -> None:
+        """Messages are missing: what was said before is not about what comes now."""
+        self._chosen = self._whole = None
+        self._summaries.clear()
+
+    def hear(self, sequence: int, time: float, text: bytes) -> Kill | None:
+        """Take a message; give the kill that it tells of, if it does, and for the first time."""
+        line = oomlines.read(text)
+        if isinstance(line, oomlines.Killed):
+            self._forget(time)
+            return (
+                self._polite(sequence, time, line)
+                if line.polite
+                else self._kill(sequence, time, line)
+            )
+        if isinstance(line, oomlines.Chosen):
+            self._chosen = time, line.limit
+        elif isinstance(line, oomlines.Whole):
+            self._whole = time, line.cgroup
+        elif line is not None:
+            self._whole = None
+            if isinstance(line, oomlines.Summary):
+                self._forget(time)
+                self._summaries[line.pid] = _Heard(sequence, time, line)
+            if isinstance(line, oomlines.Summary) or line.summary:
+                self._reports = [*self._reports, time][-_REPORTS:]
+        return None
+
+    def _forget(self, time: float) -> None:
+        """Forget what is too long ago to be about the same kill."""
+        self._summaries = {k: one for k, one in self._summaries.items() if time - one.time < _SAME}
+        self._told = {k: one for k, one in self._told.items() if time - one.time < _SAME}
+        self._asked = {k: at for k, at in self._asked.items() if time - at < _GRACE}
+        if self._chosen and time - self._chosen[0] >= _SAME:
+            self._chosen = None
+        if self._whole and time - self._whole[0] >= _SAME:
+            self._whole = None
+
+    def _polite(self, sequence: int, time: float, line: oomlines.Killed) -> Kill | None:
+        before = self._asked.get(line.pid, -_SAME)
+        self._asked[line.pid] = time
+        return None if time - before < _SAME else _kill(sequence, time, line, None, b"")
+
+    def _kill(self, sequence: int, time: float, line: oomlines.Killed) -> Kill | None:
+        heard = self._summary(sequence, line)
+        summary = heard and heard.summary
+        told, repeated = self._told.get(line.pid), self._is_repeated(time, line, summary)
+        uid = summary.uid if summary and line.uid is None else line.uid
+        asked = self._asked.pop(line.pid, None) is not None or bool(
+            repeated and told and told.asked
+        )
+        limit = line.limit
+        if limit is None and self._chosen:
+            limit, self._chosen = self._chosen[1], None
+        self._told[line.pid] = _Told(time, uid, line.total_vm, limit, summary is not None, asked)
+        if repeated:
+            return None
+        whole = b"" if summary or not limit else self._of_whole(time)
+        return _kill(sequence, time, line._replace(limit=limit, uid=uid), summary, whole)
+
+    def _summary(self, sequence: int, line: oomlines.Killed) -> _Heard | None:
+        """Give the summary of a kill, if it has come."""
+        heard = self._summaries.pop(line.pid, None)
+        if heard is None and line.allocating:
+            # It names the thread that asked for memory, and the kill its process.
+            last = max(self._summaries.values(), key=lambda one: one.sequence, default=None)
+            if last and last.sequence == sequence - 1:
+                heard = self._summaries.pop(last.summary.pid)
+        return heard if heard and line.uid in (heard.summary.uid, None) else None
+
+    def _is_repeated(
+        self, time: float, line: oomlines.Killed, summary: oomlines.Summary | None
+    ) -> bool:
+        """Tell whether this is said of a kill that was told already, not of another process.
+
+        The kernel says it twice of the first one of a group that is killed as a whole, and once
+        more of one that the module has killed, if that does not end at once.
         """
-        text = _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), message)
-        if matched := _SUMMARY.fullmatch(text):
-            self._summaries = {pid: one for pid, one in self._summaries.items() if one.near(time)}
-            uid = int(matched[4]) % 2**32
-            self._summaries[int(matched[3])] = _Summary(time, matched[1], matched[2], uid)
-            return None
-        matched = _KILLED.fullmatch(text)
-        if not matched:
-            return None
-        pid, comm, uid = int(matched[2]), matched[3], int(matched[4])
-        self._told = {one: at for one, at in self._told.items() if time - at < _SAME}
-        if pid in self._told:
-            return None
-        self._told[pid] = time
-        limit = matched[1].startswith(b"Memory cgroup")
-        constraint, cgroup = b"CONSTRAINT_MEMCG" if limit else b"CONSTRAINT_NONE", b""
-        summary = self._summaries.pop(pid, None)
-        if summary and summary.near(time) and summary.uid == uid:
-            constraint, cgroup = summary.constraint, _group(summary.said, comm)
-        return Kill(self.last, _text(constraint), _text(cgroup), _text(comm), pid, uid, time)
+        told = self._told.get(line.pid)
+        if told is None or (told.uid, told.total_vm) != (line.uid, line.total_vm):
+            return False
+        if told.summarized and summary:
+            return False
+        if self._whole and self._whole[0] >= told.time:
+            return True
+        if told.limit:
+            return False
+        return told.asked or summary is not None or time - told.time < _AT_ONCE
+
+    def _of_whole(self, time: float) -> bytes:
+        """Give the group that is being killed as a whole, if the one who is killed must be in it.
+
+        Every other kill would have a report of its own, unless there were too many of them.
+        """
+        if self._whole is None:
+            return b""
+        limited = len(self._reports) == _REPORTS and time - self._reports[0] < _INTERVAL
+        return b"" if limited else self._whole[1]
+
+
+def _kill(
+    sequence: int,
+    time: float,
+    line: oomlines.Killed,
+    summary: oomlines.Summary | None,
+    whole: bytes,
+) -> Kill:
+    constraint = {True: b"CONSTRAINT_MEMCG", False: b"CONSTRAINT_NONE", None: b""}[line.limit]
+    if summary and not line.limit:
+        # At a limit it says the same, but for some kernels that have CONSTRAINT_NONE there.
+        constraint = summary.constraint
+    return Kill(
+        sequence,
+        _text(constraint),
+        _text(oomlines.group(summary.said, line.comm) if summary else whole),
+        _text(line.comm),
+        line.pid,
+        -1 if line.uid is None else line.uid,
+        time,
+        line.polite,
+    )
 
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
-class _Summary(NamedTuple):
-    """What the kernel says before it kills: of whom, and where it stands."""
-
-    time: float
-    constraint: bytes
-    said: bytes
-    uid: int
-
-    def near(self, time: float) -> bool:
-        """Tell whether it can be about a kill at this time."""
-        return time - self.time < _SAME
-
-
-def _group(said: bytes, comm: bytes) -> bytes:
-    """Take the victim's control group out of what the kernel says of an OOM kill.
-
-    Users name the groups below their own as they like, also so that a name looks like more of
-    the message. What is certain: how it ends, that the first path is the first that begins with
-    a slash, and that at a limit the victim is in the group that has the limit. Where that leaves
-    more than one reading the group is the one around all of them. So it is the victim's own or
-    one around it, whatever a user does.
-
-    Args:
-        said: the message between its constraint and the victim's pid.
-
-    Returns:
-        the group's path; empty if it is not told.
-    """
-    if not said.endswith(_TASK + comm):
-        return b""
-    said = said.removesuffix(_TASK + comm)
-    # A cpuset's name stands before, and has no slash unless it is one.
-    limit, whole = said.find(_LIMIT + b"/"), said.find(_GLOBAL + _GROUP + b"/")
-    if whole >= 0 and not 0 <= limit < whole:
-        return said[whole + len(_GLOBAL + _GROUP) :]
-    if limit < 0:
-        return b""
-    said = said[limit + len(_LIMIT) :]
-    found = []
-    for between in re.finditer(_GROUP, said):
-        limited, group = said[: between.start()], said[between.end() :]
-        if group == limited or group.startswith(limited.rstrip(b"/") + b"/"):
-            found.append(group)
-    return _around(found) if found else b""
-
-
-def _around(groups: list[bytes]) -> bytes:
-    """Give the innermost group that is around all of these, or is all of them."""
-    common = []
-    for parts in zip(*(group.split(b"/") for group in groups), strict=False):
-        if len(set(parts)) > 1:
-            break
-        common.append(parts[0])
-    return b"/".join(common) or b"/"
-
-
-def kills(after: int = -1, path: str = PATH) -> tuple[list[Kill], int]:
+def kills(after: int = -1, path: str = PATH, left: Collection[int] = ()) -> tuple[list[Kill], int]:
     """Read the OOM kills that the kernel's buffer still holds.
 
     Args:
         after: the number of the last message that is known already.
+        left: as for ``KernelLog``.
 
     Returns:
         the kills, and the number of the last message.
@@ -216,11 +312,27 @@ def kills(after: int = -1, path: str = PATH) -> tuple[list[Kill], int]:
     Raises:
         OSError: the log cannot be read.
     """
-    log = KernelLog(after, path)
+    log = KernelLog(after, path, left)
     found: list[Kill] = []
     try:
         while not log.drained:
             found += log.read()
-        return found, log.last
+        return [kill for kill in found if not kill.polite], log.last
+    finally:
+        log.close()
+
+
+def overwritten(after: int, path: str = PATH) -> int:
+    """Count the messages after this one that the kernel's buffer does not hold any more.
+
+    Raises:
+        OSError: the log cannot be read.
+    """
+    counts: list[int] = []
+    log = KernelLog(after, path, lost=counts.append)
+    try:
+        while not log.drained:
+            log.read()
+        return sum(counts)
     finally:
         log.close()

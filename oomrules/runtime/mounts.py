@@ -9,6 +9,7 @@ directory.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from itertools import accumulate
@@ -19,6 +20,8 @@ MOUNTINFO = "/proc/self/mountinfo"
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _TYPES = ("cgroup", "cgroup2")
+# So many groups are looked at for our own.
+_MOST_WAYS = 10_000
 # Fields before the optional ones, and behind the separator that ends them.
 _FIXED, _LAST = 6, 3
 
@@ -74,15 +77,49 @@ class Table:
 class Tree:
     """One hierarchy of control groups, by the mounts that show it.
 
+    Where a mount begins around our control group namespace, as where a container was given the
+    host's tree, paths are taken for those that are seen from there, as far as the way in is found.
+
     Args:
         table: all mounts.
         mounts: those of the hierarchy.
+        own: our own group in it, as ``/proc/self/cgroup`` has it; empty if that is unknown.
     """
 
-    def __init__(self, table: Table, mounts: list[Mount]) -> None:
+    def __init__(self, table: Table, mounts: list[Mount], own: str) -> None:
         self._table = table
         # What shows most comes first.
-        self.mounts = sorted(mounts, key=_narrowness)
+        mounts = sorted(mounts, key=_narrowness)
+        self._way_in = next(filter(None, (self._way(mount, own) for mount in mounts)), ())
+        self.mounts = [mount._replace(root=self.seen(mount.root)) for mount in mounts]
+
+    def seen(self, group: str) -> str:
+        """Give the path of a group, as the kernel says it to us, as it is to be taken here."""
+        names = group.split("/")[1:]
+        outwards = next((n for n, name in enumerate(names) if name != ".."), len(names))
+        if not self._way_in or outwards > len(self._way_in):
+            return group
+        inwards = self._way_in[: len(self._way_in) - outwards]
+        return "/" + "/".join(filter(None, (*inwards, *names[outwards:])))
+
+    def _way(self, mount: Mount, own: str) -> tuple[str, ...]:
+        """Find the names between where a mount begins and the root of our namespace.
+
+        Nobody tells them, but our own process is in one group alone.
+        """
+        names = mount.root.split("/")[1:]
+        shown = self._table.at(mount.point) == mount.number
+        if set(names) != {".."} or not shown or not own or below(own, "/") is None:
+            return ()
+        found: list[tuple[str, ...]] = [()]
+        for _ in names:
+            found = [
+                (*way, name)
+                for way in found
+                for name in _directories("/".join((mount.point, *way)))
+            ][:_MOST_WAYS]
+        ours = (way for way in found if _is_in("/".join((mount.point, *way)) + own))
+        return next(ours, ())
 
     def directory(self, group: str) -> str | None:
         """Give the directory of a group, whether it is there or not; None if it is out of sight."""
@@ -137,6 +174,23 @@ def _mounts(path: str) -> Iterator[Mount]:
                 )
     except OSError:
         return
+
+
+def _directories(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
+def _is_in(directory: str) -> bool:
+    """Tell whether this process is in the control group of a directory."""
+    try:
+        with open(f"{directory}/cgroup.procs", "rb") as file:
+            return b"%d\n" % os.getpid() in file
+    except OSError:
+        return False
 
 
 def _unescaped(field: str) -> str:

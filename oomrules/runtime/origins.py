@@ -13,7 +13,7 @@ import os
 
 from oomrules.lean import Any
 from oomrules.runtime.adjusted import Record, Relative
-from oomrules.runtime.cgroups import as_bytes, path_of
+from oomrules.runtime.cgroups import as_bytes
 from oomrules.runtime.model import Process
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.units import Placement
@@ -143,7 +143,7 @@ class Origins:
         try:
             stat = read(f"{directory}/stat")
             fields = stat[stat.rindex(b")") + 2 :].split(None, 20)
-            cgroup = path_of(read(f"{directory}/cgroup"))
+            cgroup = self._source.hierarchy.path_of(read(f"{directory}/cgroup"))
             return Relative(pid, int(fields[19]), int(fields[1]), cgroup)
         except (OSError, ValueError, IndexError):
             return None

@@ -2,9 +2,9 @@
 
 Which files are read matters more than anything else. ``stat`` is read at each refresh,
 from a descriptor that is kept open; the identity of a process (ids, capabilities,
-control group, adjustment) once, and again after an exec, when ``verify`` asks, and in turn:
-everybody's within five minutes. A kept descriptor answers ESRCH once its process is gone, so
-it cannot name a recycled pid.
+control group, adjustment) once, and again after an exec, when ``verify`` or ``look_anew`` asks,
+and in turn: everybody's within five minutes. A kept descriptor answers ESRCH once its process is
+gone, so it cannot name a recycled pid.
 
 A process is all its threads. ``/proc/PID`` describes the first one, which may have ended; then
 another one stands in for it, the first that goes on, as in the kernel's find_lock_task_mm().
@@ -23,16 +23,11 @@ from itertools import islice
 from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
-from oomrules.runtime.cgroups import (
-    Hierarchy,
-    LiveScope,
-    is_in_sight,
-    memory_path_of,
-    path_of,
-    unit_root,
-)
+from oomrules.runtime import hidden
+from oomrules.runtime.cgroups import Hierarchy, LiveScope, is_in_sight
 from oomrules.runtime.cmdlines import BATCH, Cmdlines
 from oomrules.runtime.facts import Facts
+from oomrules.runtime.machine import Memory, boot_seconds
 from oomrules.runtime.model import PF_EXITING, SELF_MADE, UNREAD, Host, Process
 from oomrules.runtime.program import Program
 from oomrules.runtime.units import Placement
@@ -94,6 +89,12 @@ _MOST_TEXTS = 8 << 20
 # processes a second: on a small host that is everybody's at each heartbeat.
 _ANEW_WITHIN, _ANEW_LEAST = 300.0, 10.0
 
+# One field of each file that tells who a process is.
+IDENTITY_FILES = ("uid", "gid", "oom_score_adj", "cgroup", "exe", "cmdline", "ppid")
+# Those that tell where a process is and what it may, none of which waits for its memory.
+PLACE_FILES = ("cgroup",)
+QUICK_FILES = ("uid", "gid", "oom_score_adj", "cgroup", "ppid")
+
 
 class _Walk(NamedTuple):
     """A walk over threads: how many there were, which was the last, and if some vanished."""
@@ -131,15 +132,20 @@ class ProcSource:
         self.prepared_for: Any = None
         self.facts = facts or Facts()
         self.hierarchy = Hierarchy()
-        self._unit_root = unit_root(root)
+        self._unit_root = self.hierarchy.unit_root(root)
         # Where oomrules itself has adjusted a process, rules are told the value from before.
         self.original: Callable[[Process, int], int] | None = None
-        # How often a field could not be read for want of rights.
-        self.unreadable: dict[str, int] = {}
+        # Whose control group lies outside of our namespace, where not all names are known.
+        self.out_of_sight: set[int] = set()
+        # Of whom a field could not be read for want of rights.
+        self._denied: dict[str, set[int]] = {}
+        # Those that the last refresh found in proc, and of which it could read nothing.
+        self.refused: set[int] = set()
+        # As it was found out last.
+        self.hidden = hidden.Hidden()
         self._prefix = f"{root}/"
-        self._uptime = self._open("uptime")
         self._names = names or (None, None)
-        self._memory = self._meminfo()
+        self._memory = Memory(root)
         self._page_size = os.sysconf("SC_PAGE_SIZE")
         self._ticks = os.sysconf("SC_CLK_TCK")
         self.by_pid: dict[int, Process] = {}
@@ -163,7 +169,8 @@ class ProcSource:
         # Who is looked at anew, in turn, and when somebody was the last time.
         self._anew: Iterator[int] = iter(())
         self._anew_at: float | None = None
-        self._all_anew = False
+        # What is read anew of everybody at the next refresh.
+        self._files_anew: frozenset[str] = frozenset()
         self._scopes: dict[str, LiveScope | None] = {}
         # How many long ones of status are read in a refresh at the most, and how many were: of
         # those who are new, and of the others.
@@ -179,13 +186,13 @@ class ProcSource:
         self._id_map: list[bytes] | None = None
         # The start and the capabilities of those who have them in another user namespace.
         self._elsewhere: dict[int, tuple[int | None, int]] = {}
-        most = self._memory[0] // _SHARE // _DESCRIPTOR
+        self.host = self._host()
+        most = self.host.mem_total // _SHARE // _DESCRIPTOR
         self._keep = _descriptor_budget(min(descriptors, most))
         self._kept = 0
         self._fields = {ATTRIBUTES[name].field for name in program.attributes}
         self._family = bool(self._fields & set(_FAMILY))
         self._status_each_time = bool(self._fields & set(_STATUS_MEMORY.values()))
-        self.host = self._host()
 
     # --- the snapshot --------------------------------------------------------------
 
@@ -203,9 +210,24 @@ class ProcSource:
         """Give the thread that stands in for the first one, which has ended; 0 if it has not."""
         return self._thread(process.pid)
 
-    def look_anew(self) -> None:
-        """Have everybody's identity read anew at the next refresh."""
-        self._all_anew = True
+    def look_anew(self, files: Iterable[str] = IDENTITY_FILES) -> None:
+        """Have everybody's identity, or some files of it, read anew at the next refresh."""
+        self._files_anew |= frozenset(files)
+
+    def is_as_it_was(self) -> bool:
+        """Look at some processes in turn, without a refresh; False if one of them has changed."""
+        self._begin()
+        return self._look_in_turn(IDENTITY_FILES)
+
+    def look_for_hidden(self) -> hidden.Hidden:
+        """Count the processes that the last refresh was not shown."""
+        self.hidden = hidden.look(self.root, self.by_pid, len(self.refused), self.hierarchy)
+        return self.hidden
+
+    @property
+    def unreadable(self) -> dict[str, int]:
+        """Of how many processes which field could not be read for want of rights."""
+        return {field: len(pids) for field, pids in self._denied.items() if pids}
 
     @property
     def kept_descriptors(self) -> int:
@@ -244,7 +266,7 @@ class ProcSource:
                 process.until = -1
         except (OSError, ValueError) as error:
             if isinstance(error, PermissionError):
-                self.unreadable[field] = self.unreadable.get(field, 0) + 1
+                self._deny(process, field)
             setattr(process, field, None)
         value = getattr(process, field)
         if value is UNREAD:
@@ -255,6 +277,9 @@ class ProcSource:
             if self._texts > _MOST_TEXTS:
                 self._forget_texts()
         return value
+
+    def _deny(self, process: Process, field: str) -> None:
+        self._denied.setdefault(field, set()).add(process.pid)
 
     def _forget_texts(self) -> None:
         """Keep no more of what processes say of themselves than there is room for.
@@ -295,9 +320,7 @@ class ProcSource:
         memory = None
         try:
             lines = self._of_thread(pid, "cgroup", read_file)
-            path = path_of(lines)
-            if self.hierarchy.memory:
-                memory = memory_path_of(lines)
+            path, memory = self.hierarchy.path_of(lines), self.hierarchy.memory_path_of(lines)
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
@@ -305,7 +328,10 @@ class ProcSource:
             # say. That must be worth nothing: what root says of the user holds for him.
             path = self._manager_of(pid)
         if path is None or not is_in_sight(path, self._unit_root):
+            if path is not None:
+                self.out_of_sight.add(pid)
             return None, None
+        self.out_of_sight.discard(pid)
         path = sys.intern(path)
         return path, path if memory is None else sys.intern(memory)
 
@@ -530,6 +556,7 @@ class ProcSource:
             Failure: proc itself cannot be read.
         """
         self._begin()
+        self.refused.clear()
         table, digits = self.by_pid, "0123456789"
         try:
             names = os.listdir(self.root)
@@ -540,7 +567,7 @@ class ProcSource:
         for process in new:
             table[process.pid] = process
         self._look_again(new)
-        self._look_in_turn()
+        self._look_in_turn(IDENTITY_FILES)
         return self
 
     def _begin(self) -> None:
@@ -579,25 +606,44 @@ class ProcSource:
                     pid = process.pid
                     process.seen = None if pid in self._merged or pid in self._lifeless else seen
                 if status_too and process.total_vm:
-                    self._read_status(process, self._status(process))
-            except (OSError, ValueError, IndexError):
+                    self._read_status_again(process)
+            except (OSError, ValueError, IndexError) as error:
                 gone.append(process)
+                if isinstance(error, PermissionError):
+                    self.refused.add(process.pid)
         for process in gone:
             self._drop(process)
 
-    def _look_in_turn(self) -> None:
-        """Read the identity of some processes anew: who was so the longest time ago."""
+    def _read_status_again(self, process: Process) -> None:
+        """Read the figures of memory that the rules ask for."""
+        try:
+            self._read_status(process, self._status(process))
+        except PermissionError:
+            for name in self._fields & set(_STATUS_MEMORY.values()):
+                setattr(process, name, None)
+                self._deny(process, name)
+
+    def _look_in_turn(self, files: Iterable[str]) -> bool:
+        """Read the identity of some processes anew: who was so the longest time ago.
+
+        Args:
+            files: those of IDENTITY_FILES that have to be read for it.
+
+        Returns:
+            True if nothing changed that a rule could ask for.
+        """
         uptime, table = self.host.uptime, self.by_pid
         before, self._anew_at = self._anew_at, uptime
-        if self._all_anew:
-            self._all_anew, due = False, len(table)
-            self._anew = iter(list(table))
-        else:
-            passed = 0.0 if before is None else max(0.0, uptime - before)
-            due = min(len(table), int(passed * max(len(table) / _ANEW_WITHIN, _ANEW_LEAST)))
-            if not due:
-                # Not counted yet.
-                self._anew_at = uptime if before is None else before
+        passed = 0.0 if before is None else max(0.0, uptime - before)
+        due = min(len(table), int(passed * max(len(table) / _ANEW_WITHIN, _ANEW_LEAST)))
+        if not due:
+            # Not counted yet.
+            self._anew_at = uptime if before is None else before
+        asked, self._files_anew = self._files_anew, frozenset()
+        same = True
+        if asked:
+            everybody = [(process, _identity(process)) for process in table.values()]
+            same = self._reread(everybody, [file for file in files if file in asked])
         chosen: list[Process] = []
         for _ in range(2):
             # Round again, once: those that have come since are behind the others.
@@ -605,7 +651,7 @@ class ProcSource:
             if len(chosen) >= due:
                 break
             self._anew = iter(list(table))
-        self._reread([(process, _identity(process)) for process in chosen], self._in_turn)
+        return self._reread([(one, _identity(one)) for one in chosen], files) and same
 
     def _reread(self, processes: list[tuple[Process, Any]], fields: Iterable[str]) -> bool:
         """Read anew what was read of the identity of processes, and forget one that has changed.
@@ -631,16 +677,14 @@ class ProcSource:
                 same = False
         return same
 
-    @property
-    def _in_turn(self) -> Iterable[str]:
-        """Give one field of each file that is looked at in turn."""
-        return _IDENTITY_FILES
-
     def _drop(self, process: Process) -> None:
         self._stand_ins.pop(process.pid, None)
         self._lifeless.pop(process.pid, None)
         self._merged.pop(process.pid, None)
         self._cmdlines.forget(process)
+        self.out_of_sight.discard(process.pid)
+        for denied in self._denied.values():
+            denied.discard(process.pid)
         self._release(process)
         process.until = -1
         self.by_pid.pop(process.pid, None)
@@ -683,15 +727,13 @@ class ProcSource:
                 same = False
                 continue
             present.append((process, before))
-        return self._reread(present, _IDENTITY_FILES) and same
+        return self._reread(present, IDENTITY_FILES) and same
 
     def close(self) -> None:
         """Close every descriptor."""
         for process in list(self.by_pid.values()):
             self._drop(process)
-        if self._uptime >= 0:
-            os.close(self._uptime)
-            self._uptime = -1
+        self._memory.close()
 
     def _update(self, process: Process, data: bytes) -> None:
         """Take over what proc(5) says stat holds; the name may hold spaces and brackets."""
@@ -831,30 +873,14 @@ class ProcSource:
 
     # --- the host ------------------------------------------------------------------
 
-    def _open(self, name: str) -> int:
-        try:
-            return os.open(self._prefix + name, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise Failure(
-                f"cannot read {self._prefix}{name}: {reason(error)}", "is /proc mounted?"
-            ) from error
-
-    def _meminfo(self) -> tuple[int, int]:
-        sizes = {}
-        for line in read_file(self._prefix + "meminfo").splitlines():
-            key, _, rest = line.partition(b":")
-            sizes[key] = int(rest.split()[0]) * 1024
-        return sizes.get(b"MemTotal", 0), sizes.get(b"SwapTotal", 0)
-
     def _host(self) -> Host:
-        uptime = float(os.pread(self._uptime, 64, 0).split()[0])
         return Host(
             time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             os.uname().release,
             self._page_size,
             self._ticks,
-            uptime,
-            *self._memory,
+            boot_seconds(),
+            *self._memory.totals(),
             self._names[0],
             self._names[1],
             self._unit_root,
@@ -920,8 +946,6 @@ _IDENTITY = (
     *("uid", "euid", "gid", "egid", "capabilities", "oom_score_adj", "cgroup", "memory_cgroup"),
     *("nice", "exe", "cmdline", *_FAMILY),
 )
-# One field of each file that tells who a process is.
-_IDENTITY_FILES = ("uid", "gid", "oom_score_adj", "cgroup", "exe", "cmdline", "ppid")
 
 
 def _identity(process: Process) -> tuple[Any, ...]:

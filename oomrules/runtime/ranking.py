@@ -11,6 +11,7 @@ from oomrules.runtime.compiled import NORMAL, Judge
 from oomrules.runtime.evaluator import Evaluator, Verdict
 from oomrules.runtime.model import PF_EXITING, PF_KTHREAD, UNREAD, Process, Snapshot
 from oomrules.runtime.nodes import glob
+from oomrules.runtime.units import Placement
 from oomrules.runtime.values import GETTERS, place_of
 
 _NEVER_FLAGS = PF_EXITING | PF_KTHREAD
@@ -174,12 +175,26 @@ def _forget_places(processes: Iterable[Process]) -> None:
 
 
 def within(unit: str) -> Keep:
-    """Keep the processes of a unit and of everything below it; the unit is a glob."""
+    """Keep the processes of a unit and of everything below it.
+
+    Args:
+        unit: a glob, or the name or an alias of a unit.
+    """
+    plain = not any(char in unit for char in "*?[")
 
     def keep(process: Process, snapshot: Snapshot) -> bool:
         cgroup = GETTERS["cgroup"](process, snapshot)
-        return cgroup is not None and any(
-            glob(name, unit) for name in place_of(cgroup, snapshot).chain
-        )
+        if cgroup is None:
+            return False
+        place = place_of(cgroup, snapshot)
+        if any(glob(name, unit) for name in place.chain):
+            return True
+        # As a rule does: an alias counts where it is written out.
+        above: Placement | None = place.system if plain else None
+        while above is not None:
+            if unit in (snapshot.fact(above, "Names") or ()):
+                return True
+            above = above.above
+        return False
 
     return keep

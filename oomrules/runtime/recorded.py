@@ -8,7 +8,7 @@ itself made unknown is ``null`` and named in its ``self_made``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from oomrules import files
 from oomrules.errors import Failure, reason
@@ -58,7 +58,12 @@ class RecordedScope:
 
 
 class Recorded:
-    """A recorded snapshot, ready to be ranked."""
+    """A recorded snapshot, ready to be ranked.
+
+    Attributes:
+        hidden: how many processes could not be seen when it was recorded.
+        notes: what else could not be seen then, in sentences.
+    """
 
     tells_changes = False
 
@@ -68,14 +73,15 @@ class Recorded:
         scopes: dict[str, RecordedScope],
         processes: list[Process],
         own: set[int],
+        hidden: int = 0,
         notes: tuple[str, ...] = (),
     ) -> None:
         self.host = host
-        # What could not be seen when it was recorded.
-        self.notes = notes
         self.own_pids = frozenset(own)
         self.prepared_for: Any = None
         self.scopes = scopes
+        self.hidden = hidden
+        self.notes = notes
         self.by_pid = {process.pid: process for process in processes}
 
     def scope(self, cgroup: str) -> RecordedScope | None:
@@ -108,14 +114,17 @@ _LONGEST_LINE = 16 * 2**20
 _LONGEST_PATH = 4096
 
 
-def load(path: str) -> Recorded:
+def load(path: str, lines: Callable[[str, int], Iterable[str]] = files.lines) -> Recorded:
     """Read a snapshot file.
+
+    Args:
+        lines: what reads its lines.
 
     Raises:
         Failure: it cannot be read, or a line of it is wrong; the message names the line.
     """
     try:
-        return parse(files.lines(path, _LONGEST_LINE), path)
+        return parse(lines(path, _LONGEST_LINE), path)
     except OSError as error:
         raise Failure(f"cannot read the snapshot {path}: {reason(error)}") from error
     except UnicodeDecodeError as error:
@@ -133,7 +142,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
     scopes: dict[str, RecordedScope] = {}
     processes: dict[int, Process] = {}
     own: set[int] = set()
-    number = 0
+    number = hidden = 0
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -142,6 +151,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
             kind = data.get("kind")
             if host is None:
                 host, notes = _host(data), _notes(data)
+                hidden = max(0, _whole(data, "hidden") or 0)
             elif not isinstance(kind, str):
                 raise _Wrong("a line without its kind")
             elif kind == "host":
@@ -161,7 +171,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
             raise Failure(f"{name}:{number}: {error}", HINT) from error
     if host is None:
         raise Failure(f"{name}:{number or 1}: the snapshot is empty", HINT)
-    return Recorded(host, scopes, list(processes.values()), own, notes)
+    return Recorded(host, scopes, list(processes.values()), own, hidden, notes)
 
 
 def _object(line: str) -> dict[str, Any]:

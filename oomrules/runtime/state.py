@@ -11,16 +11,17 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any
 from oomrules.runtime import kept, program, sinks
+from oomrules.runtime.machine import boot_seconds
 from oomrules.runtime.model import Process
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.ranking import Ranking
+from oomrules.runtime.units import Placement
 from oomrules.runtime.values import innermost_place
 
 SCHEMA = "oomrules.list/1"
@@ -116,15 +117,23 @@ class State:
             # Of another version: as good as none.
             return None
 
-    def save_list(self, entries: list[dict[str, Any]], since: float, log: int | None) -> None:
+    def save_list(
+        self,
+        entries: list[dict[str, Any]],
+        since: float,
+        log: int | None,
+        left: Sequence[int] = (),
+    ) -> None:
         """Keep what a list said.
 
         Args:
             entries: the candidates, worst first.
             since: when the processes were read.
             log: the number of the last kernel message that has been dealt with.
+            left: the numbers of those before it that tell of kills nobody has recorded.
         """
         data = {"schema": SCHEMA, "time": since, "kernel_log": log, "candidates": entries}
+        data["kills_left"] = list(left[-_REMEMBERED:])
         sinks.replace(self.path("list.json"), json.dumps(data).encode(), kept.FILE_MODE)
 
     def last_list(self) -> dict[str, Any]:
@@ -159,17 +168,29 @@ def entries(ranking: Ranking, source: ProcSource, most: int = _REMEMBERED) -> li
         found.append(
             {
                 "rank": rank,
-                "pid": process.pid,
+                **described(process, place),
                 # By this one the kernel's log names a process whose first thread has ended.
                 "thread": source.stand_in(process),
-                "comm": process.comm,
-                "unit": place and place.unit,
-                # Whose manager the unit belongs to: users call theirs as they like.
-                "manager": place.manager if place else "",
                 "points": _points(process, ranking),
             }
         )
     return found
+
+
+def described(process: Process, place: Placement | None) -> dict[str, Any]:
+    """Say in plain data which process this is.
+
+    Args:
+        place: where it is; None if that is unknown.
+    """
+    return {
+        "pid": process.pid,
+        "uid": process.uid if type(process.uid) is int else None,
+        "comm": process.comm,
+        "unit": place and place.unit,
+        # Whose manager the unit belongs to: users call theirs as they like.
+        "manager": place.manager if place else "",
+    }
 
 
 def victim(entry: dict[str, Any]) -> int:
@@ -191,7 +212,7 @@ def _points(process: Process, ranking: Ranking) -> int:
 
 def now() -> float:
     """The time that lists and their readers compare, in seconds since the boot."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return boot_seconds()
 
 
 def _is_fingerprint(data: Any) -> bool:
@@ -208,12 +229,16 @@ def _is_fingerprint(data: Any) -> bool:
 def _is_list(data: dict[str, Any]) -> bool:
     """Whether these are the candidates of a list, when it was read, and a message's number."""
     read, log, candidates = data.get("time"), data.get("kernel_log"), data.get("candidates")
+    left = data.get("kills_left", [])
     return (
         isinstance(read, int | float)
         and not isinstance(read, bool)
         and math.isfinite(read)
         and 0 <= read <= now()
         and (log is None or (type(log) is int and -1 <= log < 1 << 63))
+        and isinstance(left, list)
+        and len(left) <= _REMEMBERED
+        and all(type(number) is int for number in left)
         and isinstance(candidates, list)
         and len(candidates) <= _REMEMBERED
         and all(map(_is_candidate, candidates))

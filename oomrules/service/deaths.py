@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 from oomrules.lean import Any
 from oomrules.runtime import journal, kills
+from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.kernellog import Kill
-from oomrules.runtime.state import now, victim
+from oomrules.runtime.state import now
 from oomrules.runtime.units import placement
 from oomrules.service.keeper import Listed
 from oomrules.service.outbox import Outbox
@@ -18,6 +19,10 @@ _EACH, _ALL, _SPAN = 30, 300, 60.0
 
 # Units and users that are counted apart.
 _MOST = 256
+
+
+def _nobody(pid: int) -> None:
+    """Know of no process."""
 
 
 class Tally:
@@ -33,46 +38,51 @@ class Deaths:
 
     Attributes:
         count: how many there were.
+        asked: how many were asked to end, by the module.
         last: the last one, as ``oomrules status`` has it; ``at`` is when, in seconds since boot.
     """
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
+        self._unit_root = Hierarchy().unit_root()
         self._tallies: dict[str, Tally] = {}
-        self.count = 0
+        self.count = self.asked = 0
         self.last: dict[str, Any] | None = None
 
-    def record(self, kill: Kill, listed: Listed | None, before: Listed | None) -> None:
-        """Write down who died, and what the list said of it when the kernel looked.
+    def record(
+        self,
+        kill: Kill,
+        listed: Listed | None,
+        before: Listed | None,
+        known: Callable[[int], dict[str, Any] | None] = _nobody,
+    ) -> None:
+        """Write down who died, or was asked to, and what the list had said when the kernel looked.
 
         Args:
             listed: the last list, and ``before`` the one before it.
+            known: gives what was read last of the process with a pid, in ``state.described``'s
+                form with ``began``, seconds since the boot; for those that no list says more of.
         """
-        # The kernel's clock stands still in a suspend; ours does not.
-        died = now() - max(0.0, time.clock_gettime(time.CLOCK_MONOTONIC) - kill.time)
-        if listed and before and died < listed.given:
-            listed = before
-        if listed:
+        at = kills.died(kill)
+        listed = _in_force(at, listed, before)
+        entry = _entry(kill, at, listed, known)
+        if entry:
             # The log names a process by the thread that was taken for it.
-            whose = {victim(entry): entry["pid"] for entry in listed.head}
-            kill = kill._replace(pid=whose.get(kill.pid, kill.pid))
-        rank, points, place = None, None, placement(kill.cgroup)
-        unit, user_unit = place.system.unit, place.user_unit
-        if listed and kill.pid in listed.pids:
-            rank = listed.pids.index(kill.pid) + 1
-            if rank <= len(listed.head):
-                entry = listed.head[rank - 1]
-                points = entry["points"]
-                if not unit:
-                    unit, user_unit = _units(entry)
-        age = max(0.0, died - listed.read) if listed else None
+            kill = kill._replace(pid=entry["pid"])
+        rank = _rank(kill, listed, entry)
+        unit, user_unit = _units(kill, entry, self._unit_root)
+        age = max(0.0, at - listed.read) if listed else None
         count = len(listed.pids) if listed else 0
-        self.count += 1
-        if self._is_recorded(kill, now()):
+        if kill.polite or self._is_recorded(kill, unit, user_unit, now()):
+            points = entry.get("points") if entry else None
             send = self._outbox.send
             kills.record(unit, kill, rank, points, count, age, send, user_unit)
+        if kill.polite:
+            self.asked += 1
+            return
+        self.count += 1
         self.last = {
-            "at": died,
+            "at": at,
             "pid": kill.pid,
             "comm": kill.comm,
             "unit": user_unit or unit,
@@ -82,12 +92,12 @@ class Deaths:
             "list_age": None if age is None else round(age, 3),
         }
 
-    def _is_recorded(self, kill: Kill, at: float) -> bool:
+    def _is_recorded(self, kill: Kill, unit: str, user_unit: str, at: float) -> bool:
         """Whether a kill has an entry of its own; who dies with the host always has."""
-        if not kill.constraint.endswith("MEMCG"):
+        if kill.constraint and not kill.constraint.endswith("MEMCG"):
             return True
         self.sum_up(at)
-        whose = _whose(kill.cgroup)
+        whose = _whose(kill, unit, user_unit, self._unit_root)
         if whose not in self._tallies and len(self._tallies) >= _MOST:
             whose = ""
         tally = self._tallies.setdefault(whose, Tally(at))
@@ -112,14 +122,50 @@ class Deaths:
                 )
 
 
-def _whose(cgroup: str) -> str:
+def _in_force(at: float, listed: Listed | None, before: Listed | None) -> Listed | None:
+    """Give the list that the kernel had at a time; None if it is not known any more."""
+    for one in (listed, before):
+        if one and one.given <= at:
+            return one
+    return None
+
+
+def _entry(
+    kill: Kill,
+    at: float,
+    listed: Listed | None,
+    known: Callable[[int], dict[str, Any] | None],
+) -> dict[str, Any] | None:
+    """Say which process was killed, as far as anybody knows."""
+    for entry in listed.head if listed else ():
+        if kills.is_of(kill, entry):
+            return entry
+    seen = known(kill.pid)
+    # The pid may have been used again since.
+    return seen if seen and seen["began"] <= at and kills.is_of(kill, seen) else None
+
+
+def _rank(kill: Kill, listed: Listed | None, entry: dict[str, Any] | None) -> int | None:
+    if listed is None or kill.pid not in listed.pids:
+        return None
+    rank = listed.pids.index(kill.pid) + 1
+    # What is at the head is known well enough to tell that it is another process.
+    return rank if entry or rank > len(listed.head) else None
+
+
+def _units(kill: Kill, entry: dict[str, Any] | None, root: str) -> tuple[str, str]:
+    """Give the victim's unit of the system's manager, and of a user's: by the log or the list."""
+    if kill.cgroup:
+        place = placement(kill.cgroup, root)
+        return place.system.unit, place.user_unit
+    unit, manager = (entry["unit"] or "", entry.get("manager")) if entry else ("", "")
+    return (f"user@{manager}.service", unit) if manager else (unit, "")
+
+
+def _whose(kill: Kill, unit: str, user_unit: str, root: str) -> str:
     """Name whom a kill is counted for: a unit, or a user, who may have any number of units."""
-    chain = placement(cgroup).chain
+    if not kill.cgroup and user_unit:
+        return "user-" + unit.removeprefix("user@").removesuffix(".service") + ".slice"
+    chain = placement(kill.cgroup, root).chain if kill.cgroup else (unit,)
     users = [unit for unit in chain if unit.startswith("user-") and unit.endswith(".slice")]
     return users[0] if users else chain[-1]
-
-
-def _units(entry: dict[str, Any]) -> tuple[str, str]:
-    """Give the system's unit and the user's in which a list had a process."""
-    unit, manager = entry["unit"] or "", entry.get("manager")
-    return (f"user@{manager}.service", unit) if manager else (unit, "")

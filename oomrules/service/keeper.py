@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterable
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
@@ -12,11 +13,15 @@ from oomrules.runtime import accounts, emitting, resident, sinks
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.facts import Facts
 from oomrules.runtime.freshness import HEAD, fresh
+from oomrules.runtime.hidden import notes
 from oomrules.runtime.iterator import IteratorSource
-from oomrules.runtime.procfs import DESCRIPTORS, MOST_LONG
+from oomrules.runtime.model import Host
+from oomrules.runtime.procfs import DESCRIPTORS, IDENTITY_FILES, MOST_LONG, PLACE_FILES, QUICK_FILES
 from oomrules.runtime.program import Program
 from oomrules.runtime.ranking import Ranker, Ranking
-from oomrules.runtime.state import State, entries, now
+from oomrules.runtime.state import State, described, entries, now
+from oomrules.runtime.values import place_of
+from oomrules.service.pace import CALM
 from oomrules.service.preparation import Prepared
 
 # Under pressure list.json is not written more often: it is for the hook and the next start.
@@ -31,6 +36,9 @@ _FIRST = 20
 
 # On a quiet host the list stays as it is, but not for longer than this.
 _QUIET_FOR = 300.0
+
+# Processes that cannot be seen are looked for no more often than this.
+_HIDDEN_EVERY = 300.0
 
 # More memory than this share in use, or less, is news.
 _MEMORY_SHARE = 100
@@ -94,6 +102,8 @@ class Keeper:
         self._ranker: Ranker | None = None
         self._saved = -_SAVE_EVERY
         self._seen: tuple[Any, int] | None = None
+        self._hidden_at = 0.0
+        self._pressed_at = -CALM
 
     # --- the rules -------------------------------------------------------------------
 
@@ -227,10 +237,10 @@ class Keeper:
         if self._source is not None:
             self._source.own_pids = frozenset({os.getpid(), pid} - {0})
 
-    def look_anew(self) -> None:
-        """Have everybody's identity read anew with the next list."""
+    def look_anew(self, files: Iterable[str] = IDENTITY_FILES) -> None:
+        """Have everybody's identity, or some files of it, read anew with the next list."""
         if self._source is not None:
-            self._source.look_anew()
+            self._source.look_anew(files)
 
     @property
     def stale(self) -> bool:
@@ -249,14 +259,20 @@ class Keeper:
     # --- the list --------------------------------------------------------------------
 
     def quiet(self) -> bool:
-        """Whether nothing seems to have happened since the last list: it is still true."""
+        """Whether nothing seems to have happened since the last list: it is still true.
+
+        No process comes or goes when one is moved or becomes another user's, so some are looked
+        at all the same.
+        """
         listed = self.listed
         if listed is None or self.misplaced or now() - listed.read >= _QUIET_FOR:
             return False
         seen, before = _activity(), self._seen
         if seen is None or before is None or seen[0] != before[0]:
             return False
-        return abs(seen[1] - before[1]) * _MEMORY_SHARE < max(1, self._memory)
+        if abs(seen[1] - before[1]) * _MEMORY_SHARE >= max(1, self._memory):
+            return False
+        return self._source is not None and self._source.is_as_it_was()
 
     @property
     def misplaced(self) -> bool:
@@ -265,8 +281,11 @@ class Keeper:
         wanted = sinks.KERNEL_LIST in self._targets
         return not there or (sinks.KERNEL_LIST in there) != wanted
 
-    def refresh(self) -> Listed | None:
+    def refresh(self, why: str = "") -> Listed | None:
         """Read, rank, read the head once more, hand over; None without rules.
+
+        Args:
+            why: the reason, as ``Pace`` has it.
 
         Raises:
             Failure: the processes cannot be read.
@@ -275,6 +294,9 @@ class Keeper:
             return None
         self._seen = _activity()
         read = now()
+        if why == "units":
+            # Somebody may have been moved into one that came.
+            self._source.look_anew(PLACE_FILES)
         ranking = fresh(self._ranker, self._source.refresh())
         to, problem = self._emit(ranking, self._source)
         self.before = self.listed
@@ -282,7 +304,28 @@ class Keeper:
         if now() - self._saved >= _SAVE_EVERY:
             problem = self._save(ranking) or problem
         self.problem = problem
+        if why == "pressure":
+            if read > self._pressed_at + CALM:
+                # The first list has to be there soon; the next one can take its time.
+                self._source.look_anew(QUICK_FILES)
+            self._pressed_at = read
+        if now() >= self._hidden_at:
+            self._source.look_for_hidden()
+            self._hidden_at = now() + _HIDDEN_EVERY
         return self.listed
+
+    def known(self, pid: int) -> dict[str, Any] | None:
+        """Say what was read last of a process, as ``state.described`` does.
+
+        Returns:
+            that with ``began``, seconds since the boot; None if nothing is known of it.
+        """
+        process = self._source.by_pid.get(pid) if self._source else None
+        if process is None or self._source is None or type(process.starttime) is not int:
+            return None
+        place = place_of(process.cgroup, self._source) if isinstance(process.cgroup, str) else None
+        began = process.starttime / self._source.host.clock_ticks
+        return {**described(process, place), "began": began}
 
     def slow_searches(self) -> list[str]:
         """Say whose texts take too long to search."""
@@ -382,12 +425,23 @@ class Keeper:
 
     @property
     def _memory(self) -> int:
-        return self._source.host.mem_total >> 10 if self._source else 1
+        return self.host.mem_total >> 10 if self.host else 1
+
+    @property
+    def host(self) -> Host | None:
+        """The host as it was at the last look; None without rules."""
+        return None if self._source is None else self._source.host
 
     @property
     def unreadable(self) -> dict[str, int]:
-        """How often which field could not be read."""
+        """Of how many processes which field could not be read."""
         return {} if self._source is None else self._source.unreadable
+
+    @property
+    def hidden(self) -> list[str]:
+        """What is to be said of processes that cannot be seen."""
+        source = self._source
+        return [] if source is None else notes(source.hidden, source.hides_processes)
 
     @property
     def descriptors(self) -> int:
@@ -406,12 +460,18 @@ def _first(ranking: Ranking) -> set[int]:
 
 
 def _activity() -> tuple[Any, int] | None:
-    """What changes when a process comes, goes or grows: tasks and last pid, KiB available."""
+    """What changes when a process comes, goes or grows, and when swap or memory comes or goes.
+
+    Returns:
+        tasks, last pid, and KiB of RAM and swap; and KiB available.
+    """
     try:
         tasks = _read("/proc/loadavg").split()[3:5]
-        memory = _read("/proc/meminfo").split(b"MemAvailable:", 1)[1].split()[0]
+        meminfo = _read("/proc/meminfo")
+        keys = (b"MemTotal:", b"SwapTotal:", b"MemAvailable:")
+        *totals, memory = (meminfo.split(key, 1)[1].split(None, 1)[0] for key in keys)
         # How many of the tasks run at this moment says nothing.
-        return (tasks[0].split(b"/")[1], tasks[1]), int(memory)
+        return (tasks[0].split(b"/")[1], tasks[1], *totals), int(memory)
     except (OSError, IndexError, ValueError):
         return None
 

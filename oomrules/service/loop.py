@@ -9,8 +9,8 @@ import time
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
-from oomrules.runtime import accounts, journal, resident, sinks
-from oomrules.runtime.cgroups import Hierarchy, unit_root
+from oomrules.runtime import accounts, journal, kills, resident, sinks
+from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.kernellog import KernelLog
 from oomrules.runtime.state import State, now
 from oomrules.service import lock, metrics, status
@@ -106,8 +106,8 @@ class Service:
         files = [os.path.join(accounts.directory(), name) for name in accounts.FILES.values()]
         self.account_watch = RuleWatch((), "", files)
         self._register(self.account_watch.descriptor)
-        units = Hierarchy().units
-        root = units and units.directory(unit_root() or "/")
+        groups = Hierarchy()
+        root = groups.units and groups.units.directory(groups.unit_root() or "/")
         self.unit_watch = UnitWatch(root) if root else None
         self._register(self.unit_watch.descriptor if self.unit_watch else -1)
         self.kernel_log = self._open_kernel_log()
@@ -125,9 +125,11 @@ class Service:
 
     def _open_kernel_log(self) -> KernelLog | None:
         """Open it where a service before this one, or a hook, has stopped reading."""
-        known = self.state.last_list().get("kernel_log")
+        last = self.state.last_list()
+        known = last.get("kernel_log")
+        after = known if isinstance(known, int) else None
         try:
-            return KernelLog(known if isinstance(known, int) else None)
+            return KernelLog(after, left=last.get("kills_left", ()), lost=self._missed)
         except OSError as error:
             self.complaints.complain("kmsg", f"kills are not recorded: /dev/kmsg: {reason(error)}")
             return None
@@ -331,7 +333,7 @@ class Service:
         # Who died was on the list that was in force then.
         self._read_kernel_log()
         try:
-            listed = self.keeper.refresh()
+            listed = self.keeper.refresh(why)
         except Failure as error:
             listed = None
             self.counts.failures += 1
@@ -385,7 +387,8 @@ class Service:
             return
         self.keeper.log = self.kernel_log.last
         for kill in found:
-            self.deaths.record(kill, self.keeper.listed, self.keeper.before)
+            keeper = self.keeper
+            self.deaths.record(kill, keeper.listed, keeper.before, keeper.known)
         if found:
             self.keeper.dealt_with(self.kernel_log.last)
         # Whoever has a limit of his own can have somebody killed at it as often as he likes.
@@ -394,6 +397,10 @@ class Service:
                 self.pace.stir(now())
         else:
             self.pace.ask(now())
+
+    def _missed(self, count: int) -> None:
+        """Say that messages were overwritten before this process could read them."""
+        self.complaints.complain("kmsg-lost", kills.overwritten(count))
 
     # --- those who ask ---------------------------------------------------------------
 

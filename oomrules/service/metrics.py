@@ -25,6 +25,7 @@ _FAMILIES = {
     "oomrules_rules_broken": ("gauge", "", "Whether the rules on disk have errors."),
     "oomrules_pressure_events": ("counter", "", "Signs of memory pressure."),
     "oomrules_kills": ("counter", "", "OOM kills seen."),
+    "oomrules_asked": ("counter", "", "Processes that the kernel's module asked to end."),
     "oomrules_resident_memory_bytes": ("gauge", "bytes", "Memory of the service."),
     "oomrules_open_descriptors": ("gauge", "", "Files of processes kept open."),
 }
@@ -51,6 +52,7 @@ def text(status: dict[str, Any], failures: int, seconds: float) -> str:
         "oomrules_rules_broken": int(status["rules"]["state"] in ("broken", "missing")),
         "oomrules_pressure_events": status["pressure"]["events"],
         "oomrules_kills": status["kills"],
+        "oomrules_asked": status["asked"],
         "oomrules_resident_memory_bytes": status["memory"]["rss"],
         "oomrules_open_descriptors": status["descriptors"],
     }

@@ -84,6 +84,7 @@ def document(
         }
         if listed
         else None,
+        "host": keeper.host and {"memory": keeper.host.mem_total, "swap": keeper.host.swap_total},
         "refreshes": {"total": sum(counts.refreshes.values()), **counts.refreshes},
         "pressure": {
             "source": pressure.source,
@@ -92,13 +93,14 @@ def document(
             "events": counts.pressure,
         },
         "kills": deaths.count,
+        "asked": deaths.asked,
         "last_kill": None
         if deaths.last is None
         else {
             **{key: value for key, value in deaths.last.items() if key != "at"},
             "ago": _round(at - deaths.last["at"]),
         },
-        "problems": [*keeper.facts.problems, *_unreadable(keeper)][:_LINES],
+        "problems": [*keeper.facts.problems, *keeper.hidden, *_unreadable(keeper)][:_LINES],
         **more,
     }
 
@@ -129,7 +131,7 @@ def _round(seconds: float) -> float:
 
 def _unreadable(keeper: Keeper) -> list[str]:
     return [
-        f"{field} could not be read {times} times; rules that ask for it are in doubt, so they "
-        "protect"
-        for field, times in sorted(keeper.unreadable.items())
+        f"{field} of {number} processes could not be read; rules that ask for it are in doubt, so "
+        "they protect them"
+        for field, number in sorted(keeper.unreadable.items())
     ]

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 from oomrules import files as readable
 from oomrules.errors import Failure, reason
 from oomrules.language.diagnostics import did_you_mean
+from oomrules.roots import Root
 from oomrules.runtime import recorded
 from oomrules.testing.described import Described
 
 SUFFIX = ".test.toml"
+HERE = Root()
 _LARGEST = 2**20
 _FILE = ("rules", "snapshot", "host", "process", "scope", "test")
 # What a test can say, each about names of processes.
@@ -74,30 +76,39 @@ class TestFile(NamedTuple):
         )
 
 
-def files(paths: list[Path]) -> Iterator[Path]:
+def files(paths: list[Path], tree: Root = HERE) -> Iterator[Path]:
     """Find test files: those that are named, and those in directories that are.
+
+    Args:
+        tree: in what is below it, no link leads out of it.
 
     Raises:
         Failure: a path is not there.
     """
     for path in paths:
-        if path.is_dir():
-            yield from sorted(path.glob(f"*{SUFFIX}"))
-        elif path.exists():
+        if not tree.is_dir(path):
             yield path
-        else:
-            raise Failure(f"no such test file or directory: {path}")
+            continue
+        try:
+            yield from sorted(path / name for name in tree.names(path) if name.endswith(SUFFIX))
+        except OSError as error:
+            raise Failure(f"cannot read {path}: {reason(error)}") from error
 
 
-def read(path: Path) -> TestFile:
+def read(path: Path, tree: Root = HERE) -> TestFile:
     """Read a test file.
+
+    Args:
+        tree: what the files are in that it names, if it is in there itself.
 
     Raises:
         Failure: it cannot be read, or what it says makes no sense.
     """
     try:
-        data = tomllib.loads(readable.read(str(path), _LARGEST).decode("utf-8"))
+        data = tomllib.loads(_bytes(path, tree).decode("utf-8"))
         _refuse_large(data)
+    except FileNotFoundError as error:
+        raise Failure(f"no such test file or directory: {path}") from error
     except OSError as error:
         raise Failure(f"cannot read {path}: {reason(error)}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -111,7 +122,7 @@ def read(path: Path) -> TestFile:
     if "snapshot" in data:
         if "process" in data:
             raise Failure(f"{path}: it names a snapshot and describes processes", "choose one")
-        snapshot = recorded.load(str(path.parent / str(data["snapshot"])))
+        snapshot = recorded.load(_beside(path, str(data["snapshot"]), tree), tree.lines)
         pids: dict[str, int] = {}
     else:
         snapshot, pids = Described(str(path)).snapshot(data)
@@ -120,10 +131,20 @@ def read(path: Path) -> TestFile:
         raise Failure(f"{path}: it has no test", "begin one with [[test]]")
     rules = None
     if "rules" in data:
-        rules = tuple(
-            os.path.normpath(path.parent / one) for one in _names(path, data["rules"], "rules")
-        )
+        rules = tuple(_beside(path, one, tree) for one in _names(path, data["rules"], "rules"))
     return TestFile(path, rules, snapshot, pids, tuple(_case(path, one) for one in tests))
+
+
+def _bytes(path: Path, tree: Root) -> bytes:
+    return readable.read(str(path), _LARGEST) if tree.whole else tree.read(path, _LARGEST)
+
+
+def _beside(path: Path, named: str, tree: Root) -> str:
+    """Give the path of a file that a test file names: from its directory on, or from the root."""
+    if tree.whole or not tree.holds(path):
+        return os.path.normpath(path.parent / named)
+    # What `..` means there, the walk decides.
+    return str(tree.path / named.lstrip("/") if named.startswith("/") else path.parent / named)
 
 
 def _refuse_large(data: Any) -> None:

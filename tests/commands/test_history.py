@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oomrules.commands import history
+from oomrules.runtime.kills import ASKED_ID
 
 from .conftest import Done
 
 Run = Callable[..., Done]
 
 ENTRY = {
+    "_SYSTEMD_UNIT": "oomrules.service",
     "__REALTIME_TIMESTAMP": "1700000000000000",
     "OOMRULES_UNIT": "shop.service",
     "OOMRULES_CGROUP": "/system.slice/shop.service",
@@ -82,6 +85,7 @@ def test_a_kill_is_shown(oomrules: Run, journal: Journal) -> None:
         "listed": 9,
         "points": 30,
         "list_age": 2.5,
+        "unit_from": "",
     }
     assert "1 of 9" in oomrules("history").out
 
@@ -92,6 +96,57 @@ def test_only_what_root_wrote_is_asked_for(oomrules: Run, journal: Journal) -> N
     # journald alone writes fields that begin with an underscore.
     assert "_UID=0" in journal.asked and "OOMRULES_UNIT=a.service" in journal.asked
     assert "--since=today" in journal.asked
+
+
+@pytest.mark.parametrize(
+    ("sender", "shown"),
+    [
+        ("oomrules.service", True),
+        # The hook of the unit itself.
+        ("shop.service", True),
+        # A container's root is uid 0 too, and may have the journal's socket.
+        ("docker-0123.scope", False),
+        ("systemd-nspawn@x.service", False),
+        ("other.service", False),
+        ("", False),
+        (["oomrules.service", "docker-0123.scope"], False),
+        (None, False),
+    ],
+)
+def test_an_entry_is_the_services_or_that_of_the_hook_of_its_unit(
+    sender: Any, shown: bool, oomrules: Run, journal: Journal
+) -> None:
+    journal.say({**ENTRY, "_SYSTEMD_UNIT": sender})
+    kills = oomrules("history", "--format", "json").data["kills"]
+    assert len(kills) == shown
+    journal.say({key: value for key, value in ENTRY.items() if key != "_SYSTEMD_UNIT"})
+    assert oomrules("history", "--format", "json").data["kills"] == []
+
+
+def test_a_message_that_was_recorded_twice_is_one_kill(oomrules: Run, journal: Journal) -> None:
+    one = {**ENTRY, "_BOOT_ID": "a", "OOMRULES_SEQUENCE": "5"}
+    journal.say(one, one, {**one, "_BOOT_ID": "b"}, {**one, "OOMRULES_SEQUENCE": "6"}, ENTRY, ENTRY)
+    assert len(oomrules("history", "--format", "json").data["kills"]) == 5
+
+
+def test_the_time_is_when_the_kernel_killed(oomrules: Run, journal: Journal) -> None:
+    journal.say(ENTRY, {**ENTRY, "OOMRULES_AGO": "3600.500"}, {**ENTRY, "OOMRULES_AGO": "x"})
+    kills = oomrules("history", "--format", "json").data["kills"]
+    first, earlier, third = [datetime.fromisoformat(kill["time"]) for kill in kills]
+    assert first == third and 3600 <= (first - earlier).total_seconds() <= 3601
+
+
+def test_who_was_asked_to_end_is_no_kill_and_told_once(oomrules: Run, journal: Journal) -> None:
+    asked = {**ENTRY, "MESSAGE_ID": ASKED_ID}
+    moment = int(ENTRY["__REALTIME_TIMESTAMP"])
+    later = {**ENTRY, "__REALTIME_TIMESTAMP": str(moment + 5_000_000), "OOMRULES_PID": "78"}
+    hours_later = {**later, "__REALTIME_TIMESTAMP": str(moment + 5_000_000_000)}
+    journal.say(asked, {**asked, "OOMRULES_PID": "78"}, later, hours_later)
+    data = oomrules("history", "--format", "json").data
+    assert [kill["pid"] for kill in data["kills"]] == [78, 78]
+    assert [kill["pid"] for kill in data["terminated"]] == [77]
+    table = oomrules("history").out.splitlines()
+    assert ["asked to end" in line for line in table] == [False, True, False, False]
 
 
 ODD = ["abc", "²", "nan", "inf", "-1", "1e400", "9" * 5000, "", " 7", "0x7", "7\n", "\x1b[2J"]

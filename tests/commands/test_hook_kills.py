@@ -9,6 +9,7 @@ import pytest
 from oomrules.commands import hook
 from oomrules.runtime import kernellog, kills
 from oomrules.runtime.kernellog import Kill
+from oomrules.runtime.state import now
 
 USERS = "/user.slice/user-1000.slice/user@1000.service"
 
@@ -52,3 +53,38 @@ def test_a_victim_is_named_by_the_thread_that_stood_in_for_its_first(
     entry = {"rank": 2, "pid": 77, "thread": 78, "unit": "shop.service", "points": 3}
     hook._record("shop.service", {"time": 0.0, "candidates": [entry]})
     assert [(given[1].pid, given[2]) for given in seen] == [(77, 2)]
+
+
+def test_the_kills_of_other_units_are_left_to_their_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two units are killed at once, and each hook finds the kills of both."""
+    told = [
+        Kill(number, "CONSTRAINT_MEMCG", f"/system.slice/{unit}.service", "x", number, 0, 1.0)
+        for number, unit in enumerate(["a", "b", "c", "b"], 5)
+    ]
+
+    def read(after: int, left: list[int] | None = None) -> tuple[list[Kill], int]:
+        return [kill for kill in told if kill.sequence > after or kill.sequence in (left or ())], 8
+
+    seen: list[Any] = []
+    monkeypatch.setattr(kernellog, "kills", read)
+    monkeypatch.setattr(kernellog, "overwritten", lambda after: 0)
+    monkeypatch.setattr(kills, "record", lambda *given: seen.append(given))
+    last: dict[str, Any] = {}
+    for unit in ("a", "b", "a"):
+        last["kernel_log"] = hook._record(f"{unit}.service", last)
+    assert [(given[0], given[1].pid) for given in seen] == [
+        *(("a.service", 5), ("b.service", 6), ("b.service", 8)),
+    ]
+    assert last == {"kernel_log": 8, "kills_left": [7]}
+
+
+def test_a_list_that_is_newer_than_the_kill_has_no_rank_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kill = Kill(5, "CONSTRAINT_MEMCG", "/system.slice/shop.service", "shop", 77, 1000, 1.0)
+    monkeypatch.setattr(kernellog, "kills", lambda after: ([kill], 5))
+    seen: list[Any] = []
+    monkeypatch.setattr(kills, "record", lambda *given: seen.append(given))
+    entry = {"rank": 2, "pid": 77, "unit": "shop.service", "points": 3}
+    hook._record("shop.service", {"time": now() - 0.01, "candidates": [entry]})
+    assert [given[2:] for given in seen] == [(None, None, 0, None)]

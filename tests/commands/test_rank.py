@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from oomrules.commands import sources, terminal
 from oomrules.runtime.facts import Facts
+from oomrules.runtime.hidden import Hidden
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -304,7 +306,9 @@ def test_a_snapshot_ranks_as_the_host_did(
 
 
 def test_what_could_not_be_seen_is_said_with_advice_that_helps() -> None:
-    source: Any = SimpleNamespace(unreadable={"exe": 3}, hides_processes=False, facts=Facts())
+    source: Any = SimpleNamespace(
+        unreadable={"exe": 3}, hides_processes=False, facts=Facts(), look_for_hidden=Hidden
+    )
     (note,) = sources.notes(source)
     assert "exe of 3 processes could not be read" in note
     assert ("as root" in note) == (os.geteuid() != 0)
@@ -335,3 +339,36 @@ def test_an_empty_source_is_refused(oomrules: Run) -> None:
     done = oomrules("rank", "--source", "")
     assert (done.code, done.out) == (2, "")
     assert "--source is empty" in done.err
+
+
+# --- names of units --------------------------------------------------------------------
+
+
+@pytest.fixture
+def aliased(recorded: Path, tmp_path: Path) -> Path:
+    """The recorded host, whose nginx has a second name."""
+    lines = [json.loads(line) for line in recorded.read_text().splitlines()]
+    for line in lines:
+        if line.get("unit") == "nginx.service":
+            line["properties"] = {"Names": ["nginx.service", "web.service"]}
+    path = tmp_path / "aliased.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_an_alias_is_the_unit_and_a_glob_means_none(
+    aliased: Path, oomrules: Run, root: Path
+) -> None:
+    def pids(unit: str) -> str:
+        known = ("--snapshot", aliased, "--root", root, "--format", "pids")
+        return str(oomrules("rank", "--in", unit, *known).out)
+
+    assert pids("web.service") == pids("nginx.service")
+    assert pids("we?.service").strip() == ""
+
+
+@pytest.mark.parametrize("written", ["nginx.servce", "nginx", "Nginx.service"])
+def test_a_name_that_matches_nothing_gets_the_one_that_was_meant(written: str, rank: Run) -> None:
+    done = rank("--in", written)
+    assert done.code == 1
+    assert f"`{written}` matches; did you mean `nginx.service`" in done.err

@@ -14,8 +14,10 @@ import psutil
 import pytest
 
 from oomrules.commands import snapshot, sources
+from oomrules.runtime import hidden
 from oomrules.runtime import recorded as reader
 from oomrules.runtime.cmdlines import READER
+from oomrules.runtime.hidden import Hidden
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import make
 from tests.runtime.conftest import OBEY_LEADERLESS, Child, FakeProc
@@ -38,6 +40,17 @@ def test_the_host_comes_first_then_scopes_then_processes(oomrules: Run) -> None:
     assert list(lines[0])[:9] == (
         "kind schema time kernel page_size clock_ticks uptime mem_total swap_total".split()
     )
+
+
+def test_that_processes_could_not_be_seen_is_said_then_and_later(
+    oomrules: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hidden, "look", lambda *_: Hidden(1, 2))
+    for command in (("snapshot", "-o", tmp_path / "snap"), ("rank", "--format", "pids")):
+        assert "3 processes cannot be seen and are in no list" in oomrules(*command).err
+    monkeypatch.undo()
+    later = oomrules("rank", "--snapshot", tmp_path / "snap")
+    assert "note: 3 processes could not be seen when this was recorded" in later.err
 
 
 def test_every_process_is_recorded_with_every_field(oomrules: Run, child: Any) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from textual.widgets import DataTable
 
-from oomrules.commands.screen import Row, Screen
+from oomrules.commands.screen import Ranks, Row, Screen
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
+from oomrules.runtime import procfs
 from tests.runtime.conftest import Child
 
 
@@ -65,6 +66,19 @@ def test_it_follows_the_host_and_sorts(spawn: Callable[..., Child]) -> None:
         assert screen.failure is None
 
     asyncio.run(look())
+
+
+def test_whom_a_rule_protects_from_now_on_is_not_first_any_more(
+    spawn: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(procfs, "_ANEW_LEAST", 0.0)
+    first, second = spawn(), spawn()
+    text = f"score 10\nonly kill anything when pid == {first.pid} or pid == {second.pid}\n"
+    text += f"never kill oom_score_adj 500\nprefer pid {first.pid}\n"
+    ranks = Ranks(compiler.compile_texts([RuleText("mine.oom", text)]), None, None)
+    assert [row.pid for row in ranks.rows()[0]] == [first.pid, second.pid]
+    first.do("open('/proc/self/oom_score_adj', 'w').write('500')")
+    assert [row.pid for row in ranks.rows()[0]] == [second.pid]
 
 
 def test_without_its_library_it_says_what_to_install(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from oomrules.commands import findings
-from oomrules.language import checker, rulefiles
+from oomrules.language import checker, parser, rulefiles
 from oomrules.language.diagnostics import CODES, Diagnostic, Level, similar
 from oomrules.language.text import RuleText, Span
 
@@ -581,3 +581,40 @@ def test_a_concise_finding_is_one_line_that_editors_jump_to(
     first, second = capsys.readouterr().out.splitlines()
     assert first == "f.oom:2:12: error[OOM201] unknown name `usr`; did you mean `user`?"
     assert second.startswith("f.oom:3:1: error[OOM101] ")
+
+
+# --- quotes that are missing -------------------------------------------------------------
+
+# What is written, and what is proposed; with it in its place the file compiles.
+UNQUOTED = {
+    "in dbus-:1.2-org.x@0.service: prefer anything": 'in "dbus-:1.2-org.x@0.service":',
+    "in user unit a+b.service { prefer anything }": 'in user unit "a+b.service" {',
+    "in a.slice: in a:b.service: spare uid 3": 'in "a:b.service":',
+    r"never kill user CORP\alice": r'user "CORP\alice"',
+    r"never kill uid 0 user CORP\alice when rss > 1MiB": r'user "CORP\alice"',
+    "spare user HOST$": 'user "HOST$"',
+    "spare exe /usr/bin/x": 'exe "/usr/bin/x"',
+}
+
+
+@pytest.mark.parametrize("written", UNQUOTED)
+def test_a_name_without_the_quotes_that_it_needs_is_shown_with_them(written: str) -> None:
+    (one,) = found(written)
+    proposed = UNQUOTED[written]
+    assert f"`{proposed}`" in one.help
+    bare = proposed.replace('"', "")
+    assert bare in written and not found(written.replace(bare, proposed))
+
+
+@pytest.mark.parametrize("sign", ["-", "not ", "- not ", "-(", "-\\\n"])
+def test_signs_that_nest_without_end_are_refused_before_they_are_parsed(
+    sign: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parser, "_lark", None)
+    text = RuleText("x.oom", f"score {sign * 20_000}rss\n")
+    statements, (one,) = parser.parse(text)
+    assert (statements, one.code, one.source.position(one.span.start)) == ((), "OOM106", (1, 7))
+
+
+def test_rows_of_signs_in_comments_and_texts_nest_nothing() -> None:
+    assert not found(f'# {"-" * 20_000}\nspare comm "{"(-" * 900}"\n')

@@ -14,6 +14,7 @@ from oomrules.commands.main import main
 from oomrules.language import rulefiles
 from oomrules.language.text import RuleText
 from oomrules.lint import host, linter
+from oomrules.roots import Root
 from tests.lint import pages
 
 
@@ -75,6 +76,55 @@ def test_units_of_users_are_looked_for_among_those_of_users() -> None:
     found = rulefiles.Found((RuleText("x.oom", text),))
     helps = [one.help for one in linter.lint(found, host=pages.host(found, **known))[1]]
     assert ['`in user unit "b.service"`' in help_ for help_ in helps].count(True) == 2
+
+
+def test_an_alias_that_counts_for_nothing_is_told_with_the_unit_s_own_name() -> None:
+    aliases = {"sshd.service": "ssh.service"}
+    units = frozenset(["ssh.service", *aliases])
+    known: dict[str, Any] = {"units": units, "aliases": aliases, "user_units": units}
+    assert codes('in "sshd.service": spare uid 0\nin "ss*.service": spare uid 0', **known) == []
+    ((code, message),) = lint('in "sshd*.service": spare uid 0', **known)
+    assert code == "OOM701" and "an alias of `ssh.service`" in message
+    theirs = 'in user unit "sshd.service": spare uid 0'
+    ((code, message),) = lint(theirs, **known, user_aliases=aliases)
+    assert code == "OOM701" and "an alias of `ssh.service`" in message
+
+
+def test_unit_files_of_a_root_are_told_with_their_aliases(tmp_path: Path) -> None:
+    units = tmp_path / "usr/lib/systemd/system"
+    links = tmp_path / "etc/systemd/system"
+    for folder in (units, links):
+        folder.mkdir(parents=True)
+    (units / "ssh.service").touch()
+    (units / "getty@.service").touch()
+    (links / "sshd.service").symlink_to("/usr/lib/systemd/system/ssh.service")
+    (links / "getty@tty1.service").symlink_to("/usr/lib/systemd/system/getty@.service")
+    (links / "masked.service").symlink_to("/dev/null")
+    names, aliases = host.unit_files("system", Root(tmp_path))
+    assert names == {
+        "ssh.service", "getty@.service", "sshd.service", "getty@tty1.service", "masked.service"
+    }  # fmt: skip
+    assert aliases == {"sshd.service": "ssh.service"}
+
+
+def test_below_a_root_its_own_users_and_units_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    etc = tmp_path / "etc"
+    for folder in ("oomrules.d", "systemd/system"):
+        (etc / folder).mkdir(parents=True)
+    (etc / "systemd/system/theirs.service").touch()
+    (etc / "real").write_text("theirs:x:4242:4242::/:/bin/sh\n")
+    (etc / "passwd").symlink_to("/etc/real")
+    (etc / "nsswitch.conf").write_text("passwd: files systemd\n")
+    rules = etc / "oomrules.d/50.oom"
+    rules.write_text('spare user "theirs"\nin theirs.service: spare uid 5\n')
+    arguments = ("--host", "--least-freeable", "0", f"--root={tmp_path}")
+    assert not {"OOM701", "OOM702"} & set(check(capsys, *arguments)[1])
+    rules.write_text('spare user "nobody"\nin ours.service: spare uid 5\n')
+    assert {"OOM701", "OOM702"} <= set(check(capsys, *arguments)[1])
+    (etc / "nsswitch.conf").write_text("passwd: files sss\n")
+    assert "OOM702" not in check(capsys, *arguments)[1]
 
 
 @pytest.mark.parametrize("text", ['spare user "root"', 'spare user "no*"', 'spare user "1234"'])
@@ -161,6 +211,20 @@ def test_an_unknown_attribute_is_said_once() -> None:
     found = lint(text)
     assert [code for code, _ in found] == ["OOM704", "OOM704"]
     assert "session.class" in found[0][1] and "session.active" in found[1][1]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "what"),
+    [("unit.memory", "grep memory /proc/cgroups"), ("unit.pressure", "cat /proc/pressure/memory")],
+)
+def test_what_is_missing_for_a_figure_of_a_unit_is_said(attribute: str, what: str) -> None:
+    found = rulefiles.Found((RuleText("x.oom", f"spare anything when {attribute} > 3%\n"),))
+    facts = pages.host(found)
+    assert facts is not None
+    # A host without any figure of a control group.
+    facts.snapshot.scopes.clear()
+    (one,) = [one for one in linter.lint(found, host=facts)[1] if one.code == "OOM704"]
+    assert what in one.help and "needs cgroup v2" not in one.help
 
 
 # --- OOM705 --------------------------------------------------------------------------------

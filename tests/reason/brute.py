@@ -6,6 +6,7 @@ every value between two edges is there, so that what holds in the world holds at
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -269,7 +270,12 @@ def _recorded(processes: list[dict[str, Any]], groups: set[str]) -> recorded.Rec
 def processes(*texts: str) -> recorded.Recorded:
     """Give one host with every process that differs in what these rules ask."""
     said = " ".join(texts)
-    asked = [key for key, words in ASKED.items() if any(word in said for word in words)]
+    return _world(tuple(k for k, words in ASKED.items() if any(word in said for word in words)))
+
+
+@functools.lru_cache(maxsize=24)
+def _world(asked: tuple[str, ...]) -> recorded.Recorded:
+    """Every process that differs in these facts; nobody changes them, so many rules share one."""
     rows = itertools.product(*(WORLD[key] for key in asked))
     return _recorded(
         [

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import oomrules
+from oomrules.runtime import procfs
 
 CHECKOUT = str(Path(oomrules.__file__).parent.parent)
 
@@ -260,9 +261,12 @@ class FakeProc:
 
 
 @pytest.fixture
-def proc(tmp_path: Path) -> FakeProc:
-    """An empty fake proc."""
-    return FakeProc(tmp_path / "proc")
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProc:
+    """An empty fake proc; its file ``uptime`` is the clock."""
+    fake = FakeProc(tmp_path / "proc")
+    clock = fake.root / "uptime"
+    monkeypatch.setattr(procfs, "boot_seconds", lambda: float(clock.read_text().split()[0]))
+    return fake
 
 
 @pytest.fixture(scope="session")

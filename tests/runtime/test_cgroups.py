@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oomrules.runtime import cgroups
-from oomrules.runtime.cgroups import Hierarchy, path_of
+from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.model import NO_LIMIT, Process
 from oomrules.runtime.units import placement
 from oomrules.runtime.values import GETTERS, LIMIT
@@ -75,14 +75,14 @@ PATHS: dict[str, tuple[str, str | None]] = {
 @pytest.mark.parametrize("case", PATHS)
 def test_the_group_of_a_process_is_found_as_systemd_sees_it(case: str) -> None:
     lines, expected = PATHS[case]
-    assert path_of(lines.encode("utf-8", "surrogateescape")) == expected
+    assert Hierarchy().path_of(lines.encode("utf-8", "surrogateescape")) == expected
 
 
 @pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
 def test_a_group_cannot_be_named_so_that_it_looks_like_another(end: str) -> None:
     """Users name groups below their own; the kernel forbids only newlines and slashes."""
     path = f"/user.slice/x{end}0::/system.slice/sshd.service"
-    found = path_of(f"0::{path}\n".encode())
+    found = Hierarchy().path_of(f"0::{path}\n".encode())
     assert found is not None and found.startswith("/user.slice/x")
     assert placement(found).unit == "user.slice"
 
@@ -367,7 +367,7 @@ def test_a_container_s_own_limit_is_at_the_root_that_it_sees(tmp_path: Path) -> 
 
 
 def test_this_host_is_read_without_an_error() -> None:
-    path = path_of(Path("/proc/self/cgroup").read_bytes())
+    path = Hierarchy().path_of(Path("/proc/self/cgroup").read_bytes())
     assert path is not None and path.startswith("/")
     scope = Hierarchy().scope(path)
     assert scope
@@ -378,7 +378,7 @@ def test_this_host_is_read_without_an_error() -> None:
 
 def test_the_limit_of_a_group_whose_name_is_no_text_is_known(tmp_path: Path) -> None:
     tree = limits(tmp_path, a="max")
-    path = path_of(b"0::/a/caf\xe9.service\n")
+    path = Hierarchy().path_of(b"0::/a/caf\xe9.service\n")
     assert path is not None
     group = os.fsencode(tmp_path / "cg") + b"/a/caf\xe9.service"
     os.mkdir(group)

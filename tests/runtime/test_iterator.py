@@ -27,6 +27,7 @@ from oomrules.resources import rules
 from oomrules.runtime import iterator
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.iterator import HEAD, ROW, ROW_FIELDS, TAIL, IteratorSource
+from oomrules.runtime.machine import Memory
 from oomrules.runtime.model import PF_KTHREAD, UNREAD
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.program import Program, make
@@ -431,7 +432,10 @@ def test_doubtful_times_and_frozen_states_are_asked_of_proc(
 
 
 def test_rough_swap_is_asked_of_status(
-    spawn: Callable[..., Any], tasks: File, open_source: Callable[..., IteratorSource]
+    spawn: Callable[..., Any],
+    tasks: File,
+    open_source: Callable[..., IteratorSource],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     child = spawn()
     made = make((), {})._replace(attributes=frozenset({"swap"}))
@@ -439,7 +443,7 @@ def test_rough_swap_is_asked_of_status(
     for notes, swap_total, expected in ((0, 1, 77), (1, 0, 77), (1, 1, 0)):
         tasks.says(listing(*rows, notes=notes))
         source = open_source(made)
-        source._memory = (source._memory[0], swap_total)
+        monkeypatch.setattr(Memory, "totals", lambda _, swap=swap_total: (1 << 30, swap))
         assert believed(source).by_pid[child.pid].swap == expected
 
 

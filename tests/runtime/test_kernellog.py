@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oomrules.runtime.kernellog import KernelLog, kills
+from oomrules.runtime.kernellog import KernelLog, Kill, kills, overwritten
 from oomrules.runtime.units import placement
 
 # As Linux 6.1 says it.
@@ -228,6 +228,237 @@ def test_no_message_takes_long_to_read(piece: str, end: str) -> None:
         log.say("Out of memory: Killed process 77 (" + piece * (20_000 // len(piece)))
         log.say(said(77, "x", 1000))
         assert len(kills(-1, os.devnull)[0]) == 1
+
+
+# --- one kill, one record ----------------------------------------------------------------------
+
+WHOLE = "Tasks in /a.slice/b.service are going to be killed due to memory.oom.group set"
+MEMCG = "Memory cgroup out of memory"
+
+
+def read(log: Log, path: Path, after: int = -1) -> list[Kill]:
+    kernel_log = KernelLog(after, str(path / "kmsg"))
+    found = kernel_log.read()
+    kernel_log.close()
+    return found
+
+
+def test_of_a_group_that_is_killed_as_a_whole_every_process_is_told_once(
+    log: Log, tmp_path: Path
+) -> None:
+    """The kernel goes through all of the group, the first victim too."""
+    log.say(LIMIT, seconds=1)
+    log.say(said(9, "x, y", 1000, what=MEMCG), seconds=1)
+    log.say(WHOLE, 6, seconds=1)
+    for pid in (8, 9, 10, 11):
+        log.say(said(pid, "x, y", 1000, what=MEMCG), seconds=1)
+        log.say(f"oom_reaper: reaped process {pid} (x, y), now anon-rss:0kB", 6, seconds=1)
+    found = read(log, tmp_path)
+    assert [kill.pid for kill in found] == [9, 8, 10, 11]
+    # Those without a summary are in the group, since nothing else would have gone without one.
+    assert {kill.cgroup for kill in found} == {"/a.slice/b.service"}
+
+
+def test_where_reports_may_be_left_out_nobody_is_taken_for_one_of_the_group(
+    log: Log, tmp_path: Path
+) -> None:
+    for pid in range(10, 20):
+        log.say(LIMIT.replace("pid=9,", f"pid={pid},"), seconds=1)
+        log.say(said(pid, "x, y", 1000, what=MEMCG), seconds=1)
+    log.say(WHOLE, 6, seconds=2)
+    log.say(said(50, "x", 1000, what=MEMCG), seconds=2)
+    # After so long each kill has a report of its own again; then there was none about this group.
+    log.say("x invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0", seconds=9)
+    log.say(said(51, "x", 1000, what=MEMCG), seconds=9)
+    assert [(kill.pid, kill.cgroup) for kill in read(log, tmp_path)][10:] == [(50, ""), (51, "")]
+
+
+@pytest.mark.parametrize("other", [{"uid": 1}, {"total_vm": 1}, {}])
+def test_a_number_that_is_used_again_at_once_is_a_second_kill(
+    other: dict[str, int], log: Log, tmp_path: Path
+) -> None:
+    second = said(144, uid=other.get("uid", 0))
+    if "total_vm" in other:
+        second = second.replace("400000kB", "400004kB")
+    log.say(GLOBAL, seconds=1)
+    log.say(said(144), seconds=1)
+    if not other:
+        # Each has a report of its own.
+        log.say(GLOBAL, seconds=2)
+    log.say(second, seconds=2)
+    assert [kill.time for kill in read(log, tmp_path)] == [1.0, 2.0]
+
+
+def test_who_was_asked_to_end_is_told_as_that(log: Log, tmp_path: Path) -> None:
+    log.say(said(12, signal="Terminated"), seconds=1)
+    log.say(said(13, signal="Terminated"), seconds=2)
+    log.say(said(13), seconds=4)
+    log.say(said(13), seconds=9)
+    told = [(kill.pid, kill.polite) for kill in read(log, tmp_path)]
+    assert told == [(12, True), (13, True), (13, False)]
+    assert [kill.pid for kill in kills(-1, str(tmp_path / "kmsg"))[0]] == []  # all is read
+
+
+def test_what_was_said_before_counts_for_what_is_read_later(log: Log, tmp_path: Path) -> None:
+    """A service that starts between two words on one kill reads on after the first."""
+    log.say(GLOBAL, seconds=1)
+    log.say(said(144), seconds=1)
+    log.say(LIMIT, seconds=2)
+    log.say(said(9, "x, y", 1000, what=MEMCG), seconds=2)
+    log.say(WHOLE, 6, seconds=2)
+    log.say(said(9, "x, y", 1000, what=MEMCG), seconds=2)
+    log.say(said(10, "x, y", 1000, what=MEMCG), seconds=2)
+    (kill,) = read(log, tmp_path, after=4)
+    assert (kill.pid, kill.cgroup) == (10, "/a.slice/b.service")
+
+
+def test_who_is_left_by_others_is_told_yet(log: Log, tmp_path: Path) -> None:
+    for pid in (1, 2, 3):
+        log.say(said(pid))
+    found, last = kills(2, str(tmp_path / "kmsg"), left=[1])
+    assert ([kill.pid for kill in found], last) == ([2], 2)
+
+
+def test_what_was_overwritten_is_counted(log: Log, tmp_path: Path) -> None:
+    lost: list[int] = []
+    log.sequence = 100
+    log.say(GLOBAL)
+    log.sequence = 150
+    # The report of a kill is not about the one behind a gap.
+    log.say(said(144))
+    kernel_log = KernelLog(60, str(tmp_path / "kmsg"), lost=lost.append)
+    (kill,) = kernel_log.read()
+    assert (lost, kill.cgroup) == ([39, 49], "")
+    log.at = 0
+    assert overwritten(60, str(tmp_path / "kmsg")) == 88
+    log.at = 0
+    # What came before anybody wanted to know is not lost.
+    assert overwritten(-1, str(tmp_path / "kmsg")) == 49
+
+
+FIGURES = "total-vm:400000kB, anon-rss:390000kB, file-rss:4kB"
+
+
+@pytest.mark.parametrize(
+    ("before", "message", "constraint", "uid"),
+    [
+        # 2.6.32 of RHEL, 3.10 of CentOS, 4.9, 4.18, 5.0, 5.3, and at a limit.
+        (
+            "Out of memory: Kill process 7 (x) score 9 or sacrifice child",
+            f"Killed process 7, UID 48, (x) {FIGURES}",
+            *("CONSTRAINT_NONE", 48),
+        ),
+        (
+            "Out of memory (oom_kill_allocating_task): Kill process 7 (x) score 0 or sacrifice "
+            "child",
+            f"Killed process 7 (x) {FIGURES}, shmem-rss:0kB",
+            *("CONSTRAINT_NONE", -1),
+        ),
+        (
+            "Memory cgroup out of memory: Kill process 6 (y) score 9 or sacrifice child",
+            f"Killed process 7 (x) {FIGURES}, shmem-rss:0kB",
+            *("CONSTRAINT_MEMCG", -1),
+        ),
+        ("", f"Killed process 7 (x) {FIGURES}, shmem-rss:0kB", "", -1),
+        (
+            "oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),oom_memcg=/a,task_memcg=/a,task=x,"
+            "pid=7,uid=5",
+            f"{MEMCG}: Killed process 7 (x) {FIGURES}, shmem-rss:0kB",
+            *("CONSTRAINT_MEMCG", 5),
+        ),
+        (
+            "",
+            f"Out of memory: Killed process 7 (x) {FIGURES}, shmem-rss:0kB",
+            "CONSTRAINT_NONE",
+            -1,
+        ),
+    ],
+)
+def test_older_kernels_are_understood(
+    before: str, message: str, constraint: str, uid: int, log: Log, tmp_path: Path
+) -> None:
+    log.say(before)
+    log.say(message)
+    (kill,) = read(log, tmp_path)
+    assert (kill.pid, kill.comm, kill.constraint, kill.uid) == (7, "x", constraint, uid)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        f"{MEMCG}: OOM victim 7 (x) is already exiting. Skip killing the task",
+        "Out of memory: Kill process 7 (x) score 9 or sacrifice child",
+        "oom_reaper: reaped process 7 (x), now anon-rss:0kB, file-rss:0kB, shmem-rss:0kB",
+        "oom: process 7 (x) goes first, number 1 of 9 listed",
+        "[      7]     0     7     3539        0    69632        0             0 x",
+    ],
+)
+def test_what_is_said_beside_a_kill_is_none(message: str, log: Log, tmp_path: Path) -> None:
+    log.say(message)
+    assert read(log, tmp_path) == []
+
+
+BYTES = st.binary(min_size=0, max_size=15).filter(lambda name: b"\0" not in name)
+PIECE = st.sampled_from(
+    [b",task=", b") total-vm:", b"Out of memory: ", b"\\x2c", b"\xff", b"\n", b"("]
+)
+COMM = BYTES | st.lists(PIECE, max_size=3).map(lambda parts: b"".join(parts)[:15])
+UNIT = st.binary(min_size=1, max_size=40).filter(lambda name: not set(name) & set(b"\0\n/"))
+FOREIGN = st.sampled_from([12, 14, 29, 30, 191])
+NOISE = st.sampled_from(
+    [
+        b"",
+        b"hello",
+        WHOLE.encode()[9:],
+        LIMIT.encode()[:60],
+        b"oom_kill_process: 5 callbacks suppressed",
+    ]
+)
+
+
+@given(
+    victims=st.lists(
+        st.tuples(
+            COMM, UNIT, st.booleans(), st.booleans(), st.integers(0, 2**32 - 1), NOISE, FOREIGN
+        ),
+        max_size=12,
+    )
+)
+def test_what_the_kernel_says_is_what_is_read(
+    victims: list[tuple[bytes, bytes, bool, bool, int, bytes, int]],
+) -> None:
+    expected = []
+    with pytest.MonkeyPatch.context() as patched:
+        log = Log(patched)
+        for number, (comm, unit, limit, summary, uid, noise, facility) in enumerate(victims):
+            group = b"/system.slice/" + unit
+            where = b"oom_memcg=" + group if limit else b"global_oom"
+            report = b"oom-kill:constraint=%s,nodemask=(null),cpuset=/,mems_allowed=0,%s" % (
+                b"CONSTRAINT_MEMCG" if limit else b"CONSTRAINT_NONE",
+                where
+                + b",task_memcg="
+                + group
+                + b",task="
+                + comm
+                + b",pid=%d,uid=%d" % (number, uid),
+            )
+            what = b"Memory cgroup out of memory" if limit else b"Out of memory"
+            line = what + b": Killed process %d (%s) total-vm:5kB, anon-rss:4kB, " % (number, comm)
+            line += b"file-rss:0kB, shmem-rss:0kB, UID:%d pgtables:0kB oom_score_adj:-5" % uid
+            log.say(line, facility)
+            if summary:
+                log.say(report)
+            log.say(noise)
+            log.say(report, facility)
+            log.say(line)
+            constraint = "CONSTRAINT_MEMCG" if limit else "CONSTRAINT_NONE"
+            told = comm.decode("utf-8", "backslashreplace")
+            place = group.decode("utf-8", "backslashreplace") if summary else ""
+            expected.append((number, told, uid, constraint, place))
+        found, _ = kills(-1, os.devnull)
+    for kill, (pid, comm_, uid, constraint, place) in zip(found, expected, strict=True):
+        assert (kill.pid, kill.comm, kill.uid, kill.constraint) == (pid, comm_, uid, constraint)
+        assert kill.cgroup in (place, "/system.slice") if place else kill.cgroup == ""
 
 
 def test_what_is_known_is_not_told_again_however_much_it_is(log: Log, tmp_path: Path) -> None:

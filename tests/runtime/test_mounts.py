@@ -7,6 +7,7 @@ walking what every path shows.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oomrules.runtime.cgroups import Hierarchy, enclosing, is_in_sight, unit_root
+from oomrules.runtime.cgroups import Hierarchy, enclosing, is_in_sight
 
 Names = tuple[str, ...]
 
@@ -145,7 +146,7 @@ def test_what_is_found_is_the_group_and_what_is_in_sight_is_found(
     mountinfo: Path, kernel: Kernel, namespace: Names, data: Any
 ) -> None:
     mountinfo.write_text(kernel.mountinfo(namespace))
-    hierarchy = Hierarchy(str(mountinfo))
+    hierarchy = Hierarchy(str(mountinfo), own="/nonexistent")
     group = data.draw(st.sampled_from(_GROUPS))
     asked = seen_from(group, namespace)
     for system, tree in (
@@ -240,8 +241,42 @@ CASES: dict[str, tuple[str, str, str | None]] = {
 def test_a_group_of_a_real_host_is_found(case: str, tmp_path: Path) -> None:
     lines, group, expected = CASES[case]
     (tmp_path / "mountinfo").write_text(lines)
-    tree = Hierarchy(str(tmp_path / "mountinfo")).unified
+    tree = Hierarchy(str(tmp_path / "mountinfo"), own="/nonexistent").unified
     assert tree and tree.directory(group) == expected
+
+
+def test_the_way_to_the_root_of_our_namespace_is_found_by_our_own_process(tmp_path: Path) -> None:
+    """As where a container with a namespace of its own was given the host's whole tree."""
+    pod, own = tmp_path / "cg/kube.slice/pod 1/box", tmp_path / "own"
+    for directory in (pod / "app", pod.parent / "other", tmp_path / "cg/kube.slice/pod2/box/app"):
+        directory.mkdir(parents=True)
+        (directory / "cgroup.procs").write_text("1\n2\n")
+    (pod / "app/cgroup.procs").write_text(f"1{os.getpid()}\n{os.getpid()}\n")
+    own.write_text("0::/app\n")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"26 23 0:22 /../../.. {tmp_path}/cg rw - cgroup2 cgroup rw\n")
+    hierarchy = Hierarchy(str(mounts), str(own))
+    tree = hierarchy.unified
+    assert tree
+    for told, group in {
+        "/app": "/kube.slice/pod 1/box/app",
+        "/": "/kube.slice/pod 1/box",
+        "/..": "/kube.slice/pod 1",
+        "/../other": "/kube.slice/pod 1/other",
+        "/../../pod2/box/app": "/kube.slice/pod2/box/app",
+        "/../../..": "/",
+        "/../../../system.slice/ssh.service": "/system.slice/ssh.service",
+    }.items():
+        assert tree.seen(told) == group == hierarchy.path_of(f"0::{told}\n".encode())
+        assert tree.directory(group) == f"{tmp_path}/cg{group}".rstrip("/")
+    # Further out than the mount goes nothing is known.
+    assert tree.seen("/../../../../x") == "/../../../../x"
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1/cgroup").write_text("0::/../../../init.scope\n")
+    assert hierarchy.unit_root(str(tmp_path)) == ""
+    (pod / "app/cgroup.procs").write_text("1\n")
+    tree = Hierarchy(str(mounts), str(own)).unified
+    assert tree and tree.seen("/app") == "/app" and tree.directory("/app") is None
 
 
 def test_what_is_above_the_part_in_sight_is_told_from_what_is_elsewhere(tmp_path: Path) -> None:
@@ -284,8 +319,9 @@ def test_lines_that_make_no_sense_are_left_out(tmp_path: Path) -> None:
 def test_systemd_begins_where_its_own_group_is(lines: str, root: str, tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "cgroup").write_text(lines)
-    assert unit_root(str(tmp_path)) == root
-    assert unit_root(str(tmp_path / "missing")) == ""
+    hierarchy = Hierarchy(str(tmp_path / "mountinfo"))
+    assert hierarchy.unit_root(str(tmp_path)) == root
+    assert hierarchy.unit_root(str(tmp_path / "missing")) == ""
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,13 @@ def value(snapshot: Recorded, pid: int, name: str) -> Any:
     return GETTERS[name](snapshot.by_pid[pid], snapshot)
 
 
+@pytest.mark.parametrize(("said", "number"), [({}, 0), ({"hidden": None}, 0), ({"hidden": 3}, 3)])
+def test_how_many_could_not_be_seen_is_known_if_it_was_recorded(
+    said: dict[str, Any], number: int
+) -> None:
+    assert read(HOST | said, PROCESS).hidden == number
+
+
 def test_the_lines_of_the_design_are_read(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     path.write_text(DESIGN)

@@ -19,7 +19,7 @@ from oomrules.commands import hook
 from oomrules.errors import Failure
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
-from oomrules.runtime import adjusted, kept, kernellog, program
+from oomrules.runtime import adjusted, kept, kernellog, program, resident
 from oomrules.runtime.kernellog import Kill
 from oomrules.runtime.state import State
 from oomrules.service.deaths import Deaths
@@ -112,6 +112,8 @@ def begin(folder: str) -> Keeper:
 @pytest.fixture(autouse=True, scope="module")
 def no_journal() -> Iterator[None]:
     patch = pytest.MonkeyPatch()
+    # It would go through all that the tests have loaded, each time.
+    patch.setattr(resident, "settle", lambda: None)
     patch.setenv("OOMRULES_JOURNAL", "/nonexistent")
     patch.setattr(kernellog, "kills", lambda after: ([KILL], 9))
     yield

@@ -157,6 +157,18 @@ def test_a_slash_at_the_end_changes_nothing(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", CASES)
+@pytest.mark.parametrize("root", ["/outer.slice/box.service", "/lxc/c1", "/../.."])
+def test_units_begin_where_systemd_does(path: str, root: str) -> None:
+    found, plain = placement(root + path, root), placement(path)
+    while plain.above is not None and found.above is not None:
+        assert found[:3] == plain[:3] and found.path == root + plain.path
+        found, plain = found.above, plain.above
+    assert found.above is None is plain.above and found.path == root
+    for elsewhere in (path, f"{root}x{path}"):
+        assert placement(elsewhere, root) == placement(root, root) == found
+
+
+@pytest.mark.parametrize("path", CASES)
 def test_what_is_below_a_unit_is_in_that_unit(path: str) -> None:
     found = placement(path)
     if found.unit and not found.unit.startswith("user@") and not found.unit.endswith(".slice"):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from oomrules.runtime import journal
+from oomrules.runtime import journal, kills
 from oomrules.runtime.kernellog import Kill
 from oomrules.runtime.state import State, now
+from oomrules.service import deaths
 from oomrules.service.deaths import Deaths
 from oomrules.service.keeper import Keeper, Listed
 from oomrules.service.loop import Service
@@ -66,6 +67,17 @@ def test_a_users_unit_is_never_taken_for_the_systems_of_that_name(told: bool) ->
     assert fields["OOMRULES_USER_UNIT"] == "ssh.service"
 
 
+@pytest.mark.parametrize("root", ["", "/lxc/one"])
+def test_the_unit_is_counted_from_where_systemd_begins(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deaths.Hierarchy, "unit_root", lambda _: root)
+    outbox = Kept()
+    kill = killed(1.0)._replace(cgroup=f"{root}/system.slice/x.service")
+    Deaths(outbox).record(kill, None, None)
+    assert outbox.fields[0]["OOMRULES_UNIT"] == "x.service"
+
+
 @pytest.mark.parametrize(
     ("ago", "rank", "points", "age"),
     [
@@ -96,6 +108,70 @@ def test_without_any_list_the_kill_is_recorded_all_the_same() -> None:
     deaths.record(killed(1.0), None, None)
     assert deaths.last and deaths.last["list_age"] is None and deaths.last["listed"] == 0
     assert outbox.fields[0]["OOMRULES_LIST_AGE"] == ""
+
+
+def nobody_said_where(pid: int = 7, comm: str = "x", uid: int = 1000) -> Kill:
+    return killed(1.0, pid)._replace(cgroup="", comm=comm, uid=uid)
+
+
+@pytest.mark.parametrize(
+    ("kill", "unit"),
+    [
+        (nobody_said_where(), "x.service"),
+        # The pid is used again: another user, another name.
+        (nobody_said_where(uid=1001), ""),
+        (nobody_said_where(comm="y"), ""),
+        (nobody_said_where(pid=8), ""),
+        # An old kernel does not tell the user.
+        (nobody_said_where(uid=-1), "x.service"),
+    ],
+)
+def test_where_the_log_does_not_tell_the_unit_is_that_of_the_listed_process_or_unknown(
+    kill: Kill, unit: str
+) -> None:
+    at, outbox = now(), Kept()
+    entry = {**head(7, 30)[0], "uid": 1000, "manager": ""}
+    Deaths(outbox).record(kill, Listed(at - 5, at - 4, [7], [entry], "list"), None)
+    (fields,) = outbox.fields
+    assert (fields["UNIT"], fields["OOMRULES_UNIT_FROM"]) == (unit, "list" if unit else "")
+    assert fields["OOMRULES_RANK"] == ("1" if unit else "")
+    assert ("its unit is not known" in outbox.said[0]) == (not unit)
+
+
+@pytest.mark.parametrize(("began", "known"), [(-100.0, True), (+5.0, False)])
+def test_who_is_not_at_the_head_is_known_by_what_was_read_unless_it_began_later(
+    began: float, known: bool
+) -> None:
+    at, outbox = now(), Kept()
+    seen = {"pid": 9, "uid": 1000, "comm": "x", "unit": "z.service", "manager": "1000"}
+    seen["began"] = at + began
+    listed = Listed(at - 5, at - 4, [7, 9], head(7, 30), "list")
+    kill = nobody_said_where(9)
+    Deaths(outbox).record(kill, listed, None, {9: seen}.get)
+    (fields,) = outbox.fields
+    expected = ("user@1000.service", "z.service") if known else ("", "")
+    assert (fields["OOMRULES_UNIT"], fields["OOMRULES_USER_UNIT"]) == expected
+
+
+def test_a_list_that_the_kernel_did_not_have_says_nothing() -> None:
+    at, outbox = now(), Kept()
+    listed = Listed(at - 5, at - 4, [7], head(7, 30), "list")
+    before = Listed(at - 8, at - 7, [7], head(7, 40), "list")
+    Deaths(outbox).record(killed(60.0), listed, before)
+    (fields,) = outbox.fields
+    assert (fields["OOMRULES_RANK"], fields["OOMRULES_LIST_AGE"]) == ("", "")
+    assert float(fields["OOMRULES_AGO"]) == pytest.approx(60, abs=1)
+    assert "the list of that time is not known" in outbox.said[0]
+
+
+def test_who_was_asked_to_end_is_recorded_and_not_counted_as_killed() -> None:
+    outbox = Kept()
+    deaths = Deaths(outbox)
+    deaths.record(killed(1.0)._replace(polite=True), None, None)
+    (fields,) = outbox.fields
+    assert fields["MESSAGE_ID"] != kills.KILL_ID and fields["OOMRULES_PID"] == "7"
+    assert (deaths.count, deaths.asked, deaths.last) == (0, 1, None)
+    assert "asked to end" in outbox.said[0]
 
 
 def at_limit(cgroup: str, constraint: str = "CONSTRAINT_MEMCG") -> Kill:

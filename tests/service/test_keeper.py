@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from oomrules.language.compiler import compile_texts
 from oomrules.language.text import RuleText
@@ -10,11 +13,13 @@ from oomrules.runtime import accounts, program
 from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.evaluator import Evaluator
 from oomrules.runtime.facts import Facts
+from oomrules.runtime.iterator import IteratorSource
 from oomrules.runtime.model import Process
 from oomrules.runtime.procfs import ProcSource
 from oomrules.runtime.ranking import Ranking
 from oomrules.runtime.state import State
 from oomrules.runtime.units import placement
+from oomrules.service import keeper as keeper_module
 from oomrules.service.keeper import Keeper
 from oomrules.service.preparation import Prepared
 
@@ -129,3 +134,110 @@ def test_units_are_where_systemd_makes_their_directories(tmp_path: Path) -> None
         mounts.write_text(text)
         units = Hierarchy(str(mounts)).units
         assert (units.directory("/") if units else None) == where
+
+
+# --- what changes without a new process ----------------------------------------------
+
+
+@pytest.fixture
+def listing(proc: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A keeper of 1,000 processes, which would be looked at in turn within five minutes."""
+    for pid in range(1000, 2000):
+        proc.add(pid)
+    (proc.root / "loadavg").write_text("0.1 0.1 0.1 1/1000 1999\n")
+    read = keeper_module._read
+    monkeypatch.setattr(
+        keeper_module, "_read", lambda path: read(path.replace("/proc", str(proc.root)))
+    )
+    text = 'score total_vm\nin "new.scope": kill first anything\nnever kill uid 5\n'
+    made = compile_texts([RuleText("x.oom", text)])
+    keeper = Keeper(State(str(tmp_path / "state")))
+    keeper.direct([str(tmp_path / "list")], None)
+    keeper.adopt(GOOD._replace(program=made, fingerprint=[["x", 1]]))
+    assert keeper._source is not None
+    keeper._source.close()
+    keeper._source = IteratorSource(made, root=str(proc.root), tasks=None)
+    meminfo = "MemTotal: 1048576 kB\nMemAvailable: 500000 kB\nSwapTotal: 1024 kB\n"
+    (proc.root / "meminfo").write_text(meminfo)
+    assert keeper.refresh() and keeper.quiet()
+    yield keeper
+    keeper.close()
+
+
+def clock(proc: Any, uptime: float) -> None:
+    (proc.root / "uptime").write_text(f"{uptime} 1.0\n")
+
+
+def test_who_was_moved_into_a_unit_that_came_is_in_it(listing: Keeper, proc: Any) -> None:
+    proc.add(1900, cgroup=b"0::/new.scope\n")
+    assert (listed := listing.refresh("request")) and listed.pids[0] == 1000
+    assert (listed := listing.refresh("units")) and listed.pids[0] == 1900
+
+
+def test_when_memory_becomes_short_everybody_is_looked_at_with_the_second_list(
+    listing: Keeper, proc: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = 2000.0
+    monkeypatch.setattr(keeper_module, "now", lambda: at)
+
+    def pressed() -> tuple[int, bool]:
+        listed = listing.refresh("pressure")
+        assert listed
+        return listed.pids[0], 1901 in listed.pids
+
+    proc.add(1900, cgroup=b"0::/new.scope\n")
+    proc.add(1901, uid=5)
+    # For the first list only those are looked at who are at its head.
+    assert pressed() == (1000, True)
+    at += 1
+    assert pressed() == (1900, False)
+    # Not again for the third one, but as soon as memory becomes short another time.
+    proc.add(1901, uid=6)
+    for _ in range(3):
+        at += 1
+        assert pressed() == (1900, False)
+    at += 100
+    assert pressed() == (1900, False)
+    at += 1
+    assert pressed() == (1900, True)
+
+
+def test_a_host_is_not_quiet_when_somebody_was_moved(listing: Keeper, proc: Any) -> None:
+    clock(proc, 5030.25)
+    assert listing.quiet()
+    proc.add(1900, cgroup=b"0::/new.scope\n")
+    seen = []
+    for heartbeat in range(1, 11):
+        clock(proc, 5030.25 + 30 * heartbeat)
+        seen.append(listing.quiet())
+    # Ten a second: a third of them at each heartbeat.
+    assert seen.count(False) >= 1 and seen.index(False) < 4
+    assert (listed := listing.refresh("heartbeat")) and listed.pids[0] == 1900
+
+
+@pytest.mark.parametrize(("key", "before"), [("MemTotal", "1048576"), ("SwapTotal", "1024")])
+def test_a_host_is_not_quiet_when_memory_or_swap_came_or_went(
+    key: str, before: str, listing: Keeper, proc: Any
+) -> None:
+    meminfo = (proc.root / "meminfo").read_text()
+    for after in ("0", "77", "9999999"):
+        assert listing.quiet()
+        (proc.root / "meminfo").write_text(
+            meminfo.replace(f"{key}: {before} kB", f"{key}: {after} kB")
+        )
+        assert not listing.quiet()
+        listing.refresh()
+        host = listing._source and listing._source.host
+        assert host
+        assert {"MemTotal": host.mem_total, "SwapTotal": host.swap_total}[key] == int(after) * 1024
+
+
+def test_processes_that_cannot_be_seen_are_told(
+    listing: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert listing.hidden == []
+    assert listing._source
+    listing._source.refused = {7, 8}
+    listing._source.look_for_hidden()
+    (said,) = listing.hidden
+    assert said.startswith("2 processes cannot be seen and are in no list")

@@ -350,7 +350,7 @@ _NOISE = """
 import types
 from oomrules.service import loop, watch
 tree = types.SimpleNamespace(directory=lambda group: os.path.dirname(SIGN) + "/units")
-loop.Hierarchy = lambda: types.SimpleNamespace(units=tree)
+loop.Hierarchy = lambda: types.SimpleNamespace(units=tree, unit_root=lambda: "")
 heard = watch.UnitWatch.changed
 def changed(self):
     with open(SIGN, "ab") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from oomrules.service.notify import Notifier
 
 @pytest.mark.parametrize("abstract", [False, True])
 def test_each_word_is_one_datagram(tmp_path: Path, abstract: bool) -> None:
-    name = f"@oomrules-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    name = f"@oomrules-test-{uuid.uuid4()}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind("\0" + name[1:] if abstract else name)
         systemd.settimeout(5)

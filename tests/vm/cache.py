@@ -47,15 +47,17 @@ def layer(
         digest.update(b"%d:" % len(data) + data)
     top = folder()
     path = top / f"{kind}-{digest.hexdigest()[:16]}"
-    with (top / "lock").open("w") as lock:
+    # By kind, since one layer may ask for another while it is made, and so that what has nothing to
+    # do with it is made at the same time.
+    with (top / f"lock-{kind}").open("w") as lock:
         # Two runs at once: the second waits and finds the work done.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (path / "identity").exists():
             os.utime(path)  # in use: _prune goes by this
             return path
-        for left_over in top.glob(".new-*"):  # of a run that was killed
+        for left_over in top.glob(f".new-{kind}-*"):  # of a run that was killed
             shutil.rmtree(left_over)
-        scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=top))
+        scratch = Path(tempfile.mkdtemp(prefix=f".new-{kind}-", dir=top))
         try:
             make(scratch)
             (scratch / "identity").write_text(uuid.uuid4().hex)

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.vm import host, states
+from tests.vm import host, image, kernel, states
 from tests.vm.guest import Guest
 from tests.vm.host import NoGuest
 from tests.vm.machine import GuestError
@@ -51,6 +51,20 @@ def _revive(request: pytest.FixtureRequest) -> None:
         if not guest.machine.running:
             host.say("the shared guest had ended, starting it anew")
             guest.fresh()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_reported(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With the kernel that looks for faults, fail a test during which it has found one."""
+    names = [name for name in ("guest", "fresh_guest") if name in request.fixturenames]
+    guests: list[Guest] = [request.getfixturevalue(name) for name in names]
+    told = [kernel.reports(guest.console) for guest in guests]
+    yield
+    if image.DEBUG:
+        for guest, before in zip(guests, told, strict=True):
+            # The guest may have been started anew.
+            found = [line for line in kernel.reports(guest.console) if line not in before]
+            assert not found, guest.console
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.vm import host
+from tests.vm.image import PATIENCE
 from tests.vm.machine import GuestError, Machine
 from tests.vm.wire import CHUNK, Header, Wire
 
@@ -180,7 +181,7 @@ class Guest:
             self._machine = self._start()
             self._wire = Wire(self._read, self._write)
             if self._booting:
-                self._deadline = time.monotonic() + BOOT_LIMIT
+                self._deadline = time.monotonic() + BOOT_LIMIT * PATIENCE
                 self._wire.receive()  # the agent says so when it is there
             self._set_clock(RESTORE_LIMIT)
         except BaseException:
@@ -247,7 +248,7 @@ class Guest:
         return Background(self, shown, header["pid"])
 
     def _wait(self, background: Background, timeout: float) -> Result:
-        request = {"do": "wait", "pid": background.pid, "timeout": timeout}
+        request = {"do": "wait", "pid": background.pid, "timeout": timeout * PATIENCE}
         header, bodies = self._ask(request, timeout + SLACK)
         stdout, stderr = (body.decode(errors="surrogateescape") for body in bodies)
         result = Result(
@@ -326,7 +327,7 @@ class Guest:
         Raises:
             GuestError: it has none in so many seconds.
         """
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         while True:
             running = self.machine.running  # asked first: what it wrote before it ended counts
             if match := re.search(pattern, self.console):
@@ -339,7 +340,7 @@ class Guest:
 
     def _ask(self, request: Header, limit: float, data: bytes = b"") -> tuple[Header, list[bytes]]:
         """Send a request; the answer and its bodies, to come within so many seconds."""
-        self._deadline = time.monotonic() + limit
+        self._deadline = time.monotonic() + limit * PATIENCE
         number = next(self._ids)
         self._wire.send({"id": number, **request}, data)
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -100,7 +101,9 @@ def install_packages(packages: Sequence[str]) -> None:
     if shutil.which("apt-get") is None:
         raise NoGuest(f"there is no apt-get to install {names} with")
     require_root(f"installing {names}")
-    with step(f"installing {names}"):
+    # One run beside another has to wait: apt-get does not.
+    with Path(__file__).open() as lock, step(f"installing {names}"):
+        fcntl.flock(lock, fcntl.LOCK_EX)
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         command(["apt-get", "-qq", "update"], env=environment)
         command(

@@ -10,11 +10,11 @@ import lzma
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vm import cache
+from tests.vm import cache, kernel
 from tests.vm.host import (
     BUILD_TOOLS,
     NoGuest,
@@ -27,12 +27,16 @@ from tests.vm.host import (
 
 HERE = Path(__file__).resolve().parent
 
-# Another of Debian's kernels than its usual one, as in linux-image-6.12-cloud-amd64.
+# Another of Debian's kernels than its usual one, as in linux-image-6.12-cloud-amd64; or the one
+# that looks for faults, which needs more memory and more time.
 KERNEL = os.environ.get("OOMRULES_VM_KERNEL", "")
+DEBUG = kernel.NAME == KERNEL
+MEMORY = 1024 if DEBUG else 512  # MiB
+PATIENCE = 5 if DEBUG else 1  # how many times as long as usual anything may take
 PACKAGES = [
     *"usr-is-merged systemd-sysv udev dbus dbus-user-session libpam-systemd procps kmod".split(),
     *"systemd-container bpftool python3 python3-gi".split(),
-    f"linux-image-{KERNEL}-cloud-amd64" if KERNEL else "linux-image-cloud-amd64",
+    f"linux-image-{KERNEL}-cloud-amd64" if KERNEL and not DEBUG else "linux-image-cloud-amd64",
 ]
 # Not built into the cloud kernel, and needed before there is a root to load modules from.
 MODULES = ["virtio_pci", "virtio_blk", "virtio_console", "ext4"]
@@ -60,7 +64,8 @@ MASKED_GENERATORS = """
 """.split()
 # What the guest runs of this folder.
 AGENT = ["__init__.py", "wire.py", "agent.py"]
-SIZE = "1500M"
+# Of the file system: as it is, and with packages besides the usual ones.
+SIZE, ROOMY = "1500M", "4G"
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,11 @@ class Image:
         return (self.path / "release").read_text()
 
 
-def build() -> Image:
+def build(packages: Sequence[str] = ()) -> Image:
     """The image, from the cache or built now.
+
+    Args:
+        packages: of Debian's, besides the usual ones.
 
     Raises:
         NoGuest: it cannot be built here.
@@ -97,10 +105,13 @@ def build() -> Image:
         raise NoGuest("the guest is an amd64 one, and so must this machine be")
     suite = platform.freedesktop_os_release().get("VERSION_CODENAME", "unnamed")
     # By how it is made and not by where from: a different mirror brings no different Debian.
-    recipe = _mmdebstrap(suite, Path("OUT"), [])
-    base = cache.layer("base", recipe, lambda to: _make_base(suite, to))
+    recipe = _mmdebstrap(suite, packages, Path("OUT"), [])
+    base = cache.layer("base", recipe, lambda to: _make_base(suite, packages, to))
     inputs = [cache.identity(base), *_own_files()]
-    return Image(cache.layer("image", inputs, lambda to: _make(base, to)))
+    if DEBUG:
+        inputs.append(cache.identity(kernel.built()))
+    size = ROOMY if packages else SIZE
+    return Image(cache.layer("image", inputs, lambda to: _make(base, size, to)))
 
 
 def apt_sources(suite: str) -> list[str]:
@@ -134,7 +145,7 @@ def _own_files() -> Iterator[str | bytes]:
             yield path.read_bytes()
 
 
-def _mmdebstrap(suite: str, to: Path, sources: list[str]) -> list[str]:
+def _mmdebstrap(suite: str, packages: Sequence[str], to: Path, sources: list[str]) -> list[str]:
     # Leaving files out from the start would send every package through a slow filter.
     lean = "path-exclude=/usr/share/%s/*\\n"
     return [
@@ -146,7 +157,7 @@ def _mmdebstrap(suite: str, to: Path, sources: list[str]) -> list[str]:
         # Without it a conversion tool is installed, and perl for it.
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
         f"--essential-hook=printf '{lean}' man doc info locale > \"$1\"/etc/dpkg/dpkg.cfg.d/lean",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join([*PACKAGES, *packages])}",
         suite,
         str(to),
         *sources,
@@ -161,11 +172,11 @@ def apt_options() -> Iterator[str]:
             yield f'{name} "{value}"'
 
 
-def _make_base(suite: str, to: Path) -> None:
+def _make_base(suite: str, packages: Sequence[str], to: Path) -> None:
     require_root("building the guest's image")
     require_space(to, 3000)
     install_host_packages(BUILD_TOOLS)
-    argv = _mmdebstrap(suite, to / "base.tar", apt_sources(suite))
+    argv = _mmdebstrap(suite, packages, to / "base.tar", apt_sources(suite))
     argv[1:1] = [f"--aptopt={line}" for line in apt_options()]
     # When this is interrupted, all that it has mounted and started goes with its namespaces,
     # and what it has written goes with the layer's temporary directory.
@@ -176,7 +187,7 @@ def _make_base(suite: str, to: Path) -> None:
         command([*jail, *argv], env=environment)
 
 
-def _make(base: Path, to: Path) -> None:
+def _make(base: Path, size: str, to: Path) -> None:
     require_root("building the guest's image")
     install_host_packages(BUILD_TOOLS)
     root = to / "root"
@@ -184,17 +195,30 @@ def _make(base: Path, to: Path) -> None:
     with step("making the image"):
         command(["tar", "--extract", "--file", base / "base.tar", "--directory", root])
         _furnish(root)
+        if DEBUG:
+            _exchange_kernel(root)
         release = next((root / "usr/lib/modules").iterdir()).name
         (to / "release").write_text(release)
         _make_initrd(root / "usr/lib/modules" / release, to / "initrd")
         shutil.move(root / f"boot/vmlinuz-{release}", to / "vmlinuz")
         shutil.rmtree(root / "boot")
         features = ["-O", "^has_journal", "-E", "lazy_itable_init=0,nodiscard"]
-        command(["mkfs.ext4", "-q", "-F", *features, "-d", root, to / "root.raw", SIZE])
+        command(["mkfs.ext4", "-q", "-F", *features, "-d", root, to / "root.raw", size])
         convert = ["qemu-img", "convert", "-O", "qcow2"]
         command([*convert, to / "root.raw", to / "root.qcow2"])
         (to / "root.raw").unlink()
         shutil.rmtree(root)
+
+
+def _exchange_kernel(root: Path) -> None:
+    """Put in the kernel that looks for faults, in place of Debian's."""
+    debug = kernel.built()
+    release = (debug / "release").read_text()
+    for name in ("boot", "usr/lib/modules"):
+        shutil.rmtree(root / name)
+        (root / name).mkdir()
+    shutil.copytree(debug / "modules", root / "usr/lib/modules" / release)
+    shutil.copy(debug / "vmlinuz", root / f"boot/vmlinuz-{release}")
 
 
 def _furnish(root: Path) -> None:

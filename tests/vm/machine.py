@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.vm.host import NoGuest, command
-from tests.vm.image import Image
+from tests.vm.image import MEMORY, Image
 
 # mitigations: pointless here, and slow. tsc: emulated, it is found unstable during boot, and
 # the switch to another clock then costs a second. panic=-1 with -no-reboot: a panic ends QEMU.
@@ -30,10 +30,11 @@ FULL_SPEED = 1 << 40
 class Options:
     """What a guest may be given other than usual; each combination has states of its own."""
 
-    memory: int = 512  # MiB
+    memory: int = MEMORY  # MiB
     cpus: int = 2
     kernel_arguments: str = ""
     nodes: int = 1  # of memory (NUMA), alike in size
+    packages: tuple[str, ...] = ()  # of Debian's, besides the usual ones
 
 
 class GuestError(Exception):

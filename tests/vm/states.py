@@ -33,7 +33,7 @@ def guest(options: Options = STANDARD, checkout: Path = CHECKOUT) -> Guest:
         raise NoGuest("the guest needs a Linux machine")
     install_host_packages(RUN_TOOLS)
     try:
-        image = build()
+        image = build(options.packages)
         state = _ready(image, _booted(image, options), options, payload(checkout))
     except GuestError as error:
         raise NoGuest(f"the guest does not come up: {error}") from error

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 import oomrules
-from tests.vm import module
+from tests.vm import module, states
 from tests.vm.guest import Guest
+from tests.vm.machine import GuestError, Options
 from tests.vm.module import start, statistics
 
 MARK = b"4 5 6\n"
@@ -62,6 +63,12 @@ def sysrq(guest: Guest, *dying: int) -> None:
     paths = " ".join(f"/proc/{pid}" for pid in dying)
     wait = f"for p in {paths}; do while test -d $p; do sleep 0.05; done; done"
     guest.run(f"echo f > /proc/sysrq-trigger; {wait}", check=True, timeout=30)
+
+
+def signals(guest: Guest) -> list[tuple[str, int]]:
+    """What the console says of signals that the kernel or the module has sent, and to whom."""
+    said = re.findall(r"Out of memory: (\w+) process (\d+) ", guest.console)
+    return [(word, int(pid)) for word, pid in said]
 
 
 def end(guest: Guest, *groups: list[int]) -> None:
@@ -257,6 +264,52 @@ assert text.decode() == old
 assert os.pread(file, 100, 0) == b"22\\n"
 """
     loaded.run(["python3", "-c", program], check=True)
+
+
+# Writes long lists, each after the last one has been opened and begun to be read by the other.
+HOLDING = """
+import os, sys, time
+path = "/run/shared/opened"
+def opened():
+    return int(open(path).read() or 0)
+if sys.argv[1] == "write":
+    text = b"4194303 " * 200_000 + b"\\n"
+    for i in range(5):
+        file = os.open("/proc/oom", os.O_WRONLY)
+        os.write(file, text)
+        os.close(file)
+        while opened() <= i:
+            time.sleep(0.02)
+    os.write(1, b"done\\n")
+else:
+    files = []
+    while len(files) < 5:
+        files.append(os.open("/proc/oom", os.O_RDONLY))
+        if len(os.read(files[-1], 1)) == 1:
+            open(path, "w").write(str(len(files)))
+        time.sleep(0.02)
+time.sleep(1000)
+"""
+
+
+def test_readers_pay_for_what_they_hold(loaded: Guest) -> None:
+    loaded.put(HOLDING, "/run/holding.py")
+    script = """
+mkdir -m 777 -p /run/shared; echo 0 > /run/shared/opened; chmod 666 /run/shared/opened
+writer=/sys/fs/cgroup/system.slice/writer.service reader=/sys/fs/cgroup/system.slice/reader.service
+systemd-run --quiet --unit=writer python3 /run/holding.py write
+systemd-run --quiet --unit=reader --uid=1001 python3 /run/holding.py read
+until test $(cat /run/shared/opened) = 5; do sleep 0.2; done
+sleep 1
+cat $writer/memory.current $reader/memory.current
+systemctl stop writer reader
+echo > /proc/oom
+"""
+    result = loaded.run(script, check=True, timeout=300)
+    written, read = (int(line) >> 20 for line in result.stdout.split())
+    # Of the lists, 4 MB each, one is left; the texts take 1.6 MB each, Python itself 6.
+    assert written < 16, result.stdout
+    assert read >= 11, result.stdout
 
 
 # Each writer's lists are of one number of its own, which readers never see mixed.
@@ -458,30 +511,58 @@ def test_one_kill_is_enough_when_it_frees_enough(fresh_guest: Guest) -> None:
     assert statistics(guest)["kills"] == 1
 
 
-def test_sigterm_comes_first_for_who_may_touch_hardware(fresh_guest: Guest) -> None:
+def test_sigterm_comes_first_for_who_may_touch_hardware_and_heeds_it(fresh_guest: Guest) -> None:
     guest = fresh_guest
     module.load(guest, "grace_ms=3000")
-    polite, stubborn, plain = start(guest, "polite polite", "stubborn stubborn share", "p plain")
-    write(guest, *polite, stubborn[0], *plain)
+    deaf, blocking, stopped, listening, polite, stubborn, late, plain = start(
+        guest,
+        "deaf deaf",
+        "blocking blocking",
+        "stopped stopped",
+        "listening listening",
+        "polite polite",
+        "stubborn stubborn share",
+        "late stubborn",
+        "plain plain",
+    )
+    # Frozen, and the init of a pid namespace, which only dies of what it handles.
+    script = """
+systemd-run --quiet --unit=frozen /root/victim
+pid=$(systemctl show --value -p MainPID frozen)
+echo 1 > /sys/fs/cgroup/system.slice/frozen.service/cgroup.freeze
+ln -s /root/victim /root/inside
+setsid unshare --pid --fork /root/inside > /dev/null 2>&1 < /dev/null &
+until inside=$(pgrep -x inside); do sleep 0.1; done
+echo $pid $inside
+"""
+    shown = guest.run(script, check=True, timeout=60).stdout
+    frozen, inside = ([int(pid)] for pid in shown.split())
+    unheeding = [deaf, blocking, stopped, frozen, inside]
+    order = [*unheeding, listening, polite, stubborn, late, plain]
+    write(guest, *(pids[0] for pids in order))
     # In the end it is the only one left, and the kernel's own choice.
     with_status = "/root/victim plain hold=2000; echo $? > /run/hog.status"
     guest.run(with_status, timeout=180)
     assert guest.get("/run/hog.status") == b"137\n"
+    assert guest.get("/run/listening.status") == b"7\n"
     assert guest.get("/run/polite.status") == b"7\n"
     assert guest.get("/run/stubborn.status") == b"137\n"
-    said = re.findall(r"Out of memory: (\w+) process (\d+) ", guest.console)
     hog = guest.kills()[-1]
     assert hog.comm == "victim"
-    assert said == [
-        ("Terminated", str(polite[0])),
-        ("Terminated", str(stubborn[0])),
-        ("Killed", str(stubborn[0])),
-        ("Killed", str(plain[0])),
-        ("Killed", str(hog.pid)),
+    assert signals(guest) == [
+        *(("Killed", pids[0]) for pids in unheeding),
+        ("Terminated", listening[0]),
+        ("Terminated", polite[0]),
+        ("Terminated", stubborn[0]),
+        ("Killed", stubborn[0]),
+        # What three seconds were for is over.
+        ("Killed", late[0]),
+        ("Killed", plain[0]),
+        ("Killed", hog.pid),
     ]
-    assert living(guest, polite, stubborn, plain) == [False, False, False]
+    assert not any(living(guest, *order))
     found = statistics(guest)
-    assert (found["terms"], found["kills"], found["fallbacks"]) == (2, 2, 1)
+    assert (found["terms"], found["kills"], found["fallbacks"]) == (3, 8, 1)
     assert "Kernel panic" not in guest.console
 
 
@@ -499,6 +580,89 @@ def test_sigkill_follows_though_memory_has_come_back(fresh_guest: Guest) -> None
     assert "invoked oom-killer" not in guest.console
     found = statistics(guest)
     assert (found["terms"], found["kills"], found["fallbacks"]) == (1, 1, 0)
+
+
+def test_a_process_that_has_had_its_sigterm_gets_no_other(fresh_guest: Guest) -> None:
+    guest = fresh_guest
+    module.load(guest, "grace_ms=10000")
+    (renewing,) = start(guest, "renewing renewing")
+    write(guest, *renewing)
+    impatient = ["/root/victim", "plain", "impatient", "hold=2000"]
+    assert guest.run(impatient, timeout=120).status == 8
+    renewed = f"until grep -q RENEWED /proc/{renewing[0]}/environ; do sleep 0.1; done"
+    guest.run(renewed, check=True, timeout=60)
+    hog = guest.run("exec /root/victim plain hold=2000", timeout=120)
+    assert hog.status == -9
+    kills = [kill.pid for kill in guest.kills()]
+    assert kills[0] == renewing[0]
+    said = signals(guest)
+    assert said == [("Terminated", renewing[0]), *(("Killed", pid) for pid in kills)]
+    # Whatever has become of one in the meantime: it is looked at again before it is killed.
+    guest.run("rmmod oom && insmod /root/oom.ko grace_ms=6000", check=True)
+    saved, other = start(guest, "saved stubborn", "other plain adj=1000")
+    write(guest, *saved)
+    assert guest.run(impatient, timeout=120).status == 8
+    guest.run(f"echo -1000 > /proc/{saved[0]}/oom_score_adj; sleep 8", check=True)
+    assert signals(guest)[len(said) :] == [("Terminated", saved[0])]
+    assert living(guest, saved, other) == [True, True]
+    # SysRq-f waits for nobody: it takes the one that has its grace.
+    guest.run("rmmod oom && insmod /root/oom.ko grace_ms=10000", check=True)
+    (stubborn,) = start(guest, "stubborn stubborn")
+    write(guest, *stubborn)
+    assert guest.run(impatient, timeout=120).status == 8
+    sysrq(guest, *stubborn)
+    assert guest.kills()[-1].pid == stubborn[0]
+    assert living(guest, other) == [True]
+
+
+def test_only_who_may_have_memory_there_is_taken(guest: Guest) -> None:
+    with guest.paused(), states.guest(Options(nodes=2)) as numa:
+        module.load(numa)
+        run = "systemd-run --quiet"
+        script = f"""
+{run} --unit=rawio -p AllowedMemoryNodes=0 /root/victim stubborn
+{run} --unit=far -p AllowedMemoryNodes=0 /root/victim plain
+{run} --unit=bound /root/victim bind=0 plain
+{run} --unit=near -p AllowedMemoryNodes=1 /root/victim plain hold=20
+{run} --unit=other /root/victim plain hold=20
+sleep 2
+for i in rawio far bound near other; do systemctl show --value -p MainPID $i; done
+"""
+        pids = [int(pid) for pid in numa.run(script, check=True).stdout.split()]
+        rawio, far, bound, near, other = pids
+        write(numa, rawio, far, bound, near)
+        # Confined by a cpuset, then by a memory policy.
+        hog = f"{run} --wait -p AllowedMemoryNodes=1 /root/victim plain hold=2000"
+        numa.run(hog, timeout=120)
+        assert numa.kills()[0].pid == near
+        assert f"process {near} (victim) goes first, number 4 of 4 listed" in numa.console
+        write(numa, rawio, far, bound, other)
+        before = len(numa.kills())
+        numa.run("/root/victim bind=1 plain hold=2000", timeout=120)
+        assert numa.kills()[before].pid == other
+        assert living(numa, [rawio], [far], [bound]) == [True, True, True]
+        assert statistics(numa)["terms"] == 0
+        assert "Terminated" not in numa.console
+
+
+def test_the_administrator_s_word_about_ooms_counts(fresh_guest: Guest) -> None:
+    guest = fresh_guest
+    module.load(guest)
+    (polite,) = start(guest, "polite polite hold=60")
+    write(guest, *polite)
+    path = "/proc/sys/vm/oom_kill_allocating_task"
+    # Whoever hides the sysctls, or has a /proc of his own, changes nothing.
+    guest.run(f"echo 1 > {path}; unshare --mount mount --bind /dev/zero {path}", check=True)
+    guest.run("/root/victim plain hold=2000", timeout=120)
+    assert "(oom_kill_allocating_task): Killed process" in guest.console
+    assert living(guest, polite) == [True]
+    assert statistics(guest)["terms"] == 0
+    guest.run(f"echo 0 > {path}; echo 1 > /proc/sys/vm/panic_on_oom", check=True)
+    with pytest.raises(GuestError, match="the guest's kernel panicked"):
+        guest.run("/root/victim plain hold=2000", timeout=120)
+    assert "panic_on_oom is enabled" in guest.console
+    assert "goes first" not in guest.console
+    assert "Terminated" not in guest.console
 
 
 # Coming and going
@@ -527,6 +691,20 @@ done
     assert [line for line in said if "hrtimer: interrupt took" not in line] == []
     tainted = int(guest.get("/proc/sys/kernel/tainted"))
     assert tainted & ~(1 << 12 | 1 << 13) == 0  # out of tree, not signed, and nothing else
+
+
+def test_hosts_that_hide_processes_hide_the_list(fresh_guest: Guest) -> None:
+    guest = fresh_guest
+    module.load(guest, "mode=0600")
+    shown = guest.run(
+        "stat -c %a /proc/oom; cat /sys/module/oom/parameters/mode; id -u", check=True
+    )
+    assert shown.stdout.split()[:2] == ["600", "0600"]
+    refused = guest.run("setpriv --reuid=1001 --clear-groups cat /proc/oom")
+    assert "Permission denied" in refused.stderr
+    refused = guest.run("rmmod oom; insmod /root/oom.ko mode=04755")
+    assert refused.status != 0
+    assert "mode=04755: only permissions to read and write, as in 0600" in guest.console
 
 
 def test_the_grace_period_has_bounds(loaded: Guest) -> None:

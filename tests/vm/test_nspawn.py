@@ -1,14 +1,15 @@
 """Containers of systemd-nspawn, from within: with a control group namespace and without.
 
 One runs a few processes and has a limit at its own top. In one systemd runs as on a host, in a
-group below the host's. A third is no more than a part of the tree, bound over the whole.
+group below the host's. A third is no more than a part of the tree, bound over the whole; a fourth
+has a namespace of its own, and the host's tree.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -23,7 +24,7 @@ NSPAWN = (
 HOLD = "/usr/local/bin/{name} -S /root/take.py {size}"
 UP = rf"""
 set -e
-for name in big small inner-big inner-small part-big part-small; do
+for name in big small inner-big inner-small part-big part-small apart-big apart-small; do
   cp /usr/bin/python3 /usr/local/bin/$name
 done
 mkdir -p /run/tree
@@ -33,8 +34,11 @@ systemd-run --quiet --unit=plain -p Delegate=yes {NSPAWN} --machine=plain --as-p
 systemd-run --quiet --unit=part -p MemoryMax=100M unshare --mount bash -c '
   mount --bind /sys/fs/cgroup/system.slice/part.service /sys/fs/cgroup
   {HOLD.format(name="part-big", size=30)} & exec {HOLD.format(name="part-small", size=1)}'
+systemd-run --quiet --unit=apart -p MemoryMax=100M unshare --cgroup bash -c '
+  {HOLD.format(name="apart-big", size=30)} & exec {HOLD.format(name="apart-small", size=1)}'
 systemd-run --quiet --unit=booted -p Delegate=yes -p MemoryMax=300M \
-  --setenv=SYSTEMD_NSPAWN_USE_CGNS=0 {NSPAWN} --machine=booted --boot
+  -p StandardOutput=null --setenv=SYSTEMD_NSPAWN_USE_CGNS=0 \
+  {NSPAWN} --tmpfs=/var/lib/systemd/linger --machine=booted --boot
 group=/sys/fs/cgroup/system.slice/plain.service/payload
 until [ -e $group ]; do sleep 0.2; done
 echo 100M > $group/memory.max
@@ -52,7 +56,12 @@ sleep 2
 TEXT = """
 score rss
 never kill anything when rss < 20%
-only kill comm "big", comm "small", comm "part-*", comm "inner-*"
+only kill comm "big"
+only kill comm "small"
+only kill comm "part-*"
+only kill comm "inner-*"
+only kill comm "apart-*"
+in big.service: prefer anything when unit.active_state == "active" by 3
 """
 
 
@@ -66,42 +75,62 @@ def boxes(guest: Guest) -> Iterator[Guest]:
 
 
 def inside(guest: Guest, pid: int, command: str, namespaces: str = "-a") -> str:
-    """Run a script where a process is."""
-    return guest.run(
-        ["nsenter", "-t", str(pid), namespaces, "bash", "-c", command], check=True, timeout=120
-    ).stdout
+    """Run a command where a process is, and in its control group."""
+    script = f"""
+    group=$(grep -o '/.*' /proc/{pid}/cgroup)
+    case {namespaces} in -C) echo $$ > /sys/fs/cgroup/$group/cgroup.procs;; esac
+    exec nsenter -t {pid} {namespaces} bash -c "$1"
+    """
+    return guest.run(["bash", "-c", script, "-", command], check=True, timeout=120).stdout
 
 
-def candidates(document: str) -> list[tuple[int, str, int]]:
+class Told(NamedTuple):
+    """What a ranking tells of a candidate."""
+
+    pid: int
+    comm: str
+    points: int
+    rules: list[str]
+
+
+def candidates(document: str) -> list[Told]:
     found = json.loads(document)["candidates"]
-    return [(one["pid"], one["comm"], one["points"]) for one in found]
+    return [Told(*(one[name] for name in Told._fields)) for one in found]
 
 
 RANK = f"oomrules rank --rules {RULES} --format json"
 
 
-def told_three_times(guest: Guest, pid: int) -> list[list[tuple[int, str, int]]]:
-    """The candidates in a container, of its recording in there, and of that outside."""
+def told_twice(guest: Guest, pid: int) -> tuple[list[Told], list[Told]]:
+    """The candidates in a container, and those of its recording, outside."""
     live = candidates(inside(guest, pid, RANK))
     inside(guest, pid, "oomrules snapshot --output /root/recorded")
-    recorded = candidates(inside(guest, pid, f"{RANK} --snapshot /root/recorded"))
     guest.put(guest.get(f"/proc/{pid}/root/root/recorded"), "/root/recorded")
     command = f"{RANK} --snapshot /root/recorded"
-    return [live, recorded, candidates(guest.run(command, check=True, timeout=120).stdout)]
+    return live, candidates(guest.run(command, check=True, timeout=120).stdout)
 
 
 def test_a_container_with_a_namespace_records_its_own_limit(boxes: Guest) -> None:
     boxes.run("until pgrep -x small && pgrep -x big; do sleep 0.2; done", timeout=60, check=True)
     (small,) = pids(boxes, "small")
-    live, recorded, outside = told_three_times(boxes, small)
-    assert [comm for _, comm, _ in live] == ["big"]
-    assert live == recorded == outside
+    live, recorded = told_twice(boxes, small)
+    assert [one.comm for one in live] == ["big"]
+    assert live == recorded
 
 
 def test_a_part_of_the_tree_that_is_bound_over_the_whole_has_its_limit(boxes: Guest) -> None:
     (small,) = pids(boxes, "part-small")
     found = candidates(inside(boxes, small, RANK, "-m"))
-    assert [comm for _, comm, _ in found] == ["part-big"]
+    assert [one.comm for one in found] == ["part-big"]
+
+
+def test_from_a_namespace_that_was_given_the_whole_tree_all_of_it_is_seen(boxes: Guest) -> None:
+    (small,) = pids(boxes, "apart-small")
+    shown = json.loads(inside(boxes, small, f"{RANK} --all", "-C"))
+    assert [one["comm"] for one in shown["candidates"]] == ["apart-big"]
+    assert shown["candidates"][0]["unit"] == "apart.service"
+    # Everybody else is known, too.
+    assert not [one for one in shown["excluded"] if "in doubt" in one["reason"]]
 
 
 @pytest.fixture(scope="module")
@@ -125,19 +154,12 @@ def test_systemd_below_the_root_has_its_units(boxes: Guest, booted: int) -> None
     assert units["big.service"]["cgroup"] == f"{top}/system.slice/big.service"
     assert units["big.service"]["candidates"] == 1
     assert "booted.service" not in units
-    boxes.put(
-        "score rss\nnever kill anything\nin big.service: prefer anything when unit.active_state == "
-        '"active"\n',
-        f"/proc/{booted}/root{RULES}",
-    )
-    shown = json.loads(inside(boxes, booted, f"{RANK} --all"))
-    held = {one["comm"]: one for one in shown["excluded"]}
-    assert held["inner-big"]["unit"] == "big.service"
-    assert "systemd cannot be asked" not in str(shown.get("notes"))
 
 
 def test_a_container_without_a_namespace_has_the_limit_above_it(boxes: Guest, booted: int) -> None:
     boxes.put(TEXT, f"/proc/{booted}/root{RULES}")
-    live, recorded, outside = told_three_times(boxes, booted)
-    assert [comm for _, comm, _ in live] == ["inner-big"]
-    assert live == recorded == outside
+    live, recorded = told_twice(boxes, booted)
+    assert [one.comm for one in live] == ["inner-big"]
+    # The container's own systemd was asked about its own unit.
+    assert f"{RULES}:{len(TEXT.splitlines())}" in live[0].rules
+    assert live == recorded

@@ -6,14 +6,23 @@
  *   plain       of user 1000, and so without CAP_SYS_RAWIO
  *   polite      exits with status 7, half a second after SIGTERM; its memory is locked, or it
  *               would have to wait for some first
- *   stubborn    ignores SIGTERM
+ *   stubborn    catches SIGTERM, and goes on
+ *   deaf        ignores SIGTERM
+ *   blocking    has blocked SIGTERM, and never looks
+ *   listening   has blocked SIGTERM and waits for it at a descriptor; then exits with status 7; its
+ *               memory is locked
+ *   renewing    executes itself at SIGTERM, and is stubborn from then on
+ *   bind=N      may have memory of node N only, by its memory policy
  *   impatient   exits with status 8 when it waits for memory
  *   hold=N      has N MiB, taken one after the other
  *   share       has a child in the same memory
  *   vfork       is suspended in vfork(2): its child has its memory on loan
  *   leaderless  its first thread ends, another one goes on
+ *   stopped     stops itself
  */
 #define _GNU_SOURCE
+#include <linux/mempolicy.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -21,6 +30,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static char stack[1 << 16] __attribute__((aligned(16)));
@@ -43,6 +54,30 @@ static void leave(int signal)
 {
 	(void)signal;
 	usleep(500000);
+	_exit(7);
+}
+
+static void go_on(int signal)
+{
+	(void)signal;
+}
+
+static char **arguments;
+
+static void renew(int signal)
+{
+	(void)signal;
+	setenv("RENEWED", "", 1);
+	execv("/proc/self/exe", arguments);
+	_exit(9);
+}
+
+static int listen_to(const sigset_t *signals)
+{
+	struct pollfd file = { .fd = signalfd(-1, signals, 0), .events = POLLIN };
+
+	while (poll(&file, 1, -1) < 1)
+		continue;
 	_exit(7);
 }
 
@@ -78,8 +113,17 @@ int main(int argc, char **argv)
 {
 	const char *adj = option(argc, argv, "adj=");
 	const char *hold = option(argc, argv, "hold=");
+	const char *bind = option(argc, argv, "bind=");
+	unsigned long nodes = bind ? 1ul << atoi(bind) : 0;
 	pthread_t thread;
+	sigset_t term;
 	pid_t child;
+
+	arguments = argv;
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	if (bind && syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64))
+		fail("set_mempolicy");
 
 	if (adj) {
 		FILE *file = fopen("/proc/self/oom_score_adj", "w");
@@ -95,7 +139,18 @@ int main(int argc, char **argv)
 		signal(SIGTERM, leave);
 	}
 	if (option(argc, argv, "stubborn"))
+		signal(SIGTERM, go_on);
+	if (option(argc, argv, "deaf"))
 		signal(SIGTERM, SIG_IGN);
+	if (option(argc, argv, "blocking") || option(argc, argv, "listening"))
+		sigprocmask(SIG_BLOCK, &term, NULL);
+	if (option(argc, argv, "listening") && mlockall(MCL_CURRENT | MCL_FUTURE))
+		fail("mlockall");
+	if (option(argc, argv, "renewing")) {
+		signal(SIGTERM, getenv("RENEWED") ? go_on : renew);
+		/* It was blocked while its handler ran. */
+		sigprocmask(SIG_UNBLOCK, &term, NULL);
+	}
 	if (option(argc, argv, "impatient") &&
 	    (mlockall(MCL_CURRENT) || pthread_create(&thread, NULL, watch, NULL)))
 		fail("impatient");
@@ -125,6 +180,10 @@ int main(int argc, char **argv)
 		printf("%d\n", getpid());
 	}
 	fflush(stdout);
+	if (option(argc, argv, "listening"))
+		return listen_to(&term);
+	if (option(argc, argv, "stopped"))
+		raise(SIGSTOP);
 	if (option(argc, argv, "leaderless")) {
 		if (pthread_create(&thread, NULL, rest_as_thread, NULL))
 			fail("pthread_create");

@@ -1,0 +1,92 @@
+"""The machine that the processes run on: its clock and its memory, as the kernel has them.
+
+In a container ``/proc/uptime`` and ``/proc/meminfo`` may be files of lxcfs, which tell of the
+container: since when it runs, and what it may have. The kernel counts a process's age from the
+boot of the host, and divides by the host's memory when the host runs out; what a container may
+have is the limit of its control group. Such a file can also keep its reader waiting.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from oomrules.errors import Failure, reason
+
+_KIB = 1024
+# Larger than any meminfo.
+_MEMINFO = 1 << 14
+
+
+def boot_seconds() -> float:
+    """Give the seconds since the boot, suspended ones included (CLOCK_BOOTTIME).
+
+    This is the clock of ``starttime`` in ``/proc/PID/stat``, also for a reader in a time
+    namespace, whose offset the kernel adds to both (timens_add_boottime_ns()).
+    """
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Memory:
+    """How much memory there is. It changes: swap and memory come and go while a host runs.
+
+    Args:
+        root: where proc is mounted.
+
+    Raises:
+        Failure: proc is not there.
+    """
+
+    def __init__(self, root: str) -> None:
+        path = f"{root}/meminfo"
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            covered = os.fstat(self._descriptor).st_dev != os.stat(root).st_dev
+        except OSError as error:
+            raise Failure(f"cannot read {path}: {reason(error)}", "is /proc mounted?") from error
+        if covered:
+            self.close()
+
+    def totals(self) -> tuple[int, int]:
+        """Give RAM and swap in bytes: what oom_badness() takes for totalpages on the host."""
+        if self._descriptor < 0:
+            return _asked_of_kernel()
+        data = os.pread(self._descriptor, _MEMINFO, 0)
+        return _size(data, b"MemTotal:"), _size(data, b"SwapTotal:")
+
+    def close(self) -> None:
+        """Close the file; from then on the kernel is asked by sysinfo(2)."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _size(data: bytes, key: bytes) -> int:
+    _, _, rest = data.partition(key)
+    return int(rest.split(None, 1)[0]) * _KIB if rest else 0
+
+
+def _asked_of_kernel() -> tuple[int, int]:
+    """Ask sysinfo(2), which nobody can mount a file over."""
+    # Hardly any host needs it.
+    import ctypes
+
+    class Info(ctypes.Structure):
+        """struct sysinfo of <linux/sysinfo.h>."""
+
+        _fields_ = (
+            ("uptime", ctypes.c_long),
+            ("loads", ctypes.c_ulong * 3),
+            *((name, ctypes.c_ulong) for name in "totalram freeram sharedram bufferram".split()),
+            *((name, ctypes.c_ulong) for name in ("totalswap", "freeswap")),
+            ("procs", ctypes.c_ushort),
+            ("pad", ctypes.c_ushort),
+            *((name, ctypes.c_ulong) for name in ("totalhigh", "freehigh")),
+            ("mem_unit", ctypes.c_uint),
+            # A kernel of 32 bits has more behind it.
+            ("room", ctypes.c_char * 64),
+        )
+
+    info = Info()
+    ctypes.CDLL(None).sysinfo(ctypes.byref(info))
+    return info.totalram * info.mem_unit, info.totalswap * info.mem_unit

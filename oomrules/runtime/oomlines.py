@@ -1,0 +1,174 @@
+"""What the kernel, or oomrules' module, says of an OOM kill: one message, one reading of it.
+
+The names in these messages are their users' choice: a comm has any 15 bytes, a control group
+any name without a slash or a line end. So a message is read as a whole, and its numbers from
+where nobody but the kernel writes.
+"""
+
+from __future__ import annotations
+
+import re
+
+from oomrules.lean import NamedTuple
+
+# mm/oom_kill.c, __oom_kill_process(), and what oomrules' module writes like it. In front of it
+# the reason, since Linux 5.1; at the end the uid and more, since 5.4; the uid behind the number
+# is Red Hat's. A comm has 15 bytes at most (include/linux/sched.h, TASK_COMM_LEN).
+_KILLED = re.compile(
+    rb"(?:(?P<why>Memory cgroup out of memory|Out of memory)(?: \((?P<how>[a-z_ ]+)\))?: )?"
+    rb"(?P<signal>Killed|Terminated) process (?P<pid>\d+)(?:, UID (?P<early>\d+),)? "
+    rb"\((?P<comm>.{0,15})\)(?:,? (?:total-vm|vsz):(?P<vm>\d+)kB, anon-rss:\d+kB, "
+    rb"file-rss:\d+kB(?:, shmem-rss:\d+kB)?"
+    rb"(?:, UID:(?P<uid>\d+) pgtables:\d+kB oom_score_adj:-?\d+)?)?",
+    re.DOTALL,
+)
+
+# What comes before that, until Linux 5.1.
+_CHOSEN = re.compile(
+    rb"(Memory cgroup out of memory|Out of memory)(?: \([a-z_ ]+\))?: Kill process \d+ \(.{0,15}\) "
+    rb"score \d+ or sacrifice child",
+    re.DOTALL,
+)
+
+# mm/oom_kill.c, dump_oom_summary(); since Linux 5.0. What stands between the constraint and the
+# pid has names in it that users choose: see ``group``.
+_SUMMARY = re.compile(
+    rb"oom-kill:constraint=(CONSTRAINT_[A-Z_]+),(.*),pid=(\d+),uid=(-?\d+)", re.DOTALL
+)
+
+# mm/memcontrol.c, mem_cgroup_print_oom_group(); since Linux 4.19.
+_WHOLE = re.compile(
+    rb"Tasks in (/.*) are going to be killed due to memory\.oom\.group set", re.DOTALL
+)
+
+# How a report of the kernel's begins, and its summary, which may be torn or cut short.
+_REPORT = re.compile(rb".{0,15} invoked oom-killer: gfp_mask=|oom-kill:constraint=", re.DOTALL)
+
+_LIMIT, _GLOBAL, _GROUP, _TASK = b",oom_memcg=", b",global_oom", b",task_memcg=", b",task="
+
+_ALLOCATING = b"oom_kill_allocating_task"
+
+
+class Killed(NamedTuple):
+    """A process has got a signal.
+
+    Attributes:
+        polite: whether it was SIGTERM, by the module.
+        limit: whether it was at a memory limit; None if the message does not tell.
+        allocating: whether the kernel took who asked for memory, not who is worst.
+        uid: None if the message does not tell.
+        total_vm: in KiB; None if the message does not tell.
+    """
+
+    polite: bool
+    limit: bool | None
+    allocating: bool
+    pid: int
+    comm: bytes
+    uid: int | None
+    total_vm: int | None
+
+
+class Chosen(NamedTuple):
+    """A process was chosen: this one, or a child of it, is killed next."""
+
+    limit: bool
+
+
+class Summary(NamedTuple):
+    """What the kernel says before it kills: of whom, and where it stands."""
+
+    constraint: bytes
+    said: bytes
+    pid: int
+    uid: int
+
+
+class Whole(NamedTuple):
+    """A control group is killed as a whole: the next ones are in it."""
+
+    cgroup: bytes
+
+
+class Report(NamedTuple):
+    """A report begins, or its summary is there and cannot be read."""
+
+    summary: bool
+
+
+Line = Killed | Chosen | Summary | Whole | Report
+
+
+def read(text: bytes) -> Line | None:
+    """Read one message of the kernel's; None if it says nothing of a kill."""
+    if found := _KILLED.fullmatch(text):
+        return _killed(found)
+    if found := _SUMMARY.fullmatch(text):
+        return Summary(found[1], found[2], int(found[3]), int(found[4]) % 2**32)
+    if found := _WHOLE.fullmatch(text):
+        return Whole(found[1])
+    if found := _CHOSEN.fullmatch(text):
+        return Chosen(_is_limit(found[1]))
+    if _REPORT.match(text):
+        return Report(text.startswith(b"oom-kill:"))
+    return None
+
+
+def _killed(found: re.Match[bytes]) -> Killed:
+    uid = found["uid"] or found["early"]
+    return Killed(
+        polite=found["signal"] == b"Terminated",
+        limit=_is_limit(found["why"]) if found["why"] else None,
+        allocating=found["how"] == _ALLOCATING,
+        pid=int(found["pid"]),
+        comm=found["comm"],
+        uid=int(uid) if uid else None,
+        total_vm=int(found["vm"]) if found["vm"] else None,
+    )
+
+
+def _is_limit(why: bytes) -> bool:
+    return why.startswith(b"Memory cgroup")
+
+
+def group(said: bytes, comm: bytes) -> bytes:
+    """Take the victim's control group out of what the kernel says of an OOM kill.
+
+    Users name the groups below their own as they like, also so that a name looks like more of
+    the message. What is certain: how it ends, that the first path is the first that begins with
+    a slash, and that at a limit the victim is in the group that has the limit. Where that leaves
+    more than one reading the group is the one around all of them. So it is the victim's own or
+    one around it, whatever a user does.
+
+    Args:
+        said: the message between its constraint and the victim's pid.
+
+    Returns:
+        the group's path; empty if it is not told.
+    """
+    if not said.endswith(_TASK + comm):
+        return b""
+    said = said.removesuffix(_TASK + comm)
+    # A cpuset's name stands before, and has no slash unless it is one.
+    limit, whole = said.find(_LIMIT + b"/"), said.find(_GLOBAL + _GROUP + b"/")
+    if whole >= 0 and not 0 <= limit < whole:
+        return said[whole + len(_GLOBAL + _GROUP) :]
+    if limit < 0:
+        return b""
+    said = said[limit + len(_LIMIT) :]
+    found = []
+    for between in re.finditer(_GROUP, said):
+        limited, path = said[: between.start()], said[between.end() :]
+        if path == limited or path.startswith(limited.rstrip(b"/") + b"/"):
+            found.append(path)
+    return _around(found) if found else b""
+
+
+def _around(groups: list[bytes]) -> bytes:
+    """Give the innermost group that is around all of these, or is all of them."""
+    common = []
+    for parts in zip(*(group.split(b"/") for group in groups), strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    return b"/".join(common) or b"/"

@@ -95,7 +95,8 @@ class Ranked(NamedTuple):
         if isinstance(self.source, ProcSource):
             said = notes(self.source)
         else:
-            said = recorded_notes(self.source) if not self.source.notes else []
+            # What was noted then says it in more words.
+            said = [] if self.source.notes else recorded_notes(self.source)
             said += doubts.of_recording(self.source, self.ranking.evaluator.program)
         return [*said, *self.ranking.evaluator.notes(self.source.by_pid)]
 

@@ -62,6 +62,7 @@ class Recorded:
 
     Attributes:
         hidden: how many processes could not be seen when it was recorded.
+        notes: what else could not be seen then, in sentences.
     """
 
     tells_changes = False
@@ -76,12 +77,11 @@ class Recorded:
         notes: tuple[str, ...] = (),
     ) -> None:
         self.host = host
-        # What could not be seen when it was recorded.
-        self.notes = notes
         self.own_pids = frozenset(own)
         self.prepared_for: Any = None
         self.scopes = scopes
         self.hidden = hidden
+        self.notes = notes
         self.by_pid = {process.pid: process for process in processes}
 
     def scope(self, cgroup: str) -> RecordedScope | None:

@@ -133,6 +133,6 @@ def _round(seconds: float) -> float:
 def _unreadable(keeper: Keeper) -> list[str]:
     return [
         f"{field} of {number} processes could not be read; rules that ask for it are in doubt, so "
-        "they protect"
+        "they protect them"
         for field, number in sorted(keeper.unreadable.items())
     ]

@@ -285,6 +285,8 @@ def test_history_on_a_narrow_terminal() -> None:
         if wide == 80:
             assert "….scope" in line or "81.scope" in line
             assert "1234567" in line and "UNIT" in heading
+        asked = shown(history._COLUMNS, [history._row(kill, history._ASKED)], wide)[1]
+        assert "漢" in asked and " (asked" in asked
 
 
 # --- the live one --------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         print_json({"schema": SCHEMA, "kills": kills, "terminated": asked})
     elif kills or asked:
         rows = [(kill["time"], _row(kill)) for kill in kills]
-        rows += [(kill["time"], _row(kill, " (asked to end)")) for kill in asked]
+        rows += [(kill["time"], _row(kill, ", SIGTERM")) for kill in asked]
         rows.sort(key=lambda row: row[0])
         print(table(_COLUMNS, [row for _, row in rows], Paint(sys.stdout)))
     else:
@@ -209,9 +209,9 @@ def _row(kill: dict[str, Any], end: str = "") -> list[str]:
         kill["time"],
         "/".join(filter(None, (kill["unit"], kill["user_unit"]))),
         _known(kill["pid"]),
-        called(kill["comm"]) + end,
+        called(kill["comm"]),
         _known(kill["uid"]),
-        rank,
+        rank + end,
         "-" if kill["points"] is None else str(kill["points"]),
         "?" if age is None else f"{age:.1f} s",
     ]

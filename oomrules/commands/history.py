@@ -237,9 +237,9 @@ def _row(kill: dict[str, Any], end: str = "") -> list[str]:
         kill["time"],
         "/".join(filter(None, (kill["unit"], kill["user_unit"]))),
         _known(kill["pid"]),
-        called(kill["comm"]) + end,
+        called(kill["comm"]),
         _known(kill["uid"]),
-        rank,
+        rank + end,
         "-" if kill["points"] is None else str(kill["points"]),
         "?" if age is None else f"{age:.1f} s",
     ]

@@ -111,12 +111,8 @@ def test_without_any_list_the_kill_is_recorded_all_the_same() -> None:
     assert outbox.fields[0]["OOMRULES_LIST_AGE"] == ""
 
 
-def nobody_said_where(pid: int = 7, comm: str = "x", uid: int = 1000) -> Kill:
-    return killed(1.0, pid)._replace(cgroup="", comm=comm, uid=uid)
-
-
 @pytest.mark.parametrize(
-    ("said", "unit"),
+    ("told", "unit"),
     [
         ({}, "x.service"),
         # The pid is used again: another user, another name.
@@ -128,11 +124,11 @@ def nobody_said_where(pid: int = 7, comm: str = "x", uid: int = 1000) -> Kill:
     ],
 )
 def test_where_the_log_does_not_tell_the_unit_is_that_of_the_listed_process_or_unknown(
-    said: dict[str, Any], unit: str
+    told: dict[str, Any], unit: str
 ) -> None:
-    kill = nobody_said_where(**said)
     at, outbox = now(), Kept()
     entry = {**head(7, 30)[0], "uid": 1000, "manager": ""}
+    kill = killed(1.0)._replace(cgroup="", **told)
     Deaths(outbox).record(kill, Listed(at - 5, at - 4, [7], [entry], "list"), None)
     (fields,) = outbox.fields
     assert (fields["UNIT"], fields["OOMRULES_UNIT_FROM"]) == (unit, "list" if unit else "")
@@ -148,7 +144,7 @@ def test_who_is_not_at_the_head_is_known_by_what_was_read_unless_it_began_later(
     seen = {"pid": 9, "uid": 1000, "comm": "x", "unit": "z.service", "manager": "1000"}
     seen["began"] = at + began
     listed = Listed(at - 5, at - 4, [7, 9], head(7, 30), "list")
-    kill = nobody_said_where(9)
+    kill = killed(1.0, 9)._replace(cgroup="")
     Deaths(outbox).record(kill, listed, None, {9: seen}.get)
     (fields,) = outbox.fields
     expected = ("user@1000.service", "z.service") if known else ("", "")

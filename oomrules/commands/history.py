@@ -42,23 +42,14 @@ def _moment(text: str, columns: int) -> str:
     return next((form for form in forms if width(form) <= columns), clip(clock, columns))
 
 
-# What follows the name of a process that was asked to end, and where there is little room.
-_ASKED, _ASKED_SHORT = " (asked to end)", " (asked)"
-
-
-def _victim(text: str, columns: int) -> str:
-    """Cut the name of a command, but not that it was only asked to end."""
-    name = text.removesuffix(_ASKED)
-    if name == text or width(text) <= columns or columns <= len(_ASKED_SHORT):
-        return clip(text, columns)
-    return clip(name, columns - len(_ASKED_SHORT)) + _ASKED_SHORT
-
+# Behind the rank of a process that was asked to end, since no terminal is too narrow for that one.
+_ASKED = ", SIGTERM"
 
 _COLUMNS = (
     Column("TIME", least=14, enough=19, turn=1, cut=_moment),
     Column("UNIT", least=12, enough=24, turn=2, goes=4, cut=middle),
     Column("PID", right=True),
-    Column("COMMAND", least=13, enough=16, turn=3, cut=_victim),
+    Column("COMMAND", least=10, enough=16, turn=3),
     Column("UID", right=True, goes=1),
     Column("RANK", right=True),
     Column("POINTS", right=True, least=7, enough=12, turn=4, goes=3, cut=rough),

@@ -111,13 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(given: Sequence[str]) -> int:
-    if given and not given[0].startswith("-") and given[0] not in (*COMMANDS, *_INTERNAL):
-        near = difflib.get_close_matches(given[0], COMMANDS, 3, 0.5)
-        meant = f"did you mean {' or '.join(f'`oomrules {one}`' for one in near)}? " if near else ""
-        raise Failure(
-            f"there is no command `{given[0]}`", f"{meant}`oomrules --help` lists the commands"
-        )
     try:
+        if given and not given[0].startswith("-") and given[0] not in (*COMMANDS, *_INTERNAL):
+            parser().error(_no_command(given[0]))
         options = parser(given).parse_args(given)
     except SystemExit as ended:  # the help, or a wrong usage
         code = int(ended.code or 0)
@@ -125,6 +121,14 @@ def _command(given: Sequence[str]) -> int:
         code = options.run(options)
     sys.stdout.flush()
     return code
+
+
+def _no_command(given: str) -> str:
+    """Say that there is no such command, and which may have been meant."""
+    near = difflib.get_close_matches(given, COMMANDS, 3, 0.5)
+    meant = " or ".join(f"`oomrules {one}`" for one in near)
+    hint = f"did you mean {meant}?" if meant else "`oomrules --help` lists the commands"
+    return f"there is no command `{given}`; {hint}"
 
 
 def attempt(work: Callable[[], int]) -> int:

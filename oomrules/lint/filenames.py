@@ -21,7 +21,7 @@ _MEANT = re.compile(
     r".*\.oom\.(txt|conf)|.*\.(oomrules?|rules|oom)|\d+-.*\.(conf|txt|ya?ml|json|toml)", re.I
 )
 # What may be meant for one where there is no rule file at all.
-_PERHAPS = re.compile(r".*\.(conf|cfg|ini|txt|ya?ml|json|toml)|(?!readme|licen|copying)[^.]+", re.I)
+_PERHAPS = re.compile(r".*\.(conf|cfg|ini|ya?ml|json|toml)|(?!readme|licen|copying)[^.]+", re.I)
 _MOST = 3
 _ENDING = re.compile(r"(\.oom)?\.[^.]*$", re.IGNORECASE)
 

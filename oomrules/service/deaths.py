@@ -13,9 +13,9 @@ from oomrules.runtime.units import placement
 from oomrules.service.keeper import Listed
 from oomrules.service.outbox import Outbox
 
-# Kills at a limit that are recorded one by one: of each unit or user, and of all of them, in so
-# many seconds. Anybody can have his own processes killed as often as he likes.
-_EACH, _ALL, _SPAN = 30, 300, 60.0
+# Kills at a limit that are recorded one by one: of each user, of each unit of the system, and of
+# all of them, in so many seconds. Anybody can have his own processes killed as often as he likes.
+_USER, _UNIT, _ALL, _SPAN = 30, 100, 300, 60.0
 
 # Units and users that are counted apart.
 _MOST = 256
@@ -104,7 +104,8 @@ class Deaths:
             whose = ""
         tally = self._tallies.setdefault(whose, Tally(at))
         recorded = sum(one.recorded for one in self._tallies.values())
-        if tally.recorded >= _EACH or recorded >= _ALL:
+        most = _USER if whose.startswith("user-") else _UNIT
+        if tally.recorded >= most or recorded >= _ALL:
             tally.left_out += 1
             return False
         tally.recorded += 1

@@ -213,6 +213,14 @@ def test_nobody_floods_the_journal_with_kills_at_his_own_limit() -> None:
     assert len(outbox.fields) == recorded + 402
 
 
+def test_a_burst_in_a_unit_of_the_system_is_recorded_one_by_one() -> None:
+    outbox = Kept()
+    deaths = Deaths(outbox)
+    for number in range(60):
+        deaths.record(at_limit("/system.slice/shop.service")._replace(pid=number), None, None)
+    assert [fields["OOMRULES_PID"] for fields in outbox.fields] == [str(n) for n in range(60)]
+
+
 def test_what_is_counted_of_units_has_an_end() -> None:
     outbox = Kept()
     deaths = Deaths(outbox)

@@ -218,8 +218,8 @@ def test_a_container_of_nspawn_is_the_same_from_both_sides(fresh_guest: Guest) -
     guest.run(f"mkdir {ROOT}; mount --bind / {ROOT}", check=True)
     guest.put(LIMIT, OWN)
     guest.put(INSIDE, "/root/inside")
-    argv = ["systemd-nspawn", "--quiet", f"--directory={ROOT}", "--machine=one", "--as-pid2", "--register=no"]
-    argv += ["--keep-unit", "sh", "/root/inside"]
+    argv = ["systemd-nspawn", "--quiet", f"--directory={ROOT}", "--machine=one", "--as-pid2"]
+    argv += ["--register=no", "--keep-unit", "sh", "/root/inside"]
     unit = ["systemd-run", "--unit=one", "--property=MemoryMax=96M", "--property=Delegate=yes"]
     guest.run([*unit, *argv], check=True, timeout=60)
     wait(lambda: guest.run(["pgrep", "-f", "sleep 100000"]).stdout, 60)

@@ -120,9 +120,17 @@
 
 static unsigned int grace_ms = 2000;
 
+/* How much of it this episode has used up, in jiffies. */
+static unsigned long grace_used;
+
+/* A new grace is a whole one. */
 static int set_grace_ms(const char *text, const struct kernel_param *param)
 {
-	return param_set_uint_minmax(text, param, 0, MAX_GRACE_MS);
+	int error = param_set_uint_minmax(text, param, 0, MAX_GRACE_MS);
+
+	if (!error)
+		WRITE_ONCE(grace_used, 0);
+	return error;
 }
 
 static const struct kernel_param_ops grace_ms_ops = {
@@ -363,8 +371,8 @@ static ssize_t oom_write(struct file *file, const char __user *buffer, size_t si
 }
 
 /*
- * Shows the whole list at once: who reads it in several parts has one list from its beginning to
- * its end, as a text of his own that is charged to him, and keeps nothing of the writer's.
+ * Shows the whole list at once. A reader that takes several reads has one list from its beginning
+ * to its end: a text of its own, charged to it. It keeps nothing that is charged to the writer.
  */
 static int oom_show(struct seq_file *m, void *v)
 {
@@ -753,19 +761,19 @@ static struct {
 	unsigned long end;
 } asked;
 
-/* How much of this episode's grace is used up, in jiffies, and when its last OOM was. */
-static unsigned long grace_used, last_oom;
+/* When the last OOM was, in jiffies. */
+static unsigned long last_oom;
 
 /* Who has had its SIGTERM: whatever it executes, a process keeps its pid. The oldest goes first. */
 static struct pid *warned[MAX_WARNED];
 static unsigned int warnings;
 
-static bool was_warned(const struct task_struct *task)
+static bool was_warned(struct task_struct *task)
 {
 	int i;
 
 	for (i = 0; i < MAX_WARNED; i++)
-		if (warned[i] == task_tgid((struct task_struct *)task))
+		if (warned[i] == task_tgid(task))
 			return true;
 	return false;
 }
@@ -953,13 +961,14 @@ static bool ask(struct task_struct *task, struct saying *say)
 enum asking { NOBODY, WAIT, OVER };
 
 /*
- * Whether there is somebody to be waited for. Once the grace is over the kernel is pointed at him,
+ * Whether there is a process to be waited for. Once its grace is over the kernel is pointed at it,
  * and for SysRq-f always.
  */
 static enum asking look_at_asked(struct oom *oom)
 {
 	enum asking asking = NOBODY;
 	struct saying say;
+	bool wait;
 
 	rcu_read_lock();
 	spin_lock(&lock);
@@ -971,14 +980,15 @@ static enum asking look_at_asked(struct oom *oom)
 	oom->may_signal = false;
 	if (!is_of_use(asked.task, oom))
 		goto out;
-	if (oom->may_wait && time_before(jiffies, asked.end)) {
+	wait = oom->may_wait && time_before(jiffies, asked.end);
+	if (wait)
 		asked.waited = jiffies;
-		asking = WAIT;
-	}
-	if ((!asking || oom->ignores_freed) && describe_asked(&say)) {
+	if ((!wait || oom->ignores_freed) && describe_asked(&say)) {
 		point_at(asked.task);
-		asking = asking ?: OVER;
+		asking = OVER;
 	}
+	if (wait)
+		asking = WAIT;
 out:
 	spin_unlock(&lock);
 	rcu_read_unlock();
@@ -1056,7 +1066,7 @@ static bool take_first(struct list *list, struct oom *oom)
 		if (!task)
 			break;
 		wait = oom->may_signal && ask(task, &say);
-		/* A console can be slow. He may be gone, and the pointer must be fresh. */
+		/* A console can be slow: look again, so that the pointer is at a living one, and fresh. */
 		again = !wait && !oom->quiet && announce(list, &say);
 		if (!wait && !again) {
 			spin_lock(&lock);

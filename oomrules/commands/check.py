@@ -223,6 +223,8 @@ def _summary(rules: RuleSet, diagnostics: list[Diagnostic]) -> str:
     unread = {one.source.name for one in diagnostics if one.code in ("OOM001", "OOM002")}
     named = {source.name for source in rules.sources} | unread
     asked, made = len(named), len(rules.checked.rules)
+    if not asked:
+        return "no rule file was found; their names end in `.oom`"
     if not diagnostics:
         return f"{count(asked, 'file')}, {count(made, 'rule')}: nothing to complain about"
     parts = []

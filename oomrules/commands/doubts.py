@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.commands.terminal import count
 from oomrules.runtime.doubt import NEAREST_LIMIT, PLACE
-from oomrules.runtime.evaluator import Verdict
+from oomrules.runtime.evaluator import Verdict, ineligible
 from oomrules.runtime.model import SELF_MADE, Process, Snapshot
+from oomrules.runtime.program import Program
 from oomrules.runtime.recorded import Recorded
-from oomrules.runtime.values import GETTERS
+from oomrules.runtime.values import GETTERS, LIMIT
 
 # Why an attribute may be unknown, by where its value comes from; of a recording and of this host.
 _RECORDED = {
@@ -41,10 +44,14 @@ def as_data(verdict: Verdict) -> list[str]:
 
 def unknown(names: Sequence[str]) -> str:
     """Say what is unknown: ``uid and exe are unknown``."""
-    listed = ", ".join(names[:-1]) + (" and " if names[1:] else "") + names[-1]
+    listed = _listed(names)
     if all(name.startswith("a ") for name in names):
         return f"there is {listed}"
     return f"{listed} {'are' if names[1:] else 'is'} unknown"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + (" and " if names[1:] else "") + names[-1]
 
 
 def said(verdict: Verdict) -> list[str]:
@@ -110,3 +117,61 @@ def _recorded_or_not(recorded: bool) -> str:
 
 def _by_source(source: Source, recorded: bool) -> str:
     return (_RECORDED if recorded else _LIVE).get(source, _recorded_or_not(recorded))
+
+
+def summary(verdicts: Iterable[Verdict]) -> list[str]:
+    """Say of all candidates together what was in doubt, for a note; nothing where nothing was."""
+    decided, names = 0, Counter[str]()
+    for verdict in verdicts:
+        found = of(verdict)
+        decided += bool(found)
+        names.update(found)
+    if not decided:
+        return []
+    parts = ", ".join(f"{name} ({number})" for name, number in names.most_common())
+    return [
+        f"of {count(decided, 'candidate')} something that rules ask for is unknown, so in doubt "
+        f"they are spared or last: {parts}; `oomrules explain PID` says why"
+    ]
+
+
+def of_recording(snapshot: Recorded, program: Program) -> list[str]:
+    """Say what a recording lacks of what rules ask for, and what was noted when it was made."""
+    lacking: dict[str, Counter[str]] = {}
+    asked = [*sorted(program.attributes), *([LIMIT] if program.uses_limit else [])]
+    for process in snapshot.by_pid.values():
+        if ineligible(process, snapshot.own_pids):
+            continue
+        unknown = [name for name in asked if GETTERS[name](process, snapshot) is None]
+        for name in sorted({_recorded_as(name, process) for name in unknown}):
+            lacking.setdefault(_why_lacking(name, snapshot), Counter())[name] += 1
+    said = [f"when the host was recorded: {note}" for note in snapshot.notes]
+    for why, names in lacking.items():
+        numbers = sorted(set(names.values()), reverse=True)
+        parts = [
+            f"{_listed([name for name in names if names[name] == number])} of "
+            f"{count(number, 'process')}"
+            for number in numbers
+        ]
+        said.append(f"{', '.join(parts)}: {why}; in doubt, rules that ask for it protect")
+    return said
+
+
+def _recorded_as(name: str, process: Process) -> str:
+    """Name what a recording would have to hold for an attribute to be known."""
+    if name == LIMIT:
+        return NEAREST_LIMIT
+    attribute = ATTRIBUTES[name]
+    if attribute.source in (*_RECORDED, Source.CGROUP) and process.cgroup is None:
+        return "cgroup"
+    if attribute.source in _RECORDED:
+        return name
+    return attribute.field if getattr(process, attribute.field, None) is None else name
+
+
+def _why_lacking(name: str, snapshot: Recorded) -> str:
+    names = {"user": snapshot.host.users, "group": snapshot.host.groups}
+    if name in names and names[name] is None:
+        return f"the recording has no names of {name}s"
+    attribute = ATTRIBUTES.get(name)
+    return _by_source(attribute.source if attribute else Source.SCOPE, True)

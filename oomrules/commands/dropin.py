@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,17 @@ from oomrules.errors import Failure, reason
 from oomrules.roots import Root
 
 NAME = "50-oomrules.conf"
+
+# Where units are (systemd.unit(5)).
+_FOLDERS = (
+    "etc/systemd/system",
+    "run/systemd/system",
+    "run/systemd/generator",
+    "run/systemd/generator.late",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+)
 
 # "-": a failing hook never keeps the unit from starting. "+": with full rights, whatever
 # sandbox the service itself has.
@@ -39,7 +52,35 @@ def install(service: str, root: Path) -> int:
     Root(root).replace(path, _TEXT.format(service=service, command=command).encode())
     say(f"{path} written")
     _reload(root)
+    if not _exists(service, root):
+        say(
+            f"note: there is no {service} here; the hook waits for one. If the name is wrong: "
+            f"`oomrules hook --remove {shlex.quote(service)}`, and "
+            "`systemctl list-unit-files --type=service` lists the services",
+            sys.stderr,
+        )
     return 0
+
+
+def _exists(service: str, root: Path) -> bool:
+    """Tell whether there is such a service, an instance of a template counting as one."""
+    if root == Path("/") and _is_booted():
+        asked = subprocess.run(  # noqa: S603
+            ["systemctl", "show", "--property=LoadState", "--value", "--", service],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if asked.returncode == 0:
+            return asked.stdout.strip() != "not-found"
+    head, at, _ = service.removesuffix(".service").partition("@")
+    names = (service, f"{head}@.service") if at else (service,)
+    return any(os.path.lexists(root / folder / name) for folder in _FOLDERS for name in names)
+
+
+def _is_booted() -> bool:
+    # sd_booted(3)
+    return Path("/run/systemd/system").is_dir()
 
 
 def remove(service: str, root: Path) -> int:
@@ -76,7 +117,7 @@ def _path(service: str, root: Path) -> Path:
 
 
 def _reload(root: Path) -> None:
-    if root != Path("/") or not Path("/run/systemd/system").is_dir():
+    if root != Path("/") or not _is_booted():
         return
     done = subprocess.run(
         ["systemctl", "daemon-reload"],  # noqa: S607

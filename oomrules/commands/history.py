@@ -12,7 +12,17 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import IO, Any
 
-from oomrules.commands.terminal import Column, Paint, called, clip, middle, print_json, rough, table
+from oomrules.commands.terminal import (
+    Column,
+    Paint,
+    called,
+    clip,
+    middle,
+    print_json,
+    rough,
+    table,
+    width,
+)
 from oomrules.errors import Failure
 from oomrules.runtime.kills import ASKED_ID, KILL_ID
 
@@ -22,15 +32,33 @@ SCHEMA = "oomrules.history/1"
 def _moment(text: str, columns: int) -> str:
     """Write a time of ISO 8601 shorter: without its zone, its year, its seconds."""
     day, _, clock = text.partition("T")
-    forms = (text, f"{day} {clock[:8]}", f"{day[5:]} {clock[:8]}", f"{day[5:]} {clock[:5]}")
-    return next((form for form in forms if len(form) <= columns), clip(clock, columns))
+    forms = (
+        text,
+        f"{day} {clock[:8]}",
+        f"{day[5:]} {clock[:8]}",
+        f"{day[5:]} {clock[:5]}",
+        clock[:8],
+    )
+    return next((form for form in forms if width(form) <= columns), clip(clock, columns))
+
+
+# What follows the name of a process that was asked to end, and where there is little room.
+_ASKED, _ASKED_SHORT = " (asked to end)", " (asked)"
+
+
+def _victim(text: str, columns: int) -> str:
+    """Cut the name of a command, but not that it was only asked to end."""
+    name = text.removesuffix(_ASKED)
+    if name == text or width(text) <= columns or columns <= len(_ASKED_SHORT):
+        return clip(text, columns)
+    return clip(name, columns - len(_ASKED_SHORT)) + _ASKED_SHORT
 
 
 _COLUMNS = (
     Column("TIME", least=14, enough=19, turn=1, cut=_moment),
     Column("UNIT", least=12, enough=24, turn=2, goes=4, cut=middle),
     Column("PID", right=True),
-    Column("COMMAND", least=10, enough=16, turn=3),
+    Column("COMMAND", least=13, enough=16, turn=3, cut=_victim),
     Column("UID", right=True, goes=1),
     Column("RANK", right=True),
     Column("POINTS", right=True, least=7, enough=12, turn=4, goes=3, cut=rough),
@@ -61,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         print_json({"schema": SCHEMA, "kills": kills, "terminated": asked})
     elif kills or asked:
         rows = [(kill["time"], _row(kill)) for kill in kills]
-        rows += [(kill["time"], _row(kill, " (asked to end)")) for kill in asked]
+        rows += [(kill["time"], _row(kill, _ASKED)) for kill in asked]
         rows.sort(key=lambda row: row[0])
         print(table(_COLUMNS, [row for _, row in rows], Paint(sys.stdout)))
     else:
@@ -209,9 +237,9 @@ def _row(kill: dict[str, Any], end: str = "") -> list[str]:
         kill["time"],
         "/".join(filter(None, (kill["unit"], kill["user_unit"]))),
         _known(kill["pid"]),
-        called(kill["comm"]) + end,
+        called(kill["comm"]),
         _known(kill["uid"]),
-        rank,
+        rank + end,
         "-" if kill["points"] is None else str(kill["points"]),
         "?" if age is None else f"{age:.1f} s",
     ]

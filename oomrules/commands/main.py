@@ -7,6 +7,7 @@ Exit codes: 0 fine, 1 findings or nothing to kill, 2 usage or failure, 3 warning
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import os
 import sys
@@ -47,11 +48,23 @@ _INTERNAL = ("prepare",)
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaints quote what was given, made harmless."""
 
+    # What may stand on the command line; the parser of a command leaves it to the whole one to
+    # complain of what it does not know.
+    options: tuple[str, ...] = ()
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end."""
         self.print_usage(sys.stderr)
-        say(f"{self.prog}: error: {message}", sys.stderr)
+        say(f"{self.prog}: error: {message}{self._meant(message)}", sys.stderr)
         raise SystemExit(2)
+
+    def _meant(self, message: str) -> str:
+        """Name the options that may have been meant."""
+        head, _, words = message.partition("unrecognized arguments: ")
+        unknown = [] if head else [word.partition("=")[0] for word in words.split()]
+        near = [difflib.get_close_matches(word, self.options, 1) for word in unknown]
+        meant = " ".join(dict.fromkeys(match for matches in near for match in matches))
+        return f"; did you mean {meant}?" if meant else ""
 
 
 def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -73,6 +86,8 @@ def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, description=module.__doc__, allow_abbrev=False, **about)
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)
+        if named:
+            whole.options = tuple(sub._option_string_actions)
     return whole
 
 
@@ -96,6 +111,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(given: Sequence[str]) -> int:
+    if given and not given[0].startswith("-") and given[0] not in (*COMMANDS, *_INTERNAL):
+        near = difflib.get_close_matches(given[0], COMMANDS, 3, 0.5)
+        meant = f"did you mean {' or '.join(f'`oomrules {one}`' for one in near)}? " if near else ""
+        raise Failure(
+            f"there is no command `{given[0]}`", f"{meant}`oomrules --help` lists the commands"
+        )
     try:
         options = parser(given).parse_args(given)
     except SystemExit as ended:  # the help, or a wrong usage

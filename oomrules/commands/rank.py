@@ -74,11 +74,13 @@ def run(options: argparse.Namespace) -> int:
             "--by unit gives many lists, and the kernel takes one",
             "take --in UNIT for the list of one unit, or --format json",
         )
+    in_doubt: list[str] = []
     if options.format == "table":
         everybody = ranking.snapshot.by_pid.values()
         sources.show_names(everybody if options.all else ranking.candidates, ranking.snapshot)
     if options.by and options.format == "table":
         _print_by_unit(ranking)
+        in_doubt = doubts.summary(map(ranking.verdict, ranking.candidates))
     elif options.format == "pids":
         sys.stdout.write(format_pids(ranking.pids))
     elif options.format == "json":
@@ -91,7 +93,8 @@ def run(options: argparse.Namespace) -> int:
         print_json(data)
     else:
         _print_table(ranking, options.all)
-    rulesets.print_notes(ranked.notes())
+        in_doubt = doubts.summary(map(ranking.verdict, ranking.candidates))
+    rulesets.print_notes([*in_doubt, *ranked.notes()])
     if not ranking.candidates:
         say(nobody(ranking, options.within), sys.stderr)
         return 1

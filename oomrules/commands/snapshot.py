@@ -84,6 +84,9 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
     }
     if host.unit_root:
         described["unit_root"] = host.unit_root
+    noted = sources.notes(source)
+    if noted:
+        described["notes"] = noted
     yield described
     for cgroup in sorted({group for path in cgroups for group in enclosing(path)}):
         scope = source.scope(cgroup)

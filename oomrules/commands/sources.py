@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from oomrules import config
-from oomrules.commands import rulesets
+from oomrules.commands import doubts, rulesets
 from oomrules.commands.terminal import count
 from oomrules.errors import Failure
 from oomrules.host import facts
@@ -95,7 +95,9 @@ class Ranked(NamedTuple):
         if isinstance(self.source, ProcSource):
             said = notes(self.source)
         else:
-            said = recorded_notes(self.source)
+            # What was noted then says it in more words.
+            said = [] if self.source.notes else recorded_notes(self.source)
+            said += doubts.of_recording(self.source, self.ranking.evaluator.program)
         return [*said, *self.ranking.evaluator.notes(self.source.by_pid)]
 
 

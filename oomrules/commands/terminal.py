@@ -37,10 +37,13 @@ def is_terminal(stream: TextIO) -> bool:
 _GAPS = (2, 1)
 # That part of a line is for the last column, as long as it needs it.
 _PART = 4
+# What the last of the columns that may go is worth showing with.
+_SCANTY = 10
 # Marks that stand upon one character: more of them cover the lines above.
 _MOST_MARKS = 2
-# A sign behind a character that asks for its wide form (Unicode Technical Standard 51).
-_WIDE_FORM = "\ufe0f"
+# Signs that choose a form of the character before them (Unicode Technical Standard 51): whether it
+# is a wide one then, terminals do not agree.
+_FORMS = re.compile("[\ufe00-\ufe0f]")
 _KINDS_OF_UNITS = re.compile(r"\.(service|scope|slice|mount|swap|socket|timer|path|target)$")
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -147,22 +150,13 @@ def _columns(char: str) -> int:
 
 
 def width(text: str) -> int:
-    """Count the columns that a text takes on a terminal (Unicode Standard Annex 11).
-
-    Where terminals differ it is what the widest of them takes, so that no line is ever too long.
-    """
-    if text.isascii():
-        return len(text)
-    taken = last = 0
-    for char in text:
-        last = (last == 1) if char == _WIDE_FORM else _columns(char)
-        taken += last
-    return taken
+    """Count the columns that a text takes on a terminal (Unicode Standard Annex 11)."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
 
 
 def legible(text: str) -> str:
-    """Make a text one harmless line, of which no mark reaches into the lines above."""
-    text = printable(text)
+    """Make a text one harmless line, as wide to all and of which no mark reaches far above it."""
+    text = _FORMS.sub("", printable(text))
     if text.isascii():
         return text
     # The first one has nothing of its own to stand upon.
@@ -200,7 +194,8 @@ def middle(text: str, columns: int) -> str:
     if left < 2:
         return clip(text, columns)
     stem = text.removesuffix(end)
-    tail = legible(_head(stem[::-1], left // 3)[::-1])
+    # Of ids that begin alike the end tells which is which; where there is no room the name is.
+    tail = legible(_head(stem[::-1], (left + 1) // 3 if left > 4 else 0)[::-1])
     return f"{_head(stem, left - width(tail))}…{tail}{end}"
 
 
@@ -213,7 +208,7 @@ def branch(text: str, columns: int) -> str:
 
 def rough(text: str, columns: int) -> str:
     """Write a whole number that is too long as ``1.2e34``, rounded down."""
-    if len(text) <= columns or not text.isdecimal():
+    if len(text) <= max(columns, 2) or not text.isdecimal():
         return clip(text, columns)
     short = f"{text[0]}.{text[1]}e{len(text) - 1}"
     return short if len(short) <= columns else clip(f"{text[0]}e{len(text) - 1}", columns)
@@ -286,6 +281,10 @@ def layout(columns: Sequence[Column], rows: Iterable[Sequence[str]], limit: int)
             narrow = _narrowed(columns, widths, Layout(shown, (), gap), limit, enough)
             if narrow.total <= limit:
                 return narrow
+        over, last = narrow.total - limit, len(going) - 1
+        if gone == last and narrow.widths[shown.index(going[last])] - over >= _SCANTY:
+            # It stays with what there is.
+            return _squeezed(narrow, limit, shown.index(going[last]))
     return _squeezed(narrow, limit)
 
 
@@ -307,9 +306,12 @@ def _narrowed(
     return of._replace(widths=tuple(left.values()))
 
 
-def _squeezed(found: Layout, limit: int) -> Layout:
-    """Take from the widest until all fit: no line may wrap, whatever is in it."""
+def _squeezed(found: Layout, limit: int, only: int | None = None) -> Layout:
+    """Take from one column, or from the widest, until all fit: no line may wrap."""
     widths, over = list(found.widths), found.total - limit
+    if only is not None:
+        widths[only] -= over
+        return found._replace(widths=tuple(widths))
     while over > 0 and max(widths) > 1:
         widths[widths.index(max(widths))] -= 1
         over -= 1

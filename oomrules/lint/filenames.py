@@ -20,6 +20,9 @@ _COPIES = re.compile(
 _MEANT = re.compile(
     r".*\.oom\.(txt|conf)|.*\.(oomrules?|rules|oom)|\d+-.*\.(conf|txt|ya?ml|json|toml)", re.I
 )
+# What may be meant for one where there is no rule file at all.
+_PERHAPS = re.compile(r".*\.(conf|cfg|ini|txt|ya?ml|json|toml)|(?!readme|licen|copying)[^.]+", re.I)
+_MOST = 3
 _ENDING = re.compile(r"(\.oom)?\.[^.]*$", re.IGNORECASE)
 
 
@@ -39,13 +42,20 @@ def _is_file(path: Path, rules: RuleSet) -> bool:
 
 def _passed_over(rules: RuleSet) -> Iterator[Diagnostic]:
     for directory in rules.directories:
-        for name in _names(directory, rules):
+        names = _names(directory, rules)
+        bare = not any(_is_rule_file(name) for name in names)
+        perhaps = 0
+        for name in names:
             path = directory / name
             visible = name.lstrip(".")
-            if not _MEANT.fullmatch(visible) or _COPIES.search(name) or not _is_file(path, rules):
+            if _is_rule_file(name) or _COPIES.search(name) or not _is_file(path, rules):
                 continue
-            if name.endswith(SUFFIX) and not name.startswith("."):
-                continue
+            if not _MEANT.fullmatch(visible):
+                if not bare or name != visible or not _PERHAPS.fullmatch(name):
+                    continue
+                perhaps += 1
+                if perhaps > _MOST:
+                    continue
             why = (
                 f"its name does not end in `{SUFFIX}`"
                 if not name.endswith(SUFFIX)
@@ -58,6 +68,10 @@ def _passed_over(rules: RuleSet) -> Iterator[Diagnostic]:
                 f"{path} is not read: {why}",
                 f"call it `{better}`, or move it elsewhere",
             )
+
+
+def _is_rule_file(name: str) -> bool:
+    return name.endswith(SUFFIX) and not name.startswith(".")
 
 
 def _alike(name: str) -> str:

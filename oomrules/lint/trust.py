@@ -52,6 +52,8 @@ _UNIT_OF_USER = "the unit of its user that it is in"
 _GROUP_OF_USER = "its control group below that of its user"
 # A user who may log in can do so from this host itself (ssh localhost), and stay.
 _LOGIN_FROM_AFAR = "a remote session of its user"
+# Whoever waits long enough, or works for nothing, has it before it takes the memory.
+_GROWS = {"run_time": "how long it waits", "cpu_time": "how long it works"}
 _OF_USER = {"user.unit": _UNIT_OF_USER, "user.slice": _UNIT_OF_USER, "cgroup": _GROUP_OF_USER}
 _IDS = ("uid", "euid", "gid", "egid")
 _NAMES_OF_IDS = ("user", "group")
@@ -170,6 +172,8 @@ def _number(name: str, known: Numbers) -> set[str]:
     if name in _IDS:
         people = known & whole(1000)
         return _unless(not people or bool(people.few))
+    if name in _GROWS:
+        return set() if known & whole(0, 0) else {_GROWS[name]}
     if name in ("nice", "oom_score_adj", "unit.oom_score_adjust"):
         # Only who may, lowers it below 0.
         _unless(not known & whole(0))

@@ -98,6 +98,27 @@ def notes(hidden: Hidden, hidepid: bool) -> list[str]:
     return said
 
 
+def is_hiding(mount: bytes, root: bytes) -> bool:
+    """Tell whether a mount is of proc and hides processes from us.
+
+    This is has_pid_permissions() of fs/proc/base.c: the members of a group, root's if no other is
+    named, see them all the same, but for the strictest kind.
+
+    Args:
+        mount: a line of /proc/self/mounts.
+        root: where proc is mounted.
+    """
+    fields = mount.split(b" ")
+    if len(fields) < 4 or (fields[1], fields[2]) != (root, b"proc"):
+        return False
+    options = dict(option.partition(b"=")[::2] for option in fields[3].strip().split(b","))
+    if b"hidepid" not in options:
+        return False
+    if options[b"hidepid"] in (b"4", b"ptraceable"):
+        return True
+    return int(options.get(b"gid", b"0")) not in (os.getegid(), *os.getgroups())
+
+
 def _unseen(number: int, whose: str = "") -> str:
     return (
         f"{number} process {whose}cannot be seen and is in no list"

@@ -3,8 +3,8 @@
 A path in ``/proc/PID/cgroup`` begins at the root of the reader's control group namespace; without
 one that is the hierarchy's own root, also in a container. What a mount shows may begin elsewhere:
 a container sees a part of the tree, bound to where the whole one is on a host. The field ``root``
-says, in the same words, which group a mount begins at. Two of them lead from a group to its
-directory.
+is the path of the group that a mount begins at, in the same terms, so it leads from the path of a
+group to its directory.
 """
 
 from __future__ import annotations

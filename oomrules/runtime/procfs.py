@@ -236,10 +236,10 @@ class ProcSource:
 
     @property
     def hides_processes(self) -> bool:
-        """Whether proc is mounted so that a user does not see the others' processes."""
+        """Whether proc is mounted so that this process does not see those of other users."""
         try:
             with open(f"{self._prefix}self/mounts", "rb") as mounts:
-                return any(b" proc " in line and b"hidepid=" in line for line in mounts)
+                return any(hidden.is_hiding(line, os.fsencode(self.root)) for line in mounts)
         except OSError:
             return False
 

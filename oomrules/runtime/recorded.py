@@ -36,6 +36,8 @@ _SCOPE_WHOLE = ("memory", "memory_max", "memory_high", "swap", "swap_max", "oom_
 _LARGEST = 2**64
 _MOST_PRESSURE = 100
 _LARGEST_PID = 2**31 - 1
+_MOST_NOTES = 20
+_LONGEST_NOTE = 1000
 
 
 class RecordedScope:
@@ -60,6 +62,7 @@ class Recorded:
 
     Attributes:
         hidden: how many processes could not be seen when it was recorded.
+        notes: what else could not be seen then, in sentences.
     """
 
     tells_changes = False
@@ -71,12 +74,14 @@ class Recorded:
         processes: list[Process],
         own: set[int],
         hidden: int = 0,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.host = host
         self.own_pids = frozenset(own)
         self.prepared_for: Any = None
         self.scopes = scopes
         self.hidden = hidden
+        self.notes = notes
         self.by_pid = {process.pid: process for process in processes}
 
     def scope(self, cgroup: str) -> RecordedScope | None:
@@ -133,6 +138,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
         Failure: a line is wrong.
     """
     host: Host | None = None
+    notes: tuple[str, ...] = ()
     scopes: dict[str, RecordedScope] = {}
     processes: dict[int, Process] = {}
     own: set[int] = set()
@@ -144,7 +150,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
             data = _object(line)
             kind = data.get("kind")
             if host is None:
-                host = _host(data)
+                host, notes = _host(data), _notes(data)
                 hidden = max(0, _whole(data, "hidden") or 0)
             elif not isinstance(kind, str):
                 raise _Wrong("a line without its kind")
@@ -165,7 +171,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
             raise Failure(f"{name}:{number}: {error}", HINT) from error
     if host is None:
         raise Failure(f"{name}:{number or 1}: the snapshot is empty", HINT)
-    return Recorded(host, scopes, list(processes.values()), own, hidden)
+    return Recorded(host, scopes, list(processes.values()), own, hidden, notes)
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -231,6 +237,13 @@ def _host(data: dict[str, Any]) -> Host:
         _names(data, "groups"),
         _text(data, "unit_root") or "",
     )
+
+
+def _notes(data: dict[str, Any]) -> tuple[str, ...]:
+    notes = data.get("notes") or []
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise _Wrong(f"notes is {json.dumps(notes)[:40]}, not a list of texts")
+    return tuple(note[:_LONGEST_NOTE] for note in notes[:_MOST_NOTES])
 
 
 def _names(data: dict[str, Any], key: str) -> dict[int, str] | None:

@@ -13,9 +13,9 @@ from oomrules.runtime.units import placement
 from oomrules.service.keeper import Listed
 from oomrules.service.outbox import Outbox
 
-# Kills at a limit that are recorded one by one: of each unit or user, and of all of them, in so
-# many seconds. Anybody can have his own processes killed as often as he likes.
-_EACH, _ALL, _SPAN = 30, 300, 60.0
+# Kills at a limit that are recorded one by one: of each user, of each unit of the system, and of
+# all of them, in so many seconds. Anybody can have his own processes killed as often as he likes.
+_USER, _UNIT, _ALL, _SPAN = 30, 100, 300, 60.0
 
 # Units and users that are counted apart.
 _MOST = 256
@@ -39,6 +39,7 @@ class Deaths:
     Attributes:
         count: how many there were.
         asked: how many were asked to end, by the module.
+        lost: how many messages of the kernel's log were overwritten before they were read.
         last: the last one, as ``oomrules status`` has it; ``at`` is when, in seconds since boot.
     """
 
@@ -46,7 +47,8 @@ class Deaths:
         self._outbox = outbox
         self._unit_root = Hierarchy().unit_root()
         self._tallies: dict[str, Tally] = {}
-        self.count = self.asked = 0
+        self.count = self.asked = self.lost = 0
+        self._lost_told, self._lost_told_at = 0, -_SPAN
         self.last: dict[str, Any] | None = None
 
     def record(
@@ -102,14 +104,22 @@ class Deaths:
             whose = ""
         tally = self._tallies.setdefault(whose, Tally(at))
         recorded = sum(one.recorded for one in self._tallies.values())
-        if tally.recorded >= _EACH or recorded >= _ALL:
+        most = _USER if whose.startswith("user-") else _UNIT
+        if tally.recorded >= most or recorded >= _ALL:
             tally.left_out += 1
             return False
         tally.recorded += 1
         return True
 
+    def miss(self, count: int) -> None:
+        """Take note of so many messages that could not be read; ``sum_up`` says so."""
+        self.lost += count
+
     def sum_up(self, at: float) -> None:
         """Say how many kills were left out, once the time is over in which they were counted."""
+        if self.lost > self._lost_told and at >= self._lost_told_at + _SPAN:
+            self._outbox.send(kills.overwritten(self.lost - self._lost_told), journal.WARNING)
+            self._lost_told, self._lost_told_at = self.lost, at
         for whose, tally in list(self._tallies.items()):
             if at < tally.since + _SPAN:
                 continue

@@ -281,11 +281,12 @@ class Keeper:
         wanted = sinks.KERNEL_LIST in self._targets
         return not there or (sinks.KERNEL_LIST in there) != wanted
 
-    def refresh(self, why: str = "") -> Listed | None:
+    def refresh(self, pressed: bool = False, stirred: bool = False) -> Listed | None:
         """Read, rank, read the head once more, hand over; None without rules.
 
         Args:
-            why: the reason, as ``Pace`` has it.
+            pressed: whether it is for want of memory: then it has to be there soon.
+            stirred: whether a unit came or went since the last one.
 
         Raises:
             Failure: the processes cannot be read.
@@ -294,7 +295,7 @@ class Keeper:
             return None
         self._seen = _activity()
         read = now()
-        if why == "units":
+        if stirred and not pressed:
             # Somebody may have been moved into one that came.
             self._source.look_anew(PLACE_FILES)
         ranking = fresh(self._ranker, self._source.refresh())
@@ -304,10 +305,12 @@ class Keeper:
         if now() - self._saved >= _SAVE_EVERY:
             problem = self._save(ranking) or problem
         self.problem = problem
-        if why == "pressure":
+        if pressed:
+            # The next list can take its time.
             if read > self._pressed_at + CALM:
-                # The first list has to be there soon; the next one can take its time.
                 self._source.look_anew(QUICK_FILES)
+            elif stirred:
+                self._source.look_anew(PLACE_FILES)
             self._pressed_at = read
         if now() >= self._hidden_at:
             self._source.look_for_hidden()

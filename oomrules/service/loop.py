@@ -9,7 +9,7 @@ import time
 
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
-from oomrules.runtime import accounts, journal, kills, resident, sinks
+from oomrules.runtime import accounts, journal, resident, sinks
 from oomrules.runtime.cgroups import Hierarchy
 from oomrules.runtime.kernellog import KernelLog
 from oomrules.runtime.state import State, now
@@ -129,7 +129,7 @@ class Service:
         known = last.get("kernel_log")
         after = known if isinstance(known, int) else None
         try:
-            return KernelLog(after, left=last.get("kills_left", ()), lost=self._missed)
+            return KernelLog(after, left=last.get("kills_left", ()), lost=self.deaths.miss)
         except OSError as error:
             self.complaints.complain("kmsg", f"kills are not recorded: /dev/kmsg: {reason(error)}")
             return None
@@ -333,7 +333,7 @@ class Service:
         # Who died was on the list that was in force then.
         self._read_kernel_log()
         try:
-            listed = self.keeper.refresh(why)
+            listed = self.keeper.refresh(why == "pressure", self.pace.stirred)
         except Failure as error:
             listed = None
             self.counts.failures += 1
@@ -397,10 +397,6 @@ class Service:
                 self.pace.stir(now())
         else:
             self.pace.ask(now())
-
-    def _missed(self, count: int) -> None:
-        """Say that messages were overwritten before this process could read them."""
-        self.complaints.complain("kmsg-lost", kills.overwritten(count))
 
     # --- those who ask ---------------------------------------------------------------
 

@@ -58,6 +58,11 @@ class Pace:
         return now < self.calm_at
 
     @property
+    def stirred(self) -> bool:
+        """Whether a unit came or went since the last list, whatever the next one is made for."""
+        return self._units < _NEVER
+
+    @property
     def calm_at(self) -> float:
         """When the pressure will be over if there is no further sign of it."""
         return self._pressed + CALM

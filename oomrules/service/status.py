@@ -94,6 +94,7 @@ def document(
         },
         "kills": deaths.count,
         "asked": deaths.asked,
+        "kernel_log_lost": deaths.lost,
         "last_kill": None
         if deaths.last is None
         else {
@@ -131,6 +132,7 @@ def _round(seconds: float) -> float:
 
 def _unreadable(keeper: Keeper) -> list[str]:
     return [
-        f"{field} of {number} processes could not be read; rules that ask for it protect them"
+        f"{field} of {number} processes could not be read; rules that ask for it are in doubt, so "
+        "they protect them"
         for field, number in sorted(keeper.unreadable.items())
     ]

@@ -41,7 +41,7 @@ def bash(script: str, *words: str) -> list[str]:
         (("check", "--explain", "OOM51"), [f"OOM51{n}" for n in range(1, 6)]),
         (("rank", "--by", ""), ["unit"]),
         (("completion", ""), list(SHELLS)),
-        (("fmt", "--"), ["--help", "--check", "--diff"]),
+        (("fmt", "--"), ["--help", "--root", "--check", "--diff"]),
         (("fmt", "/etc/host"), None),
         (("rank", "--rules", "/etc/host"), None),
     ],

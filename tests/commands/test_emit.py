@@ -53,7 +53,9 @@ def test_a_file_is_replaced_whole_and_keeps_its_mode(emit: Run, tmp_path: Path) 
 
 
 def test_a_dash_is_standard_output_with_nothing_but_the_list(emit: Run) -> None:
-    assert emit("--to", "-") == (0, LIST, "")
+    done = emit("--to", "-")
+    assert (done.code, done.out) == (0, LIST)
+    assert all(line.startswith("note: ") for line in done.err.splitlines())
 
 
 def test_emit_takes_the_options_of_rank(emit: Run) -> None:
@@ -132,7 +134,7 @@ def test_the_configuration_settles_where_the_list_goes(
 ) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     settled = Config((str(one), str(other)))
-    monkeypatch.setattr(config, "load", lambda: settled)
+    monkeypatch.setattr(config, "load", lambda **_: settled)
     assert emit().code == 0
     assert one.read_text() == other.read_text() != "\n"
     # What is said on the command line counts more.
@@ -157,7 +159,7 @@ def test_who_is_not_root_is_told_of_the_snapshot_first(
 ) -> None:
     """Becoming root would not help."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(config, "load", lambda: Config(to=("oom_score_adj",)))
+    monkeypatch.setattr(config, "load", lambda **_: Config(to=("oom_score_adj",)))
     done = emit()
     assert done.code == 2
     assert "snapshot" in done.err and "root" not in done.err

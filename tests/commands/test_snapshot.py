@@ -50,7 +50,7 @@ def test_that_processes_could_not_be_seen_is_said_then_and_later(
         assert "3 processes cannot be seen and are in no list" in oomrules(*command).err
     monkeypatch.undo()
     later = oomrules("rank", "--snapshot", tmp_path / "snap")
-    assert "note: 3 processes could not be seen when this was recorded" in later.err
+    assert "when the host was recorded: 3 processes cannot be seen" in later.err
 
 
 def test_every_process_is_recorded_with_every_field(oomrules: Run, child: Any) -> None:

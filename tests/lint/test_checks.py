@@ -140,6 +140,11 @@ WRONG = {
         'kill last user "*" comm "a"',
         'never kill comm "a" without SYS_ADMIN',
         'never kill comm "a" when pid_depth == 0',
+        # Whoever may log in can do so from afar, and wait, before he takes the memory.
+        "never kill anything when session.remote",
+        'kill last anything when session.remote and session.class == "user"',
+        "kill last anything when run_time > 10min",
+        "never kill anything when cpu_time >= 1h and rss < 64MiB",
         # Every session without a seat is active, and a user may give it any type.
         'kill last comm "a" when session.active and session.type == "wayland"',
         'never kill comm "a" when unit.active_state == "active"',
@@ -279,6 +284,9 @@ RIGHT = {
         'define d = comm == "a" and user == "b"\nnever kill d',
         "never kill oom_score_adj -1000",
         "never kill anything",
+        "never kill uid 0 when run_time > 10min",
+        "kill last anything when run_time < 10s",
+        "kill last anything when not session.remote",
     ],
     "OOM532": [
         'in user unit "app-*": spare uid 0',

@@ -957,9 +957,26 @@ def test_without_proc_there_is_one_sentence_and_no_traceback(
     source.close()
 
 
-@pytest.mark.parametrize(("options", "hidden"), [("rw,hidepid=2", True), ("rw,relatime", False)])
-def test_a_mount_that_hides_processes_is_noticed(options: str, hidden: bool, proc: Any) -> None:
-    (proc.root / "self" / "mounts").write_text(f"proc /proc proc {options} 0 0\n")
+@pytest.mark.parametrize(
+    ("options", "hidden"),
+    [
+        ("rw,hidepid=2", True),
+        ("rw,hidepid=invisible", True),
+        ("rw,gid=4,hidepid=noaccess", True),
+        ("rw,relatime", False),
+        # Who is in the group sees them, but not where that takes the right to trace them.
+        ("rw,gid=77,hidepid=invisible", False),
+        ("rw,gid=77,hidepid=ptraceable", True),
+    ],
+)
+def test_a_mount_that_hides_processes_is_noticed(
+    options: str, hidden: bool, proc: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getegid", lambda: 5)
+    monkeypatch.setattr(os, "getgroups", lambda: [6, 77])
+    elsewhere = "proc /srv/proc proc rw,hidepid=ptraceable 0 0\n"
+    mounts = f"{elsewhere}proc {proc.root} proc {options} 0 0\n"
+    (proc.root / "self" / "mounts").write_text(mounts)
     source = ProcSource(NOTHING, root=str(proc.root))
     assert source.hides_processes is hidden
     source.close()

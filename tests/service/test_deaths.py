@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,27 +111,24 @@ def test_without_any_list_the_kill_is_recorded_all_the_same() -> None:
     assert outbox.fields[0]["OOMRULES_LIST_AGE"] == ""
 
 
-def nobody_said_where(pid: int = 7, comm: str = "x", uid: int = 1000) -> Kill:
-    return killed(1.0, pid)._replace(cgroup="", comm=comm, uid=uid)
-
-
 @pytest.mark.parametrize(
-    ("kill", "unit"),
+    ("told", "unit"),
     [
-        (nobody_said_where(), "x.service"),
+        ({}, "x.service"),
         # The pid is used again: another user, another name.
-        (nobody_said_where(uid=1001), ""),
-        (nobody_said_where(comm="y"), ""),
-        (nobody_said_where(pid=8), ""),
+        ({"uid": 1001}, ""),
+        ({"comm": "y"}, ""),
+        ({"pid": 8}, ""),
         # An old kernel does not tell the user.
-        (nobody_said_where(uid=-1), "x.service"),
+        ({"uid": -1}, "x.service"),
     ],
 )
 def test_where_the_log_does_not_tell_the_unit_is_that_of_the_listed_process_or_unknown(
-    kill: Kill, unit: str
+    told: dict[str, Any], unit: str
 ) -> None:
     at, outbox = now(), Kept()
     entry = {**head(7, 30)[0], "uid": 1000, "manager": ""}
+    kill = killed(1.0)._replace(cgroup="", **told)
     Deaths(outbox).record(kill, Listed(at - 5, at - 4, [7], [entry], "list"), None)
     (fields,) = outbox.fields
     assert (fields["UNIT"], fields["OOMRULES_UNIT_FROM"]) == (unit, "list" if unit else "")
@@ -146,7 +144,7 @@ def test_who_is_not_at_the_head_is_known_by_what_was_read_unless_it_began_later(
     seen = {"pid": 9, "uid": 1000, "comm": "x", "unit": "z.service", "manager": "1000"}
     seen["began"] = at + began
     listed = Listed(at - 5, at - 4, [7, 9], head(7, 30), "list")
-    kill = nobody_said_where(9)
+    kill = killed(1.0, 9)._replace(cgroup="")
     Deaths(outbox).record(kill, listed, None, {9: seen}.get)
     (fields,) = outbox.fields
     expected = ("user@1000.service", "z.service") if known else ("", "")
@@ -172,6 +170,19 @@ def test_who_was_asked_to_end_is_recorded_and_not_counted_as_killed() -> None:
     assert fields["MESSAGE_ID"] != kills.KILL_ID and fields["OOMRULES_PID"] == "7"
     assert (deaths.count, deaths.asked, deaths.last) == (0, 1, None)
     assert "asked to end" in outbox.said[0]
+
+
+def test_what_was_overwritten_is_said_once_a_minute() -> None:
+    outbox, at = Kept(), now()
+    deaths = Deaths(outbox)
+    deaths.miss(5)
+    for later in (0, 1):
+        deaths.sum_up(at + later)
+        deaths.miss(1)
+    deaths.sum_up(at + 70)
+    deaths.sum_up(at + 700)
+    assert [one.split("(")[1].split()[0] for one in outbox.said] == ["5", "2"]
+    assert "kills may be missing" in outbox.said[0] and deaths.lost == 7
 
 
 def at_limit(cgroup: str, constraint: str = "CONSTRAINT_MEMCG") -> Kill:
@@ -200,6 +211,14 @@ def test_nobody_floods_the_journal_with_kills_at_his_own_limit() -> None:
     assert len(outbox.said) == recorded + 402
     deaths.record(at_limit(f"{user}/x.service"), None, None)
     assert len(outbox.fields) == recorded + 402
+
+
+def test_a_burst_in_a_unit_of_the_system_is_recorded_one_by_one() -> None:
+    outbox = Kept()
+    deaths = Deaths(outbox)
+    for number in range(60):
+        deaths.record(at_limit("/system.slice/shop.service")._replace(pid=number), None, None)
+    assert [fields["OOMRULES_PID"] for fields in outbox.fields] == [str(n) for n in range(60)]
 
 
 def test_what_is_counted_of_units_has_an_end() -> None:

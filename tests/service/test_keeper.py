@@ -170,8 +170,14 @@ def clock(proc: Any, uptime: float) -> None:
 
 def test_who_was_moved_into_a_unit_that_came_is_in_it(listing: Keeper, proc: Any) -> None:
     proc.add(1900, cgroup=b"0::/new.scope\n")
-    assert (listed := listing.refresh("request")) and listed.pids[0] == 1000
-    assert (listed := listing.refresh("units")) and listed.pids[0] == 1900
+    assert (listed := listing.refresh()) and listed.pids[0] == 1000
+    assert (listed := listing.refresh(stirred=True)) and listed.pids[0] == 1900
+    # Where memory is short, the list is there first.
+    assert listing.refresh(pressed=True) and listing.refresh(pressed=True)
+    proc.add(1901, cgroup=b"0::/new.scope\n")
+    proc.add(1900)
+    assert (listed := listing.refresh(pressed=True, stirred=True)) and 1901 not in listed.pids[:2]
+    assert (listed := listing.refresh(pressed=True)) and listed.pids[0] == 1901
 
 
 def test_when_memory_becomes_short_everybody_is_looked_at_with_the_second_list(
@@ -181,7 +187,7 @@ def test_when_memory_becomes_short_everybody_is_looked_at_with_the_second_list(
     monkeypatch.setattr(keeper_module, "now", lambda: at)
 
     def pressed() -> tuple[int, bool]:
-        listed = listing.refresh("pressure")
+        listed = listing.refresh(pressed=True)
         assert listed
         return listed.pids[0], 1901 in listed.pids
 
@@ -212,7 +218,7 @@ def test_a_host_is_not_quiet_when_somebody_was_moved(listing: Keeper, proc: Any)
         seen.append(listing.quiet())
     # Ten a second: a third of them at each heartbeat.
     assert seen.count(False) >= 1 and seen.index(False) < 4
-    assert (listed := listing.refresh("heartbeat")) and listed.pids[0] == 1900
+    assert (listed := listing.refresh()) and listed.pids[0] == 1900
 
 
 @pytest.mark.parametrize(("key", "before"), [("MemTotal", "1048576"), ("SwapTotal", "1024")])

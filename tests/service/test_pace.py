@@ -141,3 +141,13 @@ def test_users_that_change_again_and_again_are_looked_up_now_and_then(tmp_path: 
     assert preparing.due(0.0) == pytest.approx(140.0)
     preparing._accounts.reset()
     assert preparing.due(0.0) == pytest.approx(400.0)
+
+
+def test_that_a_unit_came_is_known_until_there_is_a_list() -> None:
+    pace = Pace(30, 100.0)
+    assert not pace.stirred
+    pace.stir(101.0)
+    pace.press(101.0)
+    assert pace.stirred and pace.reason() == "pressure"
+    pace.done(102.0, 0.01)
+    assert not pace.stirred

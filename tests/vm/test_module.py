@@ -647,17 +647,18 @@ for i in rawio far bound near other; do systemctl show --value -p MainPID $i; do
 
 def test_the_administrator_s_word_about_ooms_counts(fresh_guest: Guest) -> None:
     guest = fresh_guest
+    path = "/proc/sys/vm/oom_kill_allocating_task"
+    # The kernel has been told, whatever is mounted where everybody looks.
+    guest.run(f"echo 1 > {path} && mount --bind /dev/null {path}", check=True)
     module.load(guest)
     (polite,) = start(guest, "polite polite hold=60")
     write(guest, *polite)
-    path = "/proc/sys/vm/oom_kill_allocating_task"
-    # Whoever hides the sysctls, or has a /proc of his own, changes nothing.
-    guest.run(f"echo 1 > {path}; unshare --mount mount --bind /dev/zero {path}", check=True)
     guest.run("/root/victim plain hold=2000", timeout=120)
     assert "(oom_kill_allocating_task): Killed process" in guest.console
     assert living(guest, polite) == [True]
     assert statistics(guest)["terms"] == 0
-    guest.run(f"echo 0 > {path}; echo 1 > /proc/sys/vm/panic_on_oom", check=True)
+    script = f"umount {path} && echo 0 > {path} && echo 1 > /proc/sys/vm/panic_on_oom"
+    guest.run(script, check=True)
     with pytest.raises(GuestError, match="the guest's kernel panicked"):
         guest.run("/root/victim plain hold=2000", timeout=120)
     assert "panic_on_oom is enabled" in guest.console

@@ -1,6 +1,9 @@
 """Which kernels the module is compiled for."""
 
-from tests.fresh.kernels import newest
+import pytest
+
+from tests.fresh.kernels import complaints, newest
+from tests.fresh.root import Done
 
 LISTED = """\
 linux-headers-6.1.0-9-amd64 - Header files for Linux 6.1.0-9-amd64
@@ -25,3 +28,22 @@ def test_of_each_series_and_flavour_it_is_the_newest() -> None:
         "7.2.13+deb14-amd64",
         "7.3-amd64",  # a release candidate: Debian has the meta-packages without a number
     ]
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "said"),
+    [
+        (0, "  CC [M]  oom.o\n  LD [M]  oom.ko\n", []),
+        (0, "warning: pahole version differs from the one used to build the kernel\n", []),
+        (0, "oom.c:7:5: warning: unused variable\n  LD\n", ["oom.c:7:5: warning: unused variable"]),
+        (
+            2,
+            'ERROR: modpost: "x" [oom.ko] undefined!\n',
+            ['ERROR: modpost: "x" [oom.ko] undefined!'],
+        ),
+        (127, "make: not found\n", ["make: not found"]),
+        (1, "", ["it said nothing"]),
+    ],
+)
+def test_what_the_compiler_complains_of_is_told(code: int, output: str, said: list[str]) -> None:
+    assert complaints(Done(code, output)) == said

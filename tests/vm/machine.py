@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.vm.host import NoGuest, command
-from tests.vm.image import MEMORY, Image
+from tests.vm.image import DEBUG, MEMORY, Image
 
 # mitigations: pointless here, and slow. tsc: emulated, it is found unstable during boot, and
 # the switch to another clock then costs a second. panic=-1 with -no-reboot: a panic ends QEMU.
@@ -22,6 +22,9 @@ KERNEL_ARGUMENTS = (
     "console=ttyS0 root=/dev/vda rw panic=-1 quiet systemd.show_status=0 mitigations=off "
     "tsc=unstable audit=0 psi=1"
 )
+if DEBUG:
+    # systemd gives up what takes long to start.
+    KERNEL_ARGUMENTS += " systemd.default_timeout_start_sec=15min systemd.service_watchdogs=0"
 # A state is read and written at once, not trickled as to another machine.
 FULL_SPEED = 1 << 40
 

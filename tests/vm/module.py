@@ -88,3 +88,11 @@ def statistics(guest: Guest) -> dict[str, int]:
     """What /proc/oom_stat says."""
     lines = guest.get("/proc/oom_stat").decode().splitlines()
     return {name: int(value) for name, value in (line.split(" ") for line in lines)}
+
+
+def leaks(guest: Guest) -> str:
+    """What the kernel has lost since this was last asked; nothing if it does not look for it."""
+    file = "/sys/kernel/debug/kmemleak"
+    # It tells what is five seconds old, and what two looks in a row have not found.
+    look = f"sleep 6; echo scan > {file}; echo scan > {file}; cat {file}; echo clear > {file}"
+    return guest.run(f"test ! -e {file} || {{ {look}; }}", check=True, timeout=120).stdout

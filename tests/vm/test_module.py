@@ -671,6 +671,7 @@ def test_the_administrator_s_word_about_ooms_counts(fresh_guest: Guest) -> None:
 
 def test_the_module_comes_and_goes_without_a_trace(fresh_guest: Guest) -> None:
     guest = fresh_guest
+    module.leaks(guest)
     module.load(guest)
     begun = len(guest.console)
     script = """
@@ -692,6 +693,8 @@ done
     assert [line for line in said if "hrtimer: interrupt took" not in line] == []
     tainted = int(guest.get("/proc/sys/kernel/tainted"))
     assert tainted & ~(1 << 12 | 1 << 13) == 0  # out of tree, not signed, and nothing else
+    guest.run(["rmmod", "oom"], check=True)
+    assert module.leaks(guest) == ""
 
 
 def test_hosts_that_hide_processes_hide_the_list(fresh_guest: Guest) -> None:

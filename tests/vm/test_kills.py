@@ -1,0 +1,125 @@
+"""Kills are recorded as they were: each of them, once, with its name and its unit."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from tests.vm.guest import Guest
+from tests.vm.test_service import listed, serving, status, wait
+
+# Starts processes under a name that the kernel takes as it is. They grow when they are told to,
+# and whoever lives writes down who has been killed.
+CROWD = r"""
+import ctypes, os, signal, sys, time
+unit, count, size, name, same = sys.argv[1:]
+name = name.encode().decode("unicode_escape").encode("latin-1")
+os.makedirs(f"/root/{unit}", exist_ok=True)
+# This one stays: with it the unit would end.
+open("/proc/self/oom_score_adj", "w").write("-1000")
+
+def start():
+    if same == "same":
+        # Linux gives the next process the number after this one.
+        open("/proc/sys/kernel/ns_last_pid", "w").write("29999")
+    pid = os.fork()
+    if not pid:
+        ctypes.CDLL(None).prctl(15, name, 0, 0, 0)
+        open("/proc/self/oom_score_adj", "w").write("0")
+        open(f"/root/{unit}/{os.getpid()}", "w").close()
+        os.close(end)
+        os.read(begin, 1)
+        held = b"x" * (int(size) << 20)
+        time.sleep(1000)
+    return pid
+
+def ended():
+    pid, status = os.wait()
+    if os.WTERMSIG(status) == signal.SIGKILL:
+        open(f"/root/{unit}.killed", "a").write(f"{pid}\n")
+
+begin, end = os.pipe()
+for number in range(int(count)):
+    start()
+    if same == "same":
+        os.close(end)
+        ended()
+        begin, end = os.pipe()
+while same != "same" and not os.path.exists(f"/root/{unit}/go"): time.sleep(0.5)
+os.close(end)
+try:
+    while True: ended()
+except ChildProcessError:
+    pass
+"""
+
+
+def crowd(
+    guest: Guest, unit: str, count: int, size: int, name: str, policy: str = "continue"
+) -> list[int]:
+    """Have processes killed at the limit of a unit that the service has seen them in.
+
+    Returns:
+        their pids.
+    """
+    limits = ["MemoryMax=40M", "MemorySwapMax=0", f"OOMPolicy={policy}"]
+    options = [word for limit in limits for word in ("-p", limit)]
+    argv = ["systemd-run", "--wait", f"--unit={unit}", *options, "python3", "/root/crowd.py"]
+    running = guest.start([*argv, unit, str(count), str(size), name, "others"])
+
+    def begun() -> list[int]:
+        done = guest.run(["ls", f"/root/{unit}"])
+        return [int(word) for word in done.stdout.split()] if done.status == 0 else []
+
+    pids = wait(lambda: len(found := begun()) == count and found, 120)
+    wait(lambda: {str(pid) for pid in pids} <= set(listed(guest)), 120)
+    guest.run(["touch", f"/root/{unit}/go"], check=True)
+    running.wait(300)
+    return sorted(pids)
+
+
+def killed(guest: Guest, unit: str) -> list[int]:
+    return sorted(int(word) for word in guest.get(f"/root/{unit}.killed").split())
+
+
+def whole(guest: Guest) -> list[int]:
+    """Whom the kernel has killed with their group, by its own log."""
+    said = guest.run(["dmesg"], check=True).stdout
+    return sorted({int(pid) for pid in re.findall(r"Killed process (\d+) \(member\) ", said)})
+
+
+def history(guest: Guest) -> list[dict[str, Any]]:
+    done = guest.run(["oomrules", "history", "--format", "json"], check=True, timeout=120)
+    found: list[dict[str, Any]] = json.loads(done.stdout)["kills"]
+    return found
+
+
+def test_every_kill_is_recorded_once_as_it_was(fresh_guest: Guest) -> None:
+    guest = serving(fresh_guest)
+    guest.put(CROWD, "/root/crowd.py")
+    # A report takes a second on the console.
+    guest.run("dmesg -n 1; echo 0 > /proc/sys/vm/oom_dump_tasks", check=True)
+
+    # So many at once that the kernel leaves out summaries.
+    burst = crowd(guest, "burst", 30, 60, "a,task=b) c")
+    policy = crowd(guest, "policy", 5, 15, "member", policy="kill")
+    escaped = crowd(guest, r"my\x2dapp", 1, 60, r"caf\xe9\\")
+    # Two processes that have one number after each other.
+    limits = ["-p", "MemoryMax=40M", "-p", "MemorySwapMax=0", "-p", "OOMPolicy=continue"]
+    argv = ["systemd-run", "--wait", "--unit=again", *limits, "python3", "/root/crowd.py"]
+    guest.run([*argv, "again", "2", "60", "again", "same"], timeout=120, check=True)
+
+    def recorded(unit: str, comm: str) -> list[int]:
+        return sorted(kill["pid"] for kill in found if (kill["unit"], kill["comm"]) == (unit, comm))
+
+    wait(lambda: status(guest)["kills"] >= 30 + len(whole(guest)) + 1 + 2, 60)
+    found = history(guest)
+    assert killed(guest, "burst") == burst
+    assert recorded("burst.service", "a,task=b) c") == burst
+    # The kernel says it twice of the first one, and of those that end meanwhile not at all.
+    assert recorded("policy.service", "member") == whole(guest)
+    assert set(whole(guest)) <= set(policy) and len(whole(guest)) > 1
+    assert recorded(r"my\x2dapp.service", "caf\\xe9\\") == escaped
+    assert recorded("again.service", "again") == killed(guest, "again") == [30000, 30000]
+    assert len(found) == 30 + len(whole(guest)) + 1 + 2

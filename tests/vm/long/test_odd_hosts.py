@@ -21,7 +21,7 @@ from tests.vm.host import NoGuest
 from tests.vm.machine import Options
 from tests.vm.test_service import listed, show, status, wait
 
-PACKAGES = ("podman", "crun", "uidmap", "lxc", "lxcfs", "busybox-static", "python3-rich")
+PACKAGES = ("podman", "crun", "uidmap", "lxc", "lxcfs", "busybox-static")
 WITH_CONTAINERS = Options(memory=1024, packages=PACKAGES)
 LARGE = Options(memory=4096, packages=PACKAGES)
 SOURCE = Path(__file__).parents[1] / "odd.c"
@@ -42,8 +42,6 @@ cp /bin/busybox /tmp/root/bin
 for name in sh sleep tail; do ln -s busybox /tmp/root/bin/$name; done
 tar -C /tmp/root -c . | podman import - localhost/tiny
 """
-TYPED = "/root/typed"
-
 # Root's own file system once more, so that oomrules is in the container too.
 ROOT = "/srv/root"
 LXC = f"""
@@ -140,14 +138,10 @@ def test_nothing_waits_for_a_process_whose_address_space_is_locked(fresh_guest: 
     wait(lambda: status(guest)["refreshes"]["heartbeat"] > lists + 1, 240)
     assert (show(guest, "NRestarts"), status(guest)["list"]["problem"]) == ("0", None)
     assert _candidate(guest, pid)["rank"] == 1
-    explained = guest.run(["oomrules", "explain", str(pid)], timeout=120)
+    explained = guest.run(["oomrules", "explain", str(pid)], timeout=240)
     assert "cmdline = unknown by its own doing, which protects nobody" in explained.stdout
-    guest.run(["oomrules", "snapshot", "-o", "/root/snapshot"], check=True, timeout=120)
-    guest.run(["oomrules", "scopes"], check=True, timeout=120)
-    screen = f"timeout 30 script -qc 'timeout 20 oomrules top' {TYPED} < /dev/null"
-    guest.run(screen, timeout=120, env={"TERM": "xterm", "COLUMNS": "80", "LINES": "24"})
-    assert "odd.service" in guest.get(TYPED).decode(errors="replace")
-
+    guest.run(["oomrules", "snapshot", "-o", "/root/snapshot"], check=True, timeout=240)
+    guest.run(["oomrules", "scopes"], check=True, timeout=240)
     guest.run(["systemctl", "restart", "oomrules"], check=True, timeout=300)
     assert listed(guest)[0] == str(pid)
     guest.run(["systemctl", "stop", "oomrules"], check=True, timeout=120)
@@ -231,11 +225,11 @@ def _the_same_from_both_sides(guest: Guest, group: str) -> None:
     pid = int(guest.run(["pgrep", "-x", "-f", "sleep 100000"], check=True).stdout)
     outside = _candidate(guest, pid)
     assert outside["cgroup"].startswith(group)
-    before = _run_time(guest.run(["oomrules", "explain", str(pid)], timeout=120).stdout)
+    before = _run_time(guest.run(["oomrules", "explain", str(pid)], timeout=240).stdout)
     guest.put("", "/root/go")
     wait(lambda: guest.run(["test", "-e", "/root/done"]).status == 0, 240)
     within = _run_time(guest.get("/root/explained").decode())
-    after = _run_time(guest.run(["oomrules", "explain", str(pid)], timeout=120).stdout)
+    after = _run_time(guest.run(["oomrules", "explain", str(pid)], timeout=240).stdout)
     assert before <= within <= after
     inside = _sleeper(json.loads(guest.get("/root/rank")))
     recorded = _sleeper(asked(guest, "rank", "--snapshot", "/root/recorded"))

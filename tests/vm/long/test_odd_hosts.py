@@ -21,7 +21,7 @@ from tests.vm.host import NoGuest
 from tests.vm.machine import Options
 from tests.vm.test_service import listed, show, status, wait
 
-PACKAGES = ("podman", "crun", "uidmap", "lxc", "lxcfs", "busybox-static", "python3-rich")
+PACKAGES = ("podman", "crun", "uidmap", "lxc", "lxcfs", "busybox-static")
 WITH_CONTAINERS = Options(memory=1024, packages=PACKAGES)
 LARGE = Options(memory=4096, packages=PACKAGES)
 SOURCE = Path(__file__).parents[1] / "odd.c"
@@ -42,10 +42,10 @@ cp /bin/busybox /tmp/root/bin
 for name in sh sleep tail; do ln -s busybox /tmp/root/bin/$name; done
 tar -C /tmp/root -c . | podman import - localhost/tiny
 """
-TYPED = "/root/typed"
-
 # Root's own file system once more, so that oomrules is in the container too.
 ROOT = "/srv/root"
+# Private, or what a container mounts would be mounted on the host as well.
+BIND = f"mount --bind / {ROOT} && mount --make-private {ROOT}"
 LXC = f"""
 lxc.uts.name = one
 lxc.rootfs.path = dir:{ROOT}
@@ -140,14 +140,10 @@ def test_nothing_waits_for_a_process_whose_address_space_is_locked(fresh_guest: 
     wait(lambda: status(guest)["refreshes"]["heartbeat"] > lists + 1, 240)
     assert (show(guest, "NRestarts"), status(guest)["list"]["problem"]) == ("0", None)
     assert _candidate(guest, pid)["rank"] == 1
-    explained = guest.run(["oomrules", "explain", str(pid)], timeout=120)
+    explained = guest.run(["oomrules", "explain", str(pid)], timeout=240)
     assert "cmdline = unknown by its own doing, which protects nobody" in explained.stdout
-    guest.run(["oomrules", "snapshot", "-o", "/root/snapshot"], check=True, timeout=120)
-    guest.run(["oomrules", "scopes"], check=True, timeout=120)
-    screen = f"timeout 30 script -qc 'timeout 20 oomrules top' {TYPED} < /dev/null"
-    guest.run(screen, timeout=120, env={"TERM": "xterm", "COLUMNS": "80", "LINES": "24"})
-    assert "odd.service" in guest.get(TYPED).decode(errors="replace")
-
+    guest.run(["oomrules", "snapshot", "-o", "/root/snapshot"], check=True, timeout=240)
+    guest.run(["oomrules", "scopes"], check=True, timeout=240)
     guest.run(["systemctl", "restart", "oomrules"], check=True, timeout=300)
     assert listed(guest)[0] == str(pid)
     guest.run(["systemctl", "stop", "oomrules"], check=True, timeout=120)
@@ -203,7 +199,7 @@ def test_containers_of_podman_are_units_with_limits_and_kills(fresh_guest: Guest
 
 def test_a_container_of_lxc_is_the_same_from_both_sides(fresh_guest: Guest) -> None:
     guest = fresh_guest
-    guest.run(f"systemctl restart lxcfs; mkdir {ROOT}; mount --bind / {ROOT}", check=True)
+    guest.run(f"systemctl restart lxcfs; mkdir {ROOT}; {BIND}", check=True)
     guest.put(LXC, "/var/lib/lxc/one/config")
     guest.put(LIMIT, OWN)
     guest.put(INSIDE, "/root/inside")
@@ -215,7 +211,7 @@ def test_a_container_of_lxc_is_the_same_from_both_sides(fresh_guest: Guest) -> N
 
 def test_a_container_of_nspawn_is_the_same_from_both_sides(fresh_guest: Guest) -> None:
     guest = fresh_guest
-    guest.run(f"mkdir {ROOT}; mount --bind / {ROOT}", check=True)
+    guest.run(f"mkdir {ROOT}; {BIND}", check=True)
     guest.put(LIMIT, OWN)
     guest.put(INSIDE, "/root/inside")
     argv = ["systemd-nspawn", "--quiet", f"--directory={ROOT}", "--machine=one", "--as-pid2"]
@@ -231,11 +227,11 @@ def _the_same_from_both_sides(guest: Guest, group: str) -> None:
     pid = int(guest.run(["pgrep", "-x", "-f", "sleep 100000"], check=True).stdout)
     outside = _candidate(guest, pid)
     assert outside["cgroup"].startswith(group)
-    before = _run_time(guest.run(["oomrules", "explain", str(pid)], timeout=120).stdout)
+    before = _run_time(guest.run(["oomrules", "explain", str(pid)], timeout=240).stdout)
     guest.put("", "/root/go")
     wait(lambda: guest.run(["test", "-e", "/root/done"]).status == 0, 240)
     within = _run_time(guest.get("/root/explained").decode())
-    after = _run_time(guest.run(["oomrules", "explain", str(pid)], timeout=120).stdout)
+    after = _run_time(guest.run(["oomrules", "explain", str(pid)], timeout=240).stdout)
     assert before <= within <= after
     inside = _sleeper(json.loads(guest.get("/root/rank")))
     recorded = _sleeper(asked(guest, "rank", "--snapshot", "/root/recorded"))
@@ -243,9 +239,13 @@ def _the_same_from_both_sides(guest: Guest, group: str) -> None:
     assert inside == recorded
 
 
-def _run_time(explained: str) -> int:
-    """The age of a process in milliseconds."""
-    return int(re.findall(r"run_time = (\d+) ms", explained)[0])
+def _run_time(explained: str) -> float:
+    """The age of a process in seconds, which is told as "1h 2min 3.4s" is read."""
+    told = re.findall(r"run_time = (.+)", explained)[0]
+    units = {"h": 3600.0, "min": 60.0, "s": 1.0, "ms": 0.001}
+    return sum(
+        float(number) * units[unit] for number, unit in re.findall(r"([\d.]+) ?(h|min|ms|s)", told)
+    )
 
 
 def _sleeper(ranked: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def causes(
         attributes, and what is no attribute (``NEAREST_LIMIT`` and so on), each once.
     """
     found: dict[str, None] = {}
-    _collect(node, evaluate, definitions, doubt, found)
+    _collect(node, evaluate, definitions, doubt, found, set())
     return tuple(found)[:_MOST]
 
 
@@ -44,6 +44,7 @@ def _collect(
     definitions: Mapping[str, Node],
     doubt: Any,
     found: dict[str, None],
+    looked_at: set[str],
 ) -> None:
     kind = node[0]
     if len(found) >= _MOST or not _doubtful(node, evaluate, doubt):
@@ -56,11 +57,14 @@ def _collect(
     elif kind == "unknown":
         found[PLACE] = None
     elif kind == "name":
-        _collect(definitions[node[1]], evaluate, definitions, doubt, found)
+        # Definitions that use others twice have exponentially many ways through them.
+        if node[1] not in looked_at:
+            looked_at.add(node[1])
+            _collect(definitions[node[1]], evaluate, definitions, doubt, found, looked_at)
     else:
         for part in node[1:]:
             if isinstance(part, list):
-                _collect(part, evaluate, definitions, doubt, found)
+                _collect(part, evaluate, definitions, doubt, found, looked_at)
         if kind == "/" and len(found) == before and doubt is not SELF_MADE:
             found[DIVISION] = None
 

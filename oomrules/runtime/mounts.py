@@ -66,8 +66,9 @@ class Table:
 
     def at(self, path: str) -> int | None:
         """Find the mount that a path leads to; None if it is none of those that are kept."""
-        current = None
-        for prefix in ("/", *accumulate(path.rstrip("/").split("/")[1:], _joined, initial="")):
+        # What lies over the root is out of sight for whoever has it as his root.
+        current = self._on.get((None, "/"))
+        for prefix in accumulate(path.rstrip("/").split("/")[1:], _joined, initial=""):
             # The last one that was mounted there lies on top.
             while prefix and (current, prefix) in self._on:
                 current = self._on[current, prefix]

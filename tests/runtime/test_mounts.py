@@ -70,7 +70,8 @@ class Kernel:
 
     def walk(self, names: Names) -> tuple[Mounted, Names]:
         """Find the mount and the directory of its file system that a path leads to."""
-        at, directory = self._over(self.top, self.top.root)
+        # A process has its root itself, and not what lies over that.
+        at, directory = self.top, self.top.root
         for name in names:
             at, directory = self._over(at, (*directory, name))
         return at, directory
@@ -85,6 +86,15 @@ class Kernel:
         parent, directory = self.walk(point)
         made = Mounted(10 + len(self.mounts), system, root, point, parent)
         parent.on[directory] = made
+        self.mounts.append(made)
+
+    def cover_root(self) -> None:
+        """Mount over the root, as a shared root bound twice to one place is bound to itself."""
+        at = self.top
+        while () in at.on:
+            at = at.on[()]
+        made = Mounted(10 + len(self.mounts), "ext4", (), (), at)
+        at.on[()] = made
         self.mounts.append(made)
 
     def mountinfo(self, namespace: Names) -> str:
@@ -123,6 +133,8 @@ def kernels(draw: st.DrawFn) -> Kernel:
                 # As nspawn does: a group's own part once more, where the whole tree has it.
                 point = (*point, *draw(st.sampled_from(_GROUPS)))
         kernel.mount(system, root, point)
+        if draw(st.integers(0, 4)) == 0:
+            kernel.cover_root()
     return kernel
 
 

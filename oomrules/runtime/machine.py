@@ -27,6 +27,9 @@ def boot_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+_UNMOUNTED = "is /proc mounted, and without subset=pid?"
+
+
 class Memory:
     """How much memory there is. It changes: swap and memory come and go while a host runs.
 
@@ -43,7 +46,7 @@ class Memory:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             covered = os.fstat(self._descriptor).st_dev != os.stat(root).st_dev
         except OSError as error:
-            raise Failure(f"cannot read {path}: {reason(error)}", "is /proc mounted?") from error
+            raise Failure(f"cannot read {path}: {reason(error)}", _UNMOUNTED) from error
         if covered:
             self.close()
 

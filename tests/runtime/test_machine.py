@@ -59,7 +59,7 @@ def test_a_kernel_without_swap_has_none(proc: Any) -> None:
 def test_without_proc_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="meminfo: no such file") as failure:
         machine.Memory(str(tmp_path / "nothing"))
-    assert failure.value.hint == "is /proc mounted?"
+    assert failure.value.hint == "is /proc mounted, and without subset=pid?"
 
 
 def in_namespaces(code: str, *options: str, before: str = "true") -> str:

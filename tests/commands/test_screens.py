@@ -337,9 +337,10 @@ def test_top_keeps_its_place_and_survives_what_is_typed(crowd: list[int], tmp_pa
         assert all(word in top.display[1] for word in ("RSS", "POINTS", "COMMAND", "WHY"))
         # Something further down, so that there is something to scroll.
         top.type(b"\x1b[B" * 30)
-        display = top.until(lambda display: crowd[0] not in listed(display))
+        under = str(crowd[30])
+        display = top.until(lambda display: display[-2].split()[:1] == [under])
         visible = listed(display)
-        under = display[-2].split()[0]
+        assert crowd[0] not in visible
         for _ in range(12):
             top.read(0.2)
         assert crowd[0] not in listed(top.display)

@@ -16,6 +16,7 @@ from oomrules.language import rulefiles
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
 from oomrules.lint import fixes, linter
+from oomrules.roots import Root
 
 # What is written, and what --fix makes of it.
 MENDED = {
@@ -139,7 +140,7 @@ def test_a_file_that_was_changed_meanwhile_is_not_written(path: Path) -> None:
     assert isinstance(read, RuleText)
     path.write_text("never kill uid 0\n")
     with pytest.raises(Failure, match="changed by somebody else"):
-        rewrite.write(read, "spare uid 0\n")
+        rewrite.write(read, "spare uid 0\n", Root("/"))
     assert path.read_text() == "never kill uid 0\n"
 
 

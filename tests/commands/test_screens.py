@@ -330,8 +330,8 @@ def _is_row(words: list[str]) -> bool:
 def test_top_keeps_its_place_and_survives_what_is_typed(crowd: list[int], tmp_path: Path) -> None:
     rules = tmp_path / "rules.oom"
     # Theirs alone, so that the order is known.
-    first, last = min(crowd), max(crowd)
-    rules.write_text(f"score rss\nonly kill anything when pid >= {first} and pid <= {last}\n")
+    theirs = " or ".join(f"pid == {pid}" for pid in crowd)
+    rules.write_text(f"score rss\nonly kill anything when {theirs}\n")
     with Emulator("top", "--rules", rules, "--interval", "0.2") as top:
         top.until(lambda display: crowd[3] in listed(display))
         assert all(word in top.display[1] for word in ("RSS", "POINTS", "COMMAND", "WHY"))

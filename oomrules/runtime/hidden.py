@@ -151,8 +151,11 @@ def _groups(hierarchy: Hierarchy) -> Iterator[bytes]:
     tree = hierarchy.unified or hierarchy.memory or hierarchy.units
     if tree is None:
         return
-    # The one that shows most.
-    waiting = [as_bytes(tree.mounts[0].point)]
+    # The mount that shows most comes first.
+    top = tree.directory(tree.mounts[0].root)
+    if top is None:
+        return
+    waiting = [as_bytes(top)]
     # In a container the first directory is one of many, and has their files.
     if os.path.exists(os.path.join(waiting[0], b"cgroup.events")):
         yield waiting[0]

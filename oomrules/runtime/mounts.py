@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, islice
 
 from oomrules.lean import NamedTuple
 
@@ -55,8 +55,13 @@ class Table:
 
     def __init__(self, path: str = MOUNTINFO) -> None:
         points = {mount.point for mount in _mounts(path) if mount.kind in _TYPES}
-        # Users mount, too, as much as they like: what lies elsewhere is not kept.
-        kept = [mount for mount in _mounts(path) if points and _is_near(mount.point, points)]
+        ways = {prefix for point in points for prefix in _prefixes(point)}
+        # Containers mount, too, as much as they like: what lies elsewhere is not kept.
+        kept = [
+            mount
+            for mount in _mounts(path)
+            if mount.point in ways or not points.isdisjoint(_prefixes(mount.point))
+        ]
         numbers = {mount.number for mount in kept}
         self.groups = [mount for mount in kept if mount.kind in _TYPES]
         self._on = {
@@ -68,9 +73,9 @@ class Table:
         """Find the mount that a path leads to; None if it is none of those that are kept."""
         # What lies over the root is out of sight for whoever has it as his root.
         current = self._on.get((None, "/"))
-        for prefix in accumulate(path.rstrip("/").split("/")[1:], _joined, initial=""):
+        for prefix in _prefixes(path)[1:]:
             # The last one that was mounted there lies on top.
-            while prefix and (current, prefix) in self._on:
+            while (current, prefix) in self._on:
                 current = self._on[current, prefix]
         return current
 
@@ -198,15 +203,10 @@ def _unescaped(field: str) -> str:
     return _ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), field)
 
 
-def _joined(path: str, name: str) -> str:
-    return f"{path}/{name}"
-
-
-def _is_near(point: str, points: set[str]) -> bool:
-    """Tell whether a mount can be on the way to one of some points, or lie over it."""
-    return any(
-        below(point, other) is not None or below(other, point) is not None for other in points
-    )
+def _prefixes(path: str) -> list[str]:
+    """Give the directories on the way to a path, from ``/``, and the path itself."""
+    names = path.rstrip("/").split("/")[1:]
+    return ["/", *islice(accumulate(names, "{}/{}".format, initial=""), 1, None)]
 
 
 def _narrowness(mount: Mount) -> tuple[int, int]:

@@ -8,6 +8,7 @@ walking what every path shows.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomrules.runtime.cgroups import Hierarchy, enclosing, is_in_sight
+from oomrules.runtime.mounts import Table
 
 Names = tuple[str, ...]
 
@@ -188,6 +190,30 @@ def test_what_is_found_is_the_group_and_what_is_in_sight_is_found(
 
 def _is_part(outer: Names, inner: Names) -> bool:
     return inner[: len(outer)] == outer
+
+
+def test_reading_the_mounts_of_many_containers_is_linear(mountinfo: Path) -> None:
+    def calls(number: int) -> int:
+        lines = ["1 0 0:1 / / rw - ext4 x rw\n"]
+        for one in range(number):
+            point = f"/run/containers/{one}"
+            lines.append(f"{one + 2} 1 0:{one} / {point}/cgroup rw - cgroup2 cgroup2 rw\n")
+            lines.append(f"{one + number + 2} 1 0:{one} / {point}/shm rw - tmpfs tmpfs rw\n")
+        mountinfo.write_text("".join(lines))
+        made = 0
+
+        def count(*_: Any) -> None:
+            nonlocal made
+            made += 1
+
+        sys.setprofile(count)
+        try:
+            Table(str(mountinfo))
+        finally:
+            sys.setprofile(None)
+        return made
+
+    assert calls(400) < 2.5 * calls(200)
 
 
 def _common(one: Names, other: Names) -> Names:

@@ -983,6 +983,9 @@ static enum asking look_at_asked(struct oom *oom)
 	wait = oom->may_wait && time_before(jiffies, asked.end);
 	if (wait)
 		asked.waited = jiffies;
+	else if (oom->may_wait)
+		/* It is over, and was waited for to its end, however seldom tasks came back. */
+		asked.waited = asked.end;
 	if ((!wait || oom->ignores_freed) && describe_asked(&say)) {
 		point_at(asked.task);
 		asking = OVER;

@@ -55,10 +55,23 @@ except ChildProcessError:
 """
 
 
+# The names of those that are killed with their group.
+GROUPED = ("member", "fellow")
+
+
 def crowd(
-    guest: Guest, unit: str, count: int, size: int, name: str, policy: str = "continue"
+    guest: Guest,
+    unit: str,
+    count: int,
+    size: int,
+    name: str,
+    policy: str = "continue",
+    whole: bool = False,
 ) -> list[int]:
     """Have processes killed at the limit of a unit that the service has seen them in.
+
+    Args:
+        whole: the kernel kills the unit as a whole, and systemd has no hand in it.
 
     Returns:
         their pids.
@@ -72,8 +85,12 @@ def crowd(
         done = guest.run(["ls", f"/root/{unit}"])
         return [int(word) for word in done.stdout.split()] if done.status == 0 else []
 
-    pids = wait(lambda: len(found := begun()) == count and found, 120)
-    wait(lambda: {str(pid) for pid in pids} <= set(listed(guest)), 120)
+    pids = wait(lambda: len(found := begun()) == count and found, 300)
+    wait(lambda: {str(pid) for pid in pids} <= set(listed(guest)), 300)
+    if whole:
+        guest.run(
+            f"echo 1 > /sys/fs/cgroup/system.slice/{unit}.service/memory.oom.group", check=True
+        )
     guest.run(["touch", f"/root/{unit}/go"], check=True)
     running.wait(300)
     return sorted(pids)
@@ -90,8 +107,8 @@ def told(guest: Guest) -> list[tuple[int, str]]:
     """
     said = guest.run(["dmesg", "--read-clear"], check=True).stdout
     killed = re.findall(r"Killed process (\d+) \((.*)\) total-vm", said)
-    members = dict.fromkeys((int(pid), comm) for pid, comm in killed if comm == "member")
-    return [*members, *((int(pid), comm) for pid, comm in killed if comm != "member")]
+    members = dict.fromkeys((int(pid), comm) for pid, comm in killed if comm in GROUPED)
+    return [*members, *((int(pid), comm) for pid, comm in killed if comm not in GROUPED)]
 
 
 def history(guest: Guest) -> list[dict[str, Any]]:
@@ -111,6 +128,8 @@ def test_every_kill_is_recorded_once_as_it_was(fresh_guest: Guest) -> None:
     kernel = told(guest)
     policy = crowd(guest, "policy", 5, 15, "member", policy="kill")
     kernel += told(guest)
+    group = crowd(guest, "group", 5, 15, "fellow", whole=True)
+    kernel += told(guest)
     escaped = crowd(guest, r"my\x2dapp", 1, 60, r"caf\xe9\\")
     # Two processes that have one number after each other.
     limits = ["-p", "MemoryMax=40M", "-p", "MemorySwapMax=0", "-p", "OOMPolicy=continue"]
@@ -125,10 +144,11 @@ def test_every_kill_is_recorded_once_as_it_was(fresh_guest: Guest) -> None:
     found = history(guest)
     assert killed(guest, "burst") == burst
     assert recorded("burst.service", "a,task=b) c") == burst
-    # Those of a group that end meanwhile the kernel does not kill.
+    assert recorded("group.service", "fellow") == group
+    # Whom systemd has killed by then, the kernel does not.
     whole = sorted(pid for pid, comm in kernel if comm == "member")
     assert recorded("policy.service", "member") == whole
-    assert set(whole) <= set(policy) and len(whole) > 1
+    assert whole and set(whole) <= set(policy)
     assert recorded(r"my\x2dapp.service", "caf\\xe9\\") == escaped
     assert recorded("again.service", "again") == killed(guest, "again") == [30000, 30000]
     # Nobody else, unless the kernel took somebody else, too.

@@ -18,7 +18,7 @@ def main() -> None:
     sys.path.insert(0, checkout)
     from oomrules import resources
     from oomrules.language import compiler, diagnostics, rulefiles
-    from oomrules.runtime import evaluator, iterator, program, ranking, sinks  # noqa: F401
+    from oomrules.program import program
 
     try:
         compiled = compiler.compile_rules(rulefiles.given(given or [str(resources.rules())]))

@@ -24,7 +24,7 @@ from oomrules.language import compiler
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
 from oomrules.lint import linter
-from oomrules.reason import comparison
+from oomrules.reason import diff
 
 
 def rules(count: int) -> Iterator[str]:
@@ -97,7 +97,7 @@ def main() -> None:
     print(f"oomrules check FILE: {whole_command(text):.2f} s of CPU")
     new = compiler.compile_texts([RuleText("new.oom", "\n".join(lines[:-3]) + "\n")])
     start = time.process_time()
-    compared = comparison.compare(old, new)
+    compared = diff.compare(old, new)
     print(
         f"diff: {_cpu(start)} of CPU, {len(compared.differences)} differences, "
         f"{compared.undecided} undecided"

@@ -32,11 +32,16 @@ def names() -> tuple[dict[int, str], dict[int, str]]:
 def main() -> None:
     checkout, program_file, list_file, tasks = sys.argv[1:]
     sys.path.insert(0, checkout)
-    from oomrules.runtime import evaluator, iterator, procfs, program, ranking, resident, sinks
+    from oomrules.processes import bpf, procfs
+    from oomrules.program import program
+    from oomrules.ranking import evaluator
+    from oomrules.ranking import ranker as ranking
+    from oomrules.service import memory as resident
+    from oomrules.sinks import kernel_list
 
     compiled = program.load(program_file)
     # As many descriptors as the service keeps; processes beyond them are read the slow way.
-    source = iterator.IteratorSource(
+    source = bpf.IteratorSource(
         compiled,
         descriptors=procfs.DESCRIPTORS,
         names=names(),
@@ -52,7 +57,7 @@ def main() -> None:
         pids = ranker.rank(source.refresh()).pids
         if source.note:
             raise SystemExit(source.note)
-        sinks.write_file(list_file, pids)
+        kernel_list.write_file(list_file, pids)
         return len(pids)
 
     go = True

@@ -24,7 +24,7 @@ import run
 from run import BENCH, BUILD, CHECKOUT, DESCRIPTOR, FAST, PORTABLE, Trouble
 
 sys.path.insert(0, str(CHECKOUT))
-from oomrules.runtime.iterator import PINNED
+from oomrules.processes.bpf import PINNED
 from oomrules.service import client
 
 START_AIM = 1.0  # seconds, on an idle host

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The rows of the task iterator, for the BPF program and for tests that hold
- * oomrules/runtime/iterator.py against them. This is the only description of
+ * oomrules/processes/bpf.py against them. This is the only description of
  * the format: a change of it is a change of ROWS_VERSION.
  *
  * Reading from open to the tail gives a struct head, a struct row for each

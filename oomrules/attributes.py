@@ -2,7 +2,7 @@
 
 One entry describes an attribute to the checker, to the readers of ``/proc`` and of
 the cgroup tree, to the documentation and to shell completion. To add an attribute,
-add an entry here and its one line in ``oomrules.runtime.values``.
+add an entry here and its one line in ``oomrules.processes.values``.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from oomrules import files
 from oomrules.errors import Failure, reason
 from oomrules.lean import NamedTuple
 from oomrules.roots import Root
-from oomrules.runtime.emitting import ADJUST
-from oomrules.runtime.sinks import KERNEL_LIST
+from oomrules.sinks.emitting import ADJUST
+from oomrules.sinks.kernel_list import KERNEL_LIST
 
 PATH = "/etc/oomrules.conf"
 

@@ -2,6 +2,10 @@
 
 from hypothesis import settings
 
+from tests.children import child, nobody, proc, spawn
+
+__all__ = ["child", "nobody", "proc", "spawn"]
+
 # A property is tried on the same examples each time, and takes as long as a busy machine needs.
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)
 settings.load_profile("steady")

@@ -10,14 +10,14 @@ from oomrules.capabilities import CAPABILITIES
 from oomrules.commands import main
 from oomrules.language import rulefiles
 from oomrules.language.compiler import compile_rules
-from oomrules.language.complaints import KEYWORDS
 from oomrules.language.quantities import UNITS
 from oomrules.language.rulefiles import Found
+from oomrules.language.syntax_errors import KEYWORDS
 from oomrules.language.text import RuleText
-from oomrules.language.types import FUNCTIONS
+from oomrules.language.typing import FUNCTIONS
 from oomrules.lint import registry
-from oomrules.runtime.evaluator import Evaluator
-from oomrules.runtime.ranking import Ranker
+from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.ranker import Ranker
 from oomrules.testing.described import Described
 
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from oomrules import files
 from oomrules.errors import Failure, reason
-from oomrules.runtime import recorded
+from oomrules.processes import recorded
 
 # These hold whatever fs.protected_symlinks, protected_fifos and protected_regular are.
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

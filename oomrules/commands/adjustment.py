@@ -8,18 +8,19 @@ from collections.abc import Mapping, Sequence
 
 from oomrules.commands import rulesets, sources
 from oomrules.commands.rank import nobody
-from oomrules.commands.terminal import Column, Paint, called, count, memory, middle, say, table
 from oomrules.errors import Failure
-from oomrules.runtime import adjusted, adjusting
-from oomrules.runtime.adjusting import Outcome, Survey
-from oomrules.runtime.adjustment_search import Claim
-from oomrules.runtime.adjustments import Plan
-from oomrules.runtime.emitting import ADJUST
-from oomrules.runtime.procfs import ProcSource
-from oomrules.runtime.ranking import Ranking
-from oomrules.runtime.state import State, standard
-from oomrules.runtime.units import placement
-from oomrules.runtime.values import innermost_unit
+from oomrules.processes.procfs import ProcSource
+from oomrules.processes.units import placement
+from oomrules.processes.values import innermost_unit
+from oomrules.ranking.ranker import Ranking
+from oomrules.sinks.emitting import ADJUST
+from oomrules.sinks.oom_score_adj import record as adjusted
+from oomrules.sinks.oom_score_adj import write
+from oomrules.sinks.oom_score_adj.plan import Plan
+from oomrules.sinks.oom_score_adj.search import Claim
+from oomrules.sinks.oom_score_adj.write import Outcome, Survey
+from oomrules.state import State, standard
+from oomrules.terminal import Column, Paint, called, count, memory, middle, say, table
 
 TARGET = ADJUST
 
@@ -48,7 +49,7 @@ _NAMED = 5
 def emit(options: argparse.Namespace) -> int:
     """Adjust the processes; 1 if there is nobody to kill, 2 if the kernel refused values."""
     _check(options)
-    head = options.head or adjusting.HEAD
+    head = options.head or write.HEAD
     if options.dry_run:
         return _dry_run(options, head)
     state = State()
@@ -60,7 +61,7 @@ def emit(options: argparse.Namespace) -> int:
             print("no oom_score_adj was changed", file=sys.stderr)
             return _nobody(ranked.ranking)
         path = state.path(adjusted.FILE)
-        survey, plan, outcome = adjusting.adjust(ranked.ranking, ranked.source, path, head)
+        survey, plan, outcome = write.adjust(ranked.ranking, ranked.source, path, head)
     rulesets.print_notes([*ranked.notes(), *notes(survey, plan)])
     for claim in claims(outcome.claims, survey):
         say(claim, sys.stderr)
@@ -74,9 +75,9 @@ def _dry_run(options: argparse.Namespace, head: int) -> int:
     ranked = sources.ranked(options, verified=not options.snapshot)
     if isinstance(ranked.source, ProcSource):
         record = adjusted.load(f"{standard()}/{adjusted.FILE}")
-        survey = adjusting.survey_live(ranked.ranking, ranked.source, record, head)
+        survey = write.survey_live(ranked.ranking, ranked.source, record, head)
     else:
-        survey = adjusting.survey_recorded(ranked.ranking, head)
+        survey = write.survey_recorded(ranked.ranking, head)
     plan = survey.plan()
     _print_plan(survey, plan, ranked.ranking)
     print()

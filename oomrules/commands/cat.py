@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from oomrules.commands import findings, rulesets
-from oomrules.commands.terminal import Paint, show
+from oomrules.terminal import Paint, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

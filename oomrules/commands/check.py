@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oomrules.commands import findings, rulesets
-from oomrules.commands.terminal import count, print_json, say
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.roots import Root
+from oomrules.terminal import count, print_json, say
 
 if TYPE_CHECKING:
     from oomrules.language.text import RuleText
-    from oomrules.lint.host import HostFacts
+    from oomrules.lint.checks.host import HostFacts
     from oomrules.lint.ruleset import RuleSet
 
 FORMATS = ("full", "concise", "json", "sarif", "github")
@@ -151,10 +151,10 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
     from oomrules.commands import sources
     from oomrules.language import compiler
     from oomrules.language.diagnostics import Rejected
-    from oomrules.lint import host
-    from oomrules.runtime import recorded
-    from oomrules.runtime.evaluator import Evaluator
-    from oomrules.runtime.ranking import Ranker
+    from oomrules.lint.checks import host
+    from oomrules.processes import recorded
+    from oomrules.ranking.evaluator import Evaluator
+    from oomrules.ranking.ranker import Ranker
 
     try:
         made = compiler.compile_rules(found)

@@ -10,13 +10,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from oomrules.commands import rulesets, sources
-from oomrules.commands.terminal import Column, Paint, called, count, print_json, say, table
 from oomrules.errors import Failure
+from oomrules.terminal import Column, Paint, called, count, print_json, say, table
 
 if TYPE_CHECKING:
-    from oomrules.reason.comparison import Comparison, Difference
-    from oomrules.runtime.evaluator import Verdict
-    from oomrules.runtime.program import Program
+    from oomrules.program.program import Program
+    from oomrules.ranking.evaluator import Verdict
+    from oomrules.reason.diff import Comparison, Difference
 
 SCHEMA = "oomrules.diff/1"
 _TIERS = ("first", "normal", "last")
@@ -45,13 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what differs; 1 if anything does."""
-    from oomrules.reason import comparison
+    from oomrules.reason import diff
 
     if options.no_host and options.snapshot:
         raise Failure("--no-host and --snapshot exclude each other", "leave one of them out")
     old, new = (_compiled(path, options) for path in (options.old, options.new))
     changes = None if options.no_host else _on_host(options, old, new)
-    compared = comparison.compare(old, new)
+    compared = diff.compare(old, new)
     if options.format == "json":
         print_json(_data(options, changes, compared), 2)
     else:
@@ -69,15 +69,15 @@ def _compiled(path: str, options: argparse.Namespace) -> Program:
 
 def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[str, Any]:
     """Compare process by process, on this host or a recorded one."""
-    from oomrules.reason import comparison
-    from oomrules.runtime import recorded
-    from oomrules.runtime.evaluator import Evaluator
-    from oomrules.runtime.ranking import Ranker
+    from oomrules.processes import recorded
+    from oomrules.ranking.evaluator import Evaluator
+    from oomrules.ranking.ranker import Ranker
+    from oomrules.reason import diff
 
     if options.snapshot:
         snapshot: Any = recorded.load(options.snapshot)
     else:
-        snapshot = sources.live(comparison.together(old, new))
+        snapshot = sources.live(diff.together(old, new))
     rankings = [Ranker(Evaluator(program, snapshot.host)).rank(snapshot) for program in (old, new)]
     if not options.snapshot:
         rulesets.print_notes(sources.notes(snapshot))
@@ -88,7 +88,7 @@ def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[st
     changes = []
     for pid, process in sorted(snapshot.by_pid.items()):
         before, after = (ranking.verdict(process) for ranking in rankings)
-        what = comparison.what_differs(before, after)
+        what = diff.what_differs(before, after)
         # One that has vanished meanwhile changes nothing.
         if not what or process.state in ("X", "x"):
             continue

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from oomrules.attributes import ATTRIBUTES, Source
-from oomrules.commands.terminal import count
-from oomrules.runtime.doubt import NEAREST_LIMIT, PLACE
-from oomrules.runtime.evaluator import Verdict, ineligible
-from oomrules.runtime.model import SELF_MADE, Process, Snapshot
-from oomrules.runtime.program import Program
-from oomrules.runtime.recorded import Recorded
-from oomrules.runtime.values import GETTERS, LIMIT
+from oomrules.processes.recorded import Recorded
+from oomrules.processes.snapshot import SELF_MADE, Process, Snapshot
+from oomrules.processes.values import GETTERS, LIMIT
+from oomrules.program.program import Program
+from oomrules.ranking.doubt import NEAREST_LIMIT, PLACE
+from oomrules.ranking.evaluator import Verdict, ineligible
+from oomrules.terminal import count
 
 # Why an attribute may be unknown, by where its value comes from; of a recording and of this host.
 _RECORDED = {

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from oomrules.commands.terminal import say
 from oomrules.errors import Failure, reason
 from oomrules.roots import Root
+from oomrules.terminal import say
 
 NAME = "50-oomrules.conf"
 

@@ -12,9 +12,10 @@ import sys
 from oomrules import config
 from oomrules.commands import adjustment, rulesets, sources
 from oomrules.commands.rank import nobody
-from oomrules.commands.terminal import count, say
 from oomrules.errors import Failure
-from oomrules.runtime import adjusting, emitting, sinks
+from oomrules.sinks import emitting, kernel_list
+from oomrules.sinks.oom_score_adj import write
+from oomrules.terminal import count, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--head",
         type=sources.positive,
         metavar="N",
-        help=f"with oom_score_adj: put the first N in order ({adjusting.HEAD} unless told)",
+        help=f"with oom_score_adj: put the first N in order ({write.HEAD} unless told)",
     )
     rulesets.add_rules(parser)
     rulesets.add_host(parser)
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     live = not options.dry_run and not options.snapshot
     if where == (adjustment.TARGET,) and os.geteuid() != 0 and live:
         raise Failure(
-            f"there is no {sinks.KERNEL_LIST} on this host, and only root can set the "
+            f"there is no {kernel_list.KERNEL_LIST} on this host, and only root can set the "
             "oom_score_adj of everybody",
             "load the module with `modprobe oom`, run as root, or name a file, or - for standard "
             "output, with --to",
@@ -64,11 +65,11 @@ def _emit(target: str, options: argparse.Namespace) -> int:
     ranked = sources.ranked(options, verified=True)
     pids = ranked.ranking.pids
     if target == "-":
-        sys.stdout.write(sinks.format_pids(pids))
-    elif target == sinks.KERNEL_LIST:
-        sinks.write_kernel(pids)
+        sys.stdout.write(kernel_list.format_pids(pids))
+    elif target == kernel_list.KERNEL_LIST:
+        kernel_list.write_kernel(pids)
     else:
-        sinks.write_file(target, pids)
+        kernel_list.write_file(target, pids)
     rulesets.print_notes(ranked.notes())
     if target != "-":
         say(f"{count(len(pids), 'pid')} written to {target}", sys.stderr)
@@ -88,7 +89,7 @@ def _check(target: str, options: argparse.Namespace) -> None:
                 f"{option} goes with --to oom_score_adj only",
                 "`oomrules rank` shows a list without writing it, and --top shortens it",
             )
-    if target == sinks.KERNEL_LIST:
+    if target == kernel_list.KERNEL_LIST:
         if options.snapshot:
             raise Failure(
                 "the pids of a snapshot mean nothing to this kernel",

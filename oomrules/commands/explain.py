@@ -8,13 +8,13 @@ import sys
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.commands import doubts, rulesets, sources
 from oomrules.commands.rank import TIERS, factor, weight, within_block
-from oomrules.commands.terminal import Paint, called, duration, memory, say, width
 from oomrules.errors import Failure
-from oomrules.runtime.evaluator import Verdict, ineligible
-from oomrules.runtime.model import SELF_MADE, Process
-from oomrules.runtime.procfs import ProcSource
-from oomrules.runtime.ranking import Ranking
-from oomrules.runtime.values import GETTERS, innermost_unit, known
+from oomrules.processes.procfs import ProcSource
+from oomrules.processes.snapshot import SELF_MADE, Process
+from oomrules.processes.values import GETTERS, innermost_unit, known
+from oomrules.ranking.evaluator import Verdict, ineligible
+from oomrules.ranking.ranker import Ranking
+from oomrules.terminal import Paint, called, duration, memory, say, width
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

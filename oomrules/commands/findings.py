@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-from oomrules.commands import terminal
-from oomrules.commands.terminal import Paint, say, width
+from oomrules import terminal
 from oomrules.language.diagnostics import Diagnostic, Edit, Level
 from oomrules.language.text import RuleText
 from oomrules.plain import printable
+from oomrules.terminal import Paint, say, width
 
 SCHEMA = "oomrules.check/1"
 

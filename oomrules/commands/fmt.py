@@ -6,11 +6,11 @@ import argparse
 import sys
 
 from oomrules.commands import findings, rulesets
-from oomrules.commands.terminal import count, say, show
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Rejected
 from oomrules.language.text import RuleText
 from oomrules.roots import Root
+from oomrules.terminal import count, say, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import IO, Any
 
-from oomrules.commands.terminal import (
+from oomrules.errors import Failure
+from oomrules.kills.entry import ASKED_ID, KILL_ID
+from oomrules.terminal import (
     Column,
     Paint,
     called,
@@ -23,8 +25,6 @@ from oomrules.commands.terminal import (
     table,
     width,
 )
-from oomrules.errors import Failure
-from oomrules.runtime.kills import ASKED_ID, KILL_ID
 
 SCHEMA = "oomrules.history/1"
 

@@ -14,21 +14,23 @@ from typing import Any
 from oomrules.commands import dropin, sources
 from oomrules.commands.findings import concise
 from oomrules.commands.rank import nobody
-from oomrules.commands.terminal import say
 from oomrules.errors import Failure, reason
+from oomrules.kills import entry as kills
+from oomrules.kills import journal, kernel_log
+from oomrules.kills.kernel_log import Kill
 from oomrules.language import rulefiles
 from oomrules.plain import printable_lines
-from oomrules.runtime import emitting, journal, kernellog, kills, resident
-from oomrules.runtime.cgroups import Hierarchy
-from oomrules.runtime.evaluator import Evaluator
-from oomrules.runtime.freshness import fresh
-from oomrules.runtime.kernellog import Kill
-from oomrules.runtime.program import Program
-from oomrules.runtime.ranking import Ranker
-from oomrules.runtime.state import State, entries, now
-from oomrules.runtime.units import placement
-from oomrules.service import client
+from oomrules.processes.cgroups import Hierarchy
+from oomrules.processes.units import placement
+from oomrules.program.program import Program
+from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.freshness import fresh
+from oomrules.ranking.ranker import Ranker
+from oomrules.service import client, memory
 from oomrules.service.listener import REFRESH
+from oomrules.sinks import emitting
+from oomrules.state import State, entries, now
+from oomrules.terminal import say
 
 # A unit waits for its hook; beyond this it must not: systemd gives a unit 90 s to start.
 _DEADLINE = 45
@@ -98,7 +100,7 @@ def _in_time(work: Callable[[], int], unit: str | None) -> int:
         try:
             # What it starts itself is killed with it.
             os.setpgid(0, 0)
-            resident.bound(resident.START)
+            memory.bound(memory.START)
             code = main.attempt(work)
             sys.stdout.flush()
             sys.stderr.flush()
@@ -228,7 +230,7 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
     """
     known, left = last.get("kernel_log"), last.get("kills_left", [])
     try:
-        lost = kernellog.overwritten(known) if isinstance(known, int) else 0
+        lost = kernel_log.overwritten(known) if isinstance(known, int) else 0
         found, latest = _read(-1 if known is None else known, left)
     except OSError as error:
         journal.send(
@@ -258,7 +260,7 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
 
 
 def _read(after: int, left: list[int]) -> tuple[list[Kill], int]:
-    return kernellog.kills(after, left=left) if left else kernellog.kills(after)
+    return kernel_log.kills(after, left=left) if left else kernel_log.kills(after)
 
 
 def _whereabouts(kill: Kill, entry: dict[str, Any]) -> tuple[str | None, ...]:

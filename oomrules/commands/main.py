@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 
 from oomrules import __version__
 from oomrules.commands import streams
-from oomrules.commands.terminal import guard_terminals, say
 from oomrules.errors import Failure, reason
+from oomrules.terminal import guard_terminals, say
 
 # In the order in which the help shows them; each is a module of this package.
 COMMANDS = {

@@ -1,6 +1,6 @@
 """What the service cannot do itself: compile the rules and ask systemd, and say it as JSON.
 
-Each line is a part of it (``service.preparation.PARTS``), written as soon as it is known: the
+Each line is a part of it (``service.compile_child.PARTS``), written as soon as it is known: the
 rules first, which wait for nobody, then names, then what systemd knows.
 """
 
@@ -13,19 +13,20 @@ import sys
 from typing import Any
 
 from oomrules import __version__
+from oomrules.accounts import known
+from oomrules.accounts.names import Names
 from oomrules.commands import rulesets, sources
 from oomrules.commands.findings import concise
+from oomrules.dbus import gather
 from oomrules.errors import Failure
-from oomrules.host import facts
-from oomrules.host.names import Names
 from oomrules.language import rulefiles
+from oomrules.processes.procfs import MOST_LONG, ProcSource
+from oomrules.processes.values import GETTERS, place_of
+from oomrules.program import program
+from oomrules.program.program import Program
 from oomrules.roots import Root
-from oomrules.runtime import accounts, program
-from oomrules.runtime.procfs import MOST_LONG, ProcSource
-from oomrules.runtime.program import Program
-from oomrules.runtime.state import State
-from oomrules.runtime.values import GETTERS, place_of
-from oomrules.service.preparation import SCHEMA
+from oomrules.service.compile_child import SCHEMA
+from oomrules.state import State
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         # Somebody is at it; what was read may be half of it.
         made, diagnostics, files = _compiled(options, after)
     in_force = made or _last(options)
-    asked = facts.Asked(in_force) if in_force else None
+    asked = gather.Asked(in_force) if in_force else None
     names = Names(in_force) if in_force else None
     try:
         settled, problem = sources.settled(options), ""
@@ -88,7 +89,7 @@ def _names(names: Names | None, source: ProcSource | None) -> dict[str, Any]:
         present: list[int] = []
         if names and source and names.need_ids:
             present = sources.ids(source.by_pid.values(), source, attribute)
-        data[name] = accounts.to_data(names.chosen(kind, present)) if names else {}
+        data[name] = known.to_data(names.chosen(kind, present)) if names else {}
     return data
 
 
@@ -140,12 +141,12 @@ def _compiled(
         return None, [concise(diagnostic) for diagnostic in error.diagnostics], files
 
 
-def _facts(asked: facts.Asked, source: ProcSource) -> dict[str, Any]:
+def _facts(asked: gather.Asked, source: ProcSource) -> dict[str, Any]:
     cgroups = {GETTERS["cgroup"](process, source) for process in source.by_pid.values()}
     places = {place_of(cgroup, source) for cgroup in cgroups if cgroup}
-    found = facts.gather(asked, places)
+    found = gather.gather(asked, places)
     if asked:
-        found = found._replace(places=facts.of_system(places))
+        found = found._replace(places=gather.of_system(places))
     return {
         "units": found.units,
         "sessions": found.sessions,

@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from oomrules.commands import doubts, rulesets, sources
-from oomrules.commands.terminal import (
+from oomrules.errors import Failure
+from oomrules.language.diagnostics import did_you_mean
+from oomrules.processes.snapshot import Process
+from oomrules.processes.values import GETTERS, innermost_unit, known, place_of
+from oomrules.ranking.codegen import FIRST, LAST
+from oomrules.ranking.evaluator import Held, Verdict, ineligible
+from oomrules.ranking.ranker import Ranking
+from oomrules.sinks.kernel_list import format_pids
+from oomrules.terminal import (
     Column,
     Paint,
     called,
@@ -21,14 +29,6 @@ from oomrules.commands.terminal import (
     say,
     table,
 )
-from oomrules.errors import Failure
-from oomrules.language.diagnostics import did_you_mean
-from oomrules.runtime.compiled import FIRST, LAST
-from oomrules.runtime.evaluator import Held, Verdict, ineligible
-from oomrules.runtime.model import Process
-from oomrules.runtime.ranking import Ranking
-from oomrules.runtime.sinks import format_pids
-from oomrules.runtime.values import GETTERS, innermost_unit, known, place_of
 
 SCHEMA = "oomrules.ranking/1"
 TIERS = ("first", "normal", "last")

@@ -6,9 +6,9 @@ import argparse
 import os
 import sys
 
-from oomrules.commands.terminal import count, say
-from oomrules.runtime import adjusted, adjusting
-from oomrules.runtime.state import State, standard
+from oomrules.sinks.oom_score_adj import record, write
+from oomrules.state import State, standard
+from oomrules.terminal import count, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,15 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Restore the values; 2 if the kernel refused one."""
-    path = os.path.join(standard(), adjusted.FILE)
+    path = os.path.join(standard(), record.FILE)
     if not os.path.exists(path):
         print("nothing is adjusted", file=sys.stderr)
         return 0
     if options.dry_run:
-        done = adjusting.release(path, dry=True)
+        done = write.release(path, dry=True)
     else:
         with State().lock():
-            done = adjusting.release(path)
+            done = write.release(path)
     for pid, name, value, original in done.restored:
         say(f"{pid} {name}: {value} -> {original}")
     would = "would be " if options.dry_run else ""
@@ -42,5 +42,5 @@ def run(options: argparse.Namespace) -> int:
             sys.stderr,
         )
     if done.refused:
-        raise adjusting.unreached(done)
+        raise write.unreached(done)
     return 0

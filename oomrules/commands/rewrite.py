@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 
 from oomrules import files
-from oomrules.commands.terminal import show
 from oomrules.errors import Failure, reason
 from oomrules.language import rulefiles
 from oomrules.language.text import RuleText
 from oomrules.roots import Root
+from oomrules.terminal import show
 
 
 def print_difference(before: RuleText, after: str) -> None:

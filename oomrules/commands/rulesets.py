@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oomrules.commands import findings
-from oomrules.commands.terminal import count, say
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Rejected
-from oomrules.runtime.iterator import PINNED
+from oomrules.processes.bpf import PINNED
+from oomrules.terminal import count, say
 
 if TYPE_CHECKING:
-    from oomrules.runtime.program import Program
+    from oomrules.program.program import Program
 
 
 def add_rules(parser: argparse.ArgumentParser) -> None:

@@ -15,9 +15,9 @@ from oomrules import config, service
 from oomrules.commands import rulesets, sources
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
-from oomrules.runtime.state import State
-from oomrules.service import pace, resident
+from oomrules.service import main, pace
 from oomrules.service.metrics import FILE
+from oomrules.state import State
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     }
     program = os.path.abspath(service.__file__).replace("__init__", "__main__")
     argv = [sys.executable, "-I", "-S", "-E", program]
-    environment = {**os.environ, resident.OPTIONS: json.dumps(settings)}
+    environment = {**os.environ, main.OPTIONS: json.dumps(settings)}
     sys.stdout.flush()
     sys.stderr.flush()
     try:

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from oomrules.commands import rulesets, sources
-from oomrules.commands.terminal import Column, Paint, branch, memory, print_json, rough, table
-from oomrules.runtime import recorded
-from oomrules.runtime.model import NO_LIMIT
-from oomrules.runtime.procfs import ProcSource
-from oomrules.runtime.program import Scope
-from oomrules.runtime.units import Placement, placement
-from oomrules.runtime.values import GETTERS, place_of
+from oomrules.processes import recorded
+from oomrules.processes.procfs import ProcSource
+from oomrules.processes.snapshot import NO_LIMIT
+from oomrules.processes.units import Placement, placement
+from oomrules.processes.values import GETTERS, place_of
+from oomrules.program.program import Scope
+from oomrules.terminal import Column, Paint, branch, memory, print_json, rough, table
 
 SCHEMA = "oomrules.scopes/1"
 
@@ -87,11 +87,11 @@ def _units(source: ProcSource | recorded.Recorded) -> Iterable[tuple[Placement, 
     root = source.host.unit_root
     if isinstance(source, ProcSource) and source.hierarchy.layout == "v2":
         # cgroupspy is loaded here: no other command needs it.
-        from oomrules.host import tree
+        from oomrules.dbus import cgroup_tree
 
         unified = source.hierarchy.unified
         directory = unified and unified.directory(root or "/")
-        for path, controller in tree.groups(directory, root) if directory else ():
+        for path, controller in cgroup_tree.groups(directory, root) if directory else ():
             figures = {name: controller.figure(file) for name, file in _FIGURES.items()}
             figures["oom_kills"] = (controller.figure("events") or {}).get("oom_kill")
             if placement(path, root).path == path:

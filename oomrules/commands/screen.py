@@ -19,7 +19,15 @@ from textual.widgets import DataTable, Footer, Static
 
 from oomrules.commands import sources
 from oomrules.commands.rank import COLUMNS, why
-from oomrules.commands.terminal import (
+from oomrules.errors import Failure
+from oomrules.processes.procfs import ProcSource
+from oomrules.processes.values import innermost_unit, known
+from oomrules.program.program import Program
+from oomrules.ranking.codegen import FIRST, LAST
+from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.freshness import fresh
+from oomrules.ranking.ranker import Ranker, within
+from oomrules.terminal import (
     Layout,
     called,
     count,
@@ -28,14 +36,6 @@ from oomrules.commands.terminal import (
     memory,
     width,
 )
-from oomrules.errors import Failure
-from oomrules.runtime.compiled import FIRST, LAST
-from oomrules.runtime.evaluator import Evaluator
-from oomrules.runtime.freshness import fresh
-from oomrules.runtime.procfs import ProcSource
-from oomrules.runtime.program import Program
-from oomrules.runtime.ranking import Ranker, within
-from oomrules.runtime.values import innermost_unit, known
 
 # More rows than anybody looks at; the verdict of each is worked out anew each time.
 _MOST = 200

@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from oomrules.commands import rulesets, sources
-from oomrules.commands.terminal import count, is_terminal, progress, say
-from oomrules.host.facts import Everything
-from oomrules.runtime import recorded, sinks
-from oomrules.runtime.cgroups import FIGURES, LIMITS, LiveScope, enclosing
-from oomrules.runtime.model import NO_LIMIT, SELF_MADE, UNREAD, Process
-from oomrules.runtime.procfs import ProcSource
-from oomrules.runtime.program import make
-from oomrules.runtime.values import GETTERS, place_of
+from oomrules.dbus.gather import Everything
+from oomrules.processes import recorded
+from oomrules.processes.cgroups import FIGURES, LIMITS, LiveScope, enclosing
+from oomrules.processes.procfs import ProcSource
+from oomrules.processes.snapshot import NO_LIMIT, SELF_MADE, UNREAD, Process
+from oomrules.processes.values import GETTERS, place_of
+from oomrules.program.program import make
+from oomrules.sinks import kernel_list
+from oomrules.terminal import count, is_terminal, progress, say
 
 _FIELDS = (
     "pid ppid comm cmdline exe uid euid gid egid capabilities nice utime stime starttime threads "
@@ -43,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
         # Command lines may hold what others must not read.
-        sinks.replace(options.output, text.encode(), 0o600)
+        kernel_list.replace(options.output, text.encode(), 0o600)
         say(f"{count(len(lines), 'line')} written to {options.output}", sys.stderr)
     else:
         sys.stdout.write(text)

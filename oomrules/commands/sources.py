@@ -8,21 +8,23 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from oomrules import config
+from oomrules.accounts.names import Names
 from oomrules.commands import doubts, rulesets
-from oomrules.commands.terminal import count
+from oomrules.dbus import gather
 from oomrules.errors import Failure
-from oomrules.host import facts
-from oomrules.host.names import Names
-from oomrules.runtime import adjusted, adjusting, emitting, hidden, recorded
-from oomrules.runtime.evaluator import Evaluator
-from oomrules.runtime.freshness import fresh
-from oomrules.runtime.iterator import PINNED, IteratorSource
-from oomrules.runtime.model import Process, Snapshot
-from oomrules.runtime.procfs import MOST_LONG, ProcSource
-from oomrules.runtime.program import Program
-from oomrules.runtime.ranking import Ranker, Ranking, within
-from oomrules.runtime.state import standard
-from oomrules.runtime.values import GETTERS, place_of
+from oomrules.processes import hidden, recorded
+from oomrules.processes.bpf import PINNED, IteratorSource
+from oomrules.processes.procfs import MOST_LONG, ProcSource
+from oomrules.processes.snapshot import Process, Snapshot
+from oomrules.processes.values import GETTERS, place_of
+from oomrules.program.program import Program
+from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.freshness import fresh
+from oomrules.ranking.ranker import Ranker, Ranking, within
+from oomrules.sinks import emitting
+from oomrules.sinks.oom_score_adj import record, write
+from oomrules.state import standard
+from oomrules.terminal import count
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +105,7 @@ class Ranked(NamedTuple):
 
 def live(
     made: Program,
-    asked: facts.Asked | None = None,
+    asked: gather.Asked | None = None,
     choice: str = "auto",
     most_long: int = 10 * MOST_LONG,
 ) -> Live:
@@ -129,19 +131,19 @@ def live(
     source.refresh()
     settle_names(names, source)
     problems = see_originals(source)
-    asked = facts.Asked(made) if asked is None else asked
+    asked = gather.Asked(made) if asked is None else asked
     places = set()
     if asked.properties:
         cgroups = {GETTERS["cgroup"](process, source) for process in source.by_pid.values()}
         places = {place_of(cgroup, source) for cgroup in cgroups if cgroup}
-    gathered = facts.gather(asked, places)
+    gathered = gather.gather(asked, places)
     source.facts = gathered._replace(problems=(*gathered.problems, *problems))
     return source
 
 
-def asked_within(made: Program, unit: str | None) -> facts.Asked:
+def asked_within(made: Program, unit: str | None) -> gather.Asked:
     """Tell what to ask systemd: what the rules need, and which unit ``--in`` means."""
-    asked = facts.Asked(made)
+    asked = gather.Asked(made)
     asked.name(unit or "")
     return asked
 
@@ -176,7 +178,7 @@ def see_originals(source: ProcSource) -> list[str]:
         what is in the way of that, if anything is.
     """
     try:
-        adjusting.see_originals(source, os.path.join(standard(), adjusted.FILE))
+        write.see_originals(source, os.path.join(standard(), record.FILE))
     except Failure as error:
         return [f"{error.message}; rules see every oom_score_adj as it is now"]
     return []

@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from oomrules.commands.terminal import (
+from oomrules.errors import Failure
+from oomrules.service import client
+from oomrules.service.listener import STATUS
+from oomrules.terminal import (
     Column,
     Paint,
     called,
@@ -18,9 +21,6 @@ from oomrules.commands.terminal import (
     rough,
     table,
 )
-from oomrules.errors import Failure
-from oomrules.service import client
-from oomrules.service.listener import STATUS
 
 _PATIENCE = 10.0
 _SYSCTLS = Path("/proc/sys/vm")

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oomrules.commands import rulesets
-from oomrules.commands.terminal import Paint, count, say
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.roots import Root
+from oomrules.terminal import Paint, count, say
 
 if TYPE_CHECKING:
-    from oomrules.runtime.program import Program
+    from oomrules.program.program import Program
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,8 +7,8 @@ import sys
 from threading import Thread
 
 from oomrules.commands import rulesets, sources
-from oomrules.commands.terminal import is_terminal
 from oomrules.errors import Failure
+from oomrules.terminal import is_terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,11 +11,11 @@ from oomrules import resources
 from oomrules.attributes import ATTRIBUTES
 from oomrules.capabilities import CAPABILITIES
 from oomrules.language import formatter, rulefiles, syntax
-from oomrules.language.complaints import FORMS, KEYWORDS
 from oomrules.language.diagnostics import Diagnostic, Rejected
 from oomrules.language.rulefiles import Found
+from oomrules.language.syntax_errors import FORMS, KEYWORDS
 from oomrules.language.text import RuleText, Span
-from oomrules.language.types import FUNCTIONS
+from oomrules.language.typing import FUNCTIONS
 from oomrules.lint import linter
 from oomrules.lint.ruleset import RuleSet
 

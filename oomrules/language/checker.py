@@ -12,8 +12,8 @@ from oomrules.attributes import ATTRIBUTES
 from oomrules.language import parser, quantities, syntax
 from oomrules.language.diagnostics import Diagnostic, Related
 from oomrules.language.text import RuleText, Span
-from oomrules.language.types import Bad, Typing
-from oomrules.runtime import program
+from oomrules.language.typing import Bad, Typing
+from oomrules.program import program
 
 # The kinds of unit that have a control group (systemd.unit(5)).
 UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")

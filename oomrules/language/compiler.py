@@ -8,7 +8,7 @@ from oomrules.language import checker, syntax
 from oomrules.language.diagnostics import Level, Rejected
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
-from oomrules.runtime import program
+from oomrules.program import program
 
 # Where no score is in force: Linux 2.6.10, mm/oom_kill.c, badness().
 DEFAULT_SCORE = "score total_vm / root(cpu_time / 8192ms) / root(root(run_time / 1024s))"

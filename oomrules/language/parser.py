@@ -19,7 +19,7 @@ from lark import Lark, Token, Tree, lexer
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from oomrules import resources
-from oomrules.language import complaints, foreign, syntax
+from oomrules.language import foreign, syntax, syntax_errors
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.text import RuleText, Span
 
@@ -77,12 +77,12 @@ def parse(source: RuleText) -> tuple[tuple[syntax.Statement, ...], list[Diagnost
         dense += nested if nested > DEPTH else 0
         if dense > _MOST_SIGNS:
             span = Span(found.start(), found.start() + 1)
-            return (), [complaints.too_deep(source, span, DEPTH)]
+            return (), [syntax_errors.too_deep(source, span, DEPTH)]
     recovery = _Recovery(source)
     tree = _lark().parse(source.text, on_error=recovery)
     builder = _Builder(source)
     statements = tuple(builder.statements(tree.children))
-    diagnostics = recovery.diagnostics + builder.diagnostics + [*complaints.hidden(source)]
+    diagnostics = recovery.diagnostics + builder.diagnostics + [*syntax_errors.hidden(source)]
     if diagnostics and not statements:
         other = foreign.of_file(source)
         if other:
@@ -131,15 +131,15 @@ class _Recovery:
                 lexer_position.char_pos = self._next_statement(begin, at, bool(opened))
             else:
                 lexer_position.char_pos = len(self.source.text)
-                self.diagnostics.append(complaints.too_many(self.source, at, _MOST_ERRORS))
+                self.diagnostics.append(syntax_errors.too_many(self.source, at, _MOST_ERRORS))
                 self.ended = True
         return True
 
     def _give_up(self, parser: Any, error: UnexpectedInput, at: int, opened: list[Token]) -> int:
         """Drop the statement that has an error at ``at``, and say so; returns where it began."""
-        found = complaints.explain(error, self.source, at, bool(opened))
+        found = syntax_errors.explain(error, self.source, at, bool(opened))
         begin = min(at, _pop_statement(parser))
-        found = complaints.unfinished(error, self.source, begin, at) or found
+        found = syntax_errors.unfinished(error, self.source, begin, at) or found
         name = re.match(r"(?:define|list)\s+([A-Za-z_][\w.]*)", self.source.text[begin:])
         if not self._merging(at):
             self.diagnostics.append(replace(found, breaks=name.group(1) if name else ""))
@@ -166,7 +166,7 @@ class _Recovery:
         else:
             self._give_up(parser, error, len(self.source.text), opened)
         if opened and not self.ended:
-            self.diagnostics.append(complaints.not_closed(self.source, _span(opened[-1])))
+            self.diagnostics.append(syntax_errors.not_closed(self.source, _span(opened[-1])))
         for brace in opened:
             parser.feed_token(Token.new_borrow_pos("RBRACE", "}", brace))
 
@@ -289,7 +289,7 @@ class _Builder:
         """Count one level of nesting."""
         self.depth += 1
         if self.depth > DEPTH:
-            raise _Unbuilt(complaints.too_deep(self.source, span, DEPTH))
+            raise _Unbuilt(syntax_errors.too_deep(self.source, span, DEPTH))
         yield
         self.depth -= 1
 
@@ -350,7 +350,7 @@ class _Builder:
         if value.startswith('"'):
             value = value[1:-1].replace('\\"', '"')
         if len(value) > LONGEST:
-            raise _Unbuilt(complaints.too_long(self.source, _span(token), LONGEST))
+            raise _Unbuilt(syntax_errors.too_long(self.source, _span(token), LONGEST))
         return syntax.Text(_span(token), value)
 
     def expression(self, tree: Any) -> syntax.Expression:

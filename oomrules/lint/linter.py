@@ -12,7 +12,7 @@ from oomrules.lint import registry, suppressions
 from oomrules.lint.ruleset import RuleSet
 
 if TYPE_CHECKING:
-    from oomrules.lint.host import HostFacts
+    from oomrules.lint.checks.host import HostFacts
 
 
 def lint(

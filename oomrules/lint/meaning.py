@@ -9,14 +9,15 @@ from typing import Any, NamedTuple, TypeVar
 from oomrules.language import compiler, syntax
 from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Related
-from oomrules.language.types import Typing
+from oomrules.language.typing import Typing
 from oomrules.lint.ruleset import RuleSet
-from oomrules.reason import proposals, witnesses
+from oomrules.ranking.evaluator import Verdict
 from oomrules.reason.effects import Effect, Effects, eligible
+from oomrules.reason.globs import Undecided
 from oomrules.reason.regions import Region
-from oomrules.reason.texts import Undecided
-from oomrules.reason.witnesses import Witness
-from oomrules.runtime.evaluator import Verdict
+from oomrules.reason.witness import proposals
+from oomrules.reason.witness import witness as witnesses
+from oomrules.reason.witness.witness import Witness
 
 Result = TypeVar("Result")
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from oomrules.errors import Failure
 from oomrules.language.diagnostics import CODES as ERRORS
 from oomrules.language.diagnostics import similar
-from oomrules.lint import (
-    bases,
+from oomrules.lint import suppressions
+from oomrules.lint.checks import (
     characters,
     conditions,
+    constant_scores,
     effects,
     filenames,
     host,
@@ -19,7 +20,6 @@ from oomrules.lint import (
     patterns,
     redefinitions,
     scores,
-    suppressions,
     trust,
 )
 from oomrules.lint.ruleset import Check
@@ -30,12 +30,12 @@ CHECKS: tuple[Check, ...] = (
     *redefinitions.CHECKS,
     *patterns.CHECKS,
     *effects.CHECKS,
-    *scores.CHECKS,
+    *constant_scores.CHECKS,
     *trust.CHECKS,
     *managers.CHECKS,
     *conditions.CHECKS,
     *overlaps.CHECKS,
-    *bases.CHECKS,
+    *scores.CHECKS,
     *host.CHECKS,
     *suppressions.CHECKS,
 )

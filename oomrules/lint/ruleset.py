@@ -19,7 +19,7 @@ from oomrules.language.text import RuleText, Span
 from oomrules.roots import Root
 
 if TYPE_CHECKING:
-    from oomrules.lint.host import HostFacts
+    from oomrules.lint.checks.host import HostFacts
     from oomrules.lint.meaning import Meaning
 
 _PARTS = re.compile(r'"(?:\\"|[^"\n])*"|#[^\n]*')

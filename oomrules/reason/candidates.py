@@ -11,15 +11,16 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from typing import Any, Generic, TypeVar
 
-from oomrules.reason import lookup, texts, variables
-from oomrules.reason.arithmetic import mentioned
-from oomrules.reason.intervals import Numbers
+from oomrules.processes.units import ROOT_SLICE
+from oomrules.program.nodes import glob
+from oomrules.reason import atoms, lookup
+from oomrules.reason import globs as texts
+from oomrules.reason.atoms import FALSE, IN, UNKNOWN, Values, Variable, domain
+from oomrules.reason.globs import Texts, Undecided
 from oomrules.reason.lookup import Key, Lookup
+from oomrules.reason.numbers import Numbers
 from oomrules.reason.regions import Box, Region, narrowed
-from oomrules.reason.texts import Texts, Undecided
-from oomrules.reason.variables import FALSE, IN, UNKNOWN, Values, Variable, domain
-from oomrules.runtime.nodes import glob
-from oomrules.runtime.units import ROOT_SLICE
+from oomrules.reason.solver import mentioned
 
 Item = TypeVar("Item")
 
@@ -132,7 +133,7 @@ def _keys_of_names(variable: Variable, values: Values) -> list[Key]:
     kind, key = variable
     names: tuple[str, ...] = ()
     # The root slice is around everybody, whatever else is.
-    if kind == "in" and variables.named(key) and not glob(ROOT_SLICE, key):
+    if kind == "in" and atoms.named(key) and not glob(ROOT_SLICE, key):
         names = (key,)
     elif kind == "unit" and FALSE not in values.others:
         names = key
@@ -144,7 +145,7 @@ def _keys_of_names(variable: Variable, values: Values) -> list[Key]:
 def _name_like(pattern: str) -> str:
     """Give the name of a unit that a glob matches, or what comes closest to one."""
     matching = texts.matching((pattern,))
-    likely = matching & variables.UNIT_NAMES or matching
+    likely = matching & atoms.UNIT_NAMES or matching
     return likely.member() if likely else ""
 
 
@@ -175,7 +176,7 @@ class _Sample:
     def names(self) -> list[str]:
         """Names of units around it, one for each pattern that it has to match."""
         own = [self[_UNIT]] if _UNIT in self.box else []
-        return [*map(_name_like, filter(variables.named, self.around)), *own]
+        return [*map(_name_like, filter(atoms.named, self.around)), *own]
 
     @cached_property
     def _mentioned(self) -> set[str]:
@@ -246,7 +247,7 @@ def _inside(targets: tuple[str, ...], around: tuple[str, ...]) -> bool:
     """Tell whether whoever is in some blocks may be in others because of their names."""
     return all(
         target in targets
-        or not variables.named(target)
+        or not atoms.named(target)
         or any(_part_of(inner, target) for inner in targets)
         or glob(ROOT_SLICE, target)
         for target in around
@@ -258,5 +259,5 @@ def _part_of(inner: str, outer: str) -> bool:
     if not any(char in outer for char in "*?["):
         # Only a plain name is inside of another, and that is the same.
         return False
-    one = texts.matching((inner,)) & variables.UNIT_NAMES
+    one = texts.matching((inner,)) & atoms.UNIT_NAMES
     return not one - texts.matching((outer,))

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from oomrules.reason.intervals import whole
+from oomrules.program.program import Program, Rule, Scope
+from oomrules.reason.atoms import DOUBT, IN, UNKNOWN, Values, Variable, domain, only
+from oomrules.reason.globs import Undecided, literal
+from oomrules.reason.numbers import whole
 from oomrules.reason.regions import Box, Reasoner, Region
-from oomrules.reason.texts import Undecided, literal
-from oomrules.reason.variables import DOUBT, IN, UNKNOWN, Values, Variable, domain, only
-from oomrules.runtime.program import Program, Rule, Scope
 
 PROTECTING = ("never", "spare", "last")
 
@@ -44,7 +44,7 @@ def inside(targets: Iterable[str], doubt: bool) -> Box:
 def eligible() -> Box:
     """Give the processes that can be candidates at all, as far as rules can ask.
 
-    See ``oomrules.runtime.evaluator.ineligible``: not pid 1, not without memory, not dead.
+    See ``oomrules.ranking.evaluator.ineligible``: not pid 1, not without memory, not dead.
     """
     state = Variable("text", "state")
     return {

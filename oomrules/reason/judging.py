@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from oomrules.processes.snapshot import Host, Process, Snapshot
+from oomrules.processes.values import GETTERS, place_of
+from oomrules.program.program import Node, Program, Rule, Scope
+from oomrules.ranking.evaluator import Evaluator, Verdict
 from oomrules.reason import lookup
+from oomrules.reason.atoms import named
 from oomrules.reason.lookup import Key, Lookup
-from oomrules.reason.variables import named
-from oomrules.runtime.evaluator import Evaluator, Verdict
-from oomrules.runtime.model import Host, Process, Snapshot
-from oomrules.runtime.program import Node, Program, Rule, Scope
-from oomrules.runtime.values import GETTERS, place_of
 
 # Stands for the names of the units around a process.
 _NAMES = "(names)"

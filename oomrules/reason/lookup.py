@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Any
 
-from oomrules.reason.texts import beginning, longest_run
-from oomrules.reason.variables import UNIT_SUFFIXES
+from oomrules.reason.atoms import UNIT_SUFFIXES
+from oomrules.reason.globs import beginning, longest_run
 
 # What is asked about, how (``is``, ``begins`` or ``inside``), and the value or a piece of it.
 Key = tuple[Hashable, str, Any]

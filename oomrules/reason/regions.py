@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from oomrules.reason import arithmetic, texts, variables
-from oomrules.reason.texts import Undecided
-from oomrules.reason.variables import (
+from oomrules.processes.units import ROOT_SLICE
+from oomrules.program.nodes import glob
+from oomrules.program.program import USER_UNIT, Node
+from oomrules.reason import atoms, globs, solver
+from oomrules.reason.atoms import (
     DOUBT,
     FALSE,
     IN,
@@ -25,9 +27,7 @@ from oomrules.reason.variables import (
     domain,
     only,
 )
-from oomrules.runtime.nodes import glob
-from oomrules.runtime.program import USER_UNIT, Node
-from oomrules.runtime.units import ROOT_SLICE
+from oomrules.reason.globs import Undecided
 
 Box = dict[Variable, Values]
 Region = list[Box]
@@ -95,7 +95,7 @@ class Reasoner:
                 return _tidied([box for part in parts for box in part])
             case "name":
                 return self._region(self.definitions[node[1]], positive, doubt)
-            case "==" | "!=" if variables.is_condition(node[1]):
+            case "==" | "!=" if atoms.is_condition(node[1]):
                 # For yes and no, equal is: both, or neither.
                 one, two = node[1:]
                 same = ["or", ["and", one, two], ["and", ["not", one], ["not", two]]]
@@ -108,7 +108,7 @@ class Reasoner:
                     return self._region(same, True, False)
                 # In doubt unless it is surely otherwise.
                 return self.difference(EVERYBODY, self._region(other, True, False))
-        found = variables.atom(node)
+        found = atoms.atom(node)
         if not isinstance(found, Atom):
             holds = doubt if found is None else found is positive
             return [{}] if holds else []
@@ -161,9 +161,9 @@ class Reasoner:
         narrow = narrowed(box)
         if narrow is None:
             return False
-        if not solve or not arithmetic.needed(narrow):
+        if not solve or not solver.needed(narrow):
             return True
-        answer = arithmetic.satisfiable(narrow)
+        answer = solver.satisfiable(narrow)
         if answer is None:
             self.unsolved += 1
         return answer is not False
@@ -249,17 +249,17 @@ def narrowed(box: Box) -> Box | None:
         if not values:
             return None
         kind, key = variable
-        if variable in _PLACE or kind == "unit" or (kind == "in" and variables.in_cgroup(key)):
+        if variable in _PLACE or kind == "unit" or (kind == "in" and atoms.in_cgroup(key)):
             place.append(variable)
         elif kind == "cap":
             caps.append(variable)
         elif kind in ("order", "share") or (kind == "number" and key[0] != "attr"):
             # An expression is unknown just where one of its parts is, or by a division by 0.
-            names = arithmetic.mentioned(key)
+            names = solver.mentioned(key)
             if values.must_be_known and any(_is_unknown(box, name) for name in names):
                 return None
             if "'/'" not in str(key):
-                more = [arithmetic.LIMIT] if kind == "share" or "'share'" in str(key) else []
+                more = [solver.LIMIT] if kind == "share" or "'share'" in str(key) else []
                 sums.setdefault(frozenset([*names, *more]), []).append(variable)
         elif variable in _NAMED_BY:
             id_ = box.get(Variable("number", ("attr", _NAMED_BY[variable])))
@@ -303,7 +303,7 @@ def _known_together(box: Box, group: list[Variable]) -> Box | None:
 def _out(box: Box) -> tuple[str, ...]:
     """Give the globs that match none of the system's units around."""
     return tuple(
-        v.key for v in box if v.kind == "in" and variables.named(v.key) and box[v].others == {OUT}
+        v.key for v in box if v.kind == "in" and atoms.named(v.key) and box[v].others == {OUT}
     )
 
 
@@ -312,24 +312,24 @@ def _of_users_well(box: Box) -> bool:
     asked = {
         v.key.removeprefix(USER_UNIT): box[v].others
         for v in box
-        if v.kind == "in" and variables.of_user(v.key)
+        if v.kind == "in" and atoms.of_user(v.key)
     }
     own = box.get(Variable("text", "user.unit"))
     if not asked and own is None:
         return True
-    out = texts.matching(tuple(name for name, others in asked.items() if others == {OUT}))
+    out = globs.matching(tuple(name for name, others in asked.items() if others == {OUT}))
     inside = [name for name, others in asked.items() if others == {IN}]
-    if any(not (variables.UNIT_NAMES & texts.matching((name,))) - out for name in inside):
+    if any(not (atoms.UNIT_NAMES & globs.matching((name,))) - out for name in inside):
         return False
-    if own is not None and own.must_be_known and isinstance(own.known, texts.Texts):
-        nowhere = texts.literal("")
+    if own is not None and own.must_be_known and isinstance(own.known, globs.Texts):
+        nowhere = globs.literal("")
         if inside and not own.known - nowhere:
             return False
         if "" not in own.known:
             inside.append("*")
             if not own.known - out:
                 return False
-    return not inside or bool(variables.MANAGERS - texts.matching(_out(box)))
+    return not inside or bool(atoms.MANAGERS - globs.matching(_out(box)))
 
 
 def _named_well(box: Box, place: list[Variable]) -> bool:
@@ -338,18 +338,18 @@ def _named_well(box: Box, place: list[Variable]) -> bool:
     # Nothing is outside of the root slice.
     if any(glob(ROOT_SLICE, target) for target in out):
         return False
-    around = texts.matching(out)
+    around = globs.matching(out)
     unit_out = tuple(
         glob_ for v in place if v.kind == "unit" and box[v].others == {FALSE} for glob_ in v.key
     )
-    own = texts.matching(unit_out)
+    own = globs.matching(unit_out)
     for variable in place:
         kind, key = variable
-        if kind == "in" and variables.named(key) and box[variable].others == {IN}:
-            if out and not (variables.UNIT_NAMES & texts.matching((key,))) - around:
+        if kind == "in" and atoms.named(key) and box[variable].others == {IN}:
+            if out and not (atoms.UNIT_NAMES & globs.matching((key,))) - around:
                 return False
         elif kind == "unit" and box[variable].others == {TRUE}:
-            called = (variables.UNIT_NAMES | texts.literal("")) & texts.matching(key)
+            called = (atoms.UNIT_NAMES | globs.literal("")) & globs.matching(key)
             if not called - own:
                 return False
             # The innermost unit is one of those around; no unit at all is none.
@@ -358,8 +358,8 @@ def _named_well(box: Box, place: list[Variable]) -> bool:
     name = Variable("text", "unit")
     if unit_out and all(box[v].must_be_known for v in place if v.kind == "unit"):
         names = box[name].known if name in box else None
-        plain = names if isinstance(names, texts.Texts) else domain(name).known
-        assert isinstance(plain, texts.Texts)
+        plain = names if isinstance(names, globs.Texts) else domain(name).known
+        assert isinstance(plain, globs.Texts)
         if not plain - own:
             return False
     return True

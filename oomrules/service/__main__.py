@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 try:
-    from oomrules.service.resident import main
+    from oomrules.service.main import main
 except MemoryError:
     sys.exit("oomrules: out of memory before it began; is LimitDATA= too low?")
 

@@ -7,24 +7,26 @@ import select
 import signal
 import time
 
+from oomrules.accounts import known as accounts
 from oomrules.errors import Failure, reason
+from oomrules.kills import journal
+from oomrules.kills.kernel_log import KernelLog
 from oomrules.lean import Any, NamedTuple
-from oomrules.runtime import accounts, journal, resident, sinks
-from oomrules.runtime.cgroups import Hierarchy
-from oomrules.runtime.kernellog import KernelLog
-from oomrules.runtime.state import State, now
-from oomrules.service import lock, metrics, status
-from oomrules.service.complaints import Complaints
-from oomrules.service.deaths import Deaths
-from oomrules.service.keeper import Keeper
+from oomrules.processes.cgroups import Hierarchy
+from oomrules.service import lock, memory, metrics, status
+from oomrules.service.compile_timer import Preparing
+from oomrules.service.kills import Deaths
+from oomrules.service.list import Keeper
 from oomrules.service.listener import NAME, REFRESH, STATUS, Client, Listener
 from oomrules.service.notify import Notifier
 from oomrules.service.outbox import Outbox
 from oomrules.service.pace import Pace
-from oomrules.service.preparing import Preparing
 from oomrules.service.pressure import Pressure
+from oomrules.service.problems import Complaints
 from oomrules.service.rules import Rules
 from oomrules.service.watch import RuleWatch, UnitWatch
+from oomrules.sinks import kernel_list
+from oomrules.state import State, now
 
 # The watchdog hears from us so many times in its interval.
 _ALIVE = 2
@@ -309,11 +311,11 @@ class Service:
             return  # another reload came while this one was on its way
         if not self.ready:
             status.encode(self._document())
-            resident.settle()
+            memory.settle()
             self._locked = lock.lock_memory()
             if self._locked:
                 self.complaints.complain("lock", f"the memory cannot be locked: {self._locked}")
-        resident.bound(resident.data_size())
+        memory.bound(memory.data_size())
         self.ready = True
         self.notifier.ready()
         self._show()
@@ -365,7 +367,7 @@ class Service:
             return
         text = metrics.text(self._document(), self.counts.failures, self.counts.seconds)
         try:
-            sinks.replace(self.options.metrics, text.encode())
+            kernel_list.replace(self.options.metrics, text.encode())
             self.complaints.mended("metrics")
         except Failure as error:
             self.complaints.complain("metrics", error.message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from oomrules.runtime import journal
+from oomrules.kills import journal
 
 # Beyond this the oldest are given up: a journald that takes none for so long is broken.
 _MOST = 256

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from oomrules.errors import Failure
-from oomrules.runtime import journal
-from oomrules.runtime.state import now
+from oomrules.kills import journal
 from oomrules.service import status
-from oomrules.service.complaints import Complaints
-from oomrules.service.keeper import Keeper
-from oomrules.service.preparation import Prepared
+from oomrules.service.compile_child import Prepared
+from oomrules.service.list import Keeper
+from oomrules.service.problems import Complaints
+from oomrules.state import now
 
 # Entries of the journal about the rules (docs/service.md).
 RULES_ID = "7f2d5b1a8c3e4d0f9a6b4c2e1d8f7035"

@@ -7,11 +7,11 @@ import os
 
 from oomrules import __version__
 from oomrules.lean import Any, NamedTuple
-from oomrules.runtime.state import now
-from oomrules.service.deaths import Deaths
-from oomrules.service.keeper import Keeper
+from oomrules.service.kills import Deaths
+from oomrules.service.list import Keeper
 from oomrules.service.listener import SCHEMA
 from oomrules.service.pressure import Pressure
+from oomrules.state import now
 
 HEAD = 10
 _LINES = 20

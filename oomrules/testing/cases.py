@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from oomrules import files as readable
 from oomrules.errors import Failure, reason
 from oomrules.language.diagnostics import did_you_mean
+from oomrules.processes import recorded
 from oomrules.roots import Root
-from oomrules.runtime import recorded
 from oomrules.testing.described import Described
 
 SUFFIX = ".test.toml"

@@ -15,7 +15,7 @@ from oomrules.attributes import Type
 from oomrules.errors import Failure
 from oomrules.language import quantities
 from oomrules.language.diagnostics import did_you_mean
-from oomrules.runtime import recorded
+from oomrules.processes import recorded
 
 PAGE = 4096
 TICKS = 100

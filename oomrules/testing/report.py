@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.sax.saxutils import quoteattr
 
-from oomrules.commands.terminal import Paint, count
 from oomrules.plain import printable
+from oomrules.terminal import Paint, count
 from oomrules.testing.trial import Outcome
 
 FORMATS = ("text", "tap", "junit")

@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from oomrules.runtime.evaluator import Evaluator
-from oomrules.runtime.model import Process, Snapshot
-from oomrules.runtime.program import Program
-from oomrules.runtime.ranking import Ranker, Ranking
+from oomrules.processes.snapshot import Process, Snapshot
+from oomrules.program.program import Program
+from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.ranker import Ranker, Ranking
 from oomrules.testing.cases import Case, TestFile
 
 

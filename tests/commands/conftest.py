@@ -15,7 +15,7 @@ import pytest
 from oomrules.commands.main import main
 
 # Children that obey and a fake proc, as for the tests of the run-time half.
-from tests.runtime.conftest import CHECKOUT, child, nobody, proc, spawn
+from tests.children import CHECKOUT, child, nobody, proc, spawn
 
 __all__ = ["CHECKOUT", "child", "nobody", "proc", "spawn"]
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from oomrules.commands import adjustment
-from oomrules.runtime import adjusted, adjusting
-from oomrules.runtime.adjusting import Survey
-from oomrules.runtime.killer import Domain, Task
-from oomrules.runtime.model import Process
+from oomrules.processes.snapshot import Process
+from oomrules.sinks.oom_score_adj import record, write
+from oomrules.sinks.oom_score_adj.formula import Domain, Task
+from oomrules.sinks.oom_score_adj.write import Survey
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -44,7 +44,7 @@ def mine(
 
     and as if without CAP_SYS_RESOURCE no protected process is ever touched.
     """
-    monkeypatch.setattr(adjusting, "may_lower", lambda *_: False)
+    monkeypatch.setattr(write, "may_lower", lambda *_: False)
     path = rules(f"score total_vm\nonly kill anything when ppid == {os.getpid()}\n")
     return lambda *arguments: oomrules("emit", "--to", "oom_score_adj", "--rules", path, *arguments)
 
@@ -144,11 +144,9 @@ def test_release_says_whom_it_could_not_reach(
     oomrules: Run, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state.mkdir()
-    adjusted.save(str(state / adjusted.FILE), adjusted.Record([], 1))
-    done = adjusting.Released(
-        [], [], {7: "it is so"}, {7: "x.service"}, {7: "a\x1b[2Jb"}, [(8, "b")]
-    )
-    monkeypatch.setattr(adjusting, "release", lambda *_, **__: done)
+    record.save(str(state / record.FILE), record.Record([], 1))
+    done = write.Released([], [], {7: "it is so"}, {7: "x.service"}, {7: "a\x1b[2Jb"}, [(8, "b")])
+    monkeypatch.setattr(write, "release", lambda *_, **__: done)
     shown = oomrules("release")
     assert shown.code == 2
     assert "7 a\N{REPLACEMENT CHARACTER}[2Jb in x.service (it is so)" in shown.err
@@ -183,7 +181,7 @@ def test_the_children_of_a_test_are_put_in_order_and_released(
     assert released.code == 0
     assert {pid: value_of(pid) for pid in pids} == before
     assert {pid: value_of(pid) for pid in others} == others
-    assert not (state / adjusted.FILE).exists()
+    assert not (state / record.FILE).exists()
     assert oomrules("release").err == "nothing is adjusted\n"
 
 
@@ -206,20 +204,20 @@ def test_a_broken_record_is_named_and_nothing_is_changed(
     mine: Run, oomrules: Run, child: Any, state: Path, recorded: Path
 ) -> None:
     state.mkdir()
-    (state / adjusted.FILE).write_text("{")
+    (state / record.FILE).write_text("{")
     before = value_of(child.pid)
     for done in (mine(), oomrules("release")):
         assert done.code == 2
-        assert str(state / adjusted.FILE) in done.err
+        assert str(state / record.FILE) in done.err
     assert value_of(child.pid) == before
     # Whoever only looks is told.
-    assert adjusted.FILE in oomrules("rank", "--top", 1).err
+    assert record.FILE in oomrules("rank", "--top", 1).err
 
 
 def test_a_refusal_names_the_pid_and_keeps_the_rest(
     mine: Run, child: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adjusting, "_write", lambda *_: "permission denied")
+    monkeypatch.setattr(write, "_write", lambda *_: "permission denied")
     done = mine()
     assert done.code == 2
     assert str(child.pid) in done.err and "permission denied" in done.err

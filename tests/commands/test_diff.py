@@ -82,9 +82,9 @@ def test_rules_in_error_are_a_failure(
 def test_what_was_not_decided_is_no_proof(
     oomrules: Run, rules: Callable[..., tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from oomrules.reason import arithmetic
+    from oomrules.reason import solver
 
-    monkeypatch.setattr(arithmetic, "_z3", lambda: None)
+    monkeypatch.setattr(solver, "_z3", lambda: None)
     old, new = rules(
         "spare anything when rss + swap > 2 * swap\n", "spare anything when rss > swap\n"
     )

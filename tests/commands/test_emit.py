@@ -14,7 +14,7 @@ from oomrules import config
 from oomrules.commands import adjustment
 from oomrules.config import Config
 from oomrules.errors import Failure
-from oomrules.runtime import sinks
+from oomrules.sinks import kernel_list
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -22,7 +22,7 @@ Write = Callable[..., Path]
 LIST = "907 902 901 900 903 908\n"
 
 no_module = pytest.mark.skipif(
-    os.path.exists(sinks.KERNEL_LIST), reason="the kernel module is loaded here"
+    os.path.exists(kernel_list.KERNEL_LIST), reason="the kernel module is loaded here"
 )
 
 
@@ -148,7 +148,7 @@ def test_the_pids_of_a_snapshot_never_go_to_the_kernel(
     def refuse(*arguments: Any) -> None:
         raise AssertionError("it was written")
 
-    monkeypatch.setattr(sinks, "write_kernel", refuse)
+    monkeypatch.setattr(kernel_list, "write_kernel", refuse)
     done = emit(*target)
     assert done.code == 2
     assert "snapshot" in done.err
@@ -171,8 +171,8 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     path = tmp_path / "oom"
     path.touch()
     written: list[list[int]] = []
-    monkeypatch.setattr(sinks, "KERNEL_LIST", str(path))
-    monkeypatch.setattr(sinks, "write_kernel", lambda pids, *_: written.append(list(pids)))
+    monkeypatch.setattr(kernel_list, "KERNEL_LIST", str(path))
+    monkeypatch.setattr(kernel_list, "write_kernel", lambda pids, *_: written.append(list(pids)))
     return written
 
 
@@ -191,7 +191,7 @@ def test_a_refusal_of_the_kernel_is_told(
     def refuse(*arguments: Any) -> None:
         raise Failure("/proc/oom refused the list of 1 pids: invalid argument", "see the log")
 
-    monkeypatch.setattr(sinks, "write_kernel", refuse)
+    monkeypatch.setattr(kernel_list, "write_kernel", refuse)
     done = oomrules("emit", "--rules", rules("score total_vm\n"))
     assert done.code == 2
     assert "refused" in done.err and "see the log" in done.err

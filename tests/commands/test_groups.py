@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from oomrules.commands import snapshot, sources
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
-from oomrules.runtime import adjusting, recorded
-from oomrules.runtime.cgroups import Hierarchy
-from oomrules.runtime.evaluator import Evaluator
-from oomrules.runtime.model import Snapshot
-from oomrules.runtime.procfs import ProcSource
-from oomrules.runtime.ranking import Ranker, Ranking
-from oomrules.runtime.values import GETTERS, LIMIT
-from tests.runtime.conftest import FakeProc
+from oomrules.processes import recorded
+from oomrules.processes.cgroups import Hierarchy
+from oomrules.processes.procfs import ProcSource
+from oomrules.processes.snapshot import Snapshot
+from oomrules.processes.values import GETTERS, LIMIT
+from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.ranker import Ranker, Ranking
+from oomrules.sinks.oom_score_adj import write
+from tests.children import FakeProc
 
 RULES = """
 score rss
@@ -162,7 +163,7 @@ def test_limits_are_the_nearest_and_a_recording_ranks_alike(
                 one.verdict(one.snapshot.by_pid[pid])._replace(held=()) for one in (live, again)
             )
             assert before == after
-        domains = [adjusting.survey_recorded(one).domains for one in (live, again)]
+        domains = [write.survey_recorded(one).domains for one in (live, again)]
         assert domains[0] == domains[1]
     finally:
         source.close()

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from oomrules.commands import rank, terminal
+from oomrules import terminal
+from oomrules.commands import rank
 from oomrules.plain import printable
 
 from .conftest import CHECKOUT, DATA, Done

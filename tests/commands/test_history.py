@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oomrules.commands import history
-from oomrules.runtime.kills import ASKED_ID
+from oomrules.kills.entry import ASKED_ID
 
 from .conftest import Done
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from oomrules.commands import hook
-from oomrules.runtime import kernellog, kills
-from oomrules.runtime.kernellog import Kill
-from oomrules.runtime.state import now
+from oomrules.kills import entry as kills
+from oomrules.kills import kernel_log
+from oomrules.kills.kernel_log import Kill
+from oomrules.state import now
 
 USERS = "/user.slice/user-1000.slice/user@1000.service"
 
@@ -34,7 +35,7 @@ def test_a_kill_is_the_units_by_the_log_or_else_by_the_last_list(
     cgroup: str, listed: str | None, manager: str, recorded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kill = Kill(5, "CONSTRAINT_MEMCG", cgroup, "shop", 77, 1000, 1.0)
-    monkeypatch.setattr(kernellog, "kills", lambda after: ([kill], 5))
+    monkeypatch.setattr(kernel_log, "kills", lambda after: ([kill], 5))
     seen: list[Any] = []
     monkeypatch.setattr(kills, "record", lambda *given: seen.append(given))
     entry = {"rank": 1, "pid": 77, "unit": listed, "manager": manager, "points": 3}
@@ -47,7 +48,7 @@ def test_a_victim_is_named_by_the_thread_that_stood_in_for_its_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kill = Kill(5, "CONSTRAINT_MEMCG", "/system.slice/shop.service", "shop", 78, 1000, 1.0)
-    monkeypatch.setattr(kernellog, "kills", lambda after: ([kill], 5))
+    monkeypatch.setattr(kernel_log, "kills", lambda after: ([kill], 5))
     seen: list[Any] = []
     monkeypatch.setattr(kills, "record", lambda *given: seen.append(given))
     entry = {"rank": 2, "pid": 77, "thread": 78, "unit": "shop.service", "points": 3}
@@ -66,8 +67,8 @@ def test_the_kills_of_other_units_are_left_to_their_hooks(monkeypatch: pytest.Mo
         return [kill for kill in told if kill.sequence > after or kill.sequence in (left or ())], 8
 
     seen: list[Any] = []
-    monkeypatch.setattr(kernellog, "kills", read)
-    monkeypatch.setattr(kernellog, "overwritten", lambda after: 0)
+    monkeypatch.setattr(kernel_log, "kills", read)
+    monkeypatch.setattr(kernel_log, "overwritten", lambda after: 0)
     monkeypatch.setattr(kills, "record", lambda *given: seen.append(given))
     last: dict[str, Any] = {}
     for unit in ("a", "b", "a"):
@@ -82,7 +83,7 @@ def test_a_list_that_is_newer_than_the_kill_has_no_rank_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kill = Kill(5, "CONSTRAINT_MEMCG", "/system.slice/shop.service", "shop", 77, 1000, 1.0)
-    monkeypatch.setattr(kernellog, "kills", lambda after: ([kill], 5))
+    monkeypatch.setattr(kernel_log, "kills", lambda after: ([kill], 5))
     seen: list[Any] = []
     monkeypatch.setattr(kills, "record", lambda *given: seen.append(given))
     entry = {"rank": 2, "pid": 77, "unit": "shop.service", "points": 3}

@@ -20,10 +20,10 @@ import pytest
 
 from oomrules import config
 from oomrules.commands import sources
+from oomrules.dbus import cgroup_tree
 from oomrules.errors import Failure
-from oomrules.host import tree
-from oomrules.runtime.procfs import ProcSource
-from oomrules.runtime.program import Program
+from oomrules.processes.procfs import ProcSource
+from oomrules.program.program import Program
 
 from .conftest import CHECKOUT, Done
 
@@ -184,7 +184,7 @@ def test_groups_may_be_nested_as_deep_as_the_kernel_takes(tmp_path: Path) -> Non
         path, made = f"{path}/ddd", made + 1
         os.mkdir(path)
     (tmp_path / "a.slice").mkdir()
-    found = [name for name, _ in tree.groups(str(tmp_path))]
+    found = [name for name, _ in cgroup_tree.groups(str(tmp_path))]
     subprocess.run(["rm", "-rf", tmp_path / "x.slice"], check=True)
     assert made > 900 and len(found) == made + 3
     assert found[:3] == ["/", "/a.slice", "/x.slice"]
@@ -198,7 +198,7 @@ def test_groups_deeper_than_a_path_can_say_are_left_out(tmp_path: Path) -> None:
         for _ in range(30):
             os.mkdir("d" * 200)
             os.chdir("d" * 200)
-        found = [name for name, _ in tree.groups(str(tmp_path))]
+        found = [name for name, _ in cgroup_tree.groups(str(tmp_path))]
     finally:
         os.fchdir(before)
         os.close(before)

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from oomrules.commands import sources, terminal
-from oomrules.runtime.facts import Facts
-from oomrules.runtime.hidden import Hidden
+from oomrules import terminal
+from oomrules.commands import sources
+from oomrules.processes.facts import Facts
+from oomrules.processes.hidden import Hidden
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]

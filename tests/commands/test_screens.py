@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oomrules.commands import adjustment, diff, history, rank, scopes, status, terminal
-from oomrules.commands.terminal import Column, Paint, clip, legible, middle, rough
+from oomrules import terminal
+from oomrules.commands import adjustment, diff, history, rank, scopes, status
+from oomrules.terminal import Column, Paint, clip, legible, middle, rough
 
 from .emulator import Emulator
 

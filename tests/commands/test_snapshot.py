@@ -14,13 +14,13 @@ import psutil
 import pytest
 
 from oomrules.commands import snapshot, sources
-from oomrules.runtime import hidden
-from oomrules.runtime import recorded as reader
-from oomrules.runtime.cmdlines import READER
-from oomrules.runtime.hidden import Hidden
-from oomrules.runtime.procfs import ProcSource
-from oomrules.runtime.program import make
-from tests.runtime.conftest import OBEY_LEADERLESS, Child, FakeProc
+from oomrules.processes import hidden
+from oomrules.processes import recorded as reader
+from oomrules.processes.cmdlines import READER
+from oomrules.processes.hidden import Hidden
+from oomrules.processes.procfs import ProcSource
+from oomrules.program.program import make
+from tests.children import OBEY_LEADERLESS, Child, FakeProc
 
 Run = Callable[..., Any]
 

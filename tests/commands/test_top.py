@@ -13,8 +13,8 @@ from textual.widgets import DataTable
 from oomrules.commands.screen import Ranks, Row, Screen
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
-from oomrules.runtime import procfs
-from tests.runtime.conftest import Child
+from oomrules.processes import procfs
+from tests.children import Child
 
 
 def shown(screen: Screen) -> list[list[str]]:

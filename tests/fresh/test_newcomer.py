@@ -21,7 +21,7 @@ WHERE = "/usr/local/src/oomrules"
 REPORT = "/var/tmp/report.xml"
 # What the root of a bare machine cannot run, and why; all else he can. CI runs these outside.
 NOT_IN_A_ROOT = {
-    "tests.runtime.test_procfs::test_kernel_threads_have_their_mark_and_no_memory": (
+    "tests.processes.test_procfs::test_kernel_threads_have_their_mark_and_no_memory": (
         "a container shows no kernel threads"
     ),
 }
@@ -127,7 +127,10 @@ def told_to_ask_for(refused: Done) -> str:
 
 
 # What depends on rights; root's run has tried the other tests on this Python already.
-OF_RIGHTS = "tests/commands tests/host tests/runtime tests/service tests/test_files.py"
+OF_RIGHTS = (
+    "tests/accounts tests/commands tests/dbus tests/kills tests/processes tests/program "
+    "tests/ranking tests/service tests/sinks tests/test_files.py tests/test_state.py"
+)
 
 
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"], ids=["debian_12", "debian_13"])

@@ -10,8 +10,8 @@ import pytest
 from oomrules.language import checker, compiler, formatter, parser
 from oomrules.language.diagnostics import Rejected
 from oomrules.language.text import RuleText
-from oomrules.runtime import program
-from oomrules.service.preparation import PARTS
+from oomrules.program import program
+from oomrules.service.compile_child import PARTS
 
 ROOM = 1 << 16
 NAME = "/etc/oomrules.d/50-local.oom"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from oomrules.language import checker, compiler, formatter, parser, syntax
 from oomrules.language.diagnostics import Rejected
 from oomrules.language.text import RuleText
-from oomrules.runtime import program
+from oomrules.program import program
 from tests.oracle import strategies
 from tests.oracle.lines import logical_lines
 from tests.oracle.strategies import thorough

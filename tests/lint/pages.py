@@ -11,10 +11,10 @@ from oomrules.language.diagnostics import Diagnostic, Rejected
 from oomrules.language.rulefiles import DIRECTORIES, Found
 from oomrules.language.text import RuleText
 from oomrules.lint import linter, registry
-from oomrules.lint.host import HostFacts, units_of, user_units_of
-from oomrules.runtime import recorded
-from oomrules.runtime.evaluator import Evaluator
-from oomrules.runtime.ranking import Ranker
+from oomrules.lint.checks.host import HostFacts, units_of, user_units_of
+from oomrules.processes import recorded
+from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.ranker import Ranker
 
 SNAPSHOT = Path(__file__).parent.parent / "data" / "lint.jsonl"
 _FENCE = re.compile(r"```(\w*)(?: (\S+))?\n(.*?)```\n", re.DOTALL)

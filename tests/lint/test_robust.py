@@ -18,7 +18,7 @@ from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
 from oomrules.lint import fixes, linter, meaning, sarif
 from tests.lint import pages, sarif_schema
-from tests.lint.test_checks import RIGHT, WRONG
+from tests.lint.checks.test_checks import RIGHT, WRONG
 from tests.lint.test_fixes import MENDED
 from tests.oracle.strategies import thorough
 

@@ -20,10 +20,10 @@ from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
 from oomrules.lint import linter
+from oomrules.processes import recorded
+from oomrules.program.program import Program
+from oomrules.ranking.evaluator import Evaluator, Verdict
 from oomrules.reason.effects import PROTECTING, Effects
-from oomrules.runtime import recorded
-from oomrules.runtime.evaluator import Evaluator, Verdict
-from oomrules.runtime.program import Program
 
 HOST = {
     "kind": "host",

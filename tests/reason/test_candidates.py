@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from oomrules.reason.candidates import Wider
 from oomrules.reason.effects import Effect
-from oomrules.reason.texts import Undecided
+from oomrules.reason.globs import Undecided
 from tests.oracle.strategies import thorough
 from tests.reason import brute
 

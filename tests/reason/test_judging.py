@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
+from oomrules.processes import recorded
+from oomrules.program.program import Program
+from oomrules.ranking.evaluator import Evaluator
 from oomrules.reason.judging import Judge
-from oomrules.runtime import recorded
-from oomrules.runtime.evaluator import Evaluator
-from oomrules.runtime.program import Program
 from tests.oracle import strategies
 from tests.oracle.strategies import thorough
 

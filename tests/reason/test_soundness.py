@@ -8,12 +8,12 @@ from fractions import Fraction
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from oomrules.processes import recorded
+from oomrules.ranking.evaluator import Verdict
 from oomrules.reason.effects import Effects
-from oomrules.reason.proposals import proposals
+from oomrules.reason.globs import Undecided
 from oomrules.reason.regions import EVERYBODY
-from oomrules.reason.texts import Undecided
-from oomrules.runtime import recorded
-from oomrules.runtime.evaluator import Verdict
+from oomrules.reason.witness.proposals import proposals
 from tests.oracle.strategies import thorough
 from tests.reason import brute
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from oomrules.service import client
-from tests.runtime.conftest import CHECKOUT, child, nobody, proc, spawn
+from tests.children import CHECKOUT, child, nobody, proc, spawn
 
 __all__ = ["CHECKOUT", "child", "nobody", "proc", "spawn"]
 

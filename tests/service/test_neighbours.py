@@ -20,8 +20,8 @@ import pytest
 
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
-from oomrules.runtime.state import State
-from tests.runtime.conftest import CHECKOUT, Child
+from oomrules.state import State
+from tests.children import CHECKOUT, Child
 from tests.service.conftest import RULES, Service, wait
 
 # Takes every lock that there is on whatever of a directory it can open, and says what that was.
@@ -194,13 +194,13 @@ import json, os, sys
 sys.path.insert(0, sys.argv[1])
 SIGN = sys.argv[2]
 CHANGE
-from oomrules.service import resident
+from oomrules.service import main
 sys.exit(resident.main())
 """
 
 # A reader of processes that takes all memory, once there is a sign.
 _GREED = """
-from oomrules.runtime import procfs
+from oomrules.processes import procfs
 sane = procfs.ProcSource.refresh
 def refresh(self):
     if os.path.exists(SIGN):
@@ -213,7 +213,7 @@ _BIT_BY_BIT = "self.mad = []\n        while True: self.mad.append([0] * 8)"
 
 # A short-lived half that hangs for as long as there is a sign.
 _HANG = """
-from oomrules.service import preparation
+from oomrules.service import compile_child
 begin = preparation.Preparation.__init__
 def begin_with_patience(self, *given):
     # One that is not to hang has all the time that a busy machine needs.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oomrules.runtime import journal
+from oomrules.kills import journal
 from oomrules.service.outbox import Outbox
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oomrules.service.compile_timer import Preparing
 from oomrules.service.pace import CALM, HEARTBEAT, Pace, Settling
-from oomrules.service.preparing import Preparing
 
 # What happens, and how long after what happened before.
 EVENTS = st.lists(

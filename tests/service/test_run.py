@@ -20,8 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families as older_fam
 
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
-from oomrules.runtime import program
-from tests.runtime.conftest import CHECKOUT, Child
+from oomrules.program import program
+from tests.children import CHECKOUT, Child
 from tests.service.conftest import RULES, Service, wait
 
 Serve = Callable[..., Service]
@@ -53,7 +53,7 @@ def compiled(text: str) -> program.Program:
 
 def test_the_resident_half_imports_nothing_of_the_other_and_no_typing() -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import oomrules.service.resident; "
+        "import sys; sys.path.insert(0, sys.argv[1]); import oomrules.service.main; "
         "print(*sys.modules)"
     )
     done = subprocess.run(
@@ -268,11 +268,11 @@ def test_a_reload_leaves_nothing_behind(serve: Serve) -> None:
 KEEPER = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
-from oomrules.runtime import program
-from oomrules.runtime.facts import Facts
-from oomrules.runtime.state import State
-from oomrules.service.keeper import Keeper
-from oomrules.service.preparation import Prepared
+from oomrules.program import program
+from oomrules.processes.facts import Facts
+from oomrules.state import State
+from oomrules.service.list import Keeper
+from oomrules.service.compile_child import Prepared
 
 programs = [program.from_data(one) for one in json.load(open(sys.argv[2]))]
 keeper = Keeper(State(sys.argv[3]))

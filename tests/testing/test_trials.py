@@ -12,10 +12,10 @@ from oomrules.commands.main import main
 from oomrules.errors import Failure
 from oomrules.language import compiler, rulefiles
 from oomrules.language.text import RuleText
-from oomrules.runtime.evaluator import Evaluator
-from oomrules.runtime.program import make
-from oomrules.runtime.ranking import Ranker
-from oomrules.runtime.values import GETTERS
+from oomrules.processes.values import GETTERS
+from oomrules.program.program import make
+from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.ranker import Ranker
 from oomrules.testing import cases, trial
 
 HOST = Path(__file__).parent.parent / "data" / "host.jsonl"

@@ -36,12 +36,12 @@ def main() -> None:
     from oomrules import resources
     from oomrules.attributes import ATTRIBUTES
     from oomrules.language import compiler, rulefiles
-    from oomrules.runtime.evaluator import Evaluator
-    from oomrules.runtime.iterator import IteratorSource
-    from oomrules.runtime.model import UNREAD
-    from oomrules.runtime.procfs import ProcSource
-    from oomrules.runtime.program import Program, make
-    from oomrules.runtime.ranking import Ranker
+    from oomrules.processes.bpf import IteratorSource
+    from oomrules.processes.procfs import ProcSource
+    from oomrules.processes.snapshot import UNREAD
+    from oomrules.program.program import Program, make
+    from oomrules.ranking.evaluator import Evaluator
+    from oomrules.ranking.ranker import Ranker
 
     wanted = {int(pid) for pid in pids}
     problems: list[str] = []

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from oomrules.runtime.model import PF_EXITING
+from oomrules.processes.snapshot import PF_EXITING
 from tests.vm import module
 from tests.vm.guest import Guest
 

@@ -1,0 +1,278 @@
+"""Users and groups by name: which of them rules name, and what the host's own files say.
+
+A rule means the user or group that its name stands for when it is looked up. An id whose name
+nobody has looked up stands for itself, as in ps(1): it is never unknown, since whoever has
+subordinate ids could choose one that is.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+
+from oomrules.errors import reason
+from oomrules.lean import Any, NamedTuple
+from oomrules.program import nodes
+from oomrules.program.program import Node, Program
+
+# By the attribute that asks for the names: the file that has them.
+FILES = {"user": "passwd", "group": "group"}
+
+# Longer names are none (useradd(8) allows 32 bytes, a directory more).
+MOST_BYTES = 256
+# Ids end here: the largest 32-bit number stands for none.
+MOST_ID = 2**32 - 2
+
+# Names that are kept for rules that could mean any.
+MOST_NAMES = 4096
+_MOST_ALIASES = 16
+
+# A file of so many bytes has some 200,000 users; more is not read.
+_LARGEST = 16 << 20
+_GLOB = "*?["
+
+
+def directory() -> str:
+    """Name the directory of the files; the environment may name another."""
+    return os.environ.get("OOMRULES_ACCOUNTS") or "/etc"
+
+
+class Mentioned(NamedTuple):
+    """What the rules of a program say of users, or of groups.
+
+    Attributes:
+        names: those that are written out, each with the place of the first rule that does so, or
+            an empty text.
+        globs: patterns that names may match.
+        any: whether a rule may hold for any name, as a regular expression does.
+    """
+
+    names: dict[str, str]
+    globs: frozenset[str]
+    any: bool
+
+    @property
+    def open(self) -> bool:
+        """Whether more names than those that are written out may matter."""
+        return self.any or bool(self.globs)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether no rule asks for a name."""
+        return not (self.names or self.open)
+
+    @property
+    def ids(self) -> list[int]:
+        """Give the ids that are written as names: such a rule means an id without a name."""
+        return sorted(int(name) for name in self.names if _is_number(name))
+
+    def matches(self, name: str) -> bool:
+        """Tell whether a rule can hold because of this name, or of one of its aliases."""
+        texts = (name, *getattr(name, "aliases", ()))
+        return (
+            self.any
+            or any(text in self.names for text in texts)
+            or any(nodes.glob(text, glob) for glob in self.globs for text in texts)
+        )
+
+
+def mentioned(program: Program, kind: str) -> Mentioned:
+    """Find what a program says of users or of groups.
+
+    Args:
+        kind: ``user`` or ``group``.
+    """
+    found: dict[str, str] = {}
+    globs: set[str] = set()
+    anything = False
+    for node, place in _conditions(program):
+        for pattern in _patterns(node, ["attr", kind]):
+            if pattern is None:
+                anything = True
+            elif any(char in pattern for char in _GLOB):
+                globs.add(pattern)
+            else:
+                found[pattern] = found.get(pattern) or place
+    return Mentioned(found, frozenset(globs), anything)
+
+
+def _conditions(program: Program) -> Iterator[tuple[Node, str]]:
+    for scope in program.scopes:
+        yield from ((rule.when, rule.place) for rule in scope.rules)
+        if scope.score:
+            yield scope.score.value, scope.score.place
+    yield from ((node, "") for node in program.definitions.values())
+
+
+def _patterns(node: Node, attribute: Node) -> Iterator[str | None]:
+    """Give what an attribute is compared with; None for anything but a text or a glob."""
+    parts = node[1:]
+    if attribute in parts:
+        texts = [_text(part) for part in parts]
+        texts.remove(attribute)
+        known = node[0] in ("glob", "among", "==", "!=")
+        yield from (text if known and isinstance(text, str) else None for text in texts)
+    elif node == attribute:
+        yield None
+    for part in parts:
+        if isinstance(part, list) and part != attribute:
+            yield from _patterns(part, attribute)
+
+
+def _text(part: Any) -> Any:
+    """Give what a node of a text says; anything else as it is."""
+    return part[1] if isinstance(part, list) and part[0] == "text" else part
+
+
+class Known:
+    """Names that have been found. The first who has a name keeps it.
+
+    Attributes:
+        by_id: the name of each id; one that has several is a ``nodes.Names``.
+    """
+
+    def __init__(self) -> None:
+        # Whatever is said elsewhere: nobody else is root, and root is called so.
+        self.by_id: dict[int, str] = {0: "root"}
+        self._ids: dict[str, int] = {"root": 0}
+
+    def id_of(self, name: str) -> int | None:
+        """Give the id that a name stands for; None if it is not known."""
+        return self._ids.get(name)
+
+    def add(self, name: str, number: int) -> bool:
+        """Take a name for an id.
+
+        Returns:
+            whether it is one: not so if it is malformed, a number, or somebody else's.
+        """
+        if not (acceptable(name) and 0 <= number <= MOST_ID):
+            return False
+        if self._ids.setdefault(name, number) != number:
+            return False
+        first = self.by_id.setdefault(number, name)
+        aliases = getattr(first, "aliases", ())
+        if name != first and name not in aliases and len(aliases) < _MOST_ALIASES:
+            self.by_id[number] = nodes.Names(str(first), (*aliases, name))
+        return True
+
+    def chosen(self, asked: Mentioned, present: Iterable[int] = ()) -> dict[int, str]:
+        """Give the names that can matter to rules: at most MOST_NAMES, those present first.
+
+        A number that a pattern matches matters too: its id is known by its name.
+        """
+        order = [*(number for number in present if number in self.by_id), *self.by_id]
+        found: dict[int, str] = {}
+        for number in order:
+            if len(found) >= MOST_NAMES:
+                break
+            name = self.by_id[number]
+            if asked.matches(name) or asked.matches(str(number)):
+                found[number] = name
+        return found
+
+
+def acceptable(name: str) -> bool:
+    """Tell whether a text can be a name; a number cannot, since it would be another's id."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return False
+    return (
+        0 < size <= MOST_BYTES
+        and not any(char in name for char in ":\n\0")
+        and not _is_number(name)
+    )
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit() and len(name) <= 10
+
+
+def read(kind: str) -> tuple[Known, str]:
+    """Read /etc/passwd or /etc/group.
+
+    Returns:
+        the names in it, and why they are not all, or an empty text.
+    """
+    path = os.path.join(directory(), FILES[kind])
+    known, problem = Known(), ""
+    try:
+        data = _bounded(path)
+    except OSError as error:
+        return known, f"{path} cannot be read ({reason(error)}), so its names are not known"
+    if len(data) > _LARGEST:
+        problem = f"only the first {_LARGEST >> 20} MiB of {path} were read"
+        data = data[: data.rfind(b"\n", 0, _LARGEST) + 1]
+    for line in data.split(b"\n"):
+        name, _, rest = line.partition(b":")
+        number = rest.partition(b":")[2].partition(b":")[0]
+        # Lines with a sign are NIS's, which nsswitch.conf(5) knows better.
+        if name[:1] not in (b"#", b"+", b"-") and number.isdigit() and len(number) <= 10:
+            known.add(name.decode("utf-8", "backslashreplace"), int(number))
+    return known, problem
+
+
+def _bounded(path: str) -> bytes:
+    """Read a file that is a plain one, which cannot block, and a little more than is used."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "it is no plain file")
+        pieces, size = [], 0
+        while size <= _LARGEST:
+            piece = os.read(descriptor, 1 << 20)
+            if not piece:
+                break
+            pieces.append(piece)
+            size += len(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(descriptor)
+
+
+Both = tuple[dict[int, str], dict[int, str]]
+
+
+def of_files(program: Program, besides: Both = ({}, {})) -> Both:
+    """Give the names that rules ask for, users' and groups', as far as the files have them.
+
+    Args:
+        besides: names from elsewhere, which count where the files do not say otherwise.
+    """
+    found: list[dict[int, str]] = []
+    for kind, more in zip(FILES, besides, strict=True):
+        asked = mentioned(program, kind)
+        if asked.nothing:
+            found.append({})
+            continue
+        known = read(kind)[0]
+        for number, name in more.items():
+            for one in (name, *getattr(name, "aliases", ())):
+                known.add(str(one), number)
+        found.append(known.chosen(asked, more))
+    return found[0], found[1]
+
+
+def to_data(names: dict[int, str]) -> dict[str, Any]:
+    """Give names as plain data: a text, or a list where there are aliases."""
+    return {
+        str(number): [str(name), *name.aliases] if isinstance(name, nodes.Names) else name
+        for number, name in names.items()
+    }
+
+
+def from_data(data: Any) -> dict[int, str]:
+    """Read names from plain data.
+
+    Raises:
+        ValueError, TypeError, AttributeError: they are none.
+    """
+    found: dict[int, str] = {}
+    for number, name in data.items():
+        texts = [name] if isinstance(name, str) else list(name)
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"the names of {number}")
+        found[int(number)] = nodes.Names(texts[0], texts[1:]) if len(texts) > 1 else texts[0]
+    return found

@@ -1,0 +1,306 @@
+"""The names of users and groups that rules ask for, and that tables show.
+
+/etc/passwd and /etc/group are read first, which waits for nobody. What they do not have is asked
+of the C library, which may wait for a directory service: in a child that is given a few seconds
+in all. An answer that came before its end counts.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+
+from oomrules import child_lines
+from oomrules.accounts import known as accounts
+from oomrules.accounts import nss
+from oomrules.program.program import Program
+
+# In all, however often it is asked.
+PATIENCE = 2.5
+
+# Of the ids of running processes; whoever has subordinate ids can make 65,536.
+_MOST_IDS = 8192
+_LARGEST_ANSWER = 4 << 20
+_SWITCH = "nsswitch.conf"
+_CALLED = {"user": "users", "group": "groups"}
+
+Question = tuple[str, str, str]
+
+
+class Names:
+    """Users' and groups' names, as far as they are needed.
+
+    Args:
+        program: the rules; its names are asked for at once, and waited for in ``settle``.
+        patience: seconds for everything that the C library is asked.
+        ask: the program that answers, with its arguments; as ``accounts/nss.py`` does.
+
+    Attributes:
+        users, groups: what is known by id. They grow.
+        asked: what the rules say of each kind.
+    """
+
+    def __init__(
+        self, program: Program, patience: float = PATIENCE, ask: list[str] | None = None
+    ) -> None:
+        self._left = patience
+        self._patience = patience
+        self._command = ask or [sys.executable, "-I", "-S", "-E", str(nss.__file__)]
+        self._problems: list[str] = []
+        self._known: dict[str, accounts.Known] = {}
+        self._elsewhere: dict[str, bool] = {}
+        self.asked = {kind: accounts.mentioned(program, kind) for kind in accounts.FILES}
+        # What was asked, and what came of it: None is no answer.
+        self._answers: dict[Question, bool | None] = {}
+        self._running: _Asking | None = None
+        for kind in accounts.FILES:
+            self._known[kind], problem = accounts.read(kind)
+            self._elsewhere[kind] = _asks_elsewhere(kind)
+            if problem:
+                self._problems.append(problem)
+        self.users, self.groups = (self._known[kind].by_id for kind in accounts.FILES)
+        self._begin(self._named())
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Give the child that is at work, which is no candidate."""
+        return (self._running.pid,) if self._running else ()
+
+    # --- for rules ---------------------------------------------------------------------
+
+    @property
+    def needed(self) -> bool:
+        """Whether rules ask for any name."""
+        return not all(asked.nothing for asked in self.asked.values())
+
+    @property
+    def need_ids(self) -> bool:
+        """Whether rules may hold for names that they do not write out."""
+        return any(asked.open for asked in self.asked.values())
+
+    def settle(self, users: Iterable[int] = (), groups: Iterable[int] = ()) -> None:
+        """Wait for what rules ask for.
+
+        Args:
+            users, groups: the ids of processes, which count where ``need_ids`` is true; the
+                first are asked for first.
+        """
+        self._collect()
+        wanted: list[Question] = []
+        for kind, numbers in (("user", users), ("group", groups)):
+            if self.asked[kind].open and self._elsewhere[kind]:
+                wanted += self._nameless(kind, numbers)
+                wanted.append((kind, "all", "-"))
+        self._begin(wanted)
+        self._collect()
+
+    def exists(self, kind: str, name: str) -> bool:
+        """Tell whether there is a user or group of this name; in doubt there is."""
+        question = (kind, "name", name.encode("utf-8", "replace").hex())
+        if self._known[kind].id_of(name) is not None:
+            return True
+        if not self._elsewhere[kind] or not accounts.acceptable(name):
+            return False
+        if question not in self._answers:
+            self._begin([question])
+        self._collect()
+        return self._answers.get(question) is not False
+
+    def chosen(self, kind: str, present: Iterable[int]) -> dict[int, str]:
+        """Give the names that can matter to the rules."""
+        return self._known[kind].chosen(self.asked[kind], present)
+
+    # --- for people --------------------------------------------------------------------
+
+    def show(self, users: Iterable[int] = (), groups: Iterable[int] = ()) -> None:
+        """Ask for the names of ids that are shown; a number stands where none comes in time."""
+        self._begin([*self._nameless("user", users), *self._nameless("group", groups)])
+        self._collect()
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was asked has been answered."""
+        return None not in self._answers.values()
+
+    def problems(self) -> list[str]:
+        """Say what could not be found out, and what that means."""
+        found = list(self._problems)
+        for kind in accounts.FILES:
+            database = accounts.FILES[kind]
+            late = [key for key, answer in self._answers.items() if answer is None]
+            late = [key for key in late if key[0] == kind]
+            names = [bytes.fromhex(key).decode() for _, how, key in late if how == "name"]
+            ids = [key for _, how, key in late if how == "id"]
+            see = f"see `{' '.join(('getent', database, *(*names, *ids)[:1]))}`"
+            if names:
+                place = self.asked[kind].names.get(names[0])
+                said = f"{names[0]} ({place})" if place else names[0]
+                more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+                found.append(
+                    f"the {kind} {said}{more} could not be looked up within "
+                    f"{self._patience:g} s, so rules that name it are about nobody; {see}, "
+                    f"and {_SWITCH}(5) says whom it asks"
+                )
+            elif late:
+                too = ", in rules too" if self.asked[kind].open else ""
+                found.append(
+                    f"not all {_CALLED[kind]} could be looked up within {self._patience:g} s, so "
+                    f"numbers stand for their names{too}; {see}, and {_SWITCH}(5) says whom it "
+                    "asks"
+                )
+        return found
+
+    # --- asking ------------------------------------------------------------------------
+
+    def _named(self) -> list[Question]:
+        wanted: list[Question] = []
+        for kind, asked in self.asked.items():
+            if not self._elsewhere[kind]:
+                continue
+            known = self._known[kind]
+            missing = [name for name in asked.names if known.id_of(name) is None]
+            wanted += [
+                (kind, "name", name.encode().hex())
+                for name in sorted(missing)
+                if accounts.acceptable(name)
+            ]
+            wanted += self._nameless(kind, asked.ids)
+        return wanted
+
+    def _nameless(self, kind: str, numbers: Iterable[int]) -> list[Question]:
+        if not self._elsewhere[kind]:
+            return []
+        known = self._known[kind].by_id
+        missing = [number for number in dict.fromkeys(numbers) if number not in known]
+        return [(kind, "id", str(number)) for number in missing[:_MOST_IDS]]
+
+    def _begin(self, wanted: list[Question]) -> None:
+        new = [question for question in wanted if question not in self._answers]
+        if not new:
+            return
+        self._collect()
+        self._answers |= dict.fromkeys(new)
+        if self._left > 0:
+            try:
+                self._running = _Asking(self._command, new)
+            except OSError:
+                self._running = None
+
+    def _collect(self) -> None:
+        """Wait for the child, as long as patience lasts, and take what it says."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        begun = time.monotonic()
+        for question, number, name in running.answers(begun + self._left):
+            self._take(question, number, name)
+        self._left -= time.monotonic() - begun
+
+    def _take(self, question: Question, number: int | None, name: str) -> None:
+        if question not in self._answers:
+            return
+        kind, how, key = question
+        known = self._known[kind]
+        if number is None:
+            # A list has an end; the others are answered.
+            if how == "all" or self._answers[question] is None:
+                self._answers[question] = how == "all"
+            return
+        if how == "name":
+            # What the directory calls it may be spelt otherwise; both stand for this id.
+            wanted = bytes.fromhex(key).decode()
+            self._answers[question] = known.add(wanted, number)
+        elif how == "id":
+            self._answers[question] = number == int(key)
+            if number != int(key):
+                return
+        known.add(name, number)
+
+
+class _Asking:
+    """A child that looks names up."""
+
+    def __init__(self, command: list[str], questions: list[Question]) -> None:
+        with tempfile.TemporaryFile() as file:
+            file.write("".join(" ".join(question) + "\n" for question in questions).encode())
+            file.seek(0)
+            # Its own words are nobody's business: an NSS module may write to standard error.
+            self._process = subprocess.Popen(  # noqa: S603
+                command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def answers(self, deadline: float) -> Iterable[tuple[Question, int | None, str]]:
+        """Give what it says until it has ended, or until the deadline, when it is killed."""
+        stream = self._process.stdout
+        assert stream
+        try:
+            for line in child_lines.until(stream, deadline, _LARGEST_ANSWER):
+                answer = _answer(line)
+                if answer:
+                    yield answer
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        assert self._process.stdout
+        self._process.stdout.close()
+        self._process.kill()
+        try:
+            self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            # It waits in the kernel, for a file server; whoever runs last collects it.
+            pass
+
+
+def _answer(line: bytes) -> tuple[Question, int | None, str] | None:
+    """Read one line of ``accounts/nss.py``; None if it is none."""
+    try:
+        words = line.decode("ascii").split(" ")
+        kind, how, key = words[:3]
+        if kind not in accounts.FILES:
+            return None
+        if len(words) == 3:
+            return (kind, how, key), None, ""
+        number, name = words[3:]
+        text = bytes.fromhex(name).decode("utf-8", "backslashreplace")
+        return (kind, how, key), int(number), text
+    except ValueError:
+        return None
+
+
+def _asks_elsewhere(kind: str) -> bool:
+    """Tell whether the C library looks anywhere else than in the file."""
+    try:
+        with open(os.path.join(accounts.directory(), _SWITCH), "rb") as file:
+            return asks_elsewhere(kind, file.read(65536), ())
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def asks_elsewhere(kind: str, switch: bytes, besides: Iterable[str] = ("systemd",)) -> bool:
+    """Tell whether a system's users or groups are looked for beyond its own files.
+
+    Args:
+        kind: ``user`` or ``group``.
+        switch: its nsswitch.conf(5).
+        besides: services that do not count; systemd's has only those that units make.
+    """
+    for line in switch.decode("utf-8", "replace").splitlines():
+        database, colon, services = line.partition("#")[0].partition(":")
+        if colon and database.strip() == accounts.FILES[kind]:
+            # What is in brackets is what to do with an answer.
+            asked = set(re.sub(r"\[[^]]*\]", " ", services).split())
+            return asked - set(besides) != {"files"}
+    return False

@@ -1,0 +1,226 @@
+"""D-Bus calls that always end: every one has a timeout, and the connection too.
+
+pydbus makes the connection. Its own proxies introspect, build a class for each object
+and wait without end, so the calls go to the connection underneath.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+from oomrules.dbus import bounds
+from oomrules.errors import Failure
+
+# A bus that does not answer in this time does not answer; rules must not wait for it.
+TIMEOUT = 2.0
+
+# More is no answer to anything that is asked here.
+LARGEST = 16 << 20
+
+# PyGObject cannot tell of an error whose text is none.
+_GARBLED = "an answer that is no text"
+
+SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
+
+
+class BusError(Exception):
+    """A call failed.
+
+    Attributes:
+        name: the D-Bus error's name, or an empty text.
+        final: whether the bus itself is lost, so that no further call makes sense.
+        late: whether it was not there in time.
+    """
+
+    def __init__(
+        self, message: str, name: str = "", final: bool = False, late: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.name = name
+        self.final = final
+        self.late = late
+
+
+class Connection:
+    """A connection to a message bus.
+
+    Args:
+        address: where the bus listens; None is the system bus.
+        timeout: seconds for the connection and for each call.
+        deadline: when all of it has to be over, by ``time.monotonic``.
+        largest: an answer of more bytes is refused.
+
+    Raises:
+        BusError: there is no bus, or it does not answer.
+        Failure: pydbus or gi is not installed.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        timeout: float = TIMEOUT,
+        deadline: float = float("inf"),
+        largest: int = LARGEST,
+    ) -> None:
+        self._gio, self._glib, bus = self.load()
+        self._timeout = timeout
+        self._deadline, self._largest = deadline, largest
+        address = address or os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or SYSTEM_BUS
+        flags = self._gio.DBusConnectionFlags
+        cancel = self._gio.Cancellable()
+        # The handshake takes no timeout of its own.
+        timer = threading.Timer(self._left(), cancel.cancel)
+        timer.daemon = True
+        timer.start()
+        try:
+            self._bus = bus(
+                self._gio.DBusConnection.new_for_address_sync(
+                    address,
+                    flags.AUTHENTICATION_CLIENT | flags.MESSAGE_BUS_CONNECTION,
+                    None,
+                    cancel,
+                )
+            )
+        except self._glib.Error as error:
+            if error.matches(self._gio.io_error_quark(), self._gio.IOErrorEnum.CANCELLED):
+                raise BusError(f"no answer within {timeout:g} s", final=True, late=True) from error
+            raise BusError(_words(error), final=True) from error
+        except RuntimeError as error:
+            raise BusError(_GARBLED, final=True) from error
+        finally:
+            timer.cancel()
+
+    @staticmethod
+    def load() -> tuple[Any, Any, Any]:
+        """Load the libraries, which takes longer than a question.
+
+        Returns:
+            Gio, GLib and pydbus' class of a bus.
+
+        Raises:
+            Failure: one is not installed.
+        """
+        try:
+            from gi.repository import Gio, GLib
+            from pydbus.bus import Bus
+        except ImportError as error:
+            raise Failure(
+                f"the Python library {error.name or 'gi'} is not installed",
+                "install your distribution's python3-gi, and pydbus",
+            ) from error
+        return Gio, GLib, Bus
+
+    def close(self) -> None:
+        """Close the connection."""
+        try:
+            self._bus.con.close_sync(None)
+        except self._glib.Error:
+            pass
+
+    def _left(self) -> float:
+        """Give the seconds that the next step may take.
+
+        Raises:
+            BusError: there are none.
+        """
+        left = min(self._timeout, self._deadline - time.monotonic())
+        if left <= 0:
+            raise BusError("it took too long in all", final=True, late=True)
+        return left
+
+    def call(
+        self,
+        destination: str,
+        path: str,
+        method: str,
+        returns: str,
+        arguments: tuple[str, tuple[Any, ...]] | None = None,
+    ) -> Any:
+        """Call a method.
+
+        Args:
+            method: interface and name, joined by a dot.
+            returns: the signature of the answer; another one is refused.
+            arguments: their signature and values.
+
+        Returns:
+            the answer's values, as a tuple of Python values.
+
+        Raises:
+            BusError: it failed, or there was no such answer in time.
+        """
+        return self._call(destination, path, method, returns, arguments).unpack()
+
+    def _call(
+        self,
+        destination: str,
+        path: str,
+        method: str,
+        returns: str,
+        arguments: tuple[str, tuple[Any, ...]] | None,
+    ) -> Any:
+        interface, _, name = method.rpartition(".")
+        given = self._glib.Variant(*arguments) if arguments else None
+        left = self._left()
+        try:
+            answer = self._bus.con.call_sync(
+                destination,
+                path,
+                interface,
+                name,
+                given,
+                self._glib.VariantType(returns),
+                self._gio.DBusCallFlags.NO_AUTO_START,
+                max(1, int(left * 1000)),
+                None,
+            )
+        except self._glib.Error as error:
+            io = self._gio.io_error_quark()
+            codes = self._gio.IOErrorEnum
+            remote = self._gio.DBusError.get_remote_error(error) or ""
+            if error.matches(io, codes.TIMED_OUT) or remote.endswith((".NoReply", ".Timeout")):
+                raise BusError(f"no answer within {left:.2g} s", remote, True, True) from error
+            final = error.matches(io, codes.CLOSED) or remote.endswith(
+                (".ServiceUnknown", ".Disconnected", ".NameHasNoOwner")
+            )
+            raise BusError(_words(error), remote, final) from error
+        except RuntimeError as error:
+            raise BusError(_GARBLED, final=True) from error
+        if answer.get_size() > self._largest:
+            raise BusError(f"an answer of {answer.get_size()} bytes", final=True)
+        return answer
+
+    def has(self, name: str) -> bool:
+        """Tell whether somebody on the bus has a name.
+
+        Raises:
+            BusError: as ``call``.
+        """
+        bus = "org.freedesktop.DBus"
+        owned: bool = self.call(
+            bus, "/" + bus.replace(".", "/"), f"{bus}.NameHasOwner", "(b)", ("(s)", (name,))
+        )[0]
+        return owned
+
+    def get(self, destination: str, path: str, interface: str, name: str) -> Any:
+        """Read one property; None if it is of a type that nobody asks for.
+
+        Raises:
+            BusError: as ``call``.
+        """
+        method = "org.freedesktop.DBus.Properties.Get"
+        answer = self._call(destination, path, method, "(v)", ("(ss)", (interface, name)))
+        # Before it becomes a Python value: what is nested takes memory, and has no end.
+        inner = answer.get_child_value(0).get_variant()
+        return inner.unpack() if inner.get_type_string() in bounds.SIGNATURES else None
+
+
+def _words(error: Any) -> str:
+    """The message of a GLib error, without the error's name that GLib puts in front."""
+    text = bounds.text(str(error.message), 500)
+    if text.startswith("GDBus.Error:"):
+        text = text.partition(": ")[2] or text
+    return text.strip().rstrip(".")

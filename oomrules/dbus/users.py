@@ -1,0 +1,185 @@
+"""What users' managers say of their units: an enemy's words, so there is an end to each of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import oomrules
+from oomrules import child_lines
+from oomrules.dbus import asking, bounds
+from oomrules.processes.facts import RELATIONS, key
+from oomrules.processes.units import Placement
+
+# Seconds for each user, connection included, and for all of them.
+EACH, TOTAL = 2.0, 10.0
+# Beyond that, for the child to load what it needs, on a host that is busy.
+_TO_START = 15.0
+
+# Units of each user, and of all of them; a manager that has more is asked for the first.
+MOST_UNITS, _MOST_OF_ALL = 256, 2048
+# Bytes that all of them together may say.
+_MOST_SAID = 1 << 20
+
+_DIRECTORY = "/run/user"
+_CODE = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "from oomrules.dbus.asking import main; main()"
+)
+
+Units = dict[str, dict[str, Any]]
+
+
+class Users:
+    """Asks all users' managers at once, while others are asked.
+
+    Args:
+        places: units of users' managers; others are passed over.
+        properties: what to ask of each.
+        each, total: seconds for each user and for all of them.
+        directory: where each user has a directory with a bus in it.
+    """
+
+    def __init__(
+        self,
+        places: Iterable[Placement],
+        properties: Iterable[str],
+        each: float = EACH,
+        total: float = TOTAL,
+        directory: str = _DIRECTORY,
+    ) -> None:
+        self.problems: list[str] = []
+        self._each, self._total = each, total
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deadline = 0.0
+        # How units belong together is asked of the system's manager alone.
+        wanted = [name for name in properties if name not in RELATIONS]
+        self._places = self._bounded(places) if wanted else {}
+        if not self._places:
+            return
+        request = {
+            "users": [[user, [*units]] for user, units in self._places.items()],
+            "properties": wanted,
+            "each": each,
+            "total": total,
+            "directory": directory,
+        }
+        self._deadline = time.monotonic() + total + each + _TO_START
+        path = [os.path.dirname(oomrules.__path__[0]), *filter(None, sys.path)]
+        argv = [sys.executable, "-I", "-S", "-c", _CODE, json.dumps(path)]
+        with tempfile.TemporaryFile() as file:
+            file.write(json.dumps(request).encode())
+            file.seek(0)
+            try:
+                # A group of its own, so that all of them end together. What libraries print on
+                # standard error may be the users' words.
+                self._process = subprocess.Popen(  # noqa: S603
+                    argv,
+                    stdin=file,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    process_group=0,
+                )
+            except OSError as error:
+                self.problems.append(f"users' managers cannot be asked: {error.strerror}")
+
+    def _bounded(self, places: Iterable[Placement]) -> dict[str, dict[str, Placement]]:
+        """Give the units by user and name, those who have few first."""
+        found: dict[str, dict[str, Placement]] = {}
+        for place in places:
+            user = place.manager
+            if user.isascii() and user.isdigit() and len(user) <= 10 and bounds.names([place.unit]):
+                found.setdefault(user, {})[place.unit] = place
+        left, chosen = _MOST_OF_ALL, {}
+        for user, units in sorted(found.items(), key=lambda item: (len(item[1]), item[0])):
+            most = min(MOST_UNITS, left)
+            chosen[user] = {name: units[name] for name in sorted(units)[:most]}
+            left -= len(chosen[user])
+            if len(units) > most:
+                self.problems.append(
+                    f"user {user} has {len(units)} units with processes; its manager is asked "
+                    f"about {most} of them"
+                )
+        return {user: units for user, units in chosen.items() if units}
+
+    def collect(self) -> Units:
+        """Wait for what they say; who does not answer in time is among the problems.
+
+        Returns:
+            the properties of each unit, by ``facts.key``.
+        """
+        if self._process is None:
+            return {}
+        found: Units = {}
+        silent = dict(self._places)
+        left = _MOST_SAID
+        for user, said in self._lines():
+            units = silent.pop(user, None)
+            if units is None:
+                continue
+            left -= len(said)
+            if left < 0:
+                self._problem(user, "all users together say too much")
+            else:
+                self._take(user, units, said, found)
+        for user in silent:
+            self._problem(user, f"there was no time left of {self._total:g} s for all users")
+        return found
+
+    def _take(self, user: str, units: dict[str, Placement], said: str, found: Units) -> None:
+        """Take what one manager says, of units and properties that it was asked for."""
+        if not said:
+            self._problem(user, f"it gave no answer within {self._each:g} s")
+            return
+        try:
+            answer = json.loads(said)
+        except (ValueError, RecursionError):
+            answer = None
+        if isinstance(answer, str):
+            self._problem(user, bounds.text(answer, 200))
+        elif not isinstance(answer, dict):
+            self._problem(user, "it answered with something else")
+        else:
+            for unit in answer.keys() & units.keys():
+                given = answer[unit] if isinstance(answer[unit], dict) else {}
+                values = {name: bounds.value(name, value) for name, value in given.items()}
+                known = {name: value for name, value in values.items() if value is not None}
+                found[key(units[unit])] = known
+
+    def _problem(self, user: str, why: str) -> None:
+        self.problems.append(
+            f"the manager of user {user} was not asked about its units to the end ({why}); what "
+            f"only it knows of them is unknown, which protects nobody"
+        )
+
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        assert self._process and self._process.stdout
+        most = 8 * (asking.MOST_SAID + 4096) * max(1, len(self._places))
+        try:
+            for line in child_lines.until(self._process.stdout, self._deadline, most):
+                yield tuple(json.loads(line))
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End all of them."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdout
+        process.stdout.close()
+        try:
+            os.killpg(process.pid, 9)
+        except ProcessLookupError:
+            pass
+        try:
+            process.wait(1)
+        except subprocess.TimeoutExpired:
+            # It waits in the kernel; whoever runs last collects it.
+            pass

@@ -1,0 +1,177 @@
+"""Files that oomrules keeps for itself: who may make them, and how they are read again.
+
+Nobody but their owner may have had a hand in them. What is not as it was left is as good as
+none; it must not stop whoever reads it, neither by its size nor by what kind of file it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Iterable
+
+from oomrules.errors import Failure, reason
+from oomrules.lean import Any
+
+# Others may go through the directory, to the figures for monitoring, but not look around in it.
+DIRECTORY_MODE = 0o711
+FILE_MODE = 0o600
+
+# A list of 1000 candidates is 0.2 MiB; as for a program, see ``service.compile_child``.
+LARGEST = 4 << 20
+
+_WRITABLE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def directory(path: str) -> None:
+    """Make a directory that is ours alone, or see that it is.
+
+    Args:
+        path: where; what is missing above it is made too.
+
+    Raises:
+        Failure: it cannot be made, or others could change what is in it.
+    """
+    path = os.path.abspath(path)
+    above = os.path.dirname(path)
+    try:
+        # First, since others could put a link to anywhere in the place of what is made.
+        wrong = _ancestor_of_others(above)
+        if not wrong:
+            os.makedirs(above, mode=0o755, exist_ok=True)
+            try:
+                os.mkdir(path, DIRECTORY_MODE)
+                # Whatever the umask.
+                os.chmod(path, DIRECTORY_MODE)
+            except FileExistsError:
+                pass
+            wrong = _of_others(os.lstat(path))
+    except OSError as error:
+        raise Failure(f"cannot make {path}: {reason(error)}", "run it as root") from error
+    if wrong:
+        raise Failure(
+            f"{path} cannot be trusted: {wrong}",
+            "mend that, be the user to whom it belongs, or name a directory of your own by "
+            "OOMRULES_STATE",
+        )
+
+
+def _of_others(status: os.stat_result) -> str:
+    """Say why a state directory is not ours alone; empty if it is."""
+    if stat.S_ISLNK(status.st_mode):
+        return "it is a symbolic link"
+    if not stat.S_ISDIR(status.st_mode):
+        return "it is no directory"
+    if status.st_uid != os.geteuid():
+        return f"it belongs to user id {status.st_uid}, and this process has {os.geteuid()}"
+    if status.st_mode & _WRITABLE:
+        return f"others may write to it (mode {stat.S_IMODE(status.st_mode):04o})"
+    return ""
+
+
+def _ancestor_of_others(path: str) -> str:
+    """Say which directory above lets others put another one in its place; empty if none does."""
+    path = os.path.realpath(path)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    while True:
+        status = os.stat(path)
+        if status.st_uid not in (0, os.geteuid()):
+            return f"{path} belongs to user id {status.st_uid}"
+        # What is in a sticky directory is moved by its owner only.
+        if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+            return f"everybody may write to {path}"
+        if path == "/":
+            return ""
+        path = os.path.dirname(path)
+
+
+def tighten(paths: Iterable[str]) -> None:
+    """Take from others what an earlier version let them have of these files."""
+    for path in paths:
+        try:
+            if stat.S_ISREG(os.lstat(path).st_mode):
+                os.chmod(path, FILE_MODE)
+        except OSError:
+            pass  # there is none
+
+
+def lock(path: str, wait: bool = True) -> int:
+    """Lock a file that only its owner can open, so that nobody else can hold it.
+
+    Args:
+        wait: until whoever holds it lets go.
+
+    Returns:
+        the descriptor; closing it, or the end of the process, unlocks.
+
+    Raises:
+        BlockingIOError: somebody holds it, and ``wait`` is False.
+        OSError: the file cannot be opened or locked.
+    """
+    descriptor = _private(path)
+    if descriptor < 0:
+        # One that others can open, or a link, is none of ours.
+        os.unlink(path)
+        descriptor = _private(path)
+    if descriptor < 0:
+        raise OSError(errno.EPERM, "somebody else makes files there")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _private(path: str) -> int:
+    """Open a file that nobody else can have opened, or make it; -1 if it is not such a one."""
+    # Not blocking, should it be a FIFO.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, FILE_MODE)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return -1
+        raise
+    status = os.fstat(descriptor)
+    shared = status.st_mode & 0o077 or status.st_uid != os.geteuid()
+    if shared or not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        return -1
+    return descriptor
+
+
+def read(path: str, most: int = LARGEST) -> bytes:
+    """Read a file of our own.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it is no regular file, longer than ``most`` bytes, or cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        if status.st_size > most:
+            raise OSError(errno.EFBIG, f"it has {status.st_size} bytes; {most} are taken")
+        pieces, left = [], most
+        while left and (piece := os.read(descriptor, min(left, status.st_size + 1))):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(descriptor)
+
+
+def load(path: str, most: int = LARGEST) -> dict[str, Any] | None:
+    """Read a JSON object; None if there is none, or it is anything else."""
+    try:
+        data = json.loads(read(path, most))
+    except (OSError, ValueError, RecursionError, MemoryError):
+        return None
+    return data if isinstance(data, dict) else None

@@ -1,0 +1,1 @@
+"""Who was killed: the kernel's log, and the journal's entry. Standard library only."""

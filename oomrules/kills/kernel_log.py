@@ -1,0 +1,338 @@
+"""The kernel's own record of OOM kills, from /dev/kmsg."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection
+
+from oomrules.kills import oom_lines
+from oomrules.lean import NamedTuple
+
+PATH = "/dev/kmsg"
+
+# Documentation/ABI/testing/dev-kmsg: "priority,sequence,microseconds,flags;message".
+_RECORD = re.compile(rb"(\d{1,10}),(\d{1,20}),(\d{1,20}),[^;]*;([^\n]*)")
+
+# Below this the facility is the kernel (syslog(3)), which it gives to nobody's words but its own.
+_KERNEL = 8
+
+_ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
+
+# The summary and the kill, and what the kernel and the module say of one kill, are not further
+# apart than this, in seconds. Two messages that nothing else connects are about one kill within
+# the shorter time: a pid is not used again so soon.
+_SAME, _AT_ONCE = 10.0, 1.0
+
+# mm/oom_kill.c, oom_kill_process(): DEFAULT_RATELIMIT_BURST reports in DEFAULT_RATELIMIT_INTERVAL
+# (5 s, and one more to be certain); beyond that the kernel says only who was killed.
+_REPORTS, _INTERVAL = 10, 6.0
+
+# How long the module may wait between SIGTERM and SIGKILL for it to be one story, in seconds.
+_GRACE = 600.0
+
+# Messages that are read in one go; what is left waits for the next.
+_MOST = 4096
+
+
+class Kill(NamedTuple):
+    """One OOM kill.
+
+    Attributes:
+        sequence: the number of the kernel's message.
+        constraint: ``CONSTRAINT_NONE`` for a global one, ``CONSTRAINT_MEMCG`` for a limit;
+            empty if an old kernel did not tell.
+        cgroup: the victim's control group, or the innermost group around it that is certain where
+            the message can be read in more than one way; empty if it did not tell.
+        pid: the victim's; where its first thread had ended, the number of another thread.
+        uid: -1 if an old kernel did not tell.
+        time: when, in seconds of the kernel's clock, which stands still during a suspend.
+        polite: whether it was SIGTERM, by the module: nobody was killed yet.
+    """
+
+    sequence: int
+    constraint: str
+    cgroup: str
+    comm: str
+    pid: int
+    uid: int
+    time: float
+    polite: bool = False
+
+
+class KernelLog:
+    """The kernel's log, read as it grows.
+
+    Args:
+        after: the number of the last message that is known already; -1 is all that the
+            buffer still holds, None only what comes from now on.
+        left: the numbers of earlier messages that are about kills nobody has recorded.
+        lost: told how many messages were overwritten before they were read.
+
+    Attributes:
+        descriptor: readable when there is more.
+        drained: whether the last reading came to the end.
+        last: the number of the last message that was read.
+
+    Raises:
+        OSError: the log cannot be read.
+    """
+
+    def __init__(
+        self,
+        after: int | None = -1,
+        path: str = PATH,
+        left: Collection[int] = (),
+        lost: Callable[[int], None] | None = None,
+    ) -> None:
+        self.last = -1 if after is None else after
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.drained = False
+        self._known, self._left, self._lost = self.last, left, lost
+        self._next = -1 if self.last < 0 else self.last + 1
+        self._story = _Story()
+        if after is None:
+            os.lseek(self.descriptor, 0, os.SEEK_END)
+
+    def read(self) -> list[Kill]:
+        """Read on, a bounded number of messages; give the kills and SIGTERMs among them."""
+        found: list[Kill] = []
+        self.drained = True
+        for _ in range(_MOST):
+            try:
+                record = os.read(self.descriptor, 8192)
+            except BlockingIOError:
+                return found
+            except BrokenPipeError:
+                # Messages were overwritten while this was read; the next read goes on.
+                continue
+            if not record:
+                return found
+            matched = _RECORD.match(record)
+            if matched:
+                found += self._take(matched)
+        self.drained = False
+        return found
+
+    def close(self) -> None:
+        """Close the log."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def _take(self, record: re.Match[bytes]) -> list[Kill]:
+        """Take a message; what is known already only tells what the next ones are about."""
+        sequence = int(record[2])
+        if 0 <= self._next < sequence:
+            self._story.interrupted()
+            if self._lost:
+                self._lost(sequence - self._next)
+        self._next = max(self._next, sequence + 1)
+        self.last = max(self.last, sequence)
+        if int(record[1]) >= _KERNEL:
+            return []
+        text = _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), record[4])
+        kill = self._story.hear(sequence, int(record[3]) / 1e6, text)
+        if kill and (sequence > self._known or sequence in self._left):
+            return [kill]
+        return []
+
+
+class _Heard(NamedTuple):
+    """A summary and when it came."""
+
+    sequence: int
+    time: float
+    summary: oom_lines.Summary
+
+
+class _Told(NamedTuple):
+    """A kill that was told: of whom, and how it was said."""
+
+    time: float
+    uid: int | None
+    total_vm: int | None
+    limit: bool | None
+    summarized: bool
+    asked: bool
+
+
+class _Story:
+    """What the messages are about, one after the other.
+
+    A kill is the line "Killed process". What the kernel says before only adds to it: that is
+    rate-limited, and torn apart where another message comes in between.
+    """
+
+    def __init__(self) -> None:
+        self._summaries: dict[int, _Heard] = {}
+        self._told: dict[int, _Told] = {}
+        self._asked: dict[int, float] = {}
+        self._chosen: tuple[float, bool] | None = None
+        self._reports: list[float] = []
+        self._whole: tuple[float, bytes] | None = None
+
+    def interrupted(self) -> None:
+        """Messages are missing: what was said before is not about what comes now."""
+        self._chosen = self._whole = None
+        self._summaries.clear()
+
+    def hear(self, sequence: int, time: float, text: bytes) -> Kill | None:
+        """Take a message; give the kill that it tells of, if it does, and for the first time."""
+        line = oom_lines.read(text)
+        if isinstance(line, oom_lines.Killed):
+            self._forget(time)
+            return (
+                self._polite(sequence, time, line)
+                if line.polite
+                else self._kill(sequence, time, line)
+            )
+        if isinstance(line, oom_lines.Chosen):
+            self._chosen = time, line.limit
+        elif isinstance(line, oom_lines.Whole):
+            self._whole = time, line.cgroup
+        elif line is not None:
+            self._whole = None
+            if isinstance(line, oom_lines.Summary):
+                self._forget(time)
+                self._summaries[line.pid] = _Heard(sequence, time, line)
+            if isinstance(line, oom_lines.Summary) or line.summary:
+                self._reports = [*self._reports, time][-_REPORTS:]
+        return None
+
+    def _forget(self, time: float) -> None:
+        """Forget what is too long ago to be about the same kill."""
+        self._summaries = {k: one for k, one in self._summaries.items() if time - one.time < _SAME}
+        self._told = {k: one for k, one in self._told.items() if time - one.time < _SAME}
+        self._asked = {k: at for k, at in self._asked.items() if time - at < _GRACE}
+        if self._chosen and time - self._chosen[0] >= _SAME:
+            self._chosen = None
+        if self._whole and time - self._whole[0] >= _SAME:
+            self._whole = None
+
+    def _polite(self, sequence: int, time: float, line: oom_lines.Killed) -> Kill | None:
+        before = self._asked.get(line.pid, -_SAME)
+        self._asked[line.pid] = time
+        return None if time - before < _SAME else _kill(sequence, time, line, None, b"")
+
+    def _kill(self, sequence: int, time: float, line: oom_lines.Killed) -> Kill | None:
+        heard = self._summary(sequence, line)
+        summary = heard and heard.summary
+        told, repeated = self._told.get(line.pid), self._is_repeated(time, line, summary)
+        uid = summary.uid if summary and line.uid is None else line.uid
+        asked = self._asked.pop(line.pid, None) is not None or bool(
+            repeated and told and told.asked
+        )
+        limit = line.limit
+        if limit is None and self._chosen:
+            limit, self._chosen = self._chosen[1], None
+        self._told[line.pid] = _Told(time, uid, line.total_vm, limit, summary is not None, asked)
+        if repeated:
+            return None
+        whole = b"" if summary or not limit else self._of_whole(time)
+        return _kill(sequence, time, line._replace(limit=limit, uid=uid), summary, whole)
+
+    def _summary(self, sequence: int, line: oom_lines.Killed) -> _Heard | None:
+        """Give the summary of a kill, if it has come."""
+        heard = self._summaries.pop(line.pid, None)
+        if heard is None and line.allocating:
+            # It names the thread that asked for memory, and the kill its process.
+            last = max(self._summaries.values(), key=lambda one: one.sequence, default=None)
+            if last and last.sequence == sequence - 1:
+                heard = self._summaries.pop(last.summary.pid)
+        return heard if heard and line.uid in (heard.summary.uid, None) else None
+
+    def _is_repeated(
+        self, time: float, line: oom_lines.Killed, summary: oom_lines.Summary | None
+    ) -> bool:
+        """Tell whether this is said of a kill that was told already, not of another process.
+
+        The kernel says it twice of the first one of a group that is killed as a whole, and once
+        more of one that the module has killed, if that does not end at once.
+        """
+        told = self._told.get(line.pid)
+        if told is None or (told.uid, told.total_vm) != (line.uid, line.total_vm):
+            return False
+        if told.summarized and summary:
+            return False
+        if self._whole and self._whole[0] >= told.time:
+            return True
+        if told.limit:
+            return False
+        return told.asked or summary is not None or time - told.time < _AT_ONCE
+
+    def _of_whole(self, time: float) -> bytes:
+        """Give the group that is being killed as a whole, if the one who is killed must be in it.
+
+        Every other kill would have a report of its own, unless there were too many of them.
+        """
+        if self._whole is None:
+            return b""
+        limited = len(self._reports) == _REPORTS and time - self._reports[0] < _INTERVAL
+        return b"" if limited else self._whole[1]
+
+
+def _kill(
+    sequence: int,
+    time: float,
+    line: oom_lines.Killed,
+    summary: oom_lines.Summary | None,
+    whole: bytes,
+) -> Kill:
+    constraint = {True: b"CONSTRAINT_MEMCG", False: b"CONSTRAINT_NONE", None: b""}[line.limit]
+    if summary and not line.limit:
+        # At a limit it says the same, but for some kernels that have CONSTRAINT_NONE there.
+        constraint = summary.constraint
+    return Kill(
+        sequence,
+        _text(constraint),
+        _text(oom_lines.group(summary.said, line.comm) if summary else whole),
+        _text(line.comm),
+        line.pid,
+        -1 if line.uid is None else line.uid,
+        time,
+        line.polite,
+    )
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
+
+
+def kills(after: int = -1, path: str = PATH, left: Collection[int] = ()) -> tuple[list[Kill], int]:
+    """Read the OOM kills that the kernel's buffer still holds.
+
+    Args:
+        after: the number of the last message that is known already.
+        left: as for ``KernelLog``.
+
+    Returns:
+        the kills, and the number of the last message.
+
+    Raises:
+        OSError: the log cannot be read.
+    """
+    log = KernelLog(after, path, left)
+    found: list[Kill] = []
+    try:
+        while not log.drained:
+            found += log.read()
+        return [kill for kill in found if not kill.polite], log.last
+    finally:
+        log.close()
+
+
+def overwritten(after: int, path: str = PATH) -> int:
+    """Count the messages after this one that the kernel's buffer does not hold any more.
+
+    Raises:
+        OSError: the log cannot be read.
+    """
+    counts: list[int] = []
+    log = KernelLog(after, path, lost=counts.append)
+    try:
+        while not log.drained:
+            log.read()
+        return sum(counts)
+    finally:
+        log.close()

@@ -1,0 +1,544 @@
+"""Types of expressions, and their meaning as a program's plain data.
+
+``Typing`` takes an expression of the syntax tree, judges it and gives its type
+together with the node that a program holds for it (``oomrules.program.program``
+lists the nodes).
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple, NoReturn
+
+from oomrules import capabilities
+from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.language import quantities, syntax
+from oomrules.language.diagnostics import (
+    Diagnostic,
+    Edit,
+    Fix,
+    did_you_mean,
+    either,
+    only_the_case,
+    replacing,
+)
+from oomrules.language.syntax_errors import KEYWORDS
+from oomrules.language.text import RuleText, Span
+from oomrules.program import expressions
+
+FUNCTIONS = ("root", "cap")
+
+# What other tools call an attribute.
+_ELSEWHERE = {
+    **dict.fromkeys(("name", "command", "program", "process", "proc"), "comm"),
+    **dict.fromkeys(("cmd", "args", "argv", "command_line"), "cmdline"),
+    **dict.fromkeys(("vsz", "vsize", "virt", "vms", "vm_size"), "total_vm"),
+    **dict.fromkeys(("mem", "res", "pss", "ram", "vm_rss"), "rss"),
+    **dict.fromkeys(("username", "owner"), "user"),
+    **dict.fromkeys(("pri", "prio", "priority", "niceness"), "nice"),
+    **dict.fromkeys(("age", "etime", "uptime", "lifetime"), "run_time"),
+    **dict.fromkeys(("service", "systemd_unit"), "unit"),
+    **dict.fromkeys(("path", "binary", "executable"), "exe"),
+}
+
+_NUMERIC = (Type.COUNT, Type.MEMORY, Type.DURATION)
+_EXAMPLES = {
+    Type.COUNT: "5",
+    Type.MEMORY: "512MiB",
+    Type.DURATION: "10min",
+    Type.PERCENTAGE: "10%",
+}
+
+
+class Bad(Exception):
+    """Ends the check of one statement; it carries the statement's one diagnostic."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
+
+
+class Typed(NamedTuple):
+    """The type of an expression and its node; a literal adapts to what it meets."""
+
+    type: Type
+    node: list[Any]
+    literal: bool = False
+
+
+class Typing:
+    """Judges the expressions and selectors of one file.
+
+    Args:
+        source: the file, for places.
+        definitions: the defined names; only their being there matters.
+        lists: the lists by name.
+        broken: names whose own definition is in error, which is said there.
+    """
+
+    def __init__(
+        self,
+        source: RuleText,
+        definitions: Mapping[str, object],
+        lists: Mapping[str, syntax.ListOf],
+        broken: Collection[str] = (),
+    ) -> None:
+        self.source = source
+        self.definitions = definitions
+        self.lists = lists
+        self.broken = broken
+
+    def bad(
+        self, code: str, span: Span, message: str, help_: str, fix: Fix | None = None
+    ) -> NoReturn:
+        """End the check of this statement."""
+        raise Bad(Diagnostic(code, message, self.source, span, help_, fix=fix))
+
+    # --- conditions and arithmetic -----------------------------------------------
+
+    def condition(self, expression: syntax.Expression) -> list[Any]:
+        """Judge something that must be yes or no."""
+        typed = self.expression(expression)
+        if typed.type is not Type.BOOLEAN:
+            self.bad(
+                "OOM303",
+                expression.span,
+                f"a condition is yes or no, but this is {_a(typed.type)}",
+                f"compare it, as in `{self._text(expression)} > {_EXAMPLES.get(typed.type, '…')}`"
+                if typed.type in _EXAMPLES
+                else "compare it with something",
+            )
+        return typed.node
+
+    def score(self, expression: syntax.Expression) -> list[Any]:
+        """Judge the base measure of badness."""
+        typed = self.expression(expression)
+        if typed.type not in _NUMERIC:
+            self.bad(
+                "OOM305",
+                expression.span,
+                f"a score is a number, memory or a duration, but this is {_a(typed.type)}",
+                "score by something that grows with badness, as in `score rss`",
+            )
+        return typed.node
+
+    def expression(self, expression: syntax.Expression) -> Typed:
+        """Judge any expression."""
+        match expression:
+            case syntax.Quantity():
+                return self._quantity(expression)
+            case syntax.Text(value=value):
+                return Typed(Type.TEXT, ["text", value], literal=True)
+            case syntax.Name():
+                return self._name(expression)
+            case syntax.Call():
+                return self._call(expression)
+            case syntax.Minus(operand=operand):
+                return self._minus(operand)
+            case syntax.Arithmetic():
+                return self._arithmetic(expression)
+            case syntax.Compared():
+                return self._compared(expression)
+            case syntax.Membership(subject=subject, list=name):
+                return self._among(self._subject(subject, "`in @list`"), name)
+            case syntax.Searched(subject=subject, pattern=pattern):
+                node = self._subject(subject, "`~`")
+                self._regex(pattern)
+                return Typed(Type.BOOLEAN, ["search", node, pattern.value])
+            case syntax.Not(operand=operand):
+                return Typed(Type.BOOLEAN, ["not", self.condition(operand)])
+            case syntax.And(operands=operands):
+                return Typed(Type.BOOLEAN, ["and", *map(self.condition, operands)])
+            case syntax.Or(operands=operands):
+                return Typed(Type.BOOLEAN, ["or", *map(self.condition, operands)])
+
+    def _quantity(self, quantity: syntax.Quantity) -> Typed:
+        try:
+            kind, amount = quantities.read(quantity.written)
+        except quantities.BadQuantity as error:
+            fix = replacing(quantity.span, error.meant) if error.meant else None
+            self.bad(error.code, quantity.span, error.message, error.help, fix)
+        if kind is Type.PERCENTAGE:
+            share = amount / 100
+            return Typed(kind, ["share", share.numerator, share.denominator], literal=True)
+        node = "bytes" if kind is Type.MEMORY else "number"
+        return Typed(kind, [node, int(amount)], literal=True)
+
+    def _name(self, name: syntax.Name) -> Typed:
+        # An attribute comes first; a definition cannot take its name (OOM208).
+        if name.name in ATTRIBUTES:
+            return Typed(ATTRIBUTES[name.name].type, ["attr", name.name])
+        if name.name in self.definitions:
+            return Typed(Type.BOOLEAN, ["name", name.name])
+        if name.name in self.broken:
+            return Typed(Type.BOOLEAN, ["or"])
+        self.unknown(name)
+
+    def unknown(self, name: syntax.Name) -> NoReturn:
+        """Complain about a name that stands for nothing."""
+        word = name.name
+        meant = capabilities.matches(word)
+        if meant:
+            help_ = f"`{word}` is a capability: say `with {word}`, or `cap({word})` in a condition"
+        elif word in quantities.UNITS:
+            help_ = f"write the unit without a space, as in `512{word}`"
+        elif word.lower() in _ELSEWHERE:
+            help_ = f"here it is called `{_ELSEWHERE[word.lower()]}`"
+        elif word == "oom_score":
+            help_ = "the kernel's own measure is `score rss + swap + pgtables`"
+        elif f"unit.{word}" in ATTRIBUTES or f"session.{word}" in ATTRIBUTES:
+            full = f"unit.{word}" if f"unit.{word}" in ATTRIBUTES else f"session.{word}"
+            help_ = f"did you mean `{full}`?"
+        else:
+            help_ = did_you_mean(
+                word,
+                [*ATTRIBUTES, *self.definitions, *KEYWORDS],
+                'use an attribute, or say what it means with `define`; quote a text with `"`',
+            )
+        same = only_the_case(word, [*ATTRIBUTES, *self.definitions])
+        fix = replacing(name.span, same) if same and not meant else None
+        self.bad("OOM201", name.span, f"unknown name `{word}`", help_, fix)
+
+    def _call(self, call: syntax.Call) -> Typed:
+        function, argument = call.function, call.argument
+        if function.name == "root":
+            typed = self.expression(argument)
+            if typed.type is not Type.COUNT:
+                self.bad(
+                    "OOM307",
+                    argument.span,
+                    f"`root` takes a number, but this is {_a(typed.type)}",
+                    f"divide it by a unit first, as in `root({self._text(argument)} / "
+                    f"{_EXAMPLES[typed.type]})`"
+                    if typed.type in (Type.MEMORY, Type.DURATION)
+                    else "give it a number",
+                )
+            return Typed(Type.COUNT, ["root", typed.node])
+        if function.name == "cap":
+            if not isinstance(argument, syntax.Name):
+                self.bad(
+                    "OOM307",
+                    argument.span,
+                    "`cap` takes the name of a capability",
+                    "write it without quotes, as in `cap(SYS_ADMIN)`",
+                    replacing(argument.span, argument.value)
+                    if isinstance(argument, syntax.Text) and capabilities.matches(argument.value)
+                    else None,
+                )
+            return Typed(Type.BOOLEAN, ["cap", self.capability(argument)])
+        self.bad(
+            "OOM205",
+            function.span,
+            f"unknown function `{function.name}`",
+            did_you_mean(function.name, FUNCTIONS, "the functions are `root(x)` and `cap(X)`"),
+        )
+
+    def capability(self, name: syntax.Name) -> int:
+        """Find the bit of a capability by its name or by the end of its name."""
+        meant = capabilities.matches(name.name)
+        if len(meant) == 1:
+            return capabilities.CAPABILITIES[meant[0]]
+        if meant:
+            self.bad(
+                "OOM203",
+                name.span,
+                f"`{name.name}` can mean {either(f'`{full}`' for full in meant)}",
+                "write the full name",
+            )
+        short = [full.partition("_")[2] for full in capabilities.CAPABILITIES]
+        upper = name.name.upper()
+        fix = replacing(name.span, upper) if len(capabilities.matches(upper)) == 1 else None
+        self.bad(
+            "OOM202",
+            name.span,
+            f"unknown capability `{name.name}`",
+            did_you_mean(
+                name.name.removeprefix("CAP_"),
+                [*capabilities.CAPABILITIES, *filter(None, short)],
+                "see capabilities(7) for their names",
+            ),
+            fix,
+        )
+
+    def _minus(self, operand: syntax.Expression) -> Typed:
+        typed = self.expression(operand)
+        if typed.type not in _NUMERIC:
+            self.bad(
+                "OOM302",
+                operand.span,
+                f"{_a(typed.type)} has no negative",
+                "`-` goes before a number, memory or a duration",
+            )
+        if typed.node[0] == "number":
+            return Typed(typed.type, ["number", -typed.node[1]], typed.literal)
+        return Typed(typed.type, ["negative", typed.node])
+
+    def _arithmetic(self, expression: syntax.Arithmetic) -> Typed:
+        operator = expression.operator
+        left, right = self.expression(expression.left), self.expression(expression.right)
+        # A percentage beside memory is that share of the memory limit.
+        if left.type is Type.MEMORY and _is_share(right):
+            right = Typed(Type.MEMORY, right.node)
+        elif right.type is Type.MEMORY and _is_share(left):
+            left = Typed(Type.MEMORY, left.node)
+        result = _result(operator, left.type, right.type)
+        if result is None:
+            self.bad(
+                "OOM302",
+                expression.span,
+                f"cannot take {_a(left.type)} `{operator}` {_a(right.type)}",
+                _arithmetic_help(operator, left.type, right.type),
+            )
+        return Typed(result, [operator, left.node, right.node])
+
+    def _compared(self, expression: syntax.Compared) -> Typed:
+        left, right = self.expression(expression.left), self.expression(expression.right)
+        node = self.comparison(expression.operator, left, right, expression)
+        return Typed(Type.BOOLEAN, node)
+
+    def comparison(
+        self, operator: str, left: Typed, right: Typed, where: syntax.Expression | syntax.Equals
+    ) -> list[Any]:
+        """Judge a comparison of two things that have been judged themselves."""
+        if left.type is Type.PERCENTAGE and right.type is Type.PERCENTAGE:
+            if left.literal and right.literal:
+                self.bad(
+                    "OOM301",
+                    where.span,
+                    "two percentages by themselves cannot be compared",
+                    "compare memory with a percentage, as in `rss > 25%`",
+                )
+            return [operator, self._hundredths(left, where), self._hundredths(right, where)]
+        same = left.type is right.type or (
+            {left.type, right.type} == {Type.ID, Type.COUNT} and (left.literal or right.literal)
+        )
+        share = (left.type is Type.MEMORY and _is_share(right)) or (
+            right.type is Type.MEMORY and _is_share(left)
+        )
+        if not same and not share:
+            self.bad(
+                "OOM301",
+                where.span,
+                f"cannot compare {_a(left.type)} with {_a(right.type)}",
+                _comparison_help(left, right),
+            )
+        ordered = operator not in ("==", "!=")
+        if left.type is Type.CAPABILITIES or (ordered and left.type in (Type.TEXT, Type.BOOLEAN)):
+            self.bad(
+                "OOM306",
+                where.span,
+                f"{_a(left.type)} cannot be compared with `{operator}`",
+                "ask for capabilities with `with CAP` or `cap(CAP)`"
+                if left.type is Type.CAPABILITIES
+                else "compare it with `==` or `!=`"
+                + (", or `~` for a regular expression" if left.type is Type.TEXT else ""),
+            )
+        return [operator, left.node, right.node]
+
+    def _hundredths(self, typed: Typed, where: syntax.Node) -> list[Any]:
+        if not typed.literal:
+            return typed.node
+        _, above, below = typed.node
+        if above * 10_000 % below:
+            self.bad(
+                "OOM402", where.span, "a percentage has two decimals here", "write fewer decimals"
+            )
+        return ["number", above * 10_000 // below]
+
+    def _subject(self, expression: syntax.Expression, operation: str) -> list[Any]:
+        typed = self.expression(expression)
+        if typed.type is not Type.TEXT:
+            self.bad(
+                "OOM306",
+                expression.span,
+                f"{operation} takes a text, but this is {_a(typed.type)}",
+                "use it on comm, cmdline, exe, user, unit or another text",
+            )
+        return typed.node
+
+    def _among(self, subject: list[Any], name: syntax.ListName) -> Typed:
+        if name.name in self.broken:
+            return Typed(Type.BOOLEAN, ["or"])
+        if name.name not in self.lists:
+            self.bad(
+                "OOM204",
+                name.span,
+                f"unknown list `@{name.name}`",
+                did_you_mean(
+                    f"@{name.name}",
+                    [f"@{known}" for known in self.lists],
+                    f'make it with `list {name.name} = "…", "…"`',
+                ),
+            )
+        items = sorted({item.value for item in self.lists[name.name].items})
+        return Typed(Type.BOOLEAN, ["among", subject, *items])
+
+    def _regex(self, pattern: syntax.Text) -> None:
+        try:
+            expressions.check(pattern.value)
+        except expressions.Refused as error:
+            self.bad("OOM405", pattern.span, str(error), error.help)
+        except (re.error, OverflowError, RecursionError) as error:
+            self.bad(
+                "OOM404",
+                pattern.span,
+                f"this regular expression does not compile: {error}",
+                'the syntax is Python\'s; a plain pattern with `*` is a glob, as in `comm "a*"`',
+            )
+
+    # --- selectors ---------------------------------------------------------------
+
+    def selector(self, selector: syntax.Selector) -> list[Any]:
+        """Judge a selector; everything that it says must hold at once."""
+        nodes = [
+            self._term(term, after)
+            for term, after in itertools.zip_longest(selector.terms, selector.terms[1:])
+        ]
+        for clause in selector.clauses:
+            if isinstance(clause, syntax.When):
+                nodes.append(self.condition(clause.condition))
+            else:
+                nodes.append(self._with(clause))
+        return nodes[0] if len(nodes) == 1 else ["and", *nodes]
+
+    def _with(self, clause: syntax.With) -> list[Any]:
+        held = [["cap", self.capability(name)] for name in clause.capabilities]
+        match clause.holding:
+            case syntax.Holding.ALL:
+                return ["and", *held]
+            case syntax.Holding.ANY:
+                return ["or", *held]
+        return ["not", ["or", *held]]
+
+    def _term(self, term: syntax.Term, after: syntax.Term | None = None) -> list[Any]:
+        name = term.name
+        typed = self._name(name)
+        if typed.type is Type.BOOLEAN and not isinstance(term, syntax.Named):
+            self.bad(
+                "OOM301",
+                term.span,
+                f"`{name.name}` is yes or no and takes no value",
+                f"write `{name.name}` alone",
+            )
+        match term:
+            case syntax.Named():
+                if typed.type is not Type.BOOLEAN:
+                    self.bad(
+                        "OOM304",
+                        name.span,
+                        f"`{name.name}` needs a value",
+                        _value_help(name.name, typed.type, self._unquoted(after)),
+                    )
+                return typed.node
+            case syntax.Equals(quantity=quantity, negative=negative):
+                right = self._minus(quantity) if negative else self._quantity(quantity)
+                if typed.type in (Type.TEXT, Type.CAPABILITIES):
+                    self.bad(
+                        "OOM301",
+                        term.span,
+                        f"`{name.name}` is {_a(typed.type)}, but this is {_a(right.type)}",
+                        _value_help(name.name, typed.type),
+                    )
+                return self.comparison("==", typed, right, term)
+        if typed.type is not Type.TEXT:
+            self.bad(
+                "OOM306",
+                term.span,
+                f"`{name.name}` is {_a(typed.type)}, not a text",
+                _value_help(name.name, typed.type),
+                _by_name(term),
+            )
+        if isinstance(term, syntax.Member):
+            return self._among(typed.node, term.list).node
+        return ["glob", typed.node, term.glob.value]
+
+    def _unquoted(self, term: syntax.Term | None) -> str:
+        """Give the word of a term that is no name at all, and may lack its quotes."""
+        word = term.name.name if isinstance(term, syntax.Named) else ""
+        known = word in ATTRIBUTES or word in self.definitions or word in self.broken
+        return "" if known else word
+
+    def _text(self, expression: syntax.Node) -> str:
+        return self.source.quote(expression.span)
+
+
+def _by_name(term: syntax.Matches | syntax.Member) -> Fix | None:
+    """Offer `user` for a `uid` that was given a name; `euid` has no such twin."""
+    named = {"uid": "user", "gid": "group"}.get(term.name.name)
+    return Fix(f"write `{named}`", (Edit(term.name.span, named),)) if named else None
+
+
+def _is_share(typed: Typed) -> bool:
+    return typed.literal and typed.type is Type.PERCENTAGE
+
+
+def _result(operator: str, left: Type, right: Type) -> Type | None:
+    """The type of an operation, or None where it has no meaning."""
+    if left not in _NUMERIC or right not in _NUMERIC:
+        return None
+    if operator in "+-":
+        return left if left is right else None
+    if right is Type.COUNT:
+        return left
+    if operator == "*":
+        return right if left is Type.COUNT else None
+    return Type.COUNT if left is right else None
+
+
+def _a(kind: Type) -> str:
+    return {
+        Type.BOOLEAN: "yes or no",
+        Type.ID: "an id",
+        Type.COUNT: "a number",
+        Type.MEMORY: "memory",
+        Type.DURATION: "a duration",
+        Type.PERCENTAGE: "a percentage",
+        Type.TEXT: "a text",
+        Type.CAPABILITIES: "a set of capabilities",
+    }[kind]
+
+
+def _arithmetic_help(operator: str, left: Type, right: Type) -> str:
+    if Type.ID in (left, right):
+        return "ids are names, not amounts; compare them with `==`"
+    if operator in "+-" and left in _NUMERIC and right in _NUMERIC:
+        return "add or subtract like things only; divide by a unit to get a plain number"
+    if operator in "*/" and left in _NUMERIC and right in _NUMERIC:
+        return "divide one of them by a unit first, as in `cpu_time / 1s`"
+    return "arithmetic takes numbers, memory and durations"
+
+
+def _comparison_help(left: Typed, right: Typed) -> str:
+    for one, other in ((left, right), (right, left)):
+        if one.type in (Type.MEMORY, Type.DURATION) and other.type is Type.COUNT and other.literal:
+            return f"give the number a unit, as in `{_EXAMPLES[one.type]}`"
+        if one.type is Type.ID and other.type is Type.TEXT:
+            return "an id is a number; for a name use `user` or `group`"
+        number = {"user": "uid", "group": "gid"}.get(one.node[-1]) if one.node[0] == "attr" else ""
+        if one.type is Type.TEXT and other.type is Type.COUNT and number:
+            return f"`{one.node[-1]}` is a name; by number it is `{number}`"
+        if one.type is Type.TEXT:
+            return 'compare a text with a quoted text, as in `comm == "sshd"`'
+        if one.type is Type.COUNT and other.literal and other.type in _EXAMPLES:
+            return "write the number without a unit"
+    for one, other in ((left, right), (right, left)):
+        if other.literal and one.type in (Type.MEMORY, Type.DURATION):
+            what = "memory with a size" if one.type is Type.MEMORY else "a duration with a time"
+            return f"compare {what}, as in `{_EXAMPLES[one.type]}`"
+    return "compare like things only"
+
+
+def _value_help(name: str, kind: Type, word: str = "") -> str:
+    """Say how an attribute takes its value; ``word`` may be what was meant for it."""
+    word = word or "…"
+    if kind is Type.CAPABILITIES:
+        return "ask for capabilities with `with CAP`, as in `anything with SYS_ADMIN`"
+    if kind is Type.TEXT:
+        return f'quote the text, as in `{name} "{word}"`'
+    if kind is Type.ID:
+        named = {"uid": "user", "euid": "user", "gid": "group", "egid": "group"}.get(name)
+        number = f"give a number, as in `{name} 0`"
+        return f'{number}; by name it is `{named} "{word}"`' if named else number
+    return f"give it one, as in `{name} {_EXAMPLES[kind]}`, or compare it after `when`"

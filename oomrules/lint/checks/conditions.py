@@ -1,0 +1,228 @@
+"""Conditions that hold for every process, or for none."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.language import syntax
+from oomrules.language.checker import CheckedRule, Stated
+from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.language.text import Span
+from oomrules.lint.meaning import Meaning
+from oomrules.lint.ruleset import Check, RuleSet
+from oomrules.program.program import Node
+from oomrules.reason.atoms import Variable, known
+from oomrules.reason.effects import eligible
+from oomrules.reason.numbers import Numbers
+from oomrules.reason.regions import Region
+from oomrules.reason.solver import mentioned
+
+# The attributes that ``eligible`` asks for.
+_FITNESS = {one.key if one.kind == "text" else one.key[1] for one in eligible()}
+
+
+class _Part(NamedTuple):
+    """A part of a statement that is a condition of its own."""
+
+    span: Span
+    node: Node
+    parts: tuple[_Part, ...]
+    connected: str = ""
+    alone: bool = False  # one text pattern, which OOM501 to OOM503 judge
+
+    def quoted(self, stated: Stated) -> str:
+        return f"`{stated.source.quote(self.span)}`"
+
+
+def _of_expression(expression: syntax.Expression, node: Node) -> _Part:
+    match expression:
+        case syntax.And(operands=operands):
+            return _Part(expression.span, node, _operands(operands, node), "and")
+        case syntax.Or(operands=operands):
+            return _Part(expression.span, node, _operands(operands, node), "or")
+        case syntax.Not(operand=operand):
+            return _Part(expression.span, node, (_of_expression(operand, node[1]),), "not")
+    return _Part(expression.span, node, (), alone=_alone(node))
+
+
+def _operands(operands: tuple[syntax.Expression, ...], node: Node) -> tuple[_Part, ...]:
+    return tuple(map(_of_expression, operands, node[1:]))
+
+
+def _alone(node: Node) -> bool:
+    """Tell whether a condition is judged elsewhere: a pattern, or the name of a definition."""
+    if node[0] in ("glob", "among", "search", "name"):
+        return True
+    return node[0] in ("==", "!=") and "text" in (node[1][0], node[2][0])
+
+
+def _of_selector(selector: syntax.Selector, node: Node) -> _Part:
+    said = (*selector.terms, *selector.clauses)
+    # One thing said is the node itself; more are joined, as ``Typing.selector`` does it.
+    nodes = [node] if len(said) == 1 else node[1:]
+    parts = []
+    for one, own in zip(said, nodes, strict=True):
+        match one:
+            case syntax.When(condition=condition):
+                parts.append(_of_expression(condition, own))
+            case syntax.With():
+                parts.append(_Part(one.span, own, ()))
+            case _:
+                parts.append(_Part(one.span, own, (), alone=_alone(own)))
+    return _Part(selector.span, node, tuple(parts), "and")
+
+
+def _constants(meaning: Meaning, part: _Part) -> list[tuple[_Part, bool]]:
+    """Find the smallest parts that are always (True) or never (False) so.
+
+    What contains such a part is not blamed as well.
+    """
+    below = [found for inner in part.parts for found in _constants(meaning, inner)]
+    if below or part.connected == "not":
+        return below
+    # A part may fail where one that it is joined with by `and` does; and may hold, by `or`.
+    if not (part.parts and part.connected == "or") and _is_constant(meaning, part.node, True):
+        return [(part, False)]
+    if not (part.parts and part.connected == "and") and _is_constant(meaning, part.node, False):
+        return [(part, True)]
+    return []
+
+
+def _parts(rules: RuleSet) -> Iterator[tuple[Stated, _Part]]:
+    checked = rules.checked
+    for stated, made in checked.sound:
+        match stated.statement:
+            case syntax.Rule(selector=selector) if isinstance(made, CheckedRule):
+                yield stated, _of_selector(selector, made.when)
+            case syntax.Define(name=name, condition=condition):
+                if checked.defined[name.name] is stated:
+                    node = checked.definitions[name.name]
+                else:  # it is replaced by one of a higher directory
+                    node = rules.meaning.typing(stated).condition(condition)
+                yield stated, _of_expression(condition, node)
+
+
+def _found(rules: RuleSet, always: bool) -> Iterator[tuple[Stated, _Part]]:
+    meaning = rules.meaning
+
+    def look() -> list[tuple[Stated, _Part, list[tuple[_Part, bool]]]]:
+        return [(*one, _constants(meaning, one[1])) for one in _parts(rules)]
+
+    for stated, part, constants in meaning.once("constants", look):
+        for one, how in constants:
+            # A pattern by itself has findings of its own, and `anything` says what it says.
+            plain = isinstance(stated.statement, syntax.Rule) and one is part and not part.parts
+            if how is always and not one.alone and not plain:
+                yield stated, one
+
+
+def _never(rules: RuleSet) -> Iterator[Diagnostic]:
+    for stated, part in _found(rules, always=False):
+        yield NEVER.at(
+            stated.source,
+            part.span,
+            f"{part.quoted(stated)} holds for no process: "
+            f"{_why(rules.meaning, stated, part, never=True)}",
+            "say what is meant, or remove it",
+        )
+
+
+def _always(rules: RuleSet) -> Iterator[Diagnostic]:
+    for stated, part in _found(rules, always=True):
+        yield ALWAYS.at(
+            stated.source,
+            part.span,
+            f"{part.quoted(stated)} holds for every process: "
+            f"{_why(rules.meaning, stated, part, never=False)}",
+            "leave it out, or say what is meant",
+        )
+
+
+# Pairs of parts that are looked at to say which two exclude each other.
+_MOST_PAIRS = 500
+
+
+def _why(meaning: Meaning, stated: Stated, part: _Part, never: bool) -> str:
+    """Say why there is no witness."""
+    if len(part.parts) > 1:
+        pairs = itertools.combinations(part.parts, 2)
+        for one, two in itertools.islice(pairs, _MOST_PAIRS):
+            node: Node = ["and" if never else "or", one.node, two.node]
+            if _is_constant(meaning, node, never):
+                quoted = f"{one.quoted(stated)} and {two.quoted(stated)}"
+                return f"{quoted} exclude each other" if never else f"one of {quoted} holds"
+        return "its parts exclude each other" if never else "one of its parts holds"
+    names = sorted(_attributes(part.node, meaning.program.definitions))
+    if len(names) == 1 and ATTRIBUTES[names[0]].type is not Type.TEXT:
+        numbers = known(Variable("number", ("attr", names[0]))).known
+        if isinstance(numbers, Numbers) and ATTRIBUTES[names[0]].type is not Type.BOOLEAN:
+            low, high = numbers.spans[0]
+            if high == float("inf"):
+                return f"`{names[0]}` is {low} or more"
+            return f"`{names[0]}` is from {low} to {high}"
+    return "no process can be otherwise" if not never else "no process can be so"
+
+
+def _is_constant(meaning: Meaning, node: Node, never: bool) -> bool:
+    reasoner = meaning.reasoner
+    region = reasoner.holds if never else reasoner.fails
+    return meaning.decide(lambda: reasoner.empty(region(node)))
+
+
+def _attributes(node: Node, definitions: dict[str, Node]) -> set[str]:
+    found: set[str] = set()
+    seen: set[str] = set()
+    left = [node]
+    while left:
+        kind, *parts = left.pop()
+        if kind == "attr":
+            found.add(parts[0])
+        elif kind == "name" and parts[0] not in seen:
+            seen.add(parts[0])
+            left.append(definitions[parts[0]])
+        left += [part for part in parts if isinstance(part, list)]
+    return found
+
+
+def _not_candidates(rules: RuleSet) -> Iterator[Diagnostic]:
+    meaning = rules.meaning
+    for placed in meaning.placed:
+        if _only_others(meaning, placed.effect.sure):
+            yield NO_CANDIDATES.at(
+                placed.stated.source,
+                placed.rule.selector.span,
+                "this is about processes that are never candidates: pid 1, zombies and exiting "
+                "ones, and those without memory of their own",
+                "remove it; whatever the rules say, these are never killed",
+            )
+
+
+def _only_others(meaning: Meaning, region: Region | None) -> bool:
+    """Tell whether there is somebody in a region, but nobody who can be a candidate."""
+    if not region or not any(_asks_for_fitness(variable) for box in region for variable in box):
+        return False
+    empty = meaning.reasoner.empty
+    return meaning.decide(lambda: empty(meaning.candidates_only(region)) and not empty(region))
+
+
+def _asks_for_fitness(variable: Variable) -> bool:
+    """Tell whether a question depends on what makes a process a candidate at all."""
+    kind, key = variable
+    if kind in ("number", "order", "share"):
+        return bool(mentioned(key) & _FITNESS)
+    return not _FITNESS.isdisjoint(key if isinstance(key, tuple) else (key,))
+
+
+NEVER = Check("OOM601", "a condition that never holds", Level.WARNING, _never, whole=True)
+ALWAYS = Check("OOM602", "a condition that always holds", Level.WARNING, _always, whole=True)
+NO_CANDIDATES = Check(
+    "OOM603",
+    "a rule about processes that are never candidates",
+    Level.INFO,
+    _not_candidates,
+    whole=True,
+)
+CHECKS = (NEVER, ALWAYS, NO_CANDIDATES)

@@ -1,0 +1,138 @@
+"""Parts of rules that change nothing, and rules that are said twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+
+from oomrules.language import syntax
+from oomrules.language.diagnostics import Diagnostic, Edit, Fix, Level, Related
+from oomrules.language.text import RuleText, Span
+from oomrules.lint.ruleset import Check, RuleSet, shipped
+from oomrules.program import nodes
+
+
+def _factors(rules: RuleSet) -> Iterator[Diagnostic]:
+    for stated, rule, made in rules.rules():
+        if rule.factor is not None and made.factor == 1:
+            yield NO_WEIGHT.at(
+                stated.source,
+                rule.factor.span,
+                f"a factor of {rule.factor.written} leaves the points as they are",
+                "give a larger one, or remove the rule",
+            )
+
+
+# Globs of a list that its other items are compared with.
+_MOST_GLOBS = 500
+
+
+def _items(rules: RuleSet) -> Iterator[Diagnostic]:
+    for stated in rules.stated():
+        listed = stated.statement
+        if not isinstance(listed, syntax.ListOf):
+            continue
+        wild = {item.value for item in listed.items if any(char in item.value for char in "*?[")}
+        globs = [item for item in listed.items if item.value in wild][:_MOST_GLOBS]
+        seen: dict[str, syntax.Text] = {}
+        for number, item in enumerate(listed.items):
+            twin = seen.setdefault(item.value, item)
+            wider = next(
+                (
+                    glob
+                    for glob in (() if item.value in wild else globs)
+                    if nodes.glob(item.value, glob.value)
+                ),
+                None,
+            )
+            if twin is item and wider is None:
+                continue
+            what = (
+                "is in the list already"
+                if twin is not item
+                else f'is among `"{wider.value}"`'
+                if wider
+                else ""
+            )
+            yield TWICE_LISTED.at(
+                stated.source,
+                item.span,
+                f'`"{item.value}"` {what}',
+                "remove it",
+                fix=_without(stated.source, listed.items, number),
+            )
+
+
+def _without(source: RuleText, items: tuple[syntax.Text, ...], number: int) -> Fix | None:
+    """Remove an item and one comma, unless a comment stands between."""
+    if number:
+        span = Span(items[number - 1].span.end, items[number].span.end)
+    else:
+        span = Span(items[0].span.start, items[1].span.start)
+    between = source.text[span.start : span.end].replace(
+        source.text[slice(*items[number].span)], ""
+    )
+    return None if "#" in between else Fix("remove it", (Edit(span, ""),))
+
+
+def _capabilities(rules: RuleSet) -> Iterator[Diagnostic]:
+    for stated, rule, _ in rules.rules():
+        for clause in rule.selector.clauses:
+            if not isinstance(clause, syntax.With):
+                continue
+            seen: set[str] = set()
+            for name in clause.capabilities:
+                if name.name in seen:
+                    yield TWICE_ASKED.at(
+                        stated.source, name.span, f"`{name.name}` is asked for twice", "remove it"
+                    )
+                seen.add(name.name)
+
+
+def _repeated(rules: RuleSet) -> Iterator[Diagnostic]:
+    first: dict[str, tuple[RuleText, syntax.Rule, str]] = {}
+    for stated, rule, made in rules.rules():
+        key = json.dumps([made.targets, made.kind.value, made.when, _pair(made.factor)])
+        earlier = first.setdefault(key, (stated.source, rule, made.place))
+        # Presets may be linked side by side, and say what they have in common each.
+        if earlier[1] is rule or (shipped(earlier[0]) and shipped(stated.source)):
+            continue
+        weighs = rule.kind in (syntax.Kind.PREFER, syntax.Kind.SPARE) and made.factor != 1
+        yield REPEATED.at(
+            stated.source,
+            rule.span,
+            f"the same rule stands at {earlier[2]}"
+            + (", and both weigh" if weighs else ", so this one adds nothing"),
+            "remove one of them" + (", or give one a larger factor" if weighs else ""),
+            related=(Related(earlier[0], earlier[1].span, "the same rule"),),
+        )
+
+
+def _pair(factor: Fraction) -> tuple[int, int]:
+    return (factor.numerator, factor.denominator)
+
+
+def _empty(rules: RuleSet) -> Iterator[Diagnostic]:
+    for source, statements in rules.checked.trees:
+        yield from _empty_blocks(source, statements)
+
+
+def _empty_blocks(
+    source: RuleText, statements: tuple[syntax.Statement, ...]
+) -> Iterator[Diagnostic]:
+    for statement in statements:
+        if isinstance(statement, syntax.Block):
+            if not statement.statements:
+                yield EMPTY.at(
+                    source, statement.target.span, "this block is empty", "fill or remove it"
+                )
+            yield from _empty_blocks(source, statement.statements)
+
+
+NO_WEIGHT = Check("OOM511", "a factor without effect", Level.WARNING, _factors)
+TWICE_LISTED = Check("OOM512", "an item that a list has already", Level.WARNING, _items)
+TWICE_ASKED = Check("OOM513", "a capability that is asked for twice", Level.WARNING, _capabilities)
+REPEATED = Check("OOM514", "a rule that stands there twice", Level.WARNING, _repeated)
+EMPTY = Check("OOM515", "an empty block", Level.WARNING, _empty, whole=True)
+CHECKS = (NO_WEIGHT, TWICE_LISTED, TWICE_ASKED, REPEATED, EMPTY)

@@ -1,0 +1,554 @@
+"""What is wrong with rules on one host: ``check --host``.
+
+Files that ship with a package are written for every host, so what they name need not be
+on this one.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from oomrules.accounts import known
+from oomrules.accounts.names import asks_elsewhere
+from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.dbus import gather
+from oomrules.dbus.bus import BusError, Connection
+from oomrules.dbus.systemd import Manager
+from oomrules.errors import Failure
+from oomrules.language import syntax
+from oomrules.language.checker import Stated
+from oomrules.language.diagnostics import Diagnostic, Level, did_you_mean
+from oomrules.language.rulefiles import DIRECTORIES
+from oomrules.language.text import RuleText, Span
+from oomrules.lint.ruleset import Check, RuleSet, nodes, shipped
+from oomrules.processes.snapshot import PF_KTHREAD, Process, Snapshot
+from oomrules.processes.units import Placement
+from oomrules.processes.values import GETTERS, place_of
+from oomrules.program.nodes import glob
+from oomrules.program.program import Program
+from oomrules.ranking.ranker import Ranking
+from oomrules.roots import Root
+
+_GLOB = "*?["
+SERVICE = "oomrules.service"
+
+# What systemd is asked about each unit that has processes.
+PROPERTIES = (
+    "OOMScoreAdjust",
+    "OOMPolicy",
+    "ManagedOOMPreference",
+    "ManagedOOMMemoryPressure",
+)
+# systemd's own directories of units, in which a unit is known that does not run at present.
+_UNIT_FILES = (
+    "/etc/systemd",
+    "/run/systemd",
+    "/usr/local/lib/systemd",
+    "/usr/lib/systemd",
+    "/lib/systemd",
+)
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What is known of a host.
+
+    Attributes:
+        ranking: its processes, ranked by the rules.
+        units: the names of the system's units; None if they are not known.
+        user_units: the names of units of users' managers.
+        aliases: other names of the system's units, each with the name of its unit.
+        user_aliases: the same for units of users' managers.
+        user: tells whether a user exists; None if that is not known.
+        group: the same for groups.
+        least_freeable: the share of the memory in use that the rules shall leave to be freed,
+            in percent.
+    """
+
+    ranking: Ranking
+    units: frozenset[str] | None = None
+    user: Callable[[str], bool] | None = None
+    group: Callable[[str], bool] | None = None
+    least_freeable: int = 25
+    user_units: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    user_aliases: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The processes."""
+        return self.ranking.snapshot
+
+    def processes(self) -> list[Process]:
+        """The processes that hold memory of their own."""
+        return [
+            process
+            for process in self.snapshot.by_pid.values()
+            if process.total_vm and not (process.flags or 0) & PF_KTHREAD
+        ]
+
+    def place(self, process: Process) -> Placement | None:
+        """Where a process is among the units; None if it is unknown."""
+        cgroup = GETTERS["cgroup"](process, self.snapshot)
+        return place_of(cgroup, self.snapshot) if cgroup else None
+
+
+def unit_files(kind: str, tree: Root) -> tuple[set[str], dict[str, str]]:
+    """List the units that have a file, whether they run or not.
+
+    Args:
+        kind: ``system`` or ``user``, the manager that they are for.
+        tree: what the files are in.
+
+    Returns:
+        their names, and of those that are links to others the name of the unit (the aliases of
+        systemd.unit(5)).
+    """
+    found: set[str] = set()
+    aliases: dict[str, str] = {}
+    for directory in _UNIT_FILES:
+        path = tree.path / directory.lstrip("/") / kind
+        try:
+            names = [name for name in tree.names(path) if "." in name]
+        except OSError:
+            continue  # not every host has all of them
+        for name in sorted(set(names) - found):
+            found.add(name)
+            try:
+                real = tree.real(path / name).name
+            except OSError:
+                continue  # masked, or it dangles
+            # An instance of a template is no alias of it.
+            if real != name and "." in real and "@." not in real:
+                aliases[name] = real
+    return found, aliases
+
+
+def names_of(kind: str, tree: Root) -> frozenset[str] | None:
+    """List the users or groups of another system; None if they are not known.
+
+    Args:
+        kind: ``user`` or ``group``.
+        tree: the system, whose own files are read; nobody is asked who it would ask.
+    """
+    try:
+        if asks_elsewhere(kind, tree.read(tree.path / "etc/nsswitch.conf", 65536)):
+            return None
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return None
+    try:
+        data = tree.read(tree.path / "etc" / known.FILES[kind], 16 << 20)
+    except OSError:
+        return None
+    found = (line.partition(b":")[0] for line in data.split(b"\n"))
+    return frozenset(name.decode("utf-8", "backslashreplace") for name in found)
+
+
+class Asked(gather.Asked):
+    """What the rules want to know, and the settings of units that are compared with them."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self.properties = sorted({*self.properties, *PROPERTIES})
+        self.booted = gather.booted_with_systemd()
+
+
+def units_of(snapshot: Snapshot) -> frozenset[str]:
+    """List the system's units that processes are in, those around them, and their aliases."""
+    found: set[str] = set()
+    for process in snapshot.by_pid.values():
+        cgroup = GETTERS["cgroup"](process, snapshot)
+        place: Placement | None = place_of(cgroup, snapshot).system if cgroup else None
+        while place is not None:
+            found |= {*place.chain, *(snapshot.fact(place, "Names") or ())}
+            place = place.above
+    return frozenset(found)
+
+
+def aliases_of(snapshot: Snapshot) -> dict[str, str]:
+    """Give the aliases of the system's units that processes are in, as far as they are known."""
+    found: dict[str, str] = {}
+    for process in snapshot.by_pid.values():
+        cgroup = GETTERS["cgroup"](process, snapshot)
+        place: Placement | None = place_of(cgroup, snapshot).system if cgroup else None
+        while place is not None:
+            names = snapshot.fact(place, "Names") or ()
+            found |= dict.fromkeys((name for name in names if name != place.unit), place.unit)
+            place = place.above
+    return found
+
+
+def user_units_of(snapshot: Snapshot) -> frozenset[str]:
+    """List the units of users' managers that processes are in, and those around them."""
+    found: set[str] = set()
+    for process in snapshot.by_pid.values():
+        cgroup = GETTERS["cgroup"](process, snapshot)
+        place = place_of(cgroup, snapshot) if cgroup else None
+        if place is not None:
+            found.update(place.chain[len(place.system.chain) :])
+    return frozenset(found)
+
+
+def loaded_units() -> frozenset[str]:
+    """List the units that systemd has loaded; none if it cannot be asked."""
+    if not gather.booted_with_systemd():
+        return frozenset()
+    try:
+        connection = Connection()
+        try:
+            return frozenset(Manager(connection).known())
+        finally:
+            connection.close()
+    except (BusError, Failure):
+        return frozenset()  # the notes say that systemd did not answer
+
+
+# --- targets, users and groups ------------------------------------------------------------
+
+
+def _known(name: str, units: frozenset[str]) -> bool:
+    stem, at, rest = name.partition("@")
+    template = f"{stem}@.{rest.rpartition('.')[2]}" if at else name
+    return name in units or template in units
+
+
+def _unit_names(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text, bool]]:
+    """Give the names of units that are written out, and whether they are a user's."""
+    for source, statements in rules.checked.trees:
+        for target in _targets(statements):
+            yield source, target.unit, target.relation is syntax.Relation.OF_USER
+    for pattern in rules.patterns:
+        asked = pattern.attribute in ("unit", "user.unit") and pattern.how == "glob"
+        if asked and not pattern.related:
+            yield pattern.source, pattern.text, pattern.attribute == "user.unit"
+
+
+def _targets(statements: tuple[syntax.Statement, ...]) -> Iterator[syntax.Target]:
+    for statement in statements:
+        if isinstance(statement, syntax.Block):
+            yield statement.target
+            yield from _targets(statement.statements)
+
+
+def _no_unit(rules: RuleSet) -> Iterator[Diagnostic]:
+    host = rules.host
+    if host is None or host.units is None:
+        return
+    for source, text, of_user in _unit_names(rules):
+        units = host.user_units if of_user else host.units
+        name = text.value
+        if shipped(source):
+            continue
+        aliases = _aliases(name, host, of_user)
+        if aliases:
+            alias, real = aliases[0]
+            if of_user:
+                why = f"`{alias}` is an alias of `{real}`, and units of users go by one name alone"
+            else:
+                why = (
+                    f"`{name}` matches no unit of this host but `{alias}`, an alias of `{real}`, "
+                    "and a glob means no alias"
+                )
+            help_ = f'write `"{real}"`'
+            yield NO_UNIT.at(source, text.span, why, help_)
+            continue
+        # Scopes come and go, and a glob may be about units to come.
+        if _is_glob(name) or name.endswith(".scope") or "." not in name or _known(name, units):
+            continue
+        listed = "`oomrules scopes` and `systemctl list-units` name them"
+        help_ = did_you_mean(name, units, listed)
+        if not of_user and _known(name, host.user_units):
+            help_ = f'a user has one of this name: write `in user unit "{name}"` or `user.unit`'
+        owner = "no user's manager of this host has a" if of_user else "this host has no"
+        yield NO_UNIT.at(source, text.span, f"{owner} unit `{name}`", help_)
+
+
+def _is_glob(name: str) -> bool:
+    return any(char in name for char in _GLOB)
+
+
+def _aliases(name: str, host: HostFacts, of_user: bool) -> list[tuple[str, str]]:
+    """Give the aliases, and their units, that a name matches in vain: it matches nothing else."""
+    if not of_user and not _is_glob(name):
+        return []
+    aliases = host.user_aliases if of_user else host.aliases
+    units = (host.user_units if of_user else host.units or frozenset()) - aliases.keys()
+    if any(glob(unit, name) for unit in units):
+        return []
+    return sorted(one for one in aliases.items() if glob(one[0], name))
+
+
+def _no_account(rules: RuleSet) -> Iterator[Diagnostic]:
+    host = rules.host
+    if host is None:
+        return
+    exists = {"user": host.user, "group": host.group}
+    for pattern in rules.patterns:
+        there = exists.get(pattern.attribute)
+        name = pattern.text.value
+        if there is None or pattern.how == "search" or pattern.related or shipped(pattern.source):
+            continue
+        # Who has no name is known by the number.
+        if name.isdigit() or (pattern.how == "glob" and any(char in name for char in _GLOB)):
+            continue
+        if not there(name):
+            yield NO_ACCOUNT.at(
+                pattern.source,
+                pattern.text.span,
+                f"this host has no {pattern.attribute} `{name}`",
+                f"see `getent {'passwd' if pattern.attribute == 'user' else 'group'}`",
+            )
+
+
+# --- the files -------------------------------------------------------------------------------
+
+
+def _writable(rules: RuleSet) -> Iterator[Diagnostic]:
+    """Find rule files, or directories above them, that others than root may write."""
+    said = set()
+    in_force = [str(directory) for directory in rules.directories]
+    for source in rules.sources:
+        path = Path(source.name)
+        if str(path.parent) not in in_force or not str(path.parent).endswith(DIRECTORIES):
+            continue  # a draft
+        try:
+            real = rules.tree.real(path)
+        except OSError:
+            continue  # gone meanwhile
+        real = real if rules.tree.whole else Path.cwd() / real
+        for above in (real, *real.parents):
+            if above in said:
+                continue
+            said.add(above)
+            why = _who_may_write(above)
+            if why:
+                yield WRITABLE.at(
+                    RuleText(str(above), ""),
+                    Span(0, 0),
+                    f"{above} can be written by {why}, who so decides whom the kernel kills",
+                    f"`chown root:root {above}; chmod go-w {above}`",
+                )
+
+
+def _who_may_write(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+    if status.st_uid != 0:
+        return f"user {status.st_uid}"
+    if status.st_mode & stat.S_IWOTH and not sticky:
+        return "everybody"
+    if status.st_mode & stat.S_IWGRP and status.st_gid != 0:
+        return f"group {status.st_gid}"
+    return ""
+
+
+# --- what cannot be read ------------------------------------------------------------------
+
+# Attributes for which the reason is another than for all of their source.
+_WHY_OF = {
+    "unit.pressure": "it is read from the unit's control group in cgroup v2, and only where the "
+    "kernel measures it: if `cat /proc/pressure/memory` fails, boot with `psi=1`",
+}
+_WHY = {
+    Source.SYSTEMD: "it is asked of systemd over D-Bus",
+    Source.LOGIND: "it is asked of logind over D-Bus",
+    Source.SCOPE: "it is read from the unit's control group, where the memory controller has to "
+    "be on: the last figure of `grep memory /proc/cgroups` is 1 if it is",
+    Source.EXE: "it takes root and CAP_SYS_PTRACE to read it",
+}
+
+
+def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
+    host = rules.host
+    processes = host.processes() if host else []
+    if host is None or not processes:
+        return
+    unknown: dict[str, bool] = {}
+    said = set()
+    for stated in rules.stated():
+        if shipped(stated.source):
+            continue
+        for name in _attributes(stated.statement):
+            if name.name not in ATTRIBUTES or name.name in said:
+                continue
+            if name.name not in unknown:
+                get = GETTERS[name.name]
+                unknown[name.name] = all(get(one, host.snapshot) is None for one in processes)
+            if unknown[name.name]:
+                said.add(name.name)
+                attribute = ATTRIBUTES[name.name]
+                yield UNREADABLE.at(
+                    stated.source,
+                    name.span,
+                    f"`{name.name}` is unknown for every process of this host",
+                    _WHY_OF.get(name.name)
+                    or _WHY.get(
+                        attribute.source, f"it is read from /proc/PID/{attribute.source.value}"
+                    ),
+                )
+
+
+def _attributes(statement: syntax.Statement) -> Iterator[syntax.Name]:
+    for node in nodes(statement):
+        match node:
+            case syntax.Name():
+                yield node
+            case syntax.Named(name=name) | syntax.Equals(name=name):
+                yield name
+            case syntax.Matches(name=name) | syntax.Member(name=name):
+                yield name
+
+
+# --- contradictions with systemd ----------------------------------------------------------
+
+_LIKELY = 0  # above it, OOMScoreAdjust= makes a unit more likely to be killed
+_UNLIKELY = -500  # at most this, it all but excludes the unit
+
+
+def _contradictions(rules: RuleSet) -> Iterator[Diagnostic]:
+    host = rules.host
+    if host is None:
+        return
+    by_place = {made.place: stated for stated, _, made in rules.rules()}
+    said: set[tuple[str, str]] = set()
+    candidates = {process.pid for process in host.ranking.candidates}
+    for process in sorted(host.processes(), key=lambda process: process.pid):
+        place = host.place(process)
+        if place is None or not place.unit:
+            continue
+        verdict = host.ranking.verdict(process)
+        tiers = ("first", "last")
+        held = [one.rule for one in verdict.held if one.surely and one.rule.kind in tiers]
+        if verdict.rule is not None and verdict.rule.kind == "never":
+            held.append(verdict.rule)
+        for rule in held:
+            stated = by_place.get(rule.place)
+            if stated is None or shipped(stated.source) or not _is_about_some(stated):
+                continue
+            for setting, what in _against(host, place, rule.kind, process.pid in candidates):
+                if (rule.place, what) not in said:
+                    said.add((rule.place, what))
+                    yield CONTRADICTION.at(
+                        stated.source,
+                        stated.statement.span,
+                        f"{place.unit} has {setting}, which {what}",
+                        "change the unit (`systemctl edit`) or the rule",
+                        witness={"pid": process.pid, "comm": process.comm, "unit": place.unit},
+                    )
+
+
+def _is_about_some(stated: Stated) -> bool:
+    """Tell whether a rule speaks of certain processes; one about all contradicts nobody."""
+    rule = stated.statement
+    return isinstance(rule, syntax.Rule) and bool(rule.selector.terms or stated.targets)
+
+
+def _against(
+    host: HostFacts, place: Placement, kind: str, candidate: bool
+) -> Iterator[tuple[str, str]]:
+    """Give the settings of a unit that say the opposite of a rule, and how."""
+
+    def setting(name: str) -> Any:
+        return host.snapshot.fact(place, name)
+
+    adjust = setting("OOMScoreAdjust")
+    protects = kind in ("never", "last")
+    if isinstance(adjust, int) and protects and adjust > _LIKELY:
+        yield f"OOMScoreAdjust={adjust}", "makes it more likely to be killed, but the rule less"
+    if isinstance(adjust, int) and not protects and adjust <= _UNLIKELY and candidate:
+        yield f"OOMScoreAdjust={adjust}", "makes it less likely to be killed, but the rule more"
+    together = kind == "never" and setting("OOMPolicy") == "kill"
+    if together and any(host.place(other) == place for other in host.ranking.candidates):
+        yield "OOMPolicy=kill", "kills all of its processes with the first, this one too"
+    if kind == "never" and setting("ManagedOOMMemoryPressure") == "kill":
+        yield "ManagedOOMMemoryPressure=kill", "lets systemd-oomd kill all of it"
+    preference = setting("ManagedOOMPreference")
+    if kind == "first" and preference in ("avoid", "omit"):
+        yield (
+            f"ManagedOOMPreference={preference}",
+            "keeps systemd-oomd away from it, but the rule puts it before others",
+        )
+
+
+# --- the result as a whole -------------------------------------------------------------------
+
+
+def _freeable(rules: RuleSet) -> Iterator[Diagnostic]:
+    host = rules.host
+    if host is None:
+        return
+    total = _resident(host.processes())
+    free = _resident(host.ranking.candidates)
+    if total and free * 100 < total * host.least_freeable:
+        yield LITTLE.at(
+            RuleText("the rules together", ""),
+            Span(0, 0),
+            f"only {free * 100 // total}% of the memory that processes hold on this host could "
+            f"be freed; everything else is excluded",
+            "`oomrules rank --all` shows what excludes the others; "
+            "use `kill last` or `spare` in place of some `never kill`",
+            witness={
+                "freeable": free * host.snapshot.host.page_size,
+                "held": total * host.snapshot.host.page_size,
+            },
+        )
+
+
+def _resident(processes: Iterable[Process]) -> int:
+    return sum(process.rss or 0 for process in processes)
+
+
+def _own_service(rules: RuleSet) -> Iterator[Diagnostic]:
+    host = rules.host
+    if host is None or host.units is None or SERVICE not in host.units:
+        return
+    for process in host.processes():
+        place = host.place(process)
+        if place is None or place.unit != SERVICE:
+            continue
+        adjust = GETTERS["oom_score_adj"](process, host.snapshot)
+        if adjust is not None and adjust > _UNLIKELY:
+            yield UNPROTECTED.at(
+                RuleText(SERVICE, ""),
+                Span(0, 0),
+                f"the kernel may kill the service of oomrules itself: the oom_score_adj of its "
+                f"process {process.pid} is {adjust}",
+                f"set OOMScoreAdjust=-1000 with `systemctl edit {SERVICE}`",
+            )
+            return
+
+
+NO_UNIT = Check("OOM701", "a unit that this host does not have", Level.WARNING, _no_unit, host=True)
+NO_ACCOUNT = Check(
+    "OOM702", "a user or group that this host does not have", Level.WARNING, _no_account, host=True
+)
+WRITABLE = Check(
+    "OOM703", "rules that others than root may write", Level.WARNING, _writable, host=True
+)
+UNREADABLE = Check(
+    "OOM704", "an attribute that this host does not tell", Level.WARNING, _unreadable, host=True
+)
+CONTRADICTION = Check(
+    "OOM705",
+    "a rule against a setting of systemd",
+    Level.WARNING,
+    _contradictions,
+    whole=True,
+    host=True,
+)
+LITTLE = Check(
+    "OOM706", "rules that leave too little to free", Level.WARNING, _freeable, True, True
+)
+UNPROTECTED = Check(
+    "OOM707", "the service of oomrules unprotected", Level.WARNING, _own_service, True, True
+)
+CHECKS = (NO_UNIT, NO_ACCOUNT, WRITABLE, UNREADABLE, CONTRADICTION, LITTLE, UNPROTECTED)

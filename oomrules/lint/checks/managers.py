@@ -1,0 +1,97 @@
+"""Units of users' managers that are asked for as if they were the system's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from oomrules.language import syntax
+from oomrules.language.checker import Stated
+from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.language.text import RuleText, Span
+from oomrules.lint.ruleset import Check, RuleSet
+from oomrules.processes.units import ROOT_SLICE
+from oomrules.program.nodes import among
+
+# Names that systemd and desktops give to units of users' managers, and to those only
+# (systemd.special(7), and the conventions for desktop environments on systemd.io).
+_OF_USERS = (
+    *("app.slice", "session.slice", "background.slice", "app-*.scope", "app-*@*.service"),
+    "app-[*]",
+    *("gnome-session*.service", "gnome-shell@*.service", "org.gnome.*.service"),
+    *("gnome-terminal-server.service", "vte-spawn-*.scope", "plasma-*.service"),
+    *("pipewire.service", "pipewire-pulse.service", "wireplumber.service", "pulseaudio.service"),
+    *("xdg-desktop-*.service", "xdg-document-portal.service", "gvfs-*.service"),
+    *("tracker-*.service", "localsearch-*.service"),
+)
+# The system's units around all that is below a user's manager begin like this.
+_ABOVE = ("user.slice", "user-", "user@", ROOT_SLICE, "*", "?", "[")
+
+
+def _is_below_a_manager(targets: Iterable[syntax.Target]) -> bool:
+    """Tell whether some block is about what a user's manager keeps."""
+    return any(
+        target.relation is syntax.Relation.OF_USER or target.unit.value.startswith("user@")
+        for target in targets
+    )
+
+
+def _is_wrong(name: str, targets: Iterable[syntax.Target]) -> str:
+    """Say why nobody is in a unit of the system of this name; empty if somebody may be."""
+    if among(name, *_OF_USERS):
+        return f"`{name}` is a unit of users' managers, and a name alone means one of the system's"
+    if _is_below_a_manager(targets) and not name.startswith(_ABOVE):
+        return (
+            f"below a user's manager there is no `{name}` of the system, which is what a name "
+            "alone means"
+        )
+    return ""
+
+
+def _blocks(
+    source: RuleText, statements: Iterable[syntax.Statement], around: tuple[syntax.Target, ...]
+) -> Iterator[Diagnostic]:
+    for statement in statements:
+        if not isinstance(statement, syntax.Block):
+            continue
+        target = statement.target
+        if target.relation is syntax.Relation.NAMED:
+            why = _is_wrong(target.unit.value, around)
+            if why:
+                better = f'`in user unit "{target.unit.value}"`'
+                yield _found(source, target.span, why, better)
+        yield from _blocks(source, statement.statements, (*around, target))
+
+
+def _found(source: RuleText, span: Span, why: str, better: str) -> Diagnostic:
+    return OF_USERS.at(source, span, f"{why}: this is about nobody", f"write {better}")
+
+
+def _asked_for_wrongly(rules: RuleSet) -> Iterator[Diagnostic]:
+    for source, statements in rules.checked.trees:
+        if source in rules.sources:
+            yield from _blocks(source, statements, ())
+    for pattern in rules.patterns:
+        attribute, name = pattern.attribute, pattern.text.value
+        if attribute not in ("unit", "slice") or pattern.how == "search":
+            continue
+        why = _is_wrong(name, _around(pattern.user, pattern.source))
+        if why:
+            sign = " ==" if pattern.how == "text" else ""
+            better = f'`user.{attribute}{sign} "{name}"`'
+            if pattern.related:
+                better = f"`user.{attribute}` where the list is used"
+            yield _found(pattern.source, pattern.text.span, why + pattern.usage, better)
+
+
+def _around(user: Stated, source: RuleText) -> tuple[syntax.Target, ...]:
+    """Give the blocks around what asks; an item of a list may be asked for elsewhere too."""
+    return user.targets if user.source is source else ()
+
+
+OF_USERS = Check(
+    "OOM532",
+    "a unit of users that is asked for as one of the system's",
+    Level.WARNING,
+    _asked_for_wrongly,
+)
+CHECKS = (OF_USERS,)

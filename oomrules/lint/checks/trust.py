@@ -1,0 +1,299 @@
+"""Protection that a process can give itself.
+
+What a rule asks of a process is of three kinds. Some of it root granted: an id, a capability,
+a unit of the system. Some of it the process chooses: its name, its place below its user's
+manager. The rest every process of a user has, or can have by being small. A rule that
+protects, and asks for something that is chosen and for nothing that was granted, is one that
+any process can make true of itself, as often as it likes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from math import inf
+
+from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.lint.meaning import Placed
+from oomrules.lint.ruleset import Check, RuleSet
+from oomrules.program import nodes
+from oomrules.program.program import USER_UNIT
+from oomrules.ranking.codegen import LAST
+from oomrules.ranking.evaluator import Verdict
+from oomrules.reason import atoms
+from oomrules.reason import globs as texts
+from oomrules.reason.atoms import FALSE, TRUE, Values, Variable
+from oomrules.reason.globs import Texts, Undecided
+from oomrules.reason.numbers import Numbers, whole
+from oomrules.reason.regions import Box, meet
+from oomrules.reason.solver import mentioned
+from oomrules.reason.witness.witness import Witness
+
+# What any process can change as it likes: its name (prctl(2), PR_SET_NAME), its command line
+# (PR_SET_MM_ARG_START, or writing over it), a higher nice value, how many threads it has. It
+# starts any program that it may read, and so has that program's path; a program that daemonises
+# has pid 1 as its parent.
+_OF_ITSELF = {
+    "comm": "its name",
+    "cmdline": "its command line",
+    "exe": "the program that it runs",
+    "nice": "its nice value",
+    "threads": "its number of threads",
+    "tty": "its terminal",
+    "session": "its session",
+    "ppid": "its parent",
+    # Raising it is free (proc(5)).
+    "oom_score_adj": "its oom_score_adj",
+    # It may stop itself, or sleep where it cannot be woken; and every user makes namespaces.
+    "state": "its state",
+    "pid_depth": "its pid namespace",
+}
+_UNIT_OF_USER = "the unit of its user that it is in"
+_GROUP_OF_USER = "its control group below that of its user"
+# A user who may log in can do so from this host itself (ssh localhost), and stay.
+_LOGIN_FROM_AFAR = "a remote session of its user"
+# Whoever waits long enough, or works for nothing, has it before it takes the memory.
+_GROWS = {"run_time": "how long it waits", "cpu_time": "how long it works"}
+_OF_USER = {"user.unit": _UNIT_OF_USER, "user.slice": _UNIT_OF_USER, "cgroup": _GROUP_OF_USER}
+_IDS = ("uid", "euid", "gid", "egid")
+_NAMES_OF_IDS = ("user", "group")
+
+# An ordinary user whom no rule names, and where the processes of such a user are.
+_UID = 54321
+_LOGIN = "qzx54321"
+_SLICE = f"user-{_UID}.slice"
+_UNITS = (f"user@{_UID}.service", "session-97531.scope", "session-c97531.scope")
+_AROUND = ("-.slice", "user.slice", _SLICE, *_UNITS)
+_HOME = f"/user.slice/{_SLICE}"
+_PATHS = (
+    f"{_HOME}/session-97531.scope",
+    f"{_HOME}/user@{_UID}.service/init.scope",
+    f"{_HOME}/user@{_UID}.service/app.slice/app-qzx-1.scope",
+)
+_WITHIN = (_PATHS[0], f"{_PATHS[0]}/*", f"{_HOME}/user@{_UID}.service/*")
+# What such units and sessions say. A user's login may be of any type (pam_systemd(8), and
+# SetType() of org.freedesktop.login1(5)), and one without a seat is always active.
+_SAID = {
+    "unit.description": (f"Session 97531 of User {_LOGIN}", f"User Manager for UID {_UID}"),
+    "unit.active_state": ("active",),
+    "unit.oom_policy": ("stop", "continue"),
+    "unit.managed_oom_preference": ("none",),
+    "unit.managed_oom_memory_pressure": ("auto", "kill"),
+    "session.class": ("user", "background"),
+    "session.type": ("tty", "x11", "wayland", "unspecified", ""),
+}
+# Texts in quotes, which are kept, and comments.
+_COMMENTS = re.compile(r'("(?:\\"|[^"\n])*")|#[^\n]*')
+# More processes than this in a unit are no bound.
+_FEW = 64
+
+
+class _Granted(Exception):
+    """Root gave what is asked for."""
+
+
+def _chosen(box: Box) -> set[str]:
+    """Give what a process has to choose to be in a box; nothing if that is not enough."""
+    found: set[str] = set()
+    try:
+        for variable, values in box.items():
+            found |= _asked(variable, values)
+        return set() if found and _bounded(box) else found
+    except (_Granted, Undecided):
+        return set()
+
+
+def _asked(variable: Variable, values: Values) -> set[str]:
+    """Give what a process has to choose to have these values.
+
+    Raises:
+        _Granted: it cannot, unless root gives it.
+    """
+    kind, key = variable
+    holds = TRUE in values.others and FALSE not in values.others
+    match kind:
+        case "cap":
+            return _unless(holds)
+        case "in":
+            if atoms.of_user(key):
+                return {_UNIT_OF_USER}
+            return _unless(not atoms.named(key) or not _one_matches(_AROUND, (key,)))
+        case "unit":
+            around = _one_matches(_UNITS, key) or "" in key
+            return _unless(not around if holds else _all_match(_UNITS, key))
+        case "search":
+            return _searched(key[0], key[1], holds)
+        case "text" if isinstance(values.known, Texts):
+            return _text(key, values.known)
+        case "number" if key[0] == "attr" and isinstance(values.known, Numbers):
+            return _number(key[1], values.known)
+        case "flag" if key == "session.remote" and holds:
+            return {_LOGIN_FROM_AFAR}
+        case "number" | "order" | "share":
+            return {_OF_ITSELF[name] for name in mentioned(key) if name in _OF_ITSELF}
+    return set()
+
+
+def _unless(granted: bool) -> set[str]:
+    if granted:
+        raise _Granted
+    return set()
+
+
+def _one_matches(names: tuple[str, ...], globs: tuple[str, ...]) -> bool:
+    return any(nodes.among(name, *globs) for name in names)
+
+
+def _all_match(names: tuple[str, ...], globs: tuple[str, ...]) -> bool:
+    return all(nodes.among(name, *globs) for name in names)
+
+
+def _text(name: str, known: Texts) -> set[str]:
+    if name == "state" and any(usual in known for usual in ("R", "S")):
+        return set()
+    if name in _OF_ITSELF:
+        return {_OF_ITSELF[name]}
+    if name in _NAMES_OF_IDS:
+        # Who is named was meant by the author; a name is nothing that users choose.
+        return _unless(_LOGIN not in known)
+    if name == "unit":
+        return _unless(not any(unit in known for unit in _UNITS))
+    if name == "slice":
+        return _unless(_SLICE not in known)
+    if name == "cgroup":
+        _unless(not known & texts.matching(_WITHIN))
+        return set() if all(path in known for path in _PATHS) else {_GROUP_OF_USER}
+    if name in _SAID:
+        return _unless(not any(text in known for text in _SAID[name]))
+    return {_OF_USER[name]} if name in _OF_USER else set()
+
+
+def _number(name: str, known: Numbers) -> set[str]:
+    if name in _IDS:
+        people = known & whole(1000)
+        return _unless(not people or bool(people.few))
+    if name in _GROWS:
+        return set() if known & whole(0, 0) else {_GROWS[name]}
+    if name in ("nice", "oom_score_adj", "unit.oom_score_adjust"):
+        # Only who may, lowers it below 0.
+        _unless(not known & whole(0))
+    if name in ("oom_score_adj", "pid_depth") and 0 in known:
+        return set()
+    return {_OF_ITSELF[name]} if name in _OF_ITSELF else set()
+
+
+def _searched(name: str, pattern: str, holds: bool) -> set[str]:
+    if name in _OF_ITSELF or name in ("user.unit", "user.slice"):
+        return {_OF_ITSELF.get(name, _UNIT_OF_USER)}
+    usual = {
+        "cgroup": _PATHS,
+        "unit": _UNITS,
+        "slice": (_SLICE,),
+        **dict.fromkeys(_NAMES_OF_IDS, (_LOGIN,)),
+        **_SAID,
+    }.get(name, ())
+    found = [nodes.search(text, pattern) for text in usual]
+    if name == "cgroup" and holds and not any(found):
+        # Below their managers users choose the path, unless it begins elsewhere.
+        _unless(pattern.startswith("^/") and not pattern.startswith("^/user"))
+        return {_GROUP_OF_USER}
+    return _unless(holds not in found) if usual else set()
+
+
+def _bounded(box: Box) -> bool:
+    """Tell whether only a few of a user, and only small ones, can be in a box.
+
+    That needs a bound on the size, one on the number of processes in the unit, and a place
+    of which there is only one for each user.
+    """
+    number = box.get(Variable("number", ("attr", "unit.processes")))
+    if number is None or _greatest(number) > _FEW:
+        return False
+    if not any(_is_size(v) and _greatest(values) < inf for v, values in box.items()):
+        return False
+    named = any(
+        kind == "in" and atoms.of_user(key) and not any(char in key for char in "*?[")
+        for kind, key in box
+    )
+    root = box.get(Variable("text", "user.slice"))
+    return named and root is not None and root.known == texts.literal("")
+
+
+def _is_size(variable: Variable) -> bool:
+    return variable.kind == "number" and atoms.is_memory(variable.key)
+
+
+def _greatest(values: Values) -> float:
+    if not isinstance(values.known, Numbers) or not values.known:
+        return inf
+    end = values.known.spans[-1][1]
+    return inf if isinstance(end, tuple) else float(end)
+
+
+@lru_cache(maxsize=1)
+def _somebody() -> Box:
+    """Give the box of ordinary users' processes."""
+    return {
+        Variable("number", ("attr", name)): Values(whole(1000, 60_000)) for name in ("uid", "euid")
+    }
+
+
+def _self_made(rules: RuleSet) -> Iterator[Diagnostic]:
+    meaning = rules.meaning
+    for placed in meaning.placed:
+        if placed.kind not in ("never", "last"):
+            continue
+        for box in placed.effect.sure or []:
+            names = _chosen(box)
+            theirs = meet(box, _somebody()) if names else None
+            if theirs is None:
+                continue
+
+            def confirms(witness: Witness, verdict: Verdict, placed: Placed = placed) -> bool:
+                if placed.kind == "never":
+                    protected = verdict.reason == "never killed"
+                else:
+                    protected = not verdict.reason and verdict.tier == LAST
+                return protected and meaning.has_effect(witness, placed.effect)
+
+            witness = meaning.witness([theirs], confirms)
+            if not witness:
+                continue
+            can = "protect itself" if placed.kind == "never" else "put itself last"
+            yield SELF_MADE.at(
+                placed.stated.source,
+                placed.rule.selector.span,
+                f"any process can {can} with this: it chooses {' and '.join(sorted(names))}",
+                _better(placed, box),
+                witness=witness,
+            )
+            break
+
+
+def _better(placed: Placed, box: Box) -> str:
+    """Propose a rule that says whose the process is, and one that buys a discount only."""
+    source, selector = placed.stated.source, placed.rule.selector
+    written = source.text[selector.span.start : selector.span.end].replace("\\\n", " ")
+    said = " ".join(_COMMENTS.sub(lambda part: part[1] or "", written).split())
+    asks = said.removeprefix("anything").strip()
+    root = meet(box, {Variable("number", ("attr", "uid")): Values(whole(0, 0))})
+    whose = "uid 0" if root is not None and not _is_of_user(box) else 'user "anna"'
+    also = f"{placed.words} {whose} {asks}".strip()
+    return (
+        f"say also whose it is, as in `{also}`, or write `spare {said}`, which buys a discount "
+        "and no hiding place"
+    )
+
+
+def _is_of_user(box: Box) -> bool:
+    return any(
+        (kind == "in" and key.startswith(USER_UNIT)) or (kind == "text" and key in _OF_USER)
+        for kind, key in box
+    )
+
+
+SELF_MADE = Check(
+    "OOM531", "a protection that a process can give itself", Level.WARNING, _self_made, whole=True
+)
+CHECKS = (SELF_MADE,)

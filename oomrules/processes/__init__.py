@@ -1,0 +1,1 @@
+"""Processes, from /proc, BPF or a recording: a snapshot. Standard library only."""

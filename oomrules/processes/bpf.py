@@ -1,0 +1,383 @@
+"""The fast source: every process in one read, from a pinned BPF iterator.
+
+``bpf/oom_iter.bpf.c`` writes the rows and ``bpf/rows.h`` describes them. They say what
+``/proc`` would say at that moment, so a ranking is the same from either. What they lack
+(command lines, executables) is read from ``/proc``, and so is everything when the
+iterator is not there or its file is not what it should be.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from array import array
+from collections.abc import Iterable, Mapping
+from struct import Struct
+
+from oomrules.errors import reason
+from oomrules.processes.cgroups import as_bytes
+from oomrules.processes.facts import Facts
+from oomrules.processes.procfs import PLACE_FILES, ProcSource, read_file
+from oomrules.processes.snapshot import Process
+from oomrules.program.program import Program
+
+# Where the unit's ExecStartPre= pins it.
+PINNED = "/sys/fs/bpf/oomrules/tasks"
+
+MAGIC = int.from_bytes(b"oomrules", "little")
+END = int.from_bytes(b".oom.end", "little")
+VERSION = 1
+SWAP_IS_ROUGH = 1
+TIMES_IN_DOUBT = 1
+FIRST_THREAD_ENDED = 2
+
+# struct row, in the order of bpf/rows.h; a test compares the two.
+ROW_FIELDS = (
+    *("pid:I ppid:I start:Q utime:Q stime:Q runtime:Q shown_utime:Q shown_stime:Q".split()),
+    *("capabilities:Q cgroup:Q total_vm:Q rss:Q swap:Q locked:Q pgtables:Q".split()),
+    *("flags:I state:I exit_state:I uid:I euid:I gid:I egid:I threads:I".split()),
+    *("nice:i oom_score_adj:i session:I tty_nr:I doubt:I pid_depth:I comm:16s".split()),
+)
+ROW = Struct("=" + "".join(field.partition(":")[2] for field in ROW_FIELDS))
+HEAD = Struct("=IIQII")
+TAIL = Struct("=IIQ")
+_BYTES = Struct(f"{ROW.size}s")
+# More than the kernel hands out at once.
+_PIECE = 1 << 16
+
+# Of the rows, but seldom asked for: those that belong to the identity, and the others.
+_RARE_IDENTITY = ("ppid", "session", "tty_nr", "gid", "egid")
+_RARE_MEMORY = ("swap", "locked", "pgtables")
+# Only /proc/PID/status has these.
+_STATUS_ONLY = frozenset(("anon", "shmem"))
+
+# Numbers of control groups that are remembered, with those of units that are gone.
+_FEW_CGROUPS = 128
+_NANOSECONDS = 10**9
+
+# include/linux/sched.h
+_REPORTED = 0x7F
+_IDLE = 0x402
+_RTLOCK_WAIT = 0x1000
+_FROZEN = 0x8000
+_LETTERS = "RSDTtXZP"
+
+
+class Unusable(Exception):
+    """What was read is no list of this host's processes; the text says why."""
+
+
+def shown_times(
+    utime: int, stime: int, runtime: int, shown_utime: int, shown_stime: int
+) -> tuple[int, int]:
+    """Scale the sampled times to the exact runtime, as /proc/PID/stat would show them now.
+
+    This is cputime_adjust() of kernel/sched/cputime.c. All times are in ns; shown_utime
+    and shown_stime are what it gave when somebody last looked.
+    """
+    if shown_utime + shown_stime >= runtime:
+        return shown_utime, shown_stime
+    if stime == 0:
+        scaled = 0
+    elif utime == 0:
+        scaled = runtime
+    else:
+        scaled = stime * runtime // (stime + utime)
+    scaled = max(scaled, shown_stime)
+    rest = runtime - scaled
+    return (shown_utime, runtime - shown_utime) if rest < shown_utime else (rest, scaled)
+
+
+def letter(state: int, exit_state: int) -> str | None:
+    """Name a state as /proc/PID/stat does; None where kernels differ in how they name it.
+
+    This is __task_state_index() of include/linux/sched.h.
+    """
+    if state & _FROZEN:
+        return None
+    if state & _IDLE == _IDLE:
+        return "I"
+    if state & _RTLOCK_WAIT:
+        return "D"
+    return _LETTERS[((state | exit_state) & _REPORTED).bit_length()]
+
+
+class IteratorSource(ProcSource):
+    """Reads the processes of this host, by the iterator where it is pinned.
+
+    Args:
+        tasks: the pinned iterator; None reads /proc alone.
+        expected: whether it is worth a note that it is not there.
+        (the others): as for ProcSource.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        root: str = "/proc",
+        descriptors: int = 0,
+        own: Iterable[int] = (),
+        names: tuple[Mapping[int, str], Mapping[int, str]] | None = None,
+        facts: Facts | None = None,
+        tasks: str | None = PINNED,
+        expected: bool = False,
+    ) -> None:
+        super().__init__(program, root, descriptors, own, names, facts)
+        self.tasks = tasks
+        # Why the last refresh was not by the iterator, if somebody should know.
+        self.note = ""
+        self.by_iterator = False
+        self._expected = expected
+        self._cgroups: dict[int, str] = {}
+        # A row has the group in the hierarchy of v2; where that is not all, /proc tells.
+        self._v2 = self.hierarchy.is_single
+        self._letters: dict[tuple[int, int], str | None] = {}
+        self._tick = _NANOSECONDS // self._ticks
+        self._rare = bool(self._fields & {*_RARE_IDENTITY, *_RARE_MEMORY})
+        self._rough = False
+        self._ended = False
+        self._self: tuple[int, int] | None = None
+
+    def refresh(self) -> IteratorSource:
+        """Bring every process up to date.
+
+        Raises:
+            Failure: proc itself cannot be read.
+        """
+        self.note, self.by_iterator = "", False
+        self.refused.clear()
+        if self.tasks:
+            try:
+                self._refresh_at_once(self.tasks)
+                self.by_iterator = True
+                # The rest is in the rows.
+                self._look_in_turn((*(() if self._v2 else PLACE_FILES), "exe", "cmdline"))
+                return self
+            except (FileNotFoundError, PermissionError) as error:
+                if self._expected:
+                    self.note = f"{self.tasks}: {reason(error)}, so /proc is read instead"
+            except (OSError, Unusable) as error:
+                why = reason(error) if isinstance(error, OSError) else str(error)
+                self.note = f"{self.tasks}: {why}, so /proc is read instead; pin it anew"
+                # Whatever it has said is not to be believed.
+                for process in self.by_pid.values():
+                    process.forget()
+                    process.seen = None
+        super().refresh()
+        return self
+
+    def verify(self, processes: Iterable[Process]) -> bool:
+        """Read the identity of processes afresh; a vanished one is dropped."""
+        processes = list(processes)
+        same = super().verify(processes)
+        if not same:
+            for process in processes:
+                process.seen = None
+        return same
+
+    # --- the whole list --------------------------------------------------------------
+
+    def _refresh_at_once(self, path: str) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            present = self._take_all(descriptor)
+        finally:
+            os.close(descriptor)
+        if not self._ended:
+            raise Unusable("it ends before its end")
+        table = self.by_pid
+        if len(present) != len(table):
+            for pid in table.keys() - set(present):
+                self._drop(table[pid])
+        self._recognise_ourselves()
+        if self._kept:
+            # They are from a time without the iterator.
+            for process in table.values():
+                self._release(process)
+        self._read_each_status()
+
+    def _take_all(self, descriptor: int) -> array[int]:
+        """Take over all rows; give the pids that they are about."""
+        self._begin()
+        self._ended = False
+        present = array("I")
+        find, size, column = self.by_pid.get, ROW.size, ROW.size // 4
+        rest, start = b"", size
+        while piece := os.read(descriptor, _PIECE):
+            data = rest + piece if rest else piece
+            whole = len(data) - len(data) % size
+            rest = data[whole:]
+            if start and whole:
+                self._check_head(data)
+            with memoryview(data)[start:whole] as rows:
+                pids = rows.cast("I")[::column].tolist()
+                present.extend(pids)
+                for process, seen, at in zip(
+                    map(find, pids),
+                    map(hash, _BYTES.iter_unpack(rows)),
+                    range(0, len(rows), size),
+                    strict=True,
+                ):
+                    # Of most processes nothing has changed: see ProcSource._look_again.
+                    if process is None or process.seen != seen:
+                        self._take(process, rows, at, seen)
+            start = 0 if whole else start
+            if self._ended:
+                # The kernel would go on with processes that have been started since.
+                break
+        if rest:
+            raise Unusable("its last row is cut off")
+        if present:
+            present.pop()
+        return present
+
+    def _check_head(self, data: bytes) -> None:
+        nobody, version, magic, size, notes = HEAD.unpack_from(data)
+        if nobody or magic != MAGIC:
+            raise Unusable("this is no list of tasks")
+        if (version, size) != (VERSION, ROW.size):
+            raise Unusable(f"its format is version {version}, and this is for {VERSION}")
+        self._rough = bool(notes & SWAP_IS_ROUGH)
+
+    def _check_tail(self, rows: memoryview, at: int) -> None:
+        _, version, magic = TAIL.unpack_from(rows, at)
+        if magic != END or version != VERSION:
+            raise Unusable("a row of it has no pid")
+        self._ended = True
+
+    def _recognise_ourselves(self) -> None:
+        """See that the list has this process as /proc has it: pids can mean other processes.
+
+        They do so in another pid namespace, and times differ in another time namespace.
+        """
+        pid = os.getpid()
+        if self._self is None or self._self[0] != pid:
+            data = read_file(f"{self._prefix}self/stat")
+            self._self = pid, int(data[data.rindex(b")") + 2 :].split(None, 20)[19])
+        process = self.by_pid.get(pid)
+        if process is None or process.starttime != self._self[1]:
+            raise Unusable("it does not have this very process in it")
+
+    # --- a row -----------------------------------------------------------------------
+
+    def _take(self, process: Process | None, rows: memoryview, at: int, seen: int) -> None:
+        """Take over a row that is not as it was: the one at an offset, of this hash."""
+        if self._ended:
+            raise Unusable("it goes on after its end")
+        (
+            pid, ppid, start, utime, stime, runtime, shown_utime, shown_stime,
+            capabilities, cgroup, total_vm, rss, swap, locked, pgtables,
+            flags, state, exit_state, uid, euid, gid, egid, threads,
+            nice, oom_score_adj, session, tty_nr, doubt, pid_depth, comm,
+        ) = ROW.unpack_from(rows, at)  # fmt: skip
+        if pid == 0:
+            self._check_tail(rows, at)
+            return
+        if process is None:
+            process = self.by_pid[pid] = Process(pid)
+        process.until = -1
+        leaderless = bool(doubt & FIRST_THREAD_ENDED)
+        if leaderless != (pid in self._stand_ins):
+            # Whatever else was read was of another thread.
+            process.forget()
+            self._stand_ins.pop(pid, None)
+            if leaderless:
+                self._stand_ins[pid] = 0, 0
+        start //= self._tick
+        name = comm.rstrip(b"\0").decode("utf-8", "backslashreplace")
+        if start != process.starttime or name != process.comm:
+            if process.starttime is not None:
+                process.forget()
+            process.starttime = start
+            process.comm = sys.intern(name)
+        # Nobody leaves the pid namespace that he was born in.
+        process.pid_depth = pid_depth
+        if self.original is not None:
+            oom_score_adj = self.original(process, oom_score_adj)
+        before = process.uid, process.euid, process.capabilities, process.oom_score_adj
+        process.uid, process.euid, process.oom_score_adj = uid, euid, oom_score_adj
+        self._take_capabilities(process, capabilities)
+        if before != (uid, euid, process.capabilities, oom_score_adj):
+            process.reconsider()
+        if self._v2:
+            self._take_cgroup(process, cgroup)
+        if self._rare:
+            memory = (swap, locked * self._page_size, pgtables) if total_vm else (None,) * 3
+            self._take_rare(process, (ppid, session, tty_nr, gid, egid, *memory))
+        process.flags = self._same.setdefault(flags, flags)
+        utime, stime = shown_times(utime, stime, runtime, shown_utime, shown_stime)
+        process.utime, process.stime = utime // self._tick, stime // self._tick
+        process.nice, process.threads = nice, threads
+        process.total_vm, process.rss = total_vm, rss
+        states = state, exit_state
+        if states not in self._letters:
+            self._letters[states] = letter(*states)
+        process.state = self._letters[states]
+        # An object from before would say of the first thread alone that it has no memory.
+        if doubt & TIMES_IN_DOUBT or process.state is None or (not total_vm and threads > 1):
+            self._ask_proc(process)
+        else:
+            process.seen = seen
+
+    def _take_rare(self, process: Process, values: Iterable[int | None]) -> None:
+        """Take over what the rules ask for of the rest."""
+        for name, value in zip((*_RARE_IDENTITY, *_RARE_MEMORY), values, strict=True):
+            if name in self._fields and getattr(process, name) != value:
+                setattr(process, name, value)
+                if name in _RARE_IDENTITY:
+                    process.reconsider()
+
+    def _take_cgroup(self, process: Process, number: int) -> None:
+        """Find the path of a control group by its number, which no other will ever have."""
+        path = self._cgroups.get(number)
+        if path is None:
+            path = self._path(process.pid, number)
+        if path != process.cgroup:
+            process.cgroup = path
+            process.reconsider()
+
+    def _path(self, pid: int, number: int) -> str | None:
+        try:
+            path, _ = self._cgroups_of(pid)
+        except OSError:
+            path = None
+        directory = path and self.hierarchy.unified and self.hierarchy.unified.directory(path)
+        if not path or not directory:
+            return path
+        try:
+            # The process may have been moved since its row was written.
+            if os.stat(as_bytes(directory)).st_ino == number:
+                # There are no more of them with processes than there are processes.
+                if len(self._cgroups) >= max(_FEW_CGROUPS, len(self.by_pid)):
+                    self._cgroups.clear()
+                self._cgroups[number] = path
+        except OSError:
+            pass
+        return path
+
+    def _ask_proc(self, process: Process) -> None:
+        """Read of a process what its row could not say; again at each refresh."""
+        process.seen = None
+        try:
+            self._update(process, read_file(f"{self._prefix}{process.pid}/stat", 1024))
+        except (OSError, ValueError, IndexError):
+            process.state = "X"
+
+    # --- what only /proc has -----------------------------------------------------------
+
+    def _read_each_status(self) -> None:
+        """Read the figures of memory that the rows lack, if the rules ask for them."""
+        rough = self._rough and self.host.swap_total > 0
+        lacking = _STATUS_ONLY | {"swap"} if rough else _STATUS_ONLY
+        if not self._fields & lacking:
+            return
+        gone = []
+        for process in self.by_pid.values():
+            if not process.total_vm:
+                continue
+            try:
+                self._read_status_again(process)
+            except (OSError, ValueError):
+                gone.append(process)
+        for process in gone:
+            self._drop(process)

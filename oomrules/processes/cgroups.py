@@ -1,0 +1,268 @@
+"""Control groups as the kernel shows them: v2, v1 and the hybrid of both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from oomrules.lean import Any
+from oomrules.processes.mounts import MOUNTINFO, Table, Tree, below
+from oomrules.processes.snapshot import NO_LIMIT
+
+# The page counter of v1 shows "no limit" as its maximum rounded down to a page.
+_V1_NO_LIMIT = NO_LIMIT - 2**20
+
+_INIT, _SYSTEMD = "/init.scope", "name=systemd"
+
+
+class Hierarchy:
+    """The mounted control group hierarchies.
+
+    Args:
+        mounts: a file in the format of /proc/self/mountinfo.
+        own: our own control groups, in the format of /proc/PID/cgroup.
+
+    Attributes:
+        unified: that of v2, None where it is not mounted.
+        memory: that of v1 which has the memory controller.
+        units: that in which systemd makes a directory for each unit.
+    """
+
+    def __init__(self, mounts: str = MOUNTINFO, own: str = "/proc/self/cgroup") -> None:
+        table, ours = Table(mounts), _places(_lines(own))
+        self.unified = _tree(table, "", ours)
+        self.memory = _tree(table, "memory", ours)
+        named = _tree(table, _SYSTEMD, ours)
+        self.units = named or self.unified
+        trees = {"": self.unified, "memory": self.memory, _SYSTEMD: named}
+        self._trees = {key: tree for key, tree in trees.items() if tree}
+
+    @property
+    def layout(self) -> str:
+        """``v2``, ``hybrid``, ``v1`` or ``none``."""
+        if self.memory:
+            return "hybrid" if self.unified else "v1"
+        return "v2" if self.unified else "none"
+
+    @property
+    def is_single(self) -> bool:
+        """Whether units and memory are in the hierarchy of v2, so that a process has one place."""
+        return self.layout == "v2" and self.units is self.unified
+
+    def scope(self, path: str) -> LiveScope | None:
+        """Look at a control group; its files are read as they are asked for.
+
+        Returns:
+            None for a group above the part of the tree that is in sight; from in here it is as if
+            that part were all there is.
+        """
+        tree = self.memory or self.unified
+        if tree is None:
+            return LiveScope(None, None, _V2)
+        directory = tree.directory(path)
+        if directory is None and tree.is_above(path):
+            return None
+        if tree is self.unified:
+            return LiveScope(directory, None, _V2)
+        unified, units = (
+            one.directory(path) if one else None for one in (self.unified, self.units)
+        )
+        return LiveScope(directory, unified, _V1, (unified, units))
+
+    def path_of(self, lines: bytes) -> str | None:
+        """Find the control group of a process in its ``cgroup`` file.
+
+        systemd's own hierarchy tells where it put the process; without one the unified
+        hierarchy does, and on a host with neither the memory controller's.
+        """
+        found = _places(lines)
+        for key in (_SYSTEMD, "", "memory"):
+            path = self._seen(key, found.get(key, ""))
+            if path.strip("/") or (path and key == "memory"):
+                return path
+        return "/" if found else None
+
+    def memory_path_of(self, lines: bytes) -> str | None:
+        """Find the group of v1 that memory of a process is charged to; None where there is none."""
+        path = _places(lines).get("memory") if self.memory else None
+        return path and self._seen("memory", path)
+
+    def _seen(self, key: str, path: str) -> str:
+        return self._trees[key].seen(path) if path and key in self._trees else path
+
+    def unit_root(self, proc: str = "/proc") -> str:
+        """Find the control group below which systemd makes units; empty where that is the root.
+
+        systemd calls its own group ``init.scope``, and begins where that lies, which is not at the
+        root where it was started inside another group (manager_setup_cgroup(), src/core/cgroup.c).
+        """
+        path = self.path_of(_lines(f"{proc}/1/cgroup")) or ""
+        return path.removesuffix(_INIT) if path.endswith(_INIT) else ""
+
+
+def _tree(table: Table, key: str, ours: Mapping[str, str]) -> Tree | None:
+    """Find a hierarchy by what lines of /proc/PID/cgroup call it; that of v2 has no name."""
+    mounts = [
+        mount
+        for mount in table.groups
+        if (key in mount.options if mount.kind == "cgroup" else not key)
+    ]
+    return Tree(table, mounts, ours.get(key, "")) if mounts else None
+
+
+def _lines(path: str) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def _places(lines: bytes) -> dict[str, str]:
+    """Give the path of a process in each hierarchy, by its controllers and its name."""
+    found: dict[str, str] = {}
+    for line in lines.split(b"\n"):
+        _, _, rest = line.partition(b":")
+        controllers, colon, path = rest.partition(b":")
+        for controller in controllers.split(b",") if colon else ():
+            # Bytes that are no text have to come back as they were, to open its files.
+            found[_text(controller)] = _text(path)
+    return found
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
+
+
+def is_in_sight(path: str, root: str) -> bool:
+    """Tell whether the units around a group are known.
+
+    They are not where a group or systemd itself lies outside of our control group namespace and
+    the one is not below the other: the names in between are unknown.
+
+    Args:
+        path: of the group.
+        root: where units begin (``Hierarchy.unit_root``).
+    """
+    outside = any(below(one, "/") is None for one in (path, root))
+    return not outside or below(path, root) is not None
+
+
+def enclosing(path: str) -> Iterator[str]:
+    """Give a group and those around it, innermost first, the root last."""
+    path = path.rstrip("/")
+    while path and not path.endswith("/.."):
+        yield path
+        path = path.rpartition("/")[0]
+    yield path or "/"
+
+
+def as_bytes(path: str) -> bytes:
+    """Give the path of a control group as the kernel has it, whatever the locale."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _read(path: str) -> str:
+    descriptor = os.open(as_bytes(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pieces = []
+        while piece := os.read(descriptor, 65536):
+            pieces.append(piece)
+        return b"".join(pieces).decode("utf-8", "backslashreplace")
+    finally:
+        os.close(descriptor)
+
+
+def _limit(text: str) -> int:
+    value = NO_LIMIT if text.strip() == "max" else int(text)
+    return NO_LIMIT if value >= _V1_NO_LIMIT else value
+
+
+def _pressure(text: str) -> float:
+    """The share of the last 10 s in which some task waited, in percent (PSI, ``some``)."""
+    return float(text.split("avg10=", 1)[1].split(" ", 1)[0])
+
+
+def _kills(text: str) -> int:
+    return int(text.split("oom_kill ", 1)[1].split("\n", 1)[0])
+
+
+_V2: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "memory": ("memory.current", int),
+    "memory_max": ("memory.max", _limit),
+    "memory_high": ("memory.high", _limit),
+    "swap": ("memory.swap.current", int),
+    "swap_max": ("memory.swap.max", _limit),
+    "pressure": ("memory.pressure", _pressure),
+    "oom_kills": ("memory.events", _kills),
+}
+_V1: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "memory": ("memory.usage_in_bytes", int),
+    "memory_max": ("memory.limit_in_bytes", _limit),
+    "swap": ("memory.memsw.usage_in_bytes", int),
+    "swap_max": ("memory.memsw.limit_in_bytes", _limit),
+    "oom_kills": ("memory.oom_control", _kills),
+    "swappiness": ("memory.swappiness", int),
+}
+FIGURES = tuple(_V2)
+# Those for which a missing file, or null in a snapshot, means that there is none.
+LIMITS = ("memory_max", "memory_high", "swap_max")
+
+
+class LiveScope:
+    """One control group, read lazily; each figure once, so that one ranking sees one value."""
+
+    __slots__ = ("_directory", "_elsewhere", "_files", "_pressure_directory", "_values")
+
+    def __init__(
+        self,
+        directory: str | None,
+        pressure_directory: str | None,
+        files: dict[str, tuple[str, Callable[[str], Any]]],
+        elsewhere: Iterable[str | None] = (),
+    ) -> None:
+        self._directory = directory
+        self._pressure_directory = pressure_directory
+        self._files = files
+        self._elsewhere = tuple(elsewhere)
+        self._values: dict[str, Any] = {}
+
+    def get(self, key: str) -> Any:
+        """Give a figure; None if it cannot be read or the group is gone."""
+        if key not in self._values:
+            self._values[key] = self._figure(key)
+        return self._values[key]
+
+    @property
+    def _places(self) -> tuple[str | None, ...]:
+        return self._directory, *self._elsewhere
+
+    def _figure(self, key: str) -> Any:
+        directory = self._directory
+        if key == "pressure" and self._pressure_directory:
+            directory, (file, convert) = self._pressure_directory, _V2[key]
+        elif key in self._files:
+            file, convert = self._files[key]
+        else:
+            return NO_LIMIT if key in LIMITS else None
+        if directory is None:
+            return None
+        try:
+            value = convert(_read(f"{directory}/{file}"))
+        except FileNotFoundError:
+            # No such file in a group that is there: its controller is off, so no limit. The same
+            # holds for a group that is there in other hierarchies than the controller's.
+            there = any(one and os.path.isdir(as_bytes(one)) for one in self._places)
+            return NO_LIMIT if key in LIMITS and there else None
+        except (OSError, ValueError, IndexError):
+            return None
+        if file.startswith("memory.memsw.") and value < NO_LIMIT:
+            # These are of memory and swap together.
+            memory = self.get("memory" if key == "swap" else "memory_max")
+            return None if memory is None else max(0, value - memory)
+        return value

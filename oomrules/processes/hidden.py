@@ -1,0 +1,192 @@
+"""Processes that exist, and that this process is not shown.
+
+A security module, ``hidepid`` or a missing capability makes proc say less than there is. Nothing
+can be done about such a process, for it is in no list; but it is said that there are some.
+Control groups name their processes to everybody. Who is in one before and after proc says that
+there is no such process, is hidden: it has neither just come nor just gone. So no process can
+cause an alarm by coming and going, and none by what it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Iterator
+
+from oomrules.lean import NamedTuple
+from oomrules.processes.cgroups import Hierarchy, as_bytes
+
+# So many control groups are looked at, and so many processes that proc does not show.
+MOST_GROUPS, MOST_PROCESSES = 8192, 65536
+# Far more pids than fit into the memory of a group that anybody else may make.
+_MOST_BYTES = 1 << 20
+_PIECE = 1 << 16
+
+
+class Hidden(NamedTuple):
+    """How many processes there are that cannot be seen.
+
+    Attributes:
+        refused: proc lists them, and lets nothing of them be read.
+        unlisted: proc does not list them.
+        elsewhere: they are in none of the pid namespaces that proc tells of.
+    """
+
+    refused: int = 0
+    unlisted: int = 0
+    elsewhere: int = 0
+
+    @property
+    def processes(self) -> int:
+        """All of them."""
+        return self.refused + self.unlisted + self.elsewhere
+
+
+def look(root: str, listed: Container[int], refused: int, hierarchy: Hierarchy) -> Hidden:
+    """Count the processes that proc does not show.
+
+    Args:
+        root: where proc is mounted.
+        listed: the pids that it has listed and that could be read.
+        refused: how many could not be.
+        hierarchy: the control groups.
+    """
+    unlisted: set[int] = set()
+    elsewhere, everywhere = 0, _is_first_namespace(root)
+    for group in _groups(hierarchy):
+        pids = _pids(group)
+        missing = {pid for pid in pids if pid and pid not in listed and _is_missing(root, pid)}
+        # One of another namespace has no number here.
+        strangers = 0 if everywhere else pids.count(0)
+        if missing or strangers:
+            again = _pids(group)
+            unlisted |= missing.intersection(again)
+            elsewhere += min(strangers, again.count(0))
+        if len(unlisted) >= MOST_PROCESSES:
+            break
+    return Hidden(refused, len(unlisted), elsewhere)
+
+
+def notes(hidden: Hidden, hidepid: bool) -> list[str]:
+    """Say how many processes cannot be seen, why, and what to do about it.
+
+    Args:
+        hidepid: whether proc is mounted with that option.
+    """
+    root = os.geteuid() == 0
+    said = []
+    number = hidden.refused + hidden.unlisted
+    if number or (hidepid and not root):
+        whose = f"{_unseen(number)}: " if number else ""
+        why = (
+            "/proc hides the processes of other users (hidepid)"
+            if hidepid
+            else "the kernel does not show them"
+            if not root
+            else "a security module hides them, or CAP_SYS_PTRACE is missing"
+        )
+        what = (
+            "give oomrules CAP_SYS_PTRACE, and its domain the right to read /proc"
+            if root
+            else "run as root to see them"
+        )
+        said.append(f"{whose}{why}; {what}")
+    if hidden.elsewhere:
+        said.append(
+            f"{_unseen(hidden.elsewhere, 'of another pid namespace ')}; "
+            "run oomrules on the host to see them"
+        )
+    return said
+
+
+def is_hiding(mount: bytes, root: bytes) -> bool:
+    """Tell whether a mount is of proc and hides processes from us.
+
+    This is has_pid_permissions() of fs/proc/base.c: the members of a group, root's if no other is
+    named, see them all the same, but for the strictest kind.
+
+    Args:
+        mount: a line of /proc/self/mounts.
+        root: where proc is mounted.
+    """
+    fields = mount.split(b" ")
+    if len(fields) < 4 or (fields[1], fields[2]) != (root, b"proc"):
+        return False
+    options = dict(option.partition(b"=")[::2] for option in fields[3].strip().split(b","))
+    if b"hidepid" not in options:
+        return False
+    if options[b"hidepid"] in (b"4", b"ptraceable"):
+        return True
+    return int(options.get(b"gid", b"0")) not in (os.getegid(), *os.getgroups())
+
+
+def _unseen(number: int, whose: str = "") -> str:
+    return (
+        f"{number} process {whose}cannot be seen and is in no list"
+        if number == 1
+        else f"{number} processes {whose}cannot be seen and are in no list"
+    )
+
+
+def _is_first_namespace(root: str) -> bool:
+    """Tell whether every process has a number here (PROC_PID_INIT_INO of linux/proc_ns.h)."""
+    try:
+        return os.readlink(f"{root}/self/ns/pid") == "pid:[4026531836]"
+    except OSError:
+        return False
+
+
+def _is_missing(root: str, pid: int) -> bool:
+    try:
+        os.stat(f"{root}/{pid}")
+    except FileNotFoundError:
+        return True
+    except OSError:
+        # It is there: whoever lists proc knows of it.
+        pass
+    return False
+
+
+def _groups(hierarchy: Hierarchy) -> Iterator[bytes]:
+    """Give the directories of control groups; not the first one, which has kernel threads."""
+    tree = hierarchy.unified or hierarchy.memory or hierarchy.units
+    if tree is None:
+        return
+    # The mount that shows most comes first.
+    top = tree.directory(tree.mounts[0].root)
+    if top is None:
+        return
+    waiting = [as_bytes(top)]
+    # In a container the first directory is one of many, and has their files.
+    if os.path.exists(os.path.join(waiting[0], b"cgroup.events")):
+        yield waiting[0]
+    seen = 0
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if not entry.is_dir(follow_symlinks=False):
+                        continue
+                    seen += 1
+                    if seen > MOST_GROUPS:
+                        return
+                    waiting.append(entry.path)
+                    yield entry.path
+        except OSError:
+            # It has gone, or is nobody else's to look at.
+            continue
+
+
+def _pids(group: bytes) -> list[int]:
+    """Read who is in a control group; nobody is, as far as is known, in one of threads alone."""
+    data = b""
+    try:
+        descriptor = os.open(os.path.join(group, b"cgroup.procs"), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while len(data) < _MOST_BYTES and (piece := os.read(descriptor, _PIECE)):
+                data += piece
+        finally:
+            os.close(descriptor)
+    except OSError:
+        pass
+    # The last line may be cut off.
+    return [int(line) for line in data[: data.rfind(b"\n") + 1].split() if line.isdigit()]

@@ -1,0 +1,330 @@
+"""Recorded snapshots: JSON Lines, schema ``oomrules.snapshot/1``.
+
+A value of ``null`` is one that could not be read; the limits of a scope are ``null``
+where there is none, and named in ``unreadable`` where they could not be read. What a process
+itself made unknown is ``null`` and named in its ``self_made``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+
+from oomrules import files
+from oomrules.errors import Failure, reason
+from oomrules.lean import Any
+from oomrules.processes.cgroups import LIMITS
+from oomrules.processes.cmdlines import cut
+from oomrules.processes.facts import RELATIONS
+from oomrules.processes.snapshot import DECISIVE, NO_LIMIT, SELF_MADE, Host, Process
+from oomrules.processes.units import Placement
+
+SCHEMA = "oomrules.snapshot/1"
+HINT = "record it again with `oomrules snapshot -o FILE`"
+
+_WHOLE = (
+    "ppid uid euid gid egid nice utime stime starttime threads flags total_vm rss swap anon shmem "
+    "locked pgtables oom_score_adj pid_depth tty_nr session"
+).split()
+_TEXTS = ("comm", "exe", "state", "cgroup")
+_PATHS = ("cgroup", "memory_cgroup", "unit_root")
+# What a process can make unknown by itself.
+_SELF_MADE = ("cmdline", "exe", "swap", "anon", "shmem", "locked", "pgtables")
+_SCOPE_WHOLE = ("memory", "memory_max", "memory_high", "swap", "swap_max", "oom_kills")
+
+# Wider than anything a kernel says.
+_LARGEST = 2**64
+_MOST_PRESSURE = 100
+_LARGEST_PID = 2**31 - 1
+_MOST_NOTES = 20
+_LONGEST_NOTE = 1000
+
+
+class RecordedScope:
+    """A control group as it was."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+        self._unreadable = data.get("unreadable") or ()
+
+    def get(self, key: str) -> Any:
+        """Give a figure or a property; None if it was not known."""
+        if key in LIMITS:
+            value = self.data.get(key)
+            if value is None:
+                return None if key in self._unreadable else NO_LIMIT
+            return value
+        return self.data.get(key)
+
+
+class Recorded:
+    """A recorded snapshot, ready to be ranked.
+
+    Attributes:
+        hidden: how many processes could not be seen when it was recorded.
+        notes: what else could not be seen then, in sentences.
+    """
+
+    tells_changes = False
+
+    def __init__(
+        self,
+        host: Host,
+        scopes: dict[str, RecordedScope],
+        processes: list[Process],
+        own: set[int],
+        hidden: int = 0,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.host = host
+        self.own_pids = frozenset(own)
+        self.prepared_for: Any = None
+        self.scopes = scopes
+        self.hidden = hidden
+        self.notes = notes
+        self.by_pid = {process.pid: process for process in processes}
+
+    def scope(self, cgroup: str) -> RecordedScope | None:
+        """Find a control group."""
+        return self.scopes.get(cgroup)
+
+    def fact(self, place: Placement, name: str) -> Any:
+        """Find what was recorded of a unit; what was not is unknown."""
+        scope = self.scopes.get(place.path)
+        if scope is None:
+            return None
+        if name == "session":
+            return scope.data.get("session")
+        return (scope.data.get("properties") or {}).get(name)
+
+    def read(self, process: Process, field: str) -> Any:
+        """What was not recorded is unknown."""
+        setattr(process, field, None)
+        return None
+
+
+class _Wrong(Exception):
+    """A line that says something impossible."""
+
+
+# The host's line names every user who has processes; others are far shorter.
+_LONGEST_LINE = 16 * 2**20
+
+# include/linux/limits.h, PATH_MAX: /proc/PID/cgroup has no longer path.
+_LONGEST_PATH = 4096
+
+
+def load(path: str, lines: Callable[[str, int], Iterable[str]] = files.lines) -> Recorded:
+    """Read a snapshot file.
+
+    Args:
+        lines: what reads its lines.
+
+    Raises:
+        Failure: it cannot be read, or a line of it is wrong; the message names the line.
+    """
+    try:
+        return parse(lines(path, _LONGEST_LINE), path)
+    except OSError as error:
+        raise Failure(f"cannot read the snapshot {path}: {reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise Failure(f"the snapshot {path} is no UTF-8 text", HINT) from error
+
+
+def parse(lines: Iterable[str], name: str) -> Recorded:
+    """Read a snapshot from its lines.
+
+    Raises:
+        Failure: a line is wrong.
+    """
+    host: Host | None = None
+    notes: tuple[str, ...] = ()
+    scopes: dict[str, RecordedScope] = {}
+    processes: dict[int, Process] = {}
+    own: set[int] = set()
+    number = hidden = 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            data = _object(line)
+            kind = data.get("kind")
+            if host is None:
+                host, notes = _host(data), _notes(data)
+                hidden = max(0, _whole(data, "hidden") or 0)
+            elif not isinstance(kind, str):
+                raise _Wrong("a line without its kind")
+            elif kind == "host":
+                raise _Wrong("a second host")
+            elif kind == "scope":
+                scope = _scope(data)
+                if scopes.setdefault(data["cgroup"], scope) is not scope:
+                    raise _Wrong(f"the control group {data['cgroup']} a second time")
+            elif kind == "process":
+                process = _process(data)
+                if processes.setdefault(process.pid, process) is not process:
+                    raise _Wrong(f"process {process.pid} a second time")
+                if data.get("self") is True:
+                    own.add(process.pid)
+            # Other kinds belong to a later version, which says so by the schema if it must.
+        except _Wrong as error:
+            raise Failure(f"{name}:{number}: {error}", HINT) from error
+    if host is None:
+        raise Failure(f"{name}:{number or 1}: the snapshot is empty", HINT)
+    return Recorded(host, scopes, list(processes.values()), own, hidden, notes)
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        data = json.loads(line, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise _Wrong(f"this is no JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise _Wrong("a line is a JSON object")
+    return data
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _whole(data: dict[str, Any], key: str) -> int | None:
+    value = data.get(key)
+    if value is None:
+        return None
+    if type(value) is not int or abs(value) >= _LARGEST:
+        raise _Wrong(f"{key} is {json.dumps(value)[:40]}, not a whole number")
+    return value
+
+
+def _text(data: dict[str, Any], key: str) -> str | None:
+    value = data.get(key)
+    if value is not None and not isinstance(value, str):
+        raise _Wrong(f"{key} is {json.dumps(value)[:40]}, not a text")
+    if key in _PATHS and value is not None and len(value) > _LONGEST_PATH:
+        raise _Wrong(f"{key} is longer than {_LONGEST_PATH} characters")
+    return value
+
+
+def _needed(data: dict[str, Any], key: str, least: int) -> int:
+    value = _whole(data, key)
+    if value is None or value < least:
+        raise _Wrong(f"{key} is {'missing' if value is None else value}")
+    return value
+
+
+def _host(data: dict[str, Any]) -> Host:
+    if data.get("kind") != "host":
+        raise _Wrong('the first line is not the host ("kind":"host")')
+    if data.get("schema") != SCHEMA:
+        raise _Wrong(f"the schema is {json.dumps(data.get('schema'))}, not {SCHEMA}")
+    uptime = data.get("uptime")
+    if (
+        not isinstance(uptime, int | float)
+        or isinstance(uptime, bool)
+        or not 0 <= uptime < _LARGEST
+    ):
+        raise _Wrong(f"uptime is {json.dumps(uptime)[:40]}, not a number of seconds")
+    return Host(
+        _text(data, "time") or "",
+        _text(data, "kernel") or "",
+        _needed(data, "page_size", 1),
+        _needed(data, "clock_ticks", 1),
+        uptime,
+        _needed(data, "mem_total", 0),
+        _whole(data, "swap_total") or 0,
+        _names(data, "users"),
+        _names(data, "groups"),
+        _text(data, "unit_root") or "",
+    )
+
+
+def _notes(data: dict[str, Any]) -> tuple[str, ...]:
+    notes = data.get("notes") or []
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise _Wrong(f"notes is {json.dumps(notes)[:40]}, not a list of texts")
+    return tuple(note[:_LONGEST_NOTE] for note in notes[:_MOST_NOTES])
+
+
+def _names(data: dict[str, Any], key: str) -> dict[int, str] | None:
+    names = data.get(key)
+    if names is None:
+        return None
+    try:
+        return {int(id_): str(name) for id_, name in names.items()}
+    except (AttributeError, ValueError) as error:
+        raise _Wrong(f"{key} does not give names by id") from error
+
+
+def _scope(data: dict[str, Any]) -> RecordedScope:
+    if _text(data, "cgroup") is None:
+        raise _Wrong("a scope without its cgroup")
+    for key in _SCOPE_WHOLE:
+        value = _whole(data, key)
+        if value is not None and value < 0:
+            raise _Wrong(f"{key} is {value}")
+    pressure = data.get("pressure")
+    if pressure is not None and (
+        not isinstance(pressure, int | float)
+        or isinstance(pressure, bool)
+        or not 0 <= pressure <= _MOST_PRESSURE
+    ):
+        raise _Wrong(f"pressure is {json.dumps(pressure)[:40]}, not a percentage")
+    properties = data.get("properties")
+    if not isinstance(properties, dict | None):
+        raise _Wrong("properties is not an object")
+    for key, value in (properties or {}).items():
+        if key in RELATIONS:
+            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+                raise _Wrong(f"the property {key} is not a list of units")
+        elif not isinstance(value, str | int | None):
+            raise _Wrong(f"the property {key} is {json.dumps(value)[:40]}")
+    session = data.get("session")
+    if not isinstance(session, dict | None):
+        raise _Wrong("session is not an object")
+    for key, value in (session or {}).items():
+        if not isinstance(value, str | bool | None):
+            raise _Wrong(f"{key} of the session is {json.dumps(value)[:40]}")
+    unreadable = data.get("unreadable")
+    if unreadable is not None and not isinstance(unreadable, list):
+        raise _Wrong("unreadable is not a list")
+    return RecordedScope(data)
+
+
+def _process(data: dict[str, Any]) -> Process:
+    pid = _needed(data, "pid", 1)
+    if pid > _LARGEST_PID:
+        raise _Wrong(f"pid is {pid}")
+    process = Process(pid)
+    for key in _WHOLE:
+        setattr(process, key, _whole(data, key))
+    for key in _TEXTS:
+        setattr(process, key, _text(data, key))
+    for key in ("utime", "stime", "starttime", "total_vm", "rss", "swap", "flags"):
+        if (getattr(process, key) or 0) < 0:
+            raise _Wrong(f"{key} is {getattr(process, key)}")
+    capabilities = _text(data, "capabilities")
+    try:
+        process.capabilities = None if capabilities is None else int(capabilities, 16)
+        if process.capabilities is not None and not 0 <= process.capabilities < _LARGEST:
+            raise ValueError
+    except ValueError as error:
+        raise _Wrong(f"capabilities is {capabilities!r}, not a hexadecimal number") from error
+    words = data.get("cmdline")
+    if words is not None and not (
+        isinstance(words, list) and all(isinstance(word, str) for word in words)
+    ):
+        raise _Wrong("cmdline is not a list of texts")
+    process.cmdline = None if words is None else cut("\0".join(words))
+    if "memory_cgroup" in data:
+        process.memory_cgroup = _text(data, "memory_cgroup")
+    self_made = data.get("self_made") or ()
+    if not isinstance(self_made, list | tuple) or not all(key in _SELF_MADE for key in self_made):
+        raise _Wrong(f"self_made is {json.dumps(self_made)[:40]}, not a list of keys")
+    for key in self_made:
+        setattr(process, key, SELF_MADE)
+    # A key may be missing because no rule needs it; a null says that it could not be read.
+    unreadable = [key for key in DECISIVE if key in data and data[key] is None]
+    if unreadable:
+        process.unreadable = " and ".join(unreadable)
+    return process

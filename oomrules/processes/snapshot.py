@@ -1,0 +1,199 @@
+"""What is known of a host at one moment: raw kernel values, as they were read.
+
+``None`` is a value that could not be read. ``UNREAD`` is one that nobody has asked
+for yet. ``SELF_MADE`` is one that is unknown because the process, or its user, made it so:
+such a doubt protects nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from oomrules.lean import Any, NamedTuple, Protocol
+from oomrules.processes.units import Placement
+
+PF_EXITING = 0x00000004
+PF_KTHREAD = 0x00200000
+
+# What decides whether a process can be a victim at all.
+DECISIVE = ("flags", "state", "total_vm")
+
+# So many bytes of a command line are read; ps(1) shows no more.
+CMDLINE_LENGTH = 4096
+
+# "No limit", as the kernel's page counter has it.
+NO_LIMIT = 2**63 - 1
+
+
+class _Unread:
+    def __repr__(self) -> str:
+        return "UNREAD"
+
+
+UNREAD: Any = _Unread()
+
+
+class _SelfMade:
+    def __repr__(self) -> str:
+        return "SELF_MADE"
+
+
+SELF_MADE: Any = _SelfMade()
+
+
+class Host(NamedTuple):
+    """The machine: page size and memory in bytes, clock ticks per second, uptime in seconds.
+
+    ``users`` and ``groups`` give names by id; None where nobody knows the names. ``unit_root`` is
+    the control group below which systemd makes units, empty where that is the root.
+    """
+
+    time: str
+    kernel: str
+    page_size: int
+    clock_ticks: int
+    uptime: float
+    mem_total: int
+    swap_total: int
+    users: Mapping[int, str] | None = None
+    groups: Mapping[int, str] | None = None
+    unit_root: str = ""
+
+
+class _Rare:
+    """A field that few rules ask for: kept in a dictionary, and only where it was read.
+
+    A slot for each in every process would cost a host of many processes half a MiB.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, process: Process, owner: type | None = None) -> Any:
+        return UNREAD if process.more is None else process.more.get(self.name, UNREAD)
+
+    def __set__(self, process: Process, value: Any) -> None:
+        if process.more is None:
+            process.more = {}
+        process.more[self.name] = value
+
+
+class Process:
+    """One process.
+
+    Times are in clock ticks, total_vm, rss and swap in pages, anon, shmem, locked and
+    pgtables in bytes, capabilities the effective set as a number. In ``cmdline``, arguments
+    are separated by null characters; in ``cgroup``, bytes that are no UTF-8 are surrogates,
+    so that its files can be opened. ``memory_cgroup`` is the group that its memory is charged to,
+    UNREAD where that is the same one. Where the first thread has ended, what belongs to a
+    thread is that of the first one that goes on. ``judge`` belongs
+    to the evaluator, ``descriptor`` and ``seen`` to the source. ``key`` is the place in
+    the order that the ranker found last; it holds before ``until`` (seconds of uptime).
+    """
+
+    __slots__ = (
+        "capabilities",
+        "cgroup",
+        "comm",
+        "descriptor",
+        "euid",
+        "flags",
+        "judge",
+        "key",
+        "more",
+        "nice",
+        "oom_score_adj",
+        "pid",
+        "pid_depth",
+        "rss",
+        "seen",
+        "starttime",
+        "state",
+        "stime",
+        "threads",
+        "total_vm",
+        "uid",
+        "until",
+        "utime",
+    )
+
+    ppid = _Rare()
+    session = _Rare()
+    tty_nr = _Rare()
+    gid = _Rare()
+    egid = _Rare()
+    exe = _Rare()
+    cmdline = _Rare()
+    anon = _Rare()
+    shmem = _Rare()
+    locked = _Rare()
+    pgtables = _Rare()
+    swap = _Rare()
+    memory_cgroup = _Rare()
+    # Which facts of DECISIVE a recorded process lacks, as a text; UNREAD where it has them.
+    unreadable = _Rare()
+
+    def __init__(self, pid: int) -> None:
+        self.pid: int = pid
+        self.comm: str | None = None
+        self.state: str | None = None
+        self.flags: int | None = None
+        self.utime: int | None = None
+        self.stime: int | None = None
+        self.nice: int | None = None
+        self.threads: int | None = None
+        self.starttime: int | None = None
+        self.total_vm: int | None = None
+        self.rss: int | None = None
+        self.descriptor: int = -1
+        self.seen: int | None = None
+        self.key: int = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the identity: it is read again when somebody asks."""
+        self.uid: int | None = UNREAD
+        self.euid: int | None = UNREAD
+        self.capabilities: int | None = UNREAD
+        self.oom_score_adj: int | None = UNREAD
+        self.pid_depth: int | None = UNREAD
+        self.cgroup: str | None = UNREAD
+        self.more: dict[str, Any] | None = None
+        self.reconsider()
+
+    def reconsider(self) -> None:
+        """Have the evaluator look at the identity again."""
+        self.judge: Any = UNREAD
+        self.until: int = -1
+
+
+class Scope(Protocol):
+    """The control group of a unit: a figure by the key it has in a snapshot."""
+
+    def get(self, key: str) -> Any:
+        """Give a figure in bytes, or None if it is unknown."""
+
+
+class Snapshot(Protocol):
+    """What a ranking works on: one moment of a host."""
+
+    host: Host
+    own_pids: frozenset[int]
+    # The ranker whose judges and keys the processes carry.
+    prepared_for: Any
+    # Whether ``until`` of a process is reset with each value of it that changes, and when it
+    # goes.
+    tells_changes: bool
+
+    @property
+    def by_pid(self) -> Mapping[int, Process]:
+        """The processes by pid, in no particular order."""
+
+    def scope(self, cgroup: str) -> Scope | None:
+        """Find a control group; None if nothing is known of it, not even that it is there."""
+
+    def fact(self, place: Placement, name: str) -> Any:
+        """Find what systemd or logind says of a unit; None if it is unknown."""
+
+    def read(self, process: Process, field: str) -> Any:
+        """Read a field of a process now that somebody asks for it."""

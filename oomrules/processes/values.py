@@ -1,0 +1,316 @@
+"""The value of each attribute of a process, from the raw values of a snapshot.
+
+One line an attribute. A getter gives an int, a text or a bool, or None if a raw value
+that it needs is unknown, or SELF_MADE if the process or its user made it so. Memory is in
+whole pages, durations in milliseconds, percentages in hundredths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from oomrules.attributes import ATTRIBUTES, Attribute, Source, Type
+from oomrules.lean import Any
+from oomrules.processes.cgroups import enclosing
+from oomrules.processes.snapshot import NO_LIMIT, SELF_MADE, UNREAD, Process, Snapshot
+from oomrules.processes.units import Placement, placement
+from oomrules.program import nodes
+
+Getter = Callable[[Process, Snapshot], Any]
+
+# The share of a limit is worked out from this; no rule can name it.
+LIMIT = "(memory limit)"
+
+
+def _field(name: str) -> Getter:
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        value = getattr(process, name)
+        return snapshot.read(process, name) if value is UNREAD else value
+
+    return get
+
+
+def place_of(path: str, snapshot: Snapshot) -> Placement:
+    """Find the units around a control group of a host."""
+    return placement(path, snapshot.host.unit_root)
+
+
+def memory_group(process: Process, snapshot: Snapshot) -> str | None:
+    """Give the control group that the memory of a process is charged to; None if it is unknown."""
+    path: str | None = _field("cgroup")(process, snapshot)
+    charged = process.memory_cgroup
+    return path if charged is UNREAD else charged
+
+
+def _known(name: str, convert: Callable[[Any, Snapshot], Any]) -> Getter:
+    field = _field(name)
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        value = field(process, snapshot)
+        return value if value is None or value is SELF_MADE else convert(value, snapshot)
+
+    return get
+
+
+def _pages(name: str) -> Getter:
+    return _known(name, lambda value, snapshot: value // snapshot.host.page_size)
+
+
+def _cpu_time(process: Process, snapshot: Snapshot) -> int | None:
+    if process.utime is None or process.stime is None:
+        return None
+    return (process.utime + process.stime) * 1000 // snapshot.host.clock_ticks
+
+
+def _run_time(process: Process, snapshot: Snapshot) -> int | None:
+    # Whole seconds on both sides, as in 2.6.10's badness().
+    if process.starttime is None:
+        return None
+    host = snapshot.host
+    return max(0, int(host.uptime) - process.starttime // host.clock_ticks) * 1000
+
+
+def _tty(number: int, snapshot: Snapshot) -> str:
+    """Name a terminal by its device number (Documentation/admin-guide/devices.txt)."""
+    major, minor = number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xFFF00
+    if number == 0:
+        return ""
+    if 136 <= major <= 143:
+        return f"pts/{(major - 136) * 256 + minor}"
+    if major == 4:
+        return f"tty{minor}" if minor < 64 else f"ttyS{minor - 64}"
+    return f"{major}:{minor}"
+
+
+def _named(number: int, names: Mapping[int, str] | None) -> str | None:
+    # Root is called the same on every host; who else has no name is unknown if nobody has one
+    # and stands for itself otherwise, as in ps(1).
+    nameless = "root" if number == 0 else None if names is None else str(number)
+    return nameless if names is None else names.get(number, nameless)
+
+
+def _of_scope(key: str, in_pages: bool) -> Getter:
+    cgroup = _field("cgroup")
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        path = cgroup(process, snapshot)
+        scope = None if path is None else snapshot.scope(place_of(path, snapshot).path)
+        value = None if scope is None else scope.get(key)
+        if key == "pressure" and value is not None:
+            return round(value * 100)
+        return value // snapshot.host.page_size if in_pages and value is not None else value
+
+    return get
+
+
+def limit(process: Process, snapshot: Snapshot) -> int | None:
+    """Find the nearest memory limit above a process, else the RAM, in bytes.
+
+    The nearest is that of the innermost control group that has one. None if a limit on
+    the way could not be read.
+    """
+    path = memory_group(process, snapshot)
+    if path is None:
+        return None
+    # The root comes last: in a container it is the container's own, with its limit.
+    for group in enclosing(path):
+        scope = snapshot.scope(group)
+        if scope is not None:
+            value = scope.get("memory_max")
+            if value is None:
+                return None
+            if value < NO_LIMIT:
+                return int(value)
+    return snapshot.host.mem_total
+
+
+def _of_unit(name: str, wanted: type) -> Getter:
+    cgroup = _field("cgroup")
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        path = cgroup(process, snapshot)
+        value = None if path is None else snapshot.fact(place_of(path, snapshot), name)
+        # A property of another type than the rules were checked for is as good as unknown.
+        return value if type(value) is wanted else None
+
+    return get
+
+
+def _of_session(name: str, otherwise: bool | str) -> Getter:
+    """What holds for the session of a process: that of the innermost unit that has one."""
+    cgroup = _field("cgroup")
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        path = cgroup(process, snapshot)
+        place = None if path is None else place_of(path, snapshot)
+        if place is None:
+            return None
+        # The root slice belongs to no session.
+        while place is not None and place.above is not None:
+            session = snapshot.fact(place, "session")
+            if session is None or session:
+                value = None if session is None else session.get(name)
+                return value if type(value) is type(otherwise) else None
+            place = place.above
+        # It is known that there is none, which is no doubt.
+        return otherwise
+
+    return get
+
+
+def _unit_name(path: str, snapshot: Snapshot) -> str:
+    place = place_of(path, snapshot).system
+    return nodes.Names(place.unit, snapshot.fact(place, "Names") or ())
+
+
+# How many processes there are in each control group and below it, and on which host.
+_counted: tuple[Any, dict[str, int]] = (None, {})
+
+
+def _processes_below(snapshot: Snapshot) -> dict[str, int]:
+    """Count the processes by control group, once each refresh, which makes a new host.
+
+    The count comes from the processes themselves: the files of a user's control groups are
+    the user's to switch off.
+    """
+    global _counted
+    host, found = _counted
+    if host is snapshot.host:
+        return found
+    groups: dict[Any, int] = {}
+    for process in snapshot.by_pid.values():
+        if process.total_vm != 0:
+            path = process.cgroup
+            if path is UNREAD:
+                path = snapshot.read(process, "cgroup")
+            groups[path] = groups.get(path, 0) + 1
+    found = {}
+    for path, number in groups.items():
+        if not isinstance(path, str):
+            continue
+        path = path.rstrip("/")
+        while path:
+            found[path] = found.get(path, 0) + number
+            path = path.rpartition("/")[0]
+        found["/"] = found.get("/", 0) + number
+    _counted = snapshot.host, found
+    return found
+
+
+def _processes_of_unit(process: Process, snapshot: Snapshot) -> int | None:
+    path = _field("cgroup")(process, snapshot)
+    if not isinstance(path, str):
+        return None
+    return _processes_below(snapshot).get(place_of(path, snapshot).path, 0)
+
+
+def known(name: str, process: Process, snapshot: Snapshot) -> Any:
+    """Give an attribute of a process, for people; None if it is unknown by anybody's doing."""
+    value = GETTERS[name](process, snapshot)
+    return None if value is SELF_MADE else value
+
+
+def innermost_unit(process: Process, snapshot: Snapshot) -> str | None:
+    """Give the name of the unit that a process is in, the system's or a user's, for people.
+
+    None if it is unknown, an empty text outside every unit.
+    """
+    place = innermost_place(process, snapshot)
+    return place and place.unit
+
+
+def innermost_place(process: Process, snapshot: Snapshot) -> Placement | None:
+    """Give the place of the unit that a process is in; None if it is unknown."""
+    path = _field("cgroup")(process, snapshot)
+    return place_of(path, snapshot) if isinstance(path, str) else None
+
+
+_SPECIAL: dict[str, Getter] = {
+    "cmdline": _known("cmdline", lambda value, _: value.replace("\0", " ")),
+    "user": _known("uid", lambda value, snapshot: _named(value, snapshot.host.users)),
+    "group": _known("gid", lambda value, snapshot: _named(value, snapshot.host.groups)),
+    "cpu_time": _cpu_time,
+    "run_time": _run_time,
+    "anon": _pages("anon"),
+    "shmem": _pages("shmem"),
+    "locked": _pages("locked"),
+    "pgtables": _pages("pgtables"),
+    "tty": _known("tty_nr", _tty),
+    "unit": _known("cgroup", _unit_name),
+    "slice": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).system.slice),
+    "user.unit": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).user_unit),
+    "user.slice": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).user_slice),
+    "unit.processes": _processes_of_unit,
+    LIMIT: limit,
+}
+_IN_PAGES = ("unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap")
+
+
+def _getter(attribute: Attribute) -> Getter:
+    if attribute.source is Source.SCOPE:
+        return _of_scope(attribute.field, attribute.name in _IN_PAGES)
+    if attribute.source is Source.SYSTEMD:
+        return _of_unit(attribute.field, str if attribute.type is Type.TEXT else int)
+    if attribute.source is Source.LOGIND:
+        return _of_session(attribute.field, False if attribute.type is Type.BOOLEAN else "")
+    return _field(attribute.field)
+
+
+GETTERS: dict[str, Getter] = {
+    **{name: _getter(attribute) for name, attribute in ATTRIBUTES.items()},
+    **_SPECIAL,
+}
+
+
+def _told_by_a_user(getter: Getter, known_too: bool) -> Getter:
+    """Take what a user has a say in for no reason to protect.
+
+    Args:
+        getter: gives a figure or a property of the innermost unit.
+        known_too: whether a value that is known is the user's word as well.
+    """
+    cgroup = _field("cgroup")
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        path = cgroup(process, snapshot)
+        if path is not None and place_of(path, snapshot).manager:
+            value = None if known_too else getter(process, snapshot)
+            return SELF_MADE if value is None else value
+        return getter(process, snapshot)
+
+    return get
+
+
+# The same for scores: who has a manager of his own can keep it from answering, and can take away
+# the files of its control groups.
+SCORING: dict[str, Getter] = {
+    **GETTERS,
+    **{
+        name: _told_by_a_user(GETTERS[name], known_too=False)
+        for name, attribute in ATTRIBUTES.items()
+        if attribute.source in (Source.SYSTEMD, Source.SCOPE)
+    },
+    LIMIT: _told_by_a_user(limit, known_too=False),
+}
+
+# The same for rules that protect: he also says what its units are like.
+PROTECTING: dict[str, Getter] = {
+    **SCORING,
+    **{
+        name: _told_by_a_user(GETTERS[name], known_too=True)
+        for name, attribute in ATTRIBUTES.items()
+        if attribute.source is Source.SYSTEMD
+    },
+}
+
+# The same for the values that stat always gives, as source text for compiled rules:
+# p is the process, now the uptime in whole seconds, hz the clock ticks per second.
+INLINE: dict[str, str] = {
+    "nice": "p.nice",
+    "threads": "p.threads",
+    "state": "p.state",
+    "total_vm": "p.total_vm",
+    "rss": "p.rss",
+    "cpu_time": "((p.utime + p.stime) * 1000 // hz)",
+    "run_time": "(max(0, now - p.starttime // hz) * 1000)",
+}

@@ -1,0 +1,384 @@
+"""The program: a rule set as plain data, ready to be evaluated.
+
+The compile-time half writes it, this half reads it; between them it is JSON. Its
+nodes are lists whose first item says what they are:
+
+    ["number", n]            a number, an id, milliseconds or hundredths of a percent
+    ["bytes", n]             memory; a number of pages in arithmetic
+    ["share", above, below]  that share of the nearest memory limit above the process
+    ["text", s]              a text
+    ["attr", name]           an attribute of ``oomrules.attributes``
+    ["name", name]           a definition of this program
+    ["+" "-" "*" "/", a, b]  arithmetic in whole numbers, ``/`` floors
+    ["negative", a], ["root", a]
+    ["==" "!=" "<" "<=" ">" ">=", a, b]
+    ["glob", text, pattern], ["search", text, regex], ["among", text, pattern, …]
+                             the regex is one that ``expressions.check`` lets through
+    ["cap", bit]             the capability is in the effective set
+    ["not", a], ["and", …], ["or", …]
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.errors import Failure
+from oomrules.lean import Any, NamedTuple
+from oomrules.program import expressions
+
+SCHEMA = "oomrules.program/1"
+
+Node = list[Any]
+
+# A target that says how a unit belongs to another begins with these words; no unit's name
+# has spaces.
+WANTED_BY, PART_OF = "units wanted by ", "units part of "
+# One that begins with this means units of users' managers; any other those of the system's.
+USER_UNIT = "user unit "
+
+# Each node's operands and what it is itself: a number, a text or a condition are nodes
+# (N, T, C; X is any, but the same on both sides), i and s are a plain whole number and a
+# plain text, and * is any more of the last.
+_FORMS: dict[str, tuple[str, str]] = {
+    "number": ("i", "N"),
+    "bytes": ("i", "N"),
+    "share": ("ii", "N"),
+    "text": ("s", "T"),
+    "attr": ("s", ""),
+    "name": ("s", "C"),
+    "negative": ("N", "N"),
+    "root": ("N", "N"),
+    "glob": ("Ts", "C"),
+    "search": ("Ts", "C"),
+    "among": ("Tss*", "C"),
+    "cap": ("i", "C"),
+    "not": ("C", "C"),
+    "and": ("C*", "C"),
+    "or": ("C*", "C"),
+    **dict.fromkeys(("+", "-", "*", "/"), ("NN", "N")),
+    **dict.fromkeys(("<", "<=", ">", ">="), ("NN", "C")),
+    **dict.fromkeys(("==", "!="), ("XX", "C")),
+}
+_ATTRIBUTE_KINDS = {Type.TEXT: "T", Type.BOOLEAN: "C", Type.CAPABILITIES: "-"}
+
+# Well above what the parser lets through, and below what the evaluator can stand: of a node, and
+# of definitions upon definitions.
+_DEPTH = 90
+# Of a definition with all that it stands upon written out. Each level takes up to three calls.
+DEEPEST = 250
+# Texts, numbers and lists in all; characters of a text, which may be a whole sentence; bits of a
+# number; bytes of a file.
+MOST_PARTS = 1_000_000
+_LONGEST = 2**22
+_WIDEST = 512
+_LARGEST = 64 * 2**20
+# Bytes of all rules, scores and definitions as JSON: what rule files may come to. The service takes
+# a line of ``service.compile_child.PARTS``, which is somewhat longer.
+ROOM = 7 * 2**19
+
+
+class Rule(NamedTuple):
+    """A rule: what it does, to whom, and where it stands.
+
+    ``kind`` is ``never``, ``only``, ``first``, ``last``, ``prefer`` or ``spare``.
+    ``factor`` is the multiplier of the points, above and below the line.
+    """
+
+    kind: str
+    when: Node
+    place: str
+    text: str
+    factor: tuple[int, int] = (1, 1)
+
+
+class Score(NamedTuple):
+    """The base measure of badness in a scope."""
+
+    value: Node
+    place: str
+    text: str
+
+
+class Scope(NamedTuple):
+    """The rules of one scope: ``targets`` are the units around it, outermost first.
+
+    A target is the name of a unit, a glob, ``WANTED_BY`` or ``PART_OF`` and a name, or
+    ``USER_UNIT`` and a name or a glob.
+    """
+
+    targets: tuple[str, ...]
+    score: Score | None
+    rules: tuple[Rule, ...]
+
+
+class Program(NamedTuple):
+    """A rule set, ready to run."""
+
+    scopes: tuple[Scope, ...]
+    definitions: dict[str, Node]
+    attributes: frozenset[str]
+    uses_limit: bool
+
+    @property
+    def uses_units(self) -> bool:
+        """Whether a rule needs to know the unit of a process."""
+        return any(scope.targets for scope in self.scopes) or self.uses_limit
+
+
+_GROUPS = {"never": "never", "only": "only", "first": "first", "last": "last"}
+
+
+def _mentioned(node: Node, attributes: set[str]) -> bool:
+    """Collect the attributes of a node; True if it needs the memory limit."""
+    if node[0] == "attr":
+        attributes.add(node[1])
+    elif node[0] == "cap":
+        attributes.add("capabilities")
+    parts = [_mentioned(part, attributes) for part in node[1:] if isinstance(part, list)]
+    return node[0] == "share" or any(parts)
+
+
+def make(scopes: tuple[Scope, ...], definitions: dict[str, Node]) -> Program:
+    """Make a program, finding out which attributes it needs."""
+    attributes: set[str] = set()
+    nodes = []
+    for scope in scopes:
+        nodes += [rule.when for rule in scope.rules]
+        nodes += [scope.score.value] if scope.score else []
+    reached: set[str] = set()
+    for node in nodes:
+        # The list grows while it is walked: a definition may need another.
+        new = _used(node) - reached
+        reached |= new
+        nodes += [definitions[name] for name in sorted(new)]
+    limits = [_mentioned(node, attributes) for node in nodes]
+    return Program(scopes, definitions, frozenset(attributes), any(limits))
+
+
+def to_data(program: Program) -> dict[str, Any]:
+    """Give a program as plain data."""
+    scopes = []
+    for scope in program.scopes:
+        data: dict[str, Any] = {"targets": list(scope.targets)}
+        data["score"] = scope.score and scope.score._asdict()
+        for group in (*_GROUPS, "weights"):
+            data[group] = []
+        for rule in scope.rules:
+            entry = {"place": rule.place, "text": rule.text, "when": rule.when}
+            if rule.kind not in _GROUPS:
+                entry |= {"kind": rule.kind, "factor": list(rule.factor)}
+            data[_GROUPS.get(rule.kind, "weights")].append(entry)
+        scopes.append(data)
+    return {
+        "schema": SCHEMA,
+        "attributes": sorted(program.attributes),
+        "definitions": program.definitions,
+        "scopes": scopes,
+    }
+
+
+def from_data(data: Any) -> Program:
+    """Read a program from plain data, trusting nothing.
+
+    Raises:
+        Failure: it is of another version, or no program at all.
+    """
+    found = data.get("schema") if isinstance(data, dict) else None
+    if found != SCHEMA:
+        raise Failure(
+            f"this program says {found!r}, but {SCHEMA} is what runs here",
+            "compile the rules again with this version of oomrules",
+        )
+    try:
+        _check_size(data)
+        written = dict(data["definitions"])
+        definitions = {str(name): _checked(node, "C", written) for name, node in written.items()}
+        chains = _Chains(definitions)
+        for name in definitions:
+            chains.depth(name)
+        scopes = tuple(_scope(scope, definitions) for scope in data["scopes"])
+        if not any(scope.score and not scope.targets for scope in scopes):
+            raise ValueError("no score holds everywhere")
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        re.error,
+        RecursionError,
+    ) as error:
+        raise Failure(f"the program is damaged: {error}", "compile the rules again") from error
+    return make(scopes, definitions)
+
+
+def _check_size(data: Any) -> None:
+    """Refuse what no rule files make, before anything is done with it.
+
+    The rest is bounded by this: every part of a program is looked at once or twice.
+    """
+    parts, left = 0, [data]
+    while left:
+        part = left.pop()
+        parts += 1
+        if parts > MOST_PARTS:
+            raise ValueError(f"more than {MOST_PARTS} parts")
+        if isinstance(part, dict):
+            left += (*part.keys(), *part.values())
+        elif isinstance(part, list):
+            left += part
+        elif isinstance(part, str) and len(part) > _LONGEST:
+            raise ValueError(f"a text of {len(part)} characters")
+        elif isinstance(part, int) and part.bit_length() > _WIDEST:
+            raise ValueError(f"a number of {part.bit_length()} bits")
+
+
+def _scope(data: dict[str, Any], definitions: dict[str, Node]) -> Scope:
+    rules = [
+        Rule(kind, _checked(rule["when"], "C", definitions), str(rule["place"]), str(rule["text"]))
+        for kind in _GROUPS
+        for rule in data[kind]
+    ]
+    for rule in data["weights"]:
+        above, below = rule["factor"]
+        if type(above) is not int or type(below) is not int or min(above, below) < 1:
+            raise ValueError(f"a factor of {rule['factor']!r}")
+        if rule["kind"] not in ("prefer", "spare"):
+            raise ValueError(f"a weight of kind {rule['kind']!r}")
+        when = _checked(rule["when"], "C", definitions)
+        rules.append(
+            Rule(rule["kind"], when, str(rule["place"]), str(rule["text"]), (above, below))
+        )
+    score = data["score"]
+    if score is not None:
+        value = _checked(score["value"], "N", definitions)
+        score = Score(value, str(score["place"]), str(score["text"]))
+    targets = data["targets"]
+    if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+        raise ValueError(f"targets are {targets!r}")
+    if "" in targets or any(target.endswith(" ") for target in targets):
+        raise ValueError(f"a target without a name: {targets!r}")
+    return Scope(tuple(targets), score, tuple(sorted(rules)))
+
+
+def _checked(node: Any, wanted: str, definitions: dict[str, Any]) -> Node:
+    found = _kind(node, definitions, 0)
+    if found != wanted:
+        raise ValueError(f"not what belongs there: {str(node)[:80]}")
+    checked: Node = node
+    return checked
+
+
+def _kind(node: Any, definitions: dict[str, Any], depth: int) -> str:
+    """Check a node and everything below it; returns what it is."""
+    if depth > _DEPTH:
+        raise ValueError(f"nested more than {_DEPTH} deep")
+    if not isinstance(node, list) or not node or not isinstance(node[0], str):
+        raise ValueError(f"not a node: {str(node)[:80]}")
+    if node[0] not in _FORMS:
+        raise ValueError(f"an unknown node: {node[0]}")
+    form, result = _FORMS[node[0]]
+    operands = node[1:]
+    if form.endswith("*"):
+        fixed, last = form[:-2], form[-2]
+        form = fixed + last * (len(operands) - len(fixed))
+    if len(form) != len(operands):
+        raise ValueError(f"{node[0]} with {len(operands)} operands")
+    kinds = [
+        {int: "i", str: "s"}.get(type(operand)) or _kind(operand, definitions, depth + 1)
+        for operand in operands
+    ]
+    if "X" in form:
+        form = kinds[0] * 2
+    if kinds != list(form):
+        raise ValueError(f"operands that do not fit: {str(node)[:80]}")
+    return _checked_leaf(node, definitions) or result
+
+
+def _checked_leaf(node: Node, definitions: dict[str, Any]) -> str:
+    """Check what a node names; returns what an attribute is."""
+    if node[0] == "attr":
+        if node[1] not in ATTRIBUTES:
+            raise ValueError(f"unknown attribute {node[1]}")
+        return _ATTRIBUTE_KINDS.get(ATTRIBUTES[node[1]].type, "N")
+    if node[0] == "name" and node[1] not in definitions:
+        raise ValueError(f"unknown definition {node[1]}")
+    if (node[0] == "share" and node[2] < 1) or (node[0] == "cap" and not 0 <= node[1] < 64):
+        raise ValueError(f"out of range: {node}")
+    if node[0] in ("glob", "among") and max(map(len, node[2:])) > expressions.LONGEST:
+        raise ValueError(f"a glob of more than {expressions.LONGEST} characters")
+    if node[0] == "search":
+        expressions.check(node[2])
+    return ""
+
+
+class _Chains:
+    """Refuses definitions that need themselves or go too deep."""
+
+    def __init__(self, definitions: dict[str, Node]) -> None:
+        self._definitions = definitions
+        self._depths: dict[str, int] = {}
+        self._levels: dict[str, int] = {}
+
+    def depth(self, name: str) -> int:
+        """Give how many definitions stand upon one another below a name, with its own."""
+        if name not in self._depths:
+            node = self._definitions[name]
+            self._depths[name] = _DEPTH + 1  # what it is while it is being looked at
+            self._depths[name] = 1 + max(map(self.depth, _used(node)), default=0)
+            self._levels[name] = levels(node, self._levels)
+        if self._depths[name] > _DEPTH or self._levels[name] > DEEPEST:
+            raise ValueError(f"the definition {name} needs itself, or goes too deep")
+        return self._depths[name]
+
+
+def levels(node: Node, of_definitions: Mapping[str, int]) -> int:
+    """Count the levels of a node; a definition has those that it is known to have."""
+    if node[0] == "name":
+        return 1 + of_definitions.get(node[1], 0)
+    parts = (part for part in node[1:] if isinstance(part, list))
+    return 1 + max((levels(part, of_definitions) for part in parts), default=0)
+
+
+def _used(node: Node) -> set[str]:
+    if node[0] == "name":
+        return {node[1]}
+    return {name for part in node[1:] if isinstance(part, list) for name in _used(part)}
+
+
+def dumps(program: Program) -> str:
+    """Write a program as JSON."""
+    return json.dumps(to_data(program), indent=1, ensure_ascii=False) + "\n"
+
+
+def loads(text: str) -> Program:
+    """Read a program from JSON.
+
+    Raises:
+        Failure: see ``from_data``.
+    """
+    try:
+        if len(text) > _LARGEST:
+            raise ValueError(f"longer than {_LARGEST >> 20} MiB")
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Failure(f"the program is no JSON: {error}", "compile the rules again") from error
+    return from_data(data)
+
+
+def load(path: str) -> Program:
+    """Read a program file.
+
+    Raises:
+        Failure: it cannot be read; see ``from_data``.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return loads(file.read(_LARGEST + 1))
+    except OSError as error:
+        raise Failure(f"cannot read the program {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Failure(f"the program {path} is no UTF-8 text", "compile the rules again") from error

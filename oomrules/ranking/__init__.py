@@ -1,0 +1,1 @@
+"""A program on a snapshot: candidates, worst first. Standard library only."""

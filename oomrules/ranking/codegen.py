@@ -1,0 +1,320 @@
+"""Compiled rules: what is left of a program for one kind of process, as a function.
+
+A condition is compiled for the question that is asked of it. ``prefer`` asks whether it
+surely holds, ``never`` whether it may hold; under ``not`` the question turns round. So
+no third truth value is carried around at run time. A rule that protects is asked whether
+it holds without what the process made unknown by itself, and under ``not`` whether it fails
+without; see ``nodes`` for the logic. The source text is made of names
+and numbers of our own only; everything that a rule file wrote is passed in as a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from oomrules.lean import Any, NamedTuple
+from oomrules.processes import values
+from oomrules.processes.snapshot import SELF_MADE
+from oomrules.program import nodes
+from oomrules.program.automaton import WORK
+from oomrules.program.program import Node
+
+FIRST, NORMAL, LAST = 0, 1, 2
+
+# How many places automata may look at for one process: some 50 ms of work. A hundred expressions
+# that are searched in a command line of 4096 bytes take half of it.
+BUDGET = 100_000
+
+# (process, uptime in whole seconds, clock ticks per second, snapshot) to None for
+# nobody's victim, else the tier and the points as a fraction.
+Judge = Callable[[Any, int, int, Any], "tuple[int, int, int] | None"]
+
+
+class Weight(NamedTuple):
+    """A prefer or spare that is not decided yet."""
+
+    sparing: bool
+    factor: tuple[int, int]
+    when: Node
+
+
+class Residual(NamedTuple):
+    """What is left to be decided about a process, once some attributes are known.
+
+    ``scores`` are the innermost ones; where several stand equally deep the fewest
+    points count. ``only`` has a list of conditions for each level. ``protecting`` are the
+    definitions as rules that protect see them, where that is another way; else None.
+    """
+
+    never: list[Node]
+    only: list[list[Node]]
+    first: list[Node]
+    last: list[Node]
+    weights: list[Weight]
+    factor: tuple[int, int]
+    tier: int
+    scores: list[Any]
+    definitions: dict[str, Any]
+    protecting: dict[str, Any] | None = None
+
+    @property
+    def protecting_definitions(self) -> dict[str, Any]:
+        """The definitions for rules that protect."""
+        return self.definitions if self.protecting is None else self.protecting
+
+
+def lift(function: Callable[..., Any], *operands: Any) -> Any:
+    """Apply a function; unknown if an operand is, in the way that it is."""
+    if None in operands:
+        return None
+    return SELF_MADE if SELF_MADE in operands else function(*operands)
+
+
+def fewest(scores: list[int | None]) -> int | None:
+    """The smallest of several scores; unknown if one is."""
+    return None if None in scores else min(score for score in scores if score is not None)
+
+
+def instead(score: Any, rss: int | None) -> Any:
+    """A score; the resident memory where the process made it unknown."""
+    return rss if score is SELF_MADE else score
+
+
+def four(holds: bool, fails: bool) -> Any:
+    """A truth value by what protects: that it holds, that it fails, both or neither."""
+    return (None if fails else True) if holds else (False if fails else SELF_MADE)
+
+
+def compile_residual(residual: Residual) -> Judge:
+    """Make the function that decides about a process from its changing values.
+
+    Its attribute ``steps`` says for how long an answer holds if no value changes but the
+    time: until the age of the process reaches the next multiple of one of these seconds.
+    None: it has to be asked each time.
+    """
+    judge = _Writer(residual).function()
+    conditions: list[Any] = [*residual.never, *residual.first, *residual.last, *residual.scores]
+    conditions += [node for level in residual.only for node in level]
+    conditions += [weight.when for weight in residual.weights]
+    steps: set[int] = set()
+    conditions += residual.definitions.values()
+    conditions += (residual.protecting or {}).values()
+    steady = all(_steady(node, steps) for node in conditions)
+    setattr(judge, "steps", tuple(sorted(steps)) if steady else None)  # noqa: B010
+    return judge
+
+
+def _steady(node: Any, steps: set[int]) -> bool:
+    """Tell whether a value changes with stat and in steps of time only; add the steps."""
+    if not isinstance(node, list):
+        return True
+    if node[0] == "attr":
+        return node[1] in values.INLINE and node[1] != "run_time"
+    if node[0] == "/" and node[1] == ["attr", "run_time"] and node[2][0] == "number":
+        seconds, rest = divmod(node[2][1], 1000)
+        steps.add(seconds)
+        return bool(seconds > 0 and rest == 0)
+    return all(_steady(part, steps) for part in node[1:])
+
+
+class _Writer:
+    """Writes the source text of one function."""
+
+    def __init__(self, residual: Residual) -> None:
+        self.residual = residual
+        self.lines: list[str] = []
+        self.given: dict[str, Any] = {
+            **{one.__name__: one for one in (lift, fewest, instead, four, max)},
+            "holding": (True, None),
+            "failing": (False, None),
+        }
+        self.defined: dict[str, str] = {}
+        self.searches = False
+        # What is known of definitions; they stand upon one another.
+        self.known: dict[tuple[str, str], bool] = {}
+
+    def function(self) -> Judge:
+        residual = self.residual
+        tier = self._tier()
+        for node in residual.never:
+            self.lines.append(f"if {self.ask(node, HOLDS)}: return None")
+        for level in residual.only:
+            holds = " or ".join(self.satisfies(node) for node in level) or "False"
+            self.lines.append(f"if not ({holds}): return None")
+        self.lines.append(f"a = {self._base()}")
+        if any(self.unsure(score) for score in residual.scores):
+            self.lines.append("if a is None: return None")
+        above, below = residual.factor
+        self.lines += [f"a *= {above}"] if above != 1 else []
+        self.lines.append(f"b = {below}")
+        for weight in residual.weights:
+            holds = self.ask(weight.when, HOLDS if weight.sparing else SURELY)
+            above, below = weight.factor
+            changes = [f"a *= {above}"] * (above != 1) + [f"b *= {below}"] * (below != 1)
+            self.lines.append(f"if {holds}: {'; '.join(changes or ['pass'])}")
+        if self.searches:
+            self.lines.insert(0, f"{self.give(WORK.begin)}({BUDGET})")
+        self.lines.append("if a < b: return None")
+        self.lines.append(f"return {tier}, a, b")
+        body = "\n".join(f"    {line}" for line in self.lines)
+        exec(f"def judge(p, now, hz, s):\n{body}\n", self.given)  # noqa: S102
+        judge: Judge = self.given["judge"]
+        return judge
+
+    def _tier(self) -> str:
+        tier = str(self.residual.tier)
+        if self.residual.first and self.residual.tier == NORMAL:
+            holds = " or ".join(self.ask(node, SURELY) for node in self.residual.first)
+            tier = f"({FIRST} if {holds} else {NORMAL})"
+        if self.residual.last and self.residual.tier != LAST:
+            holds = " or ".join(self.ask(node, HOLDS) for node in self.residual.last)
+            tier = f"({LAST} if {holds} else {tier})"
+        return tier
+
+    def _base(self) -> str:
+        scores = [self._score(score) for score in self.residual.scores]
+        return scores[0] if len(scores) == 1 else f"fewest([{', '.join(scores)}])"
+
+    def _score(self, score: Any) -> str:
+        value = self.value(score, values.SCORING)
+        return f"instead({value}, p.rss)" if self.wavers(score) else value
+
+    def give(self, value: Any) -> str:
+        """Pass a value in under a name of our own."""
+        name = f"k{len(self.given)}"
+        self.given[name] = value
+        return name
+
+    def unsure(self, node: Any) -> bool:
+        """Tell whether a node's value can be unknown."""
+        if not isinstance(node, list):
+            return node is None or node is SELF_MADE
+        if node[0] == "/" and not _never_zero(node[2]):
+            return True
+        return node[0] == "unknown" or self._either_way(node, "unsure", self.unsure)
+
+    def wavers(self, node: Any) -> bool:
+        """Tell whether the process can make a node's value unknown by itself."""
+        if not isinstance(node, list):
+            return node is SELF_MADE
+        return self._either_way(node, "wavers", self.wavers)
+
+    def _either_way(self, node: Any, what: str, ask: Callable[[Any], bool]) -> bool:
+        kind = node[0]
+        if kind in ("number", "text"):
+            return False
+        if kind == "attr":
+            return node[1] not in values.INLINE
+        if kind == "name":
+            if self.residual.protecting is not None:
+                # What it says depends on who asks.
+                return True
+            key = (what, node[1])
+            if key not in self.known:
+                self.known[key] = ask(self.residual.definitions[node[1]])
+            return self.known[key]
+        return kind == "self-made" or any(map(ask, filter(_is_node, node[1:])))
+
+    def value(self, node: Any, getters: Mapping[str, values.Getter]) -> str:
+        """Write an expression whose value is a number, a text or unknown.
+
+        Args:
+            node: what it is the value of.
+            getters: what the attributes are to who asks.
+        """
+        if not isinstance(node, list):
+            return self.give(node)
+        kind, parts = node[0], node[1:]
+        if kind in ("number", "text"):
+            return str(parts[0]) if type(parts[0]) is int else self.give(parts[0])
+        if kind == "attr":
+            if parts[0] in values.INLINE:
+                return values.INLINE[parts[0]]
+            return f"{self.give(getters[parts[0]])}(p, s)"
+        if kind in _CONDITIONS:
+            # Compared with another yes or no, so all answers are needed at once.
+            if getters is values.PROTECTING and self.wavers(node):
+                return f"four({self.ask(node, HOLDS)}, {self.ask(node, FAILS)})"
+            surely = self.ask(node, SURELY)
+            return f"(True if {surely} else None if {self.ask(node, MAY)} else False)"
+        operands = [
+            self.value(part, getters) if _is_node(part) else self.give(part) for part in parts
+        ]
+        if kind in _INFIX and not self.unsure(node):
+            return f"({operands[0]} {_INFIX[kind]} {operands[1]})"
+        self.searches |= kind == "search"
+        function = self.give(nodes.search_within if kind == "search" else nodes.STRICT[kind])
+        if any(map(self.unsure, filter(_is_node, parts))):
+            return f"lift({function}, {', '.join(operands)})"
+        return f"{function}({', '.join(operands)})"
+
+    def satisfies(self, node: Any) -> str:
+        """Write a test that is true if ``only`` leaves a process for this condition's sake.
+
+        To be left out is a protection, so what the process made unknown counts as met.
+        """
+        return f"(not {self.ask(node, FAILS)})" if self.wavers(node) else self.ask(node, SURELY)
+
+    def ask(self, node: Any, question: str) -> str:
+        """Write a test of a condition."""
+        if not isinstance(node, list):
+            return str(any(node is answer for answer in _ANSWERS[question]))
+        if not self.wavers(node):
+            # With three truth values left, what holds is what may be true.
+            if question == FAILS:
+                return f"(not {self.ask(node, SURELY)})"
+            question = MAY if question == HOLDS else question
+        kind = node[0]
+        if kind in ("unknown", "self-made"):
+            return str((None if kind == "unknown" else SELF_MADE) in _ANSWERS[question])
+        if kind == "not":
+            turned = self.ask(node[1], _TURNED[question])
+            return f"(not {turned})" if question in (SURELY, MAY) else turned
+        if kind in ("and", "or"):
+            other = {"and": "or", "or": "and"}[kind] if question == FAILS else kind
+            return f"({f' {other} '.join(self.ask(part, question) for part in node[1:])})"
+        if kind == "name":
+            return self._defined(node[1], question)
+        protecting = question in (HOLDS, FAILS)
+        value = self.value(node, values.PROTECTING if protecting else values.GETTERS)
+        return f"({value} {question})" if self.unsure(node) else value
+
+    def _defined(self, name: str, question: str) -> str:
+        """Work a definition out once a process, in a variable."""
+        protecting = question in (HOLDS, FAILS)
+        residual = self.residual
+        definitions = residual.protecting_definitions if protecting else residual.definitions
+        key = f"{name} {question if self.unsure(['name', name]) else ''}"
+        if key not in self.defined:
+            test = self.ask(definitions[name], question)
+            self.defined[key] = f"d{len(self.defined)}"
+            self.lines.append(f"{self.defined[key]} = {test}")
+        return self.defined[key]
+
+
+def _is_node(part: Any) -> bool:
+    return isinstance(part, list)
+
+
+def _never_zero(node: Any) -> bool:
+    return bool(node[0] == "root" or (node[0] == "number" and node[1] != 0))
+
+
+# What a condition is asked, as the end of a test: whether it surely holds, whether it may hold,
+# and for rules that protect whether it holds and whether it fails.
+SURELY, MAY, HOLDS, FAILS = "is True", "is not False", "in holding", "in failing"
+_ANSWERS: dict[str, tuple[Any, ...]] = {
+    SURELY: (True,),
+    MAY: (True, None, SELF_MADE),
+    HOLDS: (True, None),
+    FAILS: (False, None),
+}
+_TURNED = {SURELY: MAY, MAY: SURELY, HOLDS: FAILS, FAILS: HOLDS}
+_CONDITIONS = ("and", "or", "not", "name", "unknown", "self-made")
+_INFIX = {
+    "+": "+",
+    "-": "-",
+    "*": "*",
+    "/": "//",
+    **{comparison: comparison for comparison in nodes.COMPARISONS},
+}

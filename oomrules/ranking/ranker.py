@@ -1,0 +1,200 @@
+"""The ranking: candidates in order, worst first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
+
+from oomrules.lean import NamedTuple
+from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Process, Snapshot
+from oomrules.processes.units import Placement
+from oomrules.processes.values import GETTERS, place_of
+from oomrules.program.nodes import glob
+from oomrules.ranking.codegen import NORMAL, Judge
+from oomrules.ranking.evaluator import Evaluator, Verdict
+
+_NEVER_FLAGS = PF_EXITING | PF_KTHREAD
+_DEAD_STATES = ("Z", "X", "x")
+
+# The order as one number: points above, then the start, then the pid.
+_START = 32
+_POINTS = _START + 66
+_BELOW_POINTS = (1 << _POINTS) - 1
+_LATEST = 2**64
+# Later than any uptime.
+_FOREVER = 2**62
+_PLACE = attrgetter("key")
+
+
+def _rescale(key: int, factor: int) -> int:
+    """Multiply the points in a key, which are negative, and leave the rest."""
+    return ((key >> _POINTS) * factor << _POINTS) + (key & _BELOW_POINTS)
+
+
+Keep = Callable[[Process, Snapshot], bool]
+
+
+class Ranking(NamedTuple):
+    """The candidates of one snapshot, worst first; ``keep`` says which of them were wanted."""
+
+    candidates: list[Process]
+    snapshot: Snapshot
+    evaluator: Evaluator
+    keep: Keep | None = None
+
+    @property
+    def pids(self) -> list[int]:
+        """The list that goes to the kernel."""
+        return [process.pid for process in self.candidates]
+
+    def verdict(self, process: Process) -> Verdict:
+        """Say why a process ranks where it does, or why it does not."""
+        return self.evaluator.judge(process, self.snapshot)
+
+    def _wanted(self, process: Process) -> bool:
+        return self.keep is None or self.keep(process, self.snapshot)
+
+    def excluded(self) -> Iterator[tuple[Process, Verdict]]:
+        """Give the processes that are no candidates, by pid, with the reason.
+
+        One that has vanished meanwhile is not among them.
+        """
+        ranked = set(self.pids)
+        for process in sorted(self.snapshot.by_pid.values(), key=lambda process: process.pid):
+            if process.pid in ranked or not self._wanted(process):
+                continue
+            verdict = self.verdict(process)
+            if process.state not in ("X", "x"):
+                yield process, verdict
+
+
+class Ranker:
+    """Ranks snapshot after snapshot by one program.
+
+    The order is exact: tier; base times weight, descending; earlier start; lower pid.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
+        # Fractions are compared as whole numbers over a common denominator.
+        self._common = 1
+        self._scales: dict[int, int] = {1: 1}
+        # The last ranking, since most of the next one will be the same: when it was, of what,
+        # and the order that it found.
+        self._now = 0
+        self._of: Snapshot | None = None
+        self._ordered: list[Process] = []
+
+    def rank(self, snapshot: Snapshot, keep: Keep | None = None) -> Ranking:
+        """Rank the processes of a snapshot.
+
+        Args:
+            keep: limits the candidates, for a list of one unit.
+        """
+        prepare, host = self.evaluator.prepare, snapshot.host
+        table = snapshot.by_pid
+        now, hz = int(host.uptime), host.clock_ticks
+        self.evaluator.forget(len(table))
+        if snapshot.prepared_for is not self:
+            for process in table.values():
+                process.reconsider()
+            snapshot.prepared_for = self
+        if now < self._now or snapshot is not self._of:
+            _forget_places(table.values())
+            self._ordered = []
+        self._now, self._of = now, snapshot
+        scales, tells = self._scales, snapshot.tells_changes
+        # Most processes of a host sleep, and their place is what it was. Before the others, they
+        # are a run that is sorted already, which list.sort() makes use of.
+        unchanged = [process for process in self._ordered if process.until > now]
+        tiers: list[list[Process]] = [[], unchanged, []]
+        for process in table.values():
+            if process.until > now:
+                continue
+            judge = process.judge
+            if (
+                judge is None
+                or process.total_vm == 0
+                or (process.flags or 0) & _NEVER_FLAGS
+                or process.state in _DEAD_STATES
+            ):
+                continue
+            if judge is UNREAD:
+                judge = process.judge = prepare(process, snapshot)
+                # It may have vanished while its identity was read.
+                if judge is None or process.state in _DEAD_STATES:
+                    continue
+            found = judge(process, now, hz, snapshot)
+            if found is not None:
+                tier, above, below = found
+                if below not in scales:
+                    wider = self._widen(below)
+                    for other in table.values():
+                        other.key = _rescale(other.key, wider)
+                start = process.starttime
+                # The whole order in one number: no tuple to allocate, one comparison.
+                points = (above * scales[below]) << _POINTS
+                later = (_LATEST if start is None else start) << _START
+                process.key = later + process.pid - points
+                tiers[tier].append(process)
+                if tells and tier == NORMAL and start is not None:
+                    process.until = _until(judge, now, start // hz)
+        for processes in tiers:
+            processes.sort(key=_PLACE)
+        first, self._ordered, last = tiers
+        candidates = [*first, *self._ordered, *last]
+        if keep is not None:
+            candidates = [process for process in candidates if keep(process, snapshot)]
+        return Ranking(candidates, snapshot, self.evaluator, keep)
+
+    def _widen(self, below: int) -> int:
+        """Take one more denominator; returns by how much all keys so far have to grow."""
+        before, self._common = self._common, math.lcm(self._common, below)
+        self._scales[below] = 0
+        for known in self._scales:
+            self._scales[known] = self._common // known
+        return self._common // before
+
+
+def _until(judge: Judge, now: int, start: int) -> int:
+    """Find out when the time alone changes an answer; times in seconds of uptime."""
+    steps = getattr(judge, "steps", None)
+    if steps is None:
+        return -1
+    age = max(0, now - start)
+    until = _FOREVER
+    for step in steps:
+        until = min(until, start + (age // step + 1) * step)
+    return until
+
+
+def _forget_places(processes: Iterable[Process]) -> None:
+    for process in processes:
+        process.until = -1
+
+
+def within(unit: str) -> Keep:
+    """Keep the processes of a unit and of everything below it.
+
+    Args:
+        unit: a glob, or the name or an alias of a unit.
+    """
+    plain = not any(char in unit for char in "*?[")
+
+    def keep(process: Process, snapshot: Snapshot) -> bool:
+        cgroup = GETTERS["cgroup"](process, snapshot)
+        if cgroup is None:
+            return False
+        place = place_of(cgroup, snapshot)
+        if any(glob(name, unit) for name in place.chain):
+            return True
+        # As a rule does: an alias counts where it is written out.
+        above: Placement | None = place.system if plain else None
+        while above is not None:
+            if unit in (snapshot.fact(above, "Names") or ()):
+                return True
+            above = above.above
+        return False
+
+    return keep

@@ -1,0 +1,406 @@
+"""Two programs, over all possible processes: who is ranked or protected differently.
+
+A difference is a process that the evaluator judges differently under both. No difference
+is a proof where every question was decided: the rules that both have in common cannot
+differ, and what only one of them has is followed to the last box.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from oomrules.program.program import Node, Program, make
+from oomrules.ranking.evaluator import Verdict
+from oomrules.reason.atoms import UNKNOWN, Values, Variable, canonical, only
+from oomrules.reason.effects import Effect, Effects, eligible, inside, kept_apart
+from oomrules.reason.globs import Undecided
+from oomrules.reason.numbers import whole
+from oomrules.reason.regions import Box, Reasoner, Region
+from oomrules.reason.witness import proposals
+from oomrules.reason.witness import witness as witnesses
+from oomrules.reason.witness.witness import Witness
+
+_MOST_BOXES_TRIED = 12
+_MOST_TRIED = 16
+_MOST_CELLS = 256
+# What a condition says is compared by its hash where it is longer than this.
+_LONG = 4096
+
+
+class Difference(NamedTuple):
+    """One process that is judged differently.
+
+    Attributes:
+        what: what differs: ``exclusion``, ``tier``, ``weight`` or ``score``.
+        place: where the statement is that makes the difference.
+        text: that statement.
+        added: whether it is the newer rule set that has it.
+        process: what is asked of the process, for people.
+        old: what the older rules say of it.
+        new: what the newer say.
+        witness: the process itself.
+    """
+
+    what: str
+    place: str
+    text: str
+    added: bool
+    process: dict[str, Any]
+    old: Verdict
+    new: Verdict
+    witness: Witness
+
+
+class Comparison(NamedTuple):
+    """What was found, and how many questions stayed open.
+
+    ``unsolved`` counts those that z3 would be asked, if it were installed.
+    """
+
+    differences: tuple[Difference, ...]
+    undecided: int
+    unsolved: int
+
+    @property
+    def proved(self) -> bool:
+        """Whether it is proved that nobody is judged differently."""
+        return not self.differences and not self.undecided
+
+
+def what_differs(old: Verdict, new: Verdict) -> str:
+    """Say in which way two verdicts differ; empty where they rank alike."""
+    if bool(old.reason) != bool(new.reason):
+        return "exclusion"
+    if old.reason:
+        return ""
+    if old.tier != new.tier:
+        return "tier"
+    if old.base != new.base:
+        return "score"
+    return "weight" if Fraction(*old.weight) != Fraction(*new.weight) else ""
+
+
+def together(old: Program, new: Program) -> Program:
+    """Give a program that asks for all that either asks; it is there to be read for."""
+    definitions = {
+        f"{side}.{name}": _renamed(node, side)
+        for side, program in (("old", old), ("new", new))
+        for name, node in program.definitions.items()
+    }
+    scopes = [
+        scope._replace(
+            rules=tuple(rule._replace(when=_renamed(rule.when, side)) for rule in scope.rules)
+        )
+        for side, program in (("old", old), ("new", new))
+        for scope in program.scopes
+    ]
+    return make(tuple(scopes), definitions)
+
+
+def _renamed(node: Node, side: str) -> Node:
+    """Name the definitions of one side in a way that the other one does not use."""
+    if node[0] == "name":
+        return ["name", f"{side}.{node[1]}"]
+    return [_renamed(part, side) if isinstance(part, list) else part for part in node]
+
+
+def _proposed(box: Box) -> Iterator[Witness]:
+    """Propose processes; none where the texts of a box are too many to choose from."""
+    try:
+        yield from proposals.proposals(box)
+    except Undecided:
+        return
+
+
+class _Side:
+    """One of the two rule sets."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.judge = witnesses.judge_of(program)
+        self.effects = Effects(program)
+        # What definitions say, in so many letters however much they stand upon one another.
+        self._said: dict[str, str] = {}
+        self._keys = {id(effect): self._key(effect) for effect in self.effects.all}
+        self.keys = Counter(self._keys.values())
+
+    def key(self, effect: Effect) -> str:
+        """Give a text that two rules have in common just if they say the same in the same words.
+
+        What a definition says counts, and not how it is called.
+        """
+        return self._keys[id(effect)]
+
+    def _key(self, effect: Effect) -> str:
+        rule = effect.rule
+        return json.dumps([effect.targets, rule.kind, self._saying(rule.when), rule.factor])
+
+    def _saying(self, node: Node) -> str:
+        if node[0] == "name":
+            if node[1] not in self._said:
+                self._said[node[1]] = self._saying(self.program.definitions[node[1]])
+            return self._said[node[1]]
+        said = repr(node)
+        if "'name'" in said:
+            # Written as Python writes a list, so that it makes no difference where a name stands.
+            parts = [self._saying(part) if isinstance(part, list) else repr(part) for part in node]
+            said = f"[{', '.join(parts)}]"
+        return said if len(said) < _LONG else hashlib.sha256(said.encode("utf-8")).hexdigest()
+
+    def without(self, other: _Side, *kinds: str) -> list[Effect]:
+        """Give the rules of some kinds that the other side does not have as often."""
+        left = self.keys - other.keys
+        found = []
+        for effect in self.effects.of(*kinds):
+            key = self.key(effect)
+            if left[key] > 0:
+                left[key] -= 1
+                found.append(effect)
+        return found
+
+    def excluded(self, less: Region) -> Region:
+        """Take away from a region whoever is excluded here.
+
+        Raises:
+            Undecided: what is left would have too many boxes.
+        """
+        for effect in self.effects.of("never"):
+            if effect.region is None:
+                raise Undecided("a rule of its own is too large")
+            less = self._minus(less, effect.region)
+        for targets, level in self.effects.levels().items():
+            less = self._minus(less, self.effects.shut_out(targets, level))
+        return less
+
+    def _minus(self, region: Region, less: Region) -> Region:
+        apart = all(kept_apart(one, two) for one in region for two in less)
+        return region if apart else self.effects.reasoner.difference(region, less)
+
+    def of(self, *kinds: str) -> Region:
+        """Give the processes on which rules of some kinds have an effect."""
+        found: Region = []
+        for effect in self.effects.of(*kinds):
+            if effect.region is None:
+                raise Undecided("a rule of its own is too large")
+            found += effect.region
+        return found
+
+
+class _Comparing:
+    def __init__(self, old: Program, new: Program) -> None:
+        self.sides = (_Side(old), _Side(new))
+        self.reasoner = Reasoner({})
+        self.found: list[Difference] = []
+        self.undecided = sum(side.effects.reasoner.undecided for side in self.sides)
+
+    # --- witnesses ---------------------------------------------------------------------
+
+    def show(self, region: Region, place: str, text: str, added: bool, about: Region) -> bool:
+        """Find a process of a region that is judged differently, and keep it."""
+        for box in region[:_MOST_BOXES_TRIED]:
+            for number, witness in enumerate(_proposed(box)):
+                if number == _MOST_TRIED:
+                    break
+                old, new = (witness.judge(side.judge) for side in self.sides)
+                what = what_differs(old, new)
+                if what:
+                    self.found.append(
+                        Difference(
+                            what, place, text, added, witness.about(about), old, new, witness
+                        )
+                    )
+                    return True
+        return False
+
+    def follow(self, effect: Effect, added: bool, narrow: Callable[[Region], Region]) -> None:
+        """Follow a rule that only one side has to the processes for which it matters."""
+        about = effect.region
+        if about is None:
+            return  # counted where the region was not made
+        rule = effect.rule
+        try:
+            region = self.reasoner.intersection([eligible()], about)
+            # Most differences are seen at once; what is not has to be followed.
+            if self.show(region, rule.place, rule.text, added, about):
+                return
+            left = [box for box in narrow(region) if self.reasoner.possible(box)]
+        except Undecided:
+            self.undecided += 1
+            return
+        if left and not self.show(left, rule.place, rule.text, added, about):
+            self.undecided += 1
+
+    # --- the four ways to differ ---------------------------------------------------------
+
+    def exclusions(self) -> None:
+        for added, (side, other) in enumerate((self.sides, self.sides[::-1])):
+            for effect in side.without(other, "never"):
+                self.follow(effect, added == 1, other.excluded)
+            self._levels(side, other, added == 1)
+
+    def _levels(self, side: _Side, other: _Side, added: bool) -> None:
+        levels, others = side.effects.levels(), other.effects.levels()
+        for targets, level in levels.items():
+            theirs = others.get(targets, [])
+            if Counter(map(side.key, level)) == Counter(map(other.key, theirs)):
+                continue
+            rule = level[0].rule
+            about = [box for effect in level for box in effect.region or []]
+            try:
+                out = self.reasoner.intersection(
+                    [eligible()], side.effects.shut_out(targets, level)
+                )
+                left = [box for box in other.excluded(out) if self.reasoner.possible(box)]
+            except Undecided:
+                self.undecided += 1
+                continue
+            if left and not self.show(left, rule.place, rule.text, added, about):
+                self.undecided += 1
+
+    def tiers(self) -> None:
+        for added, (side, other) in enumerate((self.sides, self.sides[::-1])):
+            for effect in side.without(other, "last"):
+
+                def later(region: Region, other: _Side = other) -> Region:
+                    return other.excluded(self.reasoner.difference(region, other.of("last")))
+
+                self.follow(effect, added == 1, later)
+            for effect in side.without(other, "first"):
+
+                def sooner(region: Region, side: _Side = side, other: _Side = other) -> Region:
+                    wide = [*other.of("first", "last"), *side.of("last")]
+                    return other.excluded(self.reasoner.difference(region, wide))
+
+                self.follow(effect, added == 1, sooner)
+
+    def weights(self) -> None:
+        old, new = self.sides
+        changed = [(effect, False) for effect in old.without(new, "prefer", "spare")]
+        changed += [(effect, True) for effect in new.without(old, "prefer", "spare")]
+        # Each cell is a region on which the same of the changed rules hold.
+        cells: list[tuple[Region, Fraction, Effect | None, bool, Region]] = [
+            ([eligible()], Fraction(1), None, False, [])
+        ]
+        try:
+            for effect, added in changed:
+                if effect.region is None:
+                    raise Undecided("a rule of its own is too large")
+                factor = Fraction(*effect.rule.factor)
+                factor = factor if added else 1 / factor
+                following = []
+                for region, ratio, by, how, about in cells:
+                    both = self.reasoner.intersection(region, effect.region)
+                    both = [box for box in both if self.reasoner.possible(box, solve=False)]
+                    if not both:
+                        following.append((region, ratio, by, how, about))
+                        continue
+                    outside = self.reasoner.difference(region, effect.region)
+                    if outside:
+                        following.append((outside, ratio, by, how, about))
+                    following.append(
+                        (both, ratio * factor, effect, added, [*about, *effect.region])
+                    )
+                cells = following
+                if len(cells) > _MOST_CELLS:
+                    raise Undecided("too many rules differ at once")
+        except Undecided:
+            # What cannot be told apart is tried rule by rule.
+            for effect, added in changed:
+                region = self.reasoner.intersection([eligible()], effect.region or [])
+                self.show(region, effect.rule.place, effect.rule.text, added, region)
+            self.undecided += 1
+            return
+        for region, ratio, changing, added, about in cells:
+            if ratio == 1 or changing is None:
+                continue
+            rule = changing.rule
+            if self.show(region, rule.place, rule.text, added, about):
+                continue
+            try:
+                left = [box for box in new.excluded(region) if self.reasoner.possible(box)]
+            except Undecided:
+                left = region
+            if left and not self.show(left, rule.place, rule.text, added, about):
+                self.undecided += 1
+
+    def scores(self) -> None:
+        old, new = (
+            {scope.targets: scope.score for scope in side.program.scopes if scope.score}
+            for side in self.sides
+        )
+        for targets in sorted(old.keys() | new.keys()):
+            before, after = old.get(targets), new.get(targets)
+            if before and after and canonical(before.value) == canonical(after.value):
+                continue
+            shown = after or before
+            assert shown is not None
+            asked = {
+                Variable("number", ("attr", name))
+                for score in (before, after)
+                if score
+                for name in _asked(score.value)
+            }
+            about: Region = [{variable: Values(whole()) for variable in asked}]
+            around = inside(targets, False)
+            tried: Region = [around]
+            for variable in sorted(asked):
+                tried.append({**around, variable: only(UNKNOWN)})
+                for number in (0, 1, 1000, 2**20, 2**30):
+                    tried.append({**around, variable: Values(whole(number, number))})
+            if self._score_differs(tried, shown.place, shown.text, after is not None, about):
+                continue
+            same = before and after and self._equal(before.value, after.value)
+            if not same:
+                self.undecided += 1
+
+    def _score_differs(
+        self, tried: Region, place: str, text: str, added: bool, about: Region
+    ) -> bool:
+        return any(self.show([box], place, text, added, about) for box in tried)
+
+    def _equal(self, one: Node, two: Node) -> bool:
+        """Prove that two scores are equal, and that the same values make them unknown."""
+        if set(_asked(one)) != set(_asked(two)) or "/" in str((one, two)):
+            return False
+        keys = sorted((canonical(one), canonical(two)), key=repr)
+        differ = {Variable("order", tuple(keys)): only("<", ">")}
+        # Without z3 nothing is proved, and the box stays possible.
+        return not self.reasoner.possible(differ)
+
+
+def _asked(node: Node) -> Iterator[str]:
+    if node[0] == "attr":
+        yield node[1]
+    for part in node[1:]:
+        if isinstance(part, list):
+            yield from _asked(part)
+
+
+def compare(old: Program, new: Program) -> Comparison:
+    """Compare two programs over all possible processes."""
+    comparing = _Comparing(old, new)
+    comparing.exclusions()
+    comparing.tiers()
+    comparing.weights()
+    comparing.scores()
+    reasoners = [comparing.reasoner, *(side.effects.reasoner for side in comparing.sides)]
+    return Comparison(
+        tuple(_distinct(comparing.found)),
+        comparing.undecided,
+        sum(reasoner.unsolved for reasoner in reasoners),
+    )
+
+
+def _distinct(found: Iterable[Difference]) -> Iterator[Difference]:
+    """Leave out what says again that one statement differs in one way."""
+    seen: set[tuple[Any, ...]] = set()
+    for one in found:
+        key = (one.what, one.place, one.text, one.added)
+        if key not in seen:
+            seen.add(key)
+            yield one

@@ -1,0 +1,275 @@
+"""Arithmetic between attributes, by z3 where it is installed.
+
+Only boxes in which an expression meets its own attributes, or two attributes each other,
+need it. Division and roots are modelled as the evaluator does them: ``/`` rounds down and
+is unknown by zero, ``root`` is never below 1. Memory is tried with each page size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from functools import lru_cache
+from math import isinf
+from typing import TYPE_CHECKING, Any
+
+from oomrules.reason import atoms
+from oomrules.reason.atoms import GRANULE, NOTHING_BY_NOTHING, UNKNOWN, Values, Variable
+from oomrules.reason.numbers import Numbers
+
+if TYPE_CHECKING:
+    from oomrules.reason.regions import Box
+
+# What Debian's kernels have: amd64 and most; ppc64el's and arm64's larger ones.
+PAGE_SIZES = (4096, 16_384, 65_536)
+LIMIT = "(memory limit)"
+
+# z3's own count of steps: unlike a time, it gives up in the same place on every machine.
+_STEPS = 400_000
+
+
+@lru_cache(maxsize=1)
+def _z3() -> Any:
+    try:
+        import z3
+    except ImportError:
+        return None
+    return z3
+
+
+def available() -> bool:
+    """Tell whether z3 is installed."""
+    return _z3() is not None
+
+
+# Of an ordinary process, in pages of 4 KiB and in milliseconds.
+_LIKED = {LIMIT: 2**33, "swap": 0, "rss": 2**14, "total_vm": 2**16, "threads": 1, "nice": 0}
+_KINDS = ("number", "order", "share")
+
+
+def needed(box: Box) -> bool:
+    """Tell whether a box has questions that depend on one another by arithmetic."""
+    seen: set[str] = set()
+    deep = shared = False
+    for variable, values in box.items():
+        if variable.kind not in _KINDS or UNKNOWN in values.others:
+            continue
+        names = mentioned(variable.key) | ({LIMIT} if variable.kind == "share" else set())
+        plain = variable.kind == "number" and variable.key[0] == "attr"
+        deep = deep or not plain
+        # An expression alone is bounded well enough where it is a plain sum.
+        shared = shared or bool(names & seen) or (not plain and _hard(variable.key))
+        seen |= names
+    return deep and shared
+
+
+def mentioned(key: Any) -> set[str]:
+    """Collect the attributes of a canonical node, or of two."""
+    if not isinstance(key, tuple):
+        return set()
+    if key and key[0] == "attr":
+        return {key[1]}
+    return {name for part in key for name in mentioned(part)}
+
+
+def _hard(key: Any) -> bool:
+    """Tell whether an expression uses an attribute twice, or more than sums."""
+    found: list[str] = []
+
+    def walk(part: Any) -> None:
+        if isinstance(part, tuple):
+            if part and part[0] == "attr":
+                found.append(part[1])
+            else:
+                for inner in part:
+                    walk(inner)
+
+    walk(key)
+    return len(found) > len(set(found)) or any(
+        part in str(key) for part in ("'root'", "'/'", "'*'")
+    )
+
+
+def satisfiable(box: Box) -> bool | None:
+    """Tell whether numbers exist that are in a box.
+
+    Returns:
+        True if there are or it could not be decided in time, False if there surely are
+        none, None if z3 is missing.
+    """
+    if _z3() is None:
+        return None
+    return any(_check(_key(box), page) is not False for page in PAGE_SIZES)
+
+
+def solution(box: Box) -> dict[str, int] | None:
+    """Find numbers for the attributes of a box, memory in pages of 4 KiB; None without."""
+    if _z3() is None:
+        return None
+    found = _check(_key(box), GRANULE)
+    return dict(found) if isinstance(found, tuple) else None
+
+
+def _key(box: Box) -> tuple[tuple[Variable, Values], ...]:
+    return tuple(
+        (variable, values)
+        for variable, values in box.items()
+        if variable.kind in _KINDS and UNKNOWN not in values.others
+    )
+
+
+@lru_cache(maxsize=4096)
+def _check(questions: tuple[tuple[Variable, Values], ...], page: int) -> Any:
+    """Give a solution as pairs, False if there is none, None if it is too hard."""
+    z3 = _z3()
+    model = _Model(z3, page)
+    try:
+        for (kind, key), values in questions:
+            if kind == "number":
+                model.number(key, values)
+            elif kind == "order":
+                model.order(key, values)
+            else:
+                model.share(key, values)
+    except RecursionError:
+        return None
+    solver = z3.Solver()
+    solver.set("rlimit", _STEPS)
+    solver.add(*model.claims)
+    answer = solver.check()
+    if answer == z3.unsat:
+        return False
+    if answer != z3.sat:
+        return None
+    for name, liked in _LIKED.items():
+        # What is not bound to be odd is made ordinary.
+        if name in model.symbols:
+            solver.push()
+            solver.add(model.symbols[name] == liked)
+            if solver.check() != z3.sat:
+                solver.pop()
+    if solver.check() != z3.sat:
+        return None
+    found = solver.model()
+    return tuple(
+        (name, found.eval(symbol, model_completion=True).as_long())
+        for name, symbol in model.symbols.items()
+    )
+
+
+class _Model:
+    """The questions as claims about whole numbers, for one page size."""
+
+    def __init__(self, z3: Any, page: int) -> None:
+        self.z3 = z3
+        self.page = page
+        self.symbols: dict[str, Any] = {}
+        self.claims: list[Any] = []
+        self._roots = 0
+
+    def symbol(self, name: str) -> Any:
+        if name not in self.symbols:
+            made = self.symbols[name] = self.z3.Int(name)
+            if name == LIMIT:
+                self.claims.append(made >= 0)
+            else:
+                variable = Variable("number", ("attr", name))
+                self._within(self._scaled(variable.key, made), atoms.domain(variable).known)
+        return self.symbols[name]
+
+    def _scaled(self, key: Any, value: Any) -> Any:
+        """Give a value in the units of its variable's set."""
+        if atoms.is_memory(key):
+            return value * (self.page // GRANULE)
+        return value
+
+    def _within(self, value: Any, numbers: Any) -> None:
+        assert isinstance(numbers, Numbers)
+        z3 = self.z3
+        choices = []
+        for low, high in numbers.spans:
+            bounds = [] if isinf(low) else [value >= low]
+            bounds += [] if isinf(high) else [value <= high]
+            choices.append(z3.And(*bounds))
+        self.claims.append(z3.Or(*choices))
+
+    def number(self, key: Any, values: Values) -> None:
+        value = self.symbol(key[1]) if key[0] == "attr" else self.value(key)
+        if key == ("attr", "run_time"):
+            # Its set is in seconds, its value in expressions in milliseconds.
+            seconds = self.z3.Int("(seconds)")
+            self.claims.append(value == seconds * 1000)
+            value = seconds
+        self._within(self._scaled(key, value), values.known)
+
+    def order(self, key: Any, values: Values) -> None:
+        one, two = self.value(key[0]), self.value(key[1])
+        claims = {"<": one < two, "=": one == two, ">": one > two}
+        self.claims.append(self.z3.Or(*(claims[sign] for sign in sorted(values.others))))
+
+    def share(self, key: Any, values: Values) -> None:
+        z3 = self.z3
+        limit = self.symbol(LIMIT)
+        value = z3.IntVal(key[1]) if key[0] == "bytes" else self.value(key) * self.page
+        choices = []
+        assert isinstance(values.known, Numbers)
+        for low, high in values.known.spans:
+            bounds = [z3.Or(limit > 0, value != 0)]
+            bounds += self._beyond(value, limit, low, 1) + self._beyond(value, limit, high, -1)
+            choices.append(z3.And(*bounds))
+        if NOTHING_BY_NOTHING in values.others:
+            choices.append(z3.And(limit == 0, value == 0))
+        self.claims.append(z3.Or(*choices))
+
+    def _beyond(self, value: Any, limit: Any, end: tuple[Any, int], sign: int) -> list[Any]:
+        bound, side = end
+        if isinf(bound):
+            return []
+        bound = Fraction(bound)
+        left, right = value * bound.denominator * sign, limit * bound.numerator * sign
+        return [left > right if side * sign > 0 else left >= right]
+
+    def value(self, key: Any) -> Any:
+        """Give an expression; claims are added that it is known."""
+        z3 = self.z3
+        match key[0]:
+            case "number":
+                return z3.IntVal(key[1])
+            case "bytes":
+                return z3.IntVal(key[1] // self.page)
+            case "share":
+                return (self.symbol(LIMIT) * key[1]) / z3.IntVal(key[2] * self.page)
+            case "attr":
+                symbol = self.symbol(key[1])
+                if key[1] == "run_time":
+                    self.claims.append(symbol % 1000 == 0)
+                return symbol
+            case "negative":
+                return -self.value(key[1])
+            case "root":
+                return self._root(self.value(key[1]))
+        parts: Iterable[Any] = [self.value(part) for part in key[1:]]
+        first, *rest = parts
+        for part in rest:
+            if key[0] == "+":
+                first = first + part
+            elif key[0] == "-":
+                first = first - part
+            elif key[0] == "*":
+                first = first * part
+            else:
+                # z3 rounds towards the side that leaves a remainder of 0 or more.
+                self.claims.append(part != 0)
+                first = z3.If(part > 0, first / part, (-first) / (-part))
+        return first
+
+    def _root(self, value: Any) -> Any:
+        z3 = self.z3
+        self._roots += 1
+        root = z3.Int(f"(root {self._roots})")
+        self.claims += [
+            root >= 1,
+            z3.If(value <= 0, root == 1, z3.And(root * root <= z3.If(value < 1, 1, value))),
+            z3.If(value <= 0, True, value < (root + 1) * (root + 1)),
+        ]
+        return root

@@ -1,0 +1,171 @@
+"""Places for a process that is to be in a box: control groups that lie where it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from oomrules.processes.units import ROOT_SLICE, placement
+from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
+from oomrules.reason import atoms
+from oomrules.reason import globs as texts
+from oomrules.reason.atoms import FALSE, IN, OUT, TRUE, Variable
+from oomrules.reason.globs import Texts
+from oomrules.reason.regions import Box
+
+_PLACES = (
+    "/system.slice/example.service",
+    "/user.slice/user-1000.slice/session-1.scope",
+    "/user.slice/user-1000.slice/user@1000.service/app.slice/app-example.scope",
+    "/example.slice",
+    "/",
+    "/example",
+)
+_MANAGER = "user@1000.service"
+_SLICES = texts.matching(("*.slice",))
+Place = tuple[str | None, dict[str, list[str]], dict[str, dict[str, list[str]]]]
+
+
+def places_in(box: Box) -> Iterator[Place]:
+    """Propose control groups that lie where the box says, with aliases and relations."""
+    inside: list[str] = []
+    outside: list[str] = []
+    related: list[str] = []
+    of_user: dict[str, str] = {}
+    units: list[tuple[str, ...]] = []
+    unknown = False
+    for (kind, key), values in box.items():
+        if kind == "in":
+            unknown = unknown or (values.must_be_unknown and atoms.in_cgroup(key))
+            if atoms.of_user(key):
+                if len(values.others) == 1:
+                    (of_user[key.removeprefix(USER_UNIT)],) = values.others
+            elif IN in values.others and atoms.named(key) and values.others == {IN}:
+                inside.append(key)
+            elif values.others == {IN} or (IN in values.others and not atoms.named(key)):
+                related.append(key)
+            elif IN in values.others and OUT not in values.others:
+                inside.append(key)
+            elif values.others == {OUT}:
+                outside.append(key)
+        elif kind == "unit":
+            unknown = unknown or values.must_be_unknown
+            if TRUE in values.others and FALSE not in values.others:
+                units.append(key)
+        elif kind == "text" and key in ("cgroup", "unit", "slice", "user.unit", "user.slice"):
+            unknown = unknown or values.must_be_unknown
+    if unknown:
+        yield None, {}, {}
+        return
+    below = _of_user(box, of_user)
+    if below is None:
+        return
+    for path in _paths(box, inside, texts.matching(tuple(outside)), units, below):
+        place = placement(path).system
+        relations: dict[str, dict[str, list[str]]] = {}
+        for target in related:
+            key = "WantedBy" if target.startswith(WANTED_BY) else "PartOf"
+            name = target.removeprefix(WANTED_BY).removeprefix(PART_OF)
+            relations.setdefault(place.path, {}).setdefault(key, []).append(name)
+        if related and place.above is None:
+            continue
+        yield path, {}, relations
+
+
+def _of_user(box: Box, targets: dict[str, str]) -> str | None:
+    """Propose what stands below a user's manager; nothing if no user's unit is asked for.
+
+    Args:
+        box: what is asked of ``user.unit`` and ``user.slice``.
+        targets: the blocks for users' units, and whether the process is in or out.
+
+    Returns:
+        the end of a path, or None if there can be none.
+    """
+    outside = texts.matching(tuple(name for name, where in targets.items() if where == OUT))
+    possible = atoms.UNIT_NAMES - outside
+    own, slice_ = (_known_text(box, name) for name in ("user.unit", "user.slice"))
+    wanted = [texts.matching((name,)) for name, where in targets.items() if where == IN]
+    if not wanted and all(known is None or "" in known for known in (own, slice_)):
+        return ""
+    last = possible if own is None else own & possible
+    if slice_ is not None and not slice_ - texts.literal(""):
+        last -= _SLICES
+    slices: list[str] = []
+    # What leaves the least choice comes first.
+    for target in sorted(wanted, key=lambda target: target.these is None):
+        fits = target & possible
+        if any(name in fits for name in slices):
+            continue
+        if last & fits:
+            last &= fits
+        elif _SLICES & fits:
+            slices.append((_SLICES & fits).sample())
+        else:
+            return None
+    if slice_ is not None and "" not in slice_ and not any(name in slice_ for name in slices[-1:]):
+        if last & _SLICES & slice_:
+            last &= _SLICES & slice_
+        elif slice_ & possible:
+            slices.append((slice_ & possible).sample())
+    if not last:
+        return None
+    name = (last - _SLICES or last).sample()
+    return "".join(f"/{one}" for one in (*slices, name))
+
+
+def _known_text(box: Box, name: str) -> Texts | None:
+    values = box.get(Variable("text", name))
+    return values.known if values is not None and isinstance(values.known, Texts) else None
+
+
+def _paths(
+    box: Box, inside: list[str], outside: Texts, units: list[tuple[str, ...]], of_user: str
+) -> Iterator[str]:
+    exact = box.get(Variable("text", "cgroup"))
+    own = box.get(Variable("text", "unit"))
+    slices: list[str] = []
+    others: list[str] = []
+    wanted: list[Texts] = [texts.matching((target,)) for target in inside]
+    last = atoms.UNIT_NAMES
+    if own is not None and isinstance(own.known, Texts):
+        last = own.known & (atoms.UNIT_NAMES | texts.literal(""))
+    for globs in units:
+        last = last & texts.matching(globs)
+    names = [last.sample()] if (units or own is not None) and last else []
+    for target in wanted:
+        if ROOT_SLICE in target or any(name in target for name in [*names, *slices, *others]):
+            continue
+        possible = (target & atoms.UNIT_NAMES) - outside
+        if not possible:
+            return
+        slice_ = possible & texts.matching(("*.slice",))
+        name = slice_.sample() if slice_ and slice_.these is None else possible.sample()
+        (slices if name.endswith(".slice") else others).append(name)
+    middle = box.get(Variable("text", "slice"))
+    if middle is not None and isinstance(middle.known, Texts):
+        sampled = (middle.known & texts.matching(("*.slice",))).sample() if middle.known else ""
+        if sampled and sampled != ROOT_SLICE and sampled not in slices:
+            slices.append(sampled)
+    managers = [name for name in others if name.startswith("user@")]
+    services = [name for name in others if name not in managers]
+    managers = [name if placement(f"/{name}/x.scope").manager else _MANAGER for name in managers]
+    given = [name for name in names if name]
+    if of_user and not managers:
+        given = [name for name in given if placement(f"/{name}/x.scope").manager] or [_MANAGER]
+    made = "".join(f"/{name}" for name in (*slices, *managers, *services, *given)) + of_user
+    if exact is None or not isinstance(exact.known, Texts):
+        if made:
+            yield made
+            yield f"/user.slice/user-1000.slice{made}"
+        if names != [""] and not made:
+            yield from _PLACES
+        elif not made:
+            yield "/example"
+            yield "/"
+        return
+    tried = [made, f"/user.slice{made}", *_PLACES] if made else list(_PLACES)
+    yield from (path for path in tried if path and path in exact.known)
+    for shape in ([f"/*.slice{made}", f"{made}/*"] if made else []) + ["/*"]:
+        below = exact.known & texts.matching((shape,))
+        if below:
+            yield below.sample()

@@ -1,0 +1,127 @@
+"""Witnesses: a process on a small host, for the real evaluator to judge."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+from oomrules.attributes import ATTRIBUTES
+from oomrules.capabilities import CAPABILITIES
+from oomrules.processes import recorded
+from oomrules.processes.snapshot import NO_LIMIT, Host, Process
+from oomrules.program import nodes
+from oomrules.program.program import Program
+from oomrules.ranking.evaluator import Verdict
+from oomrules.reason import solver
+from oomrules.reason.atoms import GRANULE, Variable
+from oomrules.reason.judging import Judge
+from oomrules.reason.regions import Region
+
+# The host of all witnesses: bytes of memory, and a tick is a millisecond.
+MEMORY = 2**33
+TICKS = 1000
+
+# What stands for the nearest memory limit in a localised condition.
+LIMIT = "(memory limit)"
+
+
+class Witness(NamedTuple):
+    """A process on a host of its own.
+
+    Attributes:
+        snapshot: the host, as a recorded one.
+        process: the process in it.
+    """
+
+    snapshot: recorded.Recorded
+    process: Process
+
+    def about(self, region: Region) -> dict[str, Any]:
+        """Give what a region asks of it, in the words of the language."""
+        return _asked({variable for box in region for variable in box}, self)
+
+    def judge(self, judge: Judge) -> Verdict:
+        """Let the real evaluator decide about it."""
+        return judge.judge(self.process, self.snapshot)
+
+    def rule_holds(self, program: Program, node: Any) -> bool | None:
+        """Let the real evaluator work out a condition for it."""
+        host = self.snapshot.host
+        get = partial(_value, self)
+        names: dict[str, Any] = {}
+
+        def define(name: str) -> Any:
+            if name not in names:
+                local = nodes.localise(program.definitions[name], host.page_size, LIMIT)
+                names[name] = nodes.reduce(local, get, define)
+            return names[name]
+
+        found = nodes.reduce(nodes.localise(node, host.page_size, LIMIT), get, define)
+        return None if found is None else bool(found)
+
+
+def judge_of(program: Program) -> Judge:
+    """Make a program ready for the hosts of witnesses, whose pages are all of one size."""
+    return Judge(program, Host("", "", GRANULE, TICKS, 0, MEMORY, 0))
+
+
+def _value(witness: Witness, name: str) -> Any:
+    from oomrules.processes.values import GETTERS
+
+    return GETTERS[name](witness.process, witness.snapshot)
+
+
+# --- for people ------------------------------------------------------------------------------
+
+
+def _asked(questions: set[Variable], witness: Witness) -> dict[str, Any]:
+    names: set[str] = set()
+    caps = False
+    for kind, key in questions:
+        if kind in ("number", "order", "share"):
+            names |= solver.mentioned(key)
+        elif kind in ("text", "flag"):
+            names.add(key)
+        elif kind == "search":
+            names.add(key[0])
+        elif kind == "same":
+            names |= set(key)
+        elif kind in ("unit", "in"):
+            names.add("unit" if kind == "unit" else "cgroup")
+        elif kind == "cap":
+            caps = True
+    found: dict[str, Any] = {"pid": witness.process.pid, "comm": witness.process.comm}
+    for name in ATTRIBUTES:
+        if name in names:
+            found[name] = _said(name, _value(witness, name))
+    if caps:
+        bits = witness.process.capabilities
+        held = [name for name, bit in CAPABILITIES.items() if bits is not None and bits >> bit & 1]
+        found["capabilities"] = "unknown" if bits is None else ", ".join(held) or "none"
+    return found
+
+
+def _said(name: str, value: Any) -> Any:
+    if value is None:
+        return "unknown"
+    kind = ATTRIBUTES[name].type.value
+    if kind == "memory":
+        return _memory(value * GRANULE)
+    if kind == "duration":
+        return f"{value // 1000}s" if value % 1000 == 0 else f"{value}ms"
+    if kind == "percentage":
+        return f"{value / 100:g}%"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return f'"{value}"' if name != "comm" else str(value)
+    return value
+
+
+def _memory(size: int) -> str:
+    if size >= NO_LIMIT // GRANULE * GRANULE:
+        return "unlimited"
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return f"{size}B"

@@ -1,1 +1,0 @@
-"""Run time: load a program, read processes, rank, emit. Standard library only."""

@@ -1,0 +1,252 @@
+"""The short-lived half, at work: ``oomrules prepare`` compiles the rules and asks systemd."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+
+from oomrules.accounts import known
+from oomrules.errors import Failure
+from oomrules.lean import Any, NamedTuple
+from oomrules.processes.facts import Facts
+from oomrules.program import program
+
+SCHEMA = "oomrules.prepared/2"
+
+# What it writes, a line each, in this order, and how long each may be: 10,000 rules are 3 MiB, and
+# all that is asked of 5,000 units is 2 MiB. To read a line takes ten times as much memory. Each
+# has bounds of its own where it is gathered; this is the belt.
+PARTS = {"program": 4 << 20, "names": 1 << 20, "facts": 4 << 20}
+
+# Beyond this it hangs: what it asks of others has deadlines of some seconds itself. systemd waits
+# for the first one (TimeoutStartSec in oomrules.service).
+DEADLINE = 90.0
+
+# Killed, it may still be in the kernel, where it waits for somebody's memory.
+_LAST_WAIT = 1.0
+
+# -I, so that nothing of the environment gets in; what it may import is handed over. What it may
+# take is its own, since it takes more to compile rules than to keep to them.
+_CODE = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "from oomrules.service import memory; memory.bound(memory.START); "
+    "from oomrules.commands.main import main; sys.exit(main(sys.argv[1:]))"
+)
+_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+
+
+class Prepared(NamedTuple):
+    """What the short-lived half found out.
+
+    Attributes:
+        program: the rules; None if they have errors.
+        diagnostics: those errors, one line each.
+        fingerprint: what tells whether a rule file has changed.
+        files: the rule files.
+        asks: whether units that come or go call for asking systemd again.
+        facts: what systemd and logind said; if they were not asked, a problem says why.
+        users, groups: names by id, those that matter to the rules.
+        to, head: where the list goes, and how much of it, by oomrules.conf; None if that is
+            wrong, and then ``problem`` says why.
+        names_problems: what could not be looked up, and what that means.
+        names_complete: whether these are all names; else those known before stay.
+    """
+
+    program: program.Program | None
+    diagnostics: list[str]
+    fingerprint: list[Any]
+    files: list[str]
+    asks: bool
+    facts: Facts
+    users: dict[int, str]
+    groups: dict[int, str]
+    to: list[str] | None = None
+    head: int | None = None
+    problem: str = ""
+    names_problems: tuple[str, ...] = ()
+    names_complete: bool = True
+
+
+class Preparation:
+    """A running ``oomrules prepare``.
+
+    Args:
+        path: what it may import from.
+        arguments: its options.
+        now: in seconds of the clock that ``deadline`` is compared with.
+
+    Attributes:
+        pid: the process.
+        descriptor: readable when it has ended.
+        deadline: when it has to be.
+
+    Raises:
+        Failure: it cannot be started.
+    """
+
+    def __init__(self, path: list[str], arguments: list[str], now: float) -> None:
+        argv = [sys.executable, "-I", "-c", _CODE, json.dumps(path), "prepare", *arguments]
+        environment = {key: value for key, value in os.environ.items() if key not in _OURS}
+        self.deadline = now + DEADLINE
+        self._output = self.descriptor = -1
+        try:
+            # In memory: it needs no room in /run, and nobody has to read along.
+            self._output = os.memfd_create("oomrules-prepared", os.MFD_CLOEXEC)
+            # By vfork, so that nothing of a locked memory is copied.
+            self.pid = os.posix_spawn(
+                sys.executable,
+                argv,
+                environment,
+                file_actions=[(os.POSIX_SPAWN_DUP2, self._output, 1)],
+                setsigdef=[signal.SIGPIPE],
+            )
+            self.descriptor = os.pidfd_open(self.pid)
+        except OSError as error:
+            self._close()
+            raise Failure(
+                f"cannot start {sys.executable}: {error.strerror}", "the rules stay as they are"
+            ) from error
+
+    def finish(self) -> Prepared:
+        """Collect the process and what it wrote.
+
+        What it wrote before it failed counts: above all the rules, which come first.
+
+        Raises:
+            Failure: it failed before it had said what the rules are.
+        """
+        try:
+            why = self._end()
+            size = os.fstat(self._output).st_size
+            parts = self._parts()
+        finally:
+            self._close()
+        if "program" not in parts:
+            if size >= PARTS["program"]:
+                raise Failure(
+                    f"`oomrules prepare` wrote {size} bytes, {PARTS['program']} are allowed",
+                    "are these rules?",
+                )
+            raise why or Failure(
+                "`oomrules prepare` wrote something else than its result",
+                "is it of another version? restart the service",
+            )
+        prepared = _prepared(parts)
+        if why is None:
+            return prepared
+        lost = f"{why.message}, so what only systemd and directories know is as it was before"
+        facts = prepared.facts._replace(problems=(lost, *prepared.facts.problems))
+        return prepared._replace(facts=facts)
+
+    def _end(self) -> Failure | None:
+        """Collect the process; say what was wrong with it."""
+        if not self._ended(0):
+            signal.pidfd_send_signal(self.descriptor, signal.SIGKILL)
+            if self._ended(_LAST_WAIT):
+                os.waitpid(self.pid, 0)
+            return Failure(
+                f"`oomrules prepare` took longer than {DEADLINE:.0f} s and was killed",
+                "see how long `oomrules rank` takes",
+            )
+        _, status = os.waitpid(self.pid, 0)
+        if not status:
+            return None
+        code = os.waitstatus_to_exitcode(status)
+        how = f"was killed by signal {-code}" if code < 0 else f"failed (status {code})"
+        return Failure(f"`oomrules prepare` {how}", "it has said why above, if it could")
+
+    def _parts(self) -> dict[str, Any]:
+        """Read what it wrote; a part that is not whole, or too long, ends it."""
+        found: dict[str, Any] = {}
+        at, size = 0, os.fstat(self._output).st_size
+        for part, longest in PARTS.items():
+            data = os.pread(self._output, min(longest, size - at), at)
+            line, newline, _ = data.partition(b"\n")
+            if not newline:
+                break
+            at += len(line) + 1
+            try:
+                said = json.loads(line)
+            except (ValueError, RecursionError):
+                break
+            if not isinstance(said, dict) or (said.get("schema"), said.get("part")) != (
+                SCHEMA,
+                part,
+            ):
+                break
+            found[part] = said
+        return found
+
+    def abandon(self) -> None:
+        """Kill it, whatever it was about to say."""
+        try:
+            self.finish()
+        except (Failure, OSError):
+            pass
+
+    def _ended(self, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    def _close(self) -> None:
+        for descriptor in (self._output, self.descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._output = self.descriptor = -1
+
+
+def _prepared(parts: dict[str, Any]) -> Prepared:
+    try:
+        given = parts["program"]
+        made, settled = given["program"], given["emit"]
+        prepared = Prepared(
+            None if made is None else program.from_data(made),
+            given["diagnostics"],
+            given["fingerprint"],
+            given["files"],
+            given["asks"],
+            Facts(),
+            known.from_data(given["users"]),
+            known.from_data(given["groups"]),
+            None if settled is None else list(settled["to"]),
+            None if settled is None else settled["head"],
+            given["emit_problem"],
+            names_complete=False,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Failure(
+            "`oomrules prepare` wrote something else than its result",
+            "is it of another version? restart the service",
+        ) from error
+    return _with_facts(_with_names(prepared, parts.get("names")), parts.get("facts"))
+
+
+def _with_names(prepared: Prepared, given: Any) -> Prepared:
+    try:
+        return prepared._replace(
+            users=known.from_data(given["users"]),
+            groups=known.from_data(given["groups"]),
+            names_problems=tuple(map(str, given["problems"])),
+            names_complete=bool(given["complete"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return prepared
+
+
+def _with_facts(prepared: Prepared, given: Any) -> Prepared:
+    try:
+        places = given["places"]
+        facts = Facts(
+            given["units"],
+            given["sessions"],
+            tuple(map(str, given["problems"])),
+            None if places is None else frozenset(places),
+            bool(given["whole"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return prepared
+    return prepared._replace(facts=facts)

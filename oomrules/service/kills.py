@@ -1,0 +1,182 @@
+"""Who was killed, and what the list had said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from oomrules.kills import entry as kills
+from oomrules.kills import journal
+from oomrules.kills.kernel_log import Kill
+from oomrules.lean import Any
+from oomrules.processes.cgroups import Hierarchy
+from oomrules.processes.units import placement
+from oomrules.service.list import Listed
+from oomrules.service.outbox import Outbox
+from oomrules.state import now
+
+# Kills at a limit that are recorded one by one: of each user, of each unit of the system, and of
+# all of them, in so many seconds. Anybody can have his own processes killed as often as he likes.
+_USER, _UNIT, _ALL, _SPAN = 30, 100, 300, 60.0
+
+# Units and users that are counted apart.
+_MOST = 256
+
+
+def _nobody(pid: int) -> None:
+    """Know of no process."""
+
+
+class Tally:
+    """Kills of one unit or user since some time, and how many of them were left out."""
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.recorded = self.left_out = 0
+
+
+class Deaths:
+    """Writes an entry of the journal for each kill, but no flood of them.
+
+    Attributes:
+        count: how many there were.
+        asked: how many were asked to end, by the module.
+        lost: how many messages of the kernel's log were overwritten before they were read.
+        last: the last one, as ``oomrules status`` has it; ``at`` is when, in seconds since boot.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._unit_root = Hierarchy().unit_root()
+        self._tallies: dict[str, Tally] = {}
+        self.count = self.asked = self.lost = 0
+        self._lost_told, self._lost_told_at = 0, -_SPAN
+        self.last: dict[str, Any] | None = None
+
+    def record(
+        self,
+        kill: Kill,
+        listed: Listed | None,
+        before: Listed | None,
+        known: Callable[[int], dict[str, Any] | None] = _nobody,
+    ) -> None:
+        """Write down who died, or was asked to, and what the list had said when the kernel looked.
+
+        Args:
+            listed: the last list, and ``before`` the one before it.
+            known: gives what was read last of the process with a pid, in ``state.described``'s
+                form with ``began``, seconds since the boot; for those that no list says more of.
+        """
+        at = kills.died(kill)
+        listed = _in_force(at, listed, before)
+        entry = _entry(kill, at, listed, known)
+        if entry:
+            # The log names a process by the thread that was taken for it.
+            kill = kill._replace(pid=entry["pid"])
+        rank = _rank(kill, listed, entry)
+        unit, user_unit = _units(kill, entry, self._unit_root)
+        age = max(0.0, at - listed.read) if listed else None
+        count = len(listed.pids) if listed else 0
+        if kill.polite or self._is_recorded(kill, unit, user_unit, now()):
+            points = entry.get("points") if entry else None
+            send = self._outbox.send
+            kills.record(unit, kill, rank, points, count, age, send, user_unit)
+        if kill.polite:
+            self.asked += 1
+            return
+        self.count += 1
+        self.last = {
+            "at": at,
+            "pid": kill.pid,
+            "comm": kill.comm,
+            "unit": user_unit or unit,
+            "constraint": kill.constraint,
+            "rank": rank,
+            "listed": count,
+            "list_age": None if age is None else round(age, 3),
+        }
+
+    def _is_recorded(self, kill: Kill, unit: str, user_unit: str, at: float) -> bool:
+        """Whether a kill has an entry of its own; who dies with the host always has."""
+        if kill.constraint and not kill.constraint.endswith("MEMCG"):
+            return True
+        self.sum_up(at)
+        whose = _whose(kill, unit, user_unit, self._unit_root)
+        if whose not in self._tallies and len(self._tallies) >= _MOST:
+            whose = ""
+        tally = self._tallies.setdefault(whose, Tally(at))
+        recorded = sum(one.recorded for one in self._tallies.values())
+        most = _USER if whose.startswith("user-") else _UNIT
+        if tally.recorded >= most or recorded >= _ALL:
+            tally.left_out += 1
+            return False
+        tally.recorded += 1
+        return True
+
+    def miss(self, count: int) -> None:
+        """Take note of so many messages that could not be read; ``sum_up`` says so."""
+        self.lost += count
+
+    def sum_up(self, at: float) -> None:
+        """Say how many kills were left out, once the time is over in which they were counted."""
+        if self.lost > self._lost_told and at >= self._lost_told_at + _SPAN:
+            self._outbox.send(kills.overwritten(self.lost - self._lost_told), journal.WARNING)
+            self._lost_told, self._lost_told_at = self.lost, at
+        for whose, tally in list(self._tallies.items()):
+            if at < tally.since + _SPAN:
+                continue
+            del self._tallies[whose]
+            if tally.left_out:
+                self._outbox.send(
+                    f"{tally.left_out} more processes of {whose or 'other units'} were killed at a "
+                    f"memory limit within {_SPAN:.0f} s, and are not recorded one by one",
+                    journal.WARNING,
+                )
+
+
+def _in_force(at: float, listed: Listed | None, before: Listed | None) -> Listed | None:
+    """Give the list that the kernel had at a time; None if it is not known any more."""
+    for one in (listed, before):
+        if one and one.given <= at:
+            return one
+    return None
+
+
+def _entry(
+    kill: Kill,
+    at: float,
+    listed: Listed | None,
+    known: Callable[[int], dict[str, Any] | None],
+) -> dict[str, Any] | None:
+    """Say which process was killed, as far as anybody knows."""
+    for entry in listed.head if listed else ():
+        if kills.is_of(kill, entry):
+            return entry
+    seen = known(kill.pid)
+    # The pid may have been used again since.
+    return seen if seen and seen["began"] <= at and kills.is_of(kill, seen) else None
+
+
+def _rank(kill: Kill, listed: Listed | None, entry: dict[str, Any] | None) -> int | None:
+    if listed is None or kill.pid not in listed.pids:
+        return None
+    rank = listed.pids.index(kill.pid) + 1
+    # What is at the head is known well enough to tell that it is another process.
+    return rank if entry or rank > len(listed.head) else None
+
+
+def _units(kill: Kill, entry: dict[str, Any] | None, root: str) -> tuple[str, str]:
+    """Give the victim's unit of the system's manager, and of a user's: by the log or the list."""
+    if kill.cgroup:
+        place = placement(kill.cgroup, root)
+        return place.system.unit, place.user_unit
+    unit, manager = (entry["unit"] or "", entry.get("manager")) if entry else ("", "")
+    return (f"user@{manager}.service", unit) if manager else (unit, "")
+
+
+def _whose(kill: Kill, unit: str, user_unit: str, root: str) -> str:
+    """Name whom a kill is counted for: a unit, or a user, who may have any number of units."""
+    if not kill.cgroup and user_unit:
+        return "user-" + unit.removeprefix("user@").removesuffix(".service") + ".slice"
+    chain = placement(kill.cgroup, root).chain if kill.cgroup else (unit,)
+    users = [unit for unit in chain if unit.startswith("user-") and unit.endswith(".slice")]
+    return users[0] if users else chain[-1]

@@ -1,0 +1,35 @@
+"""What is wrong now: said once when it begins, and once when it ends."""
+
+from __future__ import annotations
+
+from oomrules.kills import journal
+from oomrules.service.outbox import Outbox
+
+
+class Complaints:
+    """At most one complaint for each topic; the topics are those in the code, so they are few."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._standing: dict[str, str] = {}
+
+    def complain(self, topic: str, message: str, hint: str | None = None) -> None:
+        """Say something once, until it is mended or something else is wrong."""
+        if self._standing.get(topic) != message:
+            self._standing[topic] = message
+            self.say(f"{message}; {hint}" if hint else message, journal.WARNING)
+
+    def mended(self, topic: str) -> None:
+        """Say that a topic gives no more cause for complaint, if it did."""
+        before = self._standing.pop(topic, None)
+        if before:
+            self.say(f"no longer so: {before}", journal.INFO)
+
+    def say(self, message: str, priority: int, fields: dict[str, str] | None = None) -> None:
+        """Say anything, with fields of the journal's."""
+        journal.say(message, priority, fields, self._outbox.send)
+
+    @property
+    def standing(self) -> list[str]:
+        """What is wrong now."""
+        return sorted(self._standing.values())

@@ -1,0 +1,1 @@
+"""Where the kernel finds the candidates. Standard library only."""

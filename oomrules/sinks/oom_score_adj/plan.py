@@ -1,0 +1,332 @@
+"""Adjustments that make the kernel's own killer follow our order: a plan, and no I/O.
+
+A plan moves as few processes as it can: exactly the fewest where there is one domain, by the
+best of several attempts where there are more. What it claims is worked out anew from the
+formula and the final values, never taken over from the search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+
+from oomrules.lean import NamedTuple
+from oomrules.sinks.oom_score_adj.formula import LOWEST, UNKILLABLE, Domain, Task, badness
+from oomrules.sinks.oom_score_adj.search import Claim, Field, Margin, attempt, attempts
+
+# The widest one counts that puts as many in order as the narrowest, and for which no more have
+# to move than there are in the heads. Memory runs out because something grows: what is behind a
+# head should not get past it by that. The kernel's own counters are far more exact than the
+# least of these.
+MARGINS = (Margin(800, 400), Margin(400, 200), Margin(200, 100), Margin(200, 10))
+
+# What ordinary users may have at -1000, in thousandths of the host's totalpages: each of them, and
+# all together. A rule can bound one process, but nothing bounds how many a user starts.
+USERS_SHARE, ALL_USERS_SHARE = 250, 500
+
+# So much has to stay killable, in thousandths, before the processes of users become unkillable.
+KILLABLE_SHARE = 50
+
+# How far everybody else stays above a protected process at -999, in steps.
+_LAST_GAP = 10
+
+
+class Assignment(NamedTuple):
+    """One value to write.
+
+    ``why`` is ``protected``, ``last`` (protected, but killable), ``order``, ``below`` or
+    ``original``.
+    """
+
+    task: Task
+    value: int
+    why: str
+
+
+class Plan(NamedTuple):
+    """What to write, and what that is good for.
+
+    Attributes:
+        assignments: the writes, the protected first, then by rank.
+        values: the final value of each process that was looked at, by pid.
+        claims: one for each domain.
+        kept: True if what is in force already does it, within half the margin.
+        last: pids of protected processes that only come last, since their user has too many.
+    """
+
+    assignments: tuple[Assignment, ...]
+    values: dict[int, int]
+    claims: tuple[Claim, ...]
+    kept: bool = False
+    last: tuple[int, ...] = ()
+
+
+def plan(
+    candidates: Sequence[Task],
+    rest: Sequence[Task],
+    protected: Sequence[Task],
+    domains: Sequence[Domain],
+    margins: tuple[Margin, ...] = MARGINS,
+) -> Plan:
+    """Find the adjustments.
+
+    Args:
+        candidates: worst first.
+        rest: processes that are no candidates, but that no rule protects either.
+        protected: whom the rules exclude.
+        domains: the host first.
+        margins: those to choose from, the widest first.
+    """
+    host = domains[0].totalpages
+    last = beyond_shares(protected, host)
+    made = _plan(candidates, rest, protected, domains, margins, last)
+    more = too_many(candidates, rest, protected, made.values, host)
+    if more:
+        made = _plan(candidates, rest, protected, domains, margins, last | more)
+    return made
+
+
+def _plan(
+    candidates: Sequence[Task],
+    rest: Sequence[Task],
+    protected: Sequence[Task],
+    domains: Sequence[Domain],
+    margins: tuple[Margin, ...],
+    last: set[int],
+) -> Plan:
+    everybody = (*candidates, *rest, *protected)
+    values = {task.pid: task.original for task in everybody}
+    loose = []
+    for task in protected:
+        if task.original == UNKILLABLE:
+            continue
+        if task.lowest != UNKILLABLE:
+            # One that cannot be lowered competes like everybody else.
+            loose.append(task)
+        elif task.pid in last:
+            values[task.pid] = LOWEST
+            loose.append(task._replace(original=LOWEST, lowest=LOWEST))
+        else:
+            values[task.pid] = UNKILLABLE
+    others = (*rest, *loose)
+    for margin in margins[-1:] + margins[:-1]:
+        fields = [
+            Field(number, domain, candidates, others, margin, margin != margins[-1])
+            for number, domain in enumerate(domains)
+        ]
+        found, lengths, changes = _search(fields, candidates, values)
+        if margin == margins[-1]:
+            least = found, lengths, fields
+            most = max(changes, sum(field.wanted for field in fields))
+        elif lengths == least[1] and changes <= most:
+            best = found
+            break
+    else:
+        best, _, fields = least
+    current = {task.pid: task.current for task in everybody}
+    held = [task for task in protected if best[task.pid] == UNKILLABLE]
+    passing = _passing(held, (*candidates, *rest, *loose), domains[0], best, current)
+    best |= dict.fromkeys(passing, LOWEST)
+    firm = {task.pid for task in protected if task.lowest == UNKILLABLE}
+    kept = all(best[pid] == current[pid] for pid in firm) and _still_good(
+        fields, best, current, everybody
+    )
+    if kept:
+        best = current
+    claims = _claims(fields, best, loose)
+    heads = {task.pid for field in fields for task in field.candidates[: field.wanted]}
+    assignments = tuple(
+        Assignment(task, best[task.pid], _why(task, best[task.pid], heads, passing, last))
+        for task in (*protected, *candidates, *rest)
+        if best[task.pid] != task.current
+    )
+    return Plan(assignments, best, claims, kept, tuple(sorted(last)))
+
+
+def _why(task: Task, value: int, heads: set[int], passing: set[int], last: set[int]) -> str:
+    if value == task.original:
+        return "original"
+    if value == UNKILLABLE or task.pid in passing:
+        return "protected"
+    if task.pid in last:
+        return "last"
+    return "order" if task.pid in heads else "below"
+
+
+def beyond_shares(protected: Sequence[Task], totalpages: int) -> set[int]:
+    """Find the protected processes of ordinary users that are more than may be unkillable.
+
+    Those are the largest beyond what their user, or all of them, may have. Root and the users of
+    the system have what the rules say: a process of theirs has been made so.
+
+    Args:
+        totalpages: the host's.
+    """
+    last: set[int] = set()
+    had: dict[int, int] = {}
+    everything = 0
+    for task in sorted(protected, key=_by_size):
+        if not _can_be_last(task):
+            continue
+        mine, all_ = had.get(task.uid, 0) + task.size, everything + task.size
+        if mine * 1000 > totalpages * USERS_SHARE or all_ * 1000 > totalpages * ALL_USERS_SHARE:
+            last.add(task.pid)
+        else:
+            had[task.uid], everything = mine, all_
+    return last
+
+
+def too_many(
+    candidates: Sequence[Task],
+    rest: Sequence[Task],
+    protected: Sequence[Task],
+    values: Mapping[int, int],
+    totalpages: int,
+) -> set[int]:
+    """Find the processes of ordinary users at -1000 without which too little can be killed."""
+    everybody = (*candidates, *rest, *protected)
+    killable = sum(task.size for task in everybody if values[task.pid] != UNKILLABLE)
+    unkillable = [
+        task for task in protected if values[task.pid] == UNKILLABLE and _can_be_last(task)
+    ]
+    unkillable.sort(key=_by_size)
+    found: set[int] = set()
+    while unkillable and killable * 1000 < totalpages * KILLABLE_SHARE:
+        task = unkillable.pop()
+        found.add(task.pid)
+        killable += task.size
+    return found
+
+
+def _can_be_last(task: Task) -> bool:
+    return task.is_users and task.original != UNKILLABLE == task.lowest
+
+
+def _by_size(task: Task) -> tuple[int, int, int]:
+    return task.size, task.start, task.pid
+
+
+def _passing(
+    protected: Sequence[Task],
+    others: Sequence[Task],
+    host: Domain,
+    values: Mapping[int, int],
+    current: Mapping[int, int],
+) -> set[int]:
+    """Find the protected processes that are as safe at -999 as at -1000.
+
+    What they start has their value until it is seen. At -999 it can still be killed, and the
+    kernel never runs out of victims. They are safe where everybody who may be killed has more
+    points, before and after the change. Where there is no one left they would be taken; but at
+    -1000 the kernel panics then, which no process survives. In a group with a limit it only fails
+    the charge, so there they have -1000.
+
+    Args:
+        others: all who may be killed.
+    """
+    points = [
+        found
+        for task in others
+        for value in (values[task.pid], current[task.pid])
+        if (found := badness(task.size, value, host.step)) is not None
+    ]
+    if not points or not host.step:
+        return set()
+    least = min(points)
+    return {
+        task.pid
+        for task in protected
+        if task.original != UNKILLABLE == task.lowest
+        and (task.passes_on or task.is_users)
+        and task.domains == (0,)
+        and task.size
+        + LOWEST * host.step
+        + host.margin(0 if current[task.pid] == LOWEST else _LAST_GAP)
+        <= least
+    }
+
+
+def _search(
+    fields: Sequence[Field], candidates: Sequence[Task], values: Mapping[int, int]
+) -> tuple[dict[int, int], list[int], int]:
+    """Find values, how many of each domain they put in order, and how many they change."""
+    found: list[tuple[int, int, int, int, int]] = []
+    tries: list[tuple[dict[int, int], list[int], int]] = []
+    for lowering in attempts(fields):
+        tried = attempt(fields, candidates, dict(values), lowering)
+        lengths = [field.length(tried) for field in fields]
+        changes = sum(tried[pid] != value for pid, value in values.items())
+        # Who is born later has the usual 0; whoever is lowered comes behind even those.
+        lowered = sum(tried[pid] < value for pid, value in values.items())
+        found.append((-lengths[0], -sum(lengths), changes, lowered, len(found)))
+        tries.append((tried, lengths, changes))
+    return tries[min(found)[-1]]
+
+
+def _claims(
+    fields: Sequence[Field], values: Mapping[int, int], loose: Sequence[Task]
+) -> tuple[Claim, ...]:
+    pids = {task.pid for task in loose}
+    return tuple(field.claim(values, pids) for field in fields)
+
+
+def verify(
+    planned: Sequence[Claim],
+    candidates: Sequence[Task],
+    rest: Sequence[Task],
+    protected: Sequence[Task],
+    values: Mapping[int, int],
+    last: Container[int] = (),
+) -> tuple[Claim, ...]:
+    """Work out what is true of other values than the planned, such as those that got written.
+
+    Args:
+        planned: the claims of the plan.
+        values: by pid, of all of them.
+        last: as the plan has it.
+    """
+    loose = [task for task in protected if values[task.pid] != UNKILLABLE]
+    if planned:
+        # One that comes after everybody who may be killed is out of reach.
+        host = planned[0].domain
+        low = [task for task in loose if values[task.pid] == LOWEST and task.pid not in last]
+        high = [task for task in loose if values[task.pid] != LOWEST or task.pid in last]
+        safe = _passing(low, (*candidates, *rest, *high), host, values, values)
+        loose = [task for task in loose if task.pid not in safe]
+    fields = []
+    for number, claim in enumerate(planned):
+        margin = Margin(claim.gap, claim.gap)
+        field = Field(number, claim.domain, candidates, (*rest, *loose), margin, False)
+        field.keep(claim.apart, claim.gap)
+        fields.append(field)
+    return _claims(fields, values, loose)
+
+
+def _still_good(
+    fields: Sequence[Field],
+    best: Mapping[int, int],
+    current: Mapping[int, int],
+    tasks: Sequence[Task],
+) -> bool:
+    """Tell whether what is in force does all that the plan would, at half the distances.
+
+    So values do not change at each run only because sizes did.
+    """
+    originals = {task.pid: task.original for task in tasks}
+    if any(
+        UNKILLABLE in (best[pid], value) and best[pid] != value for pid, value in current.items()
+    ):
+        return False
+    changed = sum(value != originals[pid] for pid, value in current.items())
+    if not 0 < changed <= sum(value != originals[pid] for pid, value in best.items()):
+        return False
+    lengths = [field.length(best) for field in fields]
+    kept = [(field.apart, field.gap) for field in fields]
+    for field in fields:
+        field.halve()
+    good = all(
+        field.length(current) >= length for field, length in zip(fields, lengths, strict=True)
+    )
+    if not good:
+        for field, (apart, gap) in zip(fields, kept, strict=True):
+            field.keep(apart, gap)
+    return good

@@ -1,0 +1,415 @@
+"""The search for adjustments: who moves, and where to.
+
+The fewest changes exactly in one domain; the best of several attempts where there are more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from oomrules.lean import NamedTuple
+from oomrules.sinks.oom_score_adj.formula import LOWEST, UNKILLABLE, Domain, Task, badness
+
+# With more of them, looking for needless changes one by one takes too long.
+_MANY = 200
+
+# Below every badness.
+NOTHING = -(2**80)
+
+
+class Margin(NamedTuple):
+    """How far apart processes are kept, in steps: a thousandth of totalpages each.
+
+    Attributes:
+        head: what a whole head takes of the scale, shared out among its neighbours; the shorter
+            it is, the further they are apart, up to the gap.
+        gap: between the head and everybody behind it.
+    """
+
+    head: int
+    gap: int
+
+
+class Claim(NamedTuple):
+    """What is true in one domain once the values are in force.
+
+    Attributes:
+        domain: which.
+        candidates: how many compete there.
+        wanted: how many of them were to be in order.
+        claimed: how many are, counted from the worst and without ``above``.
+        above: pids that no adjustment gets below the worst candidate: they die before it.
+        killable: protected pids that the kernel may still choose.
+        stuck: the pid of the first that is not in order, though it was wanted; or 0.
+        apart: the steps that neighbours are apart, at least.
+        gap: the steps that the head is above the rest, at least.
+    """
+
+    domain: Domain
+    candidates: int
+    wanted: int
+    claimed: int
+    above: tuple[int, ...]
+    killable: tuple[int, ...]
+    stuck: int
+    apart: int
+    gap: int
+
+
+class Field:
+    """One domain with its competitors.
+
+    Args:
+        few: move no more processes behind a head than it is long.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        domain: Domain,
+        candidates: Sequence[Task],
+        others: Iterable[Task],
+        margin: Margin,
+        few: bool,
+    ) -> None:
+        self.number = number
+        self.domain = domain
+        self.step = domain.step
+        mine = [task for task in candidates if number in task.domains]
+        others = [task for task in others if number in task.domains]
+        self.above: tuple[int, ...] = ()
+        self.known = len(mine)
+        if mine:
+            reach = mine[0].size + mine[0].highest * self.step
+            self.above = tuple(
+                task.pid
+                for task in (*mine[1:], *others)
+                if self._least(task) + domain.margin(1) > reach
+            )
+        out = set(self.above)
+        self.candidates = [task for task in mine if task.pid not in out]
+        self.others = [task for task in others if task.pid not in out]
+        self.wanted = min(domain.head, len(self.candidates))
+        self.keep(max(1, min(margin.gap, margin.head // max(1, self.wanted))), margin.gap)
+        # How many behind the head may be lowered for it.
+        self._most = self.wanted if few else len(self.candidates) + len(self.others)
+        self._solved: dict[int, tuple[frozenset[int], int] | None] = {}
+        self._sorted: dict[int, list[tuple[int, Task]]] = {}
+
+    def keep(self, apart: int, gap: int) -> None:
+        """Set the distances, in steps."""
+        self.apart, self.gap = apart, gap
+        self.margin = self.domain.margin(apart)
+        # What the gap has beyond the margin.
+        self.extra = self.domain.margin(gap) - self.margin
+
+    def halve(self) -> None:
+        """Be content with half the distances, which is enough for values that are in force."""
+        self.keep(max(1, self.apart // 2), max(1, self.gap // 2))
+
+    def _least(self, task: Task) -> int:
+        """Give the lowest badness that a process can get here."""
+        if task.original == UNKILLABLE:
+            return NOTHING
+        return task.size + max(task.lowest, LOWEST) * self.step
+
+    def rest(self, head: int) -> list[tuple[int, Task]]:
+        """Give everybody below a head with the badness of the original, the largest first."""
+        if head not in self._sorted:
+            found = [
+                (points, task)
+                for task in (*self.candidates[head:], *self.others)
+                if (points := badness(task.size, task.original, self.step)) is not None
+            ]
+            found.sort(key=lambda one: -one[0])
+            self._sorted[head] = found
+        return self._sorted[head]
+
+    def solution(self, head: int) -> tuple[frozenset[int], int] | None:
+        """Find who keeps the original value, and the badness that nobody below the head exceeds.
+
+        Returns:
+            None if a head of this length is out of reach.
+        """
+        if head not in self._solved:
+            self._solved[head] = self._solve(head)
+        return self._solved[head]
+
+    def _solve(self, head: int) -> tuple[frozenset[int], int] | None:
+        """Find the fewest changes.
+
+        Whatever the highest badness V below the head: everybody there who is above it has to
+        be lowered, and nobody else. The lower V, the fewer in the head have to move. So it is
+        enough to try to lower none, the largest, the two largest, and so on, for as long as
+        that alone is less than the best so far.
+        """
+        below = self.rest(head)
+        chain = self.candidates[:head][::-1]
+        # thresholds[n] is V if the n largest are lowered as far as that takes.
+        thresholds = []
+        least = NOTHING
+        for points, task in (*below, (NOTHING, None)):
+            thresholds.append(max(least, points))
+            if task is not None:
+                least = max(least, self._least(task))
+        if not self._fits(chain, self.over(thresholds[-1])):
+            return None
+        first, last = 0, len(thresholds) - 1
+        while first < last:
+            middle = (first + last) // 2
+            if self._fits(chain, self.over(thresholds[middle])):
+                last = middle
+            else:
+                first = middle + 1
+        if first > self._most:
+            return None
+        best, fewest = (frozenset[int](), thresholds[first]), len(thresholds) + head + 1
+        for lowered in range(first, len(thresholds)):
+            if lowered >= fewest:
+                break
+            changes, stays = self._chain(chain, self.over(thresholds[lowered]))
+            if lowered + changes < fewest:
+                fewest, best = lowered + changes, (stays, thresholds[lowered])
+        return best
+
+    def over(self, points: int) -> int:
+        """Turn the badness of somebody behind the head into one that needs but the margin."""
+        return points if points == NOTHING else points + self.extra
+
+    def next_value(self, task: Task, floor: int) -> int | None:
+        """Find the lowest adjustment that puts a process above a badness, by the margin."""
+        least = max(task.lowest, LOWEST)
+        if floor == NOTHING:
+            return least if least <= task.highest else None
+        missing = floor + self.margin - task.size
+        if not self.step:
+            return least if missing <= 0 else None
+        value = max(least, -(-missing // self.step))
+        return value if value <= task.highest else None
+
+    def _fits(self, chain: Sequence[Task], floor: int) -> bool:
+        """Tell whether the scale is long enough, if everybody may be moved."""
+        for task in chain:
+            value = self.next_value(task, floor)
+            if value is None:
+                return False
+            floor = task.size + value * self.step
+        return True
+
+    def _chain(self, chain: Sequence[Task], floor: int) -> tuple[int, frozenset[int]]:
+        """Find who of a head, the best-ranked last, can stay: a longest path over those who do."""
+        length = len(chain)
+        own = [badness(task.size, task.original, self.step) for task in chain]
+        # By the last one that stays (-1: nobody yet): the fewest moved, and the one before it.
+        fewest = [length + 1] * (length + 1)
+        fewest[-1] = 0
+        before = [-1] * length
+        end, ended_with = length + 1, -1
+        for start in range(-1, length):
+            if fewest[start] > length:
+                continue
+            at = floor if start < 0 else own[start]
+            assert at is not None
+            for place in range(start + 1, length + 1):
+                moved = fewest[start] + place - start - 1
+                if place == length:
+                    if moved < end:
+                        end, ended_with = moved, start
+                    break
+                task, points = chain[place], own[place]
+                fits = points is not None and (at == NOTHING or points >= at + self.margin)
+                if fits and moved < fewest[place]:
+                    fewest[place], before[place] = moved, start
+                value = self.next_value(task, at)
+                if value is None:
+                    break
+                at = task.size + value * self.step
+        stays = set()
+        while ended_with >= 0:
+            stays.add(chain[ended_with].pid)
+            ended_with = before[ended_with]
+        return end, frozenset(stays)
+
+    # --- what is true ----------------------------------------------------------------
+
+    def length(self, values: Mapping[int, int]) -> int:
+        """Count how many of the candidates are in order, from the formula alone."""
+        behind = (*self.candidates[self.wanted :], *self.others)
+        needed = NOTHING
+        for task in behind:
+            points = badness(task.size, values[task.pid], self.step)
+            if points is not None:
+                needed = max(needed, points + self.margin + self.extra)
+        in_order = self.wanted
+        for place in range(self.wanted - 1, -1, -1):
+            task = self.candidates[place]
+            points = badness(task.size, values[task.pid], self.step)
+            if points is None or points < needed:
+                in_order = place
+            if points is not None:
+                needed = max(needed, points + self.margin)
+        return in_order
+
+    def claim(self, values: Mapping[int, int], loose: set[int]) -> Claim:
+        """State what is true."""
+        length = self.length(values)
+        stuck = self.candidates[length].pid if length < self.wanted else 0
+        killable = [task.pid for task in self.others if task.pid in loose]
+        killable += [pid for pid in self.above if pid in loose]
+        return Claim(
+            *(self.domain, self.known, self.wanted, length, self.above, tuple(killable), stuck),
+            *(self.apart, self.gap),
+        )
+
+
+def attempts(fields: Sequence[Field]) -> list[tuple[bool, bool]]:
+    """Say in which domains processes may be lowered for the order: the host, the groups."""
+    if len(fields) == 1:
+        return [(True, True), (False, False)]
+    return [(True, True), (True, False), (False, True), (False, False)]
+
+
+def attempt(
+    fields: Sequence[Field],
+    candidates: Sequence[Task],
+    values: dict[int, int],
+    lowering: tuple[bool, bool],
+) -> dict[int, int]:
+    """Assign values from the bottom up; heads that are out of reach are shortened.
+
+    Where the scale is too short for all, the control groups give way, the one first that took
+    most of it, and then the host.
+    """
+    heads = [field.wanted if field.step else 0 for field in fields]
+    while True:
+        # A shorter head is not always the easier one: who is behind it has to keep the gap.
+        for field in fields:
+            while heads[field.number] and field.solution(heads[field.number]) is None:
+                heads[field.number] -= 1
+        found = dict(values)
+        full = _assign(fields, candidates, found, heads, lowering)
+        if full is None:
+            break
+        heads[full] -= 1
+    _ease(fields, found, values, heads, candidates)
+    return found
+
+
+def _assign(
+    fields: Sequence[Field],
+    candidates: Sequence[Task],
+    values: dict[int, int],
+    heads: Sequence[int],
+    lowering: tuple[bool, bool],
+) -> int | None:
+    """Give everybody of a head the lowest value above all that rank below.
+
+    Returns:
+        the domain whose head has to be shortened; None if all fit.
+    """
+    places: dict[int, list[int]] = {}
+    for field, head in zip(fields, heads, strict=True):
+        for task in field.candidates[:head]:
+            places.setdefault(task.pid, []).append(field.number)
+    moved: set[int] = set()
+    for field, head in zip(fields, heads, strict=True):
+        if not head or not lowering[min(field.number, 1)]:
+            continue
+        solution = field.solution(head)
+        assert solution is not None
+        stays, threshold = solution
+        moved |= {task.pid for task in field.candidates[:head]} - stays
+        for points, task in field.rest(head):
+            if points <= threshold:
+                break
+            if task.pid not in places:
+                value = max(task.lowest, LOWEST, (threshold - task.size) // field.step)
+                values[task.pid] = min(values[task.pid], value)
+            moved.add(task.pid)
+    floors = [
+        _floor(field, head, values, places) for field, head in zip(fields, heads, strict=True)
+    ]
+    # How much of the scale a domain took beyond what the others needed.
+    taken = [0] * len(fields)
+    for task in reversed(candidates):
+        if task.pid in places:
+            needs = [(fields[n].next_value(task, floors[n]), n) for n in places[task.pid]]
+            needed = sorted((need, n) for need, n in needs if need is not None)
+            if len(needed) < len(needs):
+                return _shortened(taken, heads, [n for need, n in needs if need is None])
+            value, binding = needed[-1]
+            if value <= task.original != UNKILLABLE and task.pid not in moved:
+                value = task.original
+            values[task.pid] = value
+            other = max((need for need, _ in needed[:-1]), default=task.original)
+            taken[binding] += max(0, value - max(other, task.original))
+        for number in task.domains:
+            own = badness(task.size, values[task.pid], fields[number].step)
+            if own is not None and task.pid not in fields[number].above:
+                inside = number in places.get(task.pid, ())
+                floors[number] = max(floors[number], own if inside else fields[number].over(own))
+    return None
+
+
+def _floor(
+    field: Field, head: int, values: Mapping[int, int], places: Mapping[int, list[int]]
+) -> int:
+    """Give the largest badness among those that are in no head at all."""
+    highest = NOTHING
+    for points, task in field.rest(head):
+        if points <= highest:
+            # They are sorted by their originals, and none of these has been raised.
+            break
+        if task.pid not in places:
+            value = badness(task.size, values[task.pid], field.step)
+            highest = max(highest, NOTHING if value is None else value)
+    return field.over(highest)
+
+
+def _shortened(taken: Sequence[int], heads: Sequence[int], out: Sequence[int]) -> int:
+    """Choose whose head gives way."""
+    groups = [number for number in range(1, len(heads)) if heads[number] and taken[number]]
+    if groups:
+        return max(groups, key=lambda number: taken[number])
+    return max(out)
+
+
+def _ease(
+    fields: Sequence[Field],
+    values: dict[int, int],
+    originals: Mapping[int, int],
+    heads: Sequence[int],
+    candidates: Sequence[Task],
+) -> None:
+    """Take changes back that turned out to be needless, and lower nobody further than needed."""
+    lengths = [field.length(values) for field in fields]
+    tasks = {task.pid: task for field in fields for task in (*field.candidates, *field.others)}
+    tasks = {pid: task for pid, task in tasks.items() if values[pid] != originals[pid]}
+    # In one domain there are none.
+    for pid, task in tasks.items() if len(fields) > 1 and len(tasks) < _MANY else ():
+        planned = values[pid]
+        values[pid] = originals[pid]
+        mine = (fields[number] for number in task.domains)
+        if any(field.length(values) < lengths[field.number] for field in mine):
+            values[pid] = planned
+    heads_of = [{task.pid for task in field.candidates[: field.wanted]} for field in fields]
+    ranks = {task.pid: place for place, task in enumerate(candidates)}
+    for pid, task in tasks.items():
+        if values[pid] >= originals[pid] or not _may_rise(task, values):
+            continue
+        highest = originals[pid]
+        for number in task.domains:
+            field = fields[number]
+            if not field.step or pid in field.above:
+                continue
+            ahead = field.candidates[: lengths[number]]
+            distance = field.margin + (0 if pid in heads_of[number] else field.extra)
+            for other in ahead:
+                points = badness(other.size, values[other.pid], field.step)
+                if ranks[other.pid] < ranks.get(pid, len(ranks)) and points is not None:
+                    highest = min(highest, (points - distance - task.size) // field.step)
+        values[pid] = max(values[pid], highest)
+
+
+def _may_rise(task: Task, values: Mapping[int, int]) -> bool:
+    return values[task.pid] != UNKILLABLE and task.original != UNKILLABLE

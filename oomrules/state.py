@@ -1,0 +1,260 @@
+"""What is kept between two runs, below ``/run/oomrules``: it ends with the boot.
+
+``program.json`` holds the last good rules, ``list.json`` what the last list said, ``list``
+the list itself where there is no ``/proc/oom``, ``adjustments.json`` the values of
+oom_score_adj to restore. They tell of everybody's processes, so they are their owner's alone;
+what is in them is looked at before it is believed, and what is broken is as good as none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from oomrules import kept
+from oomrules.errors import Failure, reason
+from oomrules.lean import Any
+from oomrules.processes.machine import boot_seconds
+from oomrules.processes.procfs import ProcSource
+from oomrules.processes.snapshot import Process
+from oomrules.processes.units import Placement
+from oomrules.processes.values import innermost_place
+from oomrules.program import program
+from oomrules.ranking.ranker import Ranking
+from oomrules.sinks import kernel_list
+
+SCHEMA = "oomrules.list/1"
+
+# The candidates that the state remembers, for the record of a kill.
+_REMEMBERED = 1000
+
+# Whether a second service is kept out; whether somebody changes the list.
+ONLY_ONE, _LOCK = "service.lock", "lock"
+_FILES = ("list", "list.json", "program.json", "adjustments.json")
+
+# include/linux/threads.h, PID_MAX_LIMIT.
+_LAST_PID = 1 << 22
+
+
+class State:
+    """The state directory.
+
+    Args:
+        directory: where it is; made if it is missing.
+
+    Raises:
+        Failure: it cannot be made, or others have a hand in it.
+    """
+
+    def __init__(self, directory: str | None = None) -> None:
+        self.directory = directory or standard()
+        kept.directory(self.directory)
+        kept.tighten(map(self.path, _FILES))
+
+    def path(self, name: str) -> str:
+        """Give the path of a file."""
+        return os.path.join(self.directory, name)
+
+    @contextmanager
+    def lock(self, wait: bool = True) -> Iterator[None]:
+        """Hold the lock: one at a time changes the list.
+
+        Args:
+            wait: until whoever holds it has done, which may be seconds.
+
+        Raises:
+            Failure: the lock file cannot be opened, or somebody holds it and ``wait`` is False.
+        """
+        descriptor = self._locked(_LOCK, wait, "another oomrules holds it")
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def only_one(self) -> int:
+        """Keep a second service away from this directory, for as long as the descriptor is open.
+
+        Raises:
+            Failure: there is one already.
+        """
+        return self._locked(ONLY_ONE, False, "a service runs already")
+
+    def _locked(self, name: str, wait: bool, held: str) -> int:
+        path = self.path(name)
+        try:
+            return kept.lock(path, wait)
+        except BlockingIOError as error:
+            raise Failure(f"{held}: {path} is locked", "`oomrules status` shows it") from error
+        except OSError as error:
+            raise Failure(
+                f"cannot lock {path}: {reason(error)}", "remove it, whatever it is"
+            ) from error
+
+    def save_program(self, made: program.Program, fingerprint: list[Any]) -> None:
+        """Keep the rules that were compiled, and from which files.
+
+        Raises:
+            Failure: they cannot be written, or are more than ``program`` would read again.
+        """
+        data = json.dumps({"fingerprint": fingerprint, "program": program.to_data(made)}).encode()
+        if len(data) > kept.LARGEST:
+            raise Failure(
+                f"the rules take {len(data)} bytes when compiled; more than {kept.LARGEST} are not "
+                "kept for the next start",
+                "are these all rules for this host?",
+            )
+        kernel_list.replace(self.path("program.json"), data, kept.FILE_MODE)
+
+    def program(self) -> tuple[program.Program, list[Any]] | None:
+        """Give the last good rules and the files they came from; None if there are none."""
+        data = kept.load(self.path("program.json"))
+        if data is None or not _is_fingerprint(data.get("fingerprint")):
+            return None
+        try:
+            return program.from_data(data.get("program")), data["fingerprint"]
+        except (Failure, MemoryError):
+            # Of another version: as good as none.
+            return None
+
+    def save_list(
+        self,
+        entries: list[dict[str, Any]],
+        since: float,
+        log: int | None,
+        left: Sequence[int] = (),
+    ) -> None:
+        """Keep what a list said.
+
+        Args:
+            entries: the candidates, worst first.
+            since: when the processes were read.
+            log: the number of the last kernel message that has been dealt with.
+            left: the numbers of those before it that tell of kills nobody has recorded.
+        """
+        data = {"schema": SCHEMA, "time": since, "kernel_log": log, "candidates": entries}
+        data["kills_left"] = list(left[-_REMEMBERED:])
+        kernel_list.replace(self.path("list.json"), json.dumps(data).encode(), kept.FILE_MODE)
+
+    def last_list(self) -> dict[str, Any]:
+        """Give what the last list said, as ``save_list`` has it; an empty object if none."""
+        data = kept.load(self.path("list.json")) or {}
+        return data if data.get("schema") == SCHEMA and _is_list(data) else {}
+
+    def tidy(self) -> None:
+        """Remove what a process left that was killed while it wrote (``sinks.replace``)."""
+        for name in os.listdir(self.directory):
+            pid = name.removesuffix(".new").rpartition(".")[2]
+            if not (name.endswith(".new") and pid.isdigit()):
+                continue
+            # What has this process's pid was left by one before it: this one has only begun.
+            if pid == str(os.getpid()) or not os.path.exists(f"/proc/{pid}"):
+                try:
+                    os.unlink(self.path(name))
+                except OSError:
+                    pass
+
+
+def standard() -> str:
+    """Name the state directory where none is asked for; nothing is made."""
+    return os.environ.get("OOMRULES_STATE") or "/run/oomrules"
+
+
+def entries(ranking: Ranking, source: ProcSource, most: int = _REMEMBERED) -> list[dict[str, Any]]:
+    """Say in plain data who stands at the head of a ranking of a source, worst first."""
+    found = []
+    for rank, process in enumerate(ranking.candidates[:most], 1):
+        place = innermost_place(process, ranking.snapshot)
+        found.append(
+            {
+                "rank": rank,
+                **described(process, place),
+                # By this one the kernel's log names a process whose first thread has ended.
+                "thread": source.stand_in(process),
+                "points": _points(process, ranking),
+            }
+        )
+    return found
+
+
+def described(process: Process, place: Placement | None) -> dict[str, Any]:
+    """Say in plain data which process this is.
+
+    Args:
+        place: where it is; None if that is unknown.
+    """
+    return {
+        "pid": process.pid,
+        "uid": process.uid if type(process.uid) is int else None,
+        "comm": process.comm,
+        "unit": place and place.unit,
+        # Whose manager the unit belongs to: users call theirs as they like.
+        "manager": place.manager if place else "",
+    }
+
+
+def victim(entry: dict[str, Any]) -> int:
+    """Give the number by which the kernel's log names a process of ``entries``."""
+    thread = entry.get("thread")
+    return thread if type(thread) is int and thread > 0 else int(entry["pid"])
+
+
+def _points(process: Process, ranking: Ranking) -> int:
+    """Work out the points of a candidate by what ranked it, which costs less than to say why."""
+    host, judge = ranking.snapshot.host, process.judge
+    if callable(judge):
+        found = judge(process, int(host.uptime), host.clock_ticks, ranking.snapshot)
+        if found is not None:
+            points: int = found[1] // found[2]
+            return points
+    return ranking.verdict(process).points
+
+
+def now() -> float:
+    """The time that lists and their readers compare, in seconds since the boot."""
+    return boot_seconds()
+
+
+def _is_fingerprint(data: Any) -> bool:
+    """Whether this tells rule files apart: entries of a name and numbers or texts."""
+    return isinstance(data, list) and all(
+        isinstance(entry, list)
+        and entry
+        and isinstance(entry[0], str)
+        and all(type(part) in (str, int) for part in entry)
+        for entry in data
+    )
+
+
+def _is_list(data: dict[str, Any]) -> bool:
+    """Whether these are the candidates of a list, when it was read, and a message's number."""
+    read, log, candidates = data.get("time"), data.get("kernel_log"), data.get("candidates")
+    left = data.get("kills_left", [])
+    return (
+        isinstance(read, int | float)
+        and not isinstance(read, bool)
+        and math.isfinite(read)
+        and 0 <= read <= now()
+        and (log is None or (type(log) is int and -1 <= log < 1 << 63))
+        and isinstance(left, list)
+        and len(left) <= _REMEMBERED
+        and all(type(number) is int for number in left)
+        and isinstance(candidates, list)
+        and len(candidates) <= _REMEMBERED
+        and all(map(_is_candidate, candidates))
+    )
+
+
+def _is_candidate(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and type(entry.get("pid")) is int
+        and 0 < entry["pid"] <= _LAST_PID
+        and type(entry.get("rank")) is int
+        and 0 < entry["rank"] <= _LAST_PID
+        and type(entry.get("points")) is int
+        and isinstance(entry.get("comm"), str)
+        and ("unit" in entry and isinstance(entry["unit"], str | None))
+    )

@@ -1,0 +1,56 @@
+"""Wherever doubt decided, what was unknown is named; and what is named was unknown."""
+
+from __future__ import annotations
+
+from hypothesis import given
+
+from oomrules.attributes import ATTRIBUTES
+from oomrules.commands import doubts
+from oomrules.processes import recorded
+from oomrules.processes.snapshot import SELF_MADE
+from oomrules.processes.values import GETTERS, LIMIT, PROTECTING, SCORING
+from oomrules.ranking.doubt import DIVISION, NEAREST_LIMIT, PLACE
+from oomrules.ranking.evaluator import Verdict
+from tests.oracle import strategies
+from tests.oracle.strategies import Object, RuleSet, thorough
+from tests.ranking.test_evaluator import rank, verdicts
+
+NO_ATTRIBUTES = {DIVISION, PLACE}
+
+
+def named(verdict: Verdict) -> set[str]:
+    """All that a verdict names as unknown."""
+    return {*verdict.doubts, *(name for held in verdict.held for name in held.doubts)}
+
+
+@thorough
+@given(strategies.rule_sets(), strategies.hosts())
+def test_a_doubt_is_named_and_is_one(rule_set: RuleSet, host: list[Object]) -> None:
+    ranking = rank(strategies.texts(rule_set), host)
+    snapshot = ranking.snapshot
+    for pid, verdict in verdicts(ranking).items():
+        process = snapshot.by_pid[pid]
+        for held in verdict.held:
+            assert bool(held.doubts) is not held.surely
+        if verdict.reason in ("never killed, in doubt", "its score is unknown"):
+            assert verdict.doubts
+        if verdict.reason in ("", "never killed", "no points"):
+            assert not verdict.doubts
+        for name in named(verdict) - NO_ATTRIBUTES:
+            getter = GETTERS[LIMIT if name == NEAREST_LIMIT else name]
+            assert getter(process, snapshot) in (None, SELF_MADE)
+        for name in verdict.own_doubts:
+            name = LIMIT if name == NEAREST_LIMIT else name
+            assert SELF_MADE in (kind[name](process, snapshot) for kind in (PROTECTING, SCORING))
+
+
+def test_every_attribute_has_a_word_for_why_it_is_unknown() -> None:
+    line = (
+        '{"kind":"host","schema":"oomrules.snapshot/1","page_size":4096,"clock_ticks":100,'
+        '"uptime":1,"mem_total":1}'
+    )
+    snapshot = recorded.parse([line, '{"kind":"process","pid":7,"cgroup":"/a.slice"}'], "host")
+    process = snapshot.by_pid[7]
+    unknown = [name for name in ATTRIBUTES if GETTERS[name](process, snapshot) is None]
+    for name in (*unknown, NEAREST_LIMIT, PLACE):
+        assert "recorded" in doubts.cause(name, process, snapshot), name

@@ -12,8 +12,7 @@ from oomrules.language.diagnostics import Diagnostic, Level, Related
 from oomrules.lint.checks.constant_scores import constant
 from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
-from oomrules.program.nodes import COMPARISONS
-from oomrules.program.program import Node
+from oomrules.program.nodes import Node, attributes
 from oomrules.reason import atoms
 from oomrules.reason.atoms import Variable
 from oomrules.reason.effects import inside
@@ -34,17 +33,16 @@ def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
         if constant(made.value) is not None:
             continue  # OOM521
         _, most = atoms.bounds(made.value)
-        never: Node = [COMPARISONS[4], made.value, ["number", 0]]
-        if atoms.is_memory(made.value):
-            never = [COMPARISONS[4], made.value, ["bytes", 0]]
+        unit = "bytes" if atoms.is_memory(made.value) else "number"
+        has_points: Node = [">", made.value, [unit, 0]]
         if most > 0 and not meaning.decide(
-            lambda node=never: meaning.reasoner.empty(meaning.reasoner.holds(node))  # type: ignore[misc]
+            lambda node=has_points: meaning.reasoner.empty(meaning.reasoner.holds(node))  # type: ignore[misc]
         ):
             continue
         found = _scored(meaning, dict(inside(made.targets, False)), made)
         if found is None or found[1] > 0:
             continue
-        ranges = ", ".join(_range(name) for name in sorted(_asked(made.value)))
+        ranges = ", ".join(_range(name) for name in sorted(attributes(made.value)))
         yield POINTLESS.at(
             stated.source,
             score.expression.span,
@@ -57,19 +55,13 @@ def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
 
 def _box(made: CheckedScore) -> Region:
     """Give the questions that a score asks."""
-    asked = {Variable("number", ("attr", name)) for name in _asked(made.value)}
+    asked = {Variable("number", ("attr", name)) for name in attributes(made.value)}
     return [{**inside(made.targets, False), **{one: atoms.domain(one) for one in asked}}]
 
 
 def _range(name: str) -> str:
     low, high = atoms.bounds(["attr", name])
     return f"`{name}` is {low} or more" if high == float("inf") else f"`{name}` is {low} to {high}"
-
-
-def _asked(node: Node) -> set[str]:
-    if node[0] == "attr":
-        return {node[1]}
-    return {name for part in node[1:] if isinstance(part, list) for name in _asked(part)}
 
 
 def _scored(meaning: Meaning, box: Box, made: CheckedScore) -> tuple[Witness, int] | None:
@@ -83,7 +75,7 @@ def _scored(meaning: Meaning, box: Box, made: CheckedScore) -> tuple[Witness, in
 
 def _dimension(node: Node) -> str:
     """Say what a score counts: memory, time, or something else; empty for a constant."""
-    kinds = {ATTRIBUTES[name].type for name in _asked(node)}
+    kinds = {ATTRIBUTES[name].type for name in attributes(node)}
     if not kinds:
         return ""
     if atoms.is_memory(node):

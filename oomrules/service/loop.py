@@ -13,7 +13,7 @@ from oomrules.kills import journal
 from oomrules.kills.kernel_log import KernelLog
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.cgroups import Hierarchy
-from oomrules.service import lock, memory, metrics, status
+from oomrules.service import memory, metrics, status
 from oomrules.service.compile_timer import Preparing
 from oomrules.service.kills import Deaths
 from oomrules.service.list import Keeper
@@ -312,10 +312,10 @@ class Service:
         if not self.ready:
             status.encode(self._document())
             memory.settle()
-            self._locked = lock.lock_memory()
+            self._locked = memory.lock()
             if self._locked:
                 self.complaints.complain("lock", f"the memory cannot be locked: {self._locked}")
-        memory.bound(memory.data_size())
+        memory.bound(memory.sizes().get("VmData", 0))
         self.ready = True
         self.notifier.ready()
         self._show()
@@ -450,7 +450,7 @@ class Service:
         more = {
             "ready": self.ready,
             "preparing": self.preparing.running is not None,
-            "memory": {**status.memory(), "lock": self._locked or None},
+            "memory": {**status.sizes(), "lock": self._locked or None},
             "descriptors": self.keeper.descriptors,
             "watches": self.unit_watch.watches if self.unit_watch else 0,
             "under_pressure": self.pace.pressed(now()),

@@ -7,6 +7,7 @@ import os
 
 from oomrules import __version__
 from oomrules.lean import Any, NamedTuple
+from oomrules.service import memory
 from oomrules.service.kills import Deaths
 from oomrules.service.list import Keeper
 from oomrules.service.listener import SCHEMA
@@ -111,19 +112,11 @@ def encode(data: dict[str, Any]) -> bytes:
     return json.dumps(data).encode() + b"\n"
 
 
-def memory() -> dict[str, int]:
-    """How much memory this process takes, and how much of it is locked, in bytes."""
-    found = {}
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-        for line in file:
-            key, _, rest = line.partition(":")
-            if key in ("VmRSS", "VmLck", "VmHWM"):
-                found[key] = int(rest.split()[0]) * 1024
-    return {
-        "rss": found.get("VmRSS", 0),
-        "peak": found.get("VmHWM", 0),
-        "locked": found.get("VmLck", 0),
-    }
+def sizes() -> dict[str, int]:
+    """Return how much memory this process takes, and how much of it is locked, in bytes."""
+    found = memory.sizes()
+    names = {"rss": "VmRSS", "peak": "VmHWM", "locked": "VmLck"}
+    return {key: found.get(name, 0) for key, name in names.items()}
 
 
 def _round(seconds: float) -> float:

@@ -56,9 +56,9 @@ def prepared(folder: Path, output: str, then: str = "", wait: bool = True) -> Pr
         f"    open({str(folder / 'said')!r}, 'w').close()\n"
         f"    {then or 'return 0'}\n"
     )
-    runtime = folder / "oomrules" / "runtime"
-    runtime.mkdir()
-    (runtime / "resident.py").write_text("START = 0\ndef bound(room):\n    pass\n")
+    resident = folder / "oomrules" / "service"
+    resident.mkdir()
+    (resident / "memory.py").write_text("START = 0\ndef bound(room):\n    pass\n")
     running = Preparation([str(folder)], [], 0.0)
     poll = select.poll()
     poll.register(running.descriptor, select.POLLIN)

@@ -1,4 +1,4 @@
-"""The memory of the process that stays: bounded, locked, and the same size for as long as it runs."""
+"""The memory of the process that stays: bounded, locked, and of one size while it runs."""
 
 from __future__ import annotations
 
@@ -84,10 +84,9 @@ def _limit(soft: int, hard: int) -> None:
 
 
 def sizes() -> dict[str, int]:
-    """Return how much memory this process takes, by the names of proc(5): VmRSS, VmData, …
+    """Return how much memory this process takes, in bytes, by the names of proc(5).
 
-    Returns:
-        bytes; a name that the kernel does not tell is missing.
+    A name that the kernel does not tell is missing.
     """
     return _sizes("/proc/self/status")
 

@@ -214,12 +214,12 @@ _BIT_BY_BIT = "self.mad = []\n        while True: self.mad.append([0] * 8)"
 # A short-lived half that hangs for as long as there is a sign.
 _HANG = """
 from oomrules.service import compile_child
-begin = compile_child.Preparation.__init__
+begin = compile_child.CompileChild.__init__
 def begin_with_patience(self, *given):
     # One that is not to hang has all the time that a busy machine needs.
     compile_child.DEADLINE = SECONDS if os.path.exists(SIGN) else 600.0
     begin(self, *given)
-compile_child.Preparation.__init__ = begin_with_patience
+compile_child.CompileChild.__init__ = begin_with_patience
 waiting = f"import os, time\\nwhile os.path.exists({SIGN!r}): time.sleep(0.05)\\n"
 compile_child._CODE = waiting + compile_child._CODE
 """

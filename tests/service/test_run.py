@@ -274,7 +274,7 @@ from oomrules.program import program
 from oomrules.processes.facts import Facts
 from oomrules.state import State
 from oomrules.service.list import Keeper
-from oomrules.service.compile_child import Prepared
+from oomrules.service.compile_child import Compiled
 
 programs = [program.from_data(one) for one in json.load(open(sys.argv[2]))]
 keeper = Keeper(State(sys.argv[3]))
@@ -286,7 +286,7 @@ def size():
 sizes = []
 for number in range(160):
     made = programs[number % len(programs)]
-    keeper.adopt(Prepared(made, [], [["x", number]], [], False, Facts(), {}, {}))
+    keeper.adopt(Compiled(made, [], [["x", number]], [], False, Facts(), {}, {}))
     keeper.refresh()
     if number % 40 == 39:
         sizes.append(size())

@@ -7,7 +7,7 @@ import select
 import signal
 import time
 
-from oomrules.accounts import known as accounts
+from oomrules.accounts import passwd
 from oomrules.errors import Failure, reason
 from oomrules.kills import journal
 from oomrules.kills.kernel_log import KernelLog
@@ -105,7 +105,7 @@ class Service:
         self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
         self._register(self.rule_watch.descriptor)
         # The names in rules stand for whom these files say.
-        files = [os.path.join(accounts.directory(), name) for name in accounts.FILES.values()]
+        files = [os.path.join(passwd.directory(), name) for name in passwd.FILES.values()]
         self.account_watch = RuleWatch((), "", files)
         self._register(self.account_watch.descriptor)
         groups = Hierarchy()

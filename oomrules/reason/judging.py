@@ -15,7 +15,8 @@ from oomrules.processes.snapshot import Host, Process, Snapshot
 from oomrules.processes.values import GETTERS, place_of
 from oomrules.program.nodes import Node, names
 from oomrules.program.program import Program, Rule, Scope
-from oomrules.ranking.evaluator import Evaluator, Verdict
+from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.verdict import Verdict
 from oomrules.reason import lookup
 from oomrules.reason.atoms import named
 from oomrules.reason.lookup import Key, Lookup

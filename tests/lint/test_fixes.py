@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+<<<<<<< HEAD
 from oomrules import resources
 from oomrules.commands import rewrite
+=======
+>>>>>>> main
 from oomrules.commands.main import main
+from oomrules.commands.parts import rewrite
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.language.rulefiles import Found

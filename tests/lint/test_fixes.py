@@ -9,11 +9,7 @@ from pathlib import Path
 
 import pytest
 
-<<<<<<< HEAD
 from oomrules import resources
-from oomrules.commands import rewrite
-=======
->>>>>>> main
 from oomrules.commands.main import main
 from oomrules.commands.parts import rewrite
 from oomrules.errors import Failure

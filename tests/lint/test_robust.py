@@ -11,12 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-<<<<<<< HEAD
 from oomrules import resources
-from oomrules.commands import findings
-=======
 from oomrules.commands.parts import findings
->>>>>>> main
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.language.rulefiles import Found

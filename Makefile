@@ -4,7 +4,7 @@
 # make test-vm the tests in a guest with a real systemd
 # make test-fresh the commands above on bare Debian 12 and 13 machines
 # make scenarios, churn, storm, trials: what takes long in the guest
-# make lint    ruff and mypy
+# make lint    ruff, mypy, typos and shellcheck
 # make kernels the kernel module compiled for every kernel of Debian's archive
 # make debug-kernel  a kernel that looks for faults, for make test-vm KERNEL=debug
 # make bpf     the fast source of processes, for this and any other kernel
@@ -19,41 +19,15 @@ VENV ?= .venv
 # Which tests `make test` runs; all of them unless told.
 TESTS ?=
 BIN := $(VENV)/bin
-# Become root for the package manager only where that is needed.
-ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
-APT := $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
 .PHONY: setup run test test-vm test-fresh churn storm scenarios trials kernels debug-kernel lint bpf bench clean system-packages bpf-packages
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/.ready
 
-# Install what is missing of some Debian packages, or say what to install.
-define install-packages
-@set -e; missing=; \
-refused() { \
-  echo "make: $$1. Ask for it, as root:" >&2; \
-  echo "  apt-get install --no-install-recommends$$missing" >&2; \
-  exit 1; \
-}; \
-for package in $(1); do \
-  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
-    || missing="$$missing $$package"; \
-done; \
-if [ -n "$$missing" ]; then \
-  command -v apt-get >/dev/null || { \
-    echo "make: please install$$missing (or what they are called here)" >&2; exit 1; }; \
-  [ -z "$(ROOT)" ] || command -v $(ROOT) >/dev/null \
-    || refused "only root can install packages, and there is no $(ROOT) here"; \
-  echo "installing$$missing"; \
-  { $(APT) -qq update && $(APT) -qq install -y --no-install-recommends $$missing >/dev/null; } \
-    || refused "the packages could not be installed (see above)"; \
-fi
-endef
-
 # What pip cannot bring: venv itself, gi, and a C compiler for the tests' own oracle.
 system-packages:
-	$(call install-packages,python3 python3-venv python3-gi gcc libc6-dev)
+	@sh install-packages.sh python3 python3-venv python3-gi gcc libc6-dev
 
 $(BIN)/.ready: pyproject.toml | system-packages
 	$(PYTHON) -m venv --system-site-packages $(VENV)
@@ -108,9 +82,14 @@ debug-kernel: setup
 kernels: setup
 	$(BIN)/python -m tests.fresh.kernels
 
+# What is written in shell; .ci is not in a source distribution.
+SHELL_SCRIPTS := install-packages.sh kernel/dkms.conf tests/fresh/enter.sh $(wildcard .ci/run)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/shellcheck $(SHELL_SCRIPTS)
+	$(BIN)/typos
 	$(BIN)/mypy
 
 # The kernel's own types are in the object by name, so it needs neither headers nor this kernel.
@@ -121,7 +100,7 @@ bpf: $(BPF_OBJECT)
 
 # clang makes it, bpftool (kept beside it) loads it.
 bpf-packages:
-	$(call install-packages,clang llvm libbpf-dev libc6-dev bpftool)
+	@sh install-packages.sh clang llvm libbpf-dev libc6-dev bpftool
 
 $(BPF_OBJECT): bpf/oom_iter.bpf.c bpf/kernel.h bpf/rows.h | bpf-packages
 	@mkdir -p $(@D)

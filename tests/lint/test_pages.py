@@ -10,6 +10,7 @@ import pytest
 from oomrules.language.diagnostics import CODES as ERRORS
 from oomrules.language.diagnostics import Level
 from oomrules.lint import fixes, linter, registry
+from oomrules.lint.ruleset import Check
 from tests.lint import pages
 
 # What no text shows: bytes, names and modes of files, the state of a host. These have
@@ -82,7 +83,7 @@ def test_a_page_promises_a_fix_where_its_example_has_one_and_it_works(code: str)
 
 
 @pytest.mark.parametrize("check", registry.CHECKS, ids=lambda check: check.code)
-def test_messages_are_sentences_that_can_be_joined(check: registry.Check) -> None:
+def test_messages_are_sentences_that_can_be_joined(check: Check) -> None:
     assert check.title and not check.title.endswith(".")
     if check.code in ELSEWHERE:
         return

@@ -162,13 +162,20 @@ def test_a_generated_page_names_its_command_in_its_first_line() -> None:
             assert importlib.util.find_spec(command[1])
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_a_page_names_files_that_there_are(page: Path) -> None:
+    folders = "bench|bpf|docs|editors|grammar|kernel|oomrules|rules\\.d|systemd|tests"
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(rf"`((?:{folders})/[\w./-]+\.(?:c|h|md|oom|py|toml|vim))`", text):
+        assert (CHECKOUT / path).exists(), path
+
+
 def test_contributing_names_files_that_there_are() -> None:
     text = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named = re.findall(r"`([\w./-]+(?:/|\.(?:py|md|h|c|oom|toml)))`", text)
-    assert len(named) > 20
+    named = re.findall(r"`([\w./-]+(?:/|\.(?:py|md|h|c|vim)))`", text)
+    assert len(named) > 40
     for path in named:
-        places = (CHECKOUT / path, CHECKOUT / "oomrules" / path)
-        assert any(place.exists() for place in places), path
+        assert (CHECKOUT / path).exists() or (CHECKOUT / "oomrules" / path).exists(), path
 
 
 def test_the_changelog_begins_with_the_version_of_the_program() -> None:

@@ -22,6 +22,7 @@ from oomrules.lint import registry
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from oomrules.testing.described import Described
+from tests.vm.scenarios.table import SCENARIOS
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -160,6 +161,15 @@ def test_a_generated_page_names_its_command_in_its_first_line() -> None:
             assert f"\n{command[1]}:" in (CHECKOUT / "Makefile").read_text(encoding="utf-8")
         else:
             assert importlib.util.find_spec(command[1])
+
+
+def test_the_page_of_scenarios_has_those_that_are_played() -> None:
+    page = (DOCS / "generated" / "scenarios.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.*?) \| (.*?) \|", page, re.MULTILINE)
+    assert rows == [
+        (str(number), scenario.title, ", ".join(scenario.victims))
+        for number, scenario in enumerate(SCENARIOS, 1)
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))

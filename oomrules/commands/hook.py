@@ -260,7 +260,7 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
 
 
 def _read(after: int, left: list[int]) -> tuple[list[Kill], int]:
-    return kernel_log.kills(after, left=left) if left else kernel_log.kills(after)
+    return kernel_log.recent(after, left=left) if left else kernel_log.recent(after)
 
 
 def _whereabouts(kill: Kill, entry: dict[str, Any]) -> tuple[str | None, ...]:

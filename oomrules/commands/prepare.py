@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from oomrules import __version__
-from oomrules.accounts import known
+from oomrules.accounts import passwd
 from oomrules.accounts.names import Names
 from oomrules.commands.parts import rulesets, selection
 from oomrules.commands.parts.findings import concise
@@ -89,7 +89,7 @@ def _names(names: Names | None, source: ProcSource | None) -> dict[str, Any]:
         present: list[int] = []
         if names and source and names.need_ids:
             present = selection.ids(source.by_pid.values(), source, attribute)
-        data[name] = known.to_data(names.chosen(kind, present)) if names else {}
+        data[name] = passwd.to_data(names.chosen(kind, present)) if names else {}
     return data
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from oomrules.accounts import known
+from oomrules.accounts import passwd
 from oomrules.accounts.names import asks_elsewhere
 from oomrules.attributes import ATTRIBUTES, Source
 from oomrules.dbus import gather
@@ -143,7 +143,7 @@ def names_of(kind: str, tree: Root) -> frozenset[str] | None:
     except OSError:
         return None
     try:
-        data = tree.read(tree.path / "etc" / known.FILES[kind], 16 << 20)
+        data = tree.read(tree.path / "etc" / passwd.FILES[kind], 16 << 20)
     except OSError:
         return None
     found = (line.partition(b":")[0] for line in data.split(b"\n"))

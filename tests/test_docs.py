@@ -15,7 +15,7 @@ from oomrules.language import rulefiles
 from oomrules.language.compiler import compile_rules
 from oomrules.language.quantities import UNITS
 from oomrules.language.rulefiles import Found
-from oomrules.language.syntax_errors import KEYWORDS
+from oomrules.language.syntax import KEYWORDS
 from oomrules.language.text import RuleText
 from oomrules.language.typing import FUNCTIONS
 from oomrules.lint import registry

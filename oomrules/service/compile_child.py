@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 
-from oomrules.accounts import known
+from oomrules.accounts import passwd
 from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.facts import Facts
@@ -210,8 +210,8 @@ def _compiled(parts: dict[str, Any]) -> Compiled:
             given["files"],
             given["asks"],
             Facts(),
-            known.from_data(given["users"]),
-            known.from_data(given["groups"]),
+            passwd.from_data(given["users"]),
+            passwd.from_data(given["groups"]),
             None if settled is None else list(settled["to"]),
             None if settled is None else settled["head"],
             given["emit_problem"],
@@ -228,8 +228,8 @@ def _compiled(parts: dict[str, Any]) -> Compiled:
 def _with_names(compiled: Compiled, given: Any) -> Compiled:
     try:
         return compiled._replace(
-            users=known.from_data(given["users"]),
-            groups=known.from_data(given["groups"]),
+            users=passwd.from_data(given["users"]),
+            groups=passwd.from_data(given["groups"]),
             names_problems=tuple(map(str, given["problems"])),
             names_complete=bool(given["complete"]),
         )

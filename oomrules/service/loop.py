@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from oomrules.accounts import known as accounts
+from oomrules.accounts import passwd
 from oomrules.errors import Failure, reason
 from oomrules.kills import journal
 from oomrules.kills.kernel_log import KernelLog
@@ -121,7 +121,7 @@ class Service:
         self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
         self.poll.add(self.rule_watch.descriptor, lambda _: self._rules_changed())
         # The names in rules stand for the ids that these files give them.
-        files = [os.path.join(accounts.directory(), name) for name in accounts.FILES.values()]
+        files = [os.path.join(passwd.directory(), name) for name in passwd.FILES.values()]
         self.account_watch = RuleWatch((), "", files)
         self.poll.add(self.account_watch.descriptor, lambda _: self._accounts_changed())
         self._listen_to_units()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oomrules.accounts import known as accounts
+from oomrules.accounts import passwd
 from oomrules.language.compiler import compile_texts
 from oomrules.language.text import RuleText
 from oomrules.processes.bpf import IteratorSource
@@ -59,11 +59,11 @@ def test_names_that_a_directory_said_stay_while_it_is_silent(tmp_path: Path) -> 
     assert keeper._users == {1000: "builder", 5001: "ann@corp"}
     keeper.adopt(BROKEN._replace(users={1000: "builder"}))
     assert keeper._users == {1000: "builder"}
-    most = {number: f"u{number}" for number in range(accounts.MOST_NAMES)}
+    most = {number: f"u{number}" for number in range(passwd.MOST_NAMES)}
     for start in (0, 10000, 20000, 30000):
         users = {start + number: name for number, name in most.items()}
         keeper.adopt(BROKEN._replace(users=users, names_complete=False))
-        assert len(keeper._users) <= 2 * accounts.MOST_NAMES
+        assert len(keeper._users) <= 2 * passwd.MOST_NAMES
 
 
 def test_what_the_bus_said_stays_while_it_is_away(tmp_path: Path) -> None:

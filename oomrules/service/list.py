@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterable
 
-from oomrules.accounts import known as accounts
+from oomrules.accounts import passwd
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.bpf import IteratorSource
@@ -27,7 +27,7 @@ from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.freshness import HEAD, fresh
 from oomrules.ranking.ranker import Ranker, Ranking
 from oomrules.service import memory as resident
-from oomrules.service.compile_child import Prepared
+from oomrules.service.compile_child import Compiled
 from oomrules.service.pace import CALM
 from oomrules.sinks import emitting, kernel_list
 from oomrules.state import State, described, entries, now
@@ -115,7 +115,7 @@ class Keeper:
 
     # --- the rules -------------------------------------------------------------------
 
-    def adopt(self, prepared: Prepared) -> None:
+    def adopt(self, prepared: Compiled) -> None:
         """Put rules in force, or new facts for those that are.
 
         Raises:
@@ -152,33 +152,33 @@ class Keeper:
 
     def _name(self, users: dict[int, str], groups: dict[int, str], complete: bool) -> bool:
         """Take names; True if some are other ones than before."""
-        before = [accounts.to_data(known) for known in (self._users, self._groups)]
+        before = [passwd.to_data(known) for known in (self._users, self._groups)]
         for known, found in ((self._users, users), (self._groups, groups)):
             # What a directory said before is better than nothing, as long as it is not too much.
-            if complete or len(known) + len(found) > 2 * accounts.MOST_NAMES:
+            if complete or len(known) + len(found) > 2 * passwd.MOST_NAMES:
                 known.clear()
             known.update(found)
-        return before != [accounts.to_data(known) for known in (self._users, self._groups)]
+        return before != [passwd.to_data(known) for known in (self._users, self._groups)]
 
     def _keep_names(self, made: Program | None) -> None:
         """Keep names that the host's own files do not have, for the next start."""
         path = self.state.path(_NAMES)
         names = (self._users, self._groups)
         try:
-            if made is None or names == accounts.of_files(made):
+            if made is None or names == passwd.of_files(made):
                 os.unlink(path)
             else:
-                data = json.dumps(list(map(accounts.to_data, names)))
+                data = json.dumps(list(map(passwd.to_data, names)))
                 kernel_list.replace(path, data.encode(), 0o600)
         except (OSError, Failure):
             # They are asked for again.
             pass
 
-    def _kept_names(self) -> accounts.Both:
+    def _kept_names(self) -> passwd.Both:
         try:
             with open(self.state.path(_NAMES), "rb") as file:
                 users, groups = json.loads(file.read(_MOST_NAMES))
-            return accounts.from_data(users), accounts.from_data(groups)
+            return passwd.from_data(users), passwd.from_data(groups)
         except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return {}, {}
 
@@ -204,7 +204,7 @@ class Keeper:
         if kept is not None and not any(entry[0] == "--rules" for entry in kept[1]):
             self.fingerprint = kept[1]
             # Directories are asked when they are compiled; until then it is what they said last.
-            names = accounts.of_files(kept[0], self._kept_names())
+            names = passwd.of_files(kept[0], self._kept_names())
             self._name(*names, complete=False)
             self._enforce(kept[0])
 

@@ -8,8 +8,6 @@ from oomrules.lean import Any, NamedTuple
 from oomrules.program import nodes
 from oomrules.program.program import Node, Program
 
-_GLOB = "*?["
-
 
 class Mentions(NamedTuple):
     """What the rules of a program say of users, or of groups.
@@ -63,7 +61,7 @@ def mentioned(program: Program, kind: str) -> Mentions:
         for pattern in _patterns(node, ["attr", kind]):
             if pattern is None:
                 anything = True
-            elif any(char in pattern for char in _GLOB):
+            elif nodes.is_glob(pattern):
                 globs.add(pattern)
             else:
                 found[pattern] = found.get(pattern) or place

@@ -118,8 +118,8 @@ def literal(*texts: str) -> Texts:
 @lru_cache(maxsize=8192)
 def matching(patterns: tuple[str, ...]) -> Texts:
     """Give the texts that one of the globs matches."""
-    plain = frozenset(pattern for pattern in patterns if not is_wild(pattern))
-    wild = [("glob", pattern) for pattern in patterns if is_wild(pattern)]
+    plain = frozenset(pattern for pattern in patterns if not nodes.is_glob(pattern))
+    wild = [("glob", pattern) for pattern in patterns if nodes.is_glob(pattern)]
     if not wild:
         return Texts(plain)
     return Texts(None, _connected("or", *([("in", plain)] if plain else []), *wild))
@@ -189,7 +189,7 @@ def _taken_away(tree: Tree) -> bool:
 def _lies_inside(narrow: str, wide: str) -> bool:
     """Tell at a glance whether all texts of a glob are of another one with a single star."""
     start, star, end = wide.partition("*")
-    if not star or any(char in start + end for char in "*?["):
+    if not star or nodes.is_glob(start + end):
         return False
     # Between the plain ends of the narrow one there is something else, so they do not overlap.
     return beginning(narrow).startswith(start) and _ending(narrow).endswith(end)
@@ -208,11 +208,6 @@ def _positive(tree: Tree) -> list[str]:
             # The last parts of an intersection are the narrowest.
             return [glob for part in reversed(tree[1:]) for glob in _positive(part)[:6]][:12]
     return []
-
-
-def is_wild(pattern: str) -> bool:
-    """Tell whether a glob stands for more than one text, or for none."""
-    return any(char in pattern for char in "*?[")
 
 
 def _connected(kind: str, *trees: Tree) -> Tree:

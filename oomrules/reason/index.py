@@ -332,7 +332,7 @@ class _Sample:
         if kind == "unit":
             return FALSE in values.others or self._may_be_called(key)
         if kind == "in":
-            return variable in self._box or texts.is_wild(key)
+            return variable in self._box or nodes.is_glob(key)
         if kind in _OPAQUE:
             return variable in self._box
         if kind == "order" or (kind == "number" and key[0] != "attr"):

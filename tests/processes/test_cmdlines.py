@@ -346,7 +346,7 @@ def test_a_child_that_cannot_end_is_left_alone_and_no_more_than_three_of_them(
     """One that waits without regard to signals: as if the kernel did not let it go."""
     killed: list[int] = []
     with monkeypatch.context() as fault:
-        fault.setattr(cmdlines.os, "kill", lambda pid, _: killed.append(pid))
+        fault.setattr(os, "kill", lambda pid, _: killed.append(pid))
         for pid in range(10, 20):
             blocked.proc.add(pid, uid=pid)
             blocked.block(pid)

@@ -27,7 +27,7 @@ def test_a_glob_matches_a_name_by_its_aliases() -> None:
         assert not nodes.glob(nodes.Names("one.service", []), pattern)
 
 
-_NODE = [
+_NODE: nodes.Node = [
     "and",
     ["or", ["name", "inner"], [">", ["attr", "rss"], ["bytes", 4096]]],
     ["among", ["attr", "comm"], "a*", "b*"],
@@ -46,7 +46,11 @@ def test_a_capability_asks_for_the_attribute_that_has_it() -> None:
 
 
 def test_definitions_are_needed_with_those_that_they_stand_upon() -> None:
-    definitions = {"inner": ["not", ["name", "deep"]], "deep": ["cap", 1], "idle": ["cap", 2]}
+    definitions: dict[str, nodes.Node] = {
+        "inner": ["not", ["name", "deep"]],
+        "deep": ["cap", 1],
+        "idle": ["cap", 2],
+    }
     assert set(nodes.needed([_NODE], definitions)) == {"inner", "deep"}
 
 

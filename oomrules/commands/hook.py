@@ -23,9 +23,7 @@ from oomrules.plain import printable_lines
 from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.units import placement
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator
-from oomrules.ranking.freshness import fresh
-from oomrules.ranking.ranker import Ranker
+from oomrules.ranking.ranker import Ranker, fresh
 from oomrules.service import client, memory
 from oomrules.service.listener import REFRESH
 from oomrules.sinks import emitting
@@ -164,7 +162,7 @@ def _apply(options: argparse.Namespace) -> int:
         source = selection.live(made)
         # Who waits for this process is no candidate either.
         source.own_pids |= {os.getppid()}
-        ranking = fresh(Ranker(Evaluator(made, source.host)), source)
+        ranking = fresh(Ranker(made, source.host), source)
         settled = selection.settled(options)
         where = emitting.targets(settled.to)
         emitted = emitting.emit(ranking, source, state, where, settled.head)

@@ -12,7 +12,7 @@ from oomrules.commands.parts import doubts, rulesets, selection
 from oomrules.errors import Failure
 from oomrules.language.diagnostics import did_you_mean
 from oomrules.processes.snapshot import Process
-from oomrules.processes.values import GETTERS, innermost_unit, known, place_of
+from oomrules.processes.values import innermost_place, innermost_unit, known, places
 from oomrules.ranking.ranker import Ranking
 from oomrules.ranking.verdict import FIRST, LAST, TIERS, Held, Verdict, Why
 from oomrules.sinks.kernel_list import format_pids
@@ -114,10 +114,7 @@ def nobody(ranking: Ranking, unit: str | None = None) -> str:
 def _meant(unit: str, ranking: Ranking) -> str:
     """Say which unit was meant: a kind may be missing, or a letter."""
     snapshot = ranking.snapshot
-    units: set[str] = set()
-    for process in snapshot.by_pid.values():
-        cgroup = GETTERS["cgroup"](process, snapshot)
-        units.update(place_of(cgroup, snapshot).chain if cgroup else ())
+    units = {name for place in places(snapshot) for name in place.chain}
     longer = sorted(one for one in units if one.startswith(f"{unit}."))
     words = longer or sorted(units)
     return did_you_mean(longer[0] if longer else unit, words, "`oomrules scopes` lists the units")
@@ -137,7 +134,7 @@ def as_data(ranking: Ranking) -> dict[str, Any]:
                 "comm": process.comm,
                 "uid": known("uid", process, snapshot),
                 "unit": innermost_unit(process, snapshot),
-                "cgroup": GETTERS["cgroup"](process, snapshot),
+                "cgroup": known("cgroup", process, snapshot),
                 "tier": TIERS[verdict.tier],
                 "base": verdict.base,
                 "weight": verdict.fraction,
@@ -228,8 +225,8 @@ def _by_unit(ranking: Ranking) -> list[tuple[Chain | None, list[tuple[int, Proce
     """Give each unit's candidates, with their ranks among all; None: the unit is unknown."""
     lists: dict[Chain | None, list[tuple[int, Process]]] = {}
     for number, process in enumerate(ranking.candidates, 1):
-        cgroup = GETTERS["cgroup"](process, ranking.snapshot)
-        chain = None if cgroup is None else place_of(cgroup, ranking.snapshot).chain
+        place = innermost_place(process, ranking.snapshot)
+        chain = None if place is None else place.chain
         lists.setdefault(chain, []).append((number, process))
     return sorted(lists.items(), key=lambda item: item[0] or ())
 

@@ -20,7 +20,6 @@ from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Snapshot
 from oomrules.processes.values import GETTERS, LIMIT
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker, Ranking
 from oomrules.ranking.verdict import Why
 from oomrules.sinks.oom_score_adj import write
@@ -132,7 +131,7 @@ def nearest(host: Drawn, group: str) -> int:
 
 
 def ranked(world: Snapshot) -> Ranking:
-    return Ranker(Evaluator(PROGRAM, world.host)).rank(world)
+    return Ranker(PROGRAM, world.host).rank(world)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import PF_EXITING, UNREAD, Process
 from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
-from oomrules.ranking.evaluator import Evaluator, ineligible
+from oomrules.ranking.evaluator import ineligible
 from oomrules.ranking.ranker import Ranker
 from oomrules.ranking.verdict import Why
 from oomrules.sinks.oom_score_adj import write
@@ -100,10 +100,10 @@ def test_the_biggest_one_is_taken_first_even_if_its_first_thread_has_ended(
     small.do("ballast = b'x' * 20_000_000")
     made = program(f"only kill anything when ppid == {os.getpid()}\nscore rss\n")
     source = open_source(made)
-    ranking = Ranker(Evaluator(made, source.host)).rank(source)
+    ranking = Ranker(made, source.host).rank(source)
     assert ranking.pids == [hog.pid, small.pid, other.pid]
     assert source.verify(ranking.candidates)
-    assert Ranker(Evaluator(made, source.host)).rank(source).pids == ranking.pids
+    assert Ranker(made, source.host).rank(source).pids == ranking.pids
 
 
 def test_its_memory_is_looked_at_in_each_refresh(spawn: Spawn, open_source: Open) -> None:
@@ -324,7 +324,7 @@ def test_a_plan_for_oom_score_adj_knows_its_size(
     small.do("ballast = b'x' * 20_000_000")
     made = program(f"only kill anything when ppid == {os.getpid()}\nscore rss\n")
     source = open_source(made)
-    ranking = Ranker(Evaluator(made, source.host)).rank(source)
+    ranking = Ranker(made, source.host).rank(source)
     survey = write.survey_live(ranking, source, _no_record(source, tmp_path))
     sizes = {task.pid: task.size for task in survey.candidates}
     assert list(sizes) == [hog.pid, small.pid]

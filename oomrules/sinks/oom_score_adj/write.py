@@ -14,7 +14,7 @@ from oomrules.plain import printable
 from oomrules.processes.cgroups import enclosing
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Scope, Snapshot
-from oomrules.processes.values import GETTERS, innermost_unit, memory_group
+from oomrules.processes.values import innermost_unit, known, memory_group
 from oomrules.program.program import make
 from oomrules.ranking.ranker import Ranking
 from oomrules.ranking.verdict import Why
@@ -275,7 +275,7 @@ def _survey(
         own = original(process, value)
         processes[process.pid] = process
         start = process.starttime or 0
-        uid = GETTERS["uid"](process, snapshot)
+        uid = known("uid", process, snapshot)
         return Task(
             *(process.pid, start, pages, own, value, places[cgroup]),
             *bounds(process, own),
@@ -573,7 +573,7 @@ def release(path: str, source: ProcSource | None = None, dry: bool = False) -> R
                 restored.append(process)
             elif result not in (_GONE, _CHANGED):
                 _refuse(done, process, result, source)
-                cgroup = GETTERS["cgroup"](process, source)
+                cgroup = known("cgroup", process, source)
                 first = own.since if own else max(start, record.since)
                 kept[pid, start] = Entry(pid, start, original, (value,), first, cgroup)
         if dry or not restored:

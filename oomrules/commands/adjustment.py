@@ -15,10 +15,12 @@ from oomrules.processes.values import innermost_unit
 from oomrules.ranking.ranker import Ranking
 from oomrules.sinks.emitting import ADJUST
 from oomrules.sinks.oom_score_adj import record as adjusted
+from oomrules.sinks.oom_score_adj import survey as surveys
 from oomrules.sinks.oom_score_adj import write
 from oomrules.sinks.oom_score_adj.plan import Plan
 from oomrules.sinks.oom_score_adj.search import Claim
-from oomrules.sinks.oom_score_adj.write import Outcome, Survey
+from oomrules.sinks.oom_score_adj.survey import Survey
+from oomrules.sinks.oom_score_adj.write import Outcome
 from oomrules.state import State, standard
 from oomrules.terminal import Column, Paint, called, count, memory, middle, say, table
 
@@ -49,7 +51,7 @@ _NAMED = 5
 def emit(options: argparse.Namespace) -> int:
     """Adjust the processes; 1 if there is nobody to kill, 2 if the kernel refused values."""
     _check(options)
-    head = options.head or write.HEAD
+    head = options.head or surveys.HEAD
     if options.dry_run:
         return _dry_run(options, head)
     state = State()
@@ -75,9 +77,9 @@ def _dry_run(options: argparse.Namespace, head: int) -> int:
     ranked = sources.ranked(options, verified=not options.snapshot)
     if isinstance(ranked.source, ProcSource):
         record = adjusted.load(f"{standard()}/{adjusted.FILE}")
-        survey = write.survey_live(ranked.ranking, ranked.source, record, head)
+        survey = surveys.survey_live(ranked.ranking, ranked.source, record, head)
     else:
-        survey = write.survey_recorded(ranked.ranking, head)
+        survey = surveys.survey_recorded(ranked.ranking, head)
     plan = survey.plan()
     _print_plan(survey, plan, ranked.ranking)
     print()

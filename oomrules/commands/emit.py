@@ -14,7 +14,7 @@ from oomrules.commands import adjustment, rulesets, sources
 from oomrules.commands.rank import nobody
 from oomrules.errors import Failure
 from oomrules.sinks import emitting, kernel_list
-from oomrules.sinks.oom_score_adj import write
+from oomrules.sinks.oom_score_adj import survey
 from oomrules.terminal import count, say
 
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--head",
         type=sources.positive,
         metavar="N",
-        help=f"with oom_score_adj: put the first N in order ({write.HEAD} unless told)",
+        help=f"with oom_score_adj: put the first N in order ({survey.HEAD} unless told)",
     )
     rulesets.add_rules(parser)
     rulesets.add_host(parser)

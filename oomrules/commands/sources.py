@@ -22,7 +22,7 @@ from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.freshness import fresh
 from oomrules.ranking.ranker import Ranker, Ranking, within
 from oomrules.sinks import emitting
-from oomrules.sinks.oom_score_adj import record, write
+from oomrules.sinks.oom_score_adj import origins, record
 from oomrules.state import standard
 from oomrules.terminal import count
 
@@ -178,7 +178,7 @@ def see_originals(source: ProcSource) -> list[str]:
         what is in the way of that, if anything is.
     """
     try:
-        write.see_originals(source, os.path.join(standard(), record.FILE))
+        origins.see_originals(source, os.path.join(standard(), record.FILE))
     except Failure as error:
         return [f"{error.message}; rules see every oom_score_adj as it is now"]
     return []

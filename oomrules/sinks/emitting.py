@@ -81,15 +81,15 @@ def emit(
 
 def _adjust(ranking: Ranking, source: ProcSource, state: State, head: int | None) -> str:
     # Loaded where it is needed only: it is a third of the run-time half.
-    from oomrules.sinks.oom_score_adj import record, write
+    from oomrules.sinks.oom_score_adj import origins, record, survey, write
 
     if not ranking.candidates:
         # With everybody at -1000 the kernel panics when memory runs out.
         return f"nobody may be killed, so no {ADJUST} was changed"
     path = state.path(record.FILE)
-    _, plan, outcome = write.adjust(ranking, source, path, head or write.HEAD)
+    _, plan, outcome = write.adjust(ranking, source, path, head or survey.HEAD)
     if plan.assignments:
-        write.see_originals(source, path)
+        origins.see_originals(source, path)
     if outcome.refused:
         pids = " ".join(map(str, sorted(outcome.refused)[:5]))
         raise Failure(
@@ -115,9 +115,9 @@ def see_originals(source: ProcSource, state: State) -> None:
     Raises:
         Failure: the record cannot be read.
     """
-    from oomrules.sinks.oom_score_adj import record, write
+    from oomrules.sinks.oom_score_adj import origins, record
 
-    write.see_originals(source, state.path(record.FILE))
+    origins.see_originals(source, state.path(record.FILE))
 
 
 def release(state: State) -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from oomrules.commands import adjustment
 from oomrules.processes.snapshot import Process
-from oomrules.sinks.oom_score_adj import record, write
+from oomrules.sinks.oom_score_adj import record, survey, write
 from oomrules.sinks.oom_score_adj.formula import Domain, Task
-from oomrules.sinks.oom_score_adj.write import Survey
+from oomrules.sinks.oom_score_adj.survey import Survey
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -44,7 +44,7 @@ def mine(
 
     and as if without CAP_SYS_RESOURCE no protected process is ever touched.
     """
-    monkeypatch.setattr(write, "may_lower", lambda *_: False)
+    monkeypatch.setattr(survey, "may_lower", lambda *_: False)
     path = rules(f"score total_vm\nonly kill anything when ppid == {os.getpid()}\n")
     return lambda *arguments: oomrules("emit", "--to", "oom_score_adj", "--rules", path, *arguments)
 

@@ -159,7 +159,7 @@ def test_a_list_is_written_on_after_a_short_write(
 def test_a_file_beyond_the_limit_of_sizes_leaves_the_old_list(target: Path) -> None:
     done = run(
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-        "sinks.write_file(sys.argv[2], list(range(1, 5000)))",
+        "kernel_list.write_file(sys.argv[2], list(range(1, 5000)))",
         str(target),
     )
     assert done.stderr == f"cannot write {target}: file too large\n"
@@ -219,7 +219,7 @@ def test_a_directory_that_may_not_be_written_leaves_the_old_list(nobody: dict[st
     path = directory / "list"
     try:
         path.write_text("1 2 3\n")
-        done = run("sinks.write_file(sys.argv[2], [5])", str(path), **nobody)
+        done = run("kernel_list.write_file(sys.argv[2], [5])", str(path), **nobody)
         assert done.stderr == f"cannot write {path}: permission denied\n"
         assert path.read_text() == "1 2 3\n"
         assert os.listdir(directory) == ["list"]
@@ -293,14 +293,14 @@ def test_a_device_is_written_and_stays_a_device() -> None:
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 def test_standard_output_by_its_name_may_be_a_pipe(name: str) -> None:
-    assert run("sinks.write_file(sys.argv[2], [1, 2])", name).stdout == "1 2\n"
+    assert run("kernel_list.write_file(sys.argv[2], [1, 2])", name).stdout == "1 2\n"
 
 
 def test_standard_output_by_its_name_may_be_a_file_with_something_in_it(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("before\n")
     with log.open("a") as out:
-        done = run("sinks.write_file(sys.argv[2], [1, 2])", "/dev/stdout", stdout=out)
+        done = run("kernel_list.write_file(sys.argv[2], [1, 2])", "/dev/stdout", stdout=out)
     assert done.stderr == ""
     assert log.read_text() == "before\n1 2\n"
     assert os.listdir(tmp_path) == ["log"]

@@ -14,9 +14,10 @@ import os
 from oomrules.lean import Any
 from oomrules.processes.cgroups import as_bytes
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import Process
+from oomrules.processes.snapshot import UNREAD, Process
 from oomrules.processes.units import Placement
 from oomrules.processes.values import place_of
+from oomrules.sinks.oom_score_adj import record as adjusted
 from oomrules.sinks.oom_score_adj.record import Record, Relative
 
 CAP_SETUID = 7
@@ -229,3 +230,24 @@ def read(path: str, directory: int | None = None) -> bytes:
         return os.read(descriptor, 65536)
     finally:
         os.close(descriptor)
+
+
+def see_originals(source: ProcSource, path: str) -> Record:
+    """Let a source report the values from before; rules must not ask what they caused.
+
+    Args:
+        path: of the record.
+
+    Raises:
+        Failure: the record cannot be read.
+    """
+    record = adjusted.load(path)
+    source.original = Origins(source, record).own if record.in_use else None
+    if source.original is not None:
+        # What has been read already is the value of now.
+        for process in source.by_pid.values():
+            value = process.oom_score_adj
+            if value is not None and value is not UNREAD:
+                process.oom_score_adj = source.original(process, value)
+                process.reconsider()
+    return record

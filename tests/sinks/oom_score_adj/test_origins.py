@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oomrules.processes.facts import Facts
-from oomrules.sinks.oom_score_adj import origins, record
+from oomrules.sinks.oom_score_adj import origins, record, survey
 from oomrules.sinks.oom_score_adj import write as adjusting
 from oomrules.sinks.oom_score_adj.origins import Origins
 from tests.children import FakeProc
@@ -245,7 +245,7 @@ def test_one_that_gives_up_its_rights_later_is_written_to_then(
 def test_what_is_remembered_of_those_with_rights_has_a_bound(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adjusting, "MOST_WATCHED", 5)
+    monkeypatch.setattr(survey, "MOST_WATCHED", 5)
     for pid in range(100, 120):
         host.fork(1, pid, b"rootly", capabilities=EVERYTHING)
     grow_old(host)

@@ -22,11 +22,13 @@ from oomrules.processes.procfs import ProcSource
 from oomrules.program.program import Program
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
+from oomrules.sinks.oom_score_adj import origins
 from oomrules.sinks.oom_score_adj import record as adjusted
 from oomrules.sinks.oom_score_adj import write as adjusting
 from oomrules.sinks.oom_score_adj.plan import Plan
 from oomrules.sinks.oom_score_adj.record import Entry, Record
-from oomrules.sinks.oom_score_adj.write import Outcome, Survey
+from oomrules.sinks.oom_score_adj.survey import Survey, may_lower
+from oomrules.sinks.oom_score_adj.write import Outcome
 from tests.children import CHECKOUT, Child, FakeProc
 
 RULES = """
@@ -77,7 +79,7 @@ class Host:
         made = compiled(RULES)
         source = ProcSource(made, root=str(self.proc.root)).refresh()
         source.program = made  # type: ignore[attr-defined]
-        adjusting.see_originals(source, self.path)
+        origins.see_originals(source, self.path)
         return source
 
     def emit(self) -> tuple[Survey, Plan, Outcome]:
@@ -481,7 +483,7 @@ def mine(path: str, pids: list[int]) -> int:
     source = Mine(made)
     source.pids = frozenset(pids)
     source.refresh()
-    adjusting.see_originals(source, path)
+    origins.see_originals(source, path)
     ranking = Ranker(Evaluator(made, source.host)).rank(source)
     _, _, outcome = adjusting.adjust(ranking, source, path)
     return outcome.claims[0].claimed
@@ -547,7 +549,7 @@ def test_a_real_child_that_inherited_its_value_gets_its_own_back(
 
 
 def test_the_kernel_s_refusal_is_told_with_its_reason(spawn: Spawn, tmp_path: Path) -> None:
-    if adjusting.may_lower():
+    if may_lower():
         pytest.skip("everything may be lowered here")
     child = spawn()
     path = str(tmp_path / adjusted.FILE)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from oomrules import files
 from oomrules.commands import rulesets, sources
 from oomrules.dbus.gather import Everything
 from oomrules.processes import recorded
@@ -17,7 +18,6 @@ from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import NO_LIMIT, SELF_MADE, UNREAD, Process
 from oomrules.processes.values import GETTERS, place_of
 from oomrules.program.program import make
-from oomrules.sinks import kernel_list
 from oomrules.terminal import count, is_terminal, progress, say
 
 _FIELDS = (
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
         # Command lines may hold what others must not read.
-        kernel_list.replace(options.output, text.encode(), 0o600)
+        files.replace(options.output, text.encode(), 0o600)
         say(f"{count(len(lines), 'line')} written to {options.output}", sys.stderr)
     else:
         sys.stdout.write(text)

@@ -7,6 +7,7 @@ import select
 import signal
 import time
 
+from oomrules import files
 from oomrules.accounts import known as accounts
 from oomrules.errors import Failure, reason
 from oomrules.kills import journal
@@ -16,7 +17,7 @@ from oomrules.processes.cgroups import Hierarchy
 from oomrules.service import lock, memory, metrics, status
 from oomrules.service.compile_timer import Preparing
 from oomrules.service.kills import Deaths
-from oomrules.service.list import Keeper
+from oomrules.service.list import CurrentList
 from oomrules.service.listener import NAME, REFRESH, STATUS, Client, Listener
 from oomrules.service.notify import Notifier
 from oomrules.service.outbox import Outbox
@@ -25,7 +26,6 @@ from oomrules.service.pressure import Pressure
 from oomrules.service.problems import Complaints
 from oomrules.service.rules import Rules
 from oomrules.service.watch import RuleWatch, UnitWatch
-from oomrules.sinks import kernel_list
 from oomrules.state import State, now
 
 # The watchdog hears from us so many times in its interval.
@@ -79,10 +79,11 @@ class Service:
         self.options = options
         self.outbox = Outbox()
         self.notifier = Notifier()
-        self.state = State()
+        # It must not wait for another process.
+        self.state = State(wait=False)
         self._only = self.state.only_one()
         self.state.tidy()
-        self.keeper = Keeper(self.state)
+        self.keeper = CurrentList(self.state)
         self.keeper.direct(options.to, options.head)
         self.counts = status.Counts()
         self.pace = Pace(options.heartbeat, now())
@@ -367,7 +368,7 @@ class Service:
             return
         text = metrics.text(self._document(), self.counts.failures, self.counts.seconds)
         try:
-            kernel_list.replace(self.options.metrics, text.encode())
+            files.replace(self.options.metrics, text.encode())
             self.complaints.mended("metrics")
         except Failure as error:
             self.complaints.complain("metrics", error.message)
@@ -467,7 +468,8 @@ class Service:
     def _show(self) -> None:
         """Keep the line in ``systemctl status`` true."""
         listed = self.keeper.listed
-        where = f"the list is in {listed.to}" if listed and listed.to else "there is no list"
+        to = " ".join(listed.to) if listed else ""
+        where = f"the list is in {to}" if to else "there is no list"
         self.notifier.status(f"{self.rules.line}; {where}")
 
     # --- the end ---------------------------------------------------------------------

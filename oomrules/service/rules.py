@@ -6,7 +6,7 @@ from oomrules.errors import Failure
 from oomrules.kills import journal
 from oomrules.service import status
 from oomrules.service.compile_child import Prepared
-from oomrules.service.list import Keeper
+from oomrules.service.list import CurrentList
 from oomrules.service.problems import Complaints
 from oomrules.state import now
 
@@ -28,7 +28,7 @@ class Rules:
         state: as ``oomrules status`` has it.
     """
 
-    def __init__(self, keeper: Keeper, complaints: Complaints) -> None:
+    def __init__(self, keeper: CurrentList, complaints: Complaints) -> None:
         self._keeper, self._complaints = keeper, complaints
         self.state = status.RulesState("unknown", now(), ["they are being compiled"])
 

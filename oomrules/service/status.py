@@ -8,7 +8,7 @@ import os
 from oomrules import __version__
 from oomrules.lean import Any, NamedTuple
 from oomrules.service.kills import Deaths
-from oomrules.service.list import Keeper
+from oomrules.service.list import CurrentList
 from oomrules.service.listener import SCHEMA
 from oomrules.service.pressure import Pressure
 from oomrules.state import now
@@ -50,7 +50,7 @@ class RulesState(NamedTuple):
 
 
 def document(
-    keeper: Keeper,
+    keeper: CurrentList,
     pressure: Pressure,
     counts: Counts,
     rules: RulesState,
@@ -75,7 +75,7 @@ def document(
             "checked": _round(at - rules.since),
         },
         "list": {
-            "to": listed.to or None,
+            "to": " ".join(listed.to) or None,
             "age": _round(at - listed.read),
             "took": _round(counts.took),
             "candidates": len(listed.pids),
@@ -130,7 +130,7 @@ def _round(seconds: float) -> float:
     return round(max(0.0, seconds), 3)
 
 
-def _unreadable(keeper: Keeper) -> list[str]:
+def _unreadable(keeper: CurrentList) -> list[str]:
     return [
         f"{field} of {number} processes could not be read; rules that ask for it are in doubt, so "
         "they protect them"

@@ -59,9 +59,9 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     write = adjusting._write
 
-    def noted(root: str, pid: int, start: int, expected: set[int], value: int) -> str:
+    def noted(root: str, pid: int, start: int, current: int, value: int) -> str:
         found.append((pid, value))
-        return write(root, pid, start, expected, value)
+        return write(root, pid, start, current, value)
 
     monkeypatch.setattr(adjusting, "_write", noted)
     return found
@@ -262,16 +262,16 @@ def test_a_long_line_of_descendants_costs_what_it_is_long(
         host.fork(pid - 1, pid, b"mallory", **ALICE)
     source = host.source()
     reads = [0]
-    read = origins.read
+    read = origins.read_small
 
     def counted(*arguments: Any) -> bytes:
         reads[0] += 1
         return read(*arguments)
 
-    monkeypatch.setattr(origins, "read", counted)
+    monkeypatch.setattr(origins, "read_small", counted)
     known = Origins(source, record.load(host.path))
     for pid in reversed(range(1000, 1000 + count)):
-        assert known.own(source.by_pid[pid], -500) == 0
+        assert known.original(source.by_pid[pid], -500) == 0
     source.close()
     assert reads[0] < 10 * count
 
@@ -408,8 +408,8 @@ def minimums(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[World]]:
     worlds: list[World] = []
     write = adjusting._write
 
-    def written(root: str, pid: int, start: int, expected: set[int], value: int) -> str:
-        result = write(root, pid, start, expected, value)
+    def written(root: str, pid: int, start: int, current: int, value: int) -> str:
+        result = write(root, pid, start, current, value)
         if result == "done":
             worlds[-1].least[pid] = value
         return result

@@ -85,9 +85,9 @@ test-fresh: setup
 churn: setup
 	$(BIN)/python -m pytest tests/vm/long/test_churn.py -s
 
-# Twenty minutes: whom the rules want killed, and who was; the table goes to docs/scenarios.md.
+# Twenty minutes: whom the rules want killed, and who was, in docs/generated/scenarios.md.
 scenarios: setup
-	$(BIN)/python -m tests.vm.scenarios docs/scenarios.md
+	$(BIN)/python -m tests.vm.scenarios docs/generated/scenarios.md
 
 # The module and the service in the guest: writers, readers and OOMs at once; an hour of churn, 48
 # times out of memory, every fault. A thousand reloads on this host. STORM=short takes minutes.
@@ -150,7 +150,7 @@ BUNDLE ?= lark cgroupspy pydbus
 .PHONY: install
 install:
 	install -d $(LIBDIR) $(UNITDIR) $(RULESDIR)/presets $(RULESDIR)/tests $(SOURCEDIR) \
-	  $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/oomrules $(DESTDIR)/etc/oomrules.d
+	  $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/oomrules/generated $(DESTDIR)/etc/oomrules.d
 	cp -R --no-preserve=ownership oomrules $(LIBDIR)/
 	find $(LIBDIR) -name __pycache__ -prune -exec rm -rf {} +
 	cp -R --no-preserve=ownership grammar rules.d $(LIBDIR)/oomrules/
@@ -159,6 +159,7 @@ install:
 	install -m 644 rules.d/tests/*.test.toml $(RULESDIR)/tests/
 	install -m 644 systemd/*.service $(UNITDIR)/
 	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/oomrules/
+	install -m 644 docs/generated/*.md $(DESTDIR)$(PREFIX)/share/doc/oomrules/generated/
 	install -m 644 kernel/oom.c kernel/Kbuild kernel/Makefile $(SOURCEDIR)/
 	sed 's/@VERSION@/$(VERSION)/' kernel/dkms.conf > $(SOURCEDIR)/dkms.conf
 	$(if $(wildcard $(BPF_OBJECT)),install -D -m 644 $(BPF_OBJECT) $(LIBDIR)/bpf/$(notdir $(BPF_OBJECT)))

@@ -24,7 +24,7 @@ from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.program import program
 from oomrules.service import memory
-from oomrules.service.kills import Deaths
+from oomrules.service.kills import Recorder
 from oomrules.service.list import CurrentList
 from oomrules.service.outbox import Outbox
 from oomrules.sinks.oom_score_adj import record
@@ -100,7 +100,7 @@ def begin(folder: str) -> CurrentList:
     keeper.resume()
     keeper.direct([f"{folder}/list"], None)
     assert keeper.stale in (True, False)
-    Deaths(Outbox()).record(KILL, keeper.listed, keeper.before)
+    Recorder(Outbox()).record(KILL, keeper.listed, keeper.before)
     last = state.last_list()
     hook._record("x.service", last)
     assert last.get("kernel_log") is None or last["kernel_log"] >= -1
@@ -119,7 +119,7 @@ def no_journal() -> Iterator[None]:
     # It would go through all that the tests have loaded, each time.
     patch.setattr(memory, "settle", lambda: None)
     patch.setenv("OOMRULES_JOURNAL", "/nonexistent")
-    patch.setattr(kernel_log, "kills", lambda after: ([KILL], 9))
+    patch.setattr(kernel_log, "recent", lambda after: ([KILL], 9))
     yield
     patch.undo()
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
-from oomrules import child_lines
-from oomrules.accounts import known as accounts
-from oomrules.accounts import nss
+from oomrules.accounts import nss, passwd
+from oomrules.accounts.mentions import mentioned
+from oomrules.child_lines import Child
 from oomrules.program.program import Program
 
 # In all, however often it is asked.
@@ -52,18 +51,18 @@ class Names:
         self._patience = patience
         self._command = ask or [sys.executable, "-I", "-S", "-E", str(nss.__file__)]
         self._problems: list[str] = []
-        self._known: dict[str, accounts.Known] = {}
+        self._known: dict[str, passwd.Accounts] = {}
         self._elsewhere: dict[str, bool] = {}
-        self.asked = {kind: accounts.mentioned(program, kind) for kind in accounts.FILES}
+        self.asked = {kind: mentioned(program, kind) for kind in passwd.FILES}
         # What was asked, and what came of it: None is no answer.
         self._answers: dict[Question, bool | None] = {}
-        self._running: _Asking | None = None
-        for kind in accounts.FILES:
-            self._known[kind], problem = accounts.read(kind)
+        self._running: Child | None = None
+        for kind in passwd.FILES:
+            self._known[kind], problem = passwd.read(kind)
             self._elsewhere[kind] = _asks_elsewhere(kind)
             if problem:
                 self._problems.append(problem)
-        self.users, self.groups = (self._known[kind].by_id for kind in accounts.FILES)
+        self.users, self.groups = (self._known[kind].by_id for kind in passwd.FILES)
         self._begin(self._named())
 
     @property
@@ -104,7 +103,7 @@ class Names:
         question = (kind, "name", name.encode("utf-8", "replace").hex())
         if self._known[kind].id_of(name) is not None:
             return True
-        if not self._elsewhere[kind] or not accounts.acceptable(name):
+        if not self._elsewhere[kind] or not passwd.acceptable(name):
             return False
         if question not in self._answers:
             self._begin([question])
@@ -130,8 +129,8 @@ class Names:
     def problems(self) -> list[str]:
         """Say what could not be found out, and what that means."""
         found = list(self._problems)
-        for kind in accounts.FILES:
-            database = accounts.FILES[kind]
+        for kind in passwd.FILES:
+            database = passwd.FILES[kind]
             late = [key for key, answer in self._answers.items() if answer is None]
             late = [key for key in late if key[0] == kind]
             names = [bytes.fromhex(key).decode() for _, how, key in late if how == "name"]
@@ -167,7 +166,7 @@ class Names:
             wanted += [
                 (kind, "name", name.encode().hex())
                 for name in sorted(missing)
-                if accounts.acceptable(name)
+                if passwd.acceptable(name)
             ]
             wanted += self._nameless(kind, asked.ids)
         return wanted
@@ -186,10 +185,9 @@ class Names:
         self._collect()
         self._answers |= dict.fromkeys(new)
         if self._left > 0:
-            try:
-                self._running = _Asking(self._command, new)
-            except OSError:
-                self._running = None
+            request = "".join(" ".join(question) + "\n" for question in new)
+            with suppress(OSError):
+                self._running = Child(self._command, request.encode())
 
     def _collect(self) -> None:
         """Wait for the child, as long as patience lasts, and take what it says."""
@@ -197,8 +195,10 @@ class Names:
         if running is None:
             return
         begun = time.monotonic()
-        for question, number, name in running.answers(begun + self._left):
-            self._take(question, number, name)
+        for line in running.lines(begun + self._left, _LARGEST_ANSWER):
+            answer = _answer(line)
+            if answer:
+                self._take(*answer)
         self._left -= time.monotonic() - begun
 
     def _take(self, question: Question, number: int | None, name: str) -> None:
@@ -222,52 +222,12 @@ class Names:
         known.add(name, number)
 
 
-class _Asking:
-    """A child that looks names up."""
-
-    def __init__(self, command: list[str], questions: list[Question]) -> None:
-        with tempfile.TemporaryFile() as file:
-            file.write("".join(" ".join(question) + "\n" for question in questions).encode())
-            file.seek(0)
-            # Its own words are nobody's business: an NSS module may write to standard error.
-            self._process = subprocess.Popen(  # noqa: S603
-                command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    def answers(self, deadline: float) -> Iterable[tuple[Question, int | None, str]]:
-        """Give what it says until it has ended, or until the deadline, when it is killed."""
-        stream = self._process.stdout
-        assert stream
-        try:
-            for line in child_lines.until(stream, deadline, _LARGEST_ANSWER):
-                answer = _answer(line)
-                if answer:
-                    yield answer
-        finally:
-            self._end()
-
-    def _end(self) -> None:
-        assert self._process.stdout
-        self._process.stdout.close()
-        self._process.kill()
-        try:
-            self._process.wait(1)
-        except subprocess.TimeoutExpired:
-            # It waits in the kernel, for a file server; whoever runs last collects it.
-            pass
-
-
 def _answer(line: bytes) -> tuple[Question, int | None, str] | None:
     """Read one line of ``accounts/nss.py``; None if it is none."""
     try:
         words = line.decode("ascii").split(" ")
         kind, how, key = words[:3]
-        if kind not in accounts.FILES:
+        if kind not in passwd.FILES:
             return None
         if len(words) == 3:
             return (kind, how, key), None, ""
@@ -281,7 +241,7 @@ def _answer(line: bytes) -> tuple[Question, int | None, str] | None:
 def _asks_elsewhere(kind: str) -> bool:
     """Tell whether the C library looks anywhere else than in the file."""
     try:
-        with open(os.path.join(accounts.directory(), _SWITCH), "rb") as file:
+        with open(os.path.join(passwd.directory(), _SWITCH), "rb") as file:
             return asks_elsewhere(kind, file.read(65536), ())
     except FileNotFoundError:
         return False
@@ -299,7 +259,7 @@ def asks_elsewhere(kind: str, switch: bytes, besides: Iterable[str] = ("systemd"
     """
     for line in switch.decode("utf-8", "replace").splitlines():
         database, colon, services = line.partition("#")[0].partition(":")
-        if colon and database.strip() == accounts.FILES[kind]:
+        if colon and database.strip() == passwd.FILES[kind]:
             # What is in brackets is what to do with an answer.
             asked = set(re.sub(r"\[[^]]*\]", " ", services).split())
             return asked - set(besides) != {"files"}

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from oomrules import config, kept, targets
-from oomrules.commands import adjustment, rulesets, sources
+from oomrules.commands.parts import adjustment, rulesets, selection
+from oomrules.commands.parts.selection import Ranked
 from oomrules.commands.rank import nobody
-from oomrules.commands.sources import Ranked
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.sinks import LastList, Put, Sink, chosen, kernel_list, named, put_all
@@ -37,13 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--head",
-        type=sources.positive,
+        type=selection.positive,
         metavar="N",
         help=f"with oom_score_adj: put the first N in order ({HEAD} unless told)",
     )
     rulesets.add_rules(parser)
     rulesets.add_host(parser)
-    sources.add_selection(parser)
+    selection.add_selection(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     with state.lock() if state else nullcontext():
         last = state.last_list() if state else {}
         read = now()
-        ranked = sources.ranked(options, verified=True)
+        ranked = selection.ranked(options, verified=True)
         sinks = [named(target, state, head) for target in wanted]
         put = put_all(
             sinks,

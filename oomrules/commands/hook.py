@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from oomrules.commands import dropin, sources
-from oomrules.commands.findings import concise
+from oomrules.commands.parts import dropin, selection
+from oomrules.commands.parts.findings import concise
 from oomrules.commands.rank import nobody
 from oomrules.errors import Failure, reason
 from oomrules.kills import entry as kills
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--install", metavar="SERVICE", help="let a service call the hook, by a drop-in"
     )
     parser.add_argument("--remove", metavar="SERVICE", help="remove that drop-in")
-    sources.add_target(parser)
+    selection.add_target(parser)
     parser.add_argument("--root", type=Path, default=Path("/"), help=argparse.SUPPRESS)
     parser.set_defaults(rules=None)
 
@@ -161,11 +161,11 @@ def _apply(options: argparse.Namespace) -> int:
             return 0
         program, broken = _program(options, state)
         read = now()
-        source = sources.live(program)
+        source = selection.live(program)
         # The process that waits for this one is no candidate either.
         source.own_pids |= {os.getppid()}
         ranking = fresh(Ranker(Evaluator(program, source.host)), source)
-        settled = sources.settled(options)
+        settled = selection.settled(options)
         put = put_all(
             [named(target, state, settled.head) for target in chosen(settled.to)],
             ranking,
@@ -174,7 +174,7 @@ def _apply(options: argparse.Namespace) -> int:
             LastList(read, last.get("kernel_log"), last.get("kills_left", ())),
             only=True,
         )
-    for note in sources.notes(source):
+    for note in selection.notes(source):
         _say(f"note: {note}", journal.WARNING)
     if not ranking.candidates:
         _say(nobody(ranking), journal.WARNING)
@@ -262,7 +262,7 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
 
 
 def _read(after: int, left: list[int]) -> tuple[list[Kill], int]:
-    return kernel_log.kills(after, left=left) if left else kernel_log.kills(after)
+    return kernel_log.recent(after, left=left) if left else kernel_log.recent(after)
 
 
 def _whereabouts(kill: Kill, entry: dict[str, Any]) -> tuple[str | None, ...]:

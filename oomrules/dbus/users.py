@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import oomrules
-from oomrules import child_lines
+from oomrules.child_lines import Child
 from oomrules.dbus import asking, bounds
 from oomrules.processes.facts import RELATIONS, key
 from oomrules.processes.units import Placement
@@ -56,7 +54,7 @@ class Users:
     ) -> None:
         self.problems: list[str] = []
         self._each, self._total = each, total
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._deadline = 0.0
         # How units belong together is asked of the system's manager alone.
         wanted = [name for name in properties if name not in RELATIONS]
@@ -73,21 +71,10 @@ class Users:
         self._deadline = time.monotonic() + total + each + _TO_START
         path = [os.path.dirname(oomrules.__path__[0]), *filter(None, sys.path)]
         argv = [sys.executable, "-I", "-S", "-c", _CODE, json.dumps(path)]
-        with tempfile.TemporaryFile() as file:
-            file.write(json.dumps(request).encode())
-            file.seek(0)
-            try:
-                # A group of its own, so that all of them end together. What libraries print on
-                # standard error may be the users' words.
-                self._process = subprocess.Popen(  # noqa: S603
-                    argv,
-                    stdin=file,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    process_group=0,
-                )
-            except OSError as error:
-                self.problems.append(f"users' managers cannot be asked: {error.strerror}")
+        try:
+            self._child = Child(argv, json.dumps(request).encode(), group=True)
+        except OSError as error:
+            self.problems.append(f"users' managers cannot be asked: {error.strerror}")
 
     def _bounded(self, places: Iterable[Placement]) -> dict[str, dict[str, Placement]]:
         """Give the units by user and name, those who have few first."""
@@ -114,7 +101,7 @@ class Users:
         Returns:
             the properties of each unit, by ``facts.key``.
         """
-        if self._process is None:
+        if self._child is None:
             return {}
         found: Units = {}
         silent = dict(self._places)
@@ -159,27 +146,16 @@ class Users:
         )
 
     def _lines(self) -> Iterator[tuple[str, str]]:
-        assert self._process and self._process.stdout
+        assert self._child
         most = 8 * (asking.MOST_SAID + 4096) * max(1, len(self._places))
         try:
-            for line in child_lines.until(self._process.stdout, self._deadline, most):
+            for line in self._child.lines(self._deadline, most):
                 yield tuple(json.loads(line))
         finally:
             self.close()
 
     def close(self) -> None:
         """End all of them."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdout
-        process.stdout.close()
-        try:
-            os.killpg(process.pid, 9)
-        except ProcessLookupError:
-            pass
-        try:
-            process.wait(1)
-        except subprocess.TimeoutExpired:
-            # It waits in the kernel; whoever runs last collects it.
-            pass
+        child, self._child = self._child, None
+        if child:
+            child.end()

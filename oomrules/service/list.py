@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 
 from oomrules import files, kept, targets
-from oomrules.accounts import known as accounts
+from oomrules.accounts import passwd
 from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.bpf import IteratorSource
@@ -29,7 +29,7 @@ from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.freshness import HEAD, fresh
 from oomrules.ranking.ranker import Ranker, Ranking
 from oomrules.service import memory as resident
-from oomrules.service.compile_child import Prepared
+from oomrules.service.compile_child import Compiled
 from oomrules.service.pace import CALM
 from oomrules.sinks import (
     LastList,
@@ -170,7 +170,7 @@ class CurrentList:
 
     # --- the rules -------------------------------------------------------------------
 
-    def adopt(self, prepared: Prepared) -> None:
+    def adopt(self, prepared: Compiled) -> None:
         """Put rules in force, or new facts for the rules that are in force.
 
         Raises:
@@ -207,33 +207,33 @@ class CurrentList:
 
     def _name(self, users: dict[int, str], groups: dict[int, str], complete: bool) -> bool:
         """Take names; return whether some of them differ from before."""
-        before = [accounts.to_data(known) for known in (self._users, self._groups)]
+        before = [passwd.to_data(known) for known in (self._users, self._groups)]
         for known, found in ((self._users, users), (self._groups, groups)):
             # What a directory said before stays, unless that becomes too much.
-            if complete or len(known) + len(found) > 2 * accounts.MOST_NAMES:
+            if complete or len(known) + len(found) > 2 * passwd.MOST_NAMES:
                 known.clear()
             known.update(found)
-        return before != [accounts.to_data(known) for known in (self._users, self._groups)]
+        return before != [passwd.to_data(known) for known in (self._users, self._groups)]
 
     def _keep_names(self, made: Program | None) -> None:
         """Save the names that the host's own files do not have, for the next start."""
         path = self.state.path(_NAMES)
         names = (self._users, self._groups)
         try:
-            if made is None or names == accounts.of_files(made):
+            if made is None or names == passwd.of_files(made):
                 os.unlink(path)
             else:
-                data = json.dumps(list(map(accounts.to_data, names)))
+                data = json.dumps(list(map(passwd.to_data, names)))
                 files.replace(path, data.encode(), kept.FILE_MODE)
         except (OSError, Failure):
             # They are asked for again.
             pass
 
-    def _kept_names(self) -> accounts.Both:
+    def _kept_names(self) -> passwd.Both:
         try:
             with open(self.state.path(_NAMES), "rb") as file:
                 users, groups = json.loads(file.read(_MOST_NAMES))
-            return accounts.from_data(users), accounts.from_data(groups)
+            return passwd.from_data(users), passwd.from_data(groups)
         except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return {}, {}
 
@@ -266,7 +266,7 @@ class CurrentList:
         if kept is not None and not any(entry[0] == "--rules" for entry in kept[1]):
             self.fingerprint = kept[1]
             # Directories are asked when rules are compiled; until then their last answers count.
-            names = accounts.of_files(kept[0], self._kept_names())
+            names = passwd.of_files(kept[0], self._kept_names())
             self._name(*names, complete=False)
             self._enforce(kept[0])
 

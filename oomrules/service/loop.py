@@ -8,22 +8,22 @@ import signal
 import time
 
 from oomrules import files
-from oomrules.accounts import known as accounts
+from oomrules.accounts import passwd
 from oomrules.errors import Failure, reason
 from oomrules.kills import journal
 from oomrules.kills.kernel_log import KernelLog
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.cgroups import Hierarchy
-from oomrules.service import lock, memory, metrics, status
-from oomrules.service.compile_timer import Preparing
-from oomrules.service.kills import Deaths
+from oomrules.service import memory, metrics, status
+from oomrules.service.compile_timer import CompileTimer
+from oomrules.service.kills import Recorder
 from oomrules.service.list import CurrentList
 from oomrules.service.listener import NAME, REFRESH, STATUS, Client, Listener
 from oomrules.service.notify import Notifier
 from oomrules.service.outbox import Outbox
 from oomrules.service.pace import Pace
 from oomrules.service.pressure import Pressure
-from oomrules.service.problems import Complaints
+from oomrules.service.problems import Problems
 from oomrules.service.rules import Rules
 from oomrules.service.watch import RuleWatch, UnitWatch
 from oomrules.state import State, now
@@ -53,7 +53,7 @@ class Options(NamedTuple):
         heartbeat: seconds between two refreshes when nothing happens.
         metrics: a file for the figures; empty for none.
         given: whether the rules are not the system's, so that the last ones may be others.
-        to, head: where the list goes at first, as for ``preparation.Prepared``.
+        to, head: where the list goes at first, as for ``compile_child.Compiled``.
     """
 
     path: list[str]
@@ -87,10 +87,10 @@ class Service:
         self.keeper.direct(options.to, options.head)
         self.counts = status.Counts()
         self.pace = Pace(options.heartbeat, now())
-        self.complaints = Complaints(self.outbox)
-        self.preparing = Preparing(options.path, options.prepare)
-        self.rules = Rules(self.keeper, self.complaints)
-        self.deaths = Deaths(self.outbox)
+        self.problems = Problems(self.outbox)
+        self.compiler = CompileTimer(options.path, options.prepare)
+        self.rules = Rules(self.keeper, self.problems)
+        self.recorder = Recorder(self.outbox)
         self.ready = self.stopping = False
         self._alive_at = self._looked_at = self._figures_at = -_NEVER
         self._listen_at = _NEVER
@@ -106,7 +106,7 @@ class Service:
         self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
         self._register(self.rule_watch.descriptor)
         # The names in rules stand for whom these files say.
-        files = [os.path.join(accounts.directory(), name) for name in accounts.FILES.values()]
+        files = [os.path.join(passwd.directory(), name) for name in passwd.FILES.values()]
         self.account_watch = RuleWatch((), "", files)
         self._register(self.account_watch.descriptor)
         groups = Hierarchy()
@@ -120,7 +120,7 @@ class Service:
             self.listener = Listener(self.state.path(NAME))
             self._register(self.listener.socket.fileno())
         except Failure as error:
-            self.complaints.complain("listener", error.message, error.hint)
+            self.problems.report("listener", error.message, error.hint)
 
     def _register(self, descriptor: int, events: int = select.POLLIN) -> None:
         if descriptor >= 0:
@@ -132,9 +132,9 @@ class Service:
         known = last.get("kernel_log")
         after = known if isinstance(known, int) else None
         try:
-            return KernelLog(after, left=last.get("kills_left", ()), lost=self.deaths.miss)
+            return KernelLog(after, left=last.get("kills_left", ()), lost=self.recorder.miss)
         except OSError as error:
-            self.complaints.complain("kmsg", f"kills are not recorded: /dev/kmsg: {reason(error)}")
+            self.problems.report("kmsg", f"kills are not recorded: /dev/kmsg: {reason(error)}")
             return None
 
     # --- the loop --------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Service:
             self.keeper.resume()
             # There may be no time to lose.
             self._refresh("start")
-        self._prepare()
+        self._compile()
         while not self.stopping:
             self._alive()
             self._wait()
@@ -158,7 +158,7 @@ class Service:
         """When there is something to do, if nothing happens before."""
         at = now()
         due = [self.pace.due if self.keeper.program else _NEVER]
-        due.append(self.preparing.due(self.pace.calm_at))
+        due.append(self.compiler.due(self.pace.calm_at))
         if self.pressure.look is not None:
             due.append(self._looked_at + self.pressure.look)
         if self.notifier.watchdog is not None:
@@ -185,14 +185,14 @@ class Service:
             self._pressed(at, events)
         elif descriptor == self.rule_watch.descriptor:
             if self.rule_watch.changed():
-                self.preparing.change(at)
+                self.compiler.change(at)
         elif descriptor == self.account_watch.descriptor:
             if self.account_watch.changed():
-                self.preparing.rename(at)
+                self.compiler.rename(at)
         elif self.unit_watch and descriptor == self.unit_watch.descriptor:
             if self.unit_watch.changed():
                 self.pace.stir(at)
-                self.preparing.want(at)
+                self.compiler.want(at)
             self._unregister(descriptor)
             self._listen_at = at + _LISTEN_AGAIN
         elif self.kernel_log and descriptor == self.kernel_log.descriptor:
@@ -200,8 +200,8 @@ class Service:
             # A module that comes or goes leaves a word there, more often than not.
             if self.keeper.listed and self.keeper.misplaced:
                 self.pace.ask(at)
-        elif self.preparing.running and descriptor == self.preparing.running.descriptor:
-            self._prepared()
+        elif self.compiler.running and descriptor == self.compiler.running.descriptor:
+            self._compiled()
         elif self.listener and descriptor == self.listener.socket.fileno():
             self._accept(at)
         elif self.listener and descriptor in self.listener.clients:
@@ -222,7 +222,7 @@ class Service:
         except BlockingIOError:
             return
         if signal.SIGHUP in numbers:
-            self.preparing.reload = True
+            self.compiler.reload = True
             self.keeper.look_anew()
             self.notifier.reloading()
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
@@ -241,7 +241,7 @@ class Service:
     def _work(self) -> None:
         """Do what is due."""
         at = now()
-        self.deaths.sum_up(at)
+        self.recorder.sum_up(at)
         self.outbox.flush()
         self.notifier.flush()
         if self.pressure.look is not None and at >= self._looked_at + self.pressure.look:
@@ -252,11 +252,11 @@ class Service:
         if self.unit_watch and at >= self._listen_at:
             self._listen_at = _NEVER
             self._register(self.unit_watch.descriptor)
-        if at >= self.preparing.due(self.pace.calm_at):
-            if self.preparing.running:
-                self._prepared()
+        if at >= self.compiler.due(self.pace.calm_at):
+            if self.compiler.running:
+                self._compiled()
             else:
-                self._prepare()
+                self._compile()
         if self.keeper.program and at >= self.pace.due:
             self._refresh(self.pace.reason())
         if self.listener:
@@ -273,50 +273,50 @@ class Service:
 
     # --- the rules -------------------------------------------------------------------
 
-    def _prepare(self) -> None:
-        self.counts.preparations += 1
+    def _compile(self) -> None:
+        self.counts.compilations += 1
         try:
-            running = self.preparing.start(now())
+            running = self.compiler.start(now())
         except Failure as error:
-            self._not_prepared(error)
+            self._not_compiled(error)
             return
         self.keeper.own(running.pid)
         self._register(running.descriptor)
 
-    def _prepared(self) -> None:
+    def _compiled(self) -> None:
         """The short-lived half has ended, or was given up."""
-        assert self.preparing.running
-        self._unregister(self.preparing.running.descriptor)
+        assert self.compiler.running
+        self._unregister(self.compiler.running.descriptor)
         try:
-            prepared = self.preparing.finish()
+            compiled = self.compiler.finish()
         except Failure as error:
-            self._not_prepared(error)
+            self._not_compiled(error)
             return
         finally:
             self.keeper.own(0)
-        self.rules.judge(prepared)
+        self.rules.judge(compiled)
         self.rule_watch.watch()
         self._refresh("rules" if self.ready else "start")
         self._settle()
 
-    def _not_prepared(self, error: Failure) -> None:
+    def _not_compiled(self, error: Failure) -> None:
         """Go on with the rules there are, and be it none: to start anew would mend nothing."""
-        self.counts.preparation_failures += 1
+        self.counts.compile_failures += 1
         self.rules.unknown(error)
         self._refresh("rules" if self.ready else "start")
         self._settle()
 
     def _settle(self) -> None:
         """All that a round needs has been needed once: now the memory stays."""
-        if self.preparing.reload:
+        if self.compiler.reload:
             return  # another reload came while this one was on its way
         if not self.ready:
             status.encode(self._document())
             memory.settle()
-            self._locked = lock.lock_memory()
+            self._locked = memory.lock()
             if self._locked:
-                self.complaints.complain("lock", f"the memory cannot be locked: {self._locked}")
-        memory.bound(memory.data_size())
+                self.problems.report("lock", f"the memory cannot be locked: {self._locked}")
+        memory.bound(memory.sizes().get("VmData", 0))
         self.ready = True
         self.notifier.ready()
         self._show()
@@ -328,7 +328,7 @@ class Service:
         begun, cost = now(), time.process_time()
         if why == "heartbeat":
             if self.keeper.stale:
-                self.preparing.change(begun)
+                self.compiler.change(begun)
             if self.keeper.quiet():
                 self.counts.quiet += 1
                 self.pace.done(begun, 0.0)
@@ -340,7 +340,7 @@ class Service:
         except Failure as error:
             listed = None
             self.counts.failures += 1
-            self.complaints.complain("list", error.message, error.hint)
+            self.problems.report("list", error.message, error.hint)
         ended = now()
         self.pace.done(ended, time.process_time() - cost)
         if listed:
@@ -348,14 +348,14 @@ class Service:
             self.counts.took = ended - begun
             self.counts.seconds += ended - begun
             if self.keeper.problem:
-                self.complaints.complain("list", self.keeper.problem)
+                self.problems.report("list", self.keeper.problem)
             else:
-                self.complaints.mended("list")
+                self.problems.clear("list")
             slow = self.keeper.slow_searches()
             if slow:
-                self.complaints.complain("searches", "; ".join(slow))
+                self.problems.report("searches", "; ".join(slow))
             else:
-                self.complaints.mended("searches")
+                self.problems.clear("searches")
         self._answer_waiting()
         if ended >= self._figures_at + _METRICS_EVERY:
             self._write_figures(ended)
@@ -369,9 +369,9 @@ class Service:
         text = metrics.text(self._document(), self.counts.failures, self.counts.seconds)
         try:
             files.replace(self.options.metrics, text.encode())
-            self.complaints.mended("metrics")
+            self.problems.clear("metrics")
         except Failure as error:
-            self.complaints.complain("metrics", error.message)
+            self.problems.report("metrics", error.message)
 
     # --- kills -----------------------------------------------------------------------
 
@@ -381,7 +381,7 @@ class Service:
         try:
             found = self.kernel_log.read()
         except OSError as error:
-            self.complaints.complain(
+            self.problems.report(
                 "kmsg", f"kills are no longer recorded: /dev/kmsg: {reason(error)}"
             )
             self._unregister(self.kernel_log.descriptor)
@@ -391,7 +391,7 @@ class Service:
         self.keeper.log = self.kernel_log.last
         for kill in found:
             keeper = self.keeper
-            self.deaths.record(kill, keeper.listed, keeper.before, keeper.known)
+            self.recorder.record(kill, keeper.listed, keeper.before, keeper.known)
         if found:
             self.keeper.dealt_with(self.kernel_log.last)
         # Whoever has a limit of his own can have somebody killed at it as often as he likes.
@@ -450,17 +450,17 @@ class Service:
     def _document(self) -> dict[str, Any]:
         more = {
             "ready": self.ready,
-            "preparing": self.preparing.running is not None,
-            "memory": {**status.memory(), "lock": self._locked or None},
+            "preparing": self.compiler.running is not None,
+            "memory": {**status.sizes(), "lock": self._locked or None},
             "descriptors": self.keeper.descriptors,
             "watches": self.unit_watch.watches if self.unit_watch else 0,
             "under_pressure": self.pace.pressed(now()),
             "quiet_heartbeats": self.counts.quiet,
-            "preparations": self.counts.preparations,
-            "complaints": self.complaints.standing,
+            "preparations": self.counts.compilations,
+            "complaints": self.problems.standing,
         }
         return status.document(
-            self.keeper, self.pressure, self.counts, self.rules.state, self.deaths, more
+            self.keeper, self.pressure, self.counts, self.rules.state, self.recorder, more
         )
 
     # --- what it says ----------------------------------------------------------------
@@ -477,12 +477,12 @@ class Service:
     def _stop(self) -> None:
         """Leave everything as it was before."""
         self.notifier.stopping()
-        if self.preparing.running:
-            self.preparing.running.abandon()
+        if self.compiler.running:
+            self.compiler.running.abandon()
         try:
             self.keeper.release()
         except Failure as error:
-            self.complaints.say(error.message, journal.ERROR)
+            self.problems.say(error.message, journal.ERROR)
         if self.options.metrics:
             try:
                 os.unlink(self.options.metrics)
@@ -491,7 +491,7 @@ class Service:
         if self.listener:
             self.listener.close()
         self.keeper.close()
-        self.deaths.sum_up(_NEVER)
+        self.recorder.sum_up(_NEVER)
         self.outbox.flush()
         self.pressure.close()
         self.notifier.close()

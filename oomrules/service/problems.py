@@ -6,20 +6,20 @@ from oomrules.kills import journal
 from oomrules.service.outbox import Outbox
 
 
-class Complaints:
+class Problems:
     """At most one complaint for each topic; the topics are those in the code, so they are few."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._standing: dict[str, str] = {}
 
-    def complain(self, topic: str, message: str, hint: str | None = None) -> None:
+    def report(self, topic: str, message: str, hint: str | None = None) -> None:
         """Say something once, until it is mended or something else is wrong."""
         if self._standing.get(topic) != message:
             self._standing[topic] = message
             self.say(f"{message}; {hint}" if hint else message, journal.WARNING)
 
-    def mended(self, topic: str) -> None:
+    def clear(self, topic: str) -> None:
         """Say that a topic gives no more cause for complaint, if it did."""
         before = self._standing.pop(topic, None)
         if before:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from oomrules.errors import Failure
 from oomrules.kills import journal
 from oomrules.service import status
-from oomrules.service.compile_child import Prepared
+from oomrules.service.compile_child import Compiled
 from oomrules.service.list import CurrentList
-from oomrules.service.problems import Complaints
+from oomrules.service.problems import Problems
 from oomrules.state import now
 
 # Entries of the journal about the rules (docs/service.md).
@@ -28,40 +28,38 @@ class Rules:
         state: as ``oomrules status`` has it.
     """
 
-    def __init__(self, keeper: CurrentList, complaints: Complaints) -> None:
-        self._keeper, self._complaints = keeper, complaints
+    def __init__(self, keeper: CurrentList, problems: Problems) -> None:
+        self._keeper, self._problems = keeper, problems
         self.state = status.RulesState("unknown", now(), ["they are being compiled"])
 
-    def judge(self, prepared: Prepared) -> None:
+    def judge(self, compiled: Compiled) -> None:
         """Put rules in force, or say what is wrong with them."""
         before = self._keeper.changed_at
         try:
-            self._keeper.adopt(prepared)
-            self._complaints.mended("program")
+            self._keeper.adopt(compiled)
+            self._problems.clear("program")
         except Failure as error:
-            self._complaints.complain(
-                "program", error.message, "the rules are in force all the same"
-            )
-        self._keeper.direct(prepared.to, prepared.head)
-        self._found("config", prepared.problem)
-        self._found("names", *prepared.names_problems[:1])
-        self._found("facts", *prepared.facts.problems[:1])
-        if prepared.program is None:
-            self._broken(prepared.diagnostics)
+            self._problems.report("program", error.message, "the rules are in force all the same")
+        self._keeper.direct(compiled.to, compiled.head)
+        self._found("config", compiled.problem)
+        self._found("names", *compiled.names_problems[:1])
+        self._found("facts", *compiled.facts.problems[:1])
+        if compiled.program is None:
+            self._broken(compiled.diagnostics)
             return
         if self.state.state != "good" or self._keeper.changed_at != before:
-            count = sum(len(scope.rules) for scope in prepared.program.scopes)
-            self._complaints.say(
-                f"{count} rules of {len(prepared.files)} files are in force",
+            count = sum(len(scope.rules) for scope in compiled.program.scopes)
+            self._problems.say(
+                f"{count} rules of {len(compiled.files)} files are in force",
                 journal.INFO,
-                {"MESSAGE_ID": RULES_ID, "OOMRULES_FILES": "\n".join(prepared.files)},
+                {"MESSAGE_ID": RULES_ID, "OOMRULES_FILES": "\n".join(compiled.files)},
             )
-        self._complaints.mended("prepare")
+        self._problems.clear("prepare")
         self.state = status.RulesState("good", now(), [])
 
     def unknown(self, error: Failure) -> None:
         """The rules could not be compiled, for a reason that is not theirs."""
-        self._complaints.complain("prepare", error.message, error.hint)
+        self._problems.report("prepare", error.message, error.hint)
         self.state = status.RulesState("unknown", now(), [error.message])
 
     @property
@@ -77,11 +75,11 @@ class Rules:
         if said != self.state.said:
             what = "the last good rules stay in force" if kept else "there are no earlier ones"
             text = "\n".join((f"the rules have errors, {what}:", *said))
-            self._complaints.say(text, journal.ERROR, {"MESSAGE_ID": BROKEN_ID})
+            self._problems.say(text, journal.ERROR, {"MESSAGE_ID": BROKEN_ID})
         self.state = status.RulesState("broken" if kept else "missing", now(), said)
 
     def _found(self, topic: str, problem: str = "") -> None:
         if problem:
-            self._complaints.complain(topic, problem)
+            self._problems.report(topic, problem)
         else:
-            self._complaints.mended(topic)
+            self._problems.clear(topic)

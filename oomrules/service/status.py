@@ -7,7 +7,8 @@ import os
 
 from oomrules import __version__
 from oomrules.lean import Any, NamedTuple
-from oomrules.service.kills import Deaths
+from oomrules.service import memory
+from oomrules.service.kills import Recorder
 from oomrules.service.list import CurrentList
 from oomrules.service.listener import SCHEMA
 from oomrules.service.pressure import Pressure
@@ -29,8 +30,8 @@ class Counts:
         self.quiet = 0
         self.seconds = 0.0
         self.took = 0.0
-        self.preparations = 0
-        self.preparation_failures = 0
+        self.compilations = 0
+        self.compile_failures = 0
         self.pressure = 0
 
 
@@ -54,7 +55,7 @@ def document(
     pressure: Pressure,
     counts: Counts,
     rules: RulesState,
-    deaths: Deaths,
+    recorder: Recorder,
     more: dict[str, Any],
 ) -> dict[str, Any]:
     """Say how the service is, as plain data; ages and times in seconds."""
@@ -92,14 +93,14 @@ def document(
             "full": shares and shares[1],
             "events": counts.pressure,
         },
-        "kills": deaths.count,
-        "asked": deaths.asked,
-        "kernel_log_lost": deaths.lost,
+        "kills": recorder.count,
+        "asked": recorder.asked,
+        "kernel_log_lost": recorder.lost,
         "last_kill": None
-        if deaths.last is None
+        if recorder.last is None
         else {
-            **{key: value for key, value in deaths.last.items() if key != "at"},
-            "ago": _round(at - deaths.last["at"]),
+            **{key: value for key, value in recorder.last.items() if key != "at"},
+            "ago": _round(at - recorder.last["at"]),
         },
         "problems": [*keeper.facts.problems, *keeper.hidden, *_unreadable(keeper)][:_LINES],
         **more,
@@ -111,19 +112,11 @@ def encode(data: dict[str, Any]) -> bytes:
     return json.dumps(data).encode() + b"\n"
 
 
-def memory() -> dict[str, int]:
-    """How much memory this process takes, and how much of it is locked, in bytes."""
-    found = {}
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-        for line in file:
-            key, _, rest = line.partition(":")
-            if key in ("VmRSS", "VmLck", "VmHWM"):
-                found[key] = int(rest.split()[0]) * 1024
-    return {
-        "rss": found.get("VmRSS", 0),
-        "peak": found.get("VmHWM", 0),
-        "locked": found.get("VmLck", 0),
-    }
+def sizes() -> dict[str, int]:
+    """Return how much memory this process takes, and how much of it is locked, in bytes."""
+    found = memory.sizes()
+    names = {"rss": "VmRSS", "peak": "VmHWM", "locked": "VmLck"}
+    return {key: found.get(name, 0) for key, name in names.items()}
 
 
 def _round(seconds: float) -> float:

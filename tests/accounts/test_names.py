@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oomrules.accounts import known as accounts
-from oomrules.accounts import nss
-from oomrules.accounts.known import Known, Mentioned
+from oomrules.accounts import mentions, nss, passwd
+from oomrules.accounts.mentions import Mentions
 from oomrules.accounts.names import Names
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
@@ -45,7 +44,7 @@ IDS = st.one_of(st.sampled_from([0, 7, 1000, 2**32 - 1, -1]), st.integers(-5, 2*
 
 @given(st.lists(st.tuples(NAMES, IDS), max_size=30))
 def test_a_name_is_one_id_s_and_nobody_else_is_root(said: list[tuple[str, int]]) -> None:
-    known = Known()
+    known = passwd.Accounts()
     for name, number in said:
         known.add(name, number)
     assert known.by_id[0] == "root"
@@ -55,14 +54,14 @@ def test_a_name_is_one_id_s_and_nobody_else_is_root(said: list[tuple[str, int]])
         for text in (name, *getattr(name, "aliases", ())):
             assert owners.setdefault(str(text), number) == number
             assert known.id_of(str(text)) == number
-            assert 0 < len(text.encode()) <= accounts.MOST_BYTES
+            assert 0 < len(text.encode()) <= passwd.MOST_BYTES
             assert ":" not in text and "\n" not in text
             # It would stand for another id that has no name.
             assert not text.isascii() or not text.isdigit() or len(text) > 10
 
 
 def test_the_first_who_has_a_name_keeps_it_and_an_id_has_all_of_its_names() -> None:
-    known = Known()
+    known = passwd.Accounts()
     for name, number in (("ann", 5), ("ann", 6), ("root", 6), ("bob", 5), ("toor", 0)):
         known.add(name, number)
     assert known.by_id == {0: "root", 5: "ann"}
@@ -85,28 +84,28 @@ def test_the_file_is_read_as_the_c_library_reads_it(accounts_of: Path) -> None:
         b"last:x:9:9:::",
     ]
     (accounts_of / "passwd").write_bytes(b"\n".join(lines))
-    known, problem = accounts.read("user")
+    known, problem = passwd.read("user")
     assert known.by_id == {0: "root", 7: "caf\\xe9", 8: "\x1b[2Jx", 9: "last"}
     assert problem == ""
 
 
 def test_a_file_that_is_none_is_said_and_waited_for_by_nobody(accounts_of: Path) -> None:
     (accounts_of / "passwd").unlink()
-    known, problem = accounts.read("user")
+    known, problem = passwd.read("user")
     assert known.by_id == {0: "root"} and "passwd cannot be read" in problem
     os.mkfifo(accounts_of / "passwd")
-    assert "no plain file" in accounts.read("user")[1]
+    assert "no regular file" in passwd.read("user")[1]
     (accounts_of / "passwd").unlink()
     os.symlink("/dev/zero", accounts_of / "passwd")
-    assert "no plain file" in accounts.read("user")[1]
+    assert "no regular file" in passwd.read("user")[1]
 
 
 def test_a_file_without_an_end_is_read_to_a_bound(
     accounts_of: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts, "_LARGEST", 64)
+    monkeypatch.setattr(passwd, "_LARGEST", 64)
     (accounts_of / "passwd").write_text("".join(f"u{n}:x:{n}:0:::\n" for n in range(1, 50)))
-    known, problem = accounts.read("user")
+    known, problem = passwd.read("user")
     assert 3 < len(known.by_id) < 10 and "only the first" in problem
 
 
@@ -134,11 +133,11 @@ RULES = (
 @pytest.mark.parametrize("text", RULES)
 def test_the_names_that_are_chosen_decide_as_all_names_would(text: str, tmp_path: Path) -> None:
     users = {0: "root", 1000: "ann", 1001: "bob", 1002: "staff", 5000: "xeve", 7: "p"}
-    known = Known()
+    known = passwd.Accounts()
     for number, name in users.items():
         known.add(name, number)
     made = compiled(text)
-    chosen = {kind: known.chosen(accounts.mentioned(made, kind), [1000]) for kind in accounts.FILES}
+    chosen = {kind: known.chosen(mentions.mentioned(made, kind), [1000]) for kind in passwd.FILES}
 
     def verdicts(users: dict[int, str], groups: dict[int, str]) -> list[str]:
         host = {"kind": "host", "schema": recorded.SCHEMA, "page_size": 4096, "uptime": 9}
@@ -161,12 +160,12 @@ def test_the_names_that_are_chosen_decide_as_all_names_would(text: str, tmp_path
 
 
 def test_what_is_chosen_has_a_bound_and_those_present_come_first() -> None:
-    known = Known()
-    for number in range(1, 3 * accounts.MOST_NAMES):
+    known = passwd.Accounts()
+    for number in range(1, 3 * passwd.MOST_NAMES):
         known.add(f"u{number}", number)
-    last = 3 * accounts.MOST_NAMES - 1
-    chosen = known.chosen(Mentioned({}, frozenset(), True), [last])
-    assert len(chosen) == accounts.MOST_NAMES and chosen[last] == f"u{last}"
+    last = 3 * passwd.MOST_NAMES - 1
+    chosen = known.chosen(Mentions({}, frozenset(), True), [last])
+    assert len(chosen) == passwd.MOST_NAMES and chosen[last] == f"u{last}"
 
 
 def test_a_rule_without_names_asks_for_none(accounts_of: Path) -> None:

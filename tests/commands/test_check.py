@@ -220,5 +220,5 @@ def test_it_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
     loaded = done.stdout.split("\n")[-2].split()
     assert "oomrules.lint.linter" in loaded
     needless = ["z3", "gi", "pydbus", "cgroupspy", "asyncio", "pygls", "importlib.metadata", "pdb"]
-    for name in [*needless, "oomrules.commands.sources", "oomrules.service"]:
+    for name in [*needless, "oomrules.commands.parts.selection", "oomrules.service"]:
         assert name not in loaded

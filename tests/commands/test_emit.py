@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oomrules import config, targets
-from oomrules.commands import adjustment
+from oomrules.commands.parts import adjustment
 from oomrules.config import Config
 from oomrules.errors import Failure
 from oomrules.sinks import kernel_list

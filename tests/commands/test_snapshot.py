@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from oomrules.commands import snapshot, sources
+from oomrules.commands import snapshot
+from oomrules.commands.parts import selection
 from oomrules.processes import hidden
 from oomrules.processes import recorded as reader
 from oomrules.processes.cmdlines import READER
@@ -160,7 +161,7 @@ def test_a_process_that_vanished_while_it_was_read_is_not_recorded(
             return self
 
     monkeypatch.setattr(
-        sources, "live", lambda *_: Late(make((), {}), root=str(proc.root)).refresh()
+        selection, "live", lambda *_: Late(make((), {}), root=str(proc.root)).refresh()
     )
     done = oomrules("snapshot")
     assert done.code == 0

@@ -87,7 +87,7 @@ def ask(folder: str, units: list[str], **options: Any) -> tuple[dict[str, Any], 
     """Ask, and look that nothing of it is left."""
     options = {"each": GUARD, "total": GUARD, **options}
     asked = Users([place(UID, unit) for unit in units], NAMES, directory=folder, **options)
-    process = asked._process
+    process = asked._child and asked._child._process
     found = asked.collect()
     if process is not None:
         assert process.returncode is not None
@@ -219,12 +219,12 @@ def test_odd_users_and_odd_units_are_nobody_s(tmp_path: Path) -> None:
     odd.append(Placement((), "\ud800.service", "", "", str(UID), None))
     odd.append(place(UID, f"{'x' * 300}.service"))
     asked = Users(odd, NAMES, directory=str(tmp_path))
-    assert asked._process is None and asked.collect() == {}
+    assert asked._child is None and asked.collect() == {}
 
 
 def test_nobody_is_asked_where_rules_want_no_properties(tmp_path: Path) -> None:
     for wanted in ((), ("Names", "WantedBy", "PartOf")):
-        assert Users([place(UID, "a.service")], wanted)._process is None
+        assert Users([place(UID, "a.service")], wanted)._child is None
 
 
 ANSWERS = st.recursive(

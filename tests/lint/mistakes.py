@@ -1,6 +1,6 @@
-"""Mistakes that administrators make, and what the linter answers: docs/mistakes.md.
+"""Mistakes that administrators make, and what the linter answers: docs/generated/mistakes.md.
 
-python -m tests.lint.mistakes docs/mistakes.md writes the document anew.
+python -m tests.lint.mistakes docs/generated/mistakes.md writes the document anew.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _HEAD = """\
 
 Each of these is a file as an administrator may well write it at night: what was thought, what
 was written, and the whole answer of `oomrules check {file}`. Made by
-`python -m tests.lint.mistakes docs/mistakes.md`; a test compares it with what is said today.
+`python -m tests.lint.mistakes docs/generated/mistakes.md`; a test compares it with what is said
+today.
 """
 
 

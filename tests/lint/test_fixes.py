@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from oomrules.commands import rewrite
 from oomrules.commands.main import main
+from oomrules.commands.parts import rewrite
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.language.rulefiles import Found

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oomrules.commands import findings
+from oomrules.commands.parts import findings
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.language.rulefiles import Found

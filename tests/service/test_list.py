@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from oomrules import files
-from oomrules.accounts import known as accounts
+from oomrules.accounts import passwd
 from oomrules.language.compiler import compile_texts
 from oomrules.language.text import RuleText
 from oomrules.processes.bpf import IteratorSource
@@ -21,11 +21,11 @@ from oomrules.program import program
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranking
 from oomrules.service import list as list_module
-from oomrules.service.compile_child import Prepared
+from oomrules.service.compile_child import Compiled
 from oomrules.service.list import CurrentList, PacedAdjustment
 from oomrules.state import State
 
-BROKEN = Prepared(None, ["x.oom:1:1: error"], [], [], False, Facts(), {}, {})
+BROKEN = Compiled(None, ["x.oom:1:1: error"], [], [], False, Facts(), {}, {})
 OLD, NEW = placement("/system.slice/old.service"), placement("/system.slice/new.service")
 
 
@@ -60,11 +60,11 @@ def test_names_that_a_directory_said_stay_while_it_is_silent(tmp_path: Path) -> 
     assert current._users == {1000: "builder", 5001: "ann@corp"}
     current.adopt(BROKEN._replace(users={1000: "builder"}))
     assert current._users == {1000: "builder"}
-    most = {number: f"u{number}" for number in range(accounts.MOST_NAMES)}
+    most = {number: f"u{number}" for number in range(passwd.MOST_NAMES)}
     for start in (0, 10000, 20000, 30000):
         users = {start + number: name for number, name in most.items()}
         current.adopt(BROKEN._replace(users=users, names_complete=False))
-        assert len(current._users) <= 2 * accounts.MOST_NAMES
+        assert len(current._users) <= 2 * passwd.MOST_NAMES
 
 
 def test_what_the_bus_said_stays_while_it_is_away(tmp_path: Path) -> None:

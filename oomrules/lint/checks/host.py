@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from oomrules.accounts import known
+from oomrules.accounts import passwd
 from oomrules.accounts.names import asks_elsewhere
 from oomrules.attributes import ATTRIBUTES, Source
 from oomrules.dbus import gather
@@ -143,7 +143,7 @@ def names_of(kind: str, tree: Root) -> frozenset[str] | None:
     except OSError:
         return None
     try:
-        data = tree.read(tree.path / "etc" / known.FILES[kind], 16 << 20)
+        data = tree.read(tree.path / "etc" / passwd.FILES[kind], 16 << 20)
     except OSError:
         return None
     found = (line.partition(b":")[0] for line in data.split(b"\n"))
@@ -418,7 +418,7 @@ def _contradictions(rules: RuleSet) -> Iterator[Diagnostic]:
     host = rules.host
     if host is None:
         return
-    by_place = {made.place: stated for stated, _, made in rules.rules()}
+    by_place = {stated.place: stated for stated in rules.rules()}
     said: set[tuple[str, str]] = set()
     candidates = {process.pid for process in host.ranking.candidates}
     for process in sorted(host.processes(), key=lambda process: process.pid):
@@ -446,10 +446,9 @@ def _contradictions(rules: RuleSet) -> Iterator[Diagnostic]:
                     )
 
 
-def _is_about_some(stated: Stated) -> bool:
+def _is_about_some(stated: Stated[syntax.Rule]) -> bool:
     """Tell whether a rule speaks of certain processes; one about all contradicts nobody."""
-    rule = stated.statement
-    return isinstance(rule, syntax.Rule) and bool(rule.selector.terms or stated.targets)
+    return bool(stated.statement.selector.terms or stated.targets)
 
 
 def _against(

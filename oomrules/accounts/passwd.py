@@ -1,4 +1,4 @@
-"""Users and groups by name: which of them rules name, and what the host's own files say.
+"""The users and groups of the host's own files, /etc/passwd and /etc/group.
 
 A rule means the user or group that its name stands for when it is looked up. An id whose name
 nobody has looked up stands for itself, as in ps(1): it is never unknown, since whoever has
@@ -8,13 +8,14 @@ subordinate ids could choose one that is.
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
+from oomrules import files
+from oomrules.accounts.mentions import Mentions, is_number, mentioned
 from oomrules.errors import reason
-from oomrules.lean import Any, NamedTuple
+from oomrules.lean import Any
 from oomrules.program import nodes
-from oomrules.program.program import Node, Program
+from oomrules.program.program import Program
 
 # By the attribute that asks for the names: the file that has them.
 FILES = {"user": "passwd", "group": "group"}
@@ -30,7 +31,6 @@ _MOST_ALIASES = 16
 
 # A file of so many bytes has some 200,000 users; more is not read.
 _LARGEST = 16 << 20
-_GLOB = "*?["
 
 
 def directory() -> str:
@@ -38,94 +38,7 @@ def directory() -> str:
     return os.environ.get("OOMRULES_ACCOUNTS") or "/etc"
 
 
-class Mentioned(NamedTuple):
-    """What the rules of a program say of users, or of groups.
-
-    Attributes:
-        names: those that are written out, each with the place of the first rule that does so, or
-            an empty text.
-        globs: patterns that names may match.
-        any: whether a rule may hold for any name, as a regular expression does.
-    """
-
-    names: dict[str, str]
-    globs: frozenset[str]
-    any: bool
-
-    @property
-    def open(self) -> bool:
-        """Whether more names than those that are written out may matter."""
-        return self.any or bool(self.globs)
-
-    @property
-    def nothing(self) -> bool:
-        """Whether no rule asks for a name."""
-        return not (self.names or self.open)
-
-    @property
-    def ids(self) -> list[int]:
-        """Give the ids that are written as names: such a rule means an id without a name."""
-        return sorted(int(name) for name in self.names if _is_number(name))
-
-    def matches(self, name: str) -> bool:
-        """Tell whether a rule can hold because of this name, or of one of its aliases."""
-        texts = (name, *getattr(name, "aliases", ()))
-        return (
-            self.any
-            or any(text in self.names for text in texts)
-            or any(nodes.glob(text, glob) for glob in self.globs for text in texts)
-        )
-
-
-def mentioned(program: Program, kind: str) -> Mentioned:
-    """Find what a program says of users or of groups.
-
-    Args:
-        kind: ``user`` or ``group``.
-    """
-    found: dict[str, str] = {}
-    globs: set[str] = set()
-    anything = False
-    for node, place in _conditions(program):
-        for pattern in _patterns(node, ["attr", kind]):
-            if pattern is None:
-                anything = True
-            elif any(char in pattern for char in _GLOB):
-                globs.add(pattern)
-            else:
-                found[pattern] = found.get(pattern) or place
-    return Mentioned(found, frozenset(globs), anything)
-
-
-def _conditions(program: Program) -> Iterator[tuple[Node, str]]:
-    for scope in program.scopes:
-        yield from ((rule.when, rule.place) for rule in scope.rules)
-        if scope.score:
-            yield scope.score.value, scope.score.place
-    yield from ((node, "") for node in program.definitions.values())
-
-
-def _patterns(node: Node, attribute: Node) -> Iterator[str | None]:
-    """Give what an attribute is compared with; None for anything but a text or a glob."""
-    parts = node[1:]
-    if attribute in parts:
-        texts = [_text(part) for part in parts]
-        texts.remove(attribute)
-        known = node[0] in ("glob", "among", "==", "!=")
-        yield from (text if known and isinstance(text, str) else None for text in texts)
-    elif node == attribute:
-        yield None
-    for part in parts:
-        if isinstance(part, list) and part != attribute:
-            yield from _patterns(part, attribute)
-
-
-def _text(part: Any) -> Any:
-    """Give what a node of a text says; anything else as it is."""
-    return part[1] if isinstance(part, list) and part[0] == "text" else part
-
-
-class Known:
+class Accounts:
     """Names that have been found. The first who has a name keeps it.
 
     Attributes:
@@ -157,7 +70,7 @@ class Known:
             self.by_id[number] = nodes.Names(str(first), (*aliases, name))
         return True
 
-    def chosen(self, asked: Mentioned, present: Iterable[int] = ()) -> dict[int, str]:
+    def chosen(self, asked: Mentions, present: Iterable[int] = ()) -> dict[int, str]:
         """Give the names that can matter to rules: at most MOST_NAMES, those present first.
 
         A number that a pattern matches matters too: its id is known by its name.
@@ -180,26 +93,20 @@ def acceptable(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return (
-        0 < size <= MOST_BYTES
-        and not any(char in name for char in ":\n\0")
-        and not _is_number(name)
+        0 < size <= MOST_BYTES and not any(char in name for char in ":\n\0") and not is_number(name)
     )
 
 
-def _is_number(name: str) -> bool:
-    return name.isascii() and name.isdigit() and len(name) <= 10
-
-
-def read(kind: str) -> tuple[Known, str]:
+def read(kind: str) -> tuple[Accounts, str]:
     """Read /etc/passwd or /etc/group.
 
     Returns:
         the names in it, and why they are not all, or an empty text.
     """
     path = os.path.join(directory(), FILES[kind])
-    known, problem = Known(), ""
+    known, problem = Accounts(), ""
     try:
-        data = _bounded(path)
+        data = _first_bytes(path)
     except OSError as error:
         return known, f"{path} cannot be read ({reason(error)}), so its names are not known"
     if len(data) > _LARGEST:
@@ -214,22 +121,10 @@ def read(kind: str) -> tuple[Known, str]:
     return known, problem
 
 
-def _bounded(path: str) -> bytes:
-    """Read a file that is a plain one, which cannot block, and a little more than is used."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "it is no plain file")
-        pieces, size = [], 0
-        while size <= _LARGEST:
-            piece = os.read(descriptor, 1 << 20)
-            if not piece:
-                break
-            pieces.append(piece)
-            size += len(piece)
-        return b"".join(pieces)
-    finally:
-        os.close(descriptor)
+def _first_bytes(path: str) -> bytes:
+    """Read a regular file, which cannot block, and one byte more than is used of it."""
+    with os.fdopen(files.open_regular(path), "rb") as file:
+        return file.read(_LARGEST + 1)
 
 
 Both = tuple[dict[int, str], dict[int, str]]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from oomrules import kept
-from oomrules.commands import rulesets, sources
+from oomrules.commands.parts import rulesets, selection
 from oomrules.commands.rank import nobody
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.units import placement
@@ -44,7 +44,7 @@ _NAMED = 5
 
 def dry_run(options: argparse.Namespace, head: int) -> int:
     """Show what would be written, and write nothing; 1 if no process may be killed."""
-    ranked = sources.ranked(options, verified=not options.snapshot)
+    ranked = selection.ranked(options, verified=not options.snapshot)
     if isinstance(ranked.source, ProcSource):
         before = record.load(f"{kept.standard()}/{ADJUSTMENTS}")
         survey = survey_live(ranked.ranking, ranked.source, before, head)

@@ -78,8 +78,8 @@ class Process:
     are separated by null characters; in ``cgroup``, bytes that are no UTF-8 are surrogates,
     so that its files can be opened. ``memory_cgroup`` is the group that its memory is charged to,
     UNREAD where that is the same one. Where the first thread has ended, what belongs to a
-    thread is that of the first one that goes on. ``judge`` belongs
-    to the evaluator, ``descriptor`` and ``seen`` to the source. ``key`` is the place in
+    thread is that of the first one that goes on. ``decider`` belongs
+    to the ranker, ``descriptor`` and ``seen`` to the source. ``key`` is the place in
     the order that the ranker found last; it holds before ``until`` (seconds of uptime).
     """
 
@@ -87,10 +87,10 @@ class Process:
         "capabilities",
         "cgroup",
         "comm",
+        "decider",
         "descriptor",
         "euid",
         "flags",
-        "judge",
         "key",
         "more",
         "nice",
@@ -155,7 +155,7 @@ class Process:
 
     def reconsider(self) -> None:
         """Have the evaluator look at the identity again."""
-        self.judge: Any = UNREAD
+        self.decider: Any = UNREAD
         self.until: int = -1
 
 
@@ -171,7 +171,7 @@ class Snapshot(Protocol):
 
     host: Host
     own_pids: frozenset[int]
-    # The ranker whose judges and keys the processes carry.
+    # The ranker whose deciders and keys the processes carry.
     prepared_for: Any
     # Whether ``until`` of a process is reset with each value of it that changes, and when it
     # goes.

@@ -17,7 +17,8 @@ from struct import Struct
 from oomrules.errors import reason
 from oomrules.processes.cgroups import as_bytes
 from oomrules.processes.facts import Facts
-from oomrules.processes.procfs import PLACE_FILES, ProcSource, read_file
+from oomrules.processes.proc_stat import read_file
+from oomrules.processes.procfs import PLACE_FILES, ProcSource
 from oomrules.processes.snapshot import Process
 from oomrules.program.program import Program
 

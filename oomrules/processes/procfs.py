@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,8 +25,11 @@ from oomrules.lean import Any, NamedTuple
 from oomrules.processes import hidden
 from oomrules.processes.cgroups import Hierarchy, LiveScope, is_in_sight
 from oomrules.processes.cmdlines import BATCH, Cmdlines
+from oomrules.processes.descriptors import budget
 from oomrules.processes.facts import Facts
 from oomrules.processes.machine import Memory, boot_seconds
+from oomrules.processes.proc_stat import LARGEST, living, read_file
+from oomrules.processes.proc_status import line_of, read_status
 from oomrules.processes.snapshot import PF_EXITING, SELF_MADE, UNREAD, Host, Process
 from oomrules.processes.units import Placement
 from oomrules.program.program import Program
@@ -39,9 +41,6 @@ _DESCRIPTOR = 4608
 _SHARE = 256
 # And no more than this, whatever the memory; the unit's LimitNOFILE= is above it.
 DESCRIPTORS = 32768
-
-# Left for everything else that has descriptors.
-_SPARE_DESCRIPTORS = 64
 
 _STATUS_IDS = {
     b"\nUid:": ("uid", "euid"),
@@ -59,15 +58,9 @@ _STATUS_MEMORY = {
 _FAMILY = ("ppid", "session", "tty_nr")
 _GONE = (FileNotFoundError, ProcessLookupError)
 
-# Larger than any stat.
-_STAT = 1024
-# A longer status has a long line of groups, of which a process may be in 65,536: it takes the
-# kernel as long as a thousand others.
-_STATUS = 8192
 # So many long ones are read in one refresh of the service, half a second of them; what other
 # processes of such a kind say waits for the next one.
 MOST_LONG = 100
-_LONGEST_LINE = 256
 
 # Nobody has logged in.
 _NO_LOGIN = 2**32 - 1
@@ -75,7 +68,6 @@ _NO_LOGIN = 2**32 - 1
 # Threads may end while they are looked at: so many looks are taken at all of them, and at those
 # of a process that has only a few.
 _LOOKS, _LOOKS_AT_FEW = 3, 10
-_DEAD = (b"Z", b"X", b"x")
 # With so many threads, and none of them alive, they are not all looked at in each refresh: from
 # a second on twice as long passes each time, up to so many seconds.
 _MANY_THREADS = 256
@@ -188,7 +180,7 @@ class ProcSource:
         self._elsewhere: dict[int, tuple[int | None, int]] = {}
         self.host = self._host()
         most = self.host.mem_total // _SHARE // _DESCRIPTOR
-        self._keep = _descriptor_budget(min(descriptors, most))
+        self._keep = budget(min(descriptors, most))
         self._kept = 0
         self._fields = {ATTRIBUTES[name].field for name in program.attributes}
         self._family = bool(self._fields & set(_FAMILY))
@@ -306,7 +298,7 @@ class ProcSource:
                 own = self.original(process, own)
             process.oom_score_adj = own
         elif field in _FAMILY:
-            stat = read_file(f"{self._prefix}{process.pid}/stat", _STAT)
+            stat = read_file(f"{self._prefix}{process.pid}/stat", LARGEST)
             self._update_family(process, stat[stat.rindex(b")") + 2 :].split(None, 5))
         elif field == "exe":
             process.exe = self._exe(process.pid)
@@ -346,7 +338,7 @@ class ProcSource:
             # A kernel without audit.
             user = _NO_LOGIN
         if user == _NO_LOGIN:
-            uids = _value(self._of_thread(pid, "status", read_file), b"\nUid:").split(None, 1)
+            uids = line_of(self._of_thread(pid, "status", read_file), b"\nUid:").split(None, 1)
             user = int(uids[0]) if uids else 0
         path = f"{self._unit_root}/user.slice/user-{user}.slice/user@{user}.service"
         directory = self.hierarchy.units and self.hierarchy.units.directory(path)
@@ -422,7 +414,7 @@ class ProcSource:
         if isinstance(process.uid, int):
             return process.uid
         try:
-            return int(_value(self._status(process), b"\nUid:").split(None, 1)[0])
+            return int(line_of(self._status(process), b"\nUid:").split(None, 1)[0])
         except (OSError, ValueError, IndexError):
             return None
 
@@ -497,7 +489,7 @@ class ProcSource:
         self._all_ended = False
         thread, ended = self._stand_ins.pop(pid, (0, 0))
         if thread:
-            fields = _living(f"{path}/{thread}/stat")
+            fields = living(f"{path}/{thread}/stat")
             if fields:
                 self._stand_ins[pid] = thread, ended
                 return fields
@@ -533,7 +525,7 @@ class ProcSource:
             with os.scandir(path) as entries:
                 for thread in islice(entries, skipped, None):
                     last = thread.name
-                    found = _living(f"{path}/{last}/stat")
+                    found = living(f"{path}/{last}/stat")
                     if found:
                         if thread.name != str(pid):
                             self._stand_ins[pid] = int(thread.name), threads
@@ -699,7 +691,7 @@ class ProcSource:
         """Open and read stat; keep the descriptor while there are any to spare."""
         descriptor = os.open(f"{self._prefix}{process.pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            data = os.read(descriptor, _STAT)
+            data = os.read(descriptor, LARGEST)
         except OSError:
             os.close(descriptor)
             raise
@@ -721,7 +713,7 @@ class ProcSource:
         for process in processes:
             before = _identity(process)
             try:
-                self._update(process, read_file(f"{self._prefix}{process.pid}/stat", _STAT))
+                self._update(process, read_file(f"{self._prefix}{process.pid}/stat", LARGEST))
             except (OSError, ValueError, IndexError):
                 self._drop(process)
                 same = False
@@ -805,19 +797,19 @@ class ProcSource:
             self._leave_out_status(process, asked)
             return
         for key, (real, effective) in _STATUS_IDS.items():
-            ids = _value(data, key).split(None, 2)
+            ids = line_of(data, key).split(None, 2)
             for name, number in ((real, ids[:1]), (effective, ids[1:2])):
                 if name in ("uid", "euid", asked) or name in self._fields:
                     setattr(process, name, int(number[0]) if number else None)
-        effective_set = _value(data, b"\nCapEff:")
+        effective_set = line_of(data, b"\nCapEff:")
         self._take_capabilities(process, int(effective_set, 16) if effective_set else None)
         if "pid_depth" in (*self._fields, asked):
             # Its pid in each namespace from this proc's on. A kernel without them has no line.
-            process.pid_depth = max(0, len(_value(data, b"\nNSpid:").split()) - 1)
+            process.pid_depth = max(0, len(line_of(data, b"\nNSpid:").split()) - 1)
         for key, name in _STATUS_MEMORY.items():
             if name != asked and name not in self._fields:
                 continue
-            size = _value(data, key)
+            size = line_of(data, key)
             # "123 kB"
             amount: Any = int(size[:-3]) * 1024 if size else None
             if amount is None and process.total_vm and (process.threads or 0) > 1:
@@ -887,61 +879,6 @@ class ProcSource:
         )
 
 
-def read_file(path: str, size: int = 65536) -> bytes:
-    """Read a file of proc: no more than its first bytes, which is all of most files."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, size)
-    finally:
-        os.close(descriptor)
-
-
-def read_status(path: str) -> tuple[bytes, bool]:
-    """Read a status file; lines that are longer than any that is used are left out.
-
-    Returns:
-        what was read, and whether that is all.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        piece = os.read(descriptor, _STATUS)
-        # A short read is the end.
-        if len(piece) < _STATUS:
-            return piece, True
-        kept: list[bytes] = []
-        line = b""
-        while piece:
-            *lines, line = (line + piece).split(b"\n")
-            kept += (one for one in lines if len(one) < _LONGEST_LINE)
-            line = line[:_LONGEST_LINE]
-            piece = os.read(descriptor, 1 << 16)
-        return b"\n".join((*kept, b"")), False
-    finally:
-        os.close(descriptor)
-
-
-def _living(path: str) -> list[bytes] | None:
-    """Read the stat of a thread.
-
-    Returns:
-        its fields from the third on; nothing if it ends or has no memory, None if it is gone.
-    """
-    try:
-        data = read_file(path, _STAT)
-        fields = data[data.rindex(b")") + 2 :].split(None, 22)
-        if fields[0] in _DEAD or int(fields[6]) & PF_EXITING or not int(fields[20]):
-            return []
-    except (OSError, ValueError, IndexError):
-        return None
-    return fields
-
-
-def _value(data: bytes, key: bytes) -> bytes:
-    """Find a line of status by its key, with the newline before and the colon behind it."""
-    start = data.find(key)
-    return data[start + len(key) : data.find(b"\n", start + 1)].strip() if start >= 0 else b""
-
-
 _IDENTITY = (
     *("uid", "euid", "gid", "egid", "capabilities", "oom_score_adj", "cgroup", "memory_cgroup"),
     *("nice", "exe", "cmdline", *_FAMILY),
@@ -950,17 +887,3 @@ _IDENTITY = (
 
 def _identity(process: Process) -> tuple[Any, ...]:
     return (process.starttime, process.comm, *(getattr(process, name) for name in _IDENTITY))
-
-
-def _descriptor_budget(wanted: int) -> int:
-    """Raise the soft limit of open files as far as it is needed and allowed."""
-    if wanted <= 0:
-        return 0
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    need = wanted + _SPARE_DESCRIPTORS
-    if soft != resource.RLIM_INFINITY and soft < need:
-        soft = need if hard == resource.RLIM_INFINITY else min(need, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return (
-        wanted if soft == resource.RLIM_INFINITY else max(0, min(wanted, soft - _SPARE_DESCRIPTORS))
-    )

@@ -26,7 +26,8 @@ from oomrules.language.text import RuleText
 from oomrules.processes import procfs
 from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.cmdlines import READER
-from oomrules.processes.procfs import ProcSource, read_status
+from oomrules.processes.proc_status import read_status
+from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import PF_KTHREAD, SELF_MADE, UNREAD, Process
 from oomrules.processes.values import GETTERS
 from oomrules.program.program import Program, make

@@ -183,8 +183,8 @@ def test_the_living_thread_is_found_behind_many_that_have_ended(
     source = open_source()
     assert_is_as_its_thread(source, child)
     looks: list[str] = []
-    real = procfs._living
-    monkeypatch.setattr(procfs, "_living", lambda path: looks.append(path) or real(path))
+    real = procfs.living
+    monkeypatch.setattr(procfs, "living", lambda path: looks.append(path) or real(path))
     for _ in range(5):
         source.refresh()
     # Only at the one that was found.
@@ -205,8 +205,8 @@ def test_threads_that_have_all_ended_are_not_looked_at_again_and_again(
     for thread in range(7, 7 + procfs._MANY_THREADS):
         proc.add_thread(7, thread, state="Z", total_vm=0)
     looks: list[str] = []
-    real = procfs._living
-    monkeypatch.setattr(procfs, "_living", lambda path: looks.append(path) or real(path))
+    real = procfs.living
+    monkeypatch.setattr(procfs, "living", lambda path: looks.append(path) or real(path))
     source = ProcSource(NOTHING, root=str(proc.root))
     for uptime in range(5000, 5100):
         (proc.root / "uptime").write_text(f"{uptime}.25 1.0\n")

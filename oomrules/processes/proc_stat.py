@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from oomrules.fields import FIELDS
 from oomrules.processes.snapshot import PF_EXITING
 
 # Larger than any stat.
@@ -20,16 +21,50 @@ def read_file(path: str, size: int = 65536) -> bytes:
         os.close(descriptor)
 
 
+# The number of the first field behind the name, which may hold spaces and brackets; how many of
+# them are used.
+_FIRST, USED = 3, 22
+
+
+def position_of(name: str) -> int:
+    """Return the position of a field in what ``split`` gives."""
+    key = FIELDS[name].key
+    assert isinstance(key, int)
+    return key - _FIRST
+
+
+STATE, FLAGS, UTIME, STIME, NICE, THREADS, START, SIZE, RSS = map(
+    position_of, "state flags utime stime nice threads starttime total_vm rss".split()
+)
+
+
+def split(data: bytes) -> list[bytes]:
+    """Return the fields behind the name.
+
+    Raises:
+        ValueError: this is no stat.
+    """
+    return data[data.rindex(b")") + 2 :].split(None, USED)
+
+
+def start_of(data: bytes) -> int:
+    """Return when a process began, in clock ticks since the boot.
+
+    Raises:
+        ValueError, IndexError: this is no stat.
+    """
+    return int(split(data)[START])
+
+
 def living(path: str) -> list[bytes] | None:
     """Read the stat of a thread.
 
     Returns:
-        its fields from the third on; nothing if it ends or has no memory, None if it is gone.
+        its fields behind the name; nothing if it ends or has no memory, None if it is gone.
     """
     try:
-        data = read_file(path, LARGEST)
-        fields = data[data.rindex(b")") + 2 :].split(None, 22)
-        if fields[0] in _DEAD or int(fields[6]) & PF_EXITING or not int(fields[20]):
+        fields = split(read_file(path, LARGEST))
+        if fields[STATE] in _DEAD or int(fields[FLAGS]) & PF_EXITING or not int(fields[SIZE]):
             return []
     except (OSError, ValueError, IndexError):
         return None

@@ -21,6 +21,7 @@ from itertools import islice
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure, reason
+from oomrules.fields import FIELDS, Field, is_read_as
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes import hidden
 from oomrules.processes.cgroups import Hierarchy, LiveScope, is_in_sight
@@ -28,8 +29,24 @@ from oomrules.processes.cmdlines import BATCH, Cmdlines
 from oomrules.processes.descriptors import budget
 from oomrules.processes.facts import Facts
 from oomrules.processes.machine import Memory, boot_seconds
-from oomrules.processes.proc_stat import LARGEST, living, read_file
-from oomrules.processes.proc_status import line_of, read_status
+from oomrules.processes.proc_stat import (
+    FLAGS,
+    LARGEST,
+    NICE,
+    RSS,
+    SIZE,
+    START,
+    STATE,
+    STIME,
+    THREADS,
+    USED,
+    UTIME,
+    living,
+    position_of,
+    read_file,
+    split,
+)
+from oomrules.processes.proc_status import line_of, read_status, taking
 from oomrules.processes.snapshot import PF_EXITING, SELF_MADE, UNREAD, Host, Process
 from oomrules.processes.units import Placement
 from oomrules.program.program import Program
@@ -42,20 +59,13 @@ _SHARE = 256
 # And no more than this, whatever the memory; the unit's LimitNOFILE= is above it.
 DESCRIPTORS = 32768
 
-_STATUS_IDS = {
-    b"\nUid:": ("uid", "euid"),
-    b"\nGid:": ("gid", "egid"),
-}
-_STATUS_FIELDS = ("uid", "euid", "gid", "egid", "capabilities", "pid_depth")
-_STATUS_MEMORY = {
-    b"\nRssAnon:": "anon",
-    b"\nRssShmem:": "shmem",
-    b"\nVmLck:": "locked",
-    b"\nVmPTE:": "pgtables",
-    b"\nVmSwap:": "swap",
-}
 # Of stat, but seldom asked for.
-_FAMILY = ("ppid", "session", "tty_nr")
+_FAMILY = tuple(
+    (field.name, position_of(field.name))
+    for field in FIELDS.values()
+    if field.rare and field.file == "stat"
+)
+_STATUS = tuple(field for field in FIELDS.values() if field.file == "status")
 _GONE = (FileNotFoundError, ProcessLookupError)
 
 # So many long ones are read in one refresh of the service, half a second of them; what other
@@ -182,9 +192,13 @@ class ProcSource:
         most = self.host.mem_total // _SHARE // _DESCRIPTOR
         self._keep = budget(min(descriptors, most))
         self._kept = 0
-        self._fields = {ATTRIBUTES[name].field for name in program.attributes}
-        self._family = bool(self._fields & set(_FAMILY))
-        self._status_each_time = bool(self._fields & set(_STATUS_MEMORY.values()))
+        asked = [ATTRIBUTES[name] for name in program.attributes]
+        # The fields that rules ask for, and which of them are in status.
+        self._fields = {one.field for one in asked if is_read_as(one.field, one.source.value)}
+        self._in_status = self._wanted("")
+        self._family = any(name in self._fields for name, _ in _FAMILY)
+        self._status_each_time = any(field.changes for field in self._in_status)
+        self._taking = {field.name: taking(field, self._page_size) for field in _STATUS}
 
     # --- the snapshot --------------------------------------------------------------
 
@@ -288,7 +302,7 @@ class ProcSource:
 
     def _read_file_of(self, field: str, process: Process) -> None:
         """Read the file that a field is in."""
-        if field == "cgroup":
+        if FIELDS[field].file == "cgroup":
             process.cgroup, memory = self._cgroups_of(process.pid)
             if memory != process.cgroup or process.memory_cgroup is not UNREAD:
                 process.memory_cgroup = memory
@@ -297,9 +311,9 @@ class ProcSource:
             if self.original is not None:
                 own = self.original(process, own)
             process.oom_score_adj = own
-        elif field in _FAMILY:
+        elif FIELDS[field].file == "stat":
             stat = read_file(f"{self._prefix}{process.pid}/stat", LARGEST)
-            self._update_family(process, stat[stat.rindex(b")") + 2 :].split(None, 5))
+            self._update_family(process, split(stat))
         elif field == "exe":
             process.exe = self._exe(process.pid)
         elif field == "cmdline":
@@ -574,9 +588,9 @@ class ProcSource:
         self._long = [0, 0]
         for process in self._put_off:
             # Those who were not read have their turn.
-            for name in (*_STATUS_FIELDS, *_STATUS_MEMORY.values()):
-                if getattr(process, name) is SELF_MADE:
-                    setattr(process, name, UNREAD)
+            for field in _STATUS:
+                if getattr(process, field.name) is SELF_MADE:
+                    setattr(process, field.name, UNREAD)
             process.reconsider()
         self._put_off.clear()
 
@@ -611,9 +625,10 @@ class ProcSource:
         try:
             self._read_status(process, self._status(process))
         except PermissionError:
-            for name in self._fields & set(_STATUS_MEMORY.values()):
-                setattr(process, name, None)
-                self._deny(process, name)
+            for field in self._in_status:
+                if field.changes:
+                    setattr(process, field.name, None)
+                    self._deny(process, field.name)
 
     def _look_in_turn(self, files: Iterable[str]) -> bool:
         """Read the identity of some processes anew: who was so the longest time ago.
@@ -728,11 +743,12 @@ class ProcSource:
         self._memory.close()
 
     def _update(self, process: Process, data: bytes) -> None:
-        """Take over what proc(5) says stat holds; the name may hold spaces and brackets."""
+        """Take over what stat says."""
         process.until = -1
+        # As ``proc_stat.split`` does; a call less, for every process that was on a processor.
         end = data.rindex(b")")
-        fields = data[end + 2 :].split(None, 22)
-        start = int(fields[19])
+        fields = data[end + 2 :].split(None, USED)
+        start = int(fields[START])
         name = data[data.index(b"(") + 1 : end].decode("utf-8", "backslashreplace")
         if start != process.starttime or name != process.comm:
             # An exec changes the name and may change everything else; another start is
@@ -743,19 +759,23 @@ class ProcSource:
             process.comm = sys.intern(name)
         if self._family or (process.more and "ppid" in process.more):
             self._update_family(process, fields)
-        process.state = fields[0].decode("ascii", "replace")
-        # A host has a handful of different flags; share the numbers.
-        flags = int(fields[6])
-        process.flags = self._same.setdefault(flags, flags)
-        process.utime = int(fields[11])
-        process.stime = int(fields[12])
-        process.nice = int(fields[16])
-        process.threads = int(fields[17])
-        process.total_vm = int(fields[20]) // self._page_size
-        process.rss = int(fields[21])
-        ended = not process.total_vm or flags & PF_EXITING
+        process.utime = int(fields[UTIME])
+        process.stime = int(fields[STIME])
+        process.nice = int(fields[NICE])
+        process.threads = int(fields[THREADS])
+        self._update_thread(process, fields)
+        ended = not process.total_vm or (process.flags or 0) & PF_EXITING
         if (ended and process.threads > 1) or process.pid in self._stand_ins:
             self._update_by_threads(process)
+
+    def _update_thread(self, process: Process, fields: list[bytes]) -> None:
+        """Take over what belongs to a thread."""
+        process.state = fields[STATE].decode("ascii", "replace")
+        # A host has a handful of different flags; share the numbers.
+        flags = int(fields[FLAGS])
+        process.flags = self._same.setdefault(flags, flags)
+        process.total_vm = int(fields[SIZE]) // self._page_size
+        process.rss = int(fields[RSS])
 
     def _update_by_threads(self, process: Process) -> None:
         """Take over what belongs to a thread from the first that goes on, if the first has not."""
@@ -774,63 +794,49 @@ class ProcSource:
             self._merged.pop(pid, None)
             return
         self._merged[pid] = fields
-        process.state = fields[0].decode("ascii", "replace")
-        flags = int(fields[6])
-        process.flags = self._same.setdefault(flags, flags)
-        process.total_vm = int(fields[20]) // self._page_size
-        process.rss = int(fields[21])
+        self._update_thread(process, fields)
         if before is None or (before[0] and before != self._stand_ins.get(pid)):
             # Whatever was read was of another thread.
             process.forget()
 
     def _update_family(self, process: Process, fields: list[bytes]) -> None:
-        """Take over who the parent is, which changes when it dies, and the session."""
-        before = [getattr(process, name) for name in _FAMILY]
-        for name, number in zip(_FAMILY, (fields[1], fields[3], fields[4]), strict=True):
-            setattr(process, name, int(number))
-        if before != [getattr(process, name) for name in _FAMILY]:
-            process.reconsider()
+        """Take over the rare fields: the parent, which changes when it dies, the session, …."""
+        for name, position in _FAMILY:
+            value = int(fields[position])
+            if getattr(process, name) != value:
+                setattr(process, name, value)
+                if not FIELDS[name].changes:
+                    process.reconsider()
+
+    def _wanted(self, asked: str) -> list[Field]:
+        """Return the fields of status to take over: those that rules ask for, and another one."""
+        wanted = {asked, *self._fields}
+        return [field for field in _STATUS if not field.rare or field.name in wanted]
 
     def _read_status(self, process: Process, data: bytes, asked: str = "") -> None:
-        """Take over what proc(5) says status holds; a missing line is unknown."""
+        """Take over what status says; a missing line is unknown."""
+        wanted = self._wanted(asked) if asked else self._in_status
         if not data:
-            self._leave_out_status(process, asked)
+            # It was not read, because the process has made it long. What is known of it stays.
+            for field in wanted:
+                if getattr(process, field.name) is UNREAD:
+                    setattr(process, field.name, SELF_MADE)
             return
-        for key, (real, effective) in _STATUS_IDS.items():
-            ids = line_of(data, key).split(None, 2)
-            for name, number in ((real, ids[:1]), (effective, ids[1:2])):
-                if name in ("uid", "euid", asked) or name in self._fields:
-                    setattr(process, name, int(number[0]) if number else None)
-        effective_set = line_of(data, b"\nCapEff:")
-        self._take_capabilities(process, int(effective_set, 16) if effective_set else None)
-        if "pid_depth" in (*self._fields, asked):
-            # Its pid in each namespace from this proc's on. A kernel without them has no line.
-            process.pid_depth = max(0, len(line_of(data, b"\nNSpid:").split()) - 1)
-        for key, name in _STATUS_MEMORY.items():
-            if name != asked and name not in self._fields:
-                continue
-            size = line_of(data, key)
-            # "123 kB"
-            amount: Any = int(size[:-3]) * 1024 if size else None
-            if amount is None and process.total_vm and (process.threads or 0) > 1:
-                # Its threads end faster than they are looked at.
-                amount = SELF_MADE
-            if name == "swap" and size:
-                amount //= self._page_size
-            setattr(process, name, amount)
+        has_threads = process.total_vm and (process.threads or 0) > 1
+        for field in wanted:
+            value = self._taking[field.name](data)
+            if field.name == "capabilities":
+                value = self._worth(process, value)
+            elif value is None and field.unit.is_memory and has_threads:
+                # They end faster than they are looked at.
+                value = SELF_MADE
+            setattr(process, field.name, value)
 
-    def _leave_out_status(self, process: Process, asked: str) -> None:
-        """Keep what is known of a process whose status was not read; it has made it long."""
-        for name in (*_STATUS_FIELDS, *_STATUS_MEMORY.values()):
-            wanted = name in ("uid", "euid", "capabilities", asked) or name in self._fields
-            if wanted and getattr(process, name) is UNREAD:
-                setattr(process, name, SELF_MADE)
+    def _worth(self, process: Process, effective: int | None) -> int | None:
+        """Return the part of an effective set that is worth something on this host.
 
-    def _take_capabilities(self, process: Process, effective: int | None) -> None:
-        """Take over the effective set, as far as it is worth something on this host.
-
-        Every user is almighty in a user namespace of his own. What a process of root has, root
-        gave it, also in such a one.
+        A user has every capability in a user namespace of his own. What a process of root has,
+        root gave it, in such a namespace too.
         """
         if effective and process.euid != 0:
             pid, known = process.pid, (process.starttime, effective)
@@ -844,7 +850,7 @@ class ProcSource:
         if effective is not None:
             # A host has a handful of different sets.
             effective = self._same.setdefault(effective, effective)
-        process.capabilities = effective
+        return effective
 
     def _outside_of_own(self, pid: int, effective: int) -> int | None:
         """Give the capabilities that a process has in our user namespace."""
@@ -879,11 +885,9 @@ class ProcSource:
         )
 
 
-_IDENTITY = (
-    *("uid", "euid", "gid", "egid", "capabilities", "oom_score_adj", "cgroup", "memory_cgroup"),
-    *("nice", "exe", "cmdline", *_FAMILY),
-)
+# Rules also treat a process by its nice value.
+_IDENTITY = (*(field.name for field in FIELDS.values() if not field.changes), "nice")
 
 
 def _identity(process: Process) -> tuple[Any, ...]:
-    return (process.starttime, process.comm, *(getattr(process, name) for name in _IDENTITY))
+    return tuple(getattr(process, name) for name in _IDENTITY)

@@ -342,7 +342,7 @@ def test_processes_come_and_go(tasks: File, open_source: Callable[..., IteratorS
 def test_a_row_tells_how_many_pid_namespaces_below_the_reader_s_a_process_is(
     depth: int, tasks: File, open_source: Callable[..., IteratorSource]
 ) -> None:
-    source = open_source()
+    source = open_source(NOTHING._replace(attributes=frozenset(["pid_depth"])))
     tasks.says(listing(row(100001, pid_depth=depth)))
     assert believed(source).by_pid[100001].pid_depth == depth
 

@@ -140,8 +140,8 @@ class IteratorSource(ProcSource):
         # A row has the group in the hierarchy of v2; where that is not all, /proc tells.
         self._v2 = self.hierarchy.is_single
         self._letters: dict[tuple[int, int], str | None] = {}
-        self._tick = _NANOSECONDS // self._ticks
-        asked = [FIELDS[name] for name in self._fields]
+        self._tick = _NANOSECONDS // self.host.clock_ticks
+        asked = [FIELDS[name] for name in self.asked]
         # Of the rare fields that rules ask for: what a row has, and what only status has.
         self._rare = [(one, _MEMBERS.index(one.row)) for one in asked if one.rare and one.row]
         lacking = [one for one in asked if not one.row and one.file == "status"]
@@ -168,7 +168,7 @@ class IteratorSource(ProcSource):
                 self._refresh_at_once(self.tasks)
                 self.by_iterator = True
                 # The rest is in the rows.
-                self._look_in_turn(self._in_turn)
+                self.look_in_turn(self._in_turn)
                 return self
             except (FileNotFoundError, PermissionError) as error:
                 if self._expected:
@@ -205,17 +205,17 @@ class IteratorSource(ProcSource):
         table = self.by_pid
         if len(present) != len(table):
             for pid in table.keys() - set(present):
-                self._drop(table[pid])
+                self.drop(table[pid])
         self._recognise_ourselves()
-        if self._kept:
+        if self.descriptors.kept:
             # They are from a time without the iterator.
             for process in table.values():
-                self._release(process)
+                self.descriptors.release(process)
         self._read_each_status()
 
     def _take_all(self, descriptor: int) -> array[int]:
         """Take over all rows; give the pids that they are about."""
-        self._begin()
+        self.begin()
         self._ended = False
         present = array("I")
         find, size, column = self.by_pid.get, ROW.size, ROW.size // 4
@@ -294,12 +294,12 @@ class IteratorSource(ProcSource):
             process = self.by_pid[pid] = Process(pid)
         process.until = -1
         leaderless = bool(doubt & FIRST_THREAD_ENDED)
-        if leaderless != (pid in self._stand_ins):
+        if leaderless != (pid in self.threads.stand_ins):
             # Whatever else was read was of another thread.
             process.forget()
-            self._stand_ins.pop(pid, None)
+            self.threads.stand_ins.pop(pid, None)
             if leaderless:
-                self._stand_ins[pid] = 0, 0
+                self.threads.stand_ins[pid] = 0, 0
         start //= self._tick
         name = comm.rstrip(b"\0").decode("utf-8", "backslashreplace")
         if start != process.starttime or name != process.comm:
@@ -311,14 +311,14 @@ class IteratorSource(ProcSource):
             oom_score_adj = self.original(process, oom_score_adj)
         before = process.uid, process.euid, process.capabilities, process.oom_score_adj
         process.uid, process.euid, process.oom_score_adj = uid, euid, oom_score_adj
-        process.capabilities = self._worth(process, capabilities)
+        process.capabilities = self.shared(self.namespaces.worth(process, capabilities))
         if before != (uid, euid, process.capabilities, oom_score_adj):
             process.reconsider()
         if self._v2:
             self._take_cgroup(process, cgroup)
         if self._rare:
             self._take_rare(process, row)
-        process.flags = self._same.setdefault(flags, flags)
+        process.flags = self.shared(flags)
         utime, stime = shown_times(utime, stime, runtime, shown_utime, shown_stime)
         process.utime, process.stime = utime // self._tick, stime // self._tick
         process.nice, process.threads = nice, threads
@@ -340,7 +340,7 @@ class IteratorSource(ProcSource):
             if field.unit.is_memory and not row[_TOTAL_VM]:
                 value = None
             elif field.row_unit is Unit.PAGES:
-                value *= self._page_size
+                value *= self.host.page_size
             if getattr(process, field.name) != value:
                 setattr(process, field.name, value)
                 if not field.changes:
@@ -357,7 +357,7 @@ class IteratorSource(ProcSource):
 
     def _path(self, pid: int, number: int) -> str | None:
         try:
-            path, _ = self._cgroups_of(pid)
+            path, _ = self.cgroups_of(pid)
         except OSError:
             path = None
         directory = path and self.hierarchy.unified and self.hierarchy.unified.directory(path)
@@ -378,7 +378,7 @@ class IteratorSource(ProcSource):
         """Read of a process what its row could not say; again at each refresh."""
         process.seen = None
         try:
-            self._update(process, read_file(f"{self._prefix}{process.pid}/stat", 1024))
+            self.update(process, read_file(f"{self._prefix}{process.pid}/stat", 1024))
         except (OSError, ValueError, IndexError):
             process.state = "X"
 
@@ -386,7 +386,7 @@ class IteratorSource(ProcSource):
 
     def _read_each_status(self) -> None:
         """Read the figures of memory that the rows lack, if the rules ask for them."""
-        rough = self._rough and self.host.swap_total > 0 and "swap" in self._fields
+        rough = self._rough and self.host.swap_total > 0 and "swap" in self.asked
         if not self._is_lacking and not rough:
             return
         gone = []
@@ -394,8 +394,8 @@ class IteratorSource(ProcSource):
             if not process.total_vm:
                 continue
             try:
-                self._read_status_again(process)
+                self.read_status_again(process)
             except (OSError, ValueError):
                 gone.append(process)
         for process in gone:
-            self._drop(process)
+            self.drop(process)

@@ -296,9 +296,7 @@ def _process(data: dict[str, Any]) -> Process:
         if not field.optional or field.name in data:
             setattr(process, field.name, _READERS.get(field.name, _raw)(data, field))
     self_made = data.get("self_made") or ()
-    if not isinstance(self_made, list | tuple) or not all(
-        key in FIELDS and FIELDS[key].self_made for key in self_made
-    ):
+    if not isinstance(self_made, list | tuple) or not all(key in _SELF_MADE for key in self_made):
         raise _Wrong(f"self_made is {json.dumps(self_made)[:40]}, not a list of keys")
     for key in self_made:
         setattr(process, key, SELF_MADE)

@@ -23,7 +23,7 @@ from oomrules.attributes import ATTRIBUTES, Source
 from oomrules.errors import Failure
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
-from oomrules.processes import procfs
+from oomrules.processes import procfs, turns
 from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.cmdlines import READER
 from oomrules.processes.proc_status import read_status
@@ -753,7 +753,7 @@ def test_who_is_in_very_many_groups_does_not_hold_up_the_others(proc: Any, rules
         known = [pid for pid in many if type(source.by_pid[pid].uid) is int]
         assert turn * 10 - 2 <= len(known) <= turn * 10 or len(known) == len(many)
         # Root's own is read in any case.
-        assert max(source._long) <= 10 + 1
+        assert max(source._statuses.long) <= 10 + 1
     # All of them have had their turn, also at what changes.
     assert len(known) == len(many)
     if "swap" in rules:
@@ -1175,7 +1175,7 @@ def test_everybody_s_identity_is_read_anew_within_five_minutes(
 ) -> None:
     if number > 20:
         # What is read of a few in any case would be enough for these.
-        monkeypatch.setattr(procfs, "_ANEW_LEAST", 0.0)
+        monkeypatch.setattr(turns, "_LEAST", 0.0)
     pids = range(1000, 1000 + number)
     for pid in pids:
         proc.add(pid)

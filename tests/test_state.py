@@ -24,7 +24,7 @@ from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.program import program
 from oomrules.service import memory
-from oomrules.service.kills import Deaths
+from oomrules.service.kills import Recorder
 from oomrules.service.list import Keeper
 from oomrules.service.outbox import Outbox
 from oomrules.sinks.oom_score_adj import record
@@ -60,7 +60,7 @@ FILES = {"list.json": LIST, "program.json": PROGRAM, record.FILE: ADJUSTED}
 nested: Any = []
 for _ in range(400):
     nested = [nested]
-JUNK = (
+JUNK: tuple[Any, ...] = (
     *(None, True, -1, 0, 1 << 70, 10**4000, 1e308, float("nan"), float("-inf")),
     *("", "x", "\ud800", "\0", "\x1b[2J", "x" * 5000, [], {}, [{}], [[]], {"": []}, nested),
 )
@@ -100,7 +100,7 @@ def begin(folder: str) -> Keeper:
     keeper.resume()
     keeper.direct([f"{folder}/list"], None)
     assert keeper.stale in (True, False)
-    Deaths(Outbox()).record(KILL, keeper.listed, keeper.before)
+    Recorder(Outbox()).record(KILL, keeper.listed, keeper.before)
     last = state.last_list()
     hook._record("x.service", last)
     assert last.get("kernel_log") is None or last["kernel_log"] >= -1
@@ -119,7 +119,7 @@ def no_journal() -> Iterator[None]:
     # It would go through all that the tests have loaded, each time.
     patch.setattr(memory, "settle", lambda: None)
     patch.setenv("OOMRULES_JOURNAL", "/nonexistent")
-    patch.setattr(kernel_log, "kills", lambda after: ([KILL], 9))
+    patch.setattr(kernel_log, "recent", lambda after: ([KILL], 9))
     yield
     patch.undo()
 
@@ -247,7 +247,7 @@ def test_everything_kept_is_its_owners_alone_whatever_it_was_and_whatever_the_um
     assert (tmp_path / "other" / "list.json").stat().st_mode & 0o777 == 0o600
 
 
-def anothers(path: Path) -> None:
+def of_another_user(path: Path) -> None:
     path.mkdir()
     os.chown(path, 65534, 65534)
 
@@ -278,7 +278,7 @@ def a_file(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        pytest.param(anothers, "belongs to user id 65534", marks=needs_root),
+        pytest.param(of_another_user, "belongs to user id 65534", marks=needs_root),
         (groups, "mode 0775"),
         (everybodys, "mode 1777"),
         (linked, "symbolic link"),

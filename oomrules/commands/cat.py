@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from oomrules.commands import findings, rulesets
+from oomrules.commands.parts import findings, rulesets
 from oomrules.terminal import Paint, show
 
 

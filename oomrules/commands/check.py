@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oomrules.commands import findings, rulesets
+from oomrules.commands.parts import findings, rulesets
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level
@@ -129,7 +129,7 @@ def _found(options: argparse.Namespace) -> tuple[rulefiles.Found, tuple[Path, ..
 
 
 def _show(changes: list[tuple[RuleText, RuleText]]) -> int:
-    from oomrules.commands import rewrite
+    from oomrules.commands.parts import rewrite
 
     for before, after in changes:
         rewrite.print_difference(before, after.text)
@@ -137,7 +137,7 @@ def _show(changes: list[tuple[RuleText, RuleText]]) -> int:
 
 
 def _write(changes: list[tuple[RuleText, RuleText]], tree: Root) -> None:
-    from oomrules.commands import rewrite
+    from oomrules.commands.parts import rewrite
 
     for before, after in changes:
         if before.name == rulefiles.STDIN:
@@ -148,7 +148,7 @@ def _write(changes: list[tuple[RuleText, RuleText]], tree: Root) -> None:
 
 def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | None:
     """Look at the host, unless the rules are in error."""
-    from oomrules.commands import sources
+    from oomrules.commands.parts import selection
     from oomrules.language import compiler
     from oomrules.language.diagnostics import Rejected
     from oomrules.lint.checks import host
@@ -171,8 +171,8 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
             aliases=host.aliases_of(snapshot),
         )
     asked = host.Asked(made)
-    source = sources.live(made, asked)
-    rulesets.print_notes(sources.notes(source))
+    source = selection.live(made, asked)
+    rulesets.print_notes(selection.notes(source))
     ranking = Ranker(Evaluator(made, source.host)).rank(source)
     tree = Root(options.root)
     units, aliases = host.unit_files("system", tree)

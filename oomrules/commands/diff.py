@@ -9,7 +9,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from oomrules.commands import rulesets, sources
+from oomrules.commands.parts import rulesets, selection
 from oomrules.errors import Failure
 from oomrules.terminal import Column, Paint, called, count, print_json, say, table
 
@@ -77,10 +77,10 @@ def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[st
     if options.snapshot:
         snapshot: Any = recorded.load(options.snapshot)
     else:
-        snapshot = sources.live(diff.together(old, new))
+        snapshot = selection.live(diff.together(old, new))
     rankings = [Ranker(Evaluator(program, snapshot.host)).rank(snapshot) for program in (old, new)]
     if not options.snapshot:
-        rulesets.print_notes(sources.notes(snapshot))
+        rulesets.print_notes(selection.notes(snapshot))
     ranks = [
         {process.pid: rank for rank, process in enumerate(ranking.candidates, 1)}
         for ranking in rankings

@@ -10,7 +10,7 @@ import os
 import sys
 
 from oomrules import config
-from oomrules.commands import adjustment, rulesets, sources
+from oomrules.commands.parts import adjustment, rulesets, selection
 from oomrules.commands.rank import nobody
 from oomrules.errors import Failure
 from oomrules.sinks import emitting, kernel_list
@@ -31,13 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--head",
-        type=sources.positive,
+        type=selection.positive,
         metavar="N",
         help=f"with oom_score_adj: put the first N in order ({write.HEAD} unless told)",
     )
     rulesets.add_rules(parser)
     rulesets.add_host(parser)
-    sources.add_selection(parser)
+    selection.add_selection(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -62,7 +62,7 @@ def _emit(target: str, options: argparse.Namespace) -> int:
     if target == adjustment.TARGET:
         return adjustment.emit(options)
     _check(target, options)
-    ranked = sources.ranked(options, verified=True)
+    ranked = selection.ranked(options, verified=True)
     pids = ranked.ranking.pids
     if target == "-":
         sys.stdout.write(kernel_list.format_pids(pids))

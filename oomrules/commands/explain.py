@@ -6,12 +6,13 @@ import argparse
 import sys
 
 from oomrules.attributes import ATTRIBUTES, Type
-from oomrules.commands import doubts, rulesets, sources
+from oomrules.commands.parts import doubts, rulesets, selection
 from oomrules.commands.rank import TIERS, factor, weight, within_block
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import SELF_MADE, Process
+from oomrules.processes.snapshot import Process
 from oomrules.processes.values import GETTERS, innermost_unit, known
+from oomrules.program.nodes import SELF_MADE
 from oomrules.ranking.evaluator import Verdict, ineligible
 from oomrules.ranking.ranker import Ranking
 from oomrules.terminal import Paint, called, duration, memory, say, width
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the way from base to rank; 1 if the process is no candidate."""
-    ranked = sources.ranked(options)
+    ranked = selection.ranked(options)
     process = ranked.source.by_pid.get(options.pid)
     if process is None:
         where = f"in {options.snapshot}" if options.snapshot else "on this host"
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
             f"there is no process {options.pid} {where}", "`oomrules rank --all` lists them"
         )
     ranking = ranked.ranking
-    sources.show_names([process], ranking.snapshot)
+    selection.show_names([process], ranking.snapshot)
     verdict = ranking.verdict(process)
     paint = Paint(sys.stdout)
     print(paint(_title(process, ranking), "bold"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from oomrules.commands import findings, rulesets
+from oomrules.commands.parts import findings, rulesets
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Rejected
 from oomrules.language.text import RuleText
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the files; 1 if --check or --diff found something, 2 for files with errors."""
-    from oomrules.commands import rewrite
+    from oomrules.commands.parts import rewrite
     from oomrules.language import formatter
 
     changed, wrong = 0, 0

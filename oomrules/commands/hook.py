@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from oomrules.commands import dropin, sources
-from oomrules.commands.findings import concise
+from oomrules.commands.parts import dropin, selection
+from oomrules.commands.parts.findings import concise
 from oomrules.commands.rank import nobody
 from oomrules.errors import Failure, reason
 from oomrules.kills import entry as kills
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--install", metavar="SERVICE", help="let a service call the hook, by a drop-in"
     )
     parser.add_argument("--remove", metavar="SERVICE", help="remove that drop-in")
-    sources.add_target(parser)
+    selection.add_target(parser)
     parser.add_argument("--root", type=Path, default=Path("/"), help=argparse.SUPPRESS)
     parser.set_defaults(rules=None)
 
@@ -161,18 +161,18 @@ def _apply(options: argparse.Namespace) -> int:
             return 0
         made, broken = _program(options, state)
         read = now()
-        source = sources.live(made)
+        source = selection.live(made)
         # Who waits for this process is no candidate either.
         source.own_pids |= {os.getppid()}
         ranking = fresh(Ranker(Evaluator(made, source.host)), source)
-        settled = sources.settled(options)
+        settled = selection.settled(options)
         where = emitting.targets(settled.to)
         emitted = emitting.emit(ranking, source, state, where, settled.head)
         if emitting.ADJUST not in where and emitting.is_adjusted(state):
             emitting.release(state)
         log, left = last.get("kernel_log"), last.get("kills_left", [])
         state.save_list(entries(ranking, source), read, log, left)
-    for note in sources.notes(source):
+    for note in selection.notes(source):
         _say(f"note: {note}", journal.WARNING)
     if not ranking.candidates:
         _say(nobody(ranking), journal.WARNING)
@@ -260,7 +260,7 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
 
 
 def _read(after: int, left: list[int]) -> tuple[list[Kill], int]:
-    return kernel_log.kills(after, left=left) if left else kernel_log.kills(after)
+    return kernel_log.recent(after, left=left) if left else kernel_log.recent(after)
 
 
 def _whereabouts(kill: Kill, entry: dict[str, Any]) -> tuple[str | None, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from oomrules import __version__
-from oomrules.commands import streams
+from oomrules.commands.parts import streams
 from oomrules.errors import Failure, reason
 from oomrules.terminal import guard_terminals, say
 

@@ -15,8 +15,8 @@ from typing import Any
 from oomrules import __version__
 from oomrules.accounts import passwd
 from oomrules.accounts.names import Names
-from oomrules.commands import rulesets, sources
-from oomrules.commands.findings import concise
+from oomrules.commands.parts import rulesets, selection
+from oomrules.commands.parts.findings import concise
 from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
@@ -33,7 +33,7 @@ from oomrules.state import State
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``prepare``."""
     rulesets.add_rules(parser)
-    sources.add_target(parser)
+    selection.add_target(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     asked = gather.Asked(in_force) if in_force else None
     names = Names(in_force) if in_force else None
     try:
-        settled, problem = sources.settled(options), ""
+        settled, problem = selection.settled(options), ""
     except Failure as error:
         settled, problem = None, f"{error.message}; {error.hint}"
     _say(
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         source = ProcSource(in_force, own=names.pids)
         source.most_long = MOST_LONG
         source.refresh()
-        sources.settle_names(names, source)
+        selection.settle_names(names, source)
         said = {"problems": names.problems(), "complete": names.complete}
         _say("names", {**_names(names, source), **said})
         _say("facts", _facts(asked, source))
@@ -89,7 +89,7 @@ def _names(names: Names | None, source: ProcSource | None) -> dict[str, Any]:
     for kind, name, attribute in (("user", "users", "uid"), ("group", "groups", "gid")):
         present: list[int] = []
         if names and source and names.need_ids:
-            present = sources.ids(source.by_pid.values(), source, attribute)
+            present = selection.ids(source.by_pid.values(), source, attribute)
         data[name] = passwd.to_data(names.chosen(kind, present)) if names else {}
     return data
 

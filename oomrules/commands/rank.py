@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from oomrules.commands import doubts, rulesets, sources
+from oomrules.commands.parts import doubts, rulesets, selection
 from oomrules.errors import Failure
 from oomrules.language.diagnostics import did_you_mean
 from oomrules.processes.snapshot import Process
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``rank``."""
     rulesets.add_rules(parser)
     rulesets.add_host(parser)
-    sources.add_selection(parser)
+    selection.add_selection(parser)
     parser.add_argument(
         "--all", action="store_true", help="show the excluded processes too, and the reason"
     )
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the ranking; 1 if there is nobody to kill."""
-    ranked = sources.ranked(options)
+    ranked = selection.ranked(options)
     ranking = ranked.ranking
     if options.by and options.format == "pids":
         raise Failure(
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     in_doubt: list[str] = []
     if options.format == "table":
         everybody = ranking.snapshot.by_pid.values()
-        sources.show_names(everybody if options.all else ranking.candidates, ranking.snapshot)
+        selection.show_names(everybody if options.all else ranking.candidates, ranking.snapshot)
     if options.by and options.format == "table":
         _print_by_unit(ranking)
         in_doubt = doubts.summary(map(ranking.verdict, ranking.candidates))

@@ -12,7 +12,7 @@ import os
 import sys
 
 from oomrules import config, service
-from oomrules.commands import rulesets, sources
+from oomrules.commands.parts import rulesets, selection
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.service import main, pace
@@ -23,7 +23,7 @@ from oomrules.state import State
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``run``."""
     rulesets.add_rules(parser)
-    sources.add_target(parser)
+    selection.add_target(parser)
     parser.add_argument(
         "--heartbeat",
         type=_seconds,
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     prepare += [f"--rules={path}" for path in given]
     prepare += [f"--to={target}" for target in options.to or ()]
     try:
-        settled: config.Config | None = sources.settled(options)
+        settled: config.Config | None = selection.settled(options)
     except Failure:
         # The child says so, again and again until it is mended.
         settled = None

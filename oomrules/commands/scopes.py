@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from oomrules.commands import rulesets, sources
+from oomrules.commands.parts import rulesets, selection
 from oomrules.processes import recorded
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import NO_LIMIT
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the tree; 1 if there are no units."""
-    ranked = sources.ranked(options)
+    ranked = selection.ranked(options)
     source, evaluator = ranked.source, ranked.ranking.evaluator
     counts: Counter[str] = Counter()
     for process in ranked.ranking.candidates:

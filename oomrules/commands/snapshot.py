@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from oomrules.commands import rulesets, sources
+from oomrules.commands.parts import rulesets, selection
 from oomrules.dbus.gather import Everything
 from oomrules.fields import FIELDS
 from oomrules.processes import recorded
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Record the host."""
     # No rule is asked, so everything is read.
-    source = sources.live(make((), {}), Everything(), "auto", sys.maxsize)
+    source = selection.live(make((), {}), Everything(), "auto", sys.maxsize)
     lines = list(_lines(source))
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         say(f"{count(len(lines), 'line')} written to {options.output}", sys.stderr)
     else:
         sys.stdout.write(text)
-    rulesets.print_notes(sources.notes(source))
+    rulesets.print_notes(selection.notes(source))
     return 0
 
 
@@ -59,7 +59,7 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
             continue
         processes.append(line)
         present.append(process)
-    sources.show_names(present, source, groups_too=True)
+    selection.show_names(present, source, groups_too=True)
     for process in present:
         users[str(process.uid)] = GETTERS["user"](process, source)
         groups[str(process.gid)] = GETTERS["group"](process, source)
@@ -81,7 +81,7 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
     }
     if host.unit_root:
         described["unit_root"] = host.unit_root
-    noted = sources.notes(source)
+    noted = selection.notes(source)
     if noted:
         described["notes"] = noted
     yield described

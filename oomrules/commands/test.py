@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oomrules.commands import rulesets
+from oomrules.commands.parts import rulesets
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.roots import Root

@@ -6,7 +6,7 @@ import argparse
 import sys
 from threading import Thread
 
-from oomrules.commands import rulesets, sources
+from oomrules.commands.parts import rulesets, selection
 from oomrules.errors import Failure
 from oomrules.terminal import is_terminal
 
@@ -14,7 +14,7 @@ from oomrules.terminal import is_terminal
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``top``."""
     rulesets.add_rules(parser)
-    sources.add_selection(parser)
+    selection.add_selection(parser)
     parser.add_argument(
         "--interval",
         type=_seconds,
@@ -34,7 +34,7 @@ def _seconds(text: str) -> float:
 def run(options: argparse.Namespace) -> int:
     """Show it until somebody has seen enough."""
     try:
-        from oomrules.commands.screen import Screen, end_with_terminal
+        from oomrules.commands.parts.screen import Screen, end_with_terminal
     except ModuleNotFoundError as error:
         raise Failure(
             f"oomrules top needs the Python library {error.name}",

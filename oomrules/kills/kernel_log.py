@@ -180,7 +180,7 @@ class _Story:
     def hear(self, sequence: int, time: float, text: bytes) -> Kill | None:
         """Take a message; give the kill that it tells of, if it does, and for the first time."""
         line = oom_lines.read(text)
-        if isinstance(line, oom_lines.Killed):
+        if isinstance(line, oom_lines.Victim):
             self._forget(time)
             return (
                 self._polite(sequence, time, line)
@@ -210,12 +210,12 @@ class _Story:
         if self._whole and time - self._whole[0] >= _SAME:
             self._whole = None
 
-    def _polite(self, sequence: int, time: float, line: oom_lines.Killed) -> Kill | None:
+    def _polite(self, sequence: int, time: float, line: oom_lines.Victim) -> Kill | None:
         before = self._asked.get(line.pid, -_SAME)
         self._asked[line.pid] = time
         return None if time - before < _SAME else _kill(sequence, time, line, None, b"")
 
-    def _kill(self, sequence: int, time: float, line: oom_lines.Killed) -> Kill | None:
+    def _kill(self, sequence: int, time: float, line: oom_lines.Victim) -> Kill | None:
         heard = self._summary(sequence, line)
         summary = heard and heard.summary
         told, repeated = self._told.get(line.pid), self._is_repeated(time, line, summary)
@@ -232,7 +232,7 @@ class _Story:
         whole = b"" if summary or not limit else self._of_whole(time)
         return _kill(sequence, time, line._replace(limit=limit, uid=uid), summary, whole)
 
-    def _summary(self, sequence: int, line: oom_lines.Killed) -> _Heard | None:
+    def _summary(self, sequence: int, line: oom_lines.Victim) -> _Heard | None:
         """Give the summary of a kill, if it has come."""
         heard = self._summaries.pop(line.pid, None)
         if heard is None and line.allocating:
@@ -243,7 +243,7 @@ class _Story:
         return heard if heard and line.uid in (heard.summary.uid, None) else None
 
     def _is_repeated(
-        self, time: float, line: oom_lines.Killed, summary: oom_lines.Summary | None
+        self, time: float, line: oom_lines.Victim, summary: oom_lines.Summary | None
     ) -> bool:
         """Tell whether this is said of a kill that was told already, not of another process.
 
@@ -275,7 +275,7 @@ class _Story:
 def _kill(
     sequence: int,
     time: float,
-    line: oom_lines.Killed,
+    line: oom_lines.Victim,
     summary: oom_lines.Summary | None,
     whole: bytes,
 ) -> Kill:
@@ -299,7 +299,7 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
-def kills(after: int = -1, path: str = PATH, left: Collection[int] = ()) -> tuple[list[Kill], int]:
+def recent(after: int = -1, path: str = PATH, left: Collection[int] = ()) -> tuple[list[Kill], int]:
     """Read the OOM kills that the kernel's buffer still holds.
 
     Args:

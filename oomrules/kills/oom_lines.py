@@ -49,7 +49,7 @@ _LIMIT, _GLOBAL, _GROUP, _TASK = b",oom_memcg=", b",global_oom", b",task_memcg="
 _ALLOCATING = b"oom_kill_allocating_task"
 
 
-class Killed(NamedTuple):
+class Victim(NamedTuple):
     """A process has got a signal.
 
     Attributes:
@@ -96,7 +96,7 @@ class Report(NamedTuple):
     summary: bool
 
 
-Line = Killed | Chosen | Summary | Whole | Report
+Line = Victim | Chosen | Summary | Whole | Report
 
 
 def read(text: bytes) -> Line | None:
@@ -114,9 +114,9 @@ def read(text: bytes) -> Line | None:
     return None
 
 
-def _killed(found: re.Match[bytes]) -> Killed:
+def _killed(found: re.Match[bytes]) -> Victim:
     uid = found["uid"] or found["early"]
-    return Killed(
+    return Victim(
         polite=found["signal"] == b"Terminated",
         limit=_is_limit(found["why"]) if found["why"] else None,
         allocating=found["how"] == _ALLOCATING,

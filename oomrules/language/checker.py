@@ -4,196 +4,211 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.language import parser, quantities, syntax
 from oomrules.language.diagnostics import Diagnostic, Related
 from oomrules.language.text import RuleText, Span
 from oomrules.language.typing import Bad, Typing
-from oomrules.program import program
+from oomrules.program import nodes, program
 
 # The kinds of unit that have a control group (systemd.unit(5)).
 UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
-_GLOB = "*?["
 _RELATIONS = tuple(relation.value for relation in syntax.Relation if relation.value)
 
 Targets = tuple[str, ...]
+Kind = TypeVar("Kind", bound=syntax.Statement, covariant=True)
+Wanted = TypeVar("Wanted", bound=syntax.Statement)
+Named = TypeVar("Named", syntax.Define, syntax.ListOf)
 
 
-class CheckedRule(NamedTuple):
-    """A rule that is well formed: its condition is a node of the program."""
+@dataclass(frozen=True, eq=False)
+class Stated(Generic[Kind]):
+    """A statement: where it stands and, once it is checked, what it means.
 
-    targets: Targets
-    kind: syntax.Kind
-    when: list[Any]
-    factor: Fraction
-    place: str
-    text: str
+    Two of them are equal only if they are the same one: a sentence may stand in two places.
 
-
-class CheckedScore(NamedTuple):
-    """The score that is in force in a scope."""
-
-    targets: Targets
-    value: list[Any]
-    place: str
-    text: str
-
-
-@dataclass
-class Checked:
-    """What a rule set says, once every file has been read and judged.
-
-    ``stated`` are all statements that could be read, ``sound`` those without a mistake,
-    with their rules and scores. ``defined`` and ``listed`` are what is in force.
+    Attributes:
+        source: the file.
+        targets: the blocks around it, outermost first.
+        statement: its syntax.
+        node: the condition or the score as a program has it; empty for a list, and for a
+            statement with a mistake.
+        factor: by what a rule multiplies the points.
     """
-
-    rules: list[CheckedRule] = field(default_factory=list)
-    scores: dict[Targets, CheckedScore] = field(default_factory=dict)
-    definitions: dict[str, list[Any]] = field(default_factory=dict)
-    diagnostics: list[Diagnostic] = field(default_factory=list)
-    trees: list[tuple[RuleText, tuple[syntax.Statement, ...]]] = field(default_factory=list)
-    stated: list[Stated] = field(default_factory=list)
-    sound: list[Sound] = field(default_factory=list)
-    defined: dict[str, Stated] = field(default_factory=dict)
-    listed: dict[str, Stated] = field(default_factory=dict)
-
-
-class Stated(NamedTuple):
-    """A statement with its file and the blocks around it."""
 
     source: RuleText
     targets: tuple[syntax.Target, ...]
-    statement: syntax.Statement
+    statement: Kind
+    node: list[Any] = field(default_factory=list)
+    factor: Fraction = Fraction(1)
 
-    @property
+    @cached_property
     def scope(self) -> Targets:
         """The targets around it as a program has them, outermost first."""
         return tuple(target.relation.value + target.unit.value for target in self.targets)
 
-    @property
+    @cached_property
     def place(self) -> str:
         """Where it begins, as ``file:line``."""
         return self.source.place(self.statement.span)
 
+    @cached_property
+    def text(self) -> str:
+        """The sentence on one line."""
+        return self.source.quote(self.statement.span)
 
-class Sound(NamedTuple):
-    """A statement without a mistake, and what became of it; a definition became nothing."""
 
-    stated: Stated
-    made: CheckedRule | CheckedScore | None
+def only(stated: Iterable[Stated[Any]], kind: type[Wanted]) -> list[Stated[Wanted]]:
+    """Return the statements of one kind."""
+    return [one for one in stated if isinstance(one.statement, kind)]
+
+
+@dataclass
+class Checked:
+    """What a rule set says, once every file has been read and checked.
+
+    Attributes:
+        diagnostics: what is wrong with it, in the order of the text.
+        trees: what could be read of each file.
+        sound: the statements without a mistake.
+        defined: the definition in force for each name; without a node if it has a mistake.
+        listed: the list in force for each name.
+        scores: the score in force for each scope.
+    """
+
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    trees: list[tuple[RuleText, tuple[syntax.Statement, ...]]] = field(default_factory=list)
+    sound: list[Stated[syntax.Statement]] = field(default_factory=list)
+    defined: dict[str, Stated[syntax.Define]] = field(default_factory=dict)
+    listed: dict[str, Stated[syntax.ListOf]] = field(default_factory=dict)
+    scores: dict[Targets, Stated[syntax.Score]] = field(default_factory=dict)
+
+    @property
+    def rules(self) -> list[Stated[syntax.Rule]]:
+        """The rules without a mistake."""
+        return only(self.sound, syntax.Rule)
+
+    @property
+    def definitions(self) -> dict[str, list[Any]]:
+        """The conditions that names stand for, as a program has them."""
+        return {name: stated.node for name, stated in self.defined.items() if stated.node}
 
 
 def check(sources: Iterable[RuleText]) -> Checked:
     """Check a rule set; the order of the files does not matter."""
     checked = Checked()
-    stated = checked.stated
+    statements: list[Stated[syntax.Statement]] = []
     for source in sorted(sources, key=lambda source: source.name):
-        statements, diagnostics = parser.parse(source)
+        tree, diagnostics = parser.parse(source)
         checked.diagnostics += diagnostics
-        checked.trees.append((source, statements))
-        checked.diagnostics += _bad_targets(source, statements)
-        stated += [Stated(source, *found) for found in syntax.walk(statements)]
-    definitions = checked.defined = _in_force(stated, syntax.Define, checked)
-    lists = checked.listed = _in_force(stated, syntax.ListOf, checked)
+        checked.trees.append((source, tree))
+        checked.diagnostics += _bad_targets(source, tree)
+        statements += [Stated(source, *found) for found in syntax.walk(tree)]
+    definitions = _in_force(only(statements, syntax.Define), checked)
+    lists = _in_force(only(statements, syntax.ListOf), checked)
     broken = {diagnostic.breaks for diagnostic in checked.diagnostics}
     broken |= {
-        one.statement.name.name
-        for one in stated
-        if one.targets and isinstance(one.statement, syntax.Define | syntax.ListOf)
+        stated.statement.name.name
+        for stated in statements
+        if stated.targets and isinstance(stated.statement, syntax.Define | syntax.ListOf)
     }
-    items = {name: one.statement for name, one in lists.items()}
-    scores: list[tuple[Stated, CheckedScore]] = []
+    checked.defined, checked.listed = {**definitions}, lists
+    items = {name: stated.statement for name, stated in lists.items()}
     room = _Room()
-    for one in stated:
-        typing = Typing(one.source, definitions, items, broken)
-        made: CheckedRule | CheckedScore | None = None
+    for stated in statements:
+        typing = Typing(stated.source, definitions, items, broken)
         try:
-            match one.statement:
-                case syntax.Rule():
-                    made = _rule(one, one.statement, typing)
-                    room.take(one, made, typing)
-                    checked.rules.append(made)
-                case syntax.Score():
-                    made = _score(one, one.statement, typing)
-                    room.take(one, made, typing)
-                    scores.append((one, made))
-                case syntax.Define() | syntax.ListOf():
-                    _at_top_level(one, one.statement, typing)
-            if isinstance(one.statement, syntax.Define):
-                node = _definition(one.statement, typing)
-                room.take(one, node, typing)
-                if definitions[one.statement.name.name] is one:
-                    checked.definitions[one.statement.name.name] = node
-            checked.sound.append(Sound(one, made))
+            sound = _sound(stated, typing)
+            room.take(sound, typing)
         except Bad as error:
             checked.diagnostics.append(error.diagnostic)
-        if room.left < 0:
-            # The rest would only take time and memory.
-            break
+            if room.left < 0:
+                # The rest would only take time and memory.
+                break
+            continue
+        checked.sound.append(sound)
+    for definition in only(checked.sound, syntax.Define):
+        name = definition.statement.name.name
+        if definitions[name].statement is definition.statement:
+            checked.defined[name] = definition
     _find_cycles(checked)
-    _find_scores(scores, checked)
+    _find_scores(checked)
     checked.diagnostics.sort(key=lambda diagnostic: diagnostic.sort_key)
     return checked
 
 
 class _Room:
-    """Sees to it that a rule set does not come to more than the service takes."""
+    """How much more a program can take; it sees to it that the service can hold the rules."""
 
     def __init__(self) -> None:
         self.left = program.ROOM
         self._scopes: set[Targets] = set()
 
-    def take(self, one: Stated, made: Any, typing: Typing) -> None:
-        """Count one statement by what has been made of it.
+    def take(self, sound: Stated[syntax.Statement], typing: Typing) -> None:
+        """Count a statement by what a program holds of it: of a list, nothing.
 
         Raises:
             Bad: there is no room for it.
         """
-        self.left -= _SEPARATE + _written(made)
-        if one.scope not in self._scopes:
-            self._scopes.add(one.scope)
-            self.left -= _SEPARATE + _written(one.scope)
+        statement = sound.statement
+        match statement:
+            case syntax.Rule(kind=kind):
+                self._count(sound.scope, kind, sound.node, sound.factor, sound.place, sound.text)
+            case syntax.Score():
+                self._count(sound.scope, sound.node, sound.place, sound.text)
+            case syntax.Define():
+                self._count(*sound.node)
+            case _:
+                return
+        if sound.scope not in self._scopes:
+            self._scopes.add(sound.scope)
+            self._count(*sound.scope)
         if self.left < 0:
             typing.bad(
                 "OOM107",
-                one.statement.span,
+                statement.span,
                 f"with this the rules come to more than {program.ROOM / 2**20} MiB, "
                 "which the service does not hold",
                 "say it in fewer statements, with globs, or with a shorter list",
             )
+
+    def _count(self, *parts: Any) -> None:
+        """Take about as many bytes as something needs in a program, and what stands around it."""
+        self.left -= _SEPARATE + len(json.dumps(parts, default=str))
 
 
 # What stands around a statement or a scope in a program.
 _SEPARATE = 100
 
 
-def _written(made: Any) -> int:
-    """Give how many bytes something takes in a program, about."""
-    return len(json.dumps(made, default=str))
+def _sound(stated: Stated[syntax.Statement], typing: Typing) -> Stated[syntax.Statement]:
+    """Return a statement with its meaning.
 
-
-def _rule(one: Stated, rule: syntax.Rule, typing: Typing) -> CheckedRule:
-    return CheckedRule(
-        one.scope,
-        rule.kind,
-        typing.selector(rule.selector),
-        _factor(rule, typing),
-        one.source.place(rule.span),
-        one.source.quote(rule.span),
-    )
-
-
-def _score(one: Stated, score: syntax.Score, typing: Typing) -> CheckedScore:
-    return CheckedScore(
-        one.scope,
-        typing.score(score.expression),
-        one.source.place(score.span),
-        one.source.quote(score.span),
-    )
+    Raises:
+        Bad: it has a mistake.
+    """
+    match stated.statement:
+        case syntax.Rule() as rule:
+            node = typing.selector(rule.selector)
+            return replace(stated, node=node, factor=_factor(rule, typing))
+        case syntax.Score(expression=expression):
+            return replace(stated, node=typing.score(expression))
+        case syntax.Define() | syntax.ListOf() as named:
+            if stated.targets:
+                typing.bad(
+                    "OOM210",
+                    named.span,
+                    f"`{named.name.name}` is defined inside a block",
+                    "definitions hold everywhere; move it out of the block",
+                )
+            if isinstance(named, syntax.Define):
+                return replace(stated, node=_definition(named, typing))
+    return stated
 
 
 def _definition(define: syntax.Define, typing: Typing) -> list[Any]:
@@ -205,16 +220,6 @@ def _definition(define: syntax.Define, typing: Typing) -> list[Any]:
             "take another name",
         )
     return typing.condition(define.condition)
-
-
-def _at_top_level(one: Stated, made: syntax.Define | syntax.ListOf, typing: Typing) -> None:
-    if one.targets:
-        typing.bad(
-            "OOM210",
-            made.span,
-            f"`{made.name.name}` is defined inside a block",
-            "definitions hold everywhere; move it out of the block",
-        )
 
 
 def _factor(rule: syntax.Rule, typing: Typing) -> Fraction:
@@ -254,7 +259,7 @@ def _bad_targets(
         if not isinstance(statement, syntax.Block):
             continue
         target, relation = statement.target.unit.value, statement.target.relation
-        is_glob = any(char in target for char in _GLOB)
+        is_glob = nodes.is_glob(target)
         by_name = relation in (syntax.Relation.WANTED_BY, syntax.Relation.PART_OF)
         if by_name and (is_glob or "." not in target):
             yield Diagnostic(
@@ -298,64 +303,58 @@ def _unquoted(target: str) -> str:
     return f'`in {words}"{target.removeprefix(words).strip()}"`'
 
 
-def _in_force(
-    stated: list[Stated], kind: type[syntax.Define] | type[syntax.ListOf], checked: Checked
-) -> dict[str, Any]:
+def _in_force(definitions: list[Stated[Named]], checked: Checked) -> dict[str, Stated[Named]]:
     """Find what each name stands for: a higher directory's definition replaces a lower's."""
-    found: dict[str, list[Stated]] = {}
-    for one in stated:
-        if isinstance(one.statement, kind) and not one.targets:
-            found.setdefault(one.statement.name.name, []).append(one)
-    in_force = {}
-    for name, all_of_it in found.items():
-        by_level: dict[int, Stated] = {}
-        for one in all_of_it:
-            assert isinstance(one.statement, kind)
-            earlier = by_level.setdefault(one.source.level, one)
-            if earlier is not one:
-                checked.diagnostics.append(
-                    _twice("OOM206", f"`{name}` is defined", one, earlier, one.statement.name.span)
-                )
-        in_force[name] = by_level[min(by_level)]
-    return in_force
+    by_name: dict[str, dict[int, Stated[Named]]] = {}
+    for stated in definitions:
+        if stated.targets:
+            continue
+        name = stated.statement.name
+        by_level = by_name.setdefault(name.name, {})
+        earlier = by_level.setdefault(stated.source.level, stated)
+        if earlier is not stated:
+            checked.diagnostics.append(
+                _twice("OOM206", f"`{name.name}` is defined", stated, earlier, name.span)
+            )
+    return {name: by_level[min(by_level)] for name, by_level in by_name.items()}
 
 
-def _twice(code: str, what: str, one: Stated, earlier: Stated, span: Span) -> Diagnostic:
+def _find_scores(checked: Checked) -> None:
+    """Keep one score per scope, that of the highest directory."""
+    by_scope: dict[Targets, dict[int, Stated[syntax.Score]]] = {}
+    for stated in only(checked.sound, syntax.Score):
+        by_level = by_scope.setdefault(stated.scope, {})
+        earlier = by_level.setdefault(stated.source.level, stated)
+        if earlier is not stated:
+            span = stated.statement.span
+            checked.diagnostics.append(
+                _twice("OOM209", "the score is given", stated, earlier, span)
+            )
+    checked.scores = {scope: by_level[min(by_level)] for scope, by_level in by_scope.items()}
+
+
+def _twice(code: str, what: str, second: Stated[Any], first: Stated[Any], span: Span) -> Diagnostic:
     return Diagnostic(
         code,
-        f"{what} here and at {earlier.source.place(earlier.statement.span)}",
-        one.source,
+        f"{what} here and at {first.place}",
+        second.source,
         span,
         "rules have no order, so neither comes first: remove one, or put the one that "
         "shall hold into a directory of higher precedence",
-        related=(Related(earlier.source, earlier.statement.span, "the other one"),),
+        related=(Related(first.source, first.statement.span, "the other one"),),
     )
-
-
-def _find_scores(scores: list[tuple[Stated, CheckedScore]], checked: Checked) -> None:
-    """Keep one score per scope, that of the highest directory."""
-    found: dict[Targets, dict[int, tuple[Stated, CheckedScore]]] = {}
-    for one, score in scores:
-        by_level = found.setdefault(score.targets, {})
-        earlier, _ = by_level.setdefault(one.source.level, (one, score))
-        if earlier is not one:
-            checked.diagnostics.append(
-                _twice("OOM209", "the score is given", one, earlier, one.statement.span)
-            )
-    for targets, by_level in found.items():
-        checked.scores[targets] = by_level[min(by_level)][1]
 
 
 def _find_cycles(checked: Checked) -> None:
     """Refuse definitions that need themselves, and chains deeper than the parser's limit."""
-    definitions = {name: checked.defined[name] for name in checked.definitions}
-    uses = {name: sorted(_names(node)) for name, node in checked.definitions.items()}
+    definitions = checked.definitions
+    uses = {name: sorted(nodes.names(node)) for name, node in definitions.items()}
     depths: dict[str, int] = {}
 
     def complain(name: str, code: str, message: str, help_: str) -> None:
-        one = definitions[name]
-        span = one.statement.span
-        checked.diagnostics.append(Diagnostic(code, message, one.source, span, help_))
+        stated = checked.defined[name]
+        span = stated.statement.span
+        checked.diagnostics.append(Diagnostic(code, message, stated.source, span, help_))
 
     def too_deep(name: str) -> None:
         message = f"`{name}` ends a chain of more than {parser.DEPTH} definitions"
@@ -379,7 +378,7 @@ def _find_cycles(checked: Checked) -> None:
             return depths.setdefault(name, 0)
         below = [visit(used, (*path, name)) for used in uses.get(name, ()) if used in definitions]
         depth = 1 + max(below, default=0)
-        levels[name] = program.levels(checked.definitions[name], levels)
+        levels[name] = nodes.levels(definitions[name], levels)
         if depth == parser.DEPTH + 1:
             too_deep(name)
         elif levels[name] > program.DEEPEST:
@@ -391,10 +390,3 @@ def _find_cycles(checked: Checked) -> None:
 
     for name in sorted(uses):
         visit(name, ())
-
-
-def _names(node: list[Any]) -> set[str]:
-    """Collect the definitions that a node refers to."""
-    if node[0] == "name":
-        return {node[1]}
-    return {name for part in node[1:] if isinstance(part, list) for name in _names(part)}

@@ -52,10 +52,10 @@ def made_of(checked: checker.Checked) -> program.Program:
     scores = {**default, **checked.scores}
     by_targets: dict[checker.Targets, list[program.Rule]] = {around: [] for around in scores}
     for rule in checked.rules:
-        by_targets.setdefault(rule.targets, []).append(
+        by_targets.setdefault(rule.scope, []).append(
             program.Rule(
-                _KINDS[rule.kind],
-                rule.when,
+                _KINDS[rule.statement.kind],
+                rule.node,
                 rule.place,
                 rule.text,
                 (rule.factor.numerator, rule.factor.denominator),
@@ -64,6 +64,6 @@ def made_of(checked: checker.Checked) -> program.Program:
     scopes = []
     for around, rules in sorted(by_targets.items(), key=lambda item: item[0]):
         score = scores.get(around)
-        in_force = program.Score(score.value, score.place, score.text) if score else None
+        in_force = program.Score(score.node, score.place, score.text) if score else None
         scopes.append(program.Scope(around, in_force, tuple(sorted(rules))))
     return program.make(tuple(scopes), checked.definitions)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, TypeVar
 from oomrules.language import compiler, syntax
 from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Related
-from oomrules.language.typing import Typing
 from oomrules.lint.ruleset import RuleSet
 from oomrules.ranking.evaluator import Verdict
 from oomrules.reason.effects import Effect, Effects, eligible
@@ -33,7 +32,7 @@ class Placed(NamedTuple):
     """A rule with its effect and its place in the files."""
 
     effect: Effect
-    stated: Stated
+    stated: Stated[syntax.Rule]
     rule: syntax.Rule
     number: int
 
@@ -66,8 +65,8 @@ class Meaning:
         self._candidates: dict[int, Region | None] = {}
         self._until = time.process_time() + _MOST_SECONDS
         found = {}
-        for number, (stated, rule, made) in enumerate(rules.rules()):
-            found[made.targets, made.place, made.text] = (stated, rule, number)
+        for number, stated in enumerate(rules.rules()):
+            found[stated.scope, stated.place, stated.text] = (stated, stated.statement, number)
         self.placed = sorted(
             (
                 Placed(effect, *found[effect.targets, effect.rule.place, effect.rule.text])
@@ -75,16 +74,6 @@ class Meaning:
             ),
             key=lambda placed: placed.number,
         )
-
-    def typing(self, stated: Stated) -> Typing:
-        """Give what turns the expressions of a statement into nodes."""
-        checked = self.rules.checked
-        lists = {
-            name: one.statement
-            for name, one in checked.listed.items()
-            if isinstance(one.statement, syntax.ListOf)
-        }
-        return Typing(stated.source, checked.defined, lists)
 
     def once(self, what: str, make: Callable[[], Result]) -> Result:
         """Keep what several checks ask for."""

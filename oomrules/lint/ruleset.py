@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oomrules import resources
 from oomrules.language import syntax
-from oomrules.language.checker import Checked, CheckedRule, CheckedScore, Stated
+from oomrules.language.checker import Checked, Stated, only
 from oomrules.language.diagnostics import Diagnostic, Fix, Level, Related
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText, Span
@@ -116,21 +116,17 @@ class RuleSet:
                     found.append(Comment(source, Span(*match.span()), alone))
         return found
 
-    def stated(self) -> Iterator[Stated]:
-        """Give the statements without a mistake, blocks left out."""
-        return (one.stated for one in self.checked.sound)
+    def stated(self) -> list[Stated[syntax.Statement]]:
+        """Return the statements without a mistake, blocks left out."""
+        return self.checked.sound
 
-    def rules(self) -> Iterator[tuple[Stated, syntax.Rule, CheckedRule]]:
-        """Give the rules without a mistake."""
-        for stated, made in self.checked.sound:
-            if isinstance(made, CheckedRule) and isinstance(stated.statement, syntax.Rule):
-                yield stated, stated.statement, made
+    def rules(self) -> list[Stated[syntax.Rule]]:
+        """Return the rules without a mistake."""
+        return self.checked.rules
 
-    def scores(self) -> Iterator[tuple[Stated, syntax.Score, CheckedScore]]:
-        """Give the scores without a mistake."""
-        for stated, made in self.checked.sound:
-            if isinstance(made, CheckedScore) and isinstance(stated.statement, syntax.Score):
-                yield stated, stated.statement, made
+    def scores(self) -> list[Stated[syntax.Score]]:
+        """Return the scores without a mistake."""
+        return only(self.checked.sound, syntax.Score)
 
     @cached_property
     def patterns(self) -> list[Pattern]:
@@ -144,7 +140,7 @@ class RuleSet:
 
         return Meaning(self)
 
-    def list_of(self, name: str) -> Stated | None:
+    def list_of(self, name: str) -> Stated[syntax.ListOf] | None:
         """Find the list that a name stands for."""
         return self.checked.listed.get(name)
 
@@ -167,7 +163,7 @@ class Pattern(NamedTuple):
     text: syntax.Text
     attribute: str
     how: str
-    user: Stated
+    user: Stated[syntax.Statement]
 
     @property
     def related(self) -> tuple[Related, ...]:
@@ -187,7 +183,7 @@ def _patterns(rules: RuleSet) -> Iterator[Pattern]:
     """Give every text that is compared with an attribute, items of lists once an attribute."""
     seen: set[tuple[str, str]] = set()
 
-    def items(name: str, attribute: str, user: Stated) -> Iterator[Pattern]:
+    def items(name: str, attribute: str, user: Stated[syntax.Statement]) -> Iterator[Pattern]:
         listed = rules.list_of(name)
         if listed is None or (name, attribute) in seen:
             return

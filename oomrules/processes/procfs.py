@@ -46,10 +46,11 @@ from oomrules.processes.proc_stat import (
     split,
 )
 from oomrules.processes.proc_status import Statuses, line_of, taking
-from oomrules.processes.snapshot import PF_EXITING, SELF_MADE, UNREAD, Host, Process
+from oomrules.processes.snapshot import PF_EXITING, UNREAD, Host, Process
 from oomrules.processes.threads import GONE, LOOKS, Threads
 from oomrules.processes.turns import Turns
 from oomrules.processes.units import Placement
+from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program
 
 _PAGE_SIZE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")

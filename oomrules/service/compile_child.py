@@ -38,7 +38,7 @@ _CODE = (
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
-class Prepared(NamedTuple):
+class Compiled(NamedTuple):
     """What the short-lived half found out.
 
     Attributes:
@@ -70,7 +70,7 @@ class Prepared(NamedTuple):
     names_complete: bool = True
 
 
-class Preparation:
+class CompileChild:
     """A running ``oomrules prepare``.
 
     Args:
@@ -110,7 +110,7 @@ class Preparation:
                 f"cannot start {sys.executable}: {error.strerror}", "the rules stay as they are"
             ) from error
 
-    def finish(self) -> Prepared:
+    def finish(self) -> Compiled:
         """Collect the process and what it wrote.
 
         What it wrote before it failed counts: above all the rules, which come first.
@@ -134,12 +134,12 @@ class Preparation:
                 "`oomrules prepare` wrote something else than its result",
                 "is it of another version? restart the service",
             )
-        prepared = _prepared(parts)
+        compiled = _compiled(parts)
         if why is None:
-            return prepared
+            return compiled
         lost = f"{why.message}, so what only systemd and directories know is as it was before"
-        facts = prepared.facts._replace(problems=(lost, *prepared.facts.problems))
-        return prepared._replace(facts=facts)
+        facts = compiled.facts._replace(problems=(lost, *compiled.facts.problems))
+        return compiled._replace(facts=facts)
 
     def _end(self) -> Failure | None:
         """Collect the process; say what was wrong with it."""
@@ -199,11 +199,11 @@ class Preparation:
         self._output = self.descriptor = -1
 
 
-def _prepared(parts: dict[str, Any]) -> Prepared:
+def _compiled(parts: dict[str, Any]) -> Compiled:
     try:
         given = parts["program"]
         made, settled = given["program"], given["emit"]
-        prepared = Prepared(
+        compiled = Compiled(
             None if made is None else program.from_data(made),
             given["diagnostics"],
             given["fingerprint"],
@@ -222,22 +222,22 @@ def _prepared(parts: dict[str, Any]) -> Prepared:
             "`oomrules prepare` wrote something else than its result",
             "is it of another version? restart the service",
         ) from error
-    return _with_facts(_with_names(prepared, parts.get("names")), parts.get("facts"))
+    return _with_facts(_with_names(compiled, parts.get("names")), parts.get("facts"))
 
 
-def _with_names(prepared: Prepared, given: Any) -> Prepared:
+def _with_names(compiled: Compiled, given: Any) -> Compiled:
     try:
-        return prepared._replace(
+        return compiled._replace(
             users=passwd.from_data(given["users"]),
             groups=passwd.from_data(given["groups"]),
             names_problems=tuple(map(str, given["problems"])),
             names_complete=bool(given["complete"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        return prepared
+        return compiled
 
 
-def _with_facts(prepared: Prepared, given: Any) -> Prepared:
+def _with_facts(compiled: Compiled, given: Any) -> Compiled:
     try:
         places = given["places"]
         facts = Facts(
@@ -248,5 +248,5 @@ def _with_facts(prepared: Prepared, given: Any) -> Prepared:
             bool(given["whole"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        return prepared
-    return prepared._replace(facts=facts)
+        return compiled
+    return compiled._replace(facts=facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oomrules.errors import Failure
-from oomrules.service.compile_child import Preparation, Prepared
+from oomrules.service.compile_child import CompileChild, Compiled
 from oomrules.service.pace import Settling
 from oomrules.state import now
 
@@ -23,7 +23,7 @@ _RETRY, _RETRY_LONGEST = 5.0, 300.0
 _NEVER = float("inf")
 
 
-class Preparing:
+class CompileTimer:
     """Starts the short-lived half when it is due, one at a time.
 
     Args:
@@ -37,7 +37,7 @@ class Preparing:
 
     def __init__(self, path: list[str], arguments: list[str]) -> None:
         self._path, self._arguments = path, arguments
-        self.running: Preparation | None = None
+        self.running: CompileChild | None = None
         self.reload = False
         self._settling = Settling(_QUIET, _LONGEST)
         self._accounts = Settling(_QUIET, _LONGEST)
@@ -81,7 +81,7 @@ class Preparing:
         # It takes memory, and under pressure there is none.
         return max(min(self._settling.due, self._retry_at, wanted), calm_at)
 
-    def start(self, at: float) -> Preparation:
+    def start(self, at: float) -> CompileChild:
         """Start it, for all that has happened until now.
 
         Raises:
@@ -92,13 +92,13 @@ class Preparing:
         self.reload = False
         self._wanted_at, self._started_at, self._retry_at = _NEVER, at, _NEVER
         try:
-            self.running = Preparation(self._path, self._arguments, at)
+            self.running = CompileChild(self._path, self._arguments, at)
         except Failure:
             self._try_again()
             raise
         return self.running
 
-    def finish(self) -> Prepared:
+    def finish(self) -> Compiled:
         """Collect what it found out.
 
         Raises:
@@ -108,19 +108,19 @@ class Preparing:
         running, self.running = self.running, None
         self._took = now() - self._started_at
         try:
-            prepared = running.finish()
+            compiled = running.finish()
         except Failure:
             self._try_again()
             raise
-        facts = prepared.facts
+        facts = compiled.facts
         unknown = None in (facts.units, facts.sessions) or not facts.whole
-        if prepared.asks and (unknown or not prepared.names_complete):
+        if compiled.asks and (unknown or not compiled.names_complete):
             # The bus will be back, or the directory, and no unit may come to tell of it.
             self._try_again()
         else:
             self._retry = _RETRY
-        self._asks = prepared.asks
-        return prepared
+        self._asks = compiled.asks
+        return compiled
 
     def _try_again(self) -> None:
         self._retry_at, self._retry = now() + self._retry, min(2 * self._retry, _RETRY_LONGEST)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from oomrules.kills import entry as kills
 from oomrules.kills import journal
+from oomrules.kills.entry import died, is_of, overwritten, record
 from oomrules.kills.kernel_log import Kill
 from oomrules.lean import Any
 from oomrules.processes.cgroups import Hierarchy
@@ -34,7 +34,7 @@ class Tally:
         self.recorded = self.left_out = 0
 
 
-class Deaths:
+class Recorder:
     """Writes an entry of the journal for each kill, but no flood of them.
 
     Attributes:
@@ -66,7 +66,7 @@ class Deaths:
             known: gives what was read last of the process with a pid, in ``state.described``'s
                 form with ``began``, seconds since the boot; for those that no list says more of.
         """
-        at = kills.died(kill)
+        at = died(kill)
         listed = _in_force(at, listed, before)
         entry = _entry(kill, at, listed, known)
         if entry:
@@ -79,7 +79,7 @@ class Deaths:
         if kill.polite or self._is_recorded(kill, unit, user_unit, now()):
             points = entry.get("points") if entry else None
             send = self._outbox.send
-            kills.record(unit, kill, rank, points, count, age, send, user_unit)
+            record(unit, kill, rank, points, count, age, send, user_unit)
         if kill.polite:
             self.asked += 1
             return
@@ -119,7 +119,7 @@ class Deaths:
     def sum_up(self, at: float) -> None:
         """Say how many kills were left out, once the time is over in which they were counted."""
         if self.lost > self._lost_told and at >= self._lost_told_at + _SPAN:
-            self._outbox.send(kills.overwritten(self.lost - self._lost_told), journal.WARNING)
+            self._outbox.send(overwritten(self.lost - self._lost_told), journal.WARNING)
             self._lost_told, self._lost_told_at = self.lost, at
         for whose, tally in list(self._tallies.items()):
             if at < tally.since + _SPAN:
@@ -149,11 +149,11 @@ def _entry(
 ) -> dict[str, Any] | None:
     """Say which process was killed, as far as anybody knows."""
     for entry in listed.head if listed else ():
-        if kills.is_of(kill, entry):
+        if is_of(kill, entry):
             return entry
     seen = known(kill.pid)
     # The pid may have been used again since.
-    return seen if seen and seen["began"] <= at and kills.is_of(kill, seen) else None
+    return seen if seen and seen["began"] <= at and is_of(kill, seen) else None
 
 
 def _rank(kill: Kill, listed: Listed | None, entry: dict[str, Any] | None) -> int | None:

@@ -23,7 +23,7 @@ from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.freshness import HEAD, fresh
 from oomrules.ranking.ranker import Ranker, Ranking
 from oomrules.service import memory as resident
-from oomrules.service.compile_child import Prepared
+from oomrules.service.compile_child import Compiled
 from oomrules.service.pace import CALM
 from oomrules.sinks import emitting, kernel_list
 from oomrules.state import State, described, entries, now
@@ -111,7 +111,7 @@ class Keeper:
 
     # --- the rules -------------------------------------------------------------------
 
-    def adopt(self, prepared: Prepared) -> None:
+    def adopt(self, prepared: Compiled) -> None:
         """Put rules in force, or new facts for those that are.
 
         Raises:

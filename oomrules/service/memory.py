@@ -1,9 +1,13 @@
-"""What a process does that stays: small, and the same size for as long as it runs."""
+"""The memory of the process that stays: bounded, locked, and of one size while it runs."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import os
 import resource
+
+from oomrules.errors import reason
 
 # What a process takes that compiles the rules, or has only begun.
 START = 96 << 20
@@ -13,6 +17,9 @@ START = 96 << 20
 # a third of the tasks that a kernel allows, which are one for each 128 KiB (fork_init() in
 # kernel/fork.c); that comes to 1/23 of the memory, and must not end the service.
 _LEAST, _SHARE = 64 << 20, 20
+
+# <sys/mman.h>: the pages that are there and those that will come, each once it has been touched.
+_CURRENT, _FUTURE, _ON_FAULT = 1, 2, 4
 
 
 def settle() -> None:
@@ -28,6 +35,21 @@ def settle() -> None:
     gc.disable()
 
 
+def lock() -> str:
+    """Lock this process's memory (mlockall(2)).
+
+    Call it after a round of everything that is needed later, so that all of that is in memory.
+
+    Returns:
+        why it could not be done; empty if it was.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mlockall(_CURRENT | _FUTURE | _ON_FAULT) == 0:
+        return ""
+    number = ctypes.get_errno()
+    return reason(OSError(number, os.strerror(number)))
+
+
 def bound(base: int) -> int:
     """Bound what this process may take: beyond it there is a MemoryError (RLIMIT_DATA).
 
@@ -35,13 +57,13 @@ def bound(base: int) -> int:
     from the OOM killer.
 
     Args:
-        base: bytes that are in order; so much more as is in order on this host may follow.
+        base: bytes that are in order; as many more as are in order on this host may follow.
 
     Returns:
         the limit, in bytes.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = base + max(_LEAST, memory_total() // _SHARE)
+    limit = base + max(_LEAST, total() // _SHARE)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     _limit(limit, hard)
@@ -58,22 +80,30 @@ def _limit(soft: int, hard: int) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
     except (OSError, ValueError):
-        pass  # the bound of whoever started this is in force
+        pass  # the bound that this process was started with is in force
 
 
-def data_size() -> int:
-    """Give the bytes that count for the bound (VmData in proc(5)); 0 if nobody knows."""
-    return _kib("/proc/self/status", "VmData:")
+def sizes() -> dict[str, int]:
+    """Return how much memory this process takes, in bytes, by the names of proc(5).
+
+    A name that the kernel does not tell is missing.
+    """
+    return _sizes("/proc/self/status")
 
 
-def memory_total() -> int:
-    """Give the memory of the host in bytes; 0 if nobody knows."""
-    return _kib("/proc/meminfo", "MemTotal:")
+def total() -> int:
+    """Return the memory of the host in bytes; 0 if it is not known."""
+    return _sizes("/proc/meminfo").get("MemTotal", 0)
 
 
-def _kib(path: str, key: str) -> int:
+def _sizes(path: str) -> dict[str, int]:
+    found = {}
     try:
         with open(path, encoding="ascii", errors="replace") as file:
-            return next(int(line.split()[1]) << 10 for line in file if line.startswith(key))
-    except (OSError, ValueError, IndexError, StopIteration):
-        return 0
+            for line in file:
+                name, _, size = line.partition(":")
+                if size.endswith(" kB\n"):
+                    found[name] = int(size.split()[0]) << 10
+    except (OSError, ValueError):
+        pass
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from oomrules.commands import adjustment
+from oomrules.commands.parts import adjustment
 from oomrules.processes.snapshot import Process
 from oomrules.sinks.oom_score_adj import record, write
 from oomrules.sinks.oom_score_adj.formula import Domain, Task

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oomrules.commands import snapshot, sources
+from oomrules.commands import snapshot
+from oomrules.commands.parts import selection
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes import recorded
@@ -190,7 +191,7 @@ def test_who_is_outside_of_our_namespace_is_in_doubt(tmp_path: Path) -> None:
     process = source.by_pid[10]
     assert [GETTERS[name](process, source) for name in ("cgroup", "unit", LIMIT)] == [None] * 3
     assert "in doubt" in ranked(source).verdict(process).reason
-    (note,) = (note for note in sources.notes(source) if "namespace" in note)
+    (note,) = (note for note in selection.notes(source) if "namespace" in note)
     assert "of 1 process lies outside" in note
     shutil.rmtree(tmp_path / "proc/10")
     source.refresh()

@@ -15,7 +15,8 @@ import pytest
 
 from oomrules import __version__
 from oomrules.commands import main as main_module
-from oomrules.commands import rank, streams
+from oomrules.commands import rank
+from oomrules.commands.parts import streams
 
 from .conftest import CHECKOUT
 

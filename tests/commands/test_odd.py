@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from oomrules import config
-from oomrules.commands import sources
+from oomrules.commands.parts import selection
 from oomrules.dbus import cgroup_tree
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
@@ -255,12 +255,12 @@ def test_what_was_not_read_of_a_process_is_unknown_and_no_mistake(
         "never kill uid 0\n"
     )
     monkeypatch.setenv("OOMRULES_STATE", str(tmp_path / "state"))
-    live = sources.live
+    live = selection.live
 
     def hurried(made: Program, asked: Any = None, choice: str = "auto", most: int = 0) -> Any:
         return live(made, asked, choice, most)
 
-    monkeypatch.setattr(sources, "live", hurried)
+    monkeypatch.setattr(selection, "live", hurried)
     monkeypatch.setattr(ProcSource, "_is_elsewhere", lambda self, pid: True)
     with subprocess.Popen(["sleep", "60"]) as sleeping:
         words = argv.format(pid=sleeping.pid, list=tmp_path / "list").split()

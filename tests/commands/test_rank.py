@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from oomrules import terminal
-from oomrules.commands import sources
+from oomrules.commands.parts import selection
 from oomrules.processes.facts import Facts
 from oomrules.processes.hidden import Hidden
 
@@ -318,7 +318,7 @@ def test_what_could_not_be_seen_is_said_with_advice_that_helps() -> None:
         look_for_hidden=Hidden,
         out_of_sight=set(),
     )
-    (note,) = sources.notes(source)
+    (note,) = selection.notes(source)
     assert "exe of 3 processes could not be read" in note
     assert ("as root" in note) == (os.geteuid() != 0)
 

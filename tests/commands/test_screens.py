@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomrules import terminal
-from oomrules.commands import adjustment, diff, history, rank, scopes, status
+from oomrules.commands import diff, history, rank, scopes, status
+from oomrules.commands.parts import adjustment
 from oomrules.terminal import Column, Paint, clip, legible, middle, rough
 
 from .emulator import Emulator

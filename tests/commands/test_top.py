@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from textual.widgets import DataTable
 
-from oomrules.commands.screen import Ranks, Row, Screen
+from oomrules.commands.parts.screen import Ranks, Row, Screen
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes import turns
@@ -87,7 +87,7 @@ def test_without_its_library_it_says_what_to_install(
     real = builtins.__import__
 
     def without(name: str, *arguments: Any) -> Any:
-        if name == "oomrules.commands.screen":
+        if name == "oomrules.commands.parts.screen":
             raise ModuleNotFoundError("No module named 'textual'", name="textual")
         return real(name, *arguments)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from oomrules.commands import findings
+from oomrules.commands.parts import findings
 from oomrules.language import checker, parser, rulefiles
 from oomrules.language.diagnostics import CODES, Diagnostic, Level, similar
 from oomrules.language.text import RuleText, Span

@@ -1,6 +1,6 @@
-"""Mistakes that administrators make, and what the linter answers: docs/mistakes.md.
+"""Mistakes that administrators make, and what the linter answers: docs/generated/mistakes.md.
 
-python -m tests.lint.mistakes docs/mistakes.md writes the document anew.
+python -m tests.lint.mistakes docs/generated/mistakes.md writes the document anew.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from oomrules.commands.main import main
 FILE = "50-local.oom"
 
 _HEAD = """\
+<!-- Made by `python -m tests.lint.mistakes docs/generated/mistakes.md`; do not edit it here. -->
 # Mistakes, and what `oomrules check` says
 
-Each of these is a file as an administrator may well write it at night: what was thought, what
-was written, and the whole answer of `oomrules check {file}`. Made by
-`python -m tests.lint.mistakes docs/mistakes.md`; a test compares it with what is said today.
+Each of these is a file as an administrator may well write it at night: the intention, the file, and
+the whole answer of `oomrules check {file}`. A test compares the answers with those of today.
+[All pages](../README.md)
 """
 
 

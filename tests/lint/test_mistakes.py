@@ -1,4 +1,4 @@
-"""docs/mistakes.md: that it says what is said today, and that this is worth reading."""
+"""docs/generated/mistakes.md: that it says what is said today, and that this is worth reading."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.lint import mistakes
 from tests.lint.mistakes import Mistake
 
 ALL = [mistake for section in mistakes.SECTIONS.values() for mistake in section]
-DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "mistakes.md"
+DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "generated" / "mistakes.md"
 _PLACE = re.compile(r"^ +--> (\S+):(\d+):(\d+)$", re.MULTILINE)
 
 

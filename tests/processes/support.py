@@ -106,7 +106,7 @@ exec(sys.argv[2])
 
 
 def run(code: str, **options: Any) -> str:
-    done = subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         [sys.executable, "-I", "-S", "-c", RUN, CHECKOUT, code],
         capture_output=True,
         text=True,

@@ -23,8 +23,9 @@ from oomrules.errors import Failure
 from oomrules.processes import procfs
 from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.cmdlines import READER
+from oomrules.processes.proc_stat import read_file
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import SELF_MADE
+from oomrules.program.nodes import SELF_MADE
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from tests.children import CHECKOUT, FakeProc
@@ -307,7 +308,7 @@ def test_who_goes_too_deep_among_the_control_groups_stays_with_his_user(
     if login is not None:
         (directory / "loginuid").write_text(login)
     (tmp_path / f"cgroup/user.slice/user-{there}.slice/user@{there}.service").mkdir(parents=True)
-    read = procfs.read_file
+    read = read_file
 
     def too_deep(path: str, *size: int) -> bytes:
         if path.endswith("7/cgroup"):

@@ -77,9 +77,8 @@ def test_names_agree_with_psutil(host: Host) -> None:
             assert (process.comm or "").startswith("kworker/")
             continue
         # psutil completes a name that the kernel cut.
-        assert name == process.comm or (
-            len(process.comm or "") >= 15 and name.startswith(process.comm)
-        )
+        comm = process.comm or ""
+        assert name == comm or (len(comm) >= 15 and name.startswith(comm))
 
 
 def test_parents_agree_with_psutil(host: Host) -> None:

@@ -8,14 +8,17 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes import threads
+from oomrules.processes.proc_stat import living
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import PF_EXITING, SELF_MADE, UNREAD, Process
+from oomrules.processes.snapshot import PF_EXITING, UNREAD, Process
+from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
 from oomrules.ranking.evaluator import Evaluator, ineligible
 from oomrules.ranking.ranker import Ranker
@@ -182,20 +185,19 @@ def test_the_living_thread_is_found_behind_many_that_have_ended(
     assert len(os.listdir(f"/proc/{child.pid}/task")) == len(old) + 2
     source = open_source()
     assert_is_as_its_thread(source, child)
-    looks: list[str] = []
-    real = threads.living
-    monkeypatch.setattr(threads, "living", lambda path: looks.append(path) or real(path))
+    looks = Mock(wraps=living)
+    monkeypatch.setattr(threads, "living", looks)
     for _ in range(5):
         source.refresh()
     # Only at the one that was found.
-    assert looks == [f"/proc/{child.pid}/task/{child.threads()[0]}/stat"] * 5
-    looks.clear()
+    assert looks.mock_calls == [call(f"/proc/{child.pid}/task/{child.threads()[0]}/stat")] * 5
+    looks.reset_mock()
     child.do("go_on()")
     _wait_for_threads(child, 1)
     source.refresh()
     assert_is_as_its_thread(source, child)
     # Those before it need no second look.
-    assert len(looks) < 10
+    assert looks.call_count < 10
 
 
 def test_threads_that_have_all_ended_are_not_looked_at_again_and_again(
@@ -204,16 +206,15 @@ def test_threads_that_have_all_ended_are_not_looked_at_again_and_again(
     proc.add(7, state="Z", total_vm=0)
     for thread in range(7, 7 + threads._MANY):
         proc.add_thread(7, thread, state="Z", total_vm=0)
-    looks: list[str] = []
-    real = threads.living
-    monkeypatch.setattr(threads, "living", lambda path: looks.append(path) or real(path))
+    looks = Mock(wraps=living)
+    monkeypatch.setattr(threads, "living", looks)
     source = ProcSource(NOTHING, root=str(proc.root))
     for uptime in range(5000, 5100):
         (proc.root / "uptime").write_text(f"{uptime}.25 1.0\n")
         source.refresh()
         assert source.by_pid[7].state == "Z"
     # Each time twice, since the list has to be the same again.
-    assert len(looks) <= 2 * 10 * threads._MANY
+    assert looks.call_count <= 2 * 10 * threads._MANY
     # Should there be one after all, it is found.
     proc.add_thread(7, 99999, state="S")
     (proc.root / "uptime").write_text("6000.25 1.0\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -69,14 +70,13 @@ def test_refreshes_one_after_the_other_read_hardly_anybody_anew(
     source = ProcSource(NOTHING, root=str(proc.root)).refresh()
     for pid in range(1000, 2000):
         told(source, pid)
-    read: list[str] = []
-    real = source.read
-    monkeypatch.setattr(source, "read", lambda p, name: read.append(name) or real(p, name))
+    read = Mock(wraps=source.read)
+    monkeypatch.setattr(source, "read", read)
     for _ in range(100):
         advance(proc, 0.02)
         source.refresh()
     # Two seconds have passed: ten processes each, of three files.
-    assert 10 * 3 <= len(read) <= 2 * 10 * 3
+    assert 10 * 3 <= read.call_count <= 2 * 10 * 3
     source.close()
 
 

@@ -24,8 +24,8 @@ __all__ = ["CHECKOUT", "child", "nobody", "proc", "spawn"]
 RULES = 'score total_vm\nnever kill comm "init"\n'
 
 
-def wait(until: Callable[[], Any], seconds: float = 30) -> Any:
-    """Wait until something holds."""
+def wait(until: Callable[[], Any], seconds: float = 120) -> Any:
+    """Wait until something holds; a busy machine takes its time."""
     end = time.monotonic() + seconds
     while not (found := until()):
         assert time.monotonic() < end, "it did not come to be in time"
@@ -49,7 +49,11 @@ class Service:
         self.journal = self._socket("journal")
         self.told: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def _socket(self, name: str) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

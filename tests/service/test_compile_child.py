@@ -15,7 +15,7 @@ from oomrules.language.compiler import compile_texts
 from oomrules.language.text import RuleText
 from oomrules.program import program
 from oomrules.service import compile_child
-from oomrules.service.compile_child import PARTS, SCHEMA, Preparation, Prepared
+from oomrules.service.compile_child import PARTS, SCHEMA, CompileChild, Compiled
 
 MADE = program.to_data(compile_texts([RuleText("x.oom", "prefer uid 1\n")]))
 PROGRAM: dict[str, Any] = {
@@ -30,10 +30,21 @@ PROGRAM: dict[str, Any] = {
     "users": {"0": ["root", "toor"], "7": "ann"},
     "groups": {},
 }
-NAMES = {"part": "names", "users": {"8": "bob"}, "groups": {}, "problems": ["late"]}
-NAMES |= {"complete": True}
-FACTS = {"part": "facts", "units": {}, "sessions": {}, "problems": [], "places": ["a.service"]}
-FACTS |= {"whole": False}
+NAMES: dict[str, Any] = {
+    "part": "names",
+    "users": {"8": "bob"},
+    "groups": {},
+    "problems": ["late"],
+    "complete": True,
+}
+FACTS: dict[str, Any] = {
+    "part": "facts",
+    "units": {},
+    "sessions": {},
+    "problems": [],
+    "places": ["a.service"],
+    "whole": False,
+}
 
 
 def line(data: dict[str, Any]) -> str:
@@ -43,7 +54,7 @@ def line(data: dict[str, Any]) -> str:
 WHOLE = line(PROGRAM) + line(NAMES) + line(FACTS)
 
 
-def prepared(folder: Path, output: str, then: str = "", wait: bool = True) -> Prepared:
+def prepared(folder: Path, output: str, then: str = "", wait: bool = True) -> Compiled:
     """Let a child write something and do something; give what is taken from it."""
     package = folder / "oomrules" / "commands"
     package.mkdir(parents=True)
@@ -56,10 +67,10 @@ def prepared(folder: Path, output: str, then: str = "", wait: bool = True) -> Pr
         f"    open({str(folder / 'said')!r}, 'w').close()\n"
         f"    {then or 'return 0'}\n"
     )
-    runtime = folder / "oomrules" / "runtime"
-    runtime.mkdir()
-    (runtime / "resident.py").write_text("START = 0\ndef bound(room):\n    pass\n")
-    running = Preparation([str(folder)], [], 0.0)
+    resident = folder / "oomrules" / "service"
+    resident.mkdir()
+    (resident / "memory.py").write_text("START = 0\ndef bound(room):\n    pass\n")
+    running = CompileChild([str(folder)], [], 0.0)
     poll = select.poll()
     poll.register(running.descriptor, select.POLLIN)
     while not poll.poll(10) and (wait or not (folder / "said").exists()):

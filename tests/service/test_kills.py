@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from oomrules.kills import entry as kills
 from oomrules.kills import journal
+from oomrules.kills.entry import KILL_ID
 from oomrules.kills.kernel_log import Kill
-from oomrules.service import kills as deaths
-from oomrules.service.kills import Deaths
+from oomrules.processes.cgroups import Hierarchy
+from oomrules.service.kills import Recorder
 from oomrules.service.list import Keeper, Listed
 from oomrules.service.loop import Service
 from oomrules.service.outbox import Outbox
@@ -51,7 +51,7 @@ def head(pid: int, points: int) -> list[dict[str, object]]:
 def test_a_process_whose_first_thread_has_ended_is_known_by_the_thread_that_was_taken() -> None:
     at, outbox = now(), Kept()
     entry = {**head(7, 30)[0], "thread": 12}
-    Deaths(outbox).record(killed(1.0, pid=12), Listed(at - 5, at - 4, [7], [entry], "list"), None)
+    Recorder(outbox).record(killed(1.0, pid=12), Listed(at - 5, at - 4, [7], [entry], "list"), None)
     (fields,) = outbox.fields
     assert (fields["OOMRULES_PID"], fields["OOMRULES_RANK"]) == ("7", "1")
 
@@ -62,7 +62,7 @@ def test_a_users_unit_is_never_taken_for_the_systems_of_that_name(told: bool) ->
     kill = killed(1.0)._replace(cgroup=cgroup)
     entry = {**head(7, 30)[0], "unit": "ssh.service", "manager": "1000"}
     at, outbox = now(), Kept()
-    Deaths(outbox).record(kill, Listed(at - 5, at - 4, [7], [entry], "list"), None)
+    Recorder(outbox).record(kill, Listed(at - 5, at - 4, [7], [entry], "list"), None)
     (fields,) = outbox.fields
     # `journalctl -u` and `systemctl status` go by UNIT=.
     assert fields["UNIT"] == fields["OOMRULES_UNIT"] == "user@1000.service"
@@ -73,10 +73,10 @@ def test_a_users_unit_is_never_taken_for_the_systems_of_that_name(told: bool) ->
 def test_the_unit_is_counted_from_where_systemd_begins(
     root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deaths.Hierarchy, "unit_root", lambda _: root)
+    monkeypatch.setattr(Hierarchy, "unit_root", lambda _: root)
     outbox = Kept()
     kill = killed(1.0)._replace(cgroup=f"{root}/system.slice/x.service")
-    Deaths(outbox).record(kill, None, None)
+    Recorder(outbox).record(kill, None, None)
     assert outbox.fields[0]["OOMRULES_UNIT"] == "x.service"
 
 
@@ -95,20 +95,20 @@ def test_the_list_that_counts_is_the_one_the_kernel_had(
     at, outbox = now(), Kept()
     listed = Listed(at - 5, at - 4, [7, 8], head(7, 30), "list")
     before = Listed(at - 20, at - 19, [8], head(8, 40), "list")
-    deaths = Deaths(outbox)
-    deaths.record(killed(ago), listed, before)
-    assert deaths.count == 1 and deaths.last
-    assert (deaths.last["rank"], deaths.last["unit"]) == (rank, "x.service")
-    assert deaths.last["list_age"] == pytest.approx(age, abs=0.2)
+    recorder = Recorder(outbox)
+    recorder.record(killed(ago), listed, before)
+    assert recorder.count == 1 and recorder.last
+    assert (recorder.last["rank"], recorder.last["unit"]) == (rank, "x.service")
+    assert recorder.last["list_age"] == pytest.approx(age, abs=0.2)
     assert outbox.fields[0]["OOMRULES_RANK"] == str(rank or "")
     assert outbox.fields[0]["OOMRULES_POINTS"] == ("" if points is None else str(points))
 
 
 def test_without_any_list_the_kill_is_recorded_all_the_same() -> None:
     outbox = Kept()
-    deaths = Deaths(outbox)
-    deaths.record(killed(1.0), None, None)
-    assert deaths.last and deaths.last["list_age"] is None and deaths.last["listed"] == 0
+    recorder = Recorder(outbox)
+    recorder.record(killed(1.0), None, None)
+    assert recorder.last and recorder.last["list_age"] is None and recorder.last["listed"] == 0
     assert outbox.fields[0]["OOMRULES_LIST_AGE"] == ""
 
 
@@ -130,7 +130,7 @@ def test_where_the_log_does_not_tell_the_unit_is_that_of_the_listed_process_or_u
     at, outbox = now(), Kept()
     entry = {**head(7, 30)[0], "uid": 1000, "manager": ""}
     kill = killed(1.0)._replace(cgroup="", **told)
-    Deaths(outbox).record(kill, Listed(at - 5, at - 4, [7], [entry], "list"), None)
+    Recorder(outbox).record(kill, Listed(at - 5, at - 4, [7], [entry], "list"), None)
     (fields,) = outbox.fields
     assert (fields["UNIT"], fields["OOMRULES_UNIT_FROM"]) == (unit, "list" if unit else "")
     assert fields["OOMRULES_RANK"] == ("1" if unit else "")
@@ -146,7 +146,7 @@ def test_who_is_not_at_the_head_is_known_by_what_was_read_unless_it_began_later(
     seen["began"] = at + began
     listed = Listed(at - 5, at - 4, [7, 9], head(7, 30), "list")
     kill = killed(1.0, 9)._replace(cgroup="")
-    Deaths(outbox).record(kill, listed, None, {9: seen}.get)
+    Recorder(outbox).record(kill, listed, None, {9: seen}.get)
     (fields,) = outbox.fields
     expected = ("user@1000.service", "z.service") if known else ("", "")
     assert (fields["OOMRULES_UNIT"], fields["OOMRULES_USER_UNIT"]) == expected
@@ -156,7 +156,7 @@ def test_a_list_that_the_kernel_did_not_have_says_nothing() -> None:
     at, outbox = now(), Kept()
     listed = Listed(at - 5, at - 4, [7], head(7, 30), "list")
     before = Listed(at - 8, at - 7, [7], head(7, 40), "list")
-    Deaths(outbox).record(killed(60.0), listed, before)
+    Recorder(outbox).record(killed(60.0), listed, before)
     (fields,) = outbox.fields
     assert (fields["OOMRULES_RANK"], fields["OOMRULES_LIST_AGE"]) == ("", "")
     assert float(fields["OOMRULES_AGO"]) == pytest.approx(60, abs=1)
@@ -165,25 +165,25 @@ def test_a_list_that_the_kernel_did_not_have_says_nothing() -> None:
 
 def test_who_was_asked_to_end_is_recorded_and_not_counted_as_killed() -> None:
     outbox = Kept()
-    deaths = Deaths(outbox)
-    deaths.record(killed(1.0)._replace(polite=True), None, None)
+    recorder = Recorder(outbox)
+    recorder.record(killed(1.0)._replace(polite=True), None, None)
     (fields,) = outbox.fields
-    assert fields["MESSAGE_ID"] != kills.KILL_ID and fields["OOMRULES_PID"] == "7"
-    assert (deaths.count, deaths.asked, deaths.last) == (0, 1, None)
+    assert fields["MESSAGE_ID"] != KILL_ID and fields["OOMRULES_PID"] == "7"
+    assert (recorder.count, recorder.asked, recorder.last) == (0, 1, None)
     assert "asked to end" in outbox.said[0]
 
 
 def test_what_was_overwritten_is_said_once_a_minute() -> None:
     outbox, at = Kept(), now()
-    deaths = Deaths(outbox)
-    deaths.miss(5)
+    recorder = Recorder(outbox)
+    recorder.miss(5)
     for later in (0, 1):
-        deaths.sum_up(at + later)
-        deaths.miss(1)
-    deaths.sum_up(at + 70)
-    deaths.sum_up(at + 700)
+        recorder.sum_up(at + later)
+        recorder.miss(1)
+    recorder.sum_up(at + 70)
+    recorder.sum_up(at + 700)
     assert [one.split("(")[1].split()[0] for one in outbox.said] == ["5", "2"]
-    assert "kills may be missing" in outbox.said[0] and deaths.lost == 7
+    assert "kills may be missing" in outbox.said[0] and recorder.lost == 7
 
 
 def at_limit(cgroup: str, constraint: str = "CONSTRAINT_MEMCG") -> Kill:
@@ -192,52 +192,52 @@ def at_limit(cgroup: str, constraint: str = "CONSTRAINT_MEMCG") -> Kill:
 
 def test_nobody_floods_the_journal_with_kills_at_his_own_limit() -> None:
     outbox = Kept()
-    deaths = Deaths(outbox)
+    recorder = Recorder(outbox)
     user = "/user.slice/user-1000.slice/user@1000.service/app.slice"
     for number in range(500):
         # However many units he makes for it.
-        deaths.record(at_limit(f"{user}/x{number}.service"), None, None)
-    assert 1 <= len(outbox.fields) < 50 and deaths.count == 500
+        recorder.record(at_limit(f"{user}/x{number}.service"), None, None)
+    assert 1 <= len(outbox.fields) < 50 and recorder.count == 500
     recorded = len(outbox.fields)
     # Others are no worse off, and a kill with the host is always recorded.
-    deaths.record(at_limit("/system.slice/shop.service"), None, None)
+    recorder.record(at_limit("/system.slice/shop.service"), None, None)
     assert outbox.fields[-1]["OOMRULES_UNIT"] == "shop.service"
     for _ in range(400):
-        deaths.record(at_limit(f"{user}/y.service", "CONSTRAINT_NONE"), None, None)
+        recorder.record(at_limit(f"{user}/y.service", "CONSTRAINT_NONE"), None, None)
     assert len(outbox.fields) == recorded + 401
-    deaths.sum_up(now())
+    recorder.sum_up(now())
     assert len(outbox.said) == recorded + 401
-    deaths.sum_up(now() + 3600)
+    recorder.sum_up(now() + 3600)
     assert f"{500 - recorded} more processes of user-1000.slice" in outbox.said[-1]
     assert len(outbox.said) == recorded + 402
-    deaths.record(at_limit(f"{user}/x.service"), None, None)
+    recorder.record(at_limit(f"{user}/x.service"), None, None)
     assert len(outbox.fields) == recorded + 402
 
 
 def test_a_burst_in_a_unit_of_the_system_is_recorded_one_by_one() -> None:
     outbox = Kept()
-    deaths = Deaths(outbox)
+    recorder = Recorder(outbox)
     for number in range(60):
-        deaths.record(at_limit("/system.slice/shop.service")._replace(pid=number), None, None)
+        recorder.record(at_limit("/system.slice/shop.service")._replace(pid=number), None, None)
     assert [fields["OOMRULES_PID"] for fields in outbox.fields] == [str(n) for n in range(60)]
 
 
 def test_what_is_counted_of_units_has_an_end() -> None:
     outbox = Kept()
-    deaths = Deaths(outbox)
+    recorder = Recorder(outbox)
     for number in range(5000):
-        deaths.record(at_limit(f"/system.slice/x@{number}.service"), None, None)
+        recorder.record(at_limit(f"/system.slice/x@{number}.service"), None, None)
     recorded = len(outbox.fields)
-    assert recorded < 500 and len(deaths._tallies) < 500
-    deaths.sum_up(float("inf"))
-    assert not deaths._tallies
+    assert recorded < 500 and len(recorder._tallies) < 500
+    recorder.sum_up(float("inf"))
+    assert not recorder._tallies
     told = sum(int(one.split()[0]) for one in outbox.said[recorded:])
     assert recorded + told == 5000
 
 
 def test_a_kill_at_a_limit_is_no_reason_to_hurry(tmp_path: Path) -> None:
     service = object.__new__(Service)
-    service.deaths, service.keeper = Deaths(Kept()), Keeper(State(str(tmp_path)))
+    service.recorder, service.keeper = Recorder(Kept()), Keeper(State(str(tmp_path)))
 
     def due_after(*constraints: str) -> float:
         found = [at_limit("/system.slice/x.service", one) for one in constraints]

@@ -20,11 +20,11 @@ from oomrules.program import program
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranking
 from oomrules.service import list as keeper_module
-from oomrules.service.compile_child import Prepared
+from oomrules.service.compile_child import Compiled
 from oomrules.service.list import Keeper
 from oomrules.state import State
 
-BROKEN = Prepared(None, ["x.oom:1:1: error"], [], [], False, Facts(), {}, {})
+BROKEN = Compiled(None, ["x.oom:1:1: error"], [], [], False, Facts(), {}, {})
 OLD, NEW = placement("/system.slice/old.service"), placement("/system.slice/new.service")
 
 

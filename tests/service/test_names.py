@@ -16,7 +16,7 @@ from oomrules.language.compiler import compile_texts
 from oomrules.language.text import RuleText
 from oomrules.processes.facts import Facts
 from oomrules.program.nodes import Names
-from oomrules.service.compile_child import Prepared
+from oomrules.service.compile_child import Compiled
 from oomrules.service.list import Keeper
 from oomrules.state import State
 from tests.accounts.conftest import accounts_of, directory_library
@@ -103,7 +103,7 @@ def test_what_a_directory_said_last_holds_from_the_first_list_after_a_restart_on
     users = {0: "root", 1000: "build", 50001: "ann", 50002: Names("bob", ("ann",))}
     first = Keeper(State(str(tmp_path)))
     first.adopt(
-        Prepared(made, [], [["x", 1]], [], True, Facts({}, {}), users, {}, names_complete=True)
+        Compiled(made, [], [["x", 1]], [], True, Facts({}, {}), users, {}, names_complete=True)
     )
     first.close()
     after = Keeper(State(str(tmp_path)))

@@ -195,7 +195,7 @@ sys.path.insert(0, sys.argv[1])
 SIGN = sys.argv[2]
 CHANGE
 from oomrules.service import main
-sys.exit(resident.main())
+sys.exit(main.main())
 """
 
 # A reader of processes that takes all memory, once there is a sign.
@@ -214,14 +214,14 @@ _BIT_BY_BIT = "self.mad = []\n        while True: self.mad.append([0] * 8)"
 # A short-lived half that hangs for as long as there is a sign.
 _HANG = """
 from oomrules.service import compile_child
-begin = preparation.Preparation.__init__
+begin = compile_child.CompileChild.__init__
 def begin_with_patience(self, *given):
     # One that is not to hang has all the time that a busy machine needs.
-    preparation.DEADLINE = SECONDS if os.path.exists(SIGN) else 600.0
+    compile_child.DEADLINE = SECONDS if os.path.exists(SIGN) else 600.0
     begin(self, *given)
-preparation.Preparation.__init__ = begin_with_patience
+compile_child.CompileChild.__init__ = begin_with_patience
 waiting = f"import os, time\\nwhile os.path.exists({SIGN!r}): time.sleep(0.05)\\n"
-preparation._CODE = waiting + preparation._CODE
+compile_child._CODE = waiting + compile_child._CODE
 """
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oomrules.service.compile_timer import Preparing
+from oomrules.service.compile_timer import CompileTimer
 from oomrules.service.pace import CALM, HEARTBEAT, Pace, Settling
 
 # What happens, and how long after what happened before.
@@ -128,19 +128,19 @@ def test_what_changes_is_left_alone_until_it_rests_but_not_for_ever(steps: list[
 
 def test_users_that_change_again_and_again_are_looked_up_now_and_then(tmp_path: Path) -> None:
     # A user may have a part in it, by chsh(1).
-    preparing = Preparing([str(tmp_path)], [])
-    preparing.rename(1.0)
-    assert preparing.due(0.0) == float("inf")  # no rule names anybody, as far as is known
-    preparing._asks, preparing._started_at = True, -9.0
-    assert preparing.due(0.0) == pytest.approx(2.0)
-    preparing._started_at, preparing._took = 100.0, 2.0
-    preparing._accounts.reset()
+    timer = CompileTimer([str(tmp_path)], [])
+    timer.rename(1.0)
+    assert timer.due(0.0) == float("inf")  # no rule names anybody, as far as is known
+    timer._asks, timer._started_at = True, -9.0
+    assert timer.due(0.0) == pytest.approx(2.0)
+    timer._started_at, timer._took = 100.0, 2.0
+    timer._accounts.reset()
     for at in range(101, 200):
-        preparing.rename(float(at))
-        assert preparing.due(0.0) >= 140.0
-    assert preparing.due(0.0) == pytest.approx(140.0)
-    preparing._accounts.reset()
-    assert preparing.due(0.0) == pytest.approx(400.0)
+        timer.rename(float(at))
+        assert timer.due(0.0) >= 140.0
+    assert timer.due(0.0) == pytest.approx(140.0)
+    timer._accounts.reset()
+    assert timer.due(0.0) == pytest.approx(400.0)
 
 
 def test_that_a_unit_came_is_known_until_there_is_a_list() -> None:

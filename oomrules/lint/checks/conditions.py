@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.language import syntax
-from oomrules.language.checker import CheckedRule, Stated
+from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.language.text import Span
 from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
-from oomrules.program.program import Node
+from oomrules.program import nodes
+from oomrules.program.nodes import Node, attributes
 from oomrules.reason.atoms import Variable, known
 from oomrules.reason.effects import eligible
 from oomrules.reason.numbers import Numbers
@@ -33,7 +34,7 @@ class _Part(NamedTuple):
     connected: str = ""
     alone: bool = False  # one text pattern, which OOM501 to OOM503 judge
 
-    def quoted(self, stated: Stated) -> str:
+    def quoted(self, stated: Stated[syntax.Statement]) -> str:
         return f"`{stated.source.quote(self.span)}`"
 
 
@@ -91,24 +92,19 @@ def _constants(meaning: Meaning, part: _Part) -> list[tuple[_Part, bool]]:
     return []
 
 
-def _parts(rules: RuleSet) -> Iterator[tuple[Stated, _Part]]:
-    checked = rules.checked
-    for stated, made in checked.sound:
+def _parts(rules: RuleSet) -> Iterator[tuple[Stated[syntax.Statement], _Part]]:
+    for stated in rules.stated():
         match stated.statement:
-            case syntax.Rule(selector=selector) if isinstance(made, CheckedRule):
-                yield stated, _of_selector(selector, made.when)
-            case syntax.Define(name=name, condition=condition):
-                if checked.defined[name.name] is stated:
-                    node = checked.definitions[name.name]
-                else:  # it is replaced by one of a higher directory
-                    node = rules.meaning.typing(stated).condition(condition)
-                yield stated, _of_expression(condition, node)
+            case syntax.Rule(selector=selector):
+                yield stated, _of_selector(selector, stated.node)
+            case syntax.Define(condition=condition):
+                yield stated, _of_expression(condition, stated.node)
 
 
-def _found(rules: RuleSet, always: bool) -> Iterator[tuple[Stated, _Part]]:
+def _found(rules: RuleSet, always: bool) -> Iterator[tuple[Stated[syntax.Statement], _Part]]:
     meaning = rules.meaning
 
-    def look() -> list[tuple[Stated, _Part, list[tuple[_Part, bool]]]]:
+    def look() -> list[tuple[Stated[syntax.Statement], _Part, list[tuple[_Part, bool]]]]:
         return [(*one, _constants(meaning, one[1])) for one in _parts(rules)]
 
     for stated, part, constants in meaning.once("constants", look):
@@ -145,7 +141,7 @@ def _always(rules: RuleSet) -> Iterator[Diagnostic]:
 _MOST_PAIRS = 500
 
 
-def _why(meaning: Meaning, stated: Stated, part: _Part, never: bool) -> str:
+def _why(meaning: Meaning, stated: Stated[syntax.Statement], part: _Part, never: bool) -> str:
     """Say why there is no witness."""
     if len(part.parts) > 1:
         pairs = itertools.combinations(part.parts, 2)
@@ -155,7 +151,9 @@ def _why(meaning: Meaning, stated: Stated, part: _Part, never: bool) -> str:
                 quoted = f"{one.quoted(stated)} and {two.quoted(stated)}"
                 return f"{quoted} exclude each other" if never else f"one of {quoted} holds"
         return "its parts exclude each other" if never else "one of its parts holds"
-    names = sorted(_attributes(part.node, meaning.program.definitions))
+    asked = nodes.needed([part.node], meaning.program.definitions).values()
+    # Capabilities are flags, which have no range.
+    names = sorted(set().union(*map(attributes, [part.node, *asked])) - {"capabilities"})
     if len(names) == 1 and ATTRIBUTES[names[0]].type is not Type.TEXT:
         numbers = known(Variable("number", ("attr", names[0]))).known
         if isinstance(numbers, Numbers) and ATTRIBUTES[names[0]].type is not Type.BOOLEAN:
@@ -170,21 +168,6 @@ def _is_constant(meaning: Meaning, node: Node, never: bool) -> bool:
     reasoner = meaning.reasoner
     region = reasoner.holds if never else reasoner.fails
     return meaning.decide(lambda: reasoner.empty(region(node)))
-
-
-def _attributes(node: Node, definitions: dict[str, Node]) -> set[str]:
-    found: set[str] = set()
-    seen: set[str] = set()
-    left = [node]
-    while left:
-        kind, *parts = left.pop()
-        if kind == "attr":
-            found.add(parts[0])
-        elif kind == "name" and parts[0] not in seen:
-            seen.add(parts[0])
-            left.append(definitions[parts[0]])
-        left += [part for part in parts if isinstance(part, list)]
-    return found
 
 
 def _not_candidates(rules: RuleSet) -> Iterator[Diagnostic]:

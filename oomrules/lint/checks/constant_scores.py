@@ -39,8 +39,8 @@ def constant(node: list[Any]) -> int | str | None:
 
 
 def _constant_scores(rules: RuleSet) -> Iterator[Diagnostic]:
-    for stated, score, made in rules.scores():
-        value = constant(made.value)
+    for stated in rules.scores():
+        value = constant(stated.node)
         if value is None:
             continue
         if isinstance(value, int) and value > 0:
@@ -50,7 +50,7 @@ def _constant_scores(rules: RuleSet) -> Iterator[Diagnostic]:
             what = "is unknown, by a division by 0," if value == _UNKNOWN else "gives no points"
             message = f"this score {what} whatever the process, so nobody can be killed"
             help_ = "say `never kill anything` if that is meant, else score by memory"
-        yield CONSTANT.at(stated.source, score.expression.span, message, help_)
+        yield CONSTANT.at(stated.source, stated.statement.expression.span, message, help_)
 
 
 CONSTANT = Check(

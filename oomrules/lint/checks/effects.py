@@ -14,8 +14,9 @@ from oomrules.program import nodes
 
 
 def _factors(rules: RuleSet) -> Iterator[Diagnostic]:
-    for stated, rule, made in rules.rules():
-        if rule.factor is not None and made.factor == 1:
+    for stated in rules.rules():
+        rule = stated.statement
+        if rule.factor is not None and stated.factor == 1:
             yield NO_WEIGHT.at(
                 stated.source,
                 rule.factor.span,
@@ -33,7 +34,7 @@ def _items(rules: RuleSet) -> Iterator[Diagnostic]:
         listed = stated.statement
         if not isinstance(listed, syntax.ListOf):
             continue
-        wild = {item.value for item in listed.items if any(char in item.value for char in "*?[")}
+        wild = {item.value for item in listed.items if nodes.is_glob(item.value)}
         globs = [item for item in listed.items if item.value in wild][:_MOST_GLOBS]
         seen: dict[str, syntax.Text] = {}
         for number, item in enumerate(listed.items):
@@ -77,8 +78,8 @@ def _without(source: RuleText, items: tuple[syntax.Text, ...], number: int) -> F
 
 
 def _capabilities(rules: RuleSet) -> Iterator[Diagnostic]:
-    for stated, rule, _ in rules.rules():
-        for clause in rule.selector.clauses:
+    for stated in rules.rules():
+        for clause in stated.statement.selector.clauses:
             if not isinstance(clause, syntax.With):
                 continue
             seen: set[str] = set()
@@ -92,13 +93,14 @@ def _capabilities(rules: RuleSet) -> Iterator[Diagnostic]:
 
 def _repeated(rules: RuleSet) -> Iterator[Diagnostic]:
     first: dict[str, tuple[RuleText, syntax.Rule, str]] = {}
-    for stated, rule, made in rules.rules():
-        key = json.dumps([made.targets, made.kind.value, made.when, _pair(made.factor)])
-        earlier = first.setdefault(key, (stated.source, rule, made.place))
+    for stated in rules.rules():
+        rule = stated.statement
+        key = json.dumps([stated.scope, rule.kind.value, stated.node, _pair(stated.factor)])
+        earlier = first.setdefault(key, (stated.source, rule, stated.place))
         # Presets may be linked side by side, and say what they have in common each.
         if earlier[1] is rule or (shipped(earlier[0]) and shipped(stated.source)):
             continue
-        weighs = rule.kind in (syntax.Kind.PREFER, syntax.Kind.SPARE) and made.factor != 1
+        weighs = rule.kind in (syntax.Kind.PREFER, syntax.Kind.SPARE) and stated.factor != 1
         yield REPEATED.at(
             stated.source,
             rule.span,

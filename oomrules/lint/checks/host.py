@@ -418,7 +418,7 @@ def _contradictions(rules: RuleSet) -> Iterator[Diagnostic]:
     host = rules.host
     if host is None:
         return
-    by_place = {made.place: stated for stated, _, made in rules.rules()}
+    by_place = {stated.place: stated for stated in rules.rules()}
     said: set[tuple[str, str]] = set()
     candidates = {process.pid for process in host.ranking.candidates}
     for process in sorted(host.processes(), key=lambda process: process.pid):
@@ -446,10 +446,9 @@ def _contradictions(rules: RuleSet) -> Iterator[Diagnostic]:
                     )
 
 
-def _is_about_some(stated: Stated) -> bool:
+def _is_about_some(stated: Stated[syntax.Rule]) -> bool:
     """Tell whether a rule speaks of certain processes; one about all contradicts nobody."""
-    rule = stated.statement
-    return isinstance(rule, syntax.Rule) and bool(rule.selector.terms or stated.targets)
+    return bool(stated.statement.selector.terms or stated.targets)
 
 
 def _against(

@@ -83,7 +83,7 @@ def _asked_for_wrongly(rules: RuleSet) -> Iterator[Diagnostic]:
             yield _found(pattern.source, pattern.text.span, why + pattern.usage, better)
 
 
-def _around(user: Stated, source: RuleText) -> tuple[syntax.Target, ...]:
+def _around(user: Stated[syntax.Statement], source: RuleText) -> tuple[syntax.Target, ...]:
     """Give the blocks around what asks; an item of a list may be asked for elsewhere too."""
     return user.targets if user.source is source else ()
 

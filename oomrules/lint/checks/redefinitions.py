@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from oomrules.language import syntax
+from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Diagnostic, Level, Related
 from oomrules.lint.ruleset import Check, RuleSet
 
@@ -16,17 +17,15 @@ def _replaced(rules: RuleSet) -> Iterator[Diagnostic]:
         if stated.targets or not isinstance(statement, syntax.Define | syntax.ListOf):
             continue
         name = statement.name.name
-        in_force = (
-            rules.checked.defined
-            if isinstance(statement, syntax.Define)
-            else (rules.checked.listed)
-        )
-        higher = in_force[name]
+        higher: Stated[syntax.Define] | Stated[syntax.ListOf]
+        if isinstance(statement, syntax.Define):
+            higher = rules.checked.defined[name]
+        else:
+            higher = rules.checked.listed[name]
         if higher is stated or higher.source.level == stated.source.level:
             continue
         if higher.statement == statement:
             continue
-        assert isinstance(higher.statement, syntax.Define | syntax.ListOf)
         said = name if isinstance(statement, syntax.Define) else f"@{name}"
         yield REPLACED.at(
             higher.source,

@@ -7,13 +7,12 @@ from typing import Any
 
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.language import syntax
-from oomrules.language.checker import CheckedScore, Stated
+from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Diagnostic, Level, Related
 from oomrules.lint.checks.constant_scores import constant
 from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
-from oomrules.program.nodes import COMPARISONS
-from oomrules.program.program import Node
+from oomrules.program.nodes import Node, attributes
 from oomrules.reason import atoms
 from oomrules.reason.atoms import Variable
 from oomrules.reason.effects import inside
@@ -22,43 +21,36 @@ from oomrules.reason.witness import proposals
 from oomrules.reason.witness.witness import Witness
 
 
-def _in_force(rules: RuleSet) -> Iterator[tuple[Stated, syntax.Score, CheckedScore]]:
-    for stated, score, made in rules.scores():
-        if rules.checked.scores.get(made.targets) is made:
-            yield stated, score, made
-
-
 def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
     meaning = rules.meaning
-    for stated, score, made in _in_force(rules):
-        if constant(made.value) is not None:
+    for score in rules.checked.scores.values():
+        if constant(score.node) is not None:
             continue  # OOM521
-        _, most = atoms.bounds(made.value)
-        never: Node = [COMPARISONS[4], made.value, ["number", 0]]
-        if atoms.is_memory(made.value):
-            never = [COMPARISONS[4], made.value, ["bytes", 0]]
+        _, most = atoms.bounds(score.node)
+        unit = "bytes" if atoms.is_memory(score.node) else "number"
+        has_points: Node = [">", score.node, [unit, 0]]
         if most > 0 and not meaning.decide(
-            lambda node=never: meaning.reasoner.empty(meaning.reasoner.holds(node))  # type: ignore[misc]
+            lambda node=has_points: meaning.reasoner.empty(meaning.reasoner.holds(node))  # type: ignore[misc]
         ):
             continue
-        found = _scored(meaning, dict(inside(made.targets, False)), made)
+        found = _scored(meaning, dict(inside(score.scope, False)), score)
         if found is None or found[1] > 0:
             continue
-        ranges = ", ".join(_range(name) for name in sorted(_asked(made.value)))
+        ranges = ", ".join(_range(name) for name in sorted(attributes(score.node)))
         yield POINTLESS.at(
-            stated.source,
-            score.expression.span,
+            score.source,
+            score.statement.expression.span,
             "this score is 0 or less for every process, so nobody can be killed"
             + (f": {ranges}" if ranges else ""),
             "score by something that grows with badness, as in `score rss`",
-            witness={**found[0].about(_box(made)), "points": found[1]},
+            witness={**found[0].about(_box(score)), "points": found[1]},
         )
 
 
-def _box(made: CheckedScore) -> Region:
+def _box(score: Stated[syntax.Score]) -> Region:
     """Give the questions that a score asks."""
-    asked = {Variable("number", ("attr", name)) for name in _asked(made.value)}
-    return [{**inside(made.targets, False), **{one: atoms.domain(one) for one in asked}}]
+    asked = {Variable("number", ("attr", name)) for name in attributes(score.node)}
+    return [{**inside(score.scope, False), **{one: atoms.domain(one) for one in asked}}]
 
 
 def _range(name: str) -> str:
@@ -66,24 +58,18 @@ def _range(name: str) -> str:
     return f"`{name}` is {low} or more" if high == float("inf") else f"`{name}` is {low} to {high}"
 
 
-def _asked(node: Node) -> set[str]:
-    if node[0] == "attr":
-        return {node[1]}
-    return {name for part in node[1:] if isinstance(part, list) for name in _asked(part)}
-
-
-def _scored(meaning: Meaning, box: Box, made: CheckedScore) -> tuple[Witness, int] | None:
+def _scored(meaning: Meaning, box: Box, score: Stated[syntax.Score]) -> tuple[Witness, int] | None:
     """Let the evaluator score an ordinary process by one of the scores."""
     for witness in proposals.proposals(box):
         verdict = witness.judge(meaning.judge)
-        if verdict.base is not None and verdict.score and verdict.score.place == made.place:
+        if verdict.base is not None and verdict.score and verdict.score.place == score.place:
             return witness, verdict.base
     return None
 
 
 def _dimension(node: Node) -> str:
     """Say what a score counts: memory, time, or something else; empty for a constant."""
-    kinds = {ATTRIBUTES[name].type for name in _asked(node)}
+    kinds = {ATTRIBUTES[name].type for name in attributes(node)}
     if not kinds:
         return ""
     if atoms.is_memory(node):
@@ -96,42 +82,42 @@ def _dimension(node: Node) -> str:
 
 def _mixed(rules: RuleSet) -> Iterator[Diagnostic]:
     meaning = rules.meaning
-    in_force = {made.targets: (stated, score, made) for stated, score, made in _in_force(rules)}
+    in_force = rules.checked.scores
     default = next(scope.score for scope in meaning.program.scopes if not scope.targets)
     assert default is not None
     everywhere = in_force.get(())
     usual = _dimension(default.value)
-    for targets, (stated, score, made) in in_force.items():
-        own = _dimension(made.value)
+    for targets, score in in_force.items():
+        own = _dimension(score.node)
         if not targets or not own or not usual or own == usual:
             continue
-        witness = _both_scored(meaning, made)
+        witness = _both_scored(meaning, score)
         if witness is None or witness["points here"] < 1:
             continue
-        place = everywhere[0].place if everywhere else "the built-in score"
+        place = everywhere.place if everywhere else "the built-in score"
         yield MIXED.at(
-            stated.source,
-            score.expression.span,
+            score.source,
+            score.statement.expression.span,
             f"this score counts {own}, and the one that holds everywhere else counts {usual} "
             f"({place}); their points are compared all the same",
             "count the same everywhere, and say what differs with `prefer` and `spare`",
-            related=(Related(everywhere[0].source, everywhere[1].span, "the other score"),)
+            related=(Related(everywhere.source, everywhere.statement.span, "the other score"),)
             if everywhere
             else (),
             witness=witness,
         )
 
 
-def _both_scored(meaning: Meaning, made: CheckedScore) -> dict[str, Any] | None:
+def _both_scored(meaning: Meaning, score: Stated[syntax.Score]) -> dict[str, Any] | None:
     """Show one process inside of the block and the same one outside, with their points."""
-    here = _scored(meaning, dict(inside(made.targets, False)), made)
+    here = _scored(meaning, dict(inside(score.scope, False)), score)
     if here is None:
         return None
     for witness in proposals.proposals({}):
         verdict = witness.judge(meaning.judge)
-        if verdict.base is not None and verdict.score and verdict.score.place != made.place:
+        if verdict.base is not None and verdict.score and verdict.score.place != score.place:
             return {
-                **here[0].about(_box(made)),
+                **here[0].about(_box(score)),
                 "points here": here[1],
                 "points elsewhere": verdict.base,
             }

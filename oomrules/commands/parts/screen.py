@@ -17,7 +17,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.events import Resize
 from textual.widgets import DataTable, Footer, Static
 
-from oomrules.commands import sources
+from oomrules.commands.parts import selection
 from oomrules.commands.rank import COLUMNS, why
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
@@ -116,8 +116,8 @@ class Ranks:
     """
 
     def __init__(self, made: Program, within_unit: str | None, most: int | None) -> None:
-        asked = sources.asked_within(made, within_unit)
-        self._source: ProcSource = sources.live(made, asked)
+        asked = selection.asked_within(made, within_unit)
+        self._source: ProcSource = selection.live(made, asked)
         self._ranker = Ranker(Evaluator(made, self._source.host))
         self._keep = within(within_unit) if within_unit else None
         self._most = min(most or _MOST, _MOST)
@@ -131,7 +131,7 @@ class Ranks:
         ranking = fresh(self._ranker, self._source.refresh(), self._keep)
         page, found = ranking.snapshot.host.page_size, []
         first = ranking.candidates[: self._most]
-        sources.show_names(first, ranking.snapshot)
+        selection.show_names(first, ranking.snapshot)
         for number, process in enumerate(first, 1):
             verdict = ranking.verdict(process)
             user = known("user", process, ranking.snapshot)

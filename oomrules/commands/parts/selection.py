@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from oomrules import config
 from oomrules.accounts.names import Names
-from oomrules.commands import doubts, rulesets
+from oomrules.commands.parts import doubts, rulesets
 from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.processes import hidden, recorded

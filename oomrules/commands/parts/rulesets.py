@@ -1,6 +1,6 @@
 """Which rules a command is about, and what else every command says and asks alike.
 
-What it takes to see the processes of a host is in ``sources``, which loads much more.
+What it takes to see the processes of a host is in ``selection``, which loads much more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oomrules.commands import findings
+from oomrules.commands.parts import findings
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Rejected

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
-from oomrules.commands import rulesets, sources
+from oomrules.commands.parts import rulesets, selection
 from oomrules.commands.rank import nobody
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
@@ -54,7 +54,7 @@ def emit(options: argparse.Namespace) -> int:
         return _dry_run(options, head)
     state = State()
     with state.lock():
-        ranked = sources.ranked(options, verified=True)
+        ranked = selection.ranked(options, verified=True)
         assert isinstance(ranked.source, ProcSource)
         if not ranked.ranking.candidates:
             # With everybody at -1000 the kernel panics when memory runs out.
@@ -72,7 +72,7 @@ def emit(options: argparse.Namespace) -> int:
 
 
 def _dry_run(options: argparse.Namespace, head: int) -> int:
-    ranked = sources.ranked(options, verified=not options.snapshot)
+    ranked = selection.ranked(options, verified=not options.snapshot)
     if isinstance(ranked.source, ProcSource):
         record = adjusted.load(f"{standard()}/{adjusted.FILE}")
         survey = write.survey_live(ranked.ranking, ranked.source, record, head)

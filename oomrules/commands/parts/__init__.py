@@ -1,0 +1,1 @@
+"""What commands are made of; no module here is a command itself."""

@@ -18,12 +18,12 @@ from tests.lint import pages
 ELSEWHERE = {
     "OOM001": "tests/language/test_diagnostics.py",
     "OOM002": "tests/language/test_diagnostics.py",
-    "OOM003": "tests/lint/test_filenames.py",
-    "OOM004": "tests/lint/test_filenames.py",
+    "OOM003": "tests/lint/checks/test_filenames.py",
+    "OOM004": "tests/lint/checks/test_filenames.py",
     "OOM106": "tests/language/test_diagnostics.py",
     "OOM107": "tests/language/test_bounds.py",
-    "OOM703": "tests/lint/test_host.py",
-    "OOM707": "tests/lint/test_host.py",
+    "OOM703": "tests/lint/checks/test_host.py",
+    "OOM707": "tests/lint/checks/test_host.py",
 }
 SHOWN = sorted(registry.TITLES.keys() - ELSEWHERE.keys())
 CHECKS = {check.code: check for check in registry.CHECKS}

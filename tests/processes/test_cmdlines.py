@@ -19,7 +19,8 @@ from oomrules.language.text import RuleText
 from oomrules.processes import cmdlines, procfs
 from oomrules.processes.cmdlines import READER, Answers, Reader, bounded, cut
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import SELF_MADE, UNREAD
+from oomrules.processes.snapshot import UNREAD
+from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker

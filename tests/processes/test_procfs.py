@@ -28,8 +28,9 @@ from oomrules.processes import procfs
 from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.cmdlines import READER
 from oomrules.processes.procfs import ProcSource, read_status
-from oomrules.processes.snapshot import PF_KTHREAD, SELF_MADE, UNREAD, Process
+from oomrules.processes.snapshot import PF_KTHREAD, UNREAD, Process
 from oomrules.processes.values import GETTERS
+from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker

@@ -19,8 +19,9 @@ from oomrules.language.text import RuleText
 from oomrules.processes import recorded
 from oomrules.processes.cmdlines import bounded
 from oomrules.processes.recorded import Recorded
-from oomrules.processes.snapshot import NO_LIMIT, SELF_MADE
+from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.values import GETTERS
+from oomrules.program.nodes import SELF_MADE
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 

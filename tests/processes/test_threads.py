@@ -16,7 +16,8 @@ from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes import procfs
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import PF_EXITING, SELF_MADE, UNREAD, Process
+from oomrules.processes.snapshot import PF_EXITING, UNREAD, Process
+from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
 from oomrules.ranking.evaluator import Evaluator, ineligible
 from oomrules.ranking.ranker import Ranker

@@ -21,8 +21,8 @@ import pytest
 from oomrules import terminal
 from oomrules.commands import rank
 from oomrules.plain import printable
-
-from .conftest import CHECKOUT, DATA, Done
+from tests.children import CHECKOUT
+from tests.commands.done import DATA, Done
 
 # A title, a cleared screen, C1's CSI and OSC, a link, a direction turned, nothing visible,
 # separators of lines and paragraphs, a bell, a return, a backspace, half a surrogate pair.

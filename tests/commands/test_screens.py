@@ -19,8 +19,7 @@ from oomrules import terminal
 from oomrules.commands import diff, history, rank, scopes, status
 from oomrules.commands.parts import adjustment
 from oomrules.terminal import Column, Paint, clip, legible, middle, rough
-
-from .emulator import Emulator
+from tests.commands.emulator import Emulator
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]

@@ -34,7 +34,8 @@ from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
-from tests.children import CHECKOUT, FakeProc
+from tests.children import CHECKOUT
+from tests.fake_proc import FakeProc
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -27,7 +27,8 @@ from oomrules.sinks.oom_score_adj import write as adjusting
 from oomrules.sinks.oom_score_adj.plan import Plan
 from oomrules.sinks.oom_score_adj.record import Entry, Record
 from oomrules.sinks.oom_score_adj.write import Outcome, Survey
-from tests.children import CHECKOUT, Child, FakeProc
+from tests.children import CHECKOUT, Child
+from tests.fake_proc import FakeProc
 
 RULES = """
 score rss

@@ -11,7 +11,7 @@ import sys
 
 from oomrules import config
 from oomrules.commands.parts import adjustment, rulesets, selection
-from oomrules.commands.rank import nobody
+from oomrules.commands.parts.verdicts import nobody
 from oomrules.errors import Failure
 from oomrules.sinks import emitting, kernel_list
 from oomrules.sinks.oom_score_adj import write

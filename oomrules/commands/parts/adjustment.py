@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from oomrules.commands.parts import rulesets, selection
-from oomrules.commands.rank import nobody
+from oomrules.commands.parts.verdicts import nobody
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.units import placement

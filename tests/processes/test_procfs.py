@@ -27,7 +27,8 @@ from oomrules.processes.proc_stat import read_file
 from oomrules.processes.procfs import ProcSource
 from oomrules.program.nodes import SELF_MADE
 from oomrules.ranking.ranker import Ranker
-from tests.children import CHECKOUT, FakeProc
+from tests.children import CHECKOUT
+from tests.fake_proc import FakeProc
 from tests.processes.support import (
     NOTHING,
     PAGE,

@@ -122,10 +122,7 @@ def _ananicy(rule: dict[str, Any] | None) -> Habit | None:
     if isinstance(name, str) and re.fullmatch(r"[\w.+@: -]+", name, re.ASCII):
         sentence = f'comm "{name[:_LONGEST_COMM]}"'
         if isinstance(score, int) and score <= -1000:
-            help_ = (
-                f"write `never kill uid 0 {sentence}`; if another user runs it, "
-                '`user "NAME"` in place of `uid 0`'
-            )
+            help_ = f"write `never kill uid 0 {sentence}`, or `user` and its name for another user"
         elif isinstance(score, int) and score:
             help_ = f"write `{'spare' if score < 0 else 'prefer'} {sentence}`"
         else:

@@ -13,7 +13,8 @@ from typing import Any
 
 from oomrules.processes.snapshot import Host, Process, Snapshot
 from oomrules.processes.values import GETTERS, place_of
-from oomrules.program.program import Node, Program, Rule, Scope
+from oomrules.program.nodes import Node, names
+from oomrules.program.program import Program, Rule, Scope
 from oomrules.ranking.evaluator import Evaluator, Verdict
 from oomrules.reason import lookup
 from oomrules.reason.atoms import named
@@ -45,8 +46,8 @@ class Judge:
                 # A level of ``only kill`` counts even where none of its rules holds.
                 keys = [] if rule.kind == "only" else _keys(rule.when) or around
                 self._lookup.add(len(self._rules), keys)
-                self._rules.append((place, rule, frozenset(_named(rule.when))))
-        self._names = {name: set(_named(node)) for name, node in program.definitions.items()}
+                self._rules.append((place, rule, frozenset(names(rule.when))))
+        self._names = {name: names(node) for name, node in program.definitions.items()}
 
     def judge(self, process: Process, snapshot: Snapshot) -> Verdict:
         """Decide about one process, and say why, as ``Evaluator.judge`` does."""
@@ -60,9 +61,9 @@ class Judge:
         rules: list[list[Rule]] = [[] for _ in self.program.scopes]
         used: set[str] = set()
         for number in self._lookup.of(values):
-            place, rule, names = self._rules[number]
+            place, rule, mentioned = self._rules[number]
             rules[place].append(rule)
-            used |= names
+            used |= mentioned
         scopes = tuple(
             Scope(scope.targets, scope.score, tuple(left))
             for scope, left in zip(self.program.scopes, rules, strict=True)
@@ -71,10 +72,10 @@ class Judge:
         left = self.program._replace(scopes=scopes, definitions=self._definitions(used))
         return _Prepared(left, self.host, self._localised).judge(process, snapshot)
 
-    def _definitions(self, names: set[str]) -> dict[str, Node]:
+    def _definitions(self, used: set[str]) -> dict[str, Node]:
         """Give the definitions of some names, and those that they need."""
         found: dict[str, Node] = {}
-        open_ = list(names)
+        open_ = list(used)
         while open_:
             name = open_.pop()
             if name not in found:
@@ -147,14 +148,6 @@ def _or_unknown(about: str, keys: list[Key | None]) -> list[Key]:
     """Add the key for a value that is not known: there nothing is plainly false."""
     found = [key for key in keys if key is not None]
     return [*found, (about, "is", None)] if len(found) == len(keys) else []
-
-
-def _named(node: Node) -> Iterator[str]:
-    if node[0] == "name":
-        yield node[1]
-    for part in node[1:]:
-        if isinstance(part, list):
-            yield from _named(part)
 
 
 def _units(process: Process, snapshot: Snapshot) -> Iterable[str | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oomrules.language import parser, syntax, syntax_errors
+from oomrules.language import parser, syntax
 from oomrules.language.syntax import (
     And,
     Arithmetic,

@@ -11,7 +11,7 @@ from typing import Any
 
 import oomrules
 from oomrules.child_lines import Child
-from oomrules.dbus import asking, bounds
+from oomrules.dbus import bounds, users_child
 from oomrules.processes.facts import RELATIONS, key
 from oomrules.processes.units import Placement
 
@@ -28,7 +28,7 @@ _MOST_SAID = 1 << 20
 _DIRECTORY = "/run/user"
 _CODE = (
     "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
-    "from oomrules.dbus.asking import main; main()"
+    "from oomrules.dbus.users_child import main; main()"
 )
 
 Units = dict[str, dict[str, Any]]
@@ -147,7 +147,7 @@ class Users:
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         assert self._child
-        most = 8 * (asking.MOST_SAID + 4096) * max(1, len(self._places))
+        most = 8 * (users_child.MOST_SAID + 4096) * max(1, len(self._places))
         try:
             for line in self._child.lines(self._deadline, most):
                 yield tuple(json.loads(line))

@@ -9,8 +9,6 @@ from oomrules.program import nodes
 from oomrules.program.nodes import Node
 from oomrules.program.program import Program
 
-_GLOB = "*?["
-
 
 class Mentions(NamedTuple):
     """What the rules of a program say of users, or of groups.
@@ -64,7 +62,7 @@ def mentioned(program: Program, kind: str) -> Mentions:
         for pattern in _patterns(node, ["attr", kind]):
             if pattern is None:
                 anything = True
-            elif any(char in pattern for char in _GLOB):
+            elif nodes.is_glob(pattern):
                 globs.add(pattern)
             else:
                 found[pattern] = found.get(pattern) or place

@@ -16,10 +16,9 @@ from oomrules.dbus.users import Users
 from oomrules.errors import Failure
 from oomrules.processes.facts import Facts, key
 from oomrules.processes.units import Placement
-from oomrules.program.nodes import Node, walk
+from oomrules.program.nodes import Node, is_glob, walk
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY, Program
 
-_GLOB = "*?["
 _PROPERTIES = {a.name: a.field for a in ATTRIBUTES.values() if a.source is Source.SYSTEMD}
 _SESSIONS = frozenset(a.name for a in ATTRIBUTES.values() if a.source is Source.LOGIND)
 
@@ -63,7 +62,7 @@ class Asked:
 
     def name(self, unit: str) -> None:
         """Add the question which unit has this name; a glob may mean any alias, and adds none."""
-        if "." in unit and not any(char in unit for char in _GLOB) and unit not in self.named:
+        if "." in unit and not is_glob(unit) and unit not in self.named:
             self.named.append(unit)
 
     def __bool__(self) -> bool:

@@ -18,7 +18,6 @@ from oomrules.program import nodes, program
 
 # The kinds of unit that have a control group (systemd.unit(5)).
 UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
-_GLOB = "*?["
 _RELATIONS = tuple(relation.value for relation in syntax.Relation if relation.value)
 
 Targets = tuple[str, ...]
@@ -264,7 +263,7 @@ def _bad_targets(
         if not isinstance(statement, syntax.Block):
             continue
         target, relation = statement.target.unit.value, statement.target.relation
-        is_glob = any(char in target for char in _GLOB)
+        is_glob = nodes.is_glob(target)
         by_name = relation in (syntax.Relation.WANTED_BY, syntax.Relation.PART_OF)
         if by_name and (is_glob or "." not in target):
             yield Diagnostic(

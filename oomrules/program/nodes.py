@@ -195,6 +195,11 @@ class Names(str):
     aliases: tuple[str, ...]
 
 
+def is_glob(pattern: str) -> bool:
+    """Return whether a pattern has characters that stand for others."""
+    return any(char in pattern for char in "*?[")
+
+
 def glob(text: str, pattern: str) -> bool:
     """Tell whether the whole text matches a glob; ``*`` matches anything, ``/`` too."""
     return _matches(_glob(pattern), text)

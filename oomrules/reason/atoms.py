@@ -105,6 +105,14 @@ def only(*others: str) -> Values:
     return Values(None, frozenset(others))
 
 
+def attribute(name: str) -> Variable:
+    """Return the variable that asks for the value of an attribute."""
+    kind = ATTRIBUTES[name].type
+    if kind in (Type.TEXT, Type.BOOLEAN):
+        return Variable("text" if kind is Type.TEXT else "flag", name)
+    return Variable("number", ("attr", name))
+
+
 class Atom(NamedTuple):
     """A comparison: of a variable, for which answers it is true, and for which false."""
 

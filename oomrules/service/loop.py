@@ -17,7 +17,7 @@ from oomrules.processes.cgroups import Hierarchy
 from oomrules.service import memory
 from oomrules.service.compile_timer import CompileTimer
 from oomrules.service.kills import Recorder
-from oomrules.service.list import Keeper
+from oomrules.service.list import CurrentList
 from oomrules.service.listener import NAME, Listener
 from oomrules.service.metrics import Metrics
 from oomrules.service.notify import Notifier
@@ -88,10 +88,11 @@ class Service:
     def __init__(self, options: Options) -> None:
         self.outbox = Outbox()
         self.notifier = Notifier()
-        self.state = State()
+        # It must not wait for another process.
+        self.state = State(wait=False)
         self._only = self.state.only_one()
         self.state.tidy()
-        self.keeper = Keeper(self.state)
+        self.keeper = CurrentList(self.state)
         self.keeper.direct(options.to, options.head)
         self.pace = Pace(options.heartbeat, now())
         self.problems = Problems(self.outbox)
@@ -367,7 +368,8 @@ class Service:
     def _show(self) -> None:
         """Keep the line in ``systemctl status`` true."""
         listed = self.keeper.listed
-        where = f"the list is in {listed.to}" if listed and listed.to else "there is no list"
+        to = " ".join(listed.to) if listed else ""
+        where = f"the list is in {to}" if to else "there is no list"
         self.notifier.status(f"{self.rules.line}; {where}")
 
     # --- kills -----------------------------------------------------------------------

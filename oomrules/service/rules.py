@@ -5,7 +5,7 @@ from __future__ import annotations
 from oomrules.errors import Failure
 from oomrules.kills import journal
 from oomrules.service.compile_child import Compiled
-from oomrules.service.list import Keeper
+from oomrules.service.list import CurrentList
 from oomrules.service.problems import Problems
 from oomrules.service.rules_state import BROKEN, GOOD, MISSING, UNKNOWN, WORDS, RulesState
 from oomrules.state import now
@@ -22,7 +22,7 @@ class Rules:
         state: as ``oomrules status`` has it.
     """
 
-    def __init__(self, keeper: Keeper, problems: Problems) -> None:
+    def __init__(self, keeper: CurrentList, problems: Problems) -> None:
         self._keeper, self._problems = keeper, problems
         self.state = RulesState(UNKNOWN, now(), ["they are being compiled"])
 

@@ -10,7 +10,7 @@ from oomrules.lean import Any
 from oomrules.service import memory
 from oomrules.service.compile_timer import CompileTimer
 from oomrules.service.kills import Recorder
-from oomrules.service.list import Keeper
+from oomrules.service.list import CurrentList
 from oomrules.service.listener import SCHEMA
 from oomrules.service.pace import Pace
 from oomrules.service.pressure import Pressure
@@ -41,7 +41,7 @@ class Status:
     def __init__(
         self,
         *,
-        keeper: Keeper,
+        keeper: CurrentList,
         rules: Rules,
         compiler: CompileTimer,
         recorder: Recorder,
@@ -86,7 +86,7 @@ class Status:
                 "checked": _round(at - rules.since),
             },
             "list": {
-                "to": listed.to or None,
+                "to": " ".join(listed.to) or None,
                 "age": _round(at - listed.read),
                 "took": _round(self.took),
                 "candidates": len(listed.pids),
@@ -141,7 +141,7 @@ def _round(seconds: float) -> float:
     return round(max(0.0, seconds), 3)
 
 
-def _unreadable(keeper: Keeper) -> list[str]:
+def _unreadable(keeper: CurrentList) -> list[str]:
     return [
         f"{field} of {number} processes could not be read; rules that ask for it are in doubt, so "
         "they protect them"

@@ -230,15 +230,14 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
     """
     known, left = last.get("kernel_log"), last.get("kills_left", [])
     try:
-        lost = kernel_log.overwritten(known) if isinstance(known, int) else 0
-        found, latest = _read(-1 if known is None else known, left)
+        found, latest, lost = kernel_log.recent(-1 if known is None else known, left=left)
     except OSError as error:
         journal.send(
             f"{unit} ran out of memory, but the kernel log cannot be read: {reason(error)}",
             journal.WARNING,
         )
         return known if isinstance(known, int) else None
-    if lost:
+    if lost and known is not None:
         journal.send(kills.overwritten(lost), journal.WARNING)
     last["kills_left"] = []
     for kill in found:
@@ -257,10 +256,6 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
         else:
             kills.record(unit, kill, None, None, 0, None)
     return latest
-
-
-def _read(after: int, left: list[int]) -> tuple[list[Kill], int]:
-    return kernel_log.recent(after, left=left) if left else kernel_log.recent(after)
 
 
 def _whereabouts(kill: Kill, entry: dict[str, Any]) -> tuple[str | None, ...]:

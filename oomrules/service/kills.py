@@ -40,7 +40,8 @@ class Recorder:
     Attributes:
         count: how many there were.
         asked: how many were asked to end, by the module.
-        lost: how many messages of the kernel's log were overwritten before they were read.
+        lost: how many messages of the kernel's log were overwritten before they were read;
+            ``sum_up`` says so.
         last: the last one, as ``oomrules status`` has it; ``at`` is when, in seconds since boot.
     """
 
@@ -111,10 +112,6 @@ class Recorder:
             return False
         tally.recorded += 1
         return True
-
-    def miss(self, count: int) -> None:
-        """Take note of so many messages that could not be read; ``sum_up`` says so."""
-        self.lost += count
 
     def sum_up(self, at: float) -> None:
         """Say how many kills were left out, once the time is over in which they were counted."""

@@ -151,7 +151,7 @@ class Service:
         known = last.get("kernel_log")
         after = known if isinstance(known, int) else None
         try:
-            log = KernelLog(after, left=last.get("kills_left", ()), lost=self.recorder.miss)
+            log = KernelLog(after, left=last.get("kills_left", ()))
         except OSError as error:
             self.problems.report("kmsg", f"kills are not recorded: /dev/kmsg: {reason(error)}")
             return None
@@ -393,7 +393,7 @@ class Service:
             self.kernel_log = None
             return
         keeper = self.keeper
-        keeper.log = self.kernel_log.last
+        keeper.log, self.recorder.lost = self.kernel_log.last, self.kernel_log.lost
         for kill in kills:
             self.recorder.record(kill, keeper.listed, keeper.before, keeper.known)
         if kills:

@@ -506,7 +506,7 @@ for _ in range(2):
 source.verify(ranking.candidates[:64])
 for process in ranking.candidates:
     ranking.verdict(process)
-sinks.write_file(sys.argv[3], ranking.pids)
+kernel_list.write_file(sys.argv[3], ranking.pids)
 print(*sys.modules)
 """
 

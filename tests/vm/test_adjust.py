@@ -53,7 +53,7 @@ EMIT = ["emit", "--to", "oom_score_adj", "--rules", RULES]
 DIES = """
 import os, signal, sys
 from oomrules.commands.main import main
-from oomrules.sinks.oom_score_adj import write
+from oomrules.sinks.oom_score_adj import write as adjusting
 write, left = adjusting._write, [int(sys.argv[1])]
 def dies(*arguments):
     if not left[0]:

@@ -10,6 +10,7 @@ from typing import Any
 from oomrules.errors import Failure
 from oomrules.service import client
 from oomrules.service.listener import STATUS
+from oomrules.service.rules_state import GOOD, WORDS
 from oomrules.terminal import (
     Column,
     Paint,
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print(said)
     listed = said["list"]
-    fine = said["rules"]["state"] == "good" and listed and not listed["problem"]
+    fine = said["rules"]["state"] == GOOD and listed and not listed["problem"]
     return 0 if fine else 1
 
 
@@ -130,13 +131,9 @@ def _rules(rules: dict[str, Any], paint: Paint) -> list[tuple[str, str]]:
     age = f", for {span(rules['age'])}" if rules["age"] is not None else ""
     in_force = [paint(f"{count(rules['count'], 'rule')} in force{age}:")]
     in_force += [f"  {paint(file)}" for file in rules["files"]]
-    if rules["state"] == "good":
+    if rules["state"] == GOOD:
         return [("rules" if number == 0 else "", line) for number, line in enumerate(in_force)]
-    what = {
-        "broken": "the rules on disk have errors; the last good ones stay in force",
-        "missing": "the rules have errors, and there are no earlier ones to keep to",
-    }.get(rules["state"], "the rules on disk could not be compiled; what was in force stays")
-    lines = [("rules", paint(what, "red"))]
+    lines = [("rules", paint(WORDS.get(rules["state"], rules["state"]), "red"))]
     lines += [("", paint(line)) for line in rules["diagnostics"]]
     return [*lines, *(("", line) for line in in_force)] if rules["age"] is not None else lines
 

@@ -14,7 +14,7 @@ from oomrules.kills import journal
 from oomrules.kills.kernel_log import KernelLog
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.cgroups import Hierarchy
-from oomrules.service import memory
+from oomrules.service import memory, status
 from oomrules.service.compile_timer import CompileTimer
 from oomrules.service.kills import Recorder
 from oomrules.service.list import Keeper
@@ -27,7 +27,7 @@ from oomrules.service.poll import PollTable
 from oomrules.service.pressure import Pressure
 from oomrules.service.problems import Problems
 from oomrules.service.rules import Rules
-from oomrules.service.status import Status
+from oomrules.service.status import Counts
 from oomrules.service.watch import RuleWatch, UnitWatch
 from oomrules.state import State, now
 
@@ -100,41 +100,34 @@ class Service:
         self.recorder = Recorder(self.outbox)
         self.pressure = Pressure()
         self.unit_watch = _unit_watch()
-        self.status = Status(
-            keeper=self.keeper,
-            rules=self.rules,
-            compiler=self.compiler,
-            recorder=self.recorder,
-            pace=self.pace,
-            pressure=self.pressure,
-            problems=self.problems,
-            unit_watch=self.unit_watch,
-        )
-        self.metrics = Metrics(options.metrics, self.status, self.problems)
-        self.stopping = False
+        self.counts = Counts()
+        self.metrics = Metrics(options.metrics)
+        self.ready = self.stopping = False
+        self.unlocked = ""
         self._resumes = not options.given
         self._alive_at = self._looked_at = -_NEVER
         self._listen_at = _NEVER
-        self.poll = PollTable()
-        self._wake = self._catch_signals()
-        self.poll.add(self.pressure.descriptor, self._feel_pressure, select.POLLPRI)
-        self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
-        self.poll.add(self.rule_watch.descriptor, lambda _: self._rules_changed())
-        # The names in rules stand for the ids that these files give them.
-        files = [os.path.join(passwd.directory(), name) for name in passwd.FILES.values()]
-        self.account_watch = RuleWatch((), "", files)
-        self.poll.add(self.account_watch.descriptor, lambda _: self._accounts_changed())
-        self._listen_to_units()
-        self.kernel_log = self._open_kernel_log()
-        self.listener = self._open_listener()
-        self._timers = (
+        self._timers = [
             Timer(self._alive_due, self._alive),
             Timer(self._look_due, self._look_for_pressure),
             Timer(lambda: self._listen_at, self._listen_to_units),
             Timer(lambda: self.compiler.due(self.pace.calm_at), self._compile_or_collect),
-            Timer(lambda: self.pace.due if self.keeper.program else _NEVER, self._keep_pace),
-            Timer(lambda: self.listener.due if self.listener else _NEVER, self._expire),
-        )
+            Timer(
+                lambda: self.pace.due if self.keeper.program else _NEVER,
+                lambda: self._refresh(self.pace.reason()),
+            ),
+        ]
+        self.poll = PollTable()
+        self._wake = self._catch_signals()
+        self.poll.add(self.pressure.descriptor, self._feel_pressure, select.POLLPRI)
+        self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
+        self._follow(self.rule_watch, self.compiler.change)
+        # The names in rules stand for the ids that these files give them.
+        files = [os.path.join(passwd.directory(), name) for name in passwd.FILES.values()]
+        self._follow(RuleWatch((), "", files), self.compiler.rename)
+        self._listen_to_units()
+        self.kernel_log = self._open_kernel_log()
+        self.listener = self._open_listener()
 
     def _catch_signals(self) -> int:
         """Return a descriptor that is readable when a signal has come."""
@@ -144,6 +137,15 @@ class Service:
             signal.signal(number, _nothing)
         self.poll.add(readable, lambda _: self._read_signals())
         return readable
+
+    def _follow(self, watch: RuleWatch, tell: Callable[[float], None]) -> None:
+        """Tell when watched files change."""
+
+        def read(events: int) -> None:
+            if watch.changed():
+                tell(now())
+
+        self.poll.add(watch.descriptor, read)
 
     def _open_kernel_log(self) -> KernelLog | None:
         """Open it where a service before this one, or a hook, has stopped reading."""
@@ -159,12 +161,18 @@ class Service:
         return log
 
     def _open_listener(self) -> Listener | None:
-        path = self.state.path(NAME)
         try:
-            return Listener(path, self.poll, self.status.encode, self._promise_refresh)
+            listener = Listener(
+                self.state.path(NAME),
+                self.poll,
+                lambda: status.encode(self),
+                self._promise_refresh,
+            )
         except Failure as error:
             self.problems.report("listener", error.message, error.hint)
             return None
+        self._timers.append(Timer(lambda: listener.due, lambda: listener.expire(now())))
+        return listener
 
     # --- the loop --------------------------------------------------------------------
 
@@ -239,7 +247,7 @@ class Service:
             self._press()
 
     def _press(self) -> None:
-        self.status.pressure_events += 1
+        self.counts.pressure += 1
         self.pace.press(now())
 
     def _listen_to_units(self) -> None:
@@ -258,14 +266,6 @@ class Service:
 
     # --- the rules -------------------------------------------------------------------
 
-    def _rules_changed(self) -> None:
-        if self.rule_watch.changed():
-            self.compiler.change(now())
-
-    def _accounts_changed(self) -> None:
-        if self.account_watch.changed():
-            self.compiler.rename(now())
-
     def _compile_or_collect(self) -> None:
         if self.compiler.running:
             self._collect()
@@ -273,7 +273,7 @@ class Service:
             self._compile()
 
     def _compile(self) -> None:
-        self.status.compilations += 1
+        self.counts.compilations += 1
         try:
             running = self.compiler.start(now())
         except Failure as error:
@@ -304,24 +304,21 @@ class Service:
 
     def _settle(self) -> None:
         """Make a list by the rules there are; then all that a round needs was needed once."""
-        self._refresh("rules" if self.status.ready else "start")
+        self._refresh("rules" if self.ready else "start")
         if self.compiler.reload:
             return  # another reload came while this one was on its way
-        if not self.status.ready:
-            self.status.encode()
+        if not self.ready:
+            status.encode(self)
             memory.settle()
-            self.status.unlocked = memory.lock()
-            if self.status.unlocked:
-                self.problems.report("lock", f"the memory cannot be locked: {self.status.unlocked}")
+            self.unlocked = memory.lock()
+            if self.unlocked:
+                self.problems.report("lock", f"the memory cannot be locked: {self.unlocked}")
         memory.bound(memory.sizes().get("VmData", 0))
-        self.status.ready = True
+        self.ready = True
         self.notifier.ready()
         self._show()
 
     # --- the list --------------------------------------------------------------------
-
-    def _keep_pace(self) -> None:
-        self._refresh(self.pace.reason())
 
     def _promise_refresh(self) -> bool:
         """Make a list soon, if there are rules to make it by."""
@@ -337,7 +334,7 @@ class Service:
             if self.keeper.stale:
                 self.compiler.change(begun)
             if self.keeper.quiet():
-                self.status.quiet += 1
+                self.counts.quiet += 1
                 self.pace.done(begun, 0.0)
                 return
         # A process that was killed was on the list that was in force then.
@@ -346,23 +343,19 @@ class Service:
             listed = self.keeper.refresh(why == "pressure", self.pace.stirred)
         except Failure as error:
             listed = None
-            self.status.failures += 1
+            self.counts.failures += 1
             self.problems.report("list", error.message, error.hint)
         ended = now()
         self.pace.done(ended, time.process_time() - cost)
         if listed:
-            self.status.count(why, ended - begun)
+            self.counts.made(why, ended - begun)
             self.problems.report("list", self.keeper.problem)
             self.problems.report("searches", "; ".join(self.keeper.slow_searches()))
         if self.listener:
             self.listener.answer_waiting()
-        self.metrics.write(ended)
-        if self.status.ready:
+        self.metrics.write(self, ended)
+        if self.ready:
             self._show()
-
-    def _expire(self) -> None:
-        assert self.listener
-        self.listener.expire(now())
 
     def _show(self) -> None:
         """Keep the line in ``systemctl status`` true."""

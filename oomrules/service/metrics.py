@@ -13,9 +13,9 @@ import time
 from oomrules.errors import Failure
 from oomrules.files import replace
 from oomrules.lean import Any
-from oomrules.service.problems import Problems
+from oomrules.service import status
 from oomrules.service.rules_state import BROKEN, MISSING
-from oomrules.service.status import Status
+from oomrules.service.status import Parts
 
 FILE = "oomrules.prom"
 
@@ -46,20 +46,20 @@ class Metrics:
         path: of the file; empty for none.
     """
 
-    def __init__(self, path: str, status: Status, problems: Problems) -> None:
-        self._path, self._status, self._problems = path, status, problems
+    def __init__(self, path: str) -> None:
+        self._path = path
         self._due = float("-inf")
 
-    def write(self, at: float) -> None:
+    def write(self, parts: Parts, at: float) -> None:
         """Write the file anew, unless that was done a short time ago."""
         if not self._path or at < self._due:
             return
         self._due = at + _EVERY
         try:
-            replace(self._path, _text(self._status).encode())
-            self._problems.clear("metrics")
+            replace(self._path, _text(parts).encode())
+            parts.problems.clear("metrics")
         except Failure as error:
-            self._problems.report("metrics", error.message)
+            parts.problems.report("metrics", error.message)
 
     def remove(self) -> None:
         """Remove the file: its figures would look true for ever."""
@@ -69,8 +69,8 @@ class Metrics:
             pass
 
 
-def _text(status: Status) -> str:
-    document = status.document()
+def _text(parts: Parts) -> str:
+    document, counts = status.document(parts), parts.counts
     listed = document["list"] or {"candidates": 0, "problem": None, "age": None}
     refreshes = {key: value for key, value in document["refreshes"].items() if key != "total"}
     values: dict[str, Any] = {
@@ -80,8 +80,8 @@ def _text(status: Status) -> str:
         else round(time.time() - listed["age"], 3),
         "oomrules_list_problem": int(bool(listed["problem"])),
         "oomrules_refreshes": refreshes,
-        "oomrules_refresh_seconds": round(status.seconds, 6),
-        "oomrules_refresh_failures": status.failures,
+        "oomrules_refresh_seconds": round(counts.seconds, 6),
+        "oomrules_refresh_failures": counts.failures,
         "oomrules_rules": document["rules"]["count"],
         "oomrules_rules_broken": int(document["rules"]["state"] in (BROKEN, MISSING)),
         "oomrules_pressure_events": document["pressure"]["events"],

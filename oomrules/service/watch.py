@@ -115,11 +115,6 @@ class UnitWatch:
         """How many directories are watched."""
         return len(self._inotify)
 
-    @property
-    def full(self) -> bool:
-        """Whether some could not be watched."""
-        return self._inotify.full
-
     def changed(self) -> bool:
         """Read what happened; True if a unit came or went."""
         changed = False

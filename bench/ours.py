@@ -37,7 +37,7 @@ def main() -> None:
     from oomrules.ranking import evaluator
     from oomrules.ranking import ranker as ranking
     from oomrules.service import memory as resident
-    from oomrules.sinks import kernel_list
+    from oomrules.sinks import file
 
     compiled = program.load(program_file)
     # As many descriptors as the service keeps; processes beyond them are read the slow way.
@@ -57,7 +57,7 @@ def main() -> None:
         pids = ranker.rank(source.refresh()).pids
         if source.note:
             raise SystemExit(source.note)
-        kernel_list.write_file(list_file, pids)
+        file.write(list_file, pids)
         return len(pids)
 
     go = True

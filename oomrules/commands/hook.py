@@ -28,8 +28,8 @@ from oomrules.ranking.freshness import fresh
 from oomrules.ranking.ranker import Ranker
 from oomrules.service import client, memory
 from oomrules.service.listener import REFRESH
-from oomrules.sinks import emitting
-from oomrules.state import State, entries, now
+from oomrules.sinks import LastList, chosen, named, put_all
+from oomrules.state import State, now
 from oomrules.terminal import say
 
 # A unit waits for its hook; beyond this it must not: systemd gives a unit 90 s to start.
@@ -159,30 +159,32 @@ def _apply(options: argparse.Namespace) -> int:
         elif last.get("time", -1.0) > called:
             # While this one waited for the lock another read the processes.
             return 0
-        made, broken = _program(options, state)
+        program, broken = _program(options, state)
         read = now()
-        source = selection.live(made)
-        # Who waits for this process is no candidate either.
+        source = selection.live(program)
+        # The process that waits for this one is no candidate either.
         source.own_pids |= {os.getppid()}
-        ranking = fresh(Ranker(Evaluator(made, source.host)), source)
+        ranking = fresh(Ranker(Evaluator(program, source.host)), source)
         settled = selection.settled(options)
-        where = emitting.targets(settled.to)
-        emitted = emitting.emit(ranking, source, state, where, settled.head)
-        if emitting.ADJUST not in where and emitting.is_adjusted(state):
-            emitting.release(state)
-        log, left = last.get("kernel_log"), last.get("kills_left", [])
-        state.save_list(entries(ranking, source), read, log, left)
+        put = put_all(
+            [named(target, state, settled.head) for target in chosen(settled.to)],
+            ranking,
+            source,
+            state,
+            LastList(read, last.get("kernel_log"), last.get("kills_left", ())),
+            only=True,
+        )
     for note in selection.notes(source):
         _say(f"note: {note}", journal.WARNING)
     if not ranking.candidates:
         _say(nobody(ranking), journal.WARNING)
     after = f" after {options.unit}" if options.unit else ""
-    for done in emitted.done:
+    for done in put.done:
         _say(f"{done}{after}", journal.INFO)
-    for failure in emitted.failures[1:]:
+    for failure in put.failures[1:]:
         _say(f"{failure.message}; {failure.hint}", journal.ERROR)
-    if emitted.failures:
-        raise emitted.failures[0]
+    if put.failures:
+        raise put.failures[0]
     return 2 if broken else 0
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from oomrules import files
 from oomrules.commands.parts import rulesets, selection
 from oomrules.dbus.gather import Everything
 from oomrules.processes import recorded
@@ -18,7 +19,6 @@ from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process
 from oomrules.processes.values import GETTERS, place_of
 from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import make
-from oomrules.sinks import kernel_list
 from oomrules.terminal import count, is_terminal, progress, say
 
 _FIELDS = (
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
         # Command lines may hold what others must not read.
-        kernel_list.replace(options.output, text.encode(), 0o600)
+        files.replace(options.output, text.encode(), 0o600)
         say(f"{count(len(lines), 'line')} written to {options.output}", sys.stderr)
     else:
         sys.stdout.write(text)

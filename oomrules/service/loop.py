@@ -17,7 +17,7 @@ from oomrules.processes.cgroups import Hierarchy
 from oomrules.service import memory, status
 from oomrules.service.compile_timer import CompileTimer
 from oomrules.service.kills import Recorder
-from oomrules.service.list import Keeper
+from oomrules.service.list import CurrentList
 from oomrules.service.listener import NAME, Listener
 from oomrules.service.metrics import Metrics
 from oomrules.service.notify import Notifier
@@ -88,15 +88,16 @@ class Service:
     def __init__(self, options: Options) -> None:
         self.outbox = Outbox()
         self.notifier = Notifier()
-        self.state = State()
+        # It must not wait for another process.
+        self.state = State(wait=False)
         self._only = self.state.only_one()
         self.state.tidy()
-        self.keeper = Keeper(self.state)
-        self.keeper.direct(options.to, options.head)
+        self.current_list = CurrentList(self.state)
+        self.current_list.direct(options.to, options.head)
         self.pace = Pace(options.heartbeat, now())
         self.problems = Problems(self.outbox)
         self.compiler = CompileTimer(options.path, options.prepare)
-        self.rules = Rules(self.keeper, self.problems)
+        self.rules = Rules(self.current_list, self.problems)
         self.recorder = Recorder(self.outbox)
         self.pressure = Pressure()
         self.unit_watch = _unit_watch()
@@ -113,7 +114,7 @@ class Service:
             Timer(lambda: self._listen_at, self._listen_to_units),
             Timer(lambda: self.compiler.due(self.pace.calm_at), self._compile_or_collect),
             Timer(
-                lambda: self.pace.due if self.keeper.program else _NEVER,
+                lambda: self.pace.due if self.current_list.program else _NEVER,
                 lambda: self._refresh(self.pace.reason()),
             ),
         ]
@@ -178,9 +179,9 @@ class Service:
 
     def run(self) -> None:
         """Work until a signal ends it."""
-        self.keeper.recall()
+        self.current_list.recall()
         if self._resumes:
-            self.keeper.resume()
+            self.current_list.resume()
             # There may be no time to lose.
             self._refresh("start")
         self._compile()
@@ -213,7 +214,7 @@ class Service:
             return
         if signal.SIGHUP in numbers:
             self.compiler.reload = True
-            self.keeper.look_anew()
+            self.current_list.look_anew()
             self.notifier.reloading()
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
             self.stopping = True
@@ -279,7 +280,7 @@ class Service:
         except Failure as error:
             self._fail(error)
             return
-        self.keeper.own(running.pid)
+        self.current_list.own(running.pid)
         self.poll.add(running.descriptor, lambda _: self._collect())
 
     def _collect(self) -> None:
@@ -292,7 +293,7 @@ class Service:
             self._fail(error)
             return
         finally:
-            self.keeper.own(0)
+            self.current_list.own(0)
         self.rules.adopt(compiled)
         self.rule_watch.watch()
         self._settle()
@@ -322,7 +323,7 @@ class Service:
 
     def _promise_refresh(self) -> bool:
         """Make a list soon, if there are rules to make it by."""
-        if self.keeper.program is None:
+        if self.current_list.program is None:
             return False
         self.pace.ask(now())
         return True
@@ -331,16 +332,16 @@ class Service:
         """Make the list anew; on a quiet host it is true as it is."""
         begun, cost = now(), time.process_time()
         if why == "heartbeat":
-            if self.keeper.stale:
+            if self.current_list.stale:
                 self.compiler.change(begun)
-            if self.keeper.quiet():
+            if self.current_list.quiet():
                 self.counts.quiet += 1
                 self.pace.done(begun, 0.0)
                 return
         # A process that was killed was on the list that was in force then.
         self._read_kernel_log()
         try:
-            listed = self.keeper.refresh(why == "pressure", self.pace.stirred)
+            listed = self.current_list.refresh(why == "pressure", self.pace.stirred)
         except Failure as error:
             listed = None
             self.counts.failures += 1
@@ -349,8 +350,8 @@ class Service:
         self.pace.done(ended, time.process_time() - cost)
         if listed:
             self.counts.made(why, ended - begun)
-            self.problems.report("list", self.keeper.problem)
-            self.problems.report("searches", "; ".join(self.keeper.slow_searches()))
+            self.problems.report("list", self.current_list.problem)
+            self.problems.report("searches", "; ".join(self.current_list.slow_searches()))
         if self.listener:
             self.listener.answer_waiting()
         self.metrics.write(self, ended)
@@ -359,8 +360,9 @@ class Service:
 
     def _show(self) -> None:
         """Keep the line in ``systemctl status`` true."""
-        listed = self.keeper.listed
-        where = f"the list is in {listed.to}" if listed and listed.to else "there is no list"
+        listed = self.current_list.listed
+        to = " ".join(listed.to) if listed else ""
+        where = f"the list is in {to}" if to else "there is no list"
         self.notifier.status(f"{self.rules.line}; {where}")
 
     # --- kills -----------------------------------------------------------------------
@@ -368,7 +370,7 @@ class Service:
     def _hear_kernel(self) -> None:
         self._read_kernel_log()
         # A module that comes or goes leaves a word there, more often than not.
-        if self.keeper.listed and self.keeper.misplaced:
+        if self.current_list.listed and self.current_list.misplaced:
             self.pace.ask(now())
 
     def _read_kernel_log(self) -> None:
@@ -385,12 +387,12 @@ class Service:
             self.kernel_log.close()
             self.kernel_log = None
             return
-        keeper = self.keeper
-        keeper.log, self.recorder.lost = self.kernel_log.last, self.kernel_log.lost
+        current = self.current_list
+        current.log, self.recorder.lost = self.kernel_log.last, self.kernel_log.lost
         for kill in kills:
-            self.recorder.record(kill, keeper.listed, keeper.before, keeper.known)
+            self.recorder.record(kill, current.listed, current.before, current.known)
         if kills:
-            keeper.dealt_with(self.kernel_log.last)
+            current.dealt_with(self.kernel_log.last)
         # A user can have processes of his own killed at his own limit as often as he likes.
         if not all(kill.constraint.endswith("MEMCG") for kill in kills):
             self.pace.ask(now())
@@ -405,13 +407,13 @@ class Service:
         if self.compiler.running:
             self.compiler.running.abandon()
         try:
-            self.keeper.release()
+            self.current_list.release()
         except Failure as error:
             self.problems.say(error.message, journal.ERROR)
         self.metrics.remove()
         if self.listener:
             self.listener.close()
-        self.keeper.close()
+        self.current_list.close()
         self.recorder.sum_up(_NEVER)
         self.outbox.flush()
         self.pressure.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from oomrules.errors import Failure
 from oomrules.kills import journal
 from oomrules.service.compile_child import Compiled
-from oomrules.service.list import Keeper
+from oomrules.service.list import CurrentList
 from oomrules.service.problems import Problems
 from oomrules.service.rules_state import BROKEN, GOOD, MISSING, UNKNOWN, WORDS, RulesState
 from oomrules.state import now
@@ -16,32 +16,32 @@ BROKEN_ID = "c4a90e6b52d74f8fb3d1e07a6c95284d"
 
 
 class Rules:
-    """Hands rules to the keeper, and says what becomes of them.
+    """Hands rules to the list, and says what becomes of them.
 
     Attributes:
         state: as ``oomrules status`` has it.
     """
 
-    def __init__(self, keeper: Keeper, problems: Problems) -> None:
-        self._keeper, self._problems = keeper, problems
+    def __init__(self, current_list: CurrentList, problems: Problems) -> None:
+        self._list, self._problems = current_list, problems
         self.state = RulesState(UNKNOWN, now(), ["they are being compiled"])
 
     def adopt(self, compiled: Compiled) -> None:
         """Put rules in force, or say what is wrong with them."""
-        before = self._keeper.changed_at
+        before = self._list.changed_at
         try:
-            self._keeper.adopt(compiled)
+            self._list.adopt(compiled)
             self._problems.clear("program")
         except Failure as error:
             self._problems.report("program", error.message, "the rules are in force all the same")
-        self._keeper.direct(compiled.to, compiled.head)
+        self._list.direct(compiled.to, compiled.head)
         self._problems.report("config", compiled.problem)
         self._problems.report("names", *compiled.names_problems[:1])
         self._problems.report("facts", *compiled.facts.problems[:1])
         if compiled.program is None:
             self._refuse(compiled.diagnostics)
             return
-        if self.state.state != GOOD or self._keeper.changed_at != before:
+        if self.state.state != GOOD or self._list.changed_at != before:
             count = sum(len(scope.rules) for scope in compiled.program.scopes)
             self._problems.say(
                 f"{count} rules of {len(compiled.files)} files are in force",
@@ -61,11 +61,11 @@ class Rules:
         """How the rules are, in one line."""
         words = WORDS.get(self.state.state)
         if not words:
-            return f"the rules of {len(self._keeper.files)} files are in force"
+            return f"the rules of {len(self._list.files)} files are in force"
         return f"{words} ({self.state.details[0]})" if self.state.details else words
 
     def _refuse(self, diagnostics: list[str]) -> None:
-        state = MISSING if self._keeper.program is None else BROKEN
+        state = MISSING if self._list.program is None else BROKEN
         if diagnostics != self.state.details:
             text = "\n".join((f"{WORDS[state]}:", *diagnostics))
             self._problems.say(text, journal.ERROR, {"MESSAGE_ID": BROKEN_ID})

@@ -10,7 +10,7 @@ from oomrules.lean import Any, Protocol
 from oomrules.service import memory
 from oomrules.service.compile_timer import CompileTimer
 from oomrules.service.kills import Recorder
-from oomrules.service.list import Keeper
+from oomrules.service.list import CurrentList
 from oomrules.service.listener import SCHEMA
 from oomrules.service.pace import Pace
 from oomrules.service.pressure import Pressure
@@ -57,7 +57,7 @@ class Parts(Protocol):
         unlocked: why the memory is not locked; empty if it is, or before it is tried.
     """
 
-    keeper: Keeper
+    current_list: CurrentList
     rules: Rules
     compiler: CompileTimer
     recorder: Recorder
@@ -73,8 +73,8 @@ class Parts(Protocol):
 def document(parts: Parts) -> dict[str, Any]:
     """Return how the service is, as plain data; ages and times in seconds."""
     at = now()
-    keeper, rules, counts = parts.keeper, parts.rules.state, parts.counts
-    listed, program = keeper.listed, keeper.program
+    current, rules, counts = parts.current_list, parts.rules.state, parts.counts
+    listed, program = current.listed, current.program
     shares = parts.pressure.shares()
     return {
         "schema": SCHEMA,
@@ -83,23 +83,24 @@ def document(parts: Parts) -> dict[str, Any]:
         "uptime": _round(at - counts.started),
         "rules": {
             "state": rules.state,
-            "age": _round(at - keeper.changed_at) if program else None,
-            "files": keeper.files[:_LINES],
+            "age": _round(at - current.changed_at) if program else None,
+            "files": current.files[:_LINES],
             "count": sum(len(scope.rules) for scope in program.scopes) if program else 0,
             "diagnostics": rules.details[:_LINES],
             "checked": _round(at - rules.since),
         },
         "list": {
-            "to": listed.to or None,
+            "to": " ".join(listed.to) or None,
             "age": _round(at - listed.read),
             "took": _round(counts.took),
             "candidates": len(listed.pids),
             "head": listed.head[:HEAD],
-            "problem": keeper.problem or None,
+            "problem": current.problem or None,
         }
         if listed
         else None,
-        "host": keeper.host and {"memory": keeper.host.mem_total, "swap": keeper.host.swap_total},
+        "host": current.host
+        and {"memory": current.host.mem_total, "swap": current.host.swap_total},
         "refreshes": {"total": sum(counts.refreshes.values()), **counts.refreshes},
         "pressure": {
             "source": parts.pressure.source,
@@ -116,11 +117,11 @@ def document(parts: Parts) -> dict[str, Any]:
             **{key: value for key, value in parts.recorder.last.items() if key != "at"},
             "ago": _round(at - parts.recorder.last["at"]),
         },
-        "problems": [*keeper.facts.problems, *keeper.hidden, *_unreadable(keeper)][:_LINES],
+        "problems": [*current.facts.problems, *current.hidden, *_unreadable(current)][:_LINES],
         "ready": parts.ready,
         "preparing": parts.compiler.running is not None,
         "memory": {**_memory(), "lock": parts.unlocked or None},
-        "descriptors": keeper.descriptors,
+        "descriptors": current.descriptors,
         "watches": parts.unit_watch.watches if parts.unit_watch else 0,
         "under_pressure": parts.pace.pressed(at),
         "quiet_heartbeats": counts.quiet,
@@ -145,9 +146,9 @@ def _round(seconds: float) -> float:
     return round(max(0.0, seconds), 3)
 
 
-def _unreadable(keeper: Keeper) -> list[str]:
+def _unreadable(current: CurrentList) -> list[str]:
     return [
         f"{field} of {number} processes could not be read; rules that ask for it are in doubt, so "
         "they protect them"
-        for field, number in sorted(keeper.unreadable.items())
+        for field, number in sorted(current.unreadable.items())
     ]

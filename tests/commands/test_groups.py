@@ -22,7 +22,7 @@ from oomrules.processes.snapshot import Snapshot
 from oomrules.processes.values import GETTERS, LIMIT
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker, Ranking
-from oomrules.sinks.oom_score_adj import write
+from oomrules.sinks.oom_score_adj import survey
 from tests.children import FakeProc
 
 RULES = """
@@ -164,7 +164,7 @@ def test_limits_are_the_nearest_and_a_recording_ranks_alike(
                 one.verdict(one.snapshot.by_pid[pid])._replace(held=()) for one in (live, again)
             )
             assert before == after
-        domains = [write.survey_recorded(one).domains for one in (live, again)]
+        domains = [survey.survey_recorded(one).domains for one in (live, again)]
         assert domains[0] == domains[1]
     finally:
         source.close()

@@ -21,7 +21,7 @@ from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
 from oomrules.ranking.evaluator import Evaluator, ineligible
 from oomrules.ranking.ranker import Ranker
-from oomrules.sinks.oom_score_adj import write
+from oomrules.sinks.oom_score_adj import origins, survey
 from oomrules.sinks.oom_score_adj.record import Record
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -324,8 +324,8 @@ def test_a_plan_for_oom_score_adj_knows_its_size(
     made = program(f"only kill anything when ppid == {os.getpid()}\nscore rss\n")
     source = open_source(made)
     ranking = Ranker(Evaluator(made, source.host)).rank(source)
-    survey = write.survey_live(ranking, source, _no_record(source, tmp_path))
-    sizes = {task.pid: task.size for task in survey.candidates}
+    found = survey.survey_live(ranking, source, _no_record(source, tmp_path))
+    sizes = {task.pid: task.size for task in found.candidates}
     assert list(sizes) == [hog.pid, small.pid]
     thread = hog.threads()[0]
     tables, swap = kib(hog, thread, "VmPTE"), kib(hog, thread, "VmSwap")
@@ -334,7 +334,7 @@ def test_a_plan_for_oom_score_adj_knows_its_size(
 
 
 def _no_record(source: ProcSource, tmp_path: Path) -> Record:
-    return write.see_originals(source, str(tmp_path / "adjustments.json"))
+    return origins.see_originals(source, str(tmp_path / "adjustments.json"))
 
 
 def test_threads_that_end_faster_than_they_are_looked_at_leave_no_doubt_that_protects(

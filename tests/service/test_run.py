@@ -273,11 +273,11 @@ sys.path.insert(0, sys.argv[1])
 from oomrules.program import program
 from oomrules.processes.facts import Facts
 from oomrules.state import State
-from oomrules.service.list import Keeper
+from oomrules.service.list import CurrentList
 from oomrules.service.compile_child import Compiled
 
 programs = [program.from_data(one) for one in json.load(open(sys.argv[2]))]
-keeper = Keeper(State(sys.argv[3]))
+keeper = CurrentList(State(sys.argv[3]))
 
 def size():
     with open("/proc/self/status") as file:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from oomrules import config
+from oomrules import config, kept, sinks, targets
 from oomrules.accounts.names import Names
 from oomrules.commands.parts import doubts, rulesets
 from oomrules.dbus import gather
@@ -21,9 +21,6 @@ from oomrules.program.program import Program
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.freshness import fresh
 from oomrules.ranking.ranker import Ranker, Ranking, within
-from oomrules.sinks import emitting
-from oomrules.sinks.oom_score_adj import record, write
-from oomrules.state import standard
 from oomrules.terminal import count
 
 
@@ -34,16 +31,13 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=_target,
         metavar="TARGET",
-        help=f"/proc/oom, oom_score_adj or the path of a file, whatever {config.PATH} says; "
-        "repeatable",
+        help=f"{targets.CHOICES}, whatever {config.PATH} says; repeatable",
     )
 
 
 def _target(text: str) -> str:
-    if text != emitting.ADJUST and not os.path.isabs(text):
-        raise Failure(
-            f"--to {text}: this is no target", "write /proc/oom, oom_score_adj or an absolute path"
-        )
+    if not targets.is_target(text):
+        raise Failure(f"--to {text}: this is no target", f"write {targets.CHOICES}")
     return text
 
 
@@ -178,7 +172,7 @@ def see_originals(source: ProcSource) -> list[str]:
         what is in the way of that, if anything is.
     """
     try:
-        write.see_originals(source, os.path.join(standard(), record.FILE))
+        sinks.see_originals(source, kept.standard())
     except Failure as error:
         return [f"{error.message}; rules see every oom_score_adj as it is now"]
     return []

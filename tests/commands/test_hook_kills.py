@@ -53,7 +53,7 @@ def test_a_victim_is_named_by_the_thread_that_stood_in_for_its_first(
     monkeypatch.setattr(kills, "record", lambda *given: seen.append(given))
     entry = {"rank": 2, "pid": 77, "thread": 78, "unit": "shop.service", "points": 3}
     hook._record("shop.service", {"time": 0.0, "candidates": [entry]})
-    assert [(given[1].pid, given[2]) for given in seen] == [(77, 2)]
+    assert [(given[1].pid, given[2].rank) for given in seen] == [(77, 2)]
 
 
 def test_the_kills_of_other_units_are_left_to_their_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,4 +87,4 @@ def test_a_list_that_is_newer_than_the_kill_has_no_rank_of_it(
     monkeypatch.setattr(kills, "record", lambda *given: seen.append(given))
     entry = {"rank": 2, "pid": 77, "unit": "shop.service", "points": 3}
     hook._record("shop.service", {"time": now() - 0.01, "candidates": [entry]})
-    assert [given[2:] for given in seen] == [(None, None, 0, None)]
+    assert [given[2] for given in seen] == [kills.Listing(None, None, 0, None)]

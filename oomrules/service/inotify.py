@@ -52,11 +52,11 @@ class Inotify:
         return self._paths.values()
 
     def path(self, watch: int) -> str | None:
-        """Give the directory of a watch."""
+        """Return the directory of a watch."""
         return self._paths.get(watch)
 
     def add(self, path: str, mask: int) -> bool:
-        """Watch a directory, for these events too; False if it is not there or cannot be."""
+        """Watch a directory, for these events too; return False if it cannot be watched."""
         if self.descriptor < 0 or len(self._paths) >= self._most:
             return False
         wanted = mask | _ONLY_DIRECTORIES | _ADD
@@ -67,7 +67,7 @@ class Inotify:
         return True
 
     def read(self) -> list[Event]:
-        """Read what happened, as much as one reading gives."""
+        """Return what happened, as much as one reading gives."""
         try:
             data = os.read(self.descriptor, 65536)
         except (BlockingIOError, InterruptedError):

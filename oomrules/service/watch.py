@@ -1,4 +1,4 @@
-"""Directories that are watched: those of the rules, and the slices that units live in.
+"""Directories that are watched: those of the rules, and the slices that units are in.
 
 systemd makes a control group's directory when a unit starts and removes it when the unit
 ends, so its slice's directory tells of both, without D-Bus. Only slices are watched, and
@@ -30,8 +30,8 @@ _UNITS = inotify.CREATE | inotify.DELETE
 
 MOST = 1024
 
-# A user makes as many slices as he likes: so many of one are watched, and half of all at the most
-# are users'.
+# A user can make any number of slices, so only this many of one user's are watched. Users'
+# slices get at most half of all watches.
 _MOST_OF_USER = 32
 
 
@@ -39,7 +39,7 @@ class RuleWatch:
     """Tells when a rule file may have changed.
 
     Args:
-        directories: where rule files are, or may be one day.
+        directories: where rule files are or may come to be.
         suffix: of rule files; other names do not matter.
         files: rule files that were named one by one.
     """
@@ -66,7 +66,7 @@ class RuleWatch:
             self._inotify.add(os.path.dirname(file), _RULES)
 
     def changed(self) -> bool:
-        """Read what happened; True if rules may be other ones now."""
+        """Read what happened; return whether the rules may have changed."""
         events = self._inotify.read()
         mattered = [event for event in events if self._matters(event)]
         if mattered:
@@ -88,7 +88,7 @@ class RuleWatch:
             return event.name.endswith(self._suffix)
         # A parent of what is missing was watched, and the next part has come.
         return path in self._files or any(
-            one == path or one.startswith(path + "/") for one in self._directories
+            directory == path or directory.startswith(path + "/") for directory in self._directories
         )
 
 
@@ -116,7 +116,7 @@ class UnitWatch:
         return len(self._inotify)
 
     def changed(self) -> bool:
-        """Read what happened; True if a unit came or went."""
+        """Read what happened; return whether a unit came or went."""
         changed = False
         events = self._inotify.read()
         self._count_theirs()
@@ -161,7 +161,7 @@ class UnitWatch:
 
 
 def _manager(path: str) -> str:
-    """Give the directory of the user's manager that a path is in; empty if it is in none."""
+    """Return the directory of the user's manager that a path is in; empty if it is in none."""
     start = path.find("/user@")
     end = path.find("/", start + 1)
     return path[: end if end > 0 else len(path)] if start >= 0 else ""

@@ -21,7 +21,7 @@ from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.processes.procfs import MOST_LONG, ProcSource
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.values import places
 from oomrules.program import program
 from oomrules.program.program import Program
 from oomrules.roots import Root
@@ -146,8 +146,7 @@ def _compiled(
 
 
 def _facts(asked: gather.Asked, source: ProcSource) -> dict[str, Any]:
-    cgroups = {GETTERS["cgroup"](process, source) for process in source.by_pid.values()}
-    places = {place_of(cgroup, source) for cgroup in cgroups if cgroup}
-    facts = gather.gather(asked, places)
-    known = sorted(gather.of_system(places)) if asked else None
+    units = places(source)
+    facts = gather.gather(asked, units)
+    known = sorted(gather.of_system(units)) if asked else None
     return {**facts._asdict(), "places": known}

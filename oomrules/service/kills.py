@@ -22,10 +22,6 @@ _USER, _UNIT, _ALL, _SPAN = 30, 100, 300, 60.0
 _MOST = 256
 
 
-def _nobody(pid: int) -> None:
-    """Know of no process."""
-
-
 class Tally:
     """Kills of one unit or user since some time, and how many of them were left out."""
 
@@ -58,7 +54,7 @@ class Recorder:
         kill: Kill,
         listed: Listed | None,
         before: Listed | None,
-        known: Callable[[int], dict[str, Any] | None] = _nobody,
+        known: Callable[[int], dict[str, Any] | None] = lambda pid: None,
     ) -> None:
         """Record a kill, or a SIGTERM, and what the list had said when the kernel looked.
 

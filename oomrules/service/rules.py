@@ -7,7 +7,7 @@ from oomrules.kills import journal
 from oomrules.service.compile_child import Compiled
 from oomrules.service.list import CurrentList
 from oomrules.service.problems import Problems
-from oomrules.service.rules_state import BROKEN, GOOD, MISSING, UNKNOWN, WORDS, RulesState
+from oomrules.service.rules_state import BROKEN, GOOD, MISSING, UNKNOWN, WORDS
 from oomrules.state import now
 
 # Entries of the journal about the rules (docs/service.md).
@@ -19,12 +19,17 @@ class Rules:
     """Hands rules to the list, and says what becomes of them.
 
     Attributes:
-        state: as ``oomrules status`` has it.
+        state: of the rules on disk (``rules_state``).
+        since: when that was found out, in seconds since the boot.
+        details: the diagnostics, or why they could not be compiled.
     """
 
     def __init__(self, current_list: CurrentList, problems: Problems) -> None:
         self._list, self._problems = current_list, problems
-        self.state = RulesState(UNKNOWN, now(), ["they are being compiled"])
+        self._set(UNKNOWN, ["they are being compiled"])
+
+    def _set(self, state: str, details: list[str]) -> None:
+        self.state, self.since, self.details = state, now(), details
 
     def adopt(self, compiled: Compiled) -> None:
         """Put rules in force, or say what is wrong with them."""
@@ -41,7 +46,7 @@ class Rules:
         if compiled.program is None:
             self._refuse(compiled.diagnostics)
             return
-        if self.state.state != GOOD or self._list.changed_at != before:
+        if self.state != GOOD or self._list.changed_at != before:
             count = sum(len(scope.rules) for scope in compiled.program.scopes)
             self._problems.say(
                 f"{count} rules of {len(compiled.files)} files are in force",
@@ -49,24 +54,24 @@ class Rules:
                 {"MESSAGE_ID": RULES_ID, "OOMRULES_FILES": "\n".join(compiled.files)},
             )
         self._problems.clear("compile")
-        self.state = RulesState(GOOD, now(), [])
+        self._set(GOOD, [])
 
     def fail(self, error: Failure) -> None:
         """Take note that the rules could not be compiled, for a reason that is not theirs."""
         self._problems.report("compile", error.message, error.hint)
-        self.state = RulesState(UNKNOWN, now(), [error.message])
+        self._set(UNKNOWN, [error.message])
 
     @property
     def line(self) -> str:
         """How the rules are, in one line."""
-        words = WORDS.get(self.state.state)
+        words = WORDS.get(self.state)
         if not words:
             return f"the rules of {len(self._list.files)} files are in force"
-        return f"{words} ({self.state.details[0]})" if self.state.details else words
+        return f"{words} ({self.details[0]})" if self.details else words
 
     def _refuse(self, diagnostics: list[str]) -> None:
         state = MISSING if self._list.program is None else BROKEN
-        if diagnostics != self.state.details:
+        if diagnostics != self.details:
             text = "\n".join((f"{WORDS[state]}:", *diagnostics))
             self._problems.say(text, journal.ERROR, {"MESSAGE_ID": BROKEN_ID})
-        self.state = RulesState(state, now(), diagnostics)
+        self._set(state, diagnostics)

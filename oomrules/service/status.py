@@ -73,7 +73,7 @@ class Parts(Protocol):
 def document(parts: Parts) -> dict[str, Any]:
     """Return how the service is, as plain data; ages and times in seconds."""
     at = now()
-    current, rules, counts = parts.current_list, parts.rules.state, parts.counts
+    current, rules, counts = parts.current_list, parts.rules, parts.counts
     listed, program = current.listed, current.program
     shares = parts.pressure.shares()
     return {

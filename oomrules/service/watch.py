@@ -35,7 +35,23 @@ MOST = 1024
 _MOST_OF_USER = 32
 
 
-class RuleWatch:
+class _Watch:
+    """Directories that are watched; how many is bounded."""
+
+    def __init__(self, most: int) -> None:
+        self._inotify = Inotify(most)
+
+    @property
+    def descriptor(self) -> int:
+        """Readable when something happened; -1 if nothing can be watched."""
+        return self._inotify.descriptor
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._inotify.close()
+
+
+class RuleWatch(_Watch):
     """Tells when a rule file may have changed.
 
     Args:
@@ -45,16 +61,11 @@ class RuleWatch:
     """
 
     def __init__(self, directories: Iterable[str], suffix: str, files: Iterable[str] = ()) -> None:
-        self._inotify = Inotify(64)
+        super().__init__(64)
         self._suffix = suffix
         self._directories = tuple(map(os.path.abspath, directories))
         self._files = frozenset(map(os.path.abspath, files))
         self.watch()
-
-    @property
-    def descriptor(self) -> int:
-        """Readable when something happened; -1 if nothing can be watched."""
-        return self._inotify.descriptor
 
     def watch(self) -> None:
         """Watch what is there now; of a directory that is missing, the nearest above it."""
@@ -73,10 +84,6 @@ class RuleWatch:
             self.watch()
         return bool(mattered)
 
-    def close(self) -> None:
-        """Watch nothing any more."""
-        self._inotify.close()
-
     def _matters(self, event: Event) -> bool:
         if event.mask & inotify.Q_OVERFLOW:
             return True
@@ -92,7 +99,7 @@ class RuleWatch:
         )
 
 
-class UnitWatch:
+class UnitWatch(_Watch):
     """Tells when a unit came or went.
 
     Args:
@@ -100,15 +107,10 @@ class UnitWatch:
     """
 
     def __init__(self, root: str, most: int = MOST) -> None:
+        super().__init__(most)
         self._root, self._most = root, most
-        self._inotify = Inotify(most)
         self._theirs: Counter[str] = Counter()
         self._add(root)
-
-    @property
-    def descriptor(self) -> int:
-        """Readable when something happened; -1 if nothing can be watched."""
-        return self._inotify.descriptor
 
     @property
     def watches(self) -> int:
@@ -131,10 +133,6 @@ class UnitWatch:
                 if event.mask & inotify.CREATE and where is not None and _holds_units(event.name):
                     self._add(f"{where}/{event.name}")
         return changed
-
-    def close(self) -> None:
-        """Watch nothing any more."""
-        self._inotify.close()
 
     def _add(self, directory: str) -> None:
         """Watch a directory before it is listed, so that nothing slips through between."""

@@ -98,11 +98,7 @@ class PacedAdjustment:
         self._adjusted: set[int] = set()
 
     def put(self, ranking: Ranking, source: ProcSource | None) -> str:
-        """Recompute the values if it is time to; until then the last ones stay in force.
-
-        Raises:
-            Failure: as the sink does.
-        """
+        """Recompute the values if it is time to; until then the last ones stay in force."""
         if not self.is_due(now(), ranking):
             return ""
         cost = time.process_time()
@@ -115,11 +111,7 @@ class PacedAdjustment:
         return done
 
     def take_back(self) -> None:
-        """Restore the values from before.
-
-        Raises:
-            Failure: as the sink does.
-        """
+        """Restore the values from before."""
         named(self.name, self._state).take_back()
 
     def is_due(self, at: float, ranking: Ranking) -> bool:

@@ -63,8 +63,6 @@ def named(target: str, state: State | None = None, head: int | None = None) -> S
         from oomrules.sinks.oom_score_adj.sink import OomScoreAdj
 
         return OomScoreAdj(state or State(), head)
-    if target == file.STANDARD_OUTPUT:
-        return file.StandardOutput()
     # Which processes there are is no business of other users (hidepid).
     private = state and target == state.path(LIST)
     return file.File(target, kept.FILE_MODE if private else 0o644)

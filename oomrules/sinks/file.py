@@ -14,7 +14,7 @@ STANDARD_OUTPUT = "-"
 
 
 class File:
-    """A file that is replaced by each list.
+    """A file that is replaced by each list, or ``-``.
 
     Args:
         name: its path.
@@ -25,33 +25,15 @@ class File:
         self.name, self.mode = name, mode
 
     def put(self, ranking: Ranking, source: ProcSource | None) -> str:
-        """Replace the file, also by an empty list.
-
-        Returns:
-            what was done, in words.
-
-        Raises:
-            Failure: it cannot be written; an old file is left as it was.
-        """
+        """Replace the file, or print the list, about which nothing need be said."""
+        if self.name == STANDARD_OUTPUT:
+            sys.stdout.write(format_pids(ranking.pids))
+            return ""
         write(self.name, ranking.pids, self.mode)
         return written(ranking.pids, self.name)
 
     def take_back(self) -> None:
-        """Leave the file: nothing follows it but what people made to."""
-
-
-class StandardOutput:
-    """Standard output."""
-
-    name = STANDARD_OUTPUT
-
-    def put(self, ranking: Ranking, source: ProcSource | None) -> str:
-        """Print the list; there is nothing to say about it."""
-        sys.stdout.write(format_pids(ranking.pids))
-        return ""
-
-    def take_back(self) -> None:
-        """Leave what is printed."""
+        """Leave the file: the kernel does not follow it."""
 
 
 def write(path: str, pids: Sequence[int], mode: int = 0o644) -> None:

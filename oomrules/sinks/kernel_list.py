@@ -30,23 +30,12 @@ class KernelList:
         self.name = targets.KERNEL_LIST
 
     def put(self, ranking: Ranking, source: ProcSource | None) -> str:
-        """Replace the kernel's list, also by an empty one: an old list must not stay.
-
-        Returns:
-            what was done, in words.
-
-        Raises:
-            Failure: the kernel refused it, or took only a part.
-        """
+        """Replace the kernel's list, also by an empty one: an old list must not stay."""
         write(ranking.pids, self.name)
         return written(ranking.pids, self.name)
 
     def take_back(self) -> None:
-        """Leave the choice to the kernel: an empty list.
-
-        Raises:
-            Failure: the kernel refused it.
-        """
+        """Leave the choice to the kernel, by an empty list."""
         if is_there():
             write([], self.name)
 

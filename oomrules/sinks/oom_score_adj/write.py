@@ -324,25 +324,22 @@ class _Undoing:
         return restored
 
     def _leave(self, process: Process, current: int, first: bool) -> None:
-        """Deal with a process that has its original; say in the first round what is odd."""
-        pid, start = process.pid, process.starttime or 0
-        entry = self._record.entries.get((pid, start))
+        """Deal with a process that has its original; note in the first round what is odd."""
+        record, pid, start = self._record, process.pid, process.starttime or 0
+        entry = record.entries.get((pid, start))
         name = process.comm or "?"
         if first and entry and current != entry.original and not entry.fading:
             self._released.left.append((pid, name))
         if first and self._origins.is_like_ours(process, current) and self._origins.able(pid):
             self._released.unsure.append((pid, name))
-        if not self._dry and (pid, start) not in self._settled:
-            self._settled.add((pid, start))
-            self._settle(process, current, entry)
-
-    def _settle(self, process: Process, current: int, entry: Entry | None) -> None:
-        """Write the value of one that may have inherited a lower minimum than it has a right to."""
-        record, start = self._record, process.starttime or 0
+        if self._dry or (pid, start) in self._settled:
+            return
+        self._settled.add((pid, start))
+        # It may have inherited a lower minimum than it has a right to; see _settle_newcomers().
         changed = entry is not None and current not in entry.values
-        young = start >= max(record.since, record.seen) or (process.pid, start) in record.watched
-        if record.since and (changed or young) and not self._origins.able(process.pid):
-            _write(self._source.root, process.pid, start, current, current)
+        young = start >= max(record.since, record.seen) or (pid, start) in record.watched
+        if record.since and (changed or young) and not self._origins.able(pid):
+            _write(self._source.root, pid, start, current, current)
 
     def _restore(self, process: Process, current: int, original: int) -> bool:
         """Restore the value of one process; return whether that was done."""

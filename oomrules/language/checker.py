@@ -14,11 +14,10 @@ from oomrules.language import parser, quantities, syntax
 from oomrules.language.diagnostics import Diagnostic, Related
 from oomrules.language.text import RuleText, Span
 from oomrules.language.typing import Bad, Typing
-from oomrules.program import program
+from oomrules.program import nodes, program
 
 # The kinds of unit that have a control group (systemd.unit(5)).
 UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
-_GLOB = "*?["
 _RELATIONS = tuple(relation.value for relation in syntax.Relation if relation.value)
 
 Targets = tuple[str, ...]
@@ -260,7 +259,7 @@ def _bad_targets(
         if not isinstance(statement, syntax.Block):
             continue
         target, relation = statement.target.unit.value, statement.target.relation
-        is_glob = any(char in target for char in _GLOB)
+        is_glob = nodes.is_glob(target)
         by_name = relation in (syntax.Relation.WANTED_BY, syntax.Relation.PART_OF)
         if by_name and (is_glob or "." not in target):
             yield Diagnostic(
@@ -349,7 +348,7 @@ def _twice(code: str, what: str, second: Stated[Any], first: Stated[Any], span: 
 def _find_cycles(checked: Checked) -> None:
     """Refuse definitions that need themselves, and chains deeper than the parser's limit."""
     definitions = checked.definitions
-    uses = {name: sorted(_names(node)) for name, node in definitions.items()}
+    uses = {name: sorted(nodes.names(node)) for name, node in definitions.items()}
     depths: dict[str, int] = {}
 
     def complain(name: str, code: str, message: str, help_: str) -> None:
@@ -379,7 +378,7 @@ def _find_cycles(checked: Checked) -> None:
             return depths.setdefault(name, 0)
         below = [visit(used, (*path, name)) for used in uses.get(name, ()) if used in definitions]
         depth = 1 + max(below, default=0)
-        levels[name] = program.levels(definitions[name], levels)
+        levels[name] = nodes.levels(definitions[name], levels)
         if depth == parser.DEPTH + 1:
             too_deep(name)
         elif levels[name] > program.DEEPEST:
@@ -391,10 +390,3 @@ def _find_cycles(checked: Checked) -> None:
 
     for name in sorted(uses):
         visit(name, ())
-
-
-def _names(node: list[Any]) -> set[str]:
-    """Collect the definitions that a node refers to."""
-    if node[0] == "name":
-        return {node[1]}
-    return {name for part in node[1:] if isinstance(part, list) for name in _names(part)}

@@ -10,7 +10,7 @@ from oomrules.lean import NamedTuple
 from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Process, Snapshot
 from oomrules.processes.units import Placement
 from oomrules.processes.values import GETTERS, place_of
-from oomrules.program.nodes import glob
+from oomrules.program.nodes import glob, is_glob
 from oomrules.ranking.codegen import NORMAL, Judge
 from oomrules.ranking.evaluator import Evaluator, Verdict
 
@@ -180,7 +180,7 @@ def within(unit: str) -> Keep:
     Args:
         unit: a glob, or the name or an alias of a unit.
     """
-    plain = not any(char in unit for char in "*?[")
+    plain = not is_glob(unit)
 
     def keep(process: Process, snapshot: Snapshot) -> bool:
         cgroup = GETTERS["cgroup"](process, snapshot)

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.program import nodes
-from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY, Node
+from oomrules.program.nodes import Node
+from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
 from oomrules.reason import globs as texts
 from oomrules.reason.globs import Texts
 from oomrules.reason.numbers import (
@@ -102,6 +103,14 @@ def _both(operation: str, one: Any, two: Any) -> Any:
 def only(*others: str) -> Values:
     """Give named answers."""
     return Values(None, frozenset(others))
+
+
+def attribute(name: str) -> Variable:
+    """Return the variable that asks for the value of an attribute."""
+    kind = ATTRIBUTES[name].type
+    if kind in (Type.TEXT, Type.BOOLEAN):
+        return Variable("text" if kind is Type.TEXT else "flag", name)
+    return Variable("number", ("attr", name))
 
 
 class Atom(NamedTuple):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fnmatch
 import heapq
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -105,16 +104,6 @@ class Texts:
         assert found is not None
         return found
 
-    @property
-    def beginnings(self) -> frozenset[str] | None:
-        """Texts of which every member begins with one; None if there are no such."""
-        return self.these if self.these is not None else _beginnings(self.tree)
-
-    @property
-    def pieces(self) -> frozenset[str] | None:
-        """Texts of which every member has one inside; None if there are no such."""
-        return self.these if self.these is not None else _inside(self.tree)
-
 
 def everything(longest: int = 0) -> Texts:
     """Give the set of all texts, perhaps of a greatest length in bytes."""
@@ -129,8 +118,8 @@ def literal(*texts: str) -> Texts:
 @lru_cache(maxsize=8192)
 def matching(patterns: tuple[str, ...]) -> Texts:
     """Give the texts that one of the globs matches."""
-    plain = frozenset(pattern for pattern in patterns if not _is_wild(pattern))
-    wild = [("glob", pattern) for pattern in patterns if _is_wild(pattern)]
+    plain = frozenset(pattern for pattern in patterns if not nodes.is_glob(pattern))
+    wild = [("glob", pattern) for pattern in patterns if nodes.is_glob(pattern)]
     if not wild:
         return Texts(plain)
     return Texts(None, _connected("or", *([("in", plain)] if plain else []), *wild))
@@ -200,7 +189,7 @@ def _taken_away(tree: Tree) -> bool:
 def _lies_inside(narrow: str, wide: str) -> bool:
     """Tell at a glance whether all texts of a glob are of another one with a single star."""
     start, star, end = wide.partition("*")
-    if not star or any(char in start + end for char in "*?["):
+    if not star or nodes.is_glob(start + end):
         return False
     # Between the plain ends of the narrow one there is something else, so they do not overlap.
     return beginning(narrow).startswith(start) and _ending(narrow).endswith(end)
@@ -219,10 +208,6 @@ def _positive(tree: Tree) -> list[str]:
             # The last parts of an intersection are the narrowest.
             return [glob for part in reversed(tree[1:]) for glob in _positive(part)[:6]][:12]
     return []
-
-
-def _is_wild(pattern: str) -> bool:
-    return any(char in pattern for char in "*?[")
 
 
 def _connected(kind: str, *trees: Tree) -> Tree:
@@ -257,29 +242,23 @@ def _holds(tree: Tree, text: str) -> bool:
 
 
 def _beginnings(tree: Tree) -> frozenset[str] | None:
-    return _necessary(tree, beginning)
-
-
-def _inside(tree: Tree) -> frozenset[str] | None:
-    return _necessary(tree, longest_run)
-
-
-def _necessary(tree: Tree, part: Callable[[str], str]) -> frozenset[str] | None:
-    """Give texts of which every member of a set has one, as a part that its pattern names."""
+    """Return texts such that every member of a set begins with one; None if unknown."""
     match tree[0]:
         case "in":
             return frozenset(tree[1])
         case "glob":
-            plain = part(tree[1])
-            return frozenset([plain]) if plain else None
+            start = beginning(tree[1])
+            return frozenset([start]) if start else None
         case "and":
-            parts = (_necessary(one, part) for one in tree[1:])
-            return next((one for one in parts if one is not None), None)
+            parts = map(_beginnings, tree[1:])
+            return next((part for part in parts if part is not None), None)
         case "or":
-            found = [_necessary(one, part) for one in tree[1:]]
-            if None in found:
-                return None
-            return frozenset(text for one in found if one is not None for text in one)
+            starts: set[str] = set()
+            for part in map(_beginnings, tree[1:]):
+                if part is None:
+                    return None
+                starts |= part
+            return frozenset(starts)
     return None
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from oomrules.processes.units import ROOT_SLICE
-from oomrules.program.nodes import glob
-from oomrules.program.program import USER_UNIT, Node
+from oomrules.program.nodes import Node, glob
+from oomrules.program.program import USER_UNIT
 from oomrules.reason import atoms, globs, solver
 from oomrules.reason.atoms import (
     DOUBT,
@@ -225,7 +225,8 @@ def _tidied(region: Region) -> Region:
 
 # --- what hangs together ---------------------------------------------------------------------
 
-_PLACE = (
+# Where a process is; all of it is unknown if its control group is.
+PLACE = (
     Variable("text", "cgroup"),
     Variable("text", "slice"),
     Variable("text", "unit"),
@@ -249,7 +250,7 @@ def narrowed(box: Box) -> Box | None:
         if not values:
             return None
         kind, key = variable
-        if variable in _PLACE or kind == "unit" or (kind == "in" and atoms.in_cgroup(key)):
+        if variable in PLACE or kind == "unit" or (kind == "in" and atoms.in_cgroup(key)):
             place.append(variable)
         elif kind == "cap":
             caps.append(variable)

@@ -139,7 +139,12 @@ def command(host: Host) -> list[str]:
     """Run ``oomrules emit`` as it is configured; return what failed."""
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main, "_fail", lambda message, _: said.append(message) or 2)
+
+        def fail(message: str, _: str) -> int:
+            said.append(message)
+            return 2
+
+        patch.setattr(main, "_fail", fail)
         from oomrules.commands import emit
 
         patch.setattr(emit, "say", lambda text, *_: said.append(text))

@@ -34,7 +34,7 @@ def _items(rules: RuleSet) -> Iterator[Diagnostic]:
         listed = stated.statement
         if not isinstance(listed, syntax.ListOf):
             continue
-        wild = {item.value for item in listed.items if any(char in item.value for char in "*?[")}
+        wild = {item.value for item in listed.items if nodes.is_glob(item.value)}
         globs = [item for item in listed.items if item.value in wild][:_MOST_GLOBS]
         seen: dict[str, syntax.Text] = {}
         for number, item in enumerate(listed.items):

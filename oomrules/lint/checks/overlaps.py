@@ -10,9 +10,9 @@ from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.lint.meaning import Meaning, Placed
 from oomrules.lint.ruleset import Check, RuleSet, shipped
 from oomrules.ranking.evaluator import Verdict
-from oomrules.reason.candidates import Wider
 from oomrules.reason.effects import Effect, eligible, inside
 from oomrules.reason.globs import Undecided
+from oomrules.reason.index import Wider
 from oomrules.reason.regions import EVERYBODY, Region
 from oomrules.reason.witness.witness import Witness
 
@@ -22,7 +22,7 @@ _MOST_COMPARED = 40
 
 def _index(meaning: Meaning, *kinds: str) -> Wider[Placed]:
     return Wider(
-        (placed, placed.effect.region, placed.effect.targets)
+        (placed, placed.effect)
         for placed in meaning.placed
         if placed.kind in kinds and placed.effect.region
     )
@@ -31,7 +31,7 @@ def _index(meaning: Meaning, *kinds: str) -> Wider[Placed]:
 def _wider(meaning: Meaning, placed: Placed, index: Wider[Placed]) -> Iterator[Placed]:
     """Find rules that have an effect on every candidate that one rule is about."""
     compared = 0
-    for other in index.of(placed.effect.region or [], placed.effect.targets):
+    for other in index.of(placed.effect.region or []):
         wide = other.effect.region
         if other.number == placed.number or not wide:
             continue
@@ -245,15 +245,14 @@ def _cancelling(rules: RuleSet) -> Iterator[Diagnostic]:
         if placed.kind == "prefer" and placed.effect.sure:
             by_factor.setdefault(Fraction(*placed.effect.rule.factor), []).append(placed)
     indexes = {
-        factor: Wider((one, one.effect.sure, one.effect.targets) for one in found)
-        for factor, found in by_factor.items()
+        factor: Wider((one, one.effect) for one in found) for factor, found in by_factor.items()
     }
     for placed in meaning.placed:
         factor = 1 / Fraction(*placed.effect.rule.factor)
         region = placed.effect.sure
         if placed.kind != "spare" or not region or factor == 1 or factor not in indexes:
             continue
-        for other in indexes[factor].of(region, placed.effect.targets):
+        for other in indexes[factor].of(region):
             same = other.effect.sure
             if not same or (shipped(placed.stated.source) and shipped(other.stated.source)):
                 continue

@@ -14,7 +14,7 @@ from oomrules.program.program import Program
 from oomrules.ranking.evaluator import Verdict
 from oomrules.reason import solver
 from oomrules.reason.atoms import GRANULE, Variable
-from oomrules.reason.judging import Judge
+from oomrules.reason.index import Judge
 from oomrules.reason.regions import Region
 
 # The host of all witnesses: bytes of memory, and a tick is a millisecond.

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from oomrules import files
 from oomrules.processes.facts import Facts
 from oomrules.sinks.oom_score_adj import origins, record, survey
 from oomrules.sinks.oom_score_adj import write as adjusting
@@ -262,7 +263,7 @@ def test_a_long_line_of_descendants_costs_what_it_is_long(
         host.fork(pid - 1, pid, b"mallory", **ALICE)
     source = host.source()
     reads = [0]
-    read = origins.read_small
+    read = files.read_small
 
     def counted(*arguments: Any) -> bytes:
         reads[0] += 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from oomrules.files import replace
+from oomrules import files
 from oomrules.processes.procfs import ProcSource
 from oomrules.ranking.ranker import Ranking
-from oomrules.sinks.kernel_list import format_pids, written
+from oomrules.sinks.kernel_list import format_pids, said
 
 STANDARD_OUTPUT = "-"
 
@@ -26,20 +26,19 @@ class File:
 
     def put(self, ranking: Ranking, source: ProcSource | None) -> str:
         """Replace the file, or print the list, about which nothing need be said."""
-        if self.name == STANDARD_OUTPUT:
-            sys.stdout.write(format_pids(ranking.pids))
-            return ""
-        write(self.name, ranking.pids, self.mode)
-        return written(ranking.pids, self.name)
+        if self.name != STANDARD_OUTPUT:
+            return self.write(ranking.pids)
+        sys.stdout.write(format_pids(ranking.pids))
+        return ""
 
     def take_back(self) -> None:
         """Leave the file: the kernel does not follow it."""
 
+    def write(self, pids: Sequence[int]) -> str:
+        """Replace the file by a list; say so.
 
-def write(path: str, pids: Sequence[int], mode: int = 0o644) -> None:
-    """Replace a file by a list.
-
-    Raises:
-        Failure: it cannot be written; an old file is left as it was.
-    """
-    replace(path, format_pids(pids).encode(), mode)
+        Raises:
+            Failure: it cannot be written; an old file is left as it was.
+        """
+        files.replace(self.name, format_pids(pids).encode(), self.mode)
+        return said(pids, self.name)

@@ -124,7 +124,11 @@ def live(
     source.names, source.most_long = names, most_long
     source.refresh()
     settle_names(names, source)
-    problems = see_originals(source)
+    problems: list[str] = []
+    try:
+        sinks.see_originals(source, kept.standard())
+    except Failure as error:
+        problems.append(f"{error.message}; rules see every oom_score_adj as it is now")
     asked = gather.Asked(made) if asked is None else asked
     places = set()
     if asked.properties:
@@ -163,19 +167,6 @@ def show_names(processes: Iterable[Process], snapshot: Snapshot, groups_too: boo
     if isinstance(snapshot, Live):
         groups = ids(processes, snapshot, "gid") if groups_too else ()
         snapshot.names.show(ids(processes, snapshot, "uid"), groups)
-
-
-def see_originals(source: ProcSource) -> list[str]:
-    """Let rules see each oom_score_adj as it was before oomrules adjusted it.
-
-    Returns:
-        what is in the way of that, if anything is.
-    """
-    try:
-        sinks.see_originals(source, kept.standard())
-    except Failure as error:
-        return [f"{error.message}; rules see every oom_score_adj as it is now"]
-    return []
 
 
 def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:

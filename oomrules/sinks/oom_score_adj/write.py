@@ -19,6 +19,7 @@ from oomrules.processes.snapshot import Process
 from oomrules.processes.values import GETTERS, innermost_unit
 from oomrules.program.program import make
 from oomrules.ranking.ranker import Ranking
+from oomrules.sinks.oom_score_adj.formula import Task
 from oomrules.sinks.oom_score_adj.origins import Origins, current_value, family
 from oomrules.sinks.oom_score_adj.plan import Plan, verify
 from oomrules.sinks.oom_score_adj.record import Entry, Identity, Record, load, save
@@ -196,21 +197,23 @@ def _journal(survey: Survey, plan: Plan, record: Record, since: int) -> Record:
         elif task.current != task.original:
             # It inherited its value, and its own children may be older than this run.
             first = task.start
-        entries.append(
-            Entry(
-                pid=task.pid,
-                start=task.start,
-                original=task.original,
-                values=tuple(sorted(values)),
-                since=first,
-                cgroup=survey.processes[task.pid].cgroup,
-            )
-        )
+        entries.append(_entry(task, values, first, survey))
     entries += [
         old._replace(fading=True) for old in record if old.identity not in known and not old.fading
     ]
     first = record.since or (since if survey.lowering else 0)
     return Record(entries, first, record.seen, record.watched)
+
+
+def _entry(task: Task, values: Iterable[int], since: int, survey: Survey) -> Entry:
+    return Entry(
+        pid=task.pid,
+        start=task.start,
+        original=task.original,
+        values=tuple(sorted(values)),
+        since=since,
+        cgroup=survey.processes[task.pid].cgroup,
+    )
 
 
 def _settled(
@@ -230,16 +233,7 @@ def _settled(
         if entry is None:
             # Processes that share their memory share the value: writing one writes all of them.
             if task.pid in alive and value != task.current and value in written:
-                entries.append(
-                    Entry(
-                        pid=task.pid,
-                        start=task.start,
-                        original=task.original,
-                        values=(value,),
-                        since=since,
-                        cgroup=survey.processes[task.pid].cgroup,
-                    )
-                )
+                entries.append(_entry(task, {value}, since, survey))
         elif task.pid not in alive or value == task.original:
             if entry.values:
                 entries.append(entry._replace(fading=True))

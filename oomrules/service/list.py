@@ -230,7 +230,7 @@ class CurrentList:
             return {}, {}
 
     def direct(self, to: list[str] | None, head: int | None) -> None:
-        """Say where the list goes.
+        """Set where the list goes.
 
         Args:
             to: as ``config.Config`` has it; None: as before, since the configuration is wrong.
@@ -289,7 +289,7 @@ class CurrentList:
             self.problem = error.message
         self._ranker = Ranker(Evaluator(made, self._source.host))
         self._seen = None
-        # The old ones are garbage now, in cycles too, and nobody else looks for these.
+        # The old ones are garbage now, partly in cycles, which are collected only here.
         resident.settle()
 
     def own(self, pid: int) -> None:

@@ -81,7 +81,7 @@ class LastList(NamedTuple):
     Attributes:
         read: when the processes were read, in seconds since the boot.
         log: the number of the last kernel message that has been dealt with.
-        left: the numbers of those before it that tell of kills nobody has recorded.
+        left: the numbers of those before it that tell of kills that are not recorded.
     """
 
     read: float

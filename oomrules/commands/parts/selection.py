@@ -42,7 +42,7 @@ def _target(text: str) -> str:
 
 
 def settled(options: argparse.Namespace) -> config.Config:
-    """Give what is configured, with what the options say instead.
+    """Return what is configured, or what the options say instead.
 
     Raises:
         Failure: the configuration is wrong, and needed.
@@ -87,7 +87,7 @@ class Ranked(NamedTuple):
     source: ProcSource | recorded.Recorded
 
     def notes(self) -> list[str]:
-        """Say what could not be seen, and what that means."""
+        """Return notes on what could not be seen, and what that means."""
         if isinstance(self.source, ProcSource):
             said = notes(self.source)
         else:
@@ -140,7 +140,7 @@ def live(
 
 
 def asked_within(made: Program, unit: str | None) -> gather.Asked:
-    """Tell what to ask systemd: what the rules need, and which unit ``--in`` means."""
+    """Return what to ask systemd: what the rules need, and which unit ``--in`` means."""
     asked = gather.Asked(made)
     asked.name(unit or "")
     return asked
@@ -149,15 +149,15 @@ def asked_within(made: Program, unit: str | None) -> gather.Asked:
 def settle_names(names: Names, source: ProcSource) -> None:
     """Wait for the names that rules ask for, those of running processes too if they need them."""
     if names.need_ids:
-        # The oldest first: whoever has subordinate ids can make many, but not before the others.
-        everybody = sorted(source.by_pid.values(), key=lambda process: process.starttime or 0)
-        names.settle(ids(everybody, source, "uid"), ids(everybody, source, "gid"))
+        # The oldest first: a user with subordinate ids can make many, but not before the others.
+        oldest = sorted(source.by_pid.values(), key=lambda process: process.starttime or 0)
+        names.settle(ids(oldest, source, "uid"), ids(oldest, source, "gid"))
     else:
         names.settle()
 
 
 def ids(processes: Iterable[Process], snapshot: Snapshot, attribute: str) -> list[int]:
-    """Give the user or group ids of processes, as far as they are known, each once."""
+    """Return the user or group ids of processes that are known, each once."""
     found = dict.fromkeys(GETTERS[attribute](process, snapshot) for process in processes)
     return [number for number in found if isinstance(number, int)]
 
@@ -194,7 +194,7 @@ def _top(ranking: Ranking, options: argparse.Namespace) -> Ranking:
 
 
 def notes(source: ProcSource) -> list[str]:
-    """Say what of this host could not be seen."""
+    """Return notes on what of this host could not be seen."""
     said = list(source.facts.problems)
     if isinstance(source, Live):
         said += source.names.problems()
@@ -219,7 +219,7 @@ def notes(source: ProcSource) -> list[str]:
 
 
 def recorded_notes(snapshot: recorded.Recorded) -> list[str]:
-    """Say what of a host could not be seen when it was recorded."""
+    """Return notes on what of a host could not be seen when it was recorded."""
     if not snapshot.hidden:
         return []
     return [f"{count(snapshot.hidden, 'process')} could not be seen when this was recorded"]

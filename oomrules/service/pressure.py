@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from oomrules.files import read_small
+
 MEMORY = "/proc/pressure/memory"
 MEMINFO = "/proc/meminfo"
 
@@ -80,7 +82,7 @@ class Pressure:
     def shares(self) -> tuple[float, float] | None:
         """Give ``some`` and ``full`` of the last 10 s, in percent; None if nobody knows."""
         try:
-            lines = _read(self._path).split(b"\n")
+            lines = read_small(self._path).split(b"\n")
             some, full = (float(line.split(b"avg10=", 1)[1].split()[0]) for line in lines[:2])
         except (OSError, ValueError, IndexError):
             return None
@@ -88,24 +90,16 @@ class Pressure:
 
     def _total(self) -> int | None:
         try:
-            return int(_read(self._path).split(b"total=", 1)[1].split()[0])
+            return int(read_small(self._path).split(b"total=", 1)[1].split()[0])
         except (OSError, ValueError, IndexError):
             return None
 
     def _available(self) -> float | None:
         try:
-            data = _read(self._meminfo)
+            data = read_small(self._meminfo)
             total, available = (
                 int(data.split(key, 1)[1].split()[0]) for key in (b"MemTotal:", b"MemAvailable:")
             )
         except (OSError, ValueError, IndexError):
             return None
         return available / total if total else None
-
-
-def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, 4096)
-    finally:
-        os.close(descriptor)

@@ -23,9 +23,7 @@ from oomrules.plain import printable_lines
 from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.units import placement
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator
-from oomrules.ranking.freshness import fresh
-from oomrules.ranking.ranker import Ranker
+from oomrules.ranking.ranker import Ranker, fresh
 from oomrules.service import client, memory
 from oomrules.service.listener import REFRESH
 from oomrules.sinks import LastList, chosen, named, put_all
@@ -163,7 +161,7 @@ def _apply(options: argparse.Namespace) -> int:
         source = selection.live(program)
         # The process that waits for this one is no candidate either.
         source.own_pids |= {os.getppid()}
-        ranking = fresh(Ranker(Evaluator(program, source.host)), source)
+        ranking = fresh(Ranker(program, source.host), source)
         settled = selection.settled(options)
         put = put_all(
             [named(target, state, settled.head) for target in chosen(settled.to)],

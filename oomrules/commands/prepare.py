@@ -21,7 +21,7 @@ from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.processes.procfs import MOST_LONG, ProcSource
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.values import places
 from oomrules.program import program
 from oomrules.program.program import Program
 from oomrules.roots import Root
@@ -142,11 +142,10 @@ def _compiled(
 
 
 def _facts(asked: gather.Asked, source: ProcSource) -> dict[str, Any]:
-    cgroups = {GETTERS["cgroup"](process, source) for process in source.by_pid.values()}
-    places = {place_of(cgroup, source) for cgroup in cgroups if cgroup}
-    found = gather.gather(asked, places)
+    units = places(source)
+    found = gather.gather(asked, units)
     if asked:
-        found = found._replace(places=gather.of_system(places))
+        found = found._replace(places=gather.of_system(units))
     return {
         "units": found.units,
         "sessions": found.sessions,

@@ -16,7 +16,7 @@ from oomrules.processes import recorded
 from oomrules.processes.cgroups import FIGURES, LIMITS, LiveScope, enclosing
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.values import known, place_of
 from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import make
 from oomrules.terminal import count, is_terminal, progress, say
@@ -66,8 +66,8 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
         present.append(process)
     selection.show_names(present, source, groups_too=True)
     for process in present:
-        users[str(process.uid)] = GETTERS["user"](process, source)
-        groups[str(process.gid)] = GETTERS["group"](process, source)
+        users[str(process.uid)] = known("user", process, source)
+        groups[str(process.gid)] = known("group", process, source)
     cgroups = {process[key] for process in processes for key in _GROUPS if process.get(key)}
     host = source.host
     described: dict[str, Any] = {

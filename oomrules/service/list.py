@@ -25,9 +25,7 @@ from oomrules.processes.procfs import (
 from oomrules.processes.snapshot import Host
 from oomrules.processes.values import place_of
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator
-from oomrules.ranking.freshness import HEAD, fresh
-from oomrules.ranking.ranker import Ranker, Ranking
+from oomrules.ranking.ranker import HEAD, Ranker, Ranking, fresh
 from oomrules.service import memory as resident
 from oomrules.service.compile_child import Compiled
 from oomrules.service.pace import CALM
@@ -183,7 +181,7 @@ class CurrentList:
             self._keep_names(prepared.program or self.program)
         if renamed and self.program is not None and self._source is not None:
             # It remembers what it made of a name, and an alias makes no other name of it.
-            self._ranker = Ranker(Evaluator(self.program, self._source.host))
+            self._ranker = Ranker(self.program, self._source.host)
         if self._source is not None:
             self._source.facts = facts
             # What has been worked out for each process may rest on the old facts.
@@ -287,7 +285,7 @@ class CurrentList:
             see_originals(self._source, self.state.directory)
         except Failure as error:
             self.problem = error.message
-        self._ranker = Ranker(Evaluator(made, self._source.host))
+        self._ranker = Ranker(made, self._source.host)
         self._seen = None
         # The old ones are garbage now, partly in cycles, which are collected only here.
         resident.settle()

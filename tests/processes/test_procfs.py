@@ -32,7 +32,6 @@ from oomrules.processes.snapshot import PF_KTHREAD, UNREAD, Process
 from oomrules.processes.values import GETTERS
 from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from tests.children import CHECKOUT, FakeProc
 
@@ -451,7 +450,7 @@ def test_an_exec_makes_the_rules_decide_anew(
 ) -> None:
     made = program('never kill comm "sh"\nscore total_vm')
     source = open_source(made)
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     assert child.pid in ranker.rank(source).pids
     child.become("/bin/sh", "-c", "echo ready; read line")
     assert child.pid not in ranker.rank(source.refresh()).pids
@@ -490,7 +489,7 @@ def test_a_process_that_leaves_its_session_is_seen_in_its_own(
 def test_a_zombie_is_seen_as_one(child: Any, open_source: Callable[..., ProcSource]) -> None:
     made = program("score total_vm")
     source = open_source(made)
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     assert child.pid in ranker.rank(source).pids
     child.rot()
     source.refresh()
@@ -674,7 +673,7 @@ def test_capabilities_count_in_the_user_namespace_of_the_reader(
     made = program("never kill anything with RAWIO\nscore total_vm")
     source = ProcSource(made, root=str(proc.root)).refresh()
     assert field(source, 7, "capabilities") == (1 << 17 if counts else 0)
-    ranked = Ranker(Evaluator(made, source.host)).rank(source).pids
+    ranked = Ranker(made, source.host).rank(source).pids
     assert ranked == ([] if counts else [7])
     source.close()
 
@@ -717,7 +716,7 @@ def test_who_goes_too_deep_among_the_control_groups_stays_with_his_user(
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"26 1 0:22 / {tmp_path}/cgroup rw - cgroup2 cgroup2 rw\n")
     source.hierarchy = Hierarchy(str(mounts))
-    ranked = Ranker(Evaluator(made, source.host)).rank(source.refresh()).pids
+    ranked = Ranker(made, source.host).rank(source.refresh()).pids
     assert field(source, 7, "cgroup") == expected
     assert ranked == ([7] if expected != "/" else [])
     source.close()
@@ -744,7 +743,7 @@ def test_who_is_in_very_many_groups_does_not_hold_up_the_others(proc: Any, rules
     made = program(f"never kill uid 0\n{rules}")
     source = ProcSource(made, root=str(proc.root))
     source.most_long = 20
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     for turn in range(1, 7):
         ranking = ranker.rank(source.refresh())
         # Nobody is protected by what he hides; nor is root's own forgotten, be it as long.
@@ -793,7 +792,7 @@ def test_a_recycled_pid_is_another_process(same_name: bool, proc: Any) -> None:
     proc.add(7, b"old", uid=0, adj=-1000, cgroup=b"0::/old.service\n", cmdline=b"old\0", exe="/old")
     made = program("never kill oom_score_adj -1000\nscore total_vm")
     source = ProcSource(made, root=str(proc.root)).refresh()
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     assert ranker.rank(source).pids == []
     watched(source, 7)
     proc.add(
@@ -1106,7 +1105,7 @@ def sizes_in_churn(root: str) -> dict[int, int]:
     proc = FakeProc(Path(root))
     made = program('score total_vm\nin "churn-*.service": prefer anything when rss > 1MiB\n')
     source = ProcSource(made, root=str(proc.root))
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     sizes = {}
     # Above every pid that there can be: this process and its parents are no candidates.
     first = 1 << 22
@@ -1227,7 +1226,7 @@ def test_a_change_makes_the_rules_decide_anew(proc: Any) -> None:
     made = program("never kill uid 0\nscore total_vm")
     proc.add(7)
     source = ProcSource(made, root=str(proc.root)).refresh()
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     assert ranker.rank(source).pids == []
     changed(proc, 7)
     advance(proc, 1)

@@ -16,11 +16,9 @@ from oomrules.processes import hidden, recorded
 from oomrules.processes.bpf import PINNED, IteratorSource
 from oomrules.processes.procfs import MOST_LONG, ProcSource
 from oomrules.processes.snapshot import Process, Snapshot
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.values import GETTERS, places
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator
-from oomrules.ranking.freshness import fresh
-from oomrules.ranking.ranker import Ranker, Ranking, within
+from oomrules.ranking.ranker import Ranker, Ranking, fresh, within
 from oomrules.terminal import count
 
 
@@ -130,11 +128,7 @@ def live(
     except Failure as error:
         problems.append(f"{error.message}; rules see every oom_score_adj as it is now")
     asked = gather.Asked(made) if asked is None else asked
-    places = set()
-    if asked.properties:
-        cgroups = {GETTERS["cgroup"](process, source) for process in source.by_pid.values()}
-        places = {place_of(cgroup, source) for cgroup in cgroups if cgroup}
-    gathered = gather.gather(asked, places)
+    gathered = gather.gather(asked, places(source) if asked.properties else ())
     source.facts = gathered._replace(problems=(*gathered.problems, *problems))
     return source
 
@@ -180,10 +174,10 @@ def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
     keep = within(unit) if unit else None
     if options.snapshot:
         snapshot = recorded.load(options.snapshot)
-        ranker = Ranker(Evaluator(made, snapshot.host))
+        ranker = Ranker(made, snapshot.host)
         return Ranked(_top(ranker.rank(snapshot, keep), options), snapshot)
     source = live(made, asked_within(made, unit), options.source)
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     ranking = fresh(ranker, source, keep) if verified else ranker.rank(source, keep)
     return Ranked(_top(ranking, options), source)
 

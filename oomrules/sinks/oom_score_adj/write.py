@@ -16,7 +16,7 @@ from oomrules.lean import NamedTuple
 from oomrules.plain import printable
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process
-from oomrules.processes.values import GETTERS, innermost_unit
+from oomrules.processes.values import innermost_unit, known
 from oomrules.program.program import make
 from oomrules.ranking.ranker import Ranking
 from oomrules.sinks.oom_score_adj.formula import Task
@@ -352,7 +352,7 @@ class _Undoing:
                 original=original,
                 values=(current,),
                 since=entry.since if entry else max(start, self._record.since),
-                cgroup=GETTERS["cgroup"](process, self._source),
+                cgroup=known("cgroup", process, self._source),
             )
         return False
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from oomrules.fields import FIELDS
 from oomrules.lean import Any, NamedTuple, Protocol
 from oomrules.processes.units import Placement
 
@@ -58,7 +59,7 @@ class _Rare:
     A slot for each in every process would cost a host of many processes half a MiB.
     """
 
-    def __set_name__(self, owner: type, name: str) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
 
     def __get__(self, process: Process, owner: type | None = None) -> Any:
@@ -71,59 +72,36 @@ class _Rare:
 
 
 class Process:
-    """One process.
+    """One process, with the fields of ``FIELDS``.
 
-    Times are in clock ticks, total_vm, rss and swap in pages, anon, shmem, locked and
-    pgtables in bytes, capabilities the effective set as a number. In ``cmdline``, arguments
-    are separated by null characters; in ``cgroup``, bytes that are no UTF-8 are surrogates,
-    so that its files can be opened. ``memory_cgroup`` is the group that its memory is charged to,
-    UNREAD where that is the same one. Where the first thread has ended, what belongs to a
-    thread is that of the first one that goes on. ``decider`` belongs
-    to the ranker, ``descriptor`` and ``seen`` to the source. ``key`` is the place in
-    the order that the ranker found last; it holds before ``until`` (seconds of uptime).
+    ``capabilities`` is the effective set. In ``cmdline``, arguments are separated by null
+    characters; in ``cgroup``, bytes that are no UTF-8 are surrogates, so that its files can be
+    opened. ``memory_cgroup`` is UNREAD where it is the same group. Where the first thread has
+    ended, what belongs to a thread is that of the first one that goes on. ``descriptor``
+    and ``seen`` belong to the source.
+
+    ``decider``, ``key`` and ``until`` belong to the ranker: the function that decides, the place in
+    the order that was found last, and before when it holds (seconds of uptime). Others call
+    ``changed`` and ``reconsider``.
     """
 
     __slots__ = (
-        "capabilities",
-        "cgroup",
-        "comm",
-        "decider",
-        "descriptor",
-        "euid",
-        "flags",
-        "key",
-        "more",
-        "nice",
-        "oom_score_adj",
-        "pid",
-        "pid_depth",
-        "rss",
-        "seen",
-        "starttime",
-        "state",
-        "stime",
-        "threads",
-        "total_vm",
-        "uid",
-        "until",
-        "utime",
+        *(field.name for field in FIELDS.values() if not field.rare),
+        *("decider", "descriptor", "key", "more", "seen", "until"),
     )
 
-    ppid = _Rare()
-    session = _Rare()
-    tty_nr = _Rare()
-    gid = _Rare()
-    egid = _Rare()
-    exe = _Rare()
-    cmdline = _Rare()
-    anon = _Rare()
-    shmem = _Rare()
-    locked = _Rare()
-    pgtables = _Rare()
-    swap = _Rare()
-    memory_cgroup = _Rare()
+    # Rare fields that are named somewhere.
+    anon: Any
+    cmdline: Any
+    exe: Any
+    gid: Any
+    memory_cgroup: Any
+    pid_depth: Any
+    ppid: Any
+    session: Any
+    swap: Any
     # Which facts of DECISIVE a recorded process lacks, as a text; UNREAD where it has them.
-    unreadable = _Rare()
+    unreadable = _Rare("unreadable")
 
     def __init__(self, pid: int) -> None:
         self.pid: int = pid
@@ -148,15 +126,23 @@ class Process:
         self.euid: int | None = UNREAD
         self.capabilities: int | None = UNREAD
         self.oom_score_adj: int | None = UNREAD
-        self.pid_depth: int | None = UNREAD
         self.cgroup: str | None = UNREAD
         self.more: dict[str, Any] | None = None
         self.reconsider()
 
-    def reconsider(self) -> None:
-        """Have the evaluator look at the identity again."""
-        self.decider: Any = UNREAD
+    def changed(self) -> None:
+        """Have the ranker find the place anew: a value that it may rest on has changed."""
         self.until: int = -1
+
+    def reconsider(self) -> None:
+        """Have the ranker decide anew: what should last as long as the process has changed."""
+        self.decider: Any = UNREAD
+        self.changed()
+
+
+for _field in FIELDS.values():
+    if _field.rare:
+        setattr(Process, _field.name, _Rare(_field.name))
 
 
 class Scope(Protocol):
@@ -171,10 +157,9 @@ class Snapshot(Protocol):
 
     host: Host
     own_pids: frozenset[int]
-    # The ranker whose deciders and keys the processes carry.
-    prepared_for: Any
-    # Whether ``until`` of a process is reset with each value of it that changes, and when it
-    # goes.
+    # The ranker whose deciders and keys the processes carry, which it notes here.
+    ranker: Any
+    # Whether ``Process.changed`` is called with each value that changes, and when a process goes.
     tells_changes: bool
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 
 from oomrules.lean import NamedTuple
@@ -119,12 +119,13 @@ class Ranker:
         table = snapshot.by_pid
         now, hz = int(host.uptime), host.clock_ticks
         self.evaluator.forget(len(table))
-        if snapshot.prepared_for is not self:
+        if snapshot.ranker is not self:
             for process in table.values():
                 process.reconsider()
-            snapshot.prepared_for = self
+            snapshot.ranker = self
         if now < self._now or snapshot is not self._of:
-            _forget_places(table.values())
+            for process in table.values():
+                process.changed()
             self._ordered = []
         self._now, self._of = now, snapshot
         scales, tells = self._scales, snapshot.tells_changes
@@ -189,11 +190,6 @@ def _until(decider: Decider, now: int, start: int) -> int:
     for step in decider.steps:
         until = min(until, start + (age // step + 1) * step)
     return until
-
-
-def _forget_places(processes: Iterable[Process]) -> None:
-    for process in processes:
-        process.until = -1
 
 
 def fresh(ranker: Ranker, source: ProcSource, keep: Keep | None = None) -> Ranking:

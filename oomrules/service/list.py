@@ -12,16 +12,11 @@ from oomrules.accounts import passwd
 from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.bpf import IteratorSource
+from oomrules.processes.descriptors import DESCRIPTORS
 from oomrules.processes.facts import Facts
 from oomrules.processes.hidden import notes
-from oomrules.processes.procfs import (
-    DESCRIPTORS,
-    IDENTITY_FILES,
-    MOST_LONG,
-    PLACE_FILES,
-    QUICK_FILES,
-    ProcSource,
-)
+from oomrules.processes.proc_status import MOST_LONG
+from oomrules.processes.procfs import IDENTITY_FILES, PLACE_FILES, QUICK_FILES, ProcSource
 from oomrules.processes.snapshot import Host
 from oomrules.processes.values import place_of
 from oomrules.program.program import Program
@@ -96,11 +91,7 @@ class PacedAdjustment:
         self._adjusted: set[int] = set()
 
     def put(self, ranking: Ranking, source: ProcSource | None) -> str:
-        """Recompute the values if it is time to; until then the last ones stay in force.
-
-        Raises:
-            Failure: as the sink does.
-        """
+        """Recompute the values if it is time to; until then the last ones stay in force."""
         if not self.is_due(now(), ranking):
             return ""
         cost = time.process_time()
@@ -113,11 +104,7 @@ class PacedAdjustment:
         return done
 
     def take_back(self) -> None:
-        """Restore the values from before.
-
-        Raises:
-            Failure: as the sink does.
-        """
+        """Restore the values from before."""
         named(self.name, self._state).take_back()
 
     def is_due(self, at: float, ranking: Ranking) -> bool:
@@ -193,7 +180,8 @@ class CurrentList:
         if self._source is not None:
             self._source.facts = facts
             # What has been worked out for each process may rest on the old facts.
-            self._source.prepared_for = None
+            for process in self._source.by_pid.values():
+                process.reconsider()
         self.examined = prepared.fingerprint
         if prepared.program is None:
             return
@@ -236,7 +224,7 @@ class CurrentList:
             return {}, {}
 
     def direct(self, to: list[str] | None, head: int | None) -> None:
-        """Say where the list goes.
+        """Set where the list goes.
 
         Args:
             to: as ``config.Config`` has it; None: as before, since the configuration is wrong.
@@ -295,7 +283,7 @@ class CurrentList:
             self.problem = error.message
         self._ranker = Ranker(made, self._source.host)
         self._seen = None
-        # The old ones are garbage now, in cycles too, and nobody else looks for these.
+        # The old ones are garbage now, partly in cycles, which are collected only here.
         resident.settle()
 
     def own(self, pid: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.snapshot import Process, Snapshot
 from oomrules.processes.values import GETTERS
@@ -22,7 +22,7 @@ from oomrules.ranking.residual import Residual, specialise, undecided
 
 # Read only for a process whose fate may hang on it: each costs a file of its own.
 _COSTLY = frozenset(
-    name for name, a in ATTRIBUTES.items() if a.source in (Source.EXE, Source.CMDLINE)
+    name for name, a in ATTRIBUTES.items() if a.provider in (Provider.EXE, Provider.CMDLINE)
 )
 _SETTLED = frozenset(name for name, a in ATTRIBUTES.items() if not a.changes) - _COSTLY
 

@@ -138,7 +138,7 @@ class ProcSource:
         self.descriptors = Descriptors(descriptors, self.host.mem_total, self._prefix)
         asked = [ATTRIBUTES[name] for name in program.attributes]
         # The fields that rules ask for, and which of them are in status.
-        self.asked = {one.field for one in asked if is_read_as(one.field, one.source.value)}
+        self.asked = {one.field for one in asked if is_read_as(one.field, one.provider.value)}
         self._in_status = self._wanted("")
         self._family = any(name in self.asked for name, _ in _FAMILY)
         self._status_each_time = any(field.changes for field in self._in_status)

@@ -110,7 +110,6 @@ from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes import recorded
 from oomrules.processes.procfs import ProcSource
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from oomrules.testing.described import Described
 

@@ -153,14 +153,14 @@ class Judge:
         self._program = program
         self._host = host
         self._index = _Index()
-        # Of each rule, the number of its scope and the definitions that it names.
-        self._rules: list[tuple[int, Rule, frozenset[str]]] = []
+        # Of each rule, the number of its scope.
+        self._rules: list[tuple[int, Rule]] = []
         for number, scope in enumerate(program.scopes):
             for rule in scope.rules:
                 # A level of ``only kill`` counts even where none of its rules holds.
                 keys = [] if rule.kind == "only" else _keys(rule, scope.targets)
                 self._index.add(len(self._rules), keys)
-                self._rules.append((number, rule, frozenset(nodes.names(rule.when))))
+                self._rules.append((number, rule))
 
     def judge(self, process: Process, snapshot: Snapshot) -> Verdict:
         """Decide about one process, and say why, as ``Evaluator.judge`` does."""
@@ -172,29 +172,19 @@ class Judge:
             return [value, *getattr(value, "aliases", ())]
 
         rules: list[list[Rule]] = [[] for _ in self._program.scopes]
-        names: set[str] = set()
+        conditions: list[Node] = []
         for number in self._index.find(values):
-            scope_number, rule, named = self._rules[number]
+            scope_number, rule = self._rules[number]
             rules[scope_number].append(rule)
-            names |= named
+            conditions.append(rule.when)
         scopes = tuple(
             Scope(scope.targets, scope.score, tuple(left))
             for scope, left in zip(self._program.scopes, rules, strict=True)
             if left or scope.score
         )
-        program = self._program._replace(scopes=scopes, definitions=self._definitions(names))
+        definitions = nodes.needed(conditions, self._program.definitions)
+        program = self._program._replace(scopes=scopes, definitions=definitions)
         return Evaluator(program, self._host).judge(process, snapshot)
-
-    def _definitions(self, names: set[str]) -> dict[str, Node]:
-        """Return the definitions of some names, and those that they need."""
-        definitions: dict[str, Node] = {}
-        left = list(names)
-        while left:
-            name = left.pop()
-            if name not in definitions:
-                definitions[name] = self._program.definitions[name]
-                left += nodes.names(definitions[name])
-        return definitions
 
 
 def _unit_names(process: Process, snapshot: Snapshot) -> list[str | None]:

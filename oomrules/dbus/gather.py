@@ -217,10 +217,10 @@ def every_unit(places: Iterable[Placement]) -> list[Placement]:
     """Return each unit once, with those around it, in order of their names."""
     seen: dict[str, Placement] = {}
     for place in places:
-        inner: Placement | None = place
-        while inner is not None and inner.unit and key(inner) not in seen:
-            seen[key(inner)] = inner
-            inner = inner.above
+        for unit in place.ancestors:
+            if not unit.unit or key(unit) in seen:
+                break
+            seen[key(unit)] = unit
     return [seen[name] for name in sorted(seen)]
 
 

@@ -12,22 +12,15 @@ from oomrules.accounts import passwd
 from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.bpf import IteratorSource
+from oomrules.processes.descriptors import DESCRIPTORS
 from oomrules.processes.facts import Facts
 from oomrules.processes.hidden import notes
-from oomrules.processes.procfs import (
-    DESCRIPTORS,
-    IDENTITY_FILES,
-    MOST_LONG,
-    PLACE_FILES,
-    QUICK_FILES,
-    ProcSource,
-)
+from oomrules.processes.proc_status import MOST_LONG
+from oomrules.processes.procfs import IDENTITY_FILES, PLACE_FILES, QUICK_FILES, ProcSource
 from oomrules.processes.snapshot import Host
 from oomrules.processes.values import place_of
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator
-from oomrules.ranking.freshness import HEAD, fresh
-from oomrules.ranking.ranker import Ranker, Ranking
+from oomrules.ranking.ranker import HEAD, Ranker, Ranking, fresh
 from oomrules.service import memory as resident
 from oomrules.service.compile_child import Compiled
 from oomrules.service.pace import CALM
@@ -98,11 +91,7 @@ class PacedAdjustment:
         self._adjusted: set[int] = set()
 
     def put(self, ranking: Ranking, source: ProcSource | None) -> str:
-        """Recompute the values if it is time to; until then the last ones stay in force.
-
-        Raises:
-            Failure: as the sink does.
-        """
+        """Recompute the values if it is time to; until then the last ones stay in force."""
         if not self.is_due(now(), ranking):
             return ""
         cost = time.process_time()
@@ -115,11 +104,7 @@ class PacedAdjustment:
         return done
 
     def take_back(self) -> None:
-        """Restore the values from before.
-
-        Raises:
-            Failure: as the sink does.
-        """
+        """Restore the values from before."""
         named(self.name, self._state).take_back()
 
     def is_due(self, at: float, ranking: Ranking) -> bool:
@@ -191,7 +176,7 @@ class CurrentList:
             self._keep_names(prepared.program or self.program)
         if renamed and self.program is not None and self._source is not None:
             # It remembers what it made of a name, and an alias makes no other name of it.
-            self._ranker = Ranker(Evaluator(self.program, self._source.host))
+            self._ranker = Ranker(self.program, self._source.host)
         if self._source is not None:
             self._source.facts = facts
             # What has been worked out for each process may rest on the old facts.
@@ -238,7 +223,7 @@ class CurrentList:
             return {}, {}
 
     def direct(self, to: list[str] | None, head: int | None) -> None:
-        """Say where the list goes.
+        """Set where the list goes.
 
         Args:
             to: as ``config.Config`` has it; None: as before, since the configuration is wrong.
@@ -295,9 +280,9 @@ class CurrentList:
             see_originals(self._source, self.state.directory)
         except Failure as error:
             self.problem = error.message
-        self._ranker = Ranker(Evaluator(made, self._source.host))
+        self._ranker = Ranker(made, self._source.host)
         self._seen = None
-        # The old ones are garbage now, in cycles too, and nobody else looks for these.
+        # The old ones are garbage now, partly in cycles, which are collected only here.
         resident.settle()
 
     def own(self, pid: int) -> None:

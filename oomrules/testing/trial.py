@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from oomrules.processes.snapshot import Process, Snapshot
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker, Ranking
 from oomrules.testing.cases import Case, TestFile
 
@@ -44,7 +43,7 @@ def _ranking(
     def keep(process: Process, _: Snapshot) -> bool:
         return not there or process.pid in there
 
-    ranking = Ranker(Evaluator(program, file.snapshot.host)).rank(file.snapshot, keep)
+    ranking = Ranker(program, file.snapshot.host).rank(file.snapshot, keep)
     for process in file.snapshot.by_pid.values():
         if keep(process, file.snapshot):
             verdict = ranking.verdict(process)

@@ -251,7 +251,7 @@ CASES: dict[str, list[Case]] = {
         Case(f'list x = "a", ‸"{"a" * 4097}"', "part", 'list x = "a"'),
     ],
 }
-# These are about files as a whole; they have tests of their own, below and in test_bounds.py.
+# These are about files as a whole; they have tests of their own, below and in test_limits.py.
 FILES = {"OOM001", "OOM002", "OOM107"}
 
 EVERY = [

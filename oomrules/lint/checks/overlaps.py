@@ -9,7 +9,7 @@ from typing import Any
 from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.lint.meaning import Meaning, Placed
 from oomrules.lint.ruleset import Check, RuleSet, shipped
-from oomrules.ranking.evaluator import Verdict
+from oomrules.ranking.verdict import Verdict, Why
 from oomrules.reason.effects import Effect, eligible, inside
 from oomrules.reason.globs import Undecided
 from oomrules.reason.index import Wider
@@ -77,9 +77,8 @@ def _on_the_protected(rules: RuleSet) -> Iterator[Diagnostic]:
         for other in _wider(meaning, placed, index):
 
             def confirms(witness: Witness, verdict: Verdict, placed: Placed = placed) -> bool:
-                return verdict.reason.startswith("never killed") and _holds(
-                    meaning, placed, witness
-                )
+                never = verdict.why in (Why.NEVER, Why.NEVER_IN_DOUBT)
+                return never and _holds(meaning, placed, witness)
 
             witness = meaning.witness(placed.effect.region or [], confirms)
             if witness:
@@ -208,7 +207,7 @@ def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
                 continue
 
             def confirms(witness: Witness, verdict: Verdict, placed: Placed = placed) -> bool:
-                return bool(verdict.reason) and _holds(meaning, placed, witness)
+                return not verdict.candidate and _holds(meaning, placed, witness)
 
             witness = meaning.witness(region, confirms)
             if witness:

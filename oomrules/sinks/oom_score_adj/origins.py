@@ -168,8 +168,7 @@ class Origins:
             return None, False
         place = place_of(relative.cgroup, self._source)
         direct = not place.manager
-        while place.manager and place.above is not None:
-            place = place.above
+        place = place.system
         return (place, direct) if place.unit.endswith(_STARTED) else (None, False)
 
     def _is_roots(self, unit: Placement) -> bool:

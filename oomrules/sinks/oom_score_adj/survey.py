@@ -9,9 +9,9 @@ from oomrules.lean import NamedTuple
 from oomrules.processes.cgroups import enclosing
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Scope, Snapshot
-from oomrules.processes.values import GETTERS, memory_group
-from oomrules.ranking.evaluator import ineligible
+from oomrules.processes.values import known, memory_group
 from oomrules.ranking.ranker import Ranking
+from oomrules.ranking.verdict import Why
 from oomrules.sinks.oom_score_adj import plan
 from oomrules.sinks.oom_score_adj.formula import HIGHEST, NOBODY, UNKILLABLE, Domain, Task
 from oomrules.sinks.oom_score_adj.origins import (
@@ -126,8 +126,8 @@ class _Recorded:
 
     def size(self, process: Process) -> int:
         """Return the sum that oom_badness() makes, in pages."""
-        swap = process.swap if isinstance(process.swap, int) else 0
-        tables = process.pgtables if isinstance(process.pgtables, int) else 0
+        read = (getattr(process, field) for field in ("swap", "pgtables"))
+        swap, tables = (value if isinstance(value, int) else 0 for value in read)
         return (process.rss or 0) + swap + tables // self._snapshot.host.page_size
 
 
@@ -183,11 +183,11 @@ class _Surveyor:
         rest: list[Task] = []
         protected: list[Task] = []
         for process, verdict in self._ranking.excluded():
-            if ineligible(process, self._snapshot.own_pids):
+            if not verdict.eligible:
                 continue
             task = self._task(process)
             if task is not None:
-                free = verdict.reason in ("", "no points")
+                free = verdict.why in (Why.CANDIDATE, Why.NO_POINTS)
                 (rest if free else protected).append(task)
         return Survey(
             candidates=candidates,
@@ -213,7 +213,7 @@ class _Surveyor:
         size = self._reader.size(process)
         original = self._reader.original(process, current)
         lowest, highest = self._reader.bounds(process, original)
-        uid = GETTERS["uid"](process, self._snapshot)
+        uid = known("uid", process, self._snapshot)
         self._processes[process.pid] = process
         return Task(
             pid=process.pid,

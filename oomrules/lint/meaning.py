@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from oomrules.language import compiler, syntax
-from oomrules.language.checker import Stated
+from oomrules.language.checker import Checked, Stated
 from oomrules.language.diagnostics import Related
-from oomrules.lint.ruleset import RuleSet
 from oomrules.ranking.evaluator import Verdict
 from oomrules.reason.effects import Effect, Effects, eligible
 from oomrules.reason.globs import Undecided
@@ -55,9 +54,8 @@ class Placed(NamedTuple):
 class Meaning:
     """The meaning of a rule set without errors."""
 
-    def __init__(self, rules: RuleSet) -> None:
-        self.rules = rules
-        self.program = compiler.made_of(rules.checked)
+    def __init__(self, checked: Checked) -> None:
+        self.program = compiler.made_of(checked)
         self.effects = Effects(self.program)
         self.reasoner = self.effects.reasoner
         self.judge = witnesses.judge_of(self.program)
@@ -65,7 +63,7 @@ class Meaning:
         self._candidates: dict[int, Region | None] = {}
         self._until = time.process_time() + _MOST_SECONDS
         found = {}
-        for number, stated in enumerate(rules.rules()):
+        for number, stated in enumerate(checked.rules):
             found[stated.scope, stated.place, stated.text] = (stated, stated.statement, number)
         self.placed = sorted(
             (

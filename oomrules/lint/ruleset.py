@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from oomrules import resources
 from oomrules.language import syntax
@@ -16,11 +16,9 @@ from oomrules.language.checker import Checked, Stated, only
 from oomrules.language.diagnostics import Diagnostic, Fix, Level, Related
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText, Span
+from oomrules.lint.host_facts import HostFacts
+from oomrules.lint.meaning import Meaning
 from oomrules.roots import Root
-
-if TYPE_CHECKING:
-    from oomrules.lint.checks.host import HostFacts
-    from oomrules.lint.meaning import Meaning
 
 _PARTS = re.compile(r'"(?:\\"|[^"\n])*"|#[^\n]*')
 _VENDOR = "/usr/lib/oomrules.d"
@@ -136,9 +134,7 @@ class RuleSet:
     @cached_property
     def meaning(self) -> Meaning:
         """What the rules mean, for checks of rule sets without errors."""
-        from oomrules.lint.meaning import Meaning
-
-        return Meaning(self)
+        return Meaning(self.checked)
 
     def list_of(self, name: str) -> Stated[syntax.ListOf] | None:
         """Find the list that a name stands for."""

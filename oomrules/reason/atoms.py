@@ -21,6 +21,7 @@ from math import inf, isqrt
 from typing import Any, NamedTuple
 
 from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.program import nodes
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY, Node
 from oomrules.reason import globs as texts
@@ -138,7 +139,6 @@ _DOMAINS: dict[str, Numbers] = {
 _STATES = ("R", "S", "D", "Z", "T", "t", "W", "X", "x", "K", "P", "I")
 _COMM_LENGTH = 15  # TASK_COMM_LEN without the final zero, include/linux/sched.h
 _ALWAYS_KNOWN = ("pid",)
-UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
 # What a unit around a process can be called.
 UNIT_NAMES = texts.matching(tuple("*" + suffix for suffix in UNIT_SUFFIXES))
 _OF_TEXT: dict[str, Texts] = {

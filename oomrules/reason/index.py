@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from oomrules.processes.snapshot import Host, Process, Snapshot
-from oomrules.processes.units import ROOT_SLICE
+from oomrules.processes.units import ROOT_SLICE, UNIT_SUFFIXES
 from oomrules.processes.values import GETTERS, place_of
 from oomrules.program import nodes
 from oomrules.program.program import Node, Program, Rule, Scope
@@ -128,7 +128,7 @@ def _key_of_glob(about: str, pattern: str) -> Key | None:
     if start:
         return (about, "begins", start[:_LONGEST])
     # The suffix of a unit tells nothing apart.
-    stem = pattern[: pattern.rfind(".")] if pattern.endswith(atoms.UNIT_SUFFIXES) else pattern
+    stem = pattern[: pattern.rfind(".")] if pattern.endswith(UNIT_SUFFIXES) else pattern
     piece = texts.longest_run(stem)
     return (about, "inside", piece[-_LONGEST:]) if piece else None
 

@@ -245,8 +245,7 @@ def _cancelling(rules: RuleSet) -> Iterator[Diagnostic]:
         if placed.kind == "prefer" and placed.effect.sure:
             by_factor.setdefault(Fraction(*placed.effect.rule.factor), []).append(placed)
     indexes = {
-        factor: Wider((one, one.effect) for one in found)
-        for factor, found in by_factor.items()
+        factor: Wider((one, one.effect) for one in found) for factor, found in by_factor.items()
     }
     for placed in meaning.placed:
         factor = 1 / Fraction(*placed.effect.rule.factor)

@@ -10,6 +10,7 @@ from typing import Any
 
 from oomrules.language.diagnostics import Diagnostic, Level, replacing
 from oomrules.lint.ruleset import Check, Pattern, RuleSet
+from oomrules.processes.units import UNIT_SUFFIXES
 
 # re's own parser; its nodes are the only way to know what an expression can match.
 from re import _constants as sre  # isort: skip
@@ -18,14 +19,13 @@ from re import _parser as sre_parser  # isort: skip
 # TASK_COMM_LEN of the kernel, without the final zero (include/linux/sched.h).
 COMM_LENGTH = 15
 
-_UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
 # Each of an attribute's values begins with one of these, or is empty where "" is among them.
 _BEGINNINGS = {
     "cgroup": (("/",), "a control group's path begins with `/`"),
     "exe": (("/", "("), "an executable is given by its whole path, which begins with `/`"),
 }
 _ENDINGS = {
-    "unit": ((*_UNIT_SUFFIXES, ""), "a unit's name ends in its kind, as in `nginx.service`"),
+    "unit": ((*UNIT_SUFFIXES, ""), "a unit's name ends in its kind, as in `nginx.service`"),
     "slice": ((".slice",), "the name of a slice ends in `.slice`"),
 }
 # All that there can be, by proc(5) and by systemd.service(5), systemd.resource-control(5).

@@ -212,10 +212,7 @@ def _bounded(box: Box) -> bool:
         return False
     if not any(_is_size(v) and _greatest(values) < inf for v, values in box.items()):
         return False
-    named = any(
-        kind == "in" and atoms.of_user(key) and not nodes.is_glob(key)
-        for kind, key in box
-    )
+    named = any(kind == "in" and atoms.of_user(key) and not nodes.is_glob(key) for kind, key in box)
     root = box.get(Variable("text", "user.slice"))
     return named and root is not None and root.known == texts.literal("")
 

@@ -1,59 +1,35 @@
-# make setup   .venv with .venv/bin/oomrules
-# make run     set up, then rank this very host and leave the list in oom.list
-# make test    every test that needs no guest
-# make test-vm the tests in a guest with a real systemd
-# make test-fresh the commands above on bare Debian 12 and 13 machines
-# make scenarios, churn, storm, trials: what takes long in the guest
-# make lint    ruff and mypy
-# make kernels the kernel module compiled for every kernel of Debian's archive
-# make debug-kernel  a kernel that looks for faults, for make test-vm KERNEL=debug
-# make bpf     the fast source of processes, for this and any other kernel
-# make bench   ratios against peers
+# make setup         .venv with .venv/bin/oomrules
+# make run           set up, rank this very host, and leave the list in oom.list
+# make test          every test that needs no guest
+# make test-vm       the tests in a guest with a real systemd
+# make test-fresh    `make run` and `make test` on bare Debian 12 and 13 machines
+# make scenarios, churn, storm, trials
+#                    the long tests in the guest
+# make lint          ruff, mypy, typos and shellcheck
+# make kernels       the kernel module compiled for every kernel of Debian's archive
+# make debug-kernel  a kernel that looks for faults, for `make test-vm KERNEL=debug`
+# make bpf           the fast source of processes, for this and any other kernel
+# make bench         ratios against other OOM daemons
+# make install       all files where a distribution has them
 #
-# Each target does its own set-up, on a fresh Debian machine too. The distribution's
-# Python is the default, because gi (PyGObject) comes with it; another one is
+# Each target sets up what it needs, on a fresh Debian machine too. The default is the
+# distribution's Python, because gi (PyGObject) comes with it. For another one:
 # `make test PYTHON=python3.13 VENV=.venv-3.13`.
 
 PYTHON ?= /usr/bin/python3
 VENV ?= .venv
-# Which tests `make test` runs; all of them unless told.
+# Which tests `make test` runs; all of them if it is empty.
 TESTS ?=
 BIN := $(VENV)/bin
-# Become root for the package manager only where that is needed.
-ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
-APT := $(ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
 .PHONY: setup run test test-vm test-fresh churn storm scenarios trials kernels debug-kernel lint bpf bench clean system-packages bpf-packages
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/.ready
 
-# Install what is missing of some Debian packages, or say what to install.
-define install-packages
-@set -e; missing=; \
-refused() { \
-  echo "make: $$1. Ask for it, as root:" >&2; \
-  echo "  apt-get install --no-install-recommends$$missing" >&2; \
-  exit 1; \
-}; \
-for package in $(1); do \
-  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
-    || missing="$$missing $$package"; \
-done; \
-if [ -n "$$missing" ]; then \
-  command -v apt-get >/dev/null || { \
-    echo "make: please install$$missing (or what they are called here)" >&2; exit 1; }; \
-  [ -z "$(ROOT)" ] || command -v $(ROOT) >/dev/null \
-    || refused "only root can install packages, and there is no $(ROOT) here"; \
-  echo "installing$$missing"; \
-  { $(APT) -qq update && $(APT) -qq install -y --no-install-recommends $$missing >/dev/null; } \
-    || refused "the packages could not be installed (see above)"; \
-fi
-endef
-
-# What pip cannot bring: venv itself, gi, and a C compiler for the tests' own oracle.
+# Packages that pip cannot bring: venv itself, gi, and a C compiler for the tests' own oracle.
 system-packages:
-	$(call install-packages,python3 python3-venv python3-gi gcc libc6-dev)
+	@sh install-packages.sh python3 python3-venv python3-gi gcc libc6-dev
 
 $(BIN)/.ready: pyproject.toml | system-packages
 	$(PYTHON) -m venv --system-site-packages $(VENV)
@@ -68,8 +44,8 @@ run: setup
 test: setup
 	$(BIN)/python -m pytest $(TESTS)
 
-# In a real guest, built from packages and kept in .vm: needs root, QEMU and five minutes
-# at the first time. Another of Debian's kernels: KERNEL=6.12; the one of `make debug-kernel`:
+# In a real guest, built from packages and kept in .vm. The first run needs root, QEMU and five
+# minutes. Another of Debian's kernels: KERNEL=6.12. The kernel of `make debug-kernel`:
 # make test-vm KERNEL=debug VM_ARGS='-k test_module'
 KERNEL ?=
 test-vm: setup
@@ -77,15 +53,15 @@ test-vm: setup
 	  -o cache_dir=.vm/pytest $(VM_ARGS)
 
 # `make run` and `make test` as a newcomer types them, in roots of Debian 12 and 13 that are built
-# from packages and kept in .vm for a week. Needs root; what is tested is what is committed.
+# from packages and kept in .vm for a week. Needs root, and tests the committed state.
 test-fresh: setup
 	$(BIN)/python -m pytest tests/fresh -o cache_dir=.vm/pytest-fresh $(FRESH_ARGS)
 
-# Minutes of units that come and go, in the guest; not part of CI.
+# Units come and go for minutes, in the guest; not part of CI.
 churn: setup
 	$(BIN)/python -m pytest tests/vm/long/test_churn.py -s
 
-# Twenty minutes: whom the rules want killed, and who was, in docs/generated/scenarios.md.
+# Twenty minutes: which process the rules name and which was killed, in docs/generated/scenarios.md.
 scenarios: setup
 	$(BIN)/python -m tests.vm.scenarios docs/generated/scenarios.md
 
@@ -100,20 +76,25 @@ storm: setup
 trials: setup
 	$(BIN)/python -m pytest -s tests/vm/long/test_odd_hosts.py $(TRIALS_ARGS)
 
-# Half an hour of two processors and 8 GB of disk, once: KASAN, lockdep and what else there is.
+# Half an hour of two processors and 8 GB of disk, once: KASAN, lockdep and the other checks.
 debug-kernel: setup
 	$(BIN)/python -m tests.vm.kernel
 
-# Needs root, Debian's archive and some minutes; leaves nothing but what it prints.
+# Needs root, Debian's archive and some minutes; leaves no file behind.
 kernels: setup
 	$(BIN)/python -m tests.fresh.kernels
+
+# What is written in shell; .ci is not in a source distribution.
+SHELL_SCRIPTS := install-packages.sh kernel/dkms.conf tests/fresh/enter.sh $(wildcard .ci/run)
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/shellcheck $(SHELL_SCRIPTS)
+	$(BIN)/typos
 	$(BIN)/mypy
 
-# The kernel's own types are in the object by name, so it needs neither headers nor this kernel.
+# The object has the kernel's types by name, so it needs neither headers nor this kernel.
 BPF_OBJECT := build/oom_iter.bpf.o
 BPF_FLAGS := -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu
 
@@ -121,7 +102,7 @@ bpf: $(BPF_OBJECT)
 
 # clang makes it, bpftool (kept beside it) loads it.
 bpf-packages:
-	$(call install-packages,clang llvm libbpf-dev libc6-dev bpftool)
+	@sh install-packages.sh clang llvm libbpf-dev libc6-dev bpftool
 
 $(BPF_OBJECT): bpf/oom_iter.bpf.c bpf/kernel.h bpf/rows.h | bpf-packages
 	@mkdir -p $(@D)
@@ -135,8 +116,8 @@ bench: setup
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis oom.list
 
-# For distributions: put everything where a package has it. The Python dependencies go along
-# into oomrules' own directory; BUNDLE= leaves them to the distribution's packages.
+# For distributions: put all files where a package has them. The Python dependencies go into
+# oomrules' own directory; BUNDLE= leaves them to the distribution's packages.
 DESTDIR ?=
 PREFIX ?= /usr
 LIBDIR := $(DESTDIR)$(PREFIX)/lib/oomrules

@@ -66,7 +66,7 @@ class Daemon:
         """Return its memory in MiB, with the kernel's for the descriptors that it keeps."""
         with open(f"/proc/{self.process.pid}/status") as file:
             size = next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
-        kept = self.ask("status")["descriptors"] if self.state else 0
+        kept: int = self.ask("status")["descriptors"] if self.state else 0
         return (size + kept * DESCRIPTOR) / 1024
 
 

@@ -1,65 +1,66 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * /proc/oom: an ordered list of pids that says whom the OOM killer takes first.
+ * /proc/oom: an ordered list of the pids that the OOM killer takes first.
  *
  *	echo 11 22 33 > /proc/oom; cat /proc/oom
  *
  * The OOM notifier chain
  *
  * When an allocation has found no memory, out_of_memory() in mm/oom_kill.c runs under the mutex
- * oom_lock, so one at a time. Before it chooses anybody it calls the OOM notifier chain, whose
- * members may free memory of their own (balloons do) and say how many pages. If that is more
- * than none, nobody is killed and the allocation is tried again. Else the kernel looks at
+ * oom_lock, one at a time. Before it chooses a victim it calls the OOM notifier chain, whose
+ * members may free memory of their own (balloons do) and report how many pages. If they report
+ * any, no process is killed and the allocation is tried again. Otherwise the kernel looks at
  * panic_on_oom and oom_kill_allocating_task, goes through all processes, and kills one.
  *
  * This module is the chain's last member. It does not kill: it points the kernel at the first
  * listed process that is alive, killable and of use, by signal->oom_flag_origin ("kill first on
- * oom", which swapoff and KSM set on themselves), and reports that it freed nothing. The walk over
- * all processes, a moment later and under the same mutex, then takes that one. A module that killed
- * by itself could not do half of what so comes for nothing: the victim gets the memory reserves
- * and the OOM reaper; every process that shares its mm dies with it; the report, the one line
- * "Out of memory: Killed process", memory.events, memory.oom.group, systemd's Result=oom-kill
- * and the unit's OOMPolicy= are as always; no second victim while the first exits, and none for
- * allocations that may not wait for one; SysRq-f kills one process, the listed one.
- * The pointer is withdrawn at the next OOM or SETTLE later, whichever is first.
+ * oom", which swapoff and KSM set on themselves), and reports that it freed nothing. The kernel's
+ * walk over all processes, a moment later and under the same mutex, then takes that process.
  *
- * Of use is a process that may have memory on a node that the allocating task may have memory on.
- * The kernel looks at the same, and at the allocation's own mask, which is not to be seen here.
+ * A module that killed by itself would lose most of what the kernel then does: the victim gets
+ * the memory reserves and the OOM reaper; every process that shares its mm dies with it; the
+ * report, the one line "Out of memory: Killed process", memory.events, memory.oom.group, systemd's
+ * Result=oom-kill and the unit's OOMPolicy= are as always; there is no second victim while the
+ * first exits, and none for allocations that may not wait for one; SysRq-f kills one process, the
+ * listed one. The pointer is withdrawn at the next OOM or SETTLE later, whichever is first.
+ *
+ * A process is of use if it may have memory on a node that the allocating task may have memory
+ * on. The kernel checks the same, and the allocation's own mask, which cannot be seen here.
  *
  * Only processes with CAP_SYS_RAWIO are signalled here: they may have set up hardware, and get
  * SIGTERM first. Until they are gone or their grace is over the chain reports a freed page, which
- * makes the kernel try again and kill nobody. After that they are pointed at like the others, and
- * get SIGKILL from here if nobody is out of memory any more. All graces of an episode of OOMs
+ * makes the kernel try again and kill no process. After that they are pointed at like the others,
+ * and get SIGKILL from here if no task is out of memory any more. All graces of an episode of OOMs
  * together take `grace_ms`, and no process gets two.
  *
- * While a victim exits the chain reports a freed page as well: the kernel would kill nobody either,
- * unless the victim's memory came back between this and its own look.
+ * While a victim exits the chain reports a freed page as well. The kernel would not kill either,
+ * unless the victim's memory came back between this look and its own.
  *
  * A page that is reported as freed also keeps the kernel from looking at panic_on_oom and
  * oom_kill_allocating_task. So they are read here first, at each OOM, and obeyed.
  *
  * What the chain cannot do
  *
- * - An OOM within a memory cgroup does not pass it, and the kernel chooses among the processes
- *   of that cgroup. There oom_score_adj is what speaks: `oomrules emit --to oom_score_adj`.
- * - It is not told what allocation failed. The memory policy of a part of an address space (mbind)
+ * - An OOM within a memory cgroup does not call it, and the kernel chooses among the processes
+ *   of that cgroup. oom_score_adj covers this case: `oomrules emit --to oom_score_adj`.
+ * - It is not told which allocation failed. The memory policy of a part of an address space (mbind)
  *   is not seen: the kernel then passes over a process that is pointed at and bound elsewhere, and
- *   chooses for itself. An allocation that may not enter file systems kills nobody, and its task's
- *   flags say so in most cases, not in all: then CAP_SYS_RAWIO may get SIGTERM early.
- * - It does not know SysRq-f, which ignores what the chain has freed, but that it comes from a
- *   kworker. For these a process with CAP_SYS_RAWIO gets no grace, and somebody is pointed at
- *   always: while an earlier victim exits, the next one.
- * - The flag is one of the process, and swapoff and KSM set and clear it too. Withdrawing it from
- *   one that has called swapoff meanwhile clears its own.
+ *   chooses for itself. An allocation that may not enter file systems kills no process. Its task's
+ *   flags say that in most cases; in the others a process with CAP_SYS_RAWIO gets SIGTERM early.
+ * - It cannot tell SysRq-f, which ignores what the chain has freed, from other kworkers. For any
+ *   kworker a process with CAP_SYS_RAWIO gets no grace, and the kernel is always pointed at a
+ *   process: while an earlier victim exits, at the next one.
+ * - The flag belongs to the process, and swapoff and KSM set and clear it too. Withdrawing it from
+ *   a process that has called swapoff meanwhile clears that process's own flag.
  *
  * Locks
  *
- * Under oom_lock nothing here sleeps for memory: what is allocated (the queued SIGTERM, a buffer
- * of the two sysctls) comes from what is free or from the reserves, or not at all. The list is
- * published by RCU and its pids are never changed; who goes through it holds a reference, and RCU
- * for one entry at a time. Only walks over all processes are long, as the kernel's own, and keep
- * the watchdog quiet. `lock` guards the pointer and the grace, and is held for one process at a
- * time; the order is oom_lock, lock, task_lock, siglock.
+ * Under oom_lock nothing here sleeps for memory: allocations (the queued SIGTERM, a buffer of the
+ * two sysctls) take free memory or the reserves, or fail. The list is published by RCU and its
+ * pids are never changed. A function that goes through it holds a reference to the list, and RCU
+ * for one entry at a time. Only walks over all processes are long, like the kernel's own, and they
+ * keep the watchdog quiet. `lock` guards the pointer and the grace, and is held for one process at
+ * a time. The order is oom_lock, lock, task_lock, siglock.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -100,30 +101,30 @@
 #define MAX_LISTED ((size_t)PID_MAX_LIMIT)
 #define MAX_TEXT (MAX_LISTED * 8)
 
-/* As many lists may wait to be freed before a writer waits for them. */
+/* At most this many lists wait to be freed; beyond that a writer waits for them. */
 #define MAX_OLD 8
 
 /*
- * How long the kernel may take from the chain to its choice. Too short, and it chooses for itself;
- * too long does little harm, since whoever is pointed at is the first of the list.
+ * How long the kernel may take from the chain to its choice. If this is too short, the kernel
+ * chooses for itself. Too long does little harm, since the process pointed at is the first listed.
  */
 #define SETTLE (2 * HZ)
 
-/* A machine without memory stands still meanwhile, so it has a limit. */
+/* A machine without memory stands still during a grace, so the grace has a limit. */
 #define MAX_GRACE_MS 10000
 
-/* OOMs belong together until there was none for so long. */
+/* OOMs belong to one episode until there was none for this long. */
 #define EPISODE (30 * HZ)
 
-/* So many processes that have got SIGTERM are remembered, and do not get another one. */
+/* How many processes that have got SIGTERM are remembered; they do not get another one. */
 #define MAX_WARNED 64
 
 static unsigned int grace_ms = 2000;
 
-/* How much of it this episode has used up, in jiffies. */
+/* How much of grace_ms this episode has used up, in jiffies. */
 static unsigned long grace_used;
 
-/* A new grace is a whole one. */
+/* A grace that is set again begins in full. */
 static int set_grace_ms(const char *text, const struct kernel_param *param)
 {
 	int error = param_set_uint_minmax(text, param, 0, MAX_GRACE_MS);
@@ -208,7 +209,7 @@ static void list_free(struct work_struct *work)
 
 static struct list *list_alloc(size_t count)
 {
-	/* Nobody shall be killed to make room for the list of whom to kill. */
+	/* No process shall be killed to make room for the list. */
 	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
 	struct list *list;
 
@@ -225,7 +226,7 @@ static struct list *list_alloc(size_t count)
 	return list;
 }
 
-/* May be called where nothing may sleep or wait for memory. */
+/* May be called in a context that may neither sleep nor wait for memory. */
 static void list_release(struct kref *kref)
 {
 	queue_rcu_work(queue, &container_of(kref, struct list, kref)->free);
@@ -243,7 +244,7 @@ static struct list *list_get(void)
 
 	rcu_read_lock();
 	do
-		/* It may have been replaced, and its last reference dropped, but it is still there. */
+		/* It may have been replaced, and its last reference dropped, but RCU keeps it. */
 		list = rcu_dereference(listed);
 	while (!kref_get_unless_zero(&list->kref));
 	rcu_read_unlock();
@@ -255,7 +256,7 @@ static void list_publish(struct list *list)
 	list_put(unrcu_pointer(xchg(&listed, RCU_INITIALIZER(list))));
 }
 
-/* Who writes faster than RCU and the queue can follow waits, or old lists would pile up. */
+/* A writer that is faster than RCU and the queue waits, or old lists would pile up. */
 static void wait_for_old_lists(void)
 {
 	if (atomic_read(&lists) <= MAX_OLD)
@@ -264,7 +265,7 @@ static void wait_for_old_lists(void)
 	flush_workqueue(queue);
 }
 
-/* Puts a number behind those that the list has. */
+/* Appends a number to the list. */
 static void add_number(struct list *list, size_t place, pid_t nr)
 {
 	struct pid *pid = find_get_pid(nr);
@@ -272,7 +273,7 @@ static void add_number(struct list *list, size_t place, pid_t nr)
 
 	list->numbers[place] = nr;
 	rcu_read_lock();
-	/* A pid may also be only that of a session or a group. */
+	/* A pid may also be that of a session or a group alone. */
 	lives = pid_task(pid, PIDTYPE_PID);
 	rcu_read_unlock();
 	if (lives)
@@ -282,8 +283,8 @@ static void add_number(struct list *list, size_t place, pid_t nr)
 }
 
 /*
- * Reads the pids in a text that ends in its only newline; fills the list if there is one.
- * Returns how many there are, or an error.
+ * Reads the pids in a text that ends in its only newline; fills the list unless it is NULL.
+ * Returns the number of pids, or an error.
  */
 static ssize_t scan(const char *text, size_t size, struct list *list)
 {
@@ -371,8 +372,8 @@ static ssize_t oom_write(struct file *file, const char __user *buffer, size_t si
 }
 
 /*
- * Shows the whole list at once. A reader that takes several reads has one list from its beginning
- * to its end: a text of its own, charged to it. It keeps nothing that is charged to the writer.
+ * Shows the whole list at once. A reader that takes several reads sees one list from beginning to
+ * end: a text of its own, charged to the reader. It keeps nothing that is charged to the writer.
  */
 static int oom_show(struct seq_file *m, void *v)
 {
@@ -386,7 +387,7 @@ static int oom_show(struct seq_file *m, void *v)
 		pid = NULL;
 		if (next < list->living && list->entries[next].place == i)
 			pid = list->entries[next++].pid;
-		/* Elsewhere a process has another number, or none, which is 0 as usual. */
+		/* In another namespace a process has another number, or none, shown as 0. */
 		nr = ns == list->ns ? list->numbers[i] : pid_nr_ns(pid, ns);
 		seq_put_decimal_ull(m, i ? " " : "", nr);
 		cond_resched();
@@ -421,7 +422,7 @@ static const struct proc_ops oom_proc_ops = {
 	.proc_release = single_release,
 };
 
-/* What the administrator has said */
+/* Sysctls of the administrator */
 
 enum word { PANIC_ON_OOM, OOM_KILL_ALLOCATING_TASK, WORDS };
 
@@ -430,9 +431,9 @@ static const char *const word_paths[WORDS] = {
 };
 
 /*
- * Both are variables that no module can name, and files for everybody. They are kept open in a
- * mount of /proc of our own (as UML's mconsole has one), so that no namespace, chroot or mount
- * stands between.
+ * No module can name these variables of the kernel, but they are also files. The files are kept
+ * open in a mount of /proc of our own (as UML's mconsole has one), so that no namespace, chroot or
+ * mount hides them.
  */
 static struct vfsmount *proc_mount;
 static struct file *word_files[WORDS];
@@ -460,7 +461,7 @@ static int open_words(void)
 		return PTR_ERR(proc_mount);
 	for (i = 0; i < WORDS; i++) {
 		file = file_open_root_mnt(proc_mount, word_paths[i], O_RDONLY, 0);
-		/* Without sysctls in this kernel nobody can have said anything. */
+		/* A kernel without sysctls has none to obey. */
 		if (file == ERR_PTR(-ENOENT))
 			continue;
 		if (IS_ERR(file)) {
@@ -473,8 +474,8 @@ static int open_words(void)
 }
 
 /*
- * Whether a sysctl is not 0, for on_oom(). It is read without what stands between a process and a
- * file: the kernel asks itself. The few bytes that this needs come from the reserves if need be.
+ * Whether a sysctl is not 0, for on_oom(). It is read by read_iter() itself, without the checks
+ * for a process that reads a file. The few bytes of memory for that may come from the reserves.
  */
 static bool is_said(enum word word)
 {
@@ -489,7 +490,7 @@ static bool is_said(enum word word)
 		return false;
 	iov_iter_kvec(&iter, ITER_DEST, &vec, 1, sizeof(text));
 	flags = memalloc_noreclaim_save();
-	/* If this fails it is as it was. */
+	/* If the read fails the last value stands. */
 	if (kiocb.ki_filp->f_op->read_iter(&kiocb, &iter) > 0)
 		said[word] = text[0] != '0';
 	memalloc_noreclaim_restore(flags);
@@ -501,14 +502,14 @@ static bool is_said(enum word word)
 /* What can be seen of an OOM: the task that allocates, not the allocation. */
 struct oom {
 	nodemask_t nodes;	/* where the task may have memory */
-	bool quiet;		/* most likely nobody is killed, so there is nothing to say or count */
+	bool quiet;		/* most likely no process is killed: say and count nothing */
 	bool may_wait;		/* the task can be told to try again */
 	bool may_signal;	/* it is an occasion for SIGTERM */
 	bool ignores_freed;	/* it may be SysRq-f, which goes on whatever the chain has freed */
 	unsigned int refusals;
 };
 
-/* What is to be said once the locks are released: consoles are slow. */
+/* What is logged once the locks are released: consoles are slow. */
 struct saying {
 	pid_t pid;
 	char comm[TASK_COMM_LEN];
@@ -519,14 +520,14 @@ struct saying {
 	short adj;
 };
 
-/* Many processes take a while to go through, here as in the kernel's own walk at each OOM. */
+/* A walk over many processes takes a while, as the kernel's own does at each OOM. */
 static void quiet_watchdog(unsigned int *seen)
 {
 	if (++*seen % 1024 == 0)
 		touch_softlockup_watchdog();
 }
 
-/* Whether the memory has been freed, or is given up as never to be. */
+/* Whether the memory has been freed, or the kernel has given up on freeing it. */
 static bool is_reaped(struct mm_struct *mm)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
@@ -536,7 +537,7 @@ static bool is_reaped(struct mm_struct *mm)
 #endif
 }
 
-/* Finds the thread by which a process has its mm, locked: the first one may be gone already. */
+/* Finds a thread that still has the mm of a process, and locks it; the first may be gone. */
 static struct task_struct *lock_thread_with_mm(struct task_struct *task)
 {
 	struct task_struct *thread;
@@ -563,7 +564,7 @@ static bool shares_mm(struct task_struct *task, const struct mm_struct *mm)
 	return false;
 }
 
-/* Says on which nodes a thread may have memory: those of its cpuset, and of its memory policy. */
+/* Gets the nodes on which a thread may have memory, by its cpuset and its memory policy. */
 static void get_nodes(struct task_struct *thread, nodemask_t *nodes)
 {
 	task_lock(thread);
@@ -573,7 +574,7 @@ static void get_nodes(struct task_struct *thread, nodemask_t *nodes)
 	nodes_setall(*nodes);
 #endif
 #ifdef CONFIG_NUMA
-	/* A policy that has no node of the cpuset is none. */
+	/* A policy without a node of the cpuset has no effect. */
 	if (thread->mempolicy && thread->mempolicy->mode == MPOL_BIND &&
 	    nodes_intersects(*nodes, thread->mempolicy->nodes))
 		nodes_and(*nodes, *nodes, thread->mempolicy->nodes);
@@ -581,7 +582,7 @@ static void get_nodes(struct task_struct *thread, nodemask_t *nodes)
 	task_unlock(thread);
 }
 
-/* Whether the process may have memory where it is wanted. */
+/* Whether the process may have memory on a node that the allocating task may use. */
 static bool is_of_use(struct task_struct *task, const struct oom *oom)
 {
 	struct task_struct *thread;
@@ -597,7 +598,7 @@ static bool is_of_use(struct task_struct *task, const struct oom *oom)
 	return false;
 }
 
-/* While this is so the kernel takes nobody else, as long as it still is when it looks. */
+/* While a victim exits the kernel takes no other one, if it still exits when the kernel looks. */
 static bool is_victim_exiting(const struct oom *oom)
 {
 	struct task_struct *task;
@@ -628,13 +629,13 @@ static bool is_dying(const struct task_struct *task)
 	return READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT;
 }
 
-/* Whether killing the process would hit somebody who is not to be killed. */
+/* Whether killing the process would hit a process that must not be killed. */
 static bool has_borrowed_mm(struct task_struct *thread)
 {
 	return in_vfork(thread) || thread->mm == READ_ONCE(init_pid_ns.child_reaper->mm);
 }
 
-/* Finds the thread by which a listed process can be taken, locked; says whether it may not be. */
+/* Finds a thread with the mm of a listed process, and locks it. `refused`: it may not be killed. */
 static struct task_struct *lock_takeable(struct task_struct *task, bool *refused)
 {
 	struct task_struct *thread;
@@ -673,14 +674,14 @@ static void describe(struct saying *say, struct task_struct *thread)
 
 static void say_signal(const struct saying *say)
 {
-	/* As the kernel says it, for whatever reads its log. */
+	/* In the kernel's own words, for programs that read its log. */
 	printk(KERN_ERR
 	       "Out of memory: %s process %d (%s) total-vm:%lukB, anon-rss:%lukB, file-rss:%lukB, shmem-rss:%lukB, UID:%u pgtables:%lukB oom_score_adj:%hd\n",
 	       say->signal, say->pid, say->comm, say->total_vm, say->anon, say->file, say->shmem,
 	       say->uid, say->pgtables, say->adj);
 }
 
-/* Sends a signal to a process and all who share its memory; with RCU held. */
+/* Sends a signal to a process and all that share its memory; with RCU held. */
 static void signal_sharers(struct task_struct *task, struct mm_struct *mm, int signal)
 {
 	struct task_struct *other;
@@ -702,15 +703,15 @@ static void signal_sharers(struct task_struct *task, struct mm_struct *mm, int s
 
 static DEFINE_SPINLOCK(lock);
 
-/* Whom the kernel was pointed at, and whether that one was dying already. */
+/* The process that the kernel was pointed at, and whether it was dying already. */
 static struct {
 	struct task_struct *task;
 	bool dying;
 } chosen;
 
 /*
- * Whether the kernel took whom it was pointed at, and that is news. Who exits by itself is made a
- * victim too when it runs out of memory on its way: only for the reserves, and nobody killed it.
+ * Whether the kernel killed the process that it was pointed at. A process that exits by itself and
+ * runs out of memory meanwhile becomes a victim too, but only for the reserves: it was not killed.
  */
 static bool is_kill(void)
 {
@@ -718,7 +719,7 @@ static bool is_kill(void)
 	       (READ_ONCE(chosen.task->signal->group_exit_code) & 0x7f) == SIGKILL;
 }
 
-/* Takes back the pointer, if there is one, and counts the kill that came of it. */
+/* Takes back the pointer, if there is one, and counts the kill if there was one. */
 static void withdraw(void)
 {
 	if (!chosen.task)
@@ -739,7 +740,7 @@ static void withdraw_later(struct work_struct *work)
 
 static DECLARE_DELAYED_WORK(withdrawal, withdraw_later);
 
-/* Whoever has the flag already is in swapoff or KSM: first anyway, and the flag is its own. */
+/* A process that has the flag already is in swapoff or KSM: it is first anyway, by its own flag. */
 static void point_at(struct task_struct *task)
 {
 	if (task->signal->oom_flag_origin)
@@ -752,19 +753,19 @@ static void point_at(struct task_struct *task)
 
 /* The grace */
 
-/* Who has got SIGTERM, with its mm. */
+/* The process that has got SIGTERM, with its mm. */
 static struct {
 	struct task_struct *task;
 	struct mm_struct *mm;
 	unsigned long begin;	/* jiffies, like the other two */
-	unsigned long waited;	/* when somebody was last told to wait for it */
+	unsigned long waited;	/* when a task was last told to wait for it */
 	unsigned long end;
 } asked;
 
 /* When the last OOM was, in jiffies. */
 static unsigned long last_oom;
 
-/* Who has had its SIGTERM: whatever it executes, a process keeps its pid. The oldest goes first. */
+/* Processes that got SIGTERM, by pid: exec does not change it. The oldest is overwritten first. */
 static struct pid *warned[MAX_WARNED];
 static unsigned int warnings;
 
@@ -805,7 +806,7 @@ static void forget_asked(void)
 	asked.mm = NULL;
 }
 
-/* What is left of the grace, in jiffies: too little to be of any use is nothing. */
+/* Returns what is left of the grace, in jiffies; less than a tenth counts as nothing. */
 static unsigned long grace_left(void)
 {
 	unsigned long all = msecs_to_jiffies(READ_ONCE(grace_ms));
@@ -818,7 +819,7 @@ static bool has_rawio(struct task_struct *task)
 {
 	const struct cred *cred = __task_cred(task);
 
-	/* Over a namespace's own things is not over hardware. */
+	/* The capability in another user namespace gives no access to hardware. */
 	return cred->user_ns == &init_user_ns && cap_raised(cred->cap_effective, CAP_SYS_RAWIO);
 }
 
@@ -828,7 +829,7 @@ static bool is_halted(struct task_struct *thread)
 	       (READ_ONCE(thread->__state) & TASK_FROZEN);
 }
 
-/* Whether SIGTERM would come to anything; what changes meanwhile costs a grace or loses it. */
+/* Whether SIGTERM would have an effect. A change right after this costs a grace, or loses one. */
 static bool heeds_sigterm(struct task_struct *task)
 {
 	struct sighand_struct *sighand = rcu_dereference(task->sighand);
@@ -842,10 +843,10 @@ static bool heeds_sigterm(struct task_struct *task)
 	handler = READ_ONCE(sighand->action[SIGTERM - 1].sa.sa_handler);
 	if (handler == SIG_IGN)
 		return false;
-	/* The init of a namespace dies only of what it handles. */
+	/* The init of a namespace ignores signals that it does not handle. */
 	if (handler == SIG_DFL && (READ_ONCE(task->signal->flags) & SIGNAL_UNKILLABLE))
 		return false;
-	/* Who waits for signals at a descriptor has blocked them. */
+	/* A process that reads signals from a descriptor has blocked them. */
 	listens = waitqueue_active(&sighand->signalfd_wqh);
 	for_each_thread(task, thread) {
 		if (!is_halted(thread) && (listens || !sigismember(&thread->blocked, SIGTERM)))
@@ -859,8 +860,8 @@ static void end_grace(struct work_struct *work);
 static DECLARE_DELAYED_WORK(grace, end_grace);
 
 /*
- * The kernel's own kill is the better one, with reserves and reaper. While it is pointed at the
- * process, and may just be about to say that it has killed it, SIGKILL from here has time.
+ * The kernel's own kill is better: it gives reserves and the reaper. While the kernel is pointed at
+ * the process, and may be about to report its kill, SIGKILL from here can wait.
  */
 static bool leave_to_kernel(void)
 {
@@ -868,7 +869,7 @@ static bool leave_to_kernel(void)
 	       time_before(jiffies, asked.end + 2 * SETTLE);
 }
 
-/* Describes who has been asked if it is still to be killed; with RCU and `lock` held. */
+/* Describes the process that was asked, if it may still be killed; with RCU and `lock` held. */
 static bool describe_asked(struct saying *say)
 {
 	struct task_struct *thread;
@@ -892,7 +893,7 @@ static void end_grace(struct work_struct *work)
 
 	rcu_read_lock();
 	spin_lock(&lock);
-	/* Another one may have been asked while this waited for the lock. */
+	/* Another process may have been asked while this waited for the lock. */
 	if (!asked.task || time_before(jiffies, asked.end))
 		goto out;
 	if (leave_to_kernel()) {
@@ -903,7 +904,7 @@ static void end_grace(struct work_struct *work)
 		task = get_task_struct(asked.task);
 		mm = asked.mm;
 		mmgrab(mm);
-		/* Already here, so that the kernel finds it dying, and does not say so again. */
+		/* Under the lock: the kernel finds it dying, and does not report it again. */
 		kill_pid(task_tgid(task), SIGKILL, 1);
 		atomic_long_inc(&stats[KILLS]);
 	}
@@ -921,7 +922,7 @@ out:
 	put_task_struct(task);
 }
 
-/* Sends SIGTERM and begins a grace; false if there is none for this process. */
+/* Sends SIGTERM and begins a grace; returns false if the process gets none. */
 static bool ask(struct task_struct *task, struct saying *say)
 {
 	struct task_struct *thread;
@@ -942,12 +943,12 @@ static bool ask(struct task_struct *task, struct saying *say)
 		asked.begin = asked.waited = jiffies;
 		asked.end = jiffies + left;
 		remember_warned(task);
-		/* Whoever is out of memory comes back before that, and has the kernel kill it. */
+		/* A task without memory comes back before that, and has the kernel kill it. */
 		mod_delayed_work(queue, &grace, left + HZ / 2);
 	}
 	spin_unlock(&lock);
 	if (mm)
-		/* `asked` holds the mm: it is not forgotten before its end, or by this very caller. */
+		/* `asked` holds the mm: only its end, or this very caller, lets it go. */
 		signal_sharers(task, mm, SIGTERM);
 	rcu_read_unlock();
 	if (!mm)
@@ -961,8 +962,8 @@ static bool ask(struct task_struct *task, struct saying *say)
 enum asking { NOBODY, WAIT, OVER };
 
 /*
- * Whether there is a process to be waited for. Once its grace is over the kernel is pointed at it,
- * and for SysRq-f always.
+ * Whether there is a process to wait for. Once its grace is over the kernel is pointed at it; for
+ * SysRq-f it always is.
  */
 static enum asking look_at_asked(struct oom *oom)
 {
@@ -984,7 +985,7 @@ static enum asking look_at_asked(struct oom *oom)
 	if (wait)
 		asked.waited = jiffies;
 	else if (oom->may_wait)
-		/* It is over, and was waited for to its end, however seldom tasks came back. */
+		/* The grace is over. It counts in full, however seldom tasks came back. */
 		asked.waited = asked.end;
 	if ((!wait || oom->ignores_freed) && describe_asked(&say)) {
 		point_at(asked.task);
@@ -1005,7 +1006,7 @@ static bool is_takeable(struct task_struct *task, struct oom *oom, struct saying
 	struct task_struct *thread;
 	bool refused;
 
-	/* Its memory is back or given up, or its exit is waited for. */
+	/* Its memory is back or given up, or the kernel waits for its exit. */
 	if (tsk_is_oom_victim(task))
 		return false;
 	thread = lock_takeable(task, &refused);
@@ -1017,7 +1018,7 @@ static bool is_takeable(struct task_struct *task, struct oom *oom, struct saying
 	return is_of_use(task, oom);
 }
 
-/* Finds the first listed process that can be taken, with a reference. */
+/* Finds the first listed process that can be killed, and takes a reference. */
 static struct task_struct *pick(struct list *list, struct oom *oom, struct saying *say)
 {
 	struct task_struct *task;
@@ -1044,7 +1045,7 @@ static struct task_struct *pick(struct list *list, struct oom *oom, struct sayin
 	return NULL;
 }
 
-/* Says who goes first, but once when the kernel has to come back for the same process. */
+/* Logs which process goes first, once if the kernel comes back for the same one. */
 static bool announce(const struct list *list, const struct saying *say)
 {
 	static pid_t last;	/* oom_lock is held */
@@ -1057,7 +1058,7 @@ static bool announce(const struct list *list, const struct saying *say)
 	return true;
 }
 
-/* Points the kernel at the first who can be taken. True: it was asked instead, so wait for it. */
+/* Points the kernel at the first that can be killed. True: that one was asked, so wait for it. */
 static bool take_first(struct list *list, struct oom *oom)
 {
 	struct task_struct *task;
@@ -1069,7 +1070,7 @@ static bool take_first(struct list *list, struct oom *oom)
 		if (!task)
 			break;
 		wait = oom->may_signal && ask(task, &say);
-		/* A console can be slow: look again, so that the pointer is at a living one, and fresh. */
+		/* A console can be slow: look again, for a living process and a new pointer. */
 		again = !wait && !oom->quiet && announce(list, &say);
 		if (!wait && !again) {
 			spin_lock(&lock);
@@ -1091,11 +1092,11 @@ static bool take_first(struct list *list, struct oom *oom)
 }
 
 /*
- * Chooses. True: try again, somebody is exiting already.
+ * Chooses. True: try again, a process is exiting already.
  *
- * Where the task cannot be told so the kernel goes on: behind a victim it kills nobody, but for
- * SysRq-f, and but for the moment in which the victim is reaped before it looks. In both cases it
- * shall be the next one of the list, and nobody else.
+ * Where the task cannot be told to try again the kernel goes on. While a victim exits it kills no
+ * other process, with two exceptions: SysRq-f, and a victim that is reaped just before it looks. In
+ * both cases it shall take the next one of the list, and no other process.
  */
 static bool choose(struct list *list, struct oom *oom)
 {
@@ -1121,22 +1122,22 @@ static void look_at_task(struct oom *oom)
 {
 	get_nodes(current, &oom->nodes);
 	/*
-	 * A task that is dying must not try again: most get the reserves next. And a freed page would
-	 * hide the OOM from panic_on_oom.
+	 * A dying task must not try again: most get the reserves next. A freed page would also hide
+	 * the OOM from panic_on_oom.
 	 */
 	oom->may_wait = !fatal_signal_pending(current) && !(current->flags & PF_EXITING) &&
 			!is_dying(current) && !is_said(PANIC_ON_OOM);
 	oom->quiet = !oom->may_wait;
 	/*
-	 * Within a file system's transaction the kernel kills nobody. Of the kernel's threads some
-	 * are such, one may be SysRq-f, and for none does a process have to be told.
+	 * Within a file system's transaction the kernel kills no process. Some kernel threads are in
+	 * one, another may be SysRq-f, and none of them is a reason to send SIGTERM.
 	 */
 	oom->may_signal = oom->may_wait && !current->journal_info &&
 			  !(current->flags & (PF_KSWAPD | PF_WQ_WORKER | PF_KTHREAD));
 	oom->ignores_freed = current->flags & PF_WQ_WORKER;
 }
 
-/* Ends what the last OOM has left, and begins an episode if it is long ago. */
+/* Withdraws the pointer of the last OOM, and begins an episode if that OOM is long ago. */
 static void begin_round(void)
 {
 	spin_lock(&lock);
@@ -1153,11 +1154,11 @@ static int on_oom(struct notifier_block *block, unsigned long unused, void *free
 	struct list *list;
 
 	begin_round();
-	/* It may hold what the victim needs for exiting: the kernel kills nobody for it. */
+	/* The task may hold what a victim needs for exiting: the kernel kills no process for it. */
 	if (current->flags & (PF_MEMALLOC_NOFS | PF_MEMALLOC_NOIO))
 		return NOTIFY_OK;
 	look_at_task(&oom);
-	/* Somebody else on the chain has freed memory. */
+	/* Another member of the chain has freed memory. */
 	if (*(unsigned long *)freed && !oom.ignores_freed)
 		return NOTIFY_OK;
 	/* The kernel kills this one. */
@@ -1250,7 +1251,7 @@ no_list:
 static void __exit oom_exit(void)
 {
 	unregister_oom_notifier(&oom_notifier);
-	/* Also ends what is done through descriptors that are still open. */
+	/* This also ends reads and writes through descriptors that are still open. */
 	remove_proc_entry("oom_stat", NULL);
 	remove_proc_entry("oom", NULL);
 	cancel_delayed_work_sync(&withdrawal);

@@ -6,4 +6,4 @@ time: standard library only, it loads a program, reads processes, ranks and emit
 ``oomrules.commands`` is the command line and may use both.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,10 +1,13 @@
-"""The documents agree with the tables that the program uses."""
+"""The documents agree with the tables that the program uses, and with each other."""
 
+import importlib.util
 import re
 from dataclasses import replace
 from pathlib import Path
 
-from oomrules import resources
+import pytest
+
+from oomrules import __version__, resources
 from oomrules.attributes import ATTRIBUTES
 from oomrules.capabilities import CAPABILITIES
 from oomrules.commands import main
@@ -12,13 +15,14 @@ from oomrules.language import rulefiles
 from oomrules.language.compiler import compile_rules
 from oomrules.language.quantities import UNITS
 from oomrules.language.rulefiles import Found
-from oomrules.language.syntax_errors import KEYWORDS
+from oomrules.language.syntax import KEYWORDS
 from oomrules.language.text import RuleText
 from oomrules.language.typing import FUNCTIONS
 from oomrules.lint import registry
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from oomrules.testing.described import Described
+from tests.vm.scenarios.table import SCENARIOS
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -94,3 +98,101 @@ def test_the_hooks_of_pre_commit_are_commands_that_there_are() -> None:
     assert len(entries) == len(re.findall(r"^- id:", text, re.MULTILINE)) == 2
     for entry in entries:
         main.parser().parse_args([*entry.split(), "x.oom"])
+
+
+# --- what a reader clicks --------------------------------------------------------------
+
+DOCS = CHECKOUT / "docs"
+INDEX = DOCS / "README.md"
+PAGES = [
+    path
+    for pattern in ("*.md", "docs/**/*.md", "bench/*.md", "oomrules/**/*.md", "tests/**/*.md")
+    for path in sorted(CHECKOUT.glob(pattern))
+]
+_CODE = re.compile(r"^```[\s\S]*?^```$|^ {4}.*$|`[^`\n]*`", re.MULTILINE)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def links(page: Path) -> list[str]:
+    """Return the targets of a page's links; those in code are none."""
+    return _LINK.findall(_CODE.sub("", page.read_text(encoding="utf-8")))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```[\s\S]*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def target(page: Path, link: str) -> Path:
+    """Return the file that a relative link leads to."""
+    path = link.partition("#")[0]
+    return (page.parent / path).resolve() if path else page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_every_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) -> None:
+    for link in links(page):
+        if re.match(r"[a-z]+:", link):
+            continue
+        assert target(page, link).exists(), link
+        anchor = link.partition("#")[2]
+        assert not anchor or anchor in anchors(target(page, link)), link
+
+
+def test_every_page_is_linked_from_the_index_and_links_back() -> None:
+    pages = {*DOCS.rglob("*.md")} - {INDEX}
+    indexed = {target(INDEX, link) for link in links(INDEX)}
+    assert pages <= indexed
+    for page in pages:
+        assert INDEX in {target(page, link) for link in links(page)}, page
+
+
+def test_a_generated_page_names_its_command_in_its_first_line() -> None:
+    generated = [*(DOCS / "generated").glob("*.md")]
+    assert len(generated) == 2
+    for page in generated:
+        (command,) = re.findall(
+            r"^<!-- Made by `(make|python -m) ([\w.]+).*`; .*-->$",
+            page.read_text(encoding="utf-8").splitlines()[0],
+        )
+        if command[0] == "make":
+            assert f"\n{command[1]}:" in (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+        else:
+            assert importlib.util.find_spec(command[1])
+
+
+def test_the_page_of_scenarios_has_those_that_are_played() -> None:
+    page = (DOCS / "generated" / "scenarios.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.*?) \| (.*?) \|", page, re.MULTILINE)
+    assert rows == [
+        (str(number), scenario.title, ", ".join(scenario.victims))
+        for number, scenario in enumerate(SCENARIOS, 1)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_a_page_names_files_that_there_are(page: Path) -> None:
+    folders = "bench|bpf|docs|editors|grammar|kernel|oomrules|rules\\.d|systemd|tests"
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(rf"`((?:{folders})/[\w./-]+\.(?:c|h|md|oom|py|toml|vim))`", text):
+        assert (CHECKOUT / path).exists(), path
+
+
+def test_contributing_names_files_that_there_are() -> None:
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w./-]+(?:/|\.(?:py|md|h|c|vim)))`", text)
+    assert len(named) > 40
+    for path in named:
+        assert (CHECKOUT / path).exists() or (CHECKOUT / "oomrules" / path).exists(), path
+
+
+def test_the_changelog_begins_with_the_version_of_the_program() -> None:
+    text = (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## \[(.*?)\](.*)$", text, re.MULTILINE)
+    assert headings[0] == ("Unreleased", "")
+    versions = [version for version, _ in headings[1:]]
+    assert versions[0] == __version__
+    assert versions == sorted(versions, key=lambda v: [*map(int, v.split("."))], reverse=True)
+    assert all(re.fullmatch(r" - \d{4}-\d\d-\d\d", date) for _, date in headings[1:])

@@ -60,7 +60,7 @@ FILES = {"list.json": LIST, "program.json": PROGRAM, record.FILE: ADJUSTED}
 nested: Any = []
 for _ in range(400):
     nested = [nested]
-JUNK = (
+JUNK: tuple[Any, ...] = (
     *(None, True, -1, 0, 1 << 70, 10**4000, 1e308, float("nan"), float("-inf")),
     *("", "x", "\ud800", "\0", "\x1b[2J", "x" * 5000, [], {}, [{}], [[]], {"": []}, nested),
 )
@@ -247,7 +247,7 @@ def test_everything_kept_is_its_owners_alone_whatever_it_was_and_whatever_the_um
     assert (tmp_path / "other" / "list.json").stat().st_mode & 0o777 == 0o600
 
 
-def anothers(path: Path) -> None:
+def of_another_user(path: Path) -> None:
     path.mkdir()
     os.chown(path, 65534, 65534)
 
@@ -278,7 +278,7 @@ def a_file(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        pytest.param(anothers, "belongs to user id 65534", marks=needs_root),
+        pytest.param(of_another_user, "belongs to user id 65534", marks=needs_root),
         (groups, "mode 0775"),
         (everybodys, "mode 1777"),
         (linked, "symbolic link"),

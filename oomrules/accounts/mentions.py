@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from oomrules.lean import Any, NamedTuple
 from oomrules.program import nodes
-from oomrules.program.program import Node, Program
+from oomrules.program.nodes import Node
+from oomrules.program.program import Program
 
 
 class Mentions(NamedTuple):
@@ -78,17 +79,14 @@ def _conditions(program: Program) -> Iterator[tuple[Node, str]]:
 
 def _patterns(node: Node, attribute: Node) -> Iterator[str | None]:
     """Give what an attribute is compared with; None for anything but a text or a glob."""
-    parts = node[1:]
-    if attribute in parts:
-        texts = [_text(part) for part in parts]
-        texts.remove(attribute)
-        known = node[0] in ("glob", "among", "==", "!=")
-        yield from (text if known and isinstance(text, str) else None for text in texts)
-    elif node == attribute:
+    if node == attribute:
         yield None
-    for part in parts:
-        if isinstance(part, list) and part != attribute:
-            yield from _patterns(part, attribute)
+    for kind, *operands in nodes.walk(node):
+        if attribute in operands:
+            texts = [_text(operand) for operand in operands]
+            texts.remove(attribute)
+            known = kind in ("glob", "among", "==", "!=")
+            yield from (text if known and isinstance(text, str) else None for text in texts)
 
 
 def _text(part: Any) -> Any:

@@ -10,8 +10,9 @@ from oomrules.commands.parts import doubts, rulesets, selection
 from oomrules.commands.rank import TIERS, factor, weight, within_block
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import SELF_MADE, Process
+from oomrules.processes.snapshot import Process
 from oomrules.processes.values import GETTERS, innermost_unit, known
+from oomrules.program.nodes import SELF_MADE
 from oomrules.ranking.evaluator import Verdict, ineligible
 from oomrules.ranking.ranker import Ranking
 from oomrules.terminal import Paint, called, duration, memory, say, width

@@ -14,8 +14,9 @@ from oomrules.dbus.gather import Everything
 from oomrules.processes import recorded
 from oomrules.processes.cgroups import FIGURES, LIMITS, LiveScope, enclosing
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import NO_LIMIT, SELF_MADE, UNREAD, Process
+from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process
 from oomrules.processes.values import GETTERS, place_of
+from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import make
 from oomrules.sinks import kernel_list
 from oomrules.terminal import count, is_terminal, progress, say

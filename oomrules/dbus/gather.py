@@ -16,8 +16,8 @@ from oomrules.dbus.users import Users
 from oomrules.errors import Failure
 from oomrules.processes.facts import Facts, key
 from oomrules.processes.units import Placement
-from oomrules.program.nodes import is_glob
-from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY, Node, Program
+from oomrules.program.nodes import Node, is_glob, walk
+from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY, Program
 
 _PROPERTIES = {a.name: a.field for a in ATTRIBUTES.values() if a.source is Source.SYSTEMD}
 _SESSIONS = frozenset(a.name for a in ATTRIBUTES.values() if a.source is Source.LOGIND)
@@ -54,7 +54,7 @@ class Asked:
         # What users call their units is nothing that the system's manager knows.
         named = {target for target in targets if not target.startswith(USER_UNIT)}
         named -= set(self.related)
-        for node in _nodes(program):
+        for node in program.nodes:
             named |= _unit_names(node)
         self.named: list[str] = []
         for name in sorted(named):
@@ -235,14 +235,11 @@ def _sessions(connection: Connection) -> Units:
     return found
 
 
-def _nodes(program: Program) -> Iterator[Node]:
-    for scope in program.scopes:
-        yield from (rule.when for rule in scope.rules)
-    yield from program.definitions.values()
-
-
 def _unit_names(node: Node) -> set[str]:
-    """Find the names that a condition looks for in ``unit``."""
-    if node[0] in ("glob", "among") and node[1] == ["attr", "unit"]:
-        return set(node[2:])
-    return {name for part in node[1:] if isinstance(part, list) for name in _unit_names(part)}
+    """Return the names that a condition looks for in ``unit``."""
+    return {
+        name
+        for kind, *operands in walk(node)
+        if kind in ("glob", "among") and operands[0] == ["attr", "unit"]
+        for name in operands[1:]
+    }

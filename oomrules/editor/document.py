@@ -13,7 +13,7 @@ from oomrules.capabilities import CAPABILITIES
 from oomrules.language import formatter, rulefiles, syntax
 from oomrules.language.diagnostics import Diagnostic, Rejected
 from oomrules.language.rulefiles import Found
-from oomrules.language.syntax_errors import FORMS, KEYWORDS
+from oomrules.language.syntax import FORMS, KEYWORDS
 from oomrules.language.text import RuleText, Span
 from oomrules.language.typing import FUNCTIONS
 from oomrules.lint import linter

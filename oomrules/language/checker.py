@@ -347,7 +347,7 @@ def _twice(code: str, what: str, second: Stated[Any], first: Stated[Any], span: 
 def _find_cycles(checked: Checked) -> None:
     """Refuse definitions that need themselves, and chains deeper than the parser's limit."""
     definitions = checked.definitions
-    uses = {name: sorted(_names(node)) for name, node in definitions.items()}
+    uses = {name: sorted(nodes.names(node)) for name, node in definitions.items()}
     depths: dict[str, int] = {}
 
     def complain(name: str, code: str, message: str, help_: str) -> None:
@@ -377,7 +377,7 @@ def _find_cycles(checked: Checked) -> None:
             return depths.setdefault(name, 0)
         below = [visit(used, (*path, name)) for used in uses.get(name, ()) if used in definitions]
         depth = 1 + max(below, default=0)
-        levels[name] = program.levels(definitions[name], levels)
+        levels[name] = nodes.levels(definitions[name], levels)
         if depth == parser.DEPTH + 1:
             too_deep(name)
         elif levels[name] > program.DEEPEST:
@@ -389,10 +389,3 @@ def _find_cycles(checked: Checked) -> None:
 
     for name in sorted(uses):
         visit(name, ())
-
-
-def _names(node: list[Any]) -> set[str]:
-    """Collect the definitions that a node refers to."""
-    if node[0] == "name":
-        return {node[1]}
-    return {name for part in node[1:] if isinstance(part, list) for name in _names(part)}

@@ -1,26 +1,19 @@
-"""Text to syntax tree.
-
-lark does the parsing. At an error the parser goes back to where the statement began
-and on at the end of its line, so each bad statement costs one diagnostic and the
-others are still read.
-"""
+"""Text to syntax tree. lark does the parsing; ``recovery`` reads on after an error."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from lark import Lark, Token, Tree, lexer
-from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from oomrules import resources
 from oomrules.language import foreign, syntax, syntax_errors
 from oomrules.language.diagnostics import Diagnostic
+from oomrules.language.recovery import Recovery
 from oomrules.language.text import RuleText, Span
 
 # Deeper than any person nests, and well below the recursion limit of the interpreter.
@@ -31,8 +24,6 @@ LONGEST = 4096
 # only after all of it has been parsed.
 _MOST_SIGNS = 10_000
 _SIGNS = re.compile(r'"(?:\\"|[^"\n])*"|#[^\n]*|(?P<signs>(?:(?:-|\(|\bnot\b)(?:[ \t]|\\\r?\n)*)+)')
-# Syntax errors that are told of a file. What has more of them is no rule file.
-_MOST_ERRORS = 500
 
 
 @contextmanager
@@ -78,7 +69,7 @@ def parse(source: RuleText) -> tuple[tuple[syntax.Statement, ...], list[Diagnost
         if dense > _MOST_SIGNS:
             span = Span(found.start(), found.start() + 1)
             return (), [syntax_errors.too_deep(source, span, DEPTH)]
-    recovery = _Recovery(source)
+    recovery = Recovery(source)
     tree = _lark().parse(source.text, on_error=recovery)
     builder = _Builder(source)
     statements = tuple(builder.statements(tree.children))
@@ -99,158 +90,6 @@ def tokens(source: RuleText) -> list[Token]:
         UnexpectedInput: it is not well formed; ``parse`` says where and why.
     """
     return list(_lark().parse_interactive(source.text).iter_parse())
-
-
-class _Recovery:
-    """Goes on at the next line after an error, and remembers what was wrong."""
-
-    def __init__(self, source: RuleText) -> None:
-        self.source = source
-        self.diagnostics: list[Diagnostic] = []
-        # Blocks whose first line was bad: their closing braces are met in silence.
-        self.headless = 0
-        self.ended = False
-
-    def __call__(self, error: UnexpectedInput) -> bool:
-        parser: Any = error.interactive_parser
-        lexer_position = parser.lexer_thread.state.line_ctr
-        at = self._offset(error)
-        opened = _open_braces(parser)
-        if at == len(self.source.text):
-            self._end(parser, error, opened)
-        elif self.headless and not opened and self.source.text[at] == "}":
-            self.headless -= 1
-            _pop_statement(parser)
-            lexer_position.char_pos = at + 1
-        else:
-            if _last(parser) == "RBRACE":
-                # The block itself is well formed; only what stands behind it is not.
-                parser.feed_token(Token("_NL", "\n"))
-            begin = self._give_up(parser, error, at, opened)
-            if len(self.diagnostics) < _MOST_ERRORS:
-                lexer_position.char_pos = self._next_statement(begin, at, bool(opened))
-            else:
-                lexer_position.char_pos = len(self.source.text)
-                self.diagnostics.append(syntax_errors.too_many(self.source, at, _MOST_ERRORS))
-                self.ended = True
-        return True
-
-    def _give_up(self, parser: Any, error: UnexpectedInput, at: int, opened: list[Token]) -> int:
-        """Drop the statement that has an error at ``at``, and say so; returns where it began."""
-        found = syntax_errors.explain(error, self.source, at, bool(opened))
-        begin = min(at, _pop_statement(parser))
-        found = syntax_errors.unfinished(error, self.source, begin, at) or found
-        name = re.match(r"(?:define|list)\s+([A-Za-z_][\w.]*)", self.source.text[begin:])
-        if not self._merging(at):
-            self.diagnostics.append(replace(found, breaks=name.group(1) if name else ""))
-        return begin
-
-    def _merging(self, at: int) -> bool:
-        """Tell whether this is a later mark of a merge whose first one has been told."""
-        text = self.source.text
-        return text.startswith(("=======", ">>>>>>>"), at) and any(
-            text.startswith("<<<<<<<", told.span.start) for told in self.diagnostics
-        )
-
-    def _offset(self, error: UnexpectedInput) -> int:
-        if isinstance(error, UnexpectedToken):
-            at_end = error.token.type == "$END"
-            return len(self.source.text) if at_end else error.token.start_pos or 0
-        return error.pos_in_stream or 0
-
-    def _end(self, parser: Any, error: UnexpectedInput, opened: list[Token]) -> None:
-        """The text ended too soon: keep what is complete, and close the open blocks."""
-        # A line may end inside a statement, too; a block only where its last statement may.
-        if "RBRACE" in parser.accepts():
-            parser.feed_token(Token("_NL", "\n"))
-        else:
-            self._give_up(parser, error, len(self.source.text), opened)
-        if opened and not self.ended:
-            self.diagnostics.append(syntax_errors.not_closed(self.source, _span(opened[-1])))
-        for brace in opened:
-            parser.feed_token(Token.new_borrow_pos("RBRACE", "}", brace))
-
-    def _next_statement(self, begin: int, at: int, in_block: bool) -> int:
-        """Find where to read on after a bad statement from ``begin`` with its error at ``at``.
-
-        That is the end of its line, or the brace that closes the block around it. An
-        error at the first word of a later line means that the statement was left
-        unfinished there, and that word begins the next one.
-        """
-        text = self.source.text
-        line_start = text.rfind("\n", 0, at) + 1
-        if begin < line_start and not text[line_start:at].strip():
-            return at
-        # A comment of C is one mistake, however many lines it has.
-        comment = re.compile(r"/\*.*?\*/", re.DOTALL).match(text, at)
-        if comment:
-            begin = at = comment.end()
-        depth = 0
-        for position, char in _outside_texts(text, begin):
-            if char == "{":
-                depth += 1
-            elif char == "}" and depth:
-                depth -= 1
-            elif char == "}" and in_block and position >= at:
-                return position
-            elif char == "\n" and position >= at:
-                self.headless += depth
-                return self._past_a_late_brace(begin, position)
-        self.headless += depth
-        return len(text)
-
-    def _past_a_late_brace(self, begin: int, newline: int) -> int:
-        """Pass over a brace on the line below the head of a block: it is the same mistake."""
-        late = re.compile(r"\s*\{").match(self.source.text, newline)
-        if late and re.compile(r"in\b").match(self.source.text, begin):
-            self.headless += 1
-            return late.end()
-        return newline
-
-
-def _last(parser: Any) -> str:
-    """The type of the last token, unless it has become part of something."""
-    stack = parser.parser_state.value_stack
-    return stack[-1].type if stack and isinstance(stack[-1], Token) else ""
-
-
-def _outside_texts(text: str, start: int) -> Iterator[tuple[int, str]]:
-    """Give the braces and line ends that are not inside a quoted text or a comment."""
-    for found in re.finditer(r'"(?:\\"|[^"\n])*"|#[^\n]*|[{}\n]', text[start:]):
-        if len(found.group()) == 1 and found.group() in "{}\n":
-            yield start + found.start(), found.group()
-
-
-def _open_braces(parser: Any) -> list[Token]:
-    opened: list[Token] = []
-    for value in parser.parser_state.value_stack:
-        if isinstance(value, Token) and value.type == "LBRACE":
-            opened.append(value)
-        elif isinstance(value, Token) and value.type == "RBRACE":
-            opened.pop()
-    return opened
-
-
-def _pop_statement(parser: Any) -> int:
-    """Drop an unfinished statement from the parser's stack.
-
-    Returns:
-        where its first word stood, or a very large offset if there was none.
-    """
-    state = parser.parser_state
-    begin = sys.maxsize
-    while True:
-        actions = state.parse_conf.parse_table.states[state.state_stack[-1]]
-        # Only between two statements may come both another one and an empty line.
-        if "NEVER" in actions and "_NL" in actions:
-            return begin
-        state.state_stack.pop()
-        value = state.value_stack.pop()
-        if isinstance(value, Token) and value.start_pos is not None:
-            begin = value.start_pos
-        elif isinstance(value, Tree):
-            first = next(value.scan_values(lambda part: isinstance(part, Token)), None)
-            begin = first.start_pos if first is not None else begin
 
 
 def _span(token: Token) -> Span:

@@ -282,6 +282,24 @@ class Block(Node):
 Statement = Rule | Score | Define | ListOf | Block
 
 
+# How each statement goes, by its first word.
+FORMS = {
+    "never": "never kill SELECTOR",
+    "only": "only kill SELECTOR",
+    "kill": "kill first SELECTOR",
+    "prefer": "prefer SELECTOR [by N]",
+    "spare": "spare SELECTOR [by N]",
+    "score": "score EXPRESSION",
+    "define": "define NAME = CONDITION",
+    "list": 'list NAME = "TEXT", "TEXT"',
+    "in": "in UNIT: STATEMENT",
+}
+KEYWORDS = (
+    "never kill only first last prefer spare by score define list in anything with without "
+    "any of when and or not"
+).split()
+
+
 def walk(statements: tuple[Statement, ...]) -> Iterator[tuple[tuple[Target, ...], Statement]]:
     """Give each statement that is not a block, with the targets around it, outermost first."""
     for statement in statements:

@@ -10,46 +10,24 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from oomrules import capabilities
 from oomrules.attributes import ATTRIBUTES, Type
-from oomrules.language import quantities, syntax
+from oomrules.language import quantities, syntax, type_help
 from oomrules.language.diagnostics import (
     Diagnostic,
-    Edit,
     Fix,
     did_you_mean,
     either,
     only_the_case,
     replacing,
 )
-from oomrules.language.syntax_errors import KEYWORDS
 from oomrules.language.text import RuleText, Span
+from oomrules.language.type_help import EXAMPLES, NUMERIC, Typed, in_words, is_share
 from oomrules.program import expressions
 
 FUNCTIONS = ("root", "cap")
-
-# What other tools call an attribute.
-_ELSEWHERE = {
-    **dict.fromkeys(("name", "command", "program", "process", "proc"), "comm"),
-    **dict.fromkeys(("cmd", "args", "argv", "command_line"), "cmdline"),
-    **dict.fromkeys(("vsz", "vsize", "virt", "vms", "vm_size"), "total_vm"),
-    **dict.fromkeys(("mem", "res", "pss", "ram", "vm_rss"), "rss"),
-    **dict.fromkeys(("username", "owner"), "user"),
-    **dict.fromkeys(("pri", "prio", "priority", "niceness"), "nice"),
-    **dict.fromkeys(("age", "etime", "uptime", "lifetime"), "run_time"),
-    **dict.fromkeys(("service", "systemd_unit"), "unit"),
-    **dict.fromkeys(("path", "binary", "executable"), "exe"),
-}
-
-_NUMERIC = (Type.COUNT, Type.MEMORY, Type.DURATION)
-_EXAMPLES = {
-    Type.COUNT: "5",
-    Type.MEMORY: "512MiB",
-    Type.DURATION: "10min",
-    Type.PERCENTAGE: "10%",
-}
 
 
 class Bad(Exception):
@@ -58,14 +36,6 @@ class Bad(Exception):
     def __init__(self, diagnostic: Diagnostic) -> None:
         super().__init__(diagnostic.message)
         self.diagnostic = diagnostic
-
-
-class Typed(NamedTuple):
-    """The type of an expression and its node; a literal adapts to what it meets."""
-
-    type: Type
-    node: list[Any]
-    literal: bool = False
 
 
 class Typing:
@@ -105,9 +75,9 @@ class Typing:
             self.bad(
                 "OOM303",
                 expression.span,
-                f"a condition is yes or no, but this is {_a(typed.type)}",
-                f"compare it, as in `{self._text(expression)} > {_EXAMPLES.get(typed.type, '…')}`"
-                if typed.type in _EXAMPLES
+                f"a condition is yes or no, but this is {in_words(typed.type)}",
+                f"compare it, as in `{self._text(expression)} > {EXAMPLES.get(typed.type, '…')}`"
+                if typed.type in EXAMPLES
                 else "compare it with something",
             )
         return typed.node
@@ -115,11 +85,11 @@ class Typing:
     def score(self, expression: syntax.Expression) -> list[Any]:
         """Judge the base measure of badness."""
         typed = self.expression(expression)
-        if typed.type not in _NUMERIC:
+        if typed.type not in NUMERIC:
             self.bad(
                 "OOM305",
                 expression.span,
-                f"a score is a number, memory or a duration, but this is {_a(typed.type)}",
+                f"a score is a number, memory or a duration, but this is {in_words(typed.type)}",
                 "score by something that grows with badness, as in `score rss`",
             )
         return typed.node
@@ -184,8 +154,8 @@ class Typing:
             help_ = f"`{word}` is a capability: say `with {word}`, or `cap({word})` in a condition"
         elif word in quantities.UNITS:
             help_ = f"write the unit without a space, as in `512{word}`"
-        elif word.lower() in _ELSEWHERE:
-            help_ = f"here it is called `{_ELSEWHERE[word.lower()]}`"
+        elif word.lower() in type_help.ELSEWHERE:
+            help_ = f"here it is called `{type_help.ELSEWHERE[word.lower()]}`"
         elif word == "oom_score":
             help_ = "the kernel's own measure is `score rss + swap + pgtables`"
         elif f"unit.{word}" in ATTRIBUTES or f"session.{word}" in ATTRIBUTES:
@@ -194,7 +164,7 @@ class Typing:
         else:
             help_ = did_you_mean(
                 word,
-                [*ATTRIBUTES, *self.definitions, *KEYWORDS],
+                [*ATTRIBUTES, *self.definitions, *syntax.KEYWORDS],
                 'use an attribute, or say what it means with `define`; quote a text with `"`',
             )
         same = only_the_case(word, [*ATTRIBUTES, *self.definitions])
@@ -209,9 +179,9 @@ class Typing:
                 self.bad(
                     "OOM307",
                     argument.span,
-                    f"`root` takes a number, but this is {_a(typed.type)}",
+                    f"`root` takes a number, but this is {in_words(typed.type)}",
                     f"divide it by a unit first, as in `root({self._text(argument)} / "
-                    f"{_EXAMPLES[typed.type]})`"
+                    f"{EXAMPLES[typed.type]})`"
                     if typed.type in (Type.MEMORY, Type.DURATION)
                     else "give it a number",
                 )
@@ -264,11 +234,11 @@ class Typing:
 
     def _minus(self, operand: syntax.Expression) -> Typed:
         typed = self.expression(operand)
-        if typed.type not in _NUMERIC:
+        if typed.type not in NUMERIC:
             self.bad(
                 "OOM302",
                 operand.span,
-                f"{_a(typed.type)} has no negative",
+                f"{in_words(typed.type)} has no negative",
                 "`-` goes before a number, memory or a duration",
             )
         if typed.node[0] == "number":
@@ -279,17 +249,17 @@ class Typing:
         operator = expression.operator
         left, right = self.expression(expression.left), self.expression(expression.right)
         # A percentage beside memory is that share of the memory limit.
-        if left.type is Type.MEMORY and _is_share(right):
+        if left.type is Type.MEMORY and is_share(right):
             right = Typed(Type.MEMORY, right.node)
-        elif right.type is Type.MEMORY and _is_share(left):
+        elif right.type is Type.MEMORY and is_share(left):
             left = Typed(Type.MEMORY, left.node)
         result = _result(operator, left.type, right.type)
         if result is None:
             self.bad(
                 "OOM302",
                 expression.span,
-                f"cannot take {_a(left.type)} `{operator}` {_a(right.type)}",
-                _arithmetic_help(operator, left.type, right.type),
+                f"cannot take {in_words(left.type)} `{operator}` {in_words(right.type)}",
+                type_help.arithmetic_help(operator, left.type, right.type),
             )
         return Typed(result, [operator, left.node, right.node])
 
@@ -314,22 +284,22 @@ class Typing:
         same = left.type is right.type or (
             {left.type, right.type} == {Type.ID, Type.COUNT} and (left.literal or right.literal)
         )
-        share = (left.type is Type.MEMORY and _is_share(right)) or (
-            right.type is Type.MEMORY and _is_share(left)
+        share = (left.type is Type.MEMORY and is_share(right)) or (
+            right.type is Type.MEMORY and is_share(left)
         )
         if not same and not share:
             self.bad(
                 "OOM301",
                 where.span,
-                f"cannot compare {_a(left.type)} with {_a(right.type)}",
-                _comparison_help(left, right),
+                f"cannot compare {in_words(left.type)} with {in_words(right.type)}",
+                type_help.comparison_help(left, right),
             )
         ordered = operator not in ("==", "!=")
         if left.type is Type.CAPABILITIES or (ordered and left.type in (Type.TEXT, Type.BOOLEAN)):
             self.bad(
                 "OOM306",
                 where.span,
-                f"{_a(left.type)} cannot be compared with `{operator}`",
+                f"{in_words(left.type)} cannot be compared with `{operator}`",
                 "ask for capabilities with `with CAP` or `cap(CAP)`"
                 if left.type is Type.CAPABILITIES
                 else "compare it with `==` or `!=`"
@@ -353,7 +323,7 @@ class Typing:
             self.bad(
                 "OOM306",
                 expression.span,
-                f"{operation} takes a text, but this is {_a(typed.type)}",
+                f"{operation} takes a text, but this is {in_words(typed.type)}",
                 "use it on comm, cmdline, exe, user, unit or another text",
             )
         return typed.node
@@ -429,7 +399,7 @@ class Typing:
                         "OOM304",
                         name.span,
                         f"`{name.name}` needs a value",
-                        _value_help(name.name, typed.type, self._unquoted(after)),
+                        type_help.value_help(name.name, typed.type, self._unquoted(after)),
                     )
                 return typed.node
             case syntax.Equals(quantity=quantity, negative=negative):
@@ -438,17 +408,18 @@ class Typing:
                     self.bad(
                         "OOM301",
                         term.span,
-                        f"`{name.name}` is {_a(typed.type)}, but this is {_a(right.type)}",
-                        _value_help(name.name, typed.type),
+                        f"`{name.name}` is {in_words(typed.type)}, "
+                        f"but this is {in_words(right.type)}",
+                        type_help.value_help(name.name, typed.type),
                     )
                 return self.comparison("==", typed, right, term)
         if typed.type is not Type.TEXT:
             self.bad(
                 "OOM306",
                 term.span,
-                f"`{name.name}` is {_a(typed.type)}, not a text",
-                _value_help(name.name, typed.type),
-                _by_name(term),
+                f"`{name.name}` is {in_words(typed.type)}, not a text",
+                type_help.value_help(name.name, typed.type),
+                type_help.by_name(term),
             )
         if isinstance(term, syntax.Member):
             return self._among(typed.node, term.list).node
@@ -464,19 +435,9 @@ class Typing:
         return self.source.quote(expression.span)
 
 
-def _by_name(term: syntax.Matches | syntax.Member) -> Fix | None:
-    """Offer `user` for a `uid` that was given a name; `euid` has no such twin."""
-    named = {"uid": "user", "gid": "group"}.get(term.name.name)
-    return Fix(f"write `{named}`", (Edit(term.name.span, named),)) if named else None
-
-
-def _is_share(typed: Typed) -> bool:
-    return typed.literal and typed.type is Type.PERCENTAGE
-
-
 def _result(operator: str, left: Type, right: Type) -> Type | None:
     """The type of an operation, or None where it has no meaning."""
-    if left not in _NUMERIC or right not in _NUMERIC:
+    if left not in NUMERIC or right not in NUMERIC:
         return None
     if operator in "+-":
         return left if left is right else None
@@ -485,60 +446,3 @@ def _result(operator: str, left: Type, right: Type) -> Type | None:
     if operator == "*":
         return right if left is Type.COUNT else None
     return Type.COUNT if left is right else None
-
-
-def _a(kind: Type) -> str:
-    return {
-        Type.BOOLEAN: "yes or no",
-        Type.ID: "an id",
-        Type.COUNT: "a number",
-        Type.MEMORY: "memory",
-        Type.DURATION: "a duration",
-        Type.PERCENTAGE: "a percentage",
-        Type.TEXT: "a text",
-        Type.CAPABILITIES: "a set of capabilities",
-    }[kind]
-
-
-def _arithmetic_help(operator: str, left: Type, right: Type) -> str:
-    if Type.ID in (left, right):
-        return "ids are names, not amounts; compare them with `==`"
-    if operator in "+-" and left in _NUMERIC and right in _NUMERIC:
-        return "add or subtract like things only; divide by a unit to get a plain number"
-    if operator in "*/" and left in _NUMERIC and right in _NUMERIC:
-        return "divide one of them by a unit first, as in `cpu_time / 1s`"
-    return "arithmetic takes numbers, memory and durations"
-
-
-def _comparison_help(left: Typed, right: Typed) -> str:
-    for one, other in ((left, right), (right, left)):
-        if one.type in (Type.MEMORY, Type.DURATION) and other.type is Type.COUNT and other.literal:
-            return f"give the number a unit, as in `{_EXAMPLES[one.type]}`"
-        if one.type is Type.ID and other.type is Type.TEXT:
-            return "an id is a number; for a name use `user` or `group`"
-        number = {"user": "uid", "group": "gid"}.get(one.node[-1]) if one.node[0] == "attr" else ""
-        if one.type is Type.TEXT and other.type is Type.COUNT and number:
-            return f"`{one.node[-1]}` is a name; by number it is `{number}`"
-        if one.type is Type.TEXT:
-            return 'compare a text with a quoted text, as in `comm == "sshd"`'
-        if one.type is Type.COUNT and other.literal and other.type in _EXAMPLES:
-            return "write the number without a unit"
-    for one, other in ((left, right), (right, left)):
-        if other.literal and one.type in (Type.MEMORY, Type.DURATION):
-            what = "memory with a size" if one.type is Type.MEMORY else "a duration with a time"
-            return f"compare {what}, as in `{_EXAMPLES[one.type]}`"
-    return "compare like things only"
-
-
-def _value_help(name: str, kind: Type, word: str = "") -> str:
-    """Say how an attribute takes its value; ``word`` may be what was meant for it."""
-    word = word or "…"
-    if kind is Type.CAPABILITIES:
-        return "ask for capabilities with `with CAP`, as in `anything with SYS_ADMIN`"
-    if kind is Type.TEXT:
-        return f'quote the text, as in `{name} "{word}"`'
-    if kind is Type.ID:
-        named = {"uid": "user", "euid": "user", "gid": "group", "egid": "group"}.get(name)
-        number = f"give a number, as in `{name} 0`"
-        return f'{number}; by name it is `{named} "{word}"`' if named else number
-    return f"give it one, as in `{name} {_EXAMPLES[kind]}`, or compare it after `when`"

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 
 from oomrules.lean import Any, NamedTuple
-from oomrules.processes.snapshot import CMDLINE_LENGTH, SELF_MADE, UNREAD, Process
+from oomrules.processes.snapshot import CMDLINE_LENGTH, UNREAD, Process
+from oomrules.program.nodes import SELF_MADE
 
 # Seconds: for one command line, and for all those of one refresh that do not come.
 DEADLINE = 0.5

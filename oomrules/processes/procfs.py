@@ -28,8 +28,9 @@ from oomrules.processes.cgroups import Hierarchy, LiveScope, is_in_sight
 from oomrules.processes.cmdlines import BATCH, Cmdlines
 from oomrules.processes.facts import Facts
 from oomrules.processes.machine import Memory, boot_seconds
-from oomrules.processes.snapshot import PF_EXITING, SELF_MADE, UNREAD, Host, Process
+from oomrules.processes.snapshot import PF_EXITING, UNREAD, Host, Process
 from oomrules.processes.units import Placement
+from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program
 
 # A kept descriptor costs the kernel about 4.5 KiB (bench/descriptors.py): all of them together at

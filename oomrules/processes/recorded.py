@@ -16,8 +16,9 @@ from oomrules.lean import Any
 from oomrules.processes.cgroups import LIMITS
 from oomrules.processes.cmdlines import cut
 from oomrules.processes.facts import RELATIONS
-from oomrules.processes.snapshot import DECISIVE, NO_LIMIT, SELF_MADE, Host, Process
+from oomrules.processes.snapshot import DECISIVE, NO_LIMIT, Host, Process
 from oomrules.processes.units import Placement
+from oomrules.program.nodes import SELF_MADE
 
 SCHEMA = "oomrules.snapshot/1"
 HINT = "record it again with `oomrules snapshot -o FILE`"

@@ -1,8 +1,8 @@
 """What is known of a host at one moment: raw kernel values, as they were read.
 
-``None`` is a value that could not be read. ``UNREAD`` is one that nobody has asked
-for yet. ``SELF_MADE`` is one that is unknown because the process, or its user, made it so:
-such a doubt protects nobody.
+``None`` is a value that could not be read. ``UNREAD`` is one that no rule has asked
+for yet. ``SELF_MADE`` (``oomrules.program.nodes``) is one that is unknown because the process, or
+its user, made it so: such a doubt protects no process.
 """
 
 from __future__ import annotations
@@ -31,14 +31,6 @@ class _Unread:
 
 
 UNREAD: Any = _Unread()
-
-
-class _SelfMade:
-    def __repr__(self) -> str:
-        return "SELF_MADE"
-
-
-SELF_MADE: Any = _SelfMade()
 
 
 class Host(NamedTuple):

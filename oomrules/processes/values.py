@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from oomrules.attributes import ATTRIBUTES, Attribute, Source, Type
 from oomrules.lean import Any
 from oomrules.processes.cgroups import enclosing
-from oomrules.processes.snapshot import NO_LIMIT, SELF_MADE, UNREAD, Process, Snapshot
+from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process, Snapshot
 from oomrules.processes.units import Placement, placement
 from oomrules.program import nodes
+from oomrules.program.nodes import SELF_MADE
 
 Getter = Callable[[Process, Snapshot], Any]
 

@@ -1,9 +1,25 @@
-"""Evaluation of a program's nodes, with truth values for doubt and in stages.
+"""Nodes, of which conditions and scores are made: their shape, one walk, their evaluation.
 
-A node that has been evaluated is its value: an int, a text, True, False, None for
-*unknown*, or SELF_MADE for unknown by the doing of the process. With some attributes not looked
-at yet (``PENDING``) what is left is a node again, with everything decided that could be: the
-residual.
+A node is a list whose first item says what it is; the others are its operands:
+
+    ["number", n]            a number, an id, milliseconds or hundredths of a percent
+    ["bytes", n]             memory; a number of pages in arithmetic
+    ["share", above, below]  that share of the nearest memory limit above the process
+    ["text", s]              a text
+    ["attr", name]           an attribute of ``oomrules.attributes``
+    ["name", name]           a definition of the program
+    ["+" "-" "*" "/", a, b]  arithmetic in whole numbers, ``/`` floors
+    ["negative", a], ["root", a]
+    ["==" "!=" "<" "<=" ">" ">=", a, b]
+    ["glob", text, pattern], ["search", text, regex], ["among", text, pattern, …]
+                             the regex is one that ``expressions.check`` lets through
+    ["cap", bit]             the capability is in the effective set
+    ["not", a], ["and", …], ["or", …]
+
+Evaluation has truth values for doubt, and goes in stages. A node that has been evaluated is its
+value: an int, a text, True, False, None for *unknown*, or SELF_MADE for unknown by the doing of
+the process. Where attributes are not read yet (``PENDING``), what is left is a node again, with
+everything decided that could be: the residual. It may have ["unknown"] and ["self-made"] in it.
 
 Unknown follows Kleene: it spreads through arithmetic and comparisons, and ``and`` and
 ``or`` give an answer where the known side settles it. Division by zero is unknown.
@@ -18,19 +34,109 @@ import fnmatch
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 
-from oomrules.lean import Any
-from oomrules.processes.snapshot import SELF_MADE
+from oomrules.lean import Any, NamedTuple
 from oomrules.program import expressions
 from oomrules.program.automaton import WORK, TooMuchWork
-from oomrules.program.program import Node
+
+Node = list[Any]
+
+
+class Form(NamedTuple):
+    """What a kind of node takes and what it is.
+
+    Operands are N, T or C for a node that is a number, a text or a condition; X for any of
+    them, the same on both sides; i or s for a plain whole number or a plain text. A ``*``
+    stands for any more of the last one. ``result`` is N, T or C; empty for an attribute, whose
+    type says it.
+    """
+
+    operands: str
+    result: str
+
+
+COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
+_ARITHMETIC = ("+", "-", "*", "/")
+_NUMERIC = (*_ARITHMETIC, "negative", "root", *COMPARISONS)
+
+FORMS: dict[str, Form] = {
+    "number": Form("i", "N"),
+    "bytes": Form("i", "N"),
+    "share": Form("ii", "N"),
+    "text": Form("s", "T"),
+    "attr": Form("s", ""),
+    "name": Form("s", "C"),
+    "negative": Form("N", "N"),
+    "root": Form("N", "N"),
+    "glob": Form("Ts", "C"),
+    "search": Form("Ts", "C"),
+    "among": Form("Tss*", "C"),
+    "cap": Form("i", "C"),
+    "not": Form("C", "C"),
+    "and": Form("C*", "C"),
+    "or": Form("C*", "C"),
+    **dict.fromkeys(_ARITHMETIC, Form("NN", "N")),
+    **dict.fromkeys(COMPARISONS, Form("NN", "C")),
+    **dict.fromkeys(("==", "!="), Form("XX", "C")),
+}
+
+
+class _SelfMade:
+    def __repr__(self) -> str:
+        return "SELF_MADE"
+
+
+SELF_MADE: Any = _SelfMade()
 
 # What an attribute getter gives for a value that is not to be read yet.
 PENDING = object()
 
 Get = Callable[[str], Any]
+
+
+def operands(node: Node) -> list[Node]:
+    """Return the operands of a node that are nodes themselves."""
+    return [part for part in node[1:] if isinstance(part, list)]
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Yield a node and every node below it, each before its operands, from left to right."""
+    left = [node]
+    while left:
+        node = left.pop()
+        yield node
+        left += reversed(operands(node))
+
+
+def attributes(node: Node) -> set[str]:
+    """Return the attributes that a node asks for."""
+    asked = {part[1] for part in walk(node) if part[0] == "attr"}
+    return asked | {"capabilities" for part in walk(node) if part[0] == "cap"}
+
+
+def names(node: Node) -> set[str]:
+    """Return the definitions that a node refers to itself."""
+    return {part[1] for part in walk(node) if part[0] == "name"}
+
+
+def needed(stated: Iterable[Node], definitions: Mapping[str, Node]) -> dict[str, Node]:
+    """Return the definitions that nodes refer to, and those that these refer to."""
+    reached: dict[str, Node] = {}
+    left = list(stated)
+    while left:
+        new = {name: definitions[name] for name in names(left.pop()) if name not in reached}
+        reached |= new
+        left += new.values()
+    return reached
+
+
+def levels(node: Node, of_definitions: Mapping[str, int]) -> int:
+    """Count the levels of a node; a definition has those that it is known to have."""
+    if node[0] == "name":
+        return 1 + of_definitions.get(node[1], 0)
+    return 1 + max((levels(part, of_definitions) for part in operands(node)), default=0)
 
 
 def divide(a: int, b: int) -> int | None:
@@ -206,10 +312,6 @@ def reduce(node: Node, get: Get, names: Callable[[str], Any]) -> Any:
         return STRICT[kind](*parts)
     except TooMuchWork as error:
         raise OverBudget(str(node[1][1])) from error
-
-
-COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
-_NUMERIC = ("+", "-", "*", "/", "negative", "root", *COMPARISONS)
 
 
 def _as_node(value: Any) -> Any:

@@ -1,37 +1,21 @@
 """The program: a rule set as plain data, ready to be evaluated.
 
-The compile-time half writes it, this half reads it; between them it is JSON. Its
-nodes are lists whose first item says what they are:
-
-    ["number", n]            a number, an id, milliseconds or hundredths of a percent
-    ["bytes", n]             memory; a number of pages in arithmetic
-    ["share", above, below]  that share of the nearest memory limit above the process
-    ["text", s]              a text
-    ["attr", name]           an attribute of ``oomrules.attributes``
-    ["name", name]           a definition of this program
-    ["+" "-" "*" "/", a, b]  arithmetic in whole numbers, ``/`` floors
-    ["negative", a], ["root", a]
-    ["==" "!=" "<" "<=" ">" ">=", a, b]
-    ["glob", text, pattern], ["search", text, regex], ["among", text, pattern, …]
-                             the regex is one that ``expressions.check`` lets through
-    ["cap", bit]             the capability is in the effective set
-    ["not", a], ["and", …], ["or", …]
+The compile-time half writes it, this half reads it; between them it is JSON. Its conditions
+and scores are the nodes of ``oomrules.program.nodes``.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
-from oomrules.program import expressions
+from oomrules.program import expressions, nodes
+from oomrules.program.nodes import Node
 
 SCHEMA = "oomrules.program/1"
-
-Node = list[Any]
 
 # A target that says how a unit belongs to another begins with these words; no unit's name
 # has spaces.
@@ -39,29 +23,7 @@ WANTED_BY, PART_OF = "units wanted by ", "units part of "
 # One that begins with this means units of users' managers; any other those of the system's.
 USER_UNIT = "user unit "
 
-# Each node's operands and what it is itself: a number, a text or a condition are nodes
-# (N, T, C; X is any, but the same on both sides), i and s are a plain whole number and a
-# plain text, and * is any more of the last.
-_FORMS: dict[str, tuple[str, str]] = {
-    "number": ("i", "N"),
-    "bytes": ("i", "N"),
-    "share": ("ii", "N"),
-    "text": ("s", "T"),
-    "attr": ("s", ""),
-    "name": ("s", "C"),
-    "negative": ("N", "N"),
-    "root": ("N", "N"),
-    "glob": ("Ts", "C"),
-    "search": ("Ts", "C"),
-    "among": ("Tss*", "C"),
-    "cap": ("i", "C"),
-    "not": ("C", "C"),
-    "and": ("C*", "C"),
-    "or": ("C*", "C"),
-    **dict.fromkeys(("+", "-", "*", "/"), ("NN", "N")),
-    **dict.fromkeys(("<", "<=", ">", ">="), ("NN", "C")),
-    **dict.fromkeys(("==", "!="), ("XX", "C")),
-}
+# What an attribute is as an operand (``nodes.FORMS``); any other type is a number.
 _ATTRIBUTE_KINDS = {Type.TEXT: "T", Type.BOOLEAN: "C", Type.CAPABILITIES: "-"}
 
 # Well above what the parser lets through, and below what the evaluator can stand: of a node, and
@@ -113,6 +75,11 @@ class Scope(NamedTuple):
     score: Score | None
     rules: tuple[Rule, ...]
 
+    @property
+    def nodes(self) -> list[Node]:
+        """The conditions of the rules, and the score."""
+        return [rule.when for rule in self.rules] + ([self.score.value] if self.score else [])
+
 
 class Program(NamedTuple):
     """A rule set, ready to run."""
@@ -127,35 +94,28 @@ class Program(NamedTuple):
         """Whether a rule needs to know the unit of a process."""
         return any(scope.targets for scope in self.scopes) or self.uses_limit
 
+    @property
+    def nodes(self) -> list[Node]:
+        """All conditions, scores and definitions."""
+        stated = [node for scope in self.scopes for node in scope.nodes]
+        return [*stated, *self.definitions.values()]
 
-_GROUPS = {"never": "never", "only": "only", "first": "first", "last": "last"}
 
-
-def _mentioned(node: Node, attributes: set[str]) -> bool:
-    """Collect the attributes of a node; True if it needs the memory limit."""
-    if node[0] == "attr":
-        attributes.add(node[1])
-    elif node[0] == "cap":
-        attributes.add("capabilities")
-    parts = [_mentioned(part, attributes) for part in node[1:] if isinstance(part, list)]
-    return node[0] == "share" or any(parts)
+# The kinds of rule that have a list of their own in the data; the others are weights.
+_GROUPS = ("never", "only", "first", "last")
+_WEIGHTS = ("prefer", "spare")
 
 
 def make(scopes: tuple[Scope, ...], definitions: dict[str, Node]) -> Program:
     """Make a program, finding out which attributes it needs."""
-    attributes: set[str] = set()
-    nodes = []
-    for scope in scopes:
-        nodes += [rule.when for rule in scope.rules]
-        nodes += [scope.score.value] if scope.score else []
-    reached: set[str] = set()
-    for node in nodes:
-        # The list grows while it is walked: a definition may need another.
-        new = _used(node) - reached
-        reached |= new
-        nodes += [definitions[name] for name in sorted(new)]
-    limits = [_mentioned(node, attributes) for node in nodes]
-    return Program(scopes, definitions, frozenset(attributes), any(limits))
+    stated = [node for scope in scopes for node in scope.nodes]
+    used = [*stated, *nodes.needed(stated, definitions).values()]
+    return Program(
+        scopes=scopes,
+        definitions=definitions,
+        attributes=frozenset().union(*map(nodes.attributes, used)),
+        uses_limit=any(part[0] == "share" for node in used for part in nodes.walk(node)),
+    )
 
 
 def to_data(program: Program) -> dict[str, Any]:
@@ -170,7 +130,7 @@ def to_data(program: Program) -> dict[str, Any]:
             entry = {"place": rule.place, "text": rule.text, "when": rule.when}
             if rule.kind not in _GROUPS:
                 entry |= {"kind": rule.kind, "factor": list(rule.factor)}
-            data[_GROUPS.get(rule.kind, "weights")].append(entry)
+            data[rule.kind if rule.kind in _GROUPS else "weights"].append(entry)
         scopes.append(data)
     return {
         "schema": SCHEMA,
@@ -246,7 +206,7 @@ def _scope(data: dict[str, Any], definitions: dict[str, Node]) -> Scope:
         above, below = rule["factor"]
         if type(above) is not int or type(below) is not int or min(above, below) < 1:
             raise ValueError(f"a factor of {rule['factor']!r}")
-        if rule["kind"] not in ("prefer", "spare"):
+        if rule["kind"] not in _WEIGHTS:
             raise ValueError(f"a weight of kind {rule['kind']!r}")
         when = _checked(rule["when"], "C", definitions)
         rules.append(
@@ -278,9 +238,9 @@ def _kind(node: Any, definitions: dict[str, Any], depth: int) -> str:
         raise ValueError(f"nested more than {_DEPTH} deep")
     if not isinstance(node, list) or not node or not isinstance(node[0], str):
         raise ValueError(f"not a node: {str(node)[:80]}")
-    if node[0] not in _FORMS:
+    if node[0] not in nodes.FORMS:
         raise ValueError(f"an unknown node: {node[0]}")
-    form, result = _FORMS[node[0]]
+    form, result = nodes.FORMS[node[0]]
     operands = node[1:]
     if form.endswith("*"):
         fixed, last = form[:-2], form[-2]
@@ -328,25 +288,11 @@ class _Chains:
         if name not in self._depths:
             node = self._definitions[name]
             self._depths[name] = _DEPTH + 1  # what it is while it is being looked at
-            self._depths[name] = 1 + max(map(self.depth, _used(node)), default=0)
-            self._levels[name] = levels(node, self._levels)
+            self._depths[name] = 1 + max(map(self.depth, nodes.names(node)), default=0)
+            self._levels[name] = nodes.levels(node, self._levels)
         if self._depths[name] > _DEPTH or self._levels[name] > DEEPEST:
             raise ValueError(f"the definition {name} needs itself, or goes too deep")
         return self._depths[name]
-
-
-def levels(node: Node, of_definitions: Mapping[str, int]) -> int:
-    """Count the levels of a node; a definition has those that it is known to have."""
-    if node[0] == "name":
-        return 1 + of_definitions.get(node[1], 0)
-    parts = (part for part in node[1:] if isinstance(part, list))
-    return 1 + max((levels(part, of_definitions) for part in parts), default=0)
-
-
-def _used(node: Node) -> set[str]:
-    if node[0] == "name":
-        return {node[1]}
-    return {name for part in node[1:] if isinstance(part, list) for name in _used(part)}
 
 
 def dumps(program: Program) -> str:

@@ -14,10 +14,9 @@ from collections.abc import Callable, Mapping
 
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes import values
-from oomrules.processes.snapshot import SELF_MADE
 from oomrules.program import nodes
 from oomrules.program.automaton import WORK
-from oomrules.program.program import Node
+from oomrules.program.nodes import SELF_MADE, Node
 
 FIRST, NORMAL, LAST = 0, 1, 2
 
@@ -58,6 +57,19 @@ class Residual(NamedTuple):
     protecting: dict[str, Any] | None = None
 
     @property
+    def nodes(self) -> list[Node]:
+        """All conditions, scores and definitions that are left; scores may be decided already.
+
+        A definition that no condition asks for any more may be among them, which costs little.
+        """
+        conditions = [*self.never, *self.first, *self.last, *self.scores]
+        conditions += [node for level in self.only for node in level]
+        conditions += [weight.when for weight in self.weights]
+        conditions += self.definitions.values()
+        conditions += (self.protecting or {}).values()
+        return [node for node in conditions if isinstance(node, list)]
+
+    @property
     def protecting_definitions(self) -> dict[str, Any]:
         """The definitions for rules that protect."""
         return self.definitions if self.protecting is None else self.protecting
@@ -93,28 +105,21 @@ def compile_residual(residual: Residual) -> Judge:
     None: it has to be asked each time.
     """
     judge = _Writer(residual).function()
-    conditions: list[Any] = [*residual.never, *residual.first, *residual.last, *residual.scores]
-    conditions += [node for level in residual.only for node in level]
-    conditions += [weight.when for weight in residual.weights]
     steps: set[int] = set()
-    conditions += residual.definitions.values()
-    conditions += (residual.protecting or {}).values()
-    steady = all(_steady(node, steps) for node in conditions)
+    steady = all(_steady(node, steps) for node in residual.nodes)
     setattr(judge, "steps", tuple(sorted(steps)) if steady else None)  # noqa: B010
     return judge
 
 
-def _steady(node: Any, steps: set[int]) -> bool:
+def _steady(node: Node, steps: set[int]) -> bool:
     """Tell whether a value changes with stat and in steps of time only; add the steps."""
-    if not isinstance(node, list):
-        return True
     if node[0] == "attr":
         return node[1] in values.INLINE and node[1] != "run_time"
     if node[0] == "/" and node[1] == ["attr", "run_time"] and node[2][0] == "number":
         seconds, rest = divmod(node[2][1], 1000)
         steps.add(seconds)
         return bool(seconds > 0 and rest == 0)
-    return all(_steady(part, steps) for part in node[1:])
+    return all(_steady(part, steps) for part in nodes.operands(node))
 
 
 class _Writer:
@@ -213,7 +218,7 @@ class _Writer:
             if key not in self.known:
                 self.known[key] = ask(self.residual.definitions[node[1]])
             return self.known[key]
-        return kind == "self-made" or any(map(ask, filter(_is_node, node[1:])))
+        return kind == "self-made" or any(map(ask, nodes.operands(node)))
 
     def value(self, node: Any, getters: Mapping[str, values.Getter]) -> str:
         """Write an expression whose value is a number, a text or unknown.
@@ -238,13 +243,14 @@ class _Writer:
             surely = self.ask(node, SURELY)
             return f"(True if {surely} else None if {self.ask(node, MAY)} else False)"
         operands = [
-            self.value(part, getters) if _is_node(part) else self.give(part) for part in parts
+            self.value(part, getters) if isinstance(part, list) else self.give(part)
+            for part in parts
         ]
         if kind in _INFIX and not self.unsure(node):
             return f"({operands[0]} {_INFIX[kind]} {operands[1]})"
         self.searches |= kind == "search"
         function = self.give(nodes.search_within if kind == "search" else nodes.STRICT[kind])
-        if any(map(self.unsure, filter(_is_node, parts))):
+        if any(map(self.unsure, nodes.operands(node))):
             return f"lift({function}, {', '.join(operands)})"
         return f"{function}({', '.join(operands)})"
 
@@ -290,10 +296,6 @@ class _Writer:
             self.defined[key] = f"d{len(self.defined)}"
             self.lines.append(f"{self.defined[key]} = {test}")
         return self.defined[key]
-
-
-def _is_node(part: Any) -> bool:
-    return isinstance(part, list)
 
 
 def _never_zero(node: Any) -> bool:

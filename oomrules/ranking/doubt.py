@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from oomrules.lean import Any
-from oomrules.processes.snapshot import SELF_MADE
 from oomrules.processes.values import LIMIT
-from oomrules.program.nodes import OverBudget
-from oomrules.program.program import Node
+from oomrules.program.nodes import SELF_MADE, Node, OverBudget, operands
 
 # What is no attribute, in the words that people read.
 NEAREST_LIMIT = "the memory limit"
@@ -62,9 +60,8 @@ def _collect(
             looked_at.add(node[1])
             _collect(definitions[node[1]], evaluate, definitions, doubt, found, looked_at)
     else:
-        for part in node[1:]:
-            if isinstance(part, list):
-                _collect(part, evaluate, definitions, doubt, found, looked_at)
+        for part in operands(node):
+            _collect(part, evaluate, definitions, doubt, found, looked_at)
         if kind == "/" and len(found) == before and doubt is not SELF_MADE:
             found[DIVISION] = None
 

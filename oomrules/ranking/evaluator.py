@@ -15,30 +15,13 @@ from functools import partial
 from oomrules.attributes import ATTRIBUTES, Source
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.facts import RELATIONS
-from oomrules.processes.snapshot import (
-    PF_EXITING,
-    PF_KTHREAD,
-    SELF_MADE,
-    UNREAD,
-    Host,
-    Process,
-    Snapshot,
-)
+from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Host, Process, Snapshot
 from oomrules.processes.units import Placement
 from oomrules.processes.values import GETTERS, LIMIT, PROTECTING, SCORING, Getter, place_of
 from oomrules.program import nodes
 from oomrules.program.automaton import WORK
-from oomrules.program.nodes import PENDING, OverBudget
-from oomrules.program.program import (
-    PART_OF,
-    USER_UNIT,
-    WANTED_BY,
-    Node,
-    Program,
-    Rule,
-    Scope,
-    Score,
-)
+from oomrules.program.nodes import PENDING, SELF_MADE, Node, OverBudget
+from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY, Program, Rule, Scope, Score
 from oomrules.ranking import doubt
 from oomrules.ranking.codegen import (
     BUDGET,
@@ -701,18 +684,4 @@ def _left(values: Iterable[Any]) -> list[Node]:
 
 def _mentions(residual: Residual, names: list[str]) -> bool:
     """Tell whether what is left asks for one of these attributes."""
-    conditions: list[Any] = [*residual.never, *residual.first, *residual.last, *residual.scores]
-    conditions += [node for level in residual.only for node in level]
-    conditions += [weight.when for weight in residual.weights]
-    # A definition that nothing asks for any more may be among them, which costs little.
-    conditions += residual.definitions.values()
-    conditions += (residual.protecting or {}).values()
-    return any(_asks(node, names) for node in conditions)
-
-
-def _asks(node: Any, names: list[str]) -> bool:
-    if not isinstance(node, list):
-        return False
-    if node[0] == "attr":
-        return node[1] in names
-    return any(_asks(part, names) for part in node[1:])
+    return any(not nodes.attributes(node).isdisjoint(names) for node in residual.nodes)

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.program import nodes
-from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY, Node
+from oomrules.program.nodes import Node
+from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
 from oomrules.reason import globs as texts
 from oomrules.reason.globs import Texts
 from oomrules.reason.numbers import (

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from oomrules.program.program import Node, Program, make
+from oomrules.program.nodes import Node, attributes
+from oomrules.program.program import Program, make
 from oomrules.ranking.evaluator import Verdict
 from oomrules.reason.atoms import UNKNOWN, Values, Variable, canonical, only
 from oomrules.reason.effects import Effect, Effects, eligible, inside, kept_apart
@@ -343,7 +344,7 @@ class _Comparing:
                 Variable("number", ("attr", name))
                 for score in (before, after)
                 if score
-                for name in _asked(score.value)
+                for name in attributes(score.value)
             }
             about: Region = [{variable: Values(whole()) for variable in asked}]
             around = inside(targets, False)
@@ -365,20 +366,12 @@ class _Comparing:
 
     def _equal(self, one: Node, two: Node) -> bool:
         """Prove that two scores are equal, and that the same values make them unknown."""
-        if set(_asked(one)) != set(_asked(two)) or "/" in str((one, two)):
+        if attributes(one) != attributes(two) or "/" in str((one, two)):
             return False
         keys = sorted((canonical(one), canonical(two)), key=repr)
         differ = {Variable("order", tuple(keys)): only("<", ">")}
         # Without z3 nothing is proved, and the box stays possible.
         return not self.reasoner.possible(differ)
-
-
-def _asked(node: Node) -> Iterator[str]:
-    if node[0] == "attr":
-        yield node[1]
-    for part in node[1:]:
-        if isinstance(part, list):
-            yield from _asked(part)
 
 
 def compare(old: Program, new: Program) -> Comparison:

@@ -15,7 +15,8 @@ from oomrules.processes.snapshot import Host, Process, Snapshot
 from oomrules.processes.units import ROOT_SLICE, UNIT_SUFFIXES
 from oomrules.processes.values import GETTERS, place_of
 from oomrules.program import nodes
-from oomrules.program.program import Node, Program, Rule, Scope
+from oomrules.program.nodes import Node
+from oomrules.program.program import Program, Rule, Scope
 from oomrules.ranking.evaluator import Evaluator, Verdict
 from oomrules.reason import atoms
 from oomrules.reason import globs as texts
@@ -151,14 +152,14 @@ class Judge:
         self._program = program
         self._host = host
         self._index = _Index()
-        # Of each rule, the number of its scope and the definitions that it names.
-        self._rules: list[tuple[int, Rule, frozenset[str]]] = []
+        # Each rule with the number of its scope.
+        self._rules: list[tuple[int, Rule]] = []
         for number, scope in enumerate(program.scopes):
             for rule in scope.rules:
                 # A level of ``only kill`` counts even where none of its rules holds.
                 keys = [] if rule.kind == "only" else _keys(rule, scope.targets)
                 self._index.add(len(self._rules), keys)
-                self._rules.append((number, rule, frozenset(_named(rule.when))))
+                self._rules.append((number, rule))
 
     def judge(self, process: Process, snapshot: Snapshot) -> Verdict:
         """Decide about one process, and say why, as ``Evaluator.judge`` does."""
@@ -170,37 +171,19 @@ class Judge:
             return [value, *getattr(value, "aliases", ())]
 
         rules: list[list[Rule]] = [[] for _ in self._program.scopes]
-        names: set[str] = set()
         for number in self._index.find(values):
-            scope_number, rule, named = self._rules[number]
+            scope_number, rule = self._rules[number]
             rules[scope_number].append(rule)
-            names |= named
         scopes = tuple(
             Scope(scope.targets, scope.score, tuple(left))
             for scope, left in zip(self._program.scopes, rules, strict=True)
             if left or scope.score
         )
-        program = self._program._replace(scopes=scopes, definitions=self._definitions(names))
+        asked = [rule.when for scope in scopes for rule in scope.rules]
+        asked += [scope.score.value for scope in scopes if scope.score]
+        definitions = nodes.needed(asked, self._program.definitions)
+        program = self._program._replace(scopes=scopes, definitions=definitions)
         return Evaluator(program, self._host).judge(process, snapshot)
-
-    def _definitions(self, names: set[str]) -> dict[str, Node]:
-        """Return the definitions of some names, and those that they need."""
-        definitions: dict[str, Node] = {}
-        left = list(names)
-        while left:
-            name = left.pop()
-            if name not in definitions:
-                definitions[name] = self._program.definitions[name]
-                left += _named(definitions[name])
-        return definitions
-
-
-def _named(node: Node) -> Iterator[str]:
-    if node[0] == "name":
-        yield node[1]
-    for part in node[1:]:
-        if isinstance(part, list):
-            yield from _named(part)
 
 
 def _unit_names(process: Process, snapshot: Snapshot) -> list[str | None]:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from oomrules.processes.units import ROOT_SLICE
-from oomrules.program.nodes import glob
-from oomrules.program.program import USER_UNIT, Node
+from oomrules.program.nodes import Node, glob
+from oomrules.program.program import USER_UNIT
 from oomrules.reason import atoms, globs, solver
 from oomrules.reason.atoms import (
     DOUBT,

@@ -7,7 +7,7 @@ is unknown by zero, ``root`` is never below 1. Memory is tried with each page si
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import lru_cache
 from math import isinf
@@ -64,28 +64,24 @@ def needed(box: Box) -> bool:
 
 
 def mentioned(key: Any) -> set[str]:
-    """Collect the attributes of a canonical node, or of two."""
-    if not isinstance(key, tuple):
-        return set()
-    if key and key[0] == "attr":
-        return {key[1]}
-    return {name for part in key for name in mentioned(part)}
+    """Return the attributes of a canonical node, or of two."""
+    return set(_attributes(key))
+
+
+def _attributes(key: Any) -> Iterator[str]:
+    """Yield the attributes of a canonical node as often as it uses them."""
+    if isinstance(key, tuple):
+        if key[:1] == ("attr",):
+            yield key[1]
+        else:
+            for part in key:
+                yield from _attributes(part)
 
 
 def _hard(key: Any) -> bool:
     """Tell whether an expression uses an attribute twice, or more than sums."""
-    found: list[str] = []
-
-    def walk(part: Any) -> None:
-        if isinstance(part, tuple):
-            if part and part[0] == "attr":
-                found.append(part[1])
-            else:
-                for inner in part:
-                    walk(inner)
-
-    walk(key)
-    return len(found) > len(set(found)) or any(
+    asked = list(_attributes(key))
+    return len(asked) > len(set(asked)) or any(
         part in str(key) for part in ("'root'", "'/'", "'*'")
     )
 

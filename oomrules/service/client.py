@@ -7,6 +7,7 @@ import os
 import socket
 import time
 
+from oomrules import state
 from oomrules.lean import Any
 from oomrules.service.listener import NAME, SCHEMA
 
@@ -24,13 +25,12 @@ def ask(word: str, timeout: float) -> dict[str, Any] | None:
     Raises:
         PermissionError: the socket is root's.
     """
-    directory = os.environ.get("OOMRULES_STATE") or "/run/oomrules"
     until = time.monotonic() + timeout
     pieces = []
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as service:
             service.settimeout(timeout)
-            service.connect(os.path.join(directory, NAME))
+            service.connect(os.path.join(state.standard(), NAME))
             service.sendall(word.encode() + b"\n")
             while True:
                 service.settimeout(max(0.001, until - time.monotonic()))

@@ -1,16 +1,19 @@
 """The socket where the service answers: one word comes in, one JSON document goes out.
 
-Nobody who connects can make the service wait, or grow: a document is written only if it
-goes out at once, a connection that says nothing is closed, and beyond a number of
-connections the others wait in the kernel's queue.
+No client can make the service wait, or grow: a document is written only if it goes out at
+once, a connection that says nothing is closed, and beyond a number of connections the others
+wait in the kernel's queue.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 
 from oomrules.errors import Failure, reason
+from oomrules.service.poll import PollTable
+from oomrules.state import now
 
 NAME = "status.sock"
 SCHEMA = "oomrules.status/1"
@@ -23,32 +26,46 @@ _LONGEST = 64
 
 
 class Client:
-    """Somebody who has connected; ``waits`` for the next refresh once they asked for one."""
+    """A connection.
 
-    def __init__(self, connection: socket.socket, until: float) -> None:
+    Attributes:
+        until: when it is closed, whatever it waits for.
+        received: what it has sent so far.
+        waits: whether it has asked for a refresh, which will answer it.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
-        self.until = until
-        self.said = b""
+        self.until = now() + _PATIENCE
+        self.received = b""
         self.waits = False
 
 
 class Listener:
-    """Listens for those who want to know.
+    """Answers those who connect.
 
     Args:
         path: of the socket; one that is there is of a service that has died.
-
-    Attributes:
-        clients: who is connected, by descriptor.
+        poll: where the socket and its connections are waited for.
+        document: writes the status as it is.
+        refresh: sees to it that ``answer_waiting`` is called when there is a fresh list; False
+            if there will be none.
 
     Raises:
-        Failure: it cannot be made.
+        Failure: the socket cannot be made.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.clients: dict[int, Client] = {}
-        self.socket = socket.socket(
+    def __init__(
+        self,
+        path: str,
+        poll: PollTable,
+        document: Callable[[], bytes],
+        refresh: Callable[[], bool],
+    ) -> None:
+        self._path, self._poll = path, poll
+        self._document, self._refresh = document, refresh
+        self._clients: list[Client] = []
+        self._socket = socket.socket(
             socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         )
         try:
@@ -57,80 +74,99 @@ class Listener:
             # Root's alone: it tells of everybody's processes.
             before = os.umask(0o177)
             try:
-                self.socket.bind(path)
+                self._socket.bind(path)
             finally:
                 os.umask(before)
-            self.socket.listen(128)
+            self._socket.listen(128)
         except OSError as error:
-            self.socket.close()
+            self._socket.close()
             raise Failure(
                 f"cannot listen on {path}: {reason(error)}",
                 "`oomrules status` does not work until the service is restarted",
             ) from error
-
-    @property
-    def room(self) -> bool:
-        """Whether another one may connect."""
-        return len(self.clients) < _MOST
-
-    def accept(self, now: float) -> Client | None:
-        """Let one in."""
-        try:
-            connection, _ = self.socket.accept()
-        except OSError:
-            return None
-        connection.setblocking(False)
-        client = Client(connection, now + _PATIENCE)
-        self.clients[connection.fileno()] = client
-        return client
-
-    def hear(self, client: Client) -> str:
-        """Read what a client has to say; the word once it is complete, else an empty text."""
-        try:
-            data = client.socket.recv(_LONGEST)
-        except (BlockingIOError, InterruptedError):
-            return ""
-        except OSError:
-            self.dismiss(client)
-            return ""
-        client.said += data
-        if data and b"\n" not in client.said and len(client.said) < _LONGEST:
-            return ""
-        word = client.said.split(b"\n", 1)[0].strip().decode("ascii", "replace")
-        if not data and not word:
-            self.dismiss(client)
-        return word
-
-    def answer(self, client: Client, document: bytes) -> None:
-        """Write the document and let the client go."""
-        try:
-            client.socket.send(document, socket.MSG_NOSIGNAL)
-        except OSError:
-            pass
-        self.dismiss(client)
-
-    def expire(self, now: float) -> None:
-        """Let those go who have been here for too long."""
-        for client in list(self.clients.values()):
-            if now >= client.until:
-                self.dismiss(client)
+        self._listen()
 
     @property
     def due(self) -> float:
         """When ``expire`` has something to do."""
-        return min((client.until for client in self.clients.values()), default=float("inf"))
+        return min((client.until for client in self._clients), default=float("inf"))
 
-    def dismiss(self, client: Client) -> None:
-        """Close a connection."""
-        self.clients.pop(client.socket.fileno(), None)
-        client.socket.close()
+    def expire(self, at: float) -> None:
+        """Close the connections that have been there for too long."""
+        for client in [client for client in self._clients if at >= client.until]:
+            self._dismiss(client)
+
+    def answer_waiting(self) -> None:
+        """Answer those who have asked for a refresh: there is a fresh list, or there is none."""
+        waiting = [client for client in self._clients if client.waits]
+        if waiting:
+            document = self._document()
+            for client in waiting:
+                self._answer(client, document)
 
     def close(self) -> None:
-        """Let everybody go, and listen no more."""
-        for client in list(self.clients.values()):
-            self.dismiss(client)
-        self.socket.close()
+        """Close every connection, and listen no more."""
+        for client in list(self._clients):
+            self._dismiss(client)
+        self._poll.remove(self._socket.fileno())
+        self._socket.close()
         try:
-            os.unlink(self.path)
+            os.unlink(self._path)
         except OSError:
             pass
+
+    def _listen(self) -> None:
+        """Wait for connections, as long as there is room for them."""
+        if len(self._clients) < _MOST:
+            self._poll.add(self._socket.fileno(), lambda events: self._accept())
+        else:
+            self._poll.remove(self._socket.fileno())
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._socket.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        client = Client(connection)
+        self._clients.append(client)
+        self._poll.add(connection.fileno(), lambda events: self._hear(client))
+        self._listen()
+
+    def _hear(self, client: Client) -> None:
+        if client.waits:
+            # It has said all it has to say; this is its end of the connection that closed.
+            self._dismiss(client)
+            return
+        try:
+            data = client.socket.recv(_LONGEST)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._dismiss(client)
+            return
+        client.received += data
+        if data and b"\n" not in client.received and len(client.received) < _LONGEST:
+            return
+        word = client.received.split(b"\n", 1)[0].strip().decode("ascii", "replace")
+        if word == REFRESH and self._refresh():
+            client.waits = True
+            # Only its end is waited for.
+            self._poll.add(client.socket.fileno(), lambda events: self._hear(client), 0)
+        elif word in (STATUS, REFRESH):
+            self._answer(client, self._document())
+        else:
+            self._dismiss(client)
+
+    def _answer(self, client: Client, document: bytes) -> None:
+        try:
+            client.socket.send(document, socket.MSG_NOSIGNAL)
+        except OSError:
+            pass
+        self._dismiss(client)
+
+    def _dismiss(self, client: Client) -> None:
+        self._clients.remove(client)
+        self._poll.remove(client.socket.fileno())
+        client.socket.close()
+        self._listen()

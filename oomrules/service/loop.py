@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 
 from oomrules.accounts import passwd
 from oomrules.errors import Failure, reason
@@ -13,19 +14,21 @@ from oomrules.kills import journal
 from oomrules.kills.kernel_log import KernelLog
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.cgroups import Hierarchy
-from oomrules.service import memory, metrics, status
+from oomrules.service import memory
 from oomrules.service.compile_timer import CompileTimer
 from oomrules.service.kills import Recorder
 from oomrules.service.list import Keeper
-from oomrules.service.listener import NAME, REFRESH, STATUS, Client, Listener
+from oomrules.service.listener import NAME, Listener
+from oomrules.service.metrics import Metrics
 from oomrules.service.notify import Notifier
 from oomrules.service.outbox import Outbox
 from oomrules.service.pace import Pace
+from oomrules.service.poll import PollTable
 from oomrules.service.pressure import Pressure
 from oomrules.service.problems import Problems
 from oomrules.service.rules import Rules
+from oomrules.service.status import Status
 from oomrules.service.watch import RuleWatch, UnitWatch
-from oomrules.sinks import kernel_list
 from oomrules.state import State, now
 
 # The watchdog hears from us so many times in its interval.
@@ -34,11 +37,11 @@ _ALIVE = 2
 # What systemd or journald did not take is offered again after so long.
 _OFFER_AGAIN = 0.5
 
-_METRICS_EVERY = 10.0
-
 # A user can make directories in his own part of the tree faster than this process hears of them,
 # so it listens only so often; the kernel's queue has an end, too.
 _LISTEN_AGAIN = 0.2
+
+_LONGEST_WAIT = 3600.0
 
 _NEVER = float("inf")
 
@@ -68,6 +71,13 @@ class Options(NamedTuple):
     head: int | None
 
 
+class Timer(NamedTuple):
+    """What is done at a time: ``due`` says when, in seconds since the boot."""
+
+    due: Callable[[], float]
+    act: Callable[[], None]
+
+
 class Service:
     """Everything that the service has: made once, and never more of it.
 
@@ -76,7 +86,6 @@ class Service:
     """
 
     def __init__(self, options: Options) -> None:
-        self.options = options
         self.outbox = Outbox()
         self.notifier = Notifier()
         self.state = State()
@@ -84,46 +93,57 @@ class Service:
         self.state.tidy()
         self.keeper = Keeper(self.state)
         self.keeper.direct(options.to, options.head)
-        self.counts = status.Counts()
         self.pace = Pace(options.heartbeat, now())
         self.problems = Problems(self.outbox)
         self.compiler = CompileTimer(options.path, options.prepare)
         self.rules = Rules(self.keeper, self.problems)
         self.recorder = Recorder(self.outbox)
-        self.ready = self.stopping = False
-        self._alive_at = self._looked_at = self._figures_at = -_NEVER
-        self._listen_at = _NEVER
-        self._locked = ""
-        self.poll = select.poll()
-        self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, _nothing)
-        self._register(self._wake)
         self.pressure = Pressure()
-        self._register(self.pressure.descriptor, select.POLLPRI)
+        self.unit_watch = _unit_watch()
+        self.status = Status(
+            keeper=self.keeper,
+            rules=self.rules,
+            compiler=self.compiler,
+            recorder=self.recorder,
+            pace=self.pace,
+            pressure=self.pressure,
+            problems=self.problems,
+            unit_watch=self.unit_watch,
+        )
+        self.metrics = Metrics(options.metrics, self.status, self.problems)
+        self.stopping = False
+        self._resumes = not options.given
+        self._alive_at = self._looked_at = -_NEVER
+        self._listen_at = _NEVER
+        self.poll = PollTable()
+        self._wake = self._catch_signals()
+        self.poll.add(self.pressure.descriptor, self._feel_pressure, select.POLLPRI)
         self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
-        self._register(self.rule_watch.descriptor)
-        # The names in rules stand for whom these files say.
+        self.poll.add(self.rule_watch.descriptor, lambda _: self._rules_changed())
+        # The names in rules stand for the ids that these files give them.
         files = [os.path.join(passwd.directory(), name) for name in passwd.FILES.values()]
         self.account_watch = RuleWatch((), "", files)
-        self._register(self.account_watch.descriptor)
-        groups = Hierarchy()
-        root = groups.units and groups.units.directory(groups.unit_root() or "/")
-        self.unit_watch = UnitWatch(root) if root else None
-        self._register(self.unit_watch.descriptor if self.unit_watch else -1)
+        self.poll.add(self.account_watch.descriptor, lambda _: self._accounts_changed())
+        self._listen_to_units()
         self.kernel_log = self._open_kernel_log()
-        self._register(self.kernel_log.descriptor if self.kernel_log else -1)
-        self.listener: Listener | None = None
-        try:
-            self.listener = Listener(self.state.path(NAME))
-            self._register(self.listener.socket.fileno())
-        except Failure as error:
-            self.problems.report("listener", error.message, error.hint)
+        self.listener = self._open_listener()
+        self._timers = (
+            Timer(self._alive_due, self._alive),
+            Timer(self._look_due, self._look_for_pressure),
+            Timer(lambda: self._listen_at, self._listen_to_units),
+            Timer(lambda: self.compiler.due(self.pace.calm_at), self._compile_or_collect),
+            Timer(lambda: self.pace.due if self.keeper.program else _NEVER, self._keep_pace),
+            Timer(lambda: self.listener.due if self.listener else _NEVER, self._expire),
+        )
 
-    def _register(self, descriptor: int, events: int = select.POLLIN) -> None:
-        if descriptor >= 0:
-            self.poll.register(descriptor, events)
+    def _catch_signals(self) -> int:
+        """Return a descriptor that is readable when a signal has come."""
+        readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, _nothing)
+        self.poll.add(readable, lambda _: self._read_signals())
+        return readable
 
     def _open_kernel_log(self) -> KernelLog | None:
         """Open it where a service before this one, or a hook, has stopped reading."""
@@ -131,9 +151,19 @@ class Service:
         known = last.get("kernel_log")
         after = known if isinstance(known, int) else None
         try:
-            return KernelLog(after, left=last.get("kills_left", ()), lost=self.recorder.miss)
+            log = KernelLog(after, left=last.get("kills_left", ()), lost=self.recorder.miss)
         except OSError as error:
             self.problems.report("kmsg", f"kills are not recorded: /dev/kmsg: {reason(error)}")
+            return None
+        self.poll.add(log.descriptor, lambda _: self._hear_kernel())
+        return log
+
+    def _open_listener(self) -> Listener | None:
+        path = self.state.path(NAME)
+        try:
+            return Listener(path, self.poll, self.status.encode, self._promise_refresh)
+        except Failure as error:
+            self.problems.report("listener", error.message, error.hint)
             return None
 
     # --- the loop --------------------------------------------------------------------
@@ -141,81 +171,34 @@ class Service:
     def run(self) -> None:
         """Work until a signal ends it."""
         self.keeper.recall()
-        if not self.options.given:
+        if self._resumes:
             self.keeper.resume()
             # There may be no time to lose.
             self._refresh("start")
         self._compile()
         while not self.stopping:
-            self._alive()
-            self._wait()
+            self.poll.wait(min(self._idle(), _LONGEST_WAIT))
             if not self.stopping:
                 self._work()
         self._stop()
 
-    def _due(self) -> float:
-        """When there is something to do, if nothing happens before."""
-        at = now()
-        due = [self.pace.due if self.keeper.program else _NEVER]
-        due.append(self.compiler.due(self.pace.calm_at))
-        if self.pressure.look is not None:
-            due.append(self._looked_at + self.pressure.look)
-        if self.notifier.watchdog is not None:
-            due.append(self._alive_at + self.notifier.watchdog / _ALIVE)
-        if self.listener:
-            due.append(self.listener.due)
+    def _idle(self) -> float:
+        """Return the seconds until there is something to do, if nothing happens before."""
+        idle = min(timer.due() for timer in self._timers) - now()
         if self.outbox.waiting or self.notifier.waiting:
-            due.append(at + _OFFER_AGAIN)
-        due.append(self._listen_at)
-        return max(0.0, min(due) - at)
+            idle = min(idle, _OFFER_AGAIN)
+        return max(0.0, idle)
 
-    def _wait(self) -> None:
-        # Rounded up: a millisecond too early would go round for nothing.
-        timeout = int(min(self._due(), 3600.0) * 1000) + 1
-        for descriptor, events in self.poll.poll(timeout):
-            self._happened(descriptor, events)
+    def _work(self) -> None:
+        """Do what is due."""
+        self.recorder.sum_up(now())
+        self.outbox.flush()
+        self.notifier.flush()
+        for timer in self._timers:
+            if now() >= timer.due():
+                timer.act()
 
-    def _happened(self, descriptor: int, events: int) -> None:
-        """Take note of what a descriptor has to say."""
-        at = now()
-        if descriptor == self._wake:
-            self._signalled()
-        elif descriptor == self.pressure.descriptor:
-            self._pressed(at, events)
-        elif descriptor == self.rule_watch.descriptor:
-            if self.rule_watch.changed():
-                self.compiler.change(at)
-        elif descriptor == self.account_watch.descriptor:
-            if self.account_watch.changed():
-                self.compiler.rename(at)
-        elif self.unit_watch and descriptor == self.unit_watch.descriptor:
-            if self.unit_watch.changed():
-                self.pace.stir(at)
-                self.compiler.want(at)
-            self._unregister(descriptor)
-            self._listen_at = at + _LISTEN_AGAIN
-        elif self.kernel_log and descriptor == self.kernel_log.descriptor:
-            self._read_kernel_log()
-            # A module that comes or goes leaves a word there, more often than not.
-            if self.keeper.listed and self.keeper.misplaced:
-                self.pace.ask(at)
-        elif self.compiler.running and descriptor == self.compiler.running.descriptor:
-            self._compiled()
-        elif self.listener and descriptor == self.listener.socket.fileno():
-            self._accept(at)
-        elif self.listener and descriptor in self.listener.clients:
-            self._hear(self.listener.clients[descriptor], at)
-        else:
-            # Closed while others were dealt with.
-            self._unregister(descriptor)
-
-    def _unregister(self, descriptor: int) -> None:
-        try:
-            self.poll.unregister(descriptor)
-        except (KeyError, ValueError, OSError):
-            pass
-
-    def _signalled(self) -> None:
+    def _read_signals(self) -> None:
         try:
             numbers = os.read(self._wake, 64)
         except BlockingIOError:
@@ -227,100 +210,125 @@ class Service:
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
             self.stopping = True
 
-    def _pressed(self, at: float, events: int) -> None:
-        if events & select.POLLPRI:
-            self.counts.pressure += 1
-            self.pace.press(at)
-        if events & (select.POLLERR | select.POLLNVAL):
-            # The kernel takes a trigger back when PSI is switched off.
-            self._unregister(self.pressure.descriptor)
-            self.pressure.open()
-            self._register(self.pressure.descriptor, select.POLLPRI)
-
-    def _work(self) -> None:
-        """Do what is due."""
-        at = now()
-        self.recorder.sum_up(at)
-        self.outbox.flush()
-        self.notifier.flush()
-        if self.pressure.look is not None and at >= self._looked_at + self.pressure.look:
-            self._looked_at = at
-            if self.pressure.high(at):
-                self.counts.pressure += 1
-                self.pace.press(at)
-        if self.unit_watch and at >= self._listen_at:
-            self._listen_at = _NEVER
-            self._register(self.unit_watch.descriptor)
-        if at >= self.compiler.due(self.pace.calm_at):
-            if self.compiler.running:
-                self._compiled()
-            else:
-                self._compile()
-        if self.keeper.program and at >= self.pace.due:
-            self._refresh(self.pace.reason())
-        if self.listener:
-            self.listener.expire(at)
-            self._listen()
+    def _alive_due(self) -> float:
+        watchdog = self.notifier.watchdog
+        return _NEVER if watchdog is None else self._alive_at + watchdog / _ALIVE
 
     def _alive(self) -> None:
-        if self.notifier.watchdog is None:
-            return
+        self._alive_at = now()
+        self.notifier.alive()
+
+    # --- pressure and units ----------------------------------------------------------
+
+    def _feel_pressure(self, events: int) -> None:
+        if events & select.POLLPRI:
+            self._press()
+        if events & (select.POLLERR | select.POLLNVAL):
+            # The kernel takes a trigger back when PSI is switched off.
+            self.poll.remove(self.pressure.descriptor)
+            self.pressure.open()
+            self.poll.add(self.pressure.descriptor, self._feel_pressure, select.POLLPRI)
+
+    def _look_due(self) -> float:
+        look = self.pressure.look
+        return _NEVER if look is None else self._looked_at + look
+
+    def _look_for_pressure(self) -> None:
+        self._looked_at = now()
+        if self.pressure.high(self._looked_at):
+            self._press()
+
+    def _press(self) -> None:
+        self.status.pressure_events += 1
+        self.pace.press(now())
+
+    def _listen_to_units(self) -> None:
+        self._listen_at = _NEVER
+        if self.unit_watch:
+            self.poll.add(self.unit_watch.descriptor, lambda _: self._hear_units())
+
+    def _hear_units(self) -> None:
+        assert self.unit_watch
         at = now()
-        if at >= self._alive_at + self.notifier.watchdog / _ALIVE:
-            self._alive_at = at
-            self.notifier.alive()
+        if self.unit_watch.changed():
+            self.pace.stir(at)
+            self.compiler.want(at)
+        self.poll.remove(self.unit_watch.descriptor)
+        self._listen_at = at + _LISTEN_AGAIN
 
     # --- the rules -------------------------------------------------------------------
 
+    def _rules_changed(self) -> None:
+        if self.rule_watch.changed():
+            self.compiler.change(now())
+
+    def _accounts_changed(self) -> None:
+        if self.account_watch.changed():
+            self.compiler.rename(now())
+
+    def _compile_or_collect(self) -> None:
+        if self.compiler.running:
+            self._collect()
+        else:
+            self._compile()
+
     def _compile(self) -> None:
-        self.counts.compilations += 1
+        self.status.compilations += 1
         try:
             running = self.compiler.start(now())
         except Failure as error:
-            self._not_compiled(error)
+            self._fail(error)
             return
         self.keeper.own(running.pid)
-        self._register(running.descriptor)
+        self.poll.add(running.descriptor, lambda _: self._collect())
 
-    def _compiled(self) -> None:
-        """The short-lived half has ended, or was given up."""
+    def _collect(self) -> None:
+        """Take what the child found out: it has ended, or its time is over."""
         assert self.compiler.running
-        self._unregister(self.compiler.running.descriptor)
+        self.poll.remove(self.compiler.running.descriptor)
         try:
             compiled = self.compiler.finish()
         except Failure as error:
-            self._not_compiled(error)
+            self._fail(error)
             return
         finally:
             self.keeper.own(0)
-        self.rules.judge(compiled)
+        self.rules.adopt(compiled)
         self.rule_watch.watch()
-        self._refresh("rules" if self.ready else "start")
         self._settle()
 
-    def _not_compiled(self, error: Failure) -> None:
+    def _fail(self, error: Failure) -> None:
         """Go on with the rules there are, and be it none: to start anew would mend nothing."""
-        self.counts.compile_failures += 1
-        self.rules.unknown(error)
-        self._refresh("rules" if self.ready else "start")
+        self.rules.fail(error)
         self._settle()
 
     def _settle(self) -> None:
-        """All that a round needs has been needed once: now the memory stays."""
+        """Make a list by the rules there are; then all that a round needs was needed once."""
+        self._refresh("rules" if self.status.ready else "start")
         if self.compiler.reload:
             return  # another reload came while this one was on its way
-        if not self.ready:
-            status.encode(self._document())
+        if not self.status.ready:
+            self.status.encode()
             memory.settle()
-            self._locked = memory.lock()
-            if self._locked:
-                self.problems.report("lock", f"the memory cannot be locked: {self._locked}")
+            self.status.unlocked = memory.lock()
+            if self.status.unlocked:
+                self.problems.report("lock", f"the memory cannot be locked: {self.status.unlocked}")
         memory.bound(memory.sizes().get("VmData", 0))
-        self.ready = True
+        self.status.ready = True
         self.notifier.ready()
         self._show()
 
     # --- the list --------------------------------------------------------------------
+
+    def _keep_pace(self) -> None:
+        self._refresh(self.pace.reason())
+
+    def _promise_refresh(self) -> bool:
+        """Make a list soon, if there are rules to make it by."""
+        if self.keeper.program is None:
+            return False
+        self.pace.ask(now())
+        return True
 
     def _refresh(self, why: str) -> None:
         """Make the list anew; on a quiet host it is true as it is."""
@@ -329,146 +337,72 @@ class Service:
             if self.keeper.stale:
                 self.compiler.change(begun)
             if self.keeper.quiet():
-                self.counts.quiet += 1
+                self.status.quiet += 1
                 self.pace.done(begun, 0.0)
                 return
-        # Who died was on the list that was in force then.
+        # A process that was killed was on the list that was in force then.
         self._read_kernel_log()
         try:
             listed = self.keeper.refresh(why == "pressure", self.pace.stirred)
         except Failure as error:
             listed = None
-            self.counts.failures += 1
+            self.status.failures += 1
             self.problems.report("list", error.message, error.hint)
         ended = now()
         self.pace.done(ended, time.process_time() - cost)
         if listed:
-            self.counts.refreshes[why] += 1
-            self.counts.took = ended - begun
-            self.counts.seconds += ended - begun
-            if self.keeper.problem:
-                self.problems.report("list", self.keeper.problem)
-            else:
-                self.problems.clear("list")
-            slow = self.keeper.slow_searches()
-            if slow:
-                self.problems.report("searches", "; ".join(slow))
-            else:
-                self.problems.clear("searches")
-        self._answer_waiting()
-        if ended >= self._figures_at + _METRICS_EVERY:
-            self._write_figures(ended)
-        if self.ready:
+            self.status.count(why, ended - begun)
+            self.problems.report("list", self.keeper.problem)
+            self.problems.report("searches", "; ".join(self.keeper.slow_searches()))
+        if self.listener:
+            self.listener.answer_waiting()
+        self.metrics.write(ended)
+        if self.status.ready:
             self._show()
 
-    def _write_figures(self, at: float) -> None:
-        self._figures_at = at
-        if not self.options.metrics:
-            return
-        text = metrics.text(self._document(), self.counts.failures, self.counts.seconds)
-        try:
-            kernel_list.replace(self.options.metrics, text.encode())
-            self.problems.clear("metrics")
-        except Failure as error:
-            self.problems.report("metrics", error.message)
-
-    # --- kills -----------------------------------------------------------------------
-
-    def _read_kernel_log(self) -> None:
-        if not self.kernel_log:
-            return
-        try:
-            found = self.kernel_log.read()
-        except OSError as error:
-            self.problems.report(
-                "kmsg", f"kills are no longer recorded: /dev/kmsg: {reason(error)}"
-            )
-            self._unregister(self.kernel_log.descriptor)
-            self.kernel_log.close()
-            self.kernel_log = None
-            return
-        self.keeper.log = self.kernel_log.last
-        for kill in found:
-            keeper = self.keeper
-            self.recorder.record(kill, keeper.listed, keeper.before, keeper.known)
-        if found:
-            self.keeper.dealt_with(self.kernel_log.last)
-        # Whoever has a limit of his own can have somebody killed at it as often as he likes.
-        if all(kill.constraint.endswith("MEMCG") for kill in found):
-            if found:
-                self.pace.stir(now())
-        else:
-            self.pace.ask(now())
-
-    # --- those who ask ---------------------------------------------------------------
-
-    def _listen(self) -> None:
-        """Let others in as long as there is room for them."""
+    def _expire(self) -> None:
         assert self.listener
-        if self.listener.room:
-            self._register(self.listener.socket.fileno())
-        else:
-            self._unregister(self.listener.socket.fileno())
-
-    def _accept(self, at: float) -> None:
-        assert self.listener
-        client = self.listener.accept(at) if self.listener.room else None
-        if client:
-            self._register(client.socket.fileno())
-
-    def _hear(self, client: Client, at: float) -> None:
-        assert self.listener
-        descriptor = client.socket.fileno()
-        word = "" if client.waits else self.listener.hear(client)
-        if client.waits:
-            # It has said all it has to say; this is its end of the connection that closed.
-            self.listener.dismiss(client)
-        elif word == REFRESH and self.keeper.program:
-            client.waits = True
-            self.pace.ask(at)
-            self.poll.modify(descriptor, 0)
-            return
-        elif word in (STATUS, REFRESH):
-            self.listener.answer(client, status.encode(self._document()))
-        elif word:
-            self.listener.dismiss(client)
-        if client.socket.fileno() < 0:
-            self._unregister(descriptor)
-
-    def _answer_waiting(self) -> None:
-        if not self.listener:
-            return
-        waiting = [client for client in self.listener.clients.values() if client.waits]
-        if not waiting:
-            return
-        document = status.encode(self._document())
-        for client in waiting:
-            self._unregister(client.socket.fileno())
-            self.listener.answer(client, document)
-
-    def _document(self) -> dict[str, Any]:
-        more = {
-            "ready": self.ready,
-            "preparing": self.compiler.running is not None,
-            "memory": {**status.sizes(), "lock": self._locked or None},
-            "descriptors": self.keeper.descriptors,
-            "watches": self.unit_watch.watches if self.unit_watch else 0,
-            "under_pressure": self.pace.pressed(now()),
-            "quiet_heartbeats": self.counts.quiet,
-            "preparations": self.counts.compilations,
-            "complaints": self.problems.standing,
-        }
-        return status.document(
-            self.keeper, self.pressure, self.counts, self.rules.state, self.recorder, more
-        )
-
-    # --- what it says ----------------------------------------------------------------
+        self.listener.expire(now())
 
     def _show(self) -> None:
         """Keep the line in ``systemctl status`` true."""
         listed = self.keeper.listed
         where = f"the list is in {listed.to}" if listed and listed.to else "there is no list"
         self.notifier.status(f"{self.rules.line}; {where}")
+
+    # --- kills -----------------------------------------------------------------------
+
+    def _hear_kernel(self) -> None:
+        self._read_kernel_log()
+        # A module that comes or goes leaves a word there, more often than not.
+        if self.keeper.listed and self.keeper.misplaced:
+            self.pace.ask(now())
+
+    def _read_kernel_log(self) -> None:
+        """Record the kills that the kernel has told of since the last reading."""
+        if not self.kernel_log:
+            return
+        try:
+            kills = self.kernel_log.read()
+        except OSError as error:
+            self.problems.report(
+                "kmsg", f"kills are no longer recorded: /dev/kmsg: {reason(error)}"
+            )
+            self.poll.remove(self.kernel_log.descriptor)
+            self.kernel_log.close()
+            self.kernel_log = None
+            return
+        keeper = self.keeper
+        keeper.log = self.kernel_log.last
+        for kill in kills:
+            self.recorder.record(kill, keeper.listed, keeper.before, keeper.known)
+        if kills:
+            keeper.dealt_with(self.kernel_log.last)
+        # A user can have processes of his own killed at his own limit as often as he likes.
+        if not all(kill.constraint.endswith("MEMCG") for kill in kills):
+            self.pace.ask(now())
+        elif kills:
+            self.pace.stir(now())
 
     # --- the end ---------------------------------------------------------------------
 
@@ -481,11 +415,7 @@ class Service:
             self.keeper.release()
         except Failure as error:
             self.problems.say(error.message, journal.ERROR)
-        if self.options.metrics:
-            try:
-                os.unlink(self.options.metrics)
-            except OSError:
-                pass
+        self.metrics.remove()
         if self.listener:
             self.listener.close()
         self.keeper.close()
@@ -493,6 +423,13 @@ class Service:
         self.outbox.flush()
         self.pressure.close()
         self.notifier.close()
+
+
+def _unit_watch() -> UnitWatch | None:
+    """Watch the units of this host, if there are any."""
+    groups = Hierarchy()
+    root = groups.units and groups.units.directory(groups.unit_root() or "/")
+    return UnitWatch(root) if root else None
 
 
 def _nothing(number: int, frame: Any) -> None:

@@ -7,13 +7,21 @@ of the samples.
 
 from __future__ import annotations
 
+import os
 import time
 
+from oomrules.errors import Failure
+from oomrules.files import replace
 from oomrules.lean import Any
+from oomrules.service.problems import Problems
+from oomrules.service.rules_state import BROKEN, MISSING
+from oomrules.service.status import Status
 
 FILE = "oomrules.prom"
 
-# Name, kind, unit or nothing, what it is.
+_EVERY = 10.0
+
+# By name: the kind, the unit if there is one, and what it is.
 _FAMILIES = {
     "oomrules_list_candidates": ("gauge", "", "Processes on the list."),
     "oomrules_list_timestamp_seconds": ("gauge", "seconds", "When the list was read."),
@@ -31,42 +39,68 @@ _FAMILIES = {
 }
 
 
-def text(status: dict[str, Any], failures: int, seconds: float) -> str:
-    """Write the figures of a status document.
+class Metrics:
+    """Keeps the file.
 
     Args:
-        failures: lists that could not be made.
-        seconds: that making lists took, in all.
+        path: of the file; empty for none.
     """
-    listed = status["list"] or {"candidates": 0, "problem": None, "age": None}
+
+    def __init__(self, path: str, status: Status, problems: Problems) -> None:
+        self._path, self._status, self._problems = path, status, problems
+        self._due = float("-inf")
+
+    def write(self, at: float) -> None:
+        """Write the file anew, unless that was done a short time ago."""
+        if not self._path or at < self._due:
+            return
+        self._due = at + _EVERY
+        try:
+            replace(self._path, _text(self._status).encode())
+            self._problems.clear("metrics")
+        except Failure as error:
+            self._problems.report("metrics", error.message)
+
+    def remove(self) -> None:
+        """Remove the file: its figures would look true for ever."""
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass
+
+
+def _text(status: Status) -> str:
+    document = status.document()
+    listed = document["list"] or {"candidates": 0, "problem": None, "age": None}
+    refreshes = {key: value for key, value in document["refreshes"].items() if key != "total"}
     values: dict[str, Any] = {
         "oomrules_list_candidates": listed["candidates"],
         "oomrules_list_timestamp_seconds": None
         if listed["age"] is None
         else round(time.time() - listed["age"], 3),
         "oomrules_list_problem": int(bool(listed["problem"])),
-        "oomrules_refreshes": {k: v for k, v in status["refreshes"].items() if k != "total"},
-        "oomrules_refresh_seconds": round(seconds, 6),
-        "oomrules_refresh_failures": failures,
-        "oomrules_rules": status["rules"]["count"],
-        "oomrules_rules_broken": int(status["rules"]["state"] in ("broken", "missing")),
-        "oomrules_pressure_events": status["pressure"]["events"],
-        "oomrules_kills": status["kills"],
-        "oomrules_asked": status["asked"],
-        "oomrules_resident_memory_bytes": status["memory"]["rss"],
-        "oomrules_open_descriptors": status["descriptors"],
+        "oomrules_refreshes": refreshes,
+        "oomrules_refresh_seconds": round(status.seconds, 6),
+        "oomrules_refresh_failures": status.failures,
+        "oomrules_rules": document["rules"]["count"],
+        "oomrules_rules_broken": int(document["rules"]["state"] in (BROKEN, MISSING)),
+        "oomrules_pressure_events": document["pressure"]["events"],
+        "oomrules_kills": document["kills"],
+        "oomrules_asked": document["asked"],
+        "oomrules_resident_memory_bytes": document["memory"]["rss"],
+        "oomrules_open_descriptors": document["descriptors"],
     }
     lines = []
-    for name, (kind, unit, what) in _FAMILIES.items():
+    for name, (kind, unit, help_text) in _FAMILIES.items():
         value = values[name]
         if value is None:
             continue
         lines.append(f"# TYPE {name} {kind}")
         lines += [f"# UNIT {name} {unit}"] if unit else []
-        lines.append(f"# HELP {name} {what}")
+        lines.append(f"# HELP {name} {help_text}")
         sample = f"{name}_total" if kind == "counter" else name
         if isinstance(value, dict):
-            lines += [f'{sample}{{reason="{key}"}} {one}' for key, one in value.items()]
+            lines += [f'{sample}{{reason="{key}"}} {number}' for key, number in value.items()]
         else:
             lines.append(f"{sample} {value}")
     return "\n".join((*lines, "# EOF", ""))

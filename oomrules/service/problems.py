@@ -7,26 +7,28 @@ from oomrules.service.outbox import Outbox
 
 
 class Problems:
-    """At most one complaint for each topic; the topics are those in the code, so they are few."""
+    """At most one problem for each topic; the topics are those in the code, so they are few."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._standing: dict[str, str] = {}
 
-    def report(self, topic: str, message: str, hint: str | None = None) -> None:
-        """Say something once, until it is mended or something else is wrong."""
-        if self._standing.get(topic) != message:
+    def report(self, topic: str, message: str = "", hint: str | None = None) -> None:
+        """Say what is wrong, once until that changes; without a message, that nothing is."""
+        if not message:
+            self.clear(topic)
+        elif self._standing.get(topic) != message:
             self._standing[topic] = message
             self.say(f"{message}; {hint}" if hint else message, journal.WARNING)
 
     def clear(self, topic: str) -> None:
-        """Say that a topic gives no more cause for complaint, if it did."""
+        """Say that what was wrong with a topic is so no longer, if anything was."""
         before = self._standing.pop(topic, None)
         if before:
             self.say(f"no longer so: {before}", journal.INFO)
 
     def say(self, message: str, priority: int, fields: dict[str, str] | None = None) -> None:
-        """Say anything, with fields of the journal's."""
+        """Write an entry to the journal, with fields of its own."""
         journal.say(message, priority, fields, self._outbox.send)
 
     @property

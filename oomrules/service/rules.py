@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from oomrules.errors import Failure
 from oomrules.kills import journal
-from oomrules.service import status
 from oomrules.service.compile_child import Compiled
 from oomrules.service.list import Keeper
 from oomrules.service.problems import Problems
+from oomrules.service.rules_state import BROKEN, GOOD, MISSING, UNKNOWN, WORDS, RulesState
 from oomrules.state import now
 
 # Entries of the journal about the rules (docs/service.md).
 RULES_ID = "7f2d5b1a8c3e4d0f9a6b4c2e1d8f7035"
 BROKEN_ID = "c4a90e6b52d74f8fb3d1e07a6c95284d"
-
-_LINES = {
-    "broken": "the rules on disk have errors, the last good ones stay in force",
-    "missing": "the rules have errors, and there are no earlier ones",
-    "unknown": "the rules on disk could not be compiled, what was in force stays",
-}
 
 
 class Rules:
@@ -30,9 +24,9 @@ class Rules:
 
     def __init__(self, keeper: Keeper, problems: Problems) -> None:
         self._keeper, self._problems = keeper, problems
-        self.state = status.RulesState("unknown", now(), ["they are being compiled"])
+        self.state = RulesState(UNKNOWN, now(), ["they are being compiled"])
 
-    def judge(self, compiled: Compiled) -> None:
+    def adopt(self, compiled: Compiled) -> None:
         """Put rules in force, or say what is wrong with them."""
         before = self._keeper.changed_at
         try:
@@ -41,45 +35,38 @@ class Rules:
         except Failure as error:
             self._problems.report("program", error.message, "the rules are in force all the same")
         self._keeper.direct(compiled.to, compiled.head)
-        self._found("config", compiled.problem)
-        self._found("names", *compiled.names_problems[:1])
-        self._found("facts", *compiled.facts.problems[:1])
+        self._problems.report("config", compiled.problem)
+        self._problems.report("names", *compiled.names_problems[:1])
+        self._problems.report("facts", *compiled.facts.problems[:1])
         if compiled.program is None:
-            self._broken(compiled.diagnostics)
+            self._refuse(compiled.diagnostics)
             return
-        if self.state.state != "good" or self._keeper.changed_at != before:
+        if self.state.state != GOOD or self._keeper.changed_at != before:
             count = sum(len(scope.rules) for scope in compiled.program.scopes)
             self._problems.say(
                 f"{count} rules of {len(compiled.files)} files are in force",
                 journal.INFO,
                 {"MESSAGE_ID": RULES_ID, "OOMRULES_FILES": "\n".join(compiled.files)},
             )
-        self._problems.clear("prepare")
-        self.state = status.RulesState("good", now(), [])
+        self._problems.clear("compile")
+        self.state = RulesState(GOOD, now(), [])
 
-    def unknown(self, error: Failure) -> None:
-        """The rules could not be compiled, for a reason that is not theirs."""
-        self._problems.report("prepare", error.message, error.hint)
-        self.state = status.RulesState("unknown", now(), [error.message])
+    def fail(self, error: Failure) -> None:
+        """Take note that the rules could not be compiled, for a reason that is not theirs."""
+        self._problems.report("compile", error.message, error.hint)
+        self.state = RulesState(UNKNOWN, now(), [error.message])
 
     @property
     def line(self) -> str:
         """How the rules are, in one line."""
-        said = _LINES.get(self.state.state)
-        if not said:
+        words = WORDS.get(self.state.state)
+        if not words:
             return f"the rules of {len(self._keeper.files)} files are in force"
-        return f"{said} ({self.state.said[0]})" if self.state.said else said
+        return f"{words} ({self.state.details[0]})" if self.state.details else words
 
-    def _broken(self, said: list[str]) -> None:
-        kept = self._keeper.program is not None
-        if said != self.state.said:
-            what = "the last good rules stay in force" if kept else "there are no earlier ones"
-            text = "\n".join((f"the rules have errors, {what}:", *said))
+    def _refuse(self, diagnostics: list[str]) -> None:
+        state = MISSING if self._keeper.program is None else BROKEN
+        if diagnostics != self.state.details:
+            text = "\n".join((f"{WORDS[state]}:", *diagnostics))
             self._problems.say(text, journal.ERROR, {"MESSAGE_ID": BROKEN_ID})
-        self.state = status.RulesState("broken" if kept else "missing", now(), said)
-
-    def _found(self, topic: str, problem: str = "") -> None:
-        if problem:
-            self._problems.report(topic, problem)
-        else:
-            self._problems.clear(topic)
+        self.state = RulesState(state, now(), diagnostics)

@@ -6,12 +6,17 @@ import json
 import os
 
 from oomrules import __version__
-from oomrules.lean import Any, NamedTuple
+from oomrules.lean import Any
 from oomrules.service import memory
+from oomrules.service.compile_timer import CompileTimer
 from oomrules.service.kills import Recorder
 from oomrules.service.list import Keeper
 from oomrules.service.listener import SCHEMA
+from oomrules.service.pace import Pace
 from oomrules.service.pressure import Pressure
+from oomrules.service.problems import Problems
+from oomrules.service.rules import Rules
+from oomrules.service.watch import UnitWatch
 from oomrules.state import now
 
 HEAD = 10
@@ -20,103 +25,116 @@ _LINES = 20
 REASONS = ("start", "pressure", "request", "units", "heartbeat", "rules")
 
 
-class Counts:
-    """What the service counts; every field has a fixed number of entries."""
-
-    def __init__(self) -> None:
-        self.started = now()
-        self.refreshes = dict.fromkeys(REASONS, 0)
-        self.failures = 0
-        self.quiet = 0
-        self.seconds = 0.0
-        self.took = 0.0
-        self.compilations = 0
-        self.compile_failures = 0
-        self.pressure = 0
-
-
-class RulesState(NamedTuple):
-    """Whether the rules on disk are those in force.
+class Status:
+    """What the service counts, and how its parts are.
 
     Attributes:
-        state: ``good``, ``broken`` (the last good ones stay), ``missing`` (there are none yet)
-            or ``unknown`` (they could not be compiled, for a reason that is not theirs).
-        since: when that was found out.
-        said: the diagnostics, or the reason.
+        refreshes: the lists that were made, by reason; ``failures`` could not be made, and
+            ``quiet`` heartbeats needed none.
+        took: seconds that the last list took, and ``seconds`` all of them.
+        compilations: how often the rules were compiled.
+        pressure_events: signs of memory pressure.
+        ready: whether the first round is over.
+        unlocked: why the memory is not locked; empty if it is, or before it is tried.
     """
 
-    state: str
-    since: float
-    said: list[str]
+    def __init__(
+        self,
+        *,
+        keeper: Keeper,
+        rules: Rules,
+        compiler: CompileTimer,
+        recorder: Recorder,
+        pace: Pace,
+        pressure: Pressure,
+        problems: Problems,
+        unit_watch: UnitWatch | None,
+    ) -> None:
+        self._keeper, self._rules, self._compiler = keeper, rules, compiler
+        self._recorder, self._pace, self._pressure = recorder, pace, pressure
+        self._problems, self._unit_watch = problems, unit_watch
+        self._started = now()
+        self.refreshes = dict.fromkeys(REASONS, 0)
+        self.failures = self.quiet = self.compilations = self.pressure_events = 0
+        self.took = self.seconds = 0.0
+        self.ready = False
+        self.unlocked = ""
 
+    def count(self, why: str, seconds: float) -> None:
+        """Count a list that was made."""
+        self.refreshes[why] += 1
+        self.took = seconds
+        self.seconds += seconds
 
-def document(
-    keeper: Keeper,
-    pressure: Pressure,
-    counts: Counts,
-    rules: RulesState,
-    recorder: Recorder,
-    more: dict[str, Any],
-) -> dict[str, Any]:
-    """Say how the service is, as plain data; ages and times in seconds."""
-    at = now()
-    listed, made = keeper.listed, keeper.program
-    shares = pressure.shares()
-    return {
-        "schema": SCHEMA,
-        "version": __version__,
-        "pid": os.getpid(),
-        "uptime": _round(at - counts.started),
-        "rules": {
-            "state": rules.state,
-            "age": _round(at - keeper.changed_at) if made else None,
-            "files": keeper.files[:_LINES],
-            "count": sum(len(scope.rules) for scope in made.scopes) if made else 0,
-            "diagnostics": rules.said[:_LINES],
-            "checked": _round(at - rules.since),
-        },
-        "list": {
-            "to": listed.to or None,
-            "age": _round(at - listed.read),
-            "took": _round(counts.took),
-            "candidates": len(listed.pids),
-            "head": listed.head[:HEAD],
-            "problem": keeper.problem or None,
+    def document(self) -> dict[str, Any]:
+        """Return how the service is, as plain data; ages and times in seconds."""
+        at = now()
+        keeper, rules, recorder = self._keeper, self._rules.state, self._recorder
+        listed, program = keeper.listed, keeper.program
+        shares = self._pressure.shares()
+        return {
+            "schema": SCHEMA,
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime": _round(at - self._started),
+            "rules": {
+                "state": rules.state,
+                "age": _round(at - keeper.changed_at) if program else None,
+                "files": keeper.files[:_LINES],
+                "count": sum(len(scope.rules) for scope in program.scopes) if program else 0,
+                "diagnostics": rules.details[:_LINES],
+                "checked": _round(at - rules.since),
+            },
+            "list": {
+                "to": listed.to or None,
+                "age": _round(at - listed.read),
+                "took": _round(self.took),
+                "candidates": len(listed.pids),
+                "head": listed.head[:HEAD],
+                "problem": keeper.problem or None,
+            }
+            if listed
+            else None,
+            "host": keeper.host
+            and {"memory": keeper.host.mem_total, "swap": keeper.host.swap_total},
+            "refreshes": {"total": sum(self.refreshes.values()), **self.refreshes},
+            "pressure": {
+                "source": self._pressure.source,
+                "some": shares and shares[0],
+                "full": shares and shares[1],
+                "events": self.pressure_events,
+            },
+            "kills": recorder.count,
+            "asked": recorder.asked,
+            "kernel_log_lost": recorder.lost,
+            "last_kill": None
+            if recorder.last is None
+            else {
+                **{key: value for key, value in recorder.last.items() if key != "at"},
+                "ago": _round(at - recorder.last["at"]),
+            },
+            "problems": [*keeper.facts.problems, *keeper.hidden, *_unreadable(keeper)][:_LINES],
+            "ready": self.ready,
+            "preparing": self._compiler.running is not None,
+            "memory": {**_memory(), "lock": self.unlocked or None},
+            "descriptors": keeper.descriptors,
+            "watches": self._unit_watch.watches if self._unit_watch else 0,
+            "under_pressure": self._pace.pressed(at),
+            "quiet_heartbeats": self.quiet,
+            "preparations": self.compilations,
+            "complaints": self._problems.standing,
         }
-        if listed
-        else None,
-        "host": keeper.host and {"memory": keeper.host.mem_total, "swap": keeper.host.swap_total},
-        "refreshes": {"total": sum(counts.refreshes.values()), **counts.refreshes},
-        "pressure": {
-            "source": pressure.source,
-            "some": shares and shares[0],
-            "full": shares and shares[1],
-            "events": counts.pressure,
-        },
-        "kills": recorder.count,
-        "asked": recorder.asked,
-        "kernel_log_lost": recorder.lost,
-        "last_kill": None
-        if recorder.last is None
-        else {
-            **{key: value for key, value in recorder.last.items() if key != "at"},
-            "ago": _round(at - recorder.last["at"]),
-        },
-        "problems": [*keeper.facts.problems, *keeper.hidden, *_unreadable(keeper)][:_LINES],
-        **more,
-    }
+
+    def encode(self) -> bytes:
+        """Return the document as it is sent."""
+        return json.dumps(self.document()).encode() + b"\n"
 
 
-def encode(data: dict[str, Any]) -> bytes:
-    """Write the document."""
-    return json.dumps(data).encode() + b"\n"
-
-
-def sizes() -> dict[str, int]:
+def _memory() -> dict[str, int]:
     """Return how much memory this process takes, and how much of it is locked, in bytes."""
-    found = memory.sizes()
+    sizes = memory.sizes()
     names = {"rss": "VmRSS", "peak": "VmHWM", "locked": "VmLck"}
-    return {key: found.get(name, 0) for key, name in names.items()}
+    return {key: sizes.get(name, 0) for key, name in names.items()}
 
 
 def _round(seconds: float) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from oomrules.language import rulefiles
+from oomrules import resources
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -198,10 +198,10 @@ def test_a_bad_definition_does_not_accuse_those_who_use_it(
 
 
 def test_the_shipped_presets_have_no_mistake(oomrules: Run) -> None:
-    presets = sorted((rulefiles.resources.rules() / "presets").glob("*.oom"))
+    presets = sorted((resources.rules() / "presets").glob("*.oom"))
     assert presets
     for preset in presets:
-        assert oomrules("check", rulefiles.resources.rules(), preset).code == 0
+        assert oomrules("check", resources.rules(), preset).code == 0
 
 
 def test_warnings_are_fatal_only_where_there_are_any(oomrules: Run, rules: Write) -> None:

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -112,11 +113,11 @@ def test_without_the_module_it_says_what_to_do(oomrules: Run) -> None:
 def test_without_a_module_the_order_goes_into_oom_score_adj(
     oomrules: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    called = []
-    monkeypatch.setattr(adjustment, "emit", lambda options: called.append(options.head) or 0)
+    written = Mock(return_value=0)
+    monkeypatch.setattr(adjustment, "emit", written)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert oomrules("emit").code == 0
-    assert called == [None]
+    assert [call.args[0].head for call in written.mock_calls] == [None]
 
 
 @no_module

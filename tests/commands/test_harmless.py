@@ -244,7 +244,8 @@ def test_json_says_the_same_whatever_is_in_it(capsys: pytest.CaptureFixture[str]
 def test_what_goes_past_them_is_caught_at_the_terminal() -> None:
     """A library's words, or a print that somebody forgot."""
     code = (
-        "import sys\nfrom oomrules.commands import main, terminal\nterminal.guard_terminals()\n"
+        "import sys\nfrom oomrules import terminal\nfrom oomrules.commands import main\n"
+        "terminal.guard_terminals()\n"
         f"print({EVIL!r}); print('a\\tb\\n\\x1b[31mred', file=sys.stderr); print('ok')\n"
     )
     master, slave = pty.openpty()

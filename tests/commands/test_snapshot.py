@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,7 +176,7 @@ def test_a_process_that_vanished_while_it_was_read_is_not_recorded(
 def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each process take a second."""
     seconds = itertools.count()
-    monkeypatch.setattr(snapshot.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(seconds)))
 
 
 @pytest.mark.usefixtures("slowly")
@@ -195,7 +196,7 @@ def test_nobody_else_sees_progress(oomrules: Run) -> None:
 
 def test_a_quick_snapshot_shows_no_progress(oomrules: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "is_terminal", lambda stream: True)
-    monkeypatch.setattr(snapshot.time, "monotonic", lambda: 5.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 5.0)
     assert "recording" not in oomrules("snapshot", "-o", "/dev/null").err
 
 

@@ -87,7 +87,7 @@ def ask(folder: str, units: list[str], **options: Any) -> tuple[dict[str, Any], 
     """Ask, and look that nothing of it is left."""
     options = {"each": GUARD, "total": GUARD, **options}
     asked = Users([place(UID, unit) for unit in units], NAMES, directory=folder, **options)
-    process = asked._child and asked._child._process
+    process = asked._child._process if asked._child else None
     found = asked.collect()
     if process is not None:
         assert process.returncode is not None

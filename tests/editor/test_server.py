@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from oomrules import resources
 from oomrules.commands.main import main
 from oomrules.editor import document
-from oomrules.language import rulefiles
 
 CHECKOUT = Path(__file__).parent.parent.parent
 
@@ -31,7 +31,7 @@ class Editor:
         )
         self.number = 0
         self.version = 1
-        root = {"processId": None, "rootUri": None, "capabilities": {}}
+        root: dict[str, Any] = {"processId": None, "rootUri": None, "capabilities": {}}
         self.capabilities = self.ask("initialize", root)["capabilities"]
         self.tell("initialized", {})
 
@@ -195,6 +195,6 @@ def test_without_the_library_it_says_what_to_install(
 
 
 def test_shipped_presets_are_clean_in_an_editor() -> None:
-    for path in rulefiles.resources.rules().rglob("*.oom"):
+    for path in resources.rules().rglob("*.oom"):
         read = document.read(str(path), path.read_text(encoding="utf-8"))
         assert read.findings == (), path

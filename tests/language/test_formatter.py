@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oomrules import resources
 from oomrules.commands.main import main
-from oomrules.language import formatter, parser, rulefiles, syntax
+from oomrules.language import formatter, parser, syntax
 from oomrules.language.diagnostics import Rejected
 from oomrules.language.text import RuleText
 from tests.oracle import strategies
@@ -165,7 +166,7 @@ def test_formatting_keeps_the_meaning_and_the_comments_and_is_done_once(text: st
 
 
 def test_shipped_rules_have_this_form() -> None:
-    folder = rulefiles.resources.rules()
+    folder = resources.rules()
     for path in folder.rglob("*.oom"):
         text = path.read_text(encoding="utf-8")
         assert fmt(text) == text, path

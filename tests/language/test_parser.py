@@ -260,7 +260,7 @@ def test_a_name_may_begin_with_a_keyword(word: str) -> None:
     assert parse(f"never kill {word}") == (never(Named(AT, name(word))),)
 
 
-@pytest.mark.parametrize("word", parser.syntax_errors.KEYWORDS)
+@pytest.mark.parametrize("word", syntax.KEYWORDS)
 def test_no_keyword_can_be_a_name(word: str) -> None:
     assert broken(f"define {word} = uid == 0\nspare uid 1") == (
         (Rule(AT, Kind.SPARE, whom(uid("1"))),),

@@ -18,12 +18,12 @@ from oomrules.commands.main import main
 FILE = "50-local.oom"
 
 _HEAD = """\
+<!-- Made by `python -m tests.lint.mistakes docs/generated/mistakes.md`; do not edit it here. -->
 # Mistakes, and what `oomrules check` says
 
-Each of these is a file as an administrator may well write it at night: what was thought, what
-was written, and the whole answer of `oomrules check {file}`. Made by
-`python -m tests.lint.mistakes docs/generated/mistakes.md`; a test compares it with what is said
-today.
+Each of these is a file as an administrator may well write it at night: the intention, the file, and
+the whole answer of `oomrules check {file}`. A test compares the answers with those of today.
+[All pages](../README.md)
 """
 
 

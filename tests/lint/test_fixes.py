@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from oomrules import resources
 from oomrules.commands.main import main
 from oomrules.commands.parts import rewrite
 from oomrules.errors import Failure
@@ -179,7 +180,7 @@ def test_only_the_administrator_s_own_files_are_mended(tmp_path: Path) -> None:
 
 
 def test_the_shipped_vocabulary_is_never_rewritten(path: Path) -> None:
-    vocabulary = rulefiles.resources.rules() / rulefiles.VOCABULARY
+    vocabulary = resources.rules() / rulefiles.VOCABULARY
     before = vocabulary.stat()
     main(["check", "--fix", str(path)])
     assert vocabulary.stat().st_mtime_ns == before.st_mtime_ns

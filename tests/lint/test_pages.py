@@ -10,6 +10,7 @@ import pytest
 from oomrules.language.diagnostics import CODES as ERRORS
 from oomrules.language.diagnostics import Level
 from oomrules.lint import fixes, linter, registry
+from oomrules.lint.ruleset import Check
 from tests.lint import pages
 
 # What no text shows: bytes, names and modes of files, the state of a host. These have
@@ -17,12 +18,12 @@ from tests.lint import pages
 ELSEWHERE = {
     "OOM001": "tests/language/test_diagnostics.py",
     "OOM002": "tests/language/test_diagnostics.py",
-    "OOM003": "tests/lint/test_filenames.py",
-    "OOM004": "tests/lint/test_filenames.py",
+    "OOM003": "tests/lint/checks/test_filenames.py",
+    "OOM004": "tests/lint/checks/test_filenames.py",
     "OOM106": "tests/language/test_diagnostics.py",
     "OOM107": "tests/language/test_bounds.py",
-    "OOM703": "tests/lint/test_host.py",
-    "OOM707": "tests/lint/test_host.py",
+    "OOM703": "tests/lint/checks/test_host.py",
+    "OOM707": "tests/lint/checks/test_host.py",
 }
 SHOWN = sorted(registry.TITLES.keys() - ELSEWHERE.keys())
 CHECKS = {check.code: check for check in registry.CHECKS}
@@ -82,7 +83,7 @@ def test_a_page_promises_a_fix_where_its_example_has_one_and_it_works(code: str)
 
 
 @pytest.mark.parametrize("check", registry.CHECKS, ids=lambda check: check.code)
-def test_messages_are_sentences_that_can_be_joined(check: registry.Check) -> None:
+def test_messages_are_sentences_that_can_be_joined(check: Check) -> None:
     assert check.title and not check.title.endswith(".")
     if check.code in ELSEWHERE:
         return

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oomrules import resources
 from oomrules.commands.parts import findings
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level
@@ -131,14 +132,14 @@ def test_only_the_linter_s_own_commands_load_it(tmp_path: Path) -> None:
 
 
 def test_shipped_rules_and_presets_are_clean_together_and_apart() -> None:
-    folder = rulefiles.resources.rules()
+    folder = resources.rules()
     presets = sorted(map(str, (folder / "presets").glob("*.oom")))
     for chosen in ([], presets, *([one] for one in presets)):
         assert linter.lint(rulefiles.given([str(folder), *chosen]), (folder,))[1] == []
 
 
 def test_a_preset_needs_no_other_file_which_somebody_may_have_masked() -> None:
-    for preset in (rulefiles.resources.rules() / "presets").glob("*.oom"):
+    for preset in (resources.rules() / "presets").glob("*.oom"):
         assert linter.lint(rulefiles.given([str(preset)]))[1] == []
 
 

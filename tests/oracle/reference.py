@@ -528,7 +528,7 @@ class Reader:
             case syntax.Minus(operand=operand):
                 value = self.value(operand)
                 negative = -value.worth if _known(value.worth) else value.worth
-                alone = -value.alone if _known(value.alone) else value.alone
+                alone = None if value.alone is None else -value.alone
                 return Value(value.kind, negative, alone)
             case syntax.Arithmetic(operator=sign, left=left, right=right):
                 return _arithmetic(sign, self.value(left), self.value(right))
@@ -572,6 +572,8 @@ class Reader:
 
     def compare(self, sign: str, left: Value, right: Value) -> Truth:
         """Compare two values; memory with a quantity in bytes, all else as it counts."""
+        one: Any
+        other: Any
         if "percentage" in (left.kind, right.kind):
             one, other = (
                 value.percent if value.kind == "share" else value.worth for value in (left, right)

@@ -19,7 +19,8 @@ from oomrules.language.text import RuleText
 from oomrules.processes import cmdlines, procfs
 from oomrules.processes.cmdlines import READER, Answers, Reader, bounded, cut
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import SELF_MADE, UNREAD
+from oomrules.processes.snapshot import UNREAD
+from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
@@ -345,7 +346,7 @@ def test_a_child_that_cannot_end_is_left_alone_and_no_more_than_three_of_them(
     """One that waits without regard to signals: as if the kernel did not let it go."""
     killed: list[int] = []
     with monkeypatch.context() as fault:
-        fault.setattr(cmdlines.os, "kill", lambda pid, _: killed.append(pid))
+        fault.setattr(os, "kill", lambda pid, _: killed.append(pid))
         for pid in range(10, 20):
             blocked.proc.add(pid, uid=pid)
             blocked.block(pid)

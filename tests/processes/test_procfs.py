@@ -15,6 +15,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -27,8 +28,9 @@ from oomrules.processes import procfs
 from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.cmdlines import READER
 from oomrules.processes.procfs import ProcSource, read_status
-from oomrules.processes.snapshot import PF_KTHREAD, SELF_MADE, UNREAD, Process
+from oomrules.processes.snapshot import PF_KTHREAD, UNREAD, Process
 from oomrules.processes.values import GETTERS
+from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
@@ -140,9 +142,8 @@ def test_names_agree_with_psutil(host: Host) -> None:
             assert (process.comm or "").startswith("kworker/")
             continue
         # psutil completes a name that the kernel cut.
-        assert name == process.comm or (
-            len(process.comm or "") >= 15 and name.startswith(process.comm)
-        )
+        comm = process.comm or ""
+        assert name == comm or (len(comm) >= 15 and name.startswith(comm))
 
 
 def test_parents_agree_with_psutil(host: Host) -> None:
@@ -1040,7 +1041,7 @@ exec(sys.argv[2])
 
 
 def run(code: str, **options: Any) -> str:
-    done = subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         [sys.executable, "-I", "-S", "-c", RUN, CHECKOUT, code],
         capture_output=True,
         text=True,
@@ -1197,14 +1198,13 @@ def test_refreshes_one_after_the_other_read_hardly_anybody_anew(
     source = ProcSource(NOTHING, root=str(proc.root)).refresh()
     for pid in range(1000, 2000):
         told(source, pid)
-    read: list[str] = []
-    real = source.read
-    monkeypatch.setattr(source, "read", lambda p, name: read.append(name) or real(p, name))
+    read = Mock(wraps=source.read)
+    monkeypatch.setattr(source, "read", read)
     for _ in range(100):
         advance(proc, 0.02)
         source.refresh()
     # Two seconds have passed: ten processes each, of three files.
-    assert 10 * 3 <= len(read) <= 2 * 10 * 3
+    assert 10 * 3 <= read.call_count <= 2 * 10 * 3
     source.close()
 
 

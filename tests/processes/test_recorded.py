@@ -19,19 +19,20 @@ from oomrules.language.text import RuleText
 from oomrules.processes import recorded
 from oomrules.processes.cmdlines import bounded
 from oomrules.processes.recorded import Recorded
-from oomrules.processes.snapshot import NO_LIMIT, SELF_MADE
+from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.values import GETTERS
+from oomrules.program.nodes import SELF_MADE
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 
-# The lines of DESIGN.md, to the letter.
-DESIGN = """\
+# A snapshot as it has been since the first version, to the letter.
+LINES = """\
 {"kind":"host","schema":"oomrules.snapshot/1","time":"2026-01-01T00:00:00Z","kernel":"6.1.0","page_size":4096,"clock_ticks":100,"uptime":5000.25,"mem_total":8589934592,"swap_total":0}
 {"kind":"scope","cgroup":"/system.slice/sshd.service","unit":"sshd.service","memory":1048576,"memory_max":null,"memory_high":null,"swap":0,"pressure":0.0,"properties":{"OOMPolicy":"stop"}}
 {"kind":"process","pid":812,"ppid":1,"comm":"sshd","cmdline":["sshd: /usr/sbin/sshd -D"],"exe":"/usr/sbin/sshd","uid":0,"euid":0,"gid":0,"egid":0,"capabilities":"000001ffffffffff","nice":0,"utime":12,"stime":3,"starttime":4567,"threads":1,"state":"S","flags":4194560,"total_vm":3853,"rss":2100,"swap":0,"pgtables":69632,"oom_score_adj":-1000,"cgroup":"/system.slice/sshd.service"}
 """  # noqa: E501
 SHIPPED = compiler.compile_rules(rulefiles.given([str(resources.rules())]))
-HOST, SCOPE, PROCESS = (json.loads(line) for line in DESIGN.splitlines())
+HOST, SCOPE, PROCESS = (json.loads(line) for line in LINES.splitlines())
 
 
 def read(*lines: Any) -> Recorded:
@@ -51,9 +52,9 @@ def test_how_many_could_not_be_seen_is_known_if_it_was_recorded(
     assert read(HOST | said, PROCESS).hidden == number
 
 
-def test_the_lines_of_the_design_are_read(tmp_path: Path) -> None:
+def test_the_first_lines_of_this_format_are_read(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
-    path.write_text(DESIGN)
+    path.write_text(LINES)
     snapshot = recorded.load(str(path))
     host = snapshot.host
     assert (host.time, host.kernel, host.uptime) == ("2026-01-01T00:00:00Z", "6.1.0", 5000.25)
@@ -95,8 +96,8 @@ def test_the_lines_of_the_design_are_read(tmp_path: Path) -> None:
     assert {name: value(snapshot, 812, name) for name in expected} == expected
 
 
-def test_the_lines_of_the_design_can_be_ranked() -> None:
-    snapshot = recorded.parse(DESIGN.splitlines(True), "snap")
+def test_the_first_lines_of_this_format_can_be_ranked() -> None:
+    snapshot = recorded.parse(LINES.splitlines(True), "snap")
     made = compiler.compile_texts([RuleText("f", "score total_vm")])
     ranking = Ranker(Evaluator(made, snapshot.host)).rank(snapshot)
     assert ranking.pids == [812]
@@ -166,6 +167,47 @@ def short(wrong: Any) -> str:
     return repr(wrong)[:20]
 
 
+WRONG_IN_HOST: dict[str, list[Any]] = {
+    "uptime": [None, "5", -1, True, [], 10**400],
+    "page_size": [None, 0, -4096, "4096", 4096.0, True],
+    "clock_ticks": [None, 0, "100", 1.5],
+    "mem_total": [None, -1, "8", 10**30],
+    "swap_total": ["0", 0.5],
+    "time": [5],
+    "kernel": [["6.1"]],
+    "users": [{"root": "0"}, ["root"], "root", 5],
+    "groups": [{"x": "y"}, 5],
+}
+WRONG_IN_SCOPE: dict[str, list[Any]] = {
+    "memory": ["5", -1, 1.5, True],
+    "memory_max": ["max", -1, []],
+    "memory_high": [1.5],
+    "swap": [-1],
+    "oom_kills": [-1, "0"],
+    "pressure": ["0", True, [], -1, 10**400],
+    "properties": [[], "x", 5],
+    "unreadable": ["memory_max", 5, {}],
+}
+WRONG_IN_PROCESS: dict[str, list[Any]] = {
+    "pid": [None, 0, -1, "812", 812.0, True, 2**31],
+    "ppid": ["1", 1.5],
+    "comm": [5, ["sshd"], {}],
+    "exe": [5],
+    "state": [5],
+    "cgroup": [5, ["/"]],
+    "cmdline": ["sshd -D", [5], [None], {"0": "sshd"}],
+    "uid": ["0", 0.0, False],
+    "nice": ["0"],
+    "utime": [-1, 1.5, 2**64],
+    "stime": [-1],
+    "starttime": [-5],
+    "total_vm": [-1, "3853"],
+    "rss": [-1, 2**70],
+    "swap": [-1],
+    "flags": [-1],
+    "oom_score_adj": ["-1000"],
+    "capabilities": [5, "xyz", "", "-1", "0x1ff ff"],
+}
 WRONG: dict[str, tuple[list[Any], int, str]] = {
     "nothing": ([], 1, "empty"),
     "nothing but empty lines": (["", ""], 2, "empty"),
@@ -188,17 +230,7 @@ WRONG: dict[str, tuple[list[Any], int, str]] = {
     "a kind that is no text": ([HOST, {"kind": 5}], 2, "kind"),
     **{
         f"the host's {key} is {short(wrong)}": ([HOST | {key: wrong}], 1, key)
-        for key, values in {
-            "uptime": [None, "5", -1, True, [], 10**400],
-            "page_size": [None, 0, -4096, "4096", 4096.0, True],
-            "clock_ticks": [None, 0, "100", 1.5],
-            "mem_total": [None, -1, "8", 10**30],
-            "swap_total": ["0", 0.5],
-            "time": [5],
-            "kernel": [["6.1"]],
-            "users": [{"root": "0"}, ["root"], "root", 5],
-            "groups": [{"x": "y"}, 5],
-        }.items()
+        for key, values in WRONG_IN_HOST.items()
         for wrong in values
     },
     "an uptime beyond all numbers": (
@@ -211,16 +243,7 @@ WRONG: dict[str, tuple[list[Any], int, str]] = {
     "a scope twice": ([HOST, SCOPE, SCOPE], 3, "second time"),
     **{
         f"a scope's {key} is {short(wrong)}": ([HOST, SCOPE | {key: wrong}], 2, key)
-        for key, values in {
-            "memory": ["5", -1, 1.5, True],
-            "memory_max": ["max", -1, []],
-            "memory_high": [1.5],
-            "swap": [-1],
-            "oom_kills": [-1, "0"],
-            "pressure": ["0", True, [], -1, 10**400],
-            "properties": [[], "x", 5],
-            "unreadable": ["memory_max", 5, {}],
-        }.items()
+        for key, values in WRONG_IN_SCOPE.items()
         for wrong in values
     },
     "a pressure beyond all numbers": (
@@ -232,26 +255,7 @@ WRONG: dict[str, tuple[list[Any], int, str]] = {
     "a process twice": ([HOST, PROCESS, PROCESS], 3, "812"),
     **{
         f"a process's {key} is {short(wrong)}": ([HOST, PROCESS | {key: wrong}], 2, key)
-        for key, values in {
-            "pid": [None, 0, -1, "812", 812.0, True, 2**31],
-            "ppid": ["1", 1.5],
-            "comm": [5, ["sshd"], {}],
-            "exe": [5],
-            "state": [5],
-            "cgroup": [5, ["/"]],
-            "cmdline": ["sshd -D", [5], [None], {"0": "sshd"}],
-            "uid": ["0", 0.0, False],
-            "nice": ["0"],
-            "utime": [-1, 1.5, 2**64],
-            "stime": [-1],
-            "starttime": [-5],
-            "total_vm": [-1, "3853"],
-            "rss": [-1, 2**70],
-            "swap": [-1],
-            "flags": [-1],
-            "oom_score_adj": ["-1000"],
-            "capabilities": [5, "xyz", "", "-1", "0x1ff ff"],
-        }.items()
+        for key, values in WRONG_IN_PROCESS.items()
         for wrong in values
     },
 }

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 
@@ -15,7 +16,8 @@ from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes import procfs
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import PF_EXITING, SELF_MADE, UNREAD, Process
+from oomrules.processes.snapshot import PF_EXITING, UNREAD, Process
+from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
 from oomrules.ranking.evaluator import Evaluator, ineligible
 from oomrules.ranking.ranker import Ranker
@@ -182,20 +184,19 @@ def test_the_living_thread_is_found_behind_many_that_have_ended(
     assert len(os.listdir(f"/proc/{child.pid}/task")) == len(old) + 2
     source = open_source()
     assert_is_as_its_thread(source, child)
-    looks: list[str] = []
-    real = procfs._living
-    monkeypatch.setattr(procfs, "_living", lambda path: looks.append(path) or real(path))
+    looks = Mock(wraps=procfs._living)
+    monkeypatch.setattr(procfs, "_living", looks)
     for _ in range(5):
         source.refresh()
     # Only at the one that was found.
-    assert looks == [f"/proc/{child.pid}/task/{child.threads()[0]}/stat"] * 5
-    looks.clear()
+    assert looks.mock_calls == [call(f"/proc/{child.pid}/task/{child.threads()[0]}/stat")] * 5
+    looks.reset_mock()
     child.do("go_on()")
     _wait_for_threads(child, 1)
     source.refresh()
     assert_is_as_its_thread(source, child)
     # Those before it need no second look.
-    assert len(looks) < 10
+    assert looks.call_count < 10
 
 
 def test_threads_that_have_all_ended_are_not_looked_at_again_and_again(
@@ -204,16 +205,15 @@ def test_threads_that_have_all_ended_are_not_looked_at_again_and_again(
     proc.add(7, state="Z", total_vm=0)
     for thread in range(7, 7 + procfs._MANY_THREADS):
         proc.add_thread(7, thread, state="Z", total_vm=0)
-    looks: list[str] = []
-    real = procfs._living
-    monkeypatch.setattr(procfs, "_living", lambda path: looks.append(path) or real(path))
+    looks = Mock(wraps=procfs._living)
+    monkeypatch.setattr(procfs, "_living", looks)
     source = ProcSource(NOTHING, root=str(proc.root))
     for uptime in range(5000, 5100):
         (proc.root / "uptime").write_text(f"{uptime}.25 1.0\n")
         source.refresh()
         assert source.by_pid[7].state == "Z"
     # Each time twice, since the list has to be the same again.
-    assert len(looks) <= 2 * 10 * procfs._MANY_THREADS
+    assert looks.call_count <= 2 * 10 * procfs._MANY_THREADS
     # Should there be one after all, it is found.
     proc.add_thread(7, 99999, state="S")
     (proc.root / "uptime").write_text("6000.25 1.0\n")

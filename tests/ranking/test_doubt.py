@@ -7,8 +7,8 @@ from hypothesis import given
 from oomrules.attributes import ATTRIBUTES
 from oomrules.commands.parts import doubts
 from oomrules.processes import recorded
-from oomrules.processes.snapshot import SELF_MADE
 from oomrules.processes.values import GETTERS, LIMIT, PROTECTING, SCORING
+from oomrules.program.nodes import SELF_MADE
 from oomrules.ranking.doubt import DIVISION, NEAREST_LIMIT, PLACE
 from oomrules.ranking.evaluator import Verdict
 from tests.oracle import strategies

@@ -1,4 +1,4 @@
-"""The meaning of the language (DESIGN, section 2) as properties of every rule set.
+"""The meaning of the language (docs/language.md) as properties of every rule set.
 
 Rule sets and hosts are made up by ``tests.oracle.strategies``; what must come of them is
 worked out a second time by ``tests.oracle.reference``.
@@ -591,7 +591,7 @@ MANAGED = "/user.slice/user-1000.slice/user@1000.service/app.slice/mine.service"
     ],
 )
 def test_what_a_user_says_of_his_units_protects_nobody(condition: str, protects: bool) -> None:
-    scope = {
+    scope: dict[str, Any] = {
         "kind": "scope",
         "cgroup": MANAGED,
         "memory": None,

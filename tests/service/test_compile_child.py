@@ -30,10 +30,21 @@ PROGRAM: dict[str, Any] = {
     "users": {"0": ["root", "toor"], "7": "ann"},
     "groups": {},
 }
-NAMES = {"part": "names", "users": {"8": "bob"}, "groups": {}, "problems": ["late"]}
-NAMES |= {"complete": True}
-FACTS = {"part": "facts", "units": {}, "sessions": {}, "problems": [], "places": ["a.service"]}
-FACTS |= {"whole": False}
+NAMES: dict[str, Any] = {
+    "part": "names",
+    "users": {"8": "bob"},
+    "groups": {},
+    "problems": ["late"],
+    "complete": True,
+}
+FACTS: dict[str, Any] = {
+    "part": "facts",
+    "units": {},
+    "sessions": {},
+    "problems": [],
+    "places": ["a.service"],
+    "whole": False,
+}
 
 
 def line(data: dict[str, Any]) -> str:

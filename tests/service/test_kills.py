@@ -12,7 +12,7 @@ import pytest
 from oomrules.kills import journal
 from oomrules.kills.entry import KILL_ID
 from oomrules.kills.kernel_log import Kill
-from oomrules.service import kills
+from oomrules.processes.cgroups import Hierarchy
 from oomrules.service.kills import Recorder
 from oomrules.service.list import Keeper, Listed
 from oomrules.service.loop import Service
@@ -73,7 +73,7 @@ def test_a_users_unit_is_never_taken_for_the_systems_of_that_name(told: bool) ->
 def test_the_unit_is_counted_from_where_systemd_begins(
     root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kills.Hierarchy, "unit_root", lambda _: root)
+    monkeypatch.setattr(Hierarchy, "unit_root", lambda _: root)
     outbox = Kept()
     kill = killed(1.0)._replace(cgroup=f"{root}/system.slice/x.service")
     Recorder(outbox).record(kill, None, None)

@@ -24,7 +24,7 @@ def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket
 
 def read(journald: socket.socket) -> list[str]:
     """All that has arrived: the messages."""
-    found = []
+    found: list[str] = []
     while True:
         try:
             entry = journald.recv(1 << 16).decode()
@@ -49,7 +49,7 @@ def test_what_journald_does_not_take_waits_and_arrives_in_order(journald: socket
         # More than the kernel queues, and nobody reads: this would block for ever.
         assert outbox.send(one)
     assert outbox.waiting
-    found = []
+    found: list[str] = []
     for _ in range(200):
         found += read(journald)
         outbox.flush()

@@ -405,7 +405,8 @@ def test_a_service_for_somebody_without_rights_works(nobody: dict[str, Any]) -> 
 def test_the_figures_are_openmetrics_and_what_node_exporter_reads(serve: Serve) -> None:
     service = serve()
     text = (service.state / "oomrules.prom").read_text()
-    families = {family.name: family for family in text_string_to_metric_families(text)}
+    # The parser has no annotations.
+    families = {f.name: f for f in text_string_to_metric_families(text)}  # type: ignore[no-untyped-call]
     candidates = families["oomrules_list_candidates"].samples[0].value
     assert abs(candidates - service.ask()["list"]["candidates"]) < 200 and candidates > 0
     reasons = families["oomrules_refreshes"].samples

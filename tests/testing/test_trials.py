@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from oomrules import resources
 from oomrules.commands.main import main
 from oomrules.errors import Failure
 from oomrules.language import compiler, rulefiles
@@ -286,7 +287,7 @@ def test_no_tests_are_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_every_preset_has_tests_and_they_pass(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = rulefiles.resources.rules()
+    folder = resources.rules()
     tested: set[str] = set()
     for path in (folder / "tests").glob("*.test.toml"):
         tested |= {Path(one).name for one in cases.read(path).rules or ()}
@@ -295,7 +296,7 @@ def test_every_preset_has_tests_and_they_pass(capsys: pytest.CaptureFixture[str]
 
 
 def test_no_shipped_rule_is_without_a_test(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = rulefiles.resources.rules()
+    folder = resources.rules()
     main(["test", "--untested", "--root", str(folder), str(folder / "tests")])
     assert "exercised by no test" not in capsys.readouterr().out
 
@@ -303,7 +304,7 @@ def test_no_shipped_rule_is_without_a_test(capsys: pytest.CaptureFixture[str]) -
 def test_a_test_fails_for_each_shipped_rule_that_is_taken_away() -> None:
     needed: set[str] = set()
     rules: dict[str, str] = {}
-    for path in sorted((rulefiles.resources.rules() / "tests").glob("*.test.toml")):
+    for path in sorted((resources.rules() / "tests").glob("*.test.toml")):
         file = cases.read(path)
         program = compiler.compile_rules(rulefiles.given(file.rules or ()))
         for number, scope in enumerate(program.scopes):

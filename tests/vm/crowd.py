@@ -17,6 +17,8 @@ import threading
 import time
 
 libc = ctypes.CDLL(None, use_errno=True)
+# Memory that is held as long as the process lives.
+kept: mmap.mmap
 
 
 def work(seconds: float) -> None:

@@ -88,7 +88,7 @@ def test_the_module_builds_without_warnings() -> None:
 def test_what_is_installed_is_what_dkms_wants(guest: Guest) -> None:
     folder = f"/usr/src/oomrules-{oomrules.__version__}"
     for name in ("oom.c", "Kbuild", "Makefile"):
-        assert guest.get(f"{folder}/{name}") == (module.CHECKOUT / "kernel" / name).read_bytes()
+        assert guest.get(f"{folder}/{name}") == (states.CHECKOUT / "kernel" / name).read_bytes()
     # dkms reads it as a shell does.
     script = f". {folder}/dkms.conf; echo $PACKAGE_NAME-$PACKAGE_VERSION ${{BUILT_MODULE_NAME[0]}}"
     assert guest.run(script).stdout == f"oomrules-{oomrules.__version__} oom\n"

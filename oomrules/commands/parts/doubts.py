@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from oomrules.attributes import ATTRIBUTES, Source
 from oomrules.processes.recorded import Recorded
-from oomrules.processes.snapshot import SELF_MADE, Process, Snapshot
+from oomrules.processes.snapshot import Process, Snapshot
 from oomrules.processes.values import GETTERS, LIMIT
+from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program
 from oomrules.ranking.doubt import NEAREST_LIMIT, PLACE
 from oomrules.ranking.evaluator import Verdict, ineligible

@@ -13,7 +13,8 @@ from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.language.text import Span
 from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
-from oomrules.program.program import Node
+from oomrules.program import nodes
+from oomrules.program.nodes import Node, attributes
 from oomrules.reason.atoms import Variable, known
 from oomrules.reason.effects import eligible
 from oomrules.reason.numbers import Numbers
@@ -150,7 +151,9 @@ def _why(meaning: Meaning, stated: Stated[syntax.Statement], part: _Part, never:
                 quoted = f"{one.quoted(stated)} and {two.quoted(stated)}"
                 return f"{quoted} exclude each other" if never else f"one of {quoted} holds"
         return "its parts exclude each other" if never else "one of its parts holds"
-    names = sorted(_attributes(part.node, meaning.program.definitions))
+    asked = nodes.needed([part.node], meaning.program.definitions).values()
+    # Capabilities are flags, which have no range.
+    names = sorted(set().union(*map(attributes, [part.node, *asked])) - {"capabilities"})
     if len(names) == 1 and ATTRIBUTES[names[0]].type is not Type.TEXT:
         numbers = known(Variable("number", ("attr", names[0]))).known
         if isinstance(numbers, Numbers) and ATTRIBUTES[names[0]].type is not Type.BOOLEAN:
@@ -165,21 +168,6 @@ def _is_constant(meaning: Meaning, node: Node, never: bool) -> bool:
     reasoner = meaning.reasoner
     region = reasoner.holds if never else reasoner.fails
     return meaning.decide(lambda: reasoner.empty(region(node)))
-
-
-def _attributes(node: Node, definitions: dict[str, Node]) -> set[str]:
-    found: set[str] = set()
-    seen: set[str] = set()
-    left = [node]
-    while left:
-        kind, *parts = left.pop()
-        if kind == "attr":
-            found.add(parts[0])
-        elif kind == "name" and parts[0] not in seen:
-            seen.add(parts[0])
-            left.append(definitions[parts[0]])
-        left += [part for part in parts if isinstance(part, list)]
-    return found
 
 
 def _not_candidates(rules: RuleSet) -> Iterator[Diagnostic]:

@@ -12,8 +12,7 @@ from oomrules.language.diagnostics import Diagnostic, Level, Related
 from oomrules.lint.checks.constant_scores import constant
 from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
-from oomrules.program.nodes import COMPARISONS
-from oomrules.program.program import Node
+from oomrules.program.nodes import Node, attributes
 from oomrules.reason import atoms
 from oomrules.reason.atoms import Variable
 from oomrules.reason.effects import inside
@@ -28,17 +27,16 @@ def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
         if constant(score.node) is not None:
             continue  # OOM521
         _, most = atoms.bounds(score.node)
-        never: Node = [COMPARISONS[4], score.node, ["number", 0]]
-        if atoms.is_memory(score.node):
-            never = [COMPARISONS[4], score.node, ["bytes", 0]]
+        unit = "bytes" if atoms.is_memory(score.node) else "number"
+        has_points: Node = [">", score.node, [unit, 0]]
         if most > 0 and not meaning.decide(
-            lambda node=never: meaning.reasoner.empty(meaning.reasoner.holds(node))  # type: ignore[misc]
+            lambda node=has_points: meaning.reasoner.empty(meaning.reasoner.holds(node))  # type: ignore[misc]
         ):
             continue
         found = _scored(meaning, dict(inside(score.scope, False)), score)
         if found is None or found[1] > 0:
             continue
-        ranges = ", ".join(_range(name) for name in sorted(_asked(score.node)))
+        ranges = ", ".join(_range(name) for name in sorted(attributes(score.node)))
         yield POINTLESS.at(
             score.source,
             score.statement.expression.span,
@@ -51,19 +49,13 @@ def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
 
 def _box(score: Stated[syntax.Score]) -> Region:
     """Give the questions that a score asks."""
-    asked = {Variable("number", ("attr", name)) for name in _asked(score.node)}
+    asked = {Variable("number", ("attr", name)) for name in attributes(score.node)}
     return [{**inside(score.scope, False), **{one: atoms.domain(one) for one in asked}}]
 
 
 def _range(name: str) -> str:
     low, high = atoms.bounds(["attr", name])
     return f"`{name}` is {low} or more" if high == float("inf") else f"`{name}` is {low} to {high}"
-
-
-def _asked(node: Node) -> set[str]:
-    if node[0] == "attr":
-        return {node[1]}
-    return {name for part in node[1:] if isinstance(part, list) for name in _asked(part)}
 
 
 def _scored(meaning: Meaning, box: Box, score: Stated[syntax.Score]) -> tuple[Witness, int] | None:
@@ -77,7 +69,7 @@ def _scored(meaning: Meaning, box: Box, score: Stated[syntax.Score]) -> tuple[Wi
 
 def _dimension(node: Node) -> str:
     """Say what a score counts: memory, time, or something else; empty for a constant."""
-    kinds = {ATTRIBUTES[name].type for name in _asked(node)}
+    kinds = {ATTRIBUTES[name].type for name in attributes(node)}
     if not kinds:
         return ""
     if atoms.is_memory(node):

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from oomrules import resources
 from oomrules.commands.main import main
 from oomrules.language import rulefiles
 from oomrules.language.text import RuleText
 from oomrules.lint import host_facts, linter
 from oomrules.lint.checks import host as host_checks
+from oomrules.processes.recorded import Recorded
 from oomrules.roots import Root
 from tests.lint import pages
 
@@ -221,7 +223,7 @@ def test_an_unknown_attribute_is_said_once() -> None:
 def test_what_is_missing_for_a_figure_of_a_unit_is_said(attribute: str, what: str) -> None:
     found = rulefiles.Found((RuleText("x.oom", f"spare anything when {attribute} > 3%\n"),))
     facts = pages.host(found)
-    assert facts is not None
+    assert facts is not None and isinstance(facts.snapshot, Recorded)
     # A host without any figure of a control group.
     facts.snapshot.scopes.clear()
     (one,) = [one for one in linter.lint(found, host=facts)[1] if one.code == "OOM704"]
@@ -306,7 +308,7 @@ def test_the_service_itself_has_to_be_out_of_the_kernel_s_reach(
 def test_shipped_rules_and_presets_are_clean_on_this_host_and_on_a_recorded_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = rulefiles.resources.rules()
+    folder = resources.rules()
     for preset in (folder / "presets").glob("*.oom"):
         for where in (("--host",), ("--snapshot", pages.SNAPSHOT)):
             assert check(capsys, *where, "--least-freeable", "0", folder, preset) == (0, [])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes import recorded
+from oomrules.program.program import Program
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.reason.effects import Effects
 from oomrules.reason.witness import proposals
@@ -63,7 +64,7 @@ def test_a_place_where_rules_hold_is_found_where_there_is_one(
     assert found or not there
 
 
-def _protected(made: compiler.Program, path: str) -> bool:
+def _protected(made: Program, path: str) -> bool:
     host = {"kind": "host", "schema": recorded.SCHEMA, "page_size": 4096, "clock_ticks": 100}
     host |= {"uptime": 5000, "mem_total": 2**30}
     process = {"kind": "process", "pid": 7, "comm": "a", "state": "S", "total_vm": 1000}

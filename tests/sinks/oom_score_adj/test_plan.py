@@ -7,7 +7,7 @@ it knows nothing of plans, domains or margins.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from hypothesis import given, settings
@@ -22,7 +22,8 @@ PROPERTY = settings(max_examples=120, deadline=None, derandomize=True, database=
 
 def victims(tasks: Sequence[Task], values: Mapping[int, int], totalpages: int) -> list[int]:
     """Whom the kernel kills, one after the other, until nobody can be killed any more."""
-    alive, order = list(tasks), []
+    alive = list(tasks)
+    order: list[int] = []
     while True:
         chosen, most = None, -(2**63)
         for task in alive:
@@ -47,6 +48,14 @@ class Table(NamedTuple):
     @property
     def everybody(self) -> list[Task]:
         return [*self.candidates, *self.rest, *self.protected]
+
+    def each(self, changed: Callable[[Task], Task]) -> Table:
+        """Return the same table with every task changed."""
+        return self._replace(
+            candidates=[changed(task) for task in self.candidates],
+            rest=[changed(task) for task in self.rest],
+            protected=[changed(task) for task in self.protected],
+        )
 
     def plan(self, *margins: Margin) -> Plan:
         lists = (self.candidates, self.rest, self.protected, self.domains)
@@ -125,16 +134,10 @@ def test_the_claim_survives_a_drift_of_half_the_margin(table: Table, data: st.Da
         )
         for task in table.everybody
     }
-    drifted = table._replace(
-        **{
-            name: [
-                task._replace(
-                    size=task.size + data.draw(st.sampled_from([-1, 1])) * drift[task.pid]
-                )
-                for task in getattr(table, name)
-            ]
-            for name in ("candidates", "rest", "protected")
-        }
+    drifted = table.each(
+        lambda task: task._replace(
+            size=task.size + data.draw(st.sampled_from([-1, 1])) * drift[task.pid]
+        )
     )
     keeps_its_word(drifted, found, found.values)
 
@@ -152,11 +155,8 @@ def test_one_that_is_behind_the_head_may_grow_by_the_gap(table: Table, data: st.
         task = data.draw(st.sampled_from(behind))
         steps = min(table.domains[place].margin(found.claims[place].gap) for place in task.domains)
         grown = task._replace(size=task.size + steps - 1)
-        lists = {
-            name: [grown if one == task else one for one in getattr(table, name)]
-            for name in ("candidates", "rest", "protected")
-        }
-        keeps_its_word(table._replace(**lists), found, found.values)
+        later = table.each(lambda other: grown if other == task else other)
+        keeps_its_word(later, found, found.values)
 
 
 def heads(table: Table, found: Plan, number: int) -> list[Task]:
@@ -198,12 +198,12 @@ def test_one_domain_has_the_longest_head_and_then_the_fewest_changes(
 
 
 def without_history(table: Table) -> Table:
-    return table._replace(
-        **{
-            name: [task._replace(current=task.original) for task in getattr(table, name)]
-            for name in ("candidates", "rest", "protected")
-        }
-    )
+    return table.each(lambda task: task._replace(current=task.original))
+
+
+def in_force(table: Table, plan: Plan) -> Table:
+    """Return the table of a host where the plan's values have been written."""
+    return table.each(lambda task: task._replace(current=plan.values[task.pid]))
 
 
 def brute_force(
@@ -267,12 +267,7 @@ def test_whoever_is_written_to_is_written_to_for_a_reason(table: Table) -> None:
 @given(tables())
 def test_what_is_in_force_stays_while_it_serves(table: Table) -> None:
     found = table.plan()
-    later = table._replace(
-        **{
-            name: [task._replace(current=found.values[task.pid]) for task in getattr(table, name)]
-            for name in ("candidates", "rest", "protected")
-        }
-    )
+    later = in_force(table, found)
     again = later.plan()
     assert not again.assignments
     # Half the margin may let more of them count.
@@ -454,13 +449,7 @@ def test_what_users_make_unkillable_has_bounds(table: Table) -> None:
 def test_values_of_the_protected_do_not_change_with_every_run(table: Table) -> None:
     # Who was low before may stand in the way of -999 once.
     for _ in range(2):
-        values = table.plan().values
-        table = table._replace(
-            **{
-                name: [task._replace(current=values[task.pid]) for task in getattr(table, name)]
-                for name in ("candidates", "rest", "protected")
-            }
-        )
+        table = in_force(table, table.plan())
     assert not table.plan().assignments
 
 

@@ -374,6 +374,9 @@ def record(**fields: Any) -> str:
     return json.dumps(data | {key: value for key, value in fields.items() if key not in entry})
 
 
+NO_PROCESSES: tuple[Any, ...] = (None, {"pid": 1}, [None], [[]], ["x"], [{}])
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -386,7 +389,7 @@ def record(**fields: Any) -> str:
         *(record(cgroup=value) for value in (7, ["/a"])),
         *(record(fading=value) for value in (0, "no", None)),
         *(record(since=value) for value in (-1, 2**65, "9")),
-        *(record(processes=value) for value in (None, {"pid": 1}, [None], [[]], ["x"], [{}])),
+        *(record(processes=value) for value in NO_PROCESSES),
         *(record(watched=value) for value in (None, 3, [3], [[1]], [[1, 2, 3]], [["a", 2]])),
         *(record(seen=value) for value in (-1, None, "x", 1.0)),
         *(record(boot=7, schema=["oomrules.adjustments/1"]), record(schema=None)),

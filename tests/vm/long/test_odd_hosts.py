@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.vm import cache as layers
 from tests.vm import host, states
 from tests.vm.guest import Guest
 from tests.vm.host import NoGuest
@@ -73,7 +74,7 @@ wait
 @cache
 def odd() -> bytes:
     """The program of odd.c."""
-    to = Path(states.cache.folder()) / "odd"
+    to = Path(layers.folder()) / "odd"
     host.command(["gcc", "-static", "-pthread", "-O1", "-Wall", "-Werror", "-o", to, SOURCE])
     return to.read_bytes()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -165,13 +166,17 @@ def test_a_clock_that_is_set_back_changes_nothing(served: Guest) -> None:
     _unharmed(served, pid)
 
 
+def _restarted(served: Guest, times: int) -> bool:
+    return show(served, "NRestarts") == str(times)
+
+
 @pytest.mark.parametrize("times", [3 if SHORT else 50])
 def test_it_is_killed_in_the_middle_of_its_work(served: Guest, times: int) -> None:
     churn = served.start(CHURNING.format(seconds=20 * times, children=2))
     for number in range(1, times + 1):
         served.run(["kill", "-KILL", show(served, "MainPID")], check=True)
         assert all(word.isdigit() for word in listed(served))
-        wait(lambda number=number: show(served, "NRestarts") == str(number), 60)
+        wait(partial(_restarted, served, number), 60)
         wait(lambda: show(served, "ActiveState") == "active", 120)
     churn.kill()
     churn.wait()

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -92,6 +93,10 @@ def _asked(guest: Guest) -> dict[str, Any]:
     return found
 
 
+def _goes_to(guest: Guest, way: str) -> bool:
+    return bool(_asked(guest)["list"]["to"] == way)
+
+
 def _history(guest: Guest) -> list[dict[str, Any]]:
     done = guest.run(["oomrules", "history", "--format", "json"], check=True, timeout=120)
     kills: list[dict[str, Any]] = json.loads(done.stdout)["kills"]
@@ -119,17 +124,18 @@ def _play(guest: Guest, number: int, shape: str, way: str) -> Storm:
 
 @pytest.mark.parametrize("swap", [0, SWAP])
 def test_whoever_the_rules_name_dies_and_the_list_is_fresh(stormy: Guest, swap: int) -> None:
-    guest, storms = stormy, []
+    guest = stormy
+    storms: list[Storm] = []
     if swap:
         script = f"fallocate -l {swap}M /swap; chmod 600 /swap; mkswap -q /swap; swapon /swap"
         guest.run(script, check=True, timeout=120)
     pid = show(guest, "MainPID")
-    assert _asked(guest)["list"]["to"] == "oom_score_adj"
+    assert _goes_to(guest, "oom_score_adj")
     for way in ("oom_score_adj", "/proc/oom"):
         if way == "/proc/oom":
             module.load(guest)
         # The service notices that the module has come, without being told.
-        wait(lambda way=way: _asked(guest)["list"]["to"] == way, 90)
+        wait(partial(_goes_to, guest, way), 90)
         for shape in SHAPES:
             for _ in range(ROUNDS):
                 storms.append(_play(guest, len(storms) + 1, shape, way))
@@ -141,7 +147,7 @@ def test_whoever_the_rules_name_dies_and_the_list_is_fresh(stormy: Guest, swap: 
                     end="",
                 )
     guest.run(["rmmod", "oom"], check=True)
-    wait(lambda: _asked(guest)["list"]["to"] == "oom_score_adj", 90)
+    wait(partial(_goes_to, guest, "oom_score_adj"), 90)
     recorded = {kill["pid"]: kill for kill in _history(guest)}
     _report(storms, recorded, swap)
     assert [storm for storm in storms if not storm.right] == []

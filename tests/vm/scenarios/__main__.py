@@ -9,13 +9,14 @@ from tests.vm import image, module
 from tests.vm.scenarios.stage import KERNEL, WAYS, Outcome, actor_program, play
 from tests.vm.scenarios.table import SCENARIOS, Scenario
 
-_HEAD = """# Whom the rules want killed, and who was
+_HEAD = """<!-- Made by `make scenarios`; do not edit it here. -->
+# Which process the rules name, and which one was killed
 
-Made by `make scenarios`: each scenario is played in a guest of its own, with 512 MiB of memory,
-no swap and {release}, by the kernel alone, with the module's `/proc/oom`, and with
+Each scenario is played in a guest of its own, with 512 MiB of memory, no swap and
+{release}, by the kernel alone, with the module's `/proc/oom`, and with
 `oomrules emit --to oom_score_adj`. The rules beside each are added to the shipped ones. The list
-is written once, before the memory runs out; values of `oom_score_adj` hold for as long as nobody
-grows by more than the distances that `emit` states.
+is written once, before the memory runs out. Values of `oom_score_adj` hold as long as no process
+grows by more than the distances that `emit` states. [All pages](../README.md)
 
 | # | scenario | wanted | kernel alone | module | oom_score_adj |
 |---|---|---|---|---|---|

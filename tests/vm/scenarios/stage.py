@@ -56,8 +56,8 @@ def actor_program() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, "actor")
         source = Path(__file__).with_name("actor.c")
-        argv = ["gcc", "-static", "-Os", "-Wall", "-Wextra", "-Werror", "-o", made, source]
-        subprocess.run(argv, check=True)
+        flags = ["-static", "-Os", "-Wall", "-Wextra", "-Werror"]
+        subprocess.run(["gcc", *flags, "-o", made, source], check=True)
         return made.read_bytes()
 
 

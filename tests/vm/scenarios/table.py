@@ -84,7 +84,7 @@ SCENARIOS = (
         ("cc1", "cc2", "cc3"),
     ),
     Scenario(
-        "a fork bomb of many small ones, and a big one that is none of it",
+        "a fork bomb of many small processes, and a big process that has no part in it",
         'kill first unit "bomb.service"\n',
         (DATABASE, Actor("bomb", "hold=4 fork=24 grow=80")),
         ("bomb",),
@@ -109,7 +109,7 @@ SCENARIOS = (
         ("raw",),
     ),
     Scenario(
-        "what is never killed is the biggest, and grows",
+        "a process that is never killed is the biggest, and grows",
         'never kill comm "precious"\n',
         (Actor("precious", "hold=150 grow=600"), Actor("worker", "hold=80")),
         ("worker",),
@@ -140,7 +140,7 @@ SCENARIOS = (
         "systemctl set-property --runtime outer-inner.slice MemoryMax=130M MemorySwapMax=0",
     ),
     Scenario(
-        "the listed ones are all gone before it happens: the kernel's own choice",
+        "all listed processes are gone before it happens: the kernel's own choice",
         'kill first comm "worker"\n',
         (Actor("worker", "hold=20"), Actor("grower", "hold=100 grow=600")),
         ("grower",),
@@ -172,13 +172,13 @@ SCENARIOS = (
         most=3,
     ),
     Scenario(
-        "the one behind grows by more than any distance, and nobody writes the list again",
+        "the second process grows by more than any distance, and the list is not written again",
         'kill first comm "small"\n',
         (Actor("small", "hold=20"), Actor("database", "hold=60 grow=600")),
         ("small",),
         uncovered={
-            ADJUST: "it is written once here; the service writes it again as sizes change, at "
-            "most every second"
+            ADJUST: "the list is written once here; the service writes it again as sizes change, "
+            "at most once a second"
         },
     ),
 )

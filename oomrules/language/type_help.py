@@ -1,0 +1,112 @@
+"""Types in words, and what to do where one does not fit."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from oomrules.attributes import Type
+from oomrules.language import syntax
+from oomrules.language.diagnostics import Edit, Fix
+
+# What other tools call an attribute.
+ELSEWHERE = {
+    **dict.fromkeys(("name", "command", "program", "process", "proc"), "comm"),
+    **dict.fromkeys(("cmd", "args", "argv", "command_line"), "cmdline"),
+    **dict.fromkeys(("vsz", "vsize", "virt", "vms", "vm_size"), "total_vm"),
+    **dict.fromkeys(("mem", "res", "pss", "ram", "vm_rss"), "rss"),
+    **dict.fromkeys(("username", "owner"), "user"),
+    **dict.fromkeys(("pri", "prio", "priority", "niceness"), "nice"),
+    **dict.fromkeys(("age", "etime", "uptime", "lifetime"), "run_time"),
+    **dict.fromkeys(("service", "systemd_unit"), "unit"),
+    **dict.fromkeys(("path", "binary", "executable"), "exe"),
+}
+
+
+NUMERIC = (Type.COUNT, Type.MEMORY, Type.DURATION)
+
+
+EXAMPLES = {
+    Type.COUNT: "5",
+    Type.MEMORY: "512MiB",
+    Type.DURATION: "10min",
+    Type.PERCENTAGE: "10%",
+}
+
+
+class Typed(NamedTuple):
+    """The type of an expression and its node; a literal adapts to what it meets."""
+
+    type: Type
+    node: list[Any]
+    literal: bool = False
+
+
+def by_name(term: syntax.Matches | syntax.Member) -> Fix | None:
+    """Offer `user` for a `uid` that was given a name; `euid` has no such twin."""
+    named = {"uid": "user", "gid": "group"}.get(term.name.name)
+    return Fix(f"write `{named}`", (Edit(term.name.span, named),)) if named else None
+
+
+def is_share(typed: Typed) -> bool:
+    """Return whether an expression is a percentage as it is written, such as ``25%``."""
+    return typed.literal and typed.type is Type.PERCENTAGE
+
+
+def in_words(kind: Type) -> str:
+    """Return a type as a sentence has it, with its article."""
+    return {
+        Type.BOOLEAN: "yes or no",
+        Type.ID: "an id",
+        Type.COUNT: "a number",
+        Type.MEMORY: "memory",
+        Type.DURATION: "a duration",
+        Type.PERCENTAGE: "a percentage",
+        Type.TEXT: "a text",
+        Type.CAPABILITIES: "a set of capabilities",
+    }[kind]
+
+
+def arithmetic_help(operator: str, left: Type, right: Type) -> str:
+    """Return what to do about arithmetic that has no meaning."""
+    if Type.ID in (left, right):
+        return "ids are names, not amounts; compare them with `==`"
+    if operator in "+-" and left in NUMERIC and right in NUMERIC:
+        return "add or subtract like things only; divide by a unit to get a plain number"
+    if operator in "*/" and left in NUMERIC and right in NUMERIC:
+        return "divide one of them by a unit first, as in `cpu_time / 1s`"
+    return "arithmetic takes numbers, memory and durations"
+
+
+def comparison_help(left: Typed, right: Typed) -> str:
+    """Return what to do about a comparison of unlike things."""
+    for one, other in ((left, right), (right, left)):
+        if one.type in (Type.MEMORY, Type.DURATION) and other.type is Type.COUNT and other.literal:
+            return f"give the number a unit, as in `{EXAMPLES[one.type]}`"
+        if one.type is Type.ID and other.type is Type.TEXT:
+            return "an id is a number; for a name use `user` or `group`"
+        number = {"user": "uid", "group": "gid"}.get(one.node[-1]) if one.node[0] == "attr" else ""
+        if one.type is Type.TEXT and other.type is Type.COUNT and number:
+            return f"`{one.node[-1]}` is a name; by number it is `{number}`"
+        if one.type is Type.TEXT:
+            return 'compare a text with a quoted text, as in `comm == "sshd"`'
+        if one.type is Type.COUNT and other.literal and other.type in EXAMPLES:
+            return "write the number without a unit"
+    for one, other in ((left, right), (right, left)):
+        if other.literal and one.type in (Type.MEMORY, Type.DURATION):
+            what = "memory with a size" if one.type is Type.MEMORY else "a duration with a time"
+            return f"compare {what}, as in `{EXAMPLES[one.type]}`"
+    return "compare like things only"
+
+
+def value_help(name: str, kind: Type, word: str = "") -> str:
+    """Say how an attribute takes its value; ``word`` may be what was meant for it."""
+    word = word or "…"
+    if kind is Type.CAPABILITIES:
+        return "ask for capabilities with `with CAP`, as in `anything with SYS_ADMIN`"
+    if kind is Type.TEXT:
+        return f'quote the text, as in `{name} "{word}"`'
+    if kind is Type.ID:
+        named = {"uid": "user", "euid": "user", "gid": "group", "egid": "group"}.get(name)
+        number = f"give a number, as in `{name} 0`"
+        return f'{number}; by name it is `{named} "{word}"`' if named else number
+    return f"give it one, as in `{name} {EXAMPLES[kind]}`, or compare it after `when`"

@@ -211,7 +211,7 @@ _TIED = (_UNIT, Variable("text", "user.unit"), Variable("text", "user.slice"))
 _SMALL, _LARGE = 5, 2**40
 
 
-class Wider(Generic[Item]):
+class CoverIndex(Generic[Item]):
     """Effects, to look up those that may cover a region.
 
     A region that covers another holds its samples. So two samples are looked up.
@@ -228,7 +228,7 @@ class Wider(Generic[Item]):
                 self._index.add(len(self._entries), _keys(effect.rule, effect.targets))
                 self._entries.append((item, effect.region))
 
-    def of(self, region: Region) -> Iterator[Item]:
+    def may_cover(self, region: Region) -> Iterator[Item]:
         """Give what may cover a region, in the order in which it was given."""
         box = _possible(region)
         if box is None:

@@ -32,7 +32,7 @@ from oomrules.reason.globs import Undecided
 Box = dict[Variable, Values]
 Region = list[Box]
 
-EVERYBODY: Region = [{}]
+EVERY_PROCESS: Region = [{}]
 
 # More boxes than any sensible rule has; beyond it nothing is claimed.
 MOST_BOXES = 128
@@ -107,7 +107,7 @@ class Reasoner:
                 if not doubt:
                     return self._region(same, True, False)
                 # In doubt unless it is surely otherwise.
-                return self.difference(EVERYBODY, self._region(other, True, False))
+                return self.difference(EVERY_PROCESS, self._region(other, True, False))
         found = atoms.atom(node)
         if not isinstance(found, Atom):
             holds = doubt if found is None else found is positive

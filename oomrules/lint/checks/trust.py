@@ -15,7 +15,7 @@ from functools import lru_cache
 from math import inf
 
 from oomrules.language.diagnostics import Diagnostic, Level
-from oomrules.lint.meaning import Placed
+from oomrules.lint.meaning import RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.program import nodes
 from oomrules.program.program import USER_UNIT
@@ -238,45 +238,43 @@ def _somebody() -> Box:
 
 def _self_made(rules: RuleSet) -> Iterator[Diagnostic]:
     meaning = rules.meaning
-    for placed in meaning.placed:
-        if placed.kind not in ("never", "last"):
-            continue
-        for box in placed.effect.sure or []:
+    for rule in meaning.of("never", "last"):
+        for box in rule.effect.sure or []:
             names = _chosen(box)
             theirs = meet(box, _somebody()) if names else None
             if theirs is None:
                 continue
 
-            def confirms(witness: Witness, verdict: Verdict, placed: Placed = placed) -> bool:
-                if placed.kind == "never":
+            def confirms(witness: Witness, verdict: Verdict, rule: RuleMeaning = rule) -> bool:
+                if rule.kind == "never":
                     protected = verdict.reason == "never killed"
                 else:
                     protected = not verdict.reason and verdict.tier == LAST
-                return protected and meaning.has_effect(witness, placed.effect)
+                return protected and meaning.has_effect(witness, rule.effect)
 
             witness = meaning.witness([theirs], confirms)
             if not witness:
                 continue
-            can = "protect itself" if placed.kind == "never" else "put itself last"
+            can = "protect itself" if rule.kind == "never" else "put itself last"
             yield SELF_MADE.at(
-                placed.stated.source,
-                placed.rule.selector.span,
+                rule.stated.source,
+                rule.stated.statement.selector.span,
                 f"any process can {can} with this: it chooses {' and '.join(sorted(names))}",
-                _better(placed, box),
+                _better(rule, box),
                 witness=witness,
             )
             break
 
 
-def _better(placed: Placed, box: Box) -> str:
+def _better(rule: RuleMeaning, box: Box) -> str:
     """Propose a rule that says whose the process is, and one that buys a discount only."""
-    source, selector = placed.stated.source, placed.rule.selector
+    source, selector = rule.stated.source, rule.stated.statement.selector
     written = source.text[selector.span.start : selector.span.end].replace("\\\n", " ")
     said = " ".join(_COMMENTS.sub(lambda part: part[1] or "", written).split())
     asks = said.removeprefix("anything").strip()
     root = meet(box, {Variable("number", ("attr", "uid")): Values(whole(0, 0))})
     whose = "uid 0" if root is not None and not _is_of_user(box) else 'user "anna"'
-    also = f"{placed.words} {whose} {asks}".strip()
+    also = f"{rule.words} {whose} {asks}".strip()
     return (
         f"say also whose it is, as in `{also}`, or write `spare {said}`, which buys a discount "
         "and no hiding place"

@@ -473,7 +473,7 @@ class Mine(ProcSource):
     def refresh(self) -> ProcSource:
         super().refresh()
         for pid in [pid for pid in self.by_pid if pid not in self.pids]:
-            self._drop(self.by_pid[pid])
+            self.drop(self.by_pid[pid])
         return self
 
 

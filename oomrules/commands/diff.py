@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from oomrules.commands.parts import rulesets, selection
 from oomrules.errors import Failure
+from oomrules.ranking.verdict import TIERS, Verdict
 from oomrules.terminal import Column, Paint, called, count, print_json, say, table
 
 if TYPE_CHECKING:
     from oomrules.program.program import Program
-    from oomrules.ranking.evaluator import Verdict
     from oomrules.reason.diff import Comparison, Difference
 
 SCHEMA = "oomrules.diff/1"
-_TIERS = ("first", "normal", "last")
-
 
 _COLUMNS = (
     Column("PID", right=True),
@@ -112,13 +110,12 @@ def _importance(change: dict[str, Any]) -> tuple[int, int]:
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
-    above, below = verdict.weight
     return {
         "reason": verdict.reason or None,
         "rule": verdict.rule.place if verdict.rule else None,
-        "tier": None if verdict.reason else _TIERS[verdict.tier],
+        "tier": TIERS[verdict.tier] if verdict.candidate else None,
         "base": verdict.base,
-        "weight": f"{above}/{below}" if below > 1 else str(above),
+        "weight": verdict.fraction,
         "points": verdict.points,
     }
 

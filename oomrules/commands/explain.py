@@ -7,14 +7,14 @@ import sys
 
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.commands.parts import doubts, rulesets, selection
-from oomrules.commands.rank import TIERS, factor, weight, within_block
+from oomrules.commands.rank import factor, within_block
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process
 from oomrules.processes.values import GETTERS, innermost_unit, known
 from oomrules.program.nodes import SELF_MADE
-from oomrules.ranking.evaluator import Verdict, ineligible
 from oomrules.ranking.ranker import Ranking
+from oomrules.ranking.verdict import TIERS, Verdict
 from oomrules.terminal import Paint, called, duration, memory, say, width
 
 
@@ -42,18 +42,18 @@ def run(options: argparse.Namespace) -> int:
     _print_values(process, ranking)
     if isinstance(ranked.source, ProcSource) and (thread := ranked.source.stand_in(process)):
         print(f"  its first thread has ended; memory and state are those of thread {thread}")
-    if verdict.reason:
+    if not verdict.candidate:
         print()
         say(f"no candidate: {doubts.excluded(verdict)}")
         if verdict.rule:
             say(f"  {within_block(verdict.targets, verdict.rule.text)}")
             say(f"  at {verdict.rule.place}")
     # What no rule decides about has no points to speak of.
-    if not ineligible(process, ranking.snapshot.own_pids):
+    if verdict.eligible:
         _print_points(verdict, bool(verdict.rule))
         _print_doubts(verdict, process, ranking)
     rulesets.print_notes(ranked.notes())
-    if verdict.reason:
+    if not verdict.candidate:
         return 1
     rank = ranking.candidates.index(process) + 1
     print()
@@ -122,7 +122,7 @@ def _print_points(verdict: Verdict, idle: bool) -> None:
         room = " " * (longest - width(text))
         say(f"  {effect:>{left}}  {after:>{points}}  {text}{room}  {place}")
     print(
-        f"  base {verdict.base} x weight {weight(verdict)} = {verdict.points} points, "
+        f"  base {verdict.base} x weight {verdict.fraction} = {verdict.points} points, "
         f"tier {TIERS[verdict.tier]}"
     )
 

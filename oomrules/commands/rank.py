@@ -13,9 +13,8 @@ from oomrules.errors import Failure
 from oomrules.language.diagnostics import did_you_mean
 from oomrules.processes.snapshot import Process
 from oomrules.processes.values import GETTERS, innermost_unit, known, place_of
-from oomrules.ranking.codegen import FIRST, LAST
-from oomrules.ranking.evaluator import Held, Verdict, ineligible
 from oomrules.ranking.ranker import Ranking
+from oomrules.ranking.verdict import FIRST, LAST, TIERS, Held, Verdict, Why
 from oomrules.sinks.kernel_list import format_pids
 from oomrules.terminal import (
     Column,
@@ -31,13 +30,8 @@ from oomrules.terminal import (
 )
 
 SCHEMA = "oomrules.ranking/1"
-TIERS = ("first", "normal", "last")
 # Why processes are no candidates, said of some of them.
-_NOBODY = {
-    "protected by a rule": "protected by a rule",
-    "no points": "without points",
-    "its score is unknown": "with an unknown score",
-}
+_NOBODY = {Why.NO_POINTS: "without points", Why.UNKNOWN_SCORE: "with an unknown score"}
 
 COLUMNS = (
     Column("RANK", right=True),
@@ -107,16 +101,13 @@ def nobody(ranking: Ranking, unit: str | None = None) -> str:
         return f"no process is in a unit that `{unit}` matches; {_meant(unit, ranking)}"
     where = f" in `{unit}`" if unit else ""
     reasons = Counter(
-        "protected by a rule" if verdict.rule else verdict.reason
-        for process, verdict in ranking.excluded()
-        if not ineligible(process, ranking.snapshot.own_pids)
+        "protected by a rule" if verdict.rule else _NOBODY.get(verdict.why, verdict.reason)
+        for _, verdict in ranking.excluded()
+        if verdict.eligible
     )
     if not reasons:
         return f"nobody may be killed{where}: there is no process that the kernel would take"
-    said = ", ".join(
-        f"{count(number, 'process')} {_NOBODY.get(why, why)}"
-        for why, number in reasons.most_common()
-    )
+    said = ", ".join(f"{count(number, 'process')} {why}" for why, number in reasons.most_common())
     return f"nobody may be killed{where}: {said}; `oomrules rank --all` says why of each"
 
 
@@ -130,12 +121,6 @@ def _meant(unit: str, ranking: Ranking) -> str:
     longer = sorted(one for one in units if one.startswith(f"{unit}."))
     words = longer or sorted(units)
     return did_you_mean(longer[0] if longer else unit, words, "`oomrules scopes` lists the units")
-
-
-def weight(verdict: Verdict) -> str:
-    """Write a weight as a fraction: ``1/8``, or ``2``."""
-    above, below = verdict.weight
-    return str(above) if below == 1 else f"{above}/{below}"
 
 
 def as_data(ranking: Ranking) -> dict[str, Any]:
@@ -155,7 +140,7 @@ def as_data(ranking: Ranking) -> dict[str, Any]:
                 "cgroup": GETTERS["cgroup"](process, snapshot),
                 "tier": TIERS[verdict.tier],
                 "base": verdict.base,
-                "weight": weight(verdict),
+                "weight": verdict.fraction,
                 "points": verdict.points,
                 "rules": rules + [held.rule.place for held in verdict.held],
                 "doubts": doubts.as_data(verdict),
@@ -170,7 +155,7 @@ def as_data(ranking: Ranking) -> dict[str, Any]:
             "doubts": doubts.as_data(verdict),
         }
         for process, verdict in ranking.excluded()
-        if verdict.reason
+        if not verdict.candidate
     ]
     return {"schema": SCHEMA, "candidates": candidates, "excluded": excluded}
 
@@ -272,10 +257,10 @@ def _print_table(ranking: Ranking, everyone: bool) -> None:
         styles.append({FIRST: "red", LAST: "green"}.get(verdict.tier, ""))
     kernel_threads = others = left_out = 0
     for process, verdict in ranking.excluded():
-        if not verdict.reason:  # a candidate that --top left out
+        if verdict.candidate:  # a candidate that --top left out
             left_out += 1
             continue
-        if verdict.reason == "a kernel thread":
+        if verdict.why is Why.KERNEL_THREAD:
             kernel_threads += 1
             continue
         others += 1

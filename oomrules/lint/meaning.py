@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from oomrules.language import compiler, syntax
 from oomrules.language.checker import Checked, Stated
 from oomrules.language.diagnostics import Related
-from oomrules.ranking.evaluator import Verdict
+from oomrules.ranking.verdict import Verdict
 from oomrules.reason.effects import Effect, Effects, eligible
 from oomrules.reason.globs import Undecided
 from oomrules.reason.regions import Region
@@ -178,9 +178,8 @@ class Meaning:
 
 def said(verdict: Verdict) -> str:
     """Say in a few words what becomes of a process."""
-    if verdict.reason:
+    if not verdict.candidate:
         return verdict.reason
     tier = ("first to be killed", "", "last to be killed")[verdict.tier]
-    above, below = verdict.weight
-    weight = f"{above}/{below}" if below > 1 else str(above)
-    return ", ".join(filter(None, [tier, f"{verdict.points} points", f"weight {weight}"]))
+    points = f"{verdict.points} points"
+    return ", ".join(filter(None, [tier, points, f"weight {verdict.fraction}"]))

@@ -17,8 +17,7 @@ from oomrules.processes import values
 from oomrules.program import nodes
 from oomrules.program.automaton import WORK
 from oomrules.program.nodes import SELF_MADE, Node
-
-FIRST, NORMAL, LAST = 0, 1, 2
+from oomrules.ranking.verdict import FIRST, LAST, NORMAL
 
 # How many places automata may look at for one process: some 50 ms of work. A hundred expressions
 # that are searched in a command line of 4096 bytes take half of it.

@@ -25,9 +25,6 @@ from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY, Program, Rul
 from oomrules.ranking import doubt
 from oomrules.ranking.codegen import (
     BUDGET,
-    FIRST,
-    LAST,
-    NORMAL,
     Judge,
     Residual,
     Weight,
@@ -35,6 +32,7 @@ from oomrules.ranking.codegen import (
     fewest,
     instead,
 )
+from oomrules.ranking.verdict import FIRST, LAST, NORMAL, Held, Verdict, Why
 
 # Read only for a process whose fate may hang on it: each costs a file of its own.
 _COSTLY = frozenset(
@@ -54,60 +52,6 @@ _MOST_OVER_BUDGET = 1000
 _MOST_NOTES = 3
 # What an explanation may cost, in budgets: it asks everything anew, and for each kind of rule.
 _EXPLAINING = 8
-
-
-class Held(NamedTuple):
-    """A rule that had an effect on a process.
-
-    Attributes:
-        rule: it.
-        surely: False where it was in doubt.
-        targets: the units of the block that it stands in, outermost first.
-        doubts: what was unknown, where it was in doubt (``doubt.causes``).
-    """
-
-    rule: Rule
-    surely: bool
-    targets: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
-
-
-class Verdict(NamedTuple):
-    """What a program says of one process.
-
-    Attributes:
-        reason: why it is no candidate; empty for a candidate.
-        rule: the rule behind the reason, if it is a rule's.
-        tier: 0, 1 or 2: first, normal, last.
-        base: the value of the score, None if unknown.
-        by_memory: whether the process made the score unknown by itself, and counts by its
-            resident memory.
-        score: the score that counts.
-        weight: the product of the factors, in lowest terms.
-        points: base times weight, rounded down.
-        held: the prefer, spare, first and last rules that hold.
-        targets: the units of the block that ``rule`` stands in, outermost first.
-        score_targets: those of the block that the score stands in.
-        score_doubts: what was unknown, where it is in doubt which score counts.
-        doubts: what was unknown, where the reason is a doubt (``doubt.causes``).
-        own_doubts: what the process or its user made unknown, so that a rule that asks for it
-            does not protect it, or the score does not count.
-    """
-
-    reason: str
-    rule: Rule | None
-    tier: int
-    base: int | None
-    score: Score | None
-    weight: tuple[int, int]
-    points: int
-    held: tuple[Held, ...]
-    by_memory: bool = False
-    targets: tuple[str, ...] = ()
-    score_targets: tuple[str, ...] = ()
-    score_doubts: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
-    own_doubts: tuple[str, ...] = ()
 
 
 class Around(NamedTuple):
@@ -155,26 +99,26 @@ class _Active(NamedTuple):
     scores: list[_Scored]
 
 
-def ineligible(process: Process, own: frozenset[int]) -> str:
-    """Say why no rule can make a process a candidate; empty if one can.
+def ineligible(process: Process, own: frozenset[int]) -> Why | None:
+    """Return why no rule can make a process a candidate; None if one can.
 
     These are the tasks that the kernel passes over (oom_unkillable_task and
     find_lock_task_mm), and oomrules itself.
     """
     flags, state = process.flags or 0, process.state
     if process.pid == 1:
-        return "the init process"
+        return Why.INIT
     if flags & PF_KTHREAD:
-        return "a kernel thread"
+        return Why.KERNEL_THREAD
     if state == "Z":
-        return "a zombie"
+        return Why.ZOMBIE
     if flags & PF_EXITING or state in ("X", "x"):
-        return "exiting already"
+        return Why.EXITING
     if process.total_vm == 0:
-        return "has no memory of its own"
+        return Why.NO_MEMORY
     if process.unreadable is not UNREAD:
-        return f"in doubt: its {process.unreadable} could not be read"
-    return "oomrules itself" if process.pid in own else ""
+        return Why.UNREADABLE
+    return Why.OURSELVES if process.pid in own else None
 
 
 class Evaluator:
@@ -336,9 +280,9 @@ class Evaluator:
             if surely if decisive else protecting(one.when) in (True, None):
                 held.append(one)
                 unsure += [] if surely else [one]
-        reason, because = ineligible(process, snapshot.own_pids), None
-        if not reason:
-            reason, because = _excluded(active, protecting, plain)
+        why, because = ineligible(process, snapshot.own_pids), None
+        if why is None:
+            why, because = _excluded(active, protecting, plain)
         kinds = {one.rule.kind for one in held}
         tier = LAST if "last" in kinds else FIRST if "first" in kinds else NORMAL
         scores = [scoring(one.value) for one in active.scores]
@@ -348,35 +292,35 @@ class Evaluator:
         below = math.prod(one.rule.factor[1] for one in held)
         common = math.gcd(above, below)
         points = 0 if base is None else base * above // below
-        if not reason and base is None:
-            reason = "its score is unknown"
-        elif not reason and points < 1:
-            reason = "no points"
+        if why is None:
+            why = Why.NO_POINTS if points < 1 else Why.CANDIDATE
+            why = Why.UNKNOWN_SCORE if base is None else why
         counts = bases.index(base)
         scored = active.scores[counts]
         # All is decided. To say what was in doubt costs work of the same budget.
         return Verdict(
-            reason,
-            because and because.rule,
-            tier,
-            base,
-            scored.score,
-            (above // common, below // common),
-            points,
-            tuple(
+            why=why,
+            rule=because and because.rule,
+            tier=tier,
+            base=base,
+            score=scored.score,
+            weight=(above // common, below // common),
+            points=points,
+            held=tuple(
                 Held(one.rule, False, one.targets, self._unknown(one.when, plain))
                 if one in unsure
                 else Held(one.rule, True, one.targets)
                 for one in held
             ),
-            scores[counts] is SELF_MADE,
-            because.targets if because else (),
-            scored.targets,
-            (doubt.PLACE,) if any(one.in_doubt for one in active.scores) else (),
-            self._unknown(scored.value, scoring)
-            if reason and base is None and not because
+            by_memory=scores[counts] is SELF_MADE,
+            targets=because.targets if because else (),
+            score_targets=scored.targets,
+            score_doubts=(doubt.PLACE,) if any(one.in_doubt for one in active.scores) else (),
+            doubts=self._unknown(scored.value, scoring)
+            if base is None and not because
             else self._doubts(because, active, plain),
-            self._own_doubts(active, protecting, scoring) if own else (),
+            own_doubts=self._own_doubts(active, protecting, scoring) if own else (),
+            unreadable=process.unreadable if why is Why.UNREADABLE else "",
         )
 
     def _unknown(self, node: Node, evaluate: Callable[[Node], Any]) -> tuple[str, ...]:
@@ -483,7 +427,7 @@ class Evaluator:
     ) -> tuple[int, int, int] | None:
         """Stand in for a compiled function where a recorded process lacks what stat gives."""
         verdict = self.judge(process, snapshot)
-        if verdict.reason or verdict.base is None:
+        if not verdict.candidate or verdict.base is None:
             return None
         above, below = verdict.weight
         return verdict.tier, verdict.base * above, below
@@ -594,16 +538,15 @@ class _Definitions:
 
 def _excluded(
     active: _Active, protecting: Callable[[Node], Any], plain: Callable[[Node], Any]
-) -> tuple[str, _Placed | None]:
+) -> tuple[Why | None, _Placed | None]:
     for one in active.never:
         if protecting(one.when) in (True, None):
-            said = "never killed" if plain(one.when) is True else "never killed, in doubt"
-            return said, one
+            return Why.NEVER if plain(one.when) is True else Why.NEVER_IN_DOUBT, one
     for level in active.only:
         # To be left out is a protection, which needs a doubt that is not of one's own making.
         if not any(protecting(one.when) in (True, SELF_MADE) for one in level):
-            return "outside what may be killed", level[0]
-    return "", None
+            return Why.OUTSIDE, level[0]
+    return None, None
 
 
 def _reduce(residual: Residual, given: dict[str, Any]) -> Residual | None:

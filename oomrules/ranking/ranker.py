@@ -11,8 +11,9 @@ from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Process,
 from oomrules.processes.units import Placement
 from oomrules.processes.values import GETTERS, place_of
 from oomrules.program.nodes import glob, is_glob
-from oomrules.ranking.codegen import NORMAL, Judge
-from oomrules.ranking.evaluator import Evaluator, Verdict
+from oomrules.ranking.codegen import Judge
+from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.verdict import NORMAL, Verdict
 
 _NEVER_FLAGS = PF_EXITING | PF_KTHREAD
 _DEAD_STATES = ("Z", "X", "x")

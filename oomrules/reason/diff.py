@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from oomrules.program.nodes import Node, attributes
 from oomrules.program.program import Program, make
-from oomrules.ranking.evaluator import Verdict
+from oomrules.ranking.verdict import Verdict
 from oomrules.reason.atoms import UNKNOWN, Values, Variable, canonical, only
 from oomrules.reason.effects import Effect, Effects, eligible, inside, kept_apart
 from oomrules.reason.globs import Undecided
@@ -75,9 +75,9 @@ class Comparison(NamedTuple):
 
 def what_differs(old: Verdict, new: Verdict) -> str:
     """Say in which way two verdicts differ; empty where they rank alike."""
-    if bool(old.reason) != bool(new.reason):
+    if old.candidate is not new.candidate:
         return "exclusion"
-    if old.reason:
+    if not old.candidate:
         return ""
     if old.tier != new.tier:
         return "tier"

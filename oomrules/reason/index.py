@@ -17,7 +17,8 @@ from oomrules.processes.values import GETTERS, place_of
 from oomrules.program import nodes
 from oomrules.program.nodes import Node
 from oomrules.program.program import Program, Rule, Scope
-from oomrules.ranking.evaluator import Evaluator, Verdict
+from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.verdict import Verdict
 from oomrules.reason import atoms
 from oomrules.reason import globs as texts
 from oomrules.reason.atoms import FALSE, IN, UNKNOWN, Values, Variable, attribute, domain

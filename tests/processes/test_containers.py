@@ -16,6 +16,7 @@ from oomrules.processes.values import GETTERS
 from oomrules.program.program import Program
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
+from oomrules.ranking.verdict import Why
 from oomrules.resources import rules
 
 MANAGER = b"0::/user.slice/user-1000.slice/user@1000.service/init.scope\n"
@@ -78,11 +79,11 @@ def test_an_old_record_that_does_not_tell_is_in_doubt_and_protects() -> None:
     process = {"kind": "process", "pid": 7, "comm": "sshd", "uid": 0, "euid": 0, "state": "S"}
     process |= {"total_vm": 1000, "cgroup": "/default/0a1b", "starttime": 1, "capabilities": "0"}
     process |= {"utime": 0, "stime": 0, "rss": 9, "nice": 0, "threads": 1, "oom_score_adj": 0}
-    for depth, reason in ((None, "never killed, in doubt"), (0, "never killed"), (1, "")):
+    for depth, why in ((None, Why.NEVER_IN_DOUBT), (0, Why.NEVER), (1, Why.CANDIDATE)):
         more = {} if depth is None else {"pid_depth": depth}
         world = recorded.parse([json.dumps(host), json.dumps(process | more)], "a host")
         assert GETTERS["pid_depth"](world.by_pid[7], world) == depth
-        assert Evaluator(SHIPPED, world.host).judge(world.by_pid[7], world).reason == reason
+        assert Evaluator(SHIPPED, world.host).judge(world.by_pid[7], world).why is why
 
 
 def test_processes_of_a_unit_are_counted_at_each_refresh_with_those_below(

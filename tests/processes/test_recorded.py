@@ -335,7 +335,7 @@ def test_a_random_snapshot_is_refused_with_its_line_or_can_be_ranked(
     ranking = Ranker(Evaluator(RULES, snapshot.host)).rank(snapshot)
     for process in snapshot.by_pid.values():
         verdict = ranking.verdict(process)
-        assert (process in ranking.candidates) == (not verdict.reason)
+        assert (process in ranking.candidates) == verdict.candidate
 
 
 def test_what_a_process_made_unknown_is_told_from_what_is_unknown() -> None:

@@ -12,7 +12,8 @@ from oomrules.processes.values import GETTERS, LIMIT
 from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program
 from oomrules.ranking.doubt import NEAREST_LIMIT, PLACE
-from oomrules.ranking.evaluator import Verdict, ineligible
+from oomrules.ranking.evaluator import ineligible
+from oomrules.ranking.verdict import Verdict, Why
 from oomrules.terminal import count
 
 # Why an attribute may be unknown, by where its value comes from; of a recording and of this host.
@@ -73,7 +74,7 @@ def excluded(verdict: Verdict) -> str:
     reason = verdict.reason
     if not verdict.doubts:
         return reason
-    if not reason.endswith("in doubt"):
+    if verdict.why is not Why.NEVER_IN_DOUBT:
         reason += ", in doubt"
     return f"{reason}, because {unknown(verdict.doubts)}"
 

@@ -23,10 +23,10 @@ from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.values import innermost_unit, known
 from oomrules.program.program import Program
-from oomrules.ranking.codegen import FIRST, LAST
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.freshness import fresh
 from oomrules.ranking.ranker import Ranker, within
+from oomrules.ranking.verdict import FIRST, LAST
 from oomrules.terminal import (
     Layout,
     called,

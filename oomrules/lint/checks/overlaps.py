@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.lint.meaning import Meaning, RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet, shipped
-from oomrules.ranking.codegen import LAST
-from oomrules.ranking.evaluator import Verdict
+from oomrules.ranking.verdict import LAST, Verdict, Why
 from oomrules.reason.effects import Effect, eligible, inside
 from oomrules.reason.globs import Undecided
 from oomrules.reason.index import CoverIndex
@@ -114,7 +113,7 @@ def _on_the_protected(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _is_never_killed(verdict: Verdict) -> bool:
-    return verdict.reason.startswith("never killed")
+    return verdict.why in (Why.NEVER, Why.NEVER_IN_DOUBT)
 
 
 def _first_and_last(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -221,7 +220,7 @@ def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _is_excluded(verdict: Verdict) -> bool:
-    return bool(verdict.reason)
+    return not verdict.candidate
 
 
 def _first(meaning: Meaning, level: list[Effect]) -> RuleMeaning:

@@ -19,8 +19,7 @@ from oomrules.lint.meaning import RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.program import nodes
 from oomrules.program.program import USER_UNIT
-from oomrules.ranking.codegen import LAST
-from oomrules.ranking.evaluator import Verdict
+from oomrules.ranking.verdict import LAST, Verdict, Why
 from oomrules.reason import atoms
 from oomrules.reason import globs as texts
 from oomrules.reason.atoms import FALSE, TRUE, Values, Variable
@@ -247,9 +246,9 @@ def _self_made(rules: RuleSet) -> Iterator[Diagnostic]:
 
             def confirms(witness: Witness, verdict: Verdict, rule: RuleMeaning = rule) -> bool:
                 if rule.kind == "never":
-                    protected = verdict.reason == "never killed"
+                    protected = verdict.why is Why.NEVER
                 else:
-                    protected = not verdict.reason and verdict.tier == LAST
+                    protected = verdict.candidate and verdict.tier == LAST
                 return protected and meaning.has_effect(witness, rule.effect)
 
             witness = meaning.witness([theirs], confirms)

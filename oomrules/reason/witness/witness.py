@@ -11,7 +11,7 @@ from oomrules.processes import recorded
 from oomrules.processes.snapshot import NO_LIMIT, Host, Process
 from oomrules.program import nodes
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Verdict
+from oomrules.ranking.verdict import Verdict
 from oomrules.reason import solver
 from oomrules.reason.atoms import GRANULE, Variable
 from oomrules.reason.index import Judge

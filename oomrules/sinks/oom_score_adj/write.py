@@ -16,8 +16,8 @@ from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Scope, Snapshot
 from oomrules.processes.values import GETTERS, innermost_unit, memory_group
 from oomrules.program.program import make
-from oomrules.ranking.evaluator import ineligible
 from oomrules.ranking.ranker import Ranking
+from oomrules.ranking.verdict import Why
 from oomrules.sinks.oom_score_adj import plan as adjustments
 from oomrules.sinks.oom_score_adj import record as adjusted
 from oomrules.sinks.oom_score_adj.formula import NOBODY, UNKILLABLE, Domain, Task
@@ -287,11 +287,11 @@ def _survey(
     rest: list[Task] = []
     protected: list[Task] = []
     for process, verdict in ranking.excluded():
-        if ineligible(process, snapshot.own_pids):
+        if not verdict.eligible:
             continue
         made = task(process)
         if made is not None:
-            free = verdict.reason in ("", "no points")
+            free = verdict.why in (Why.CANDIDATE, Why.NO_POINTS)
             (rest if free else protected).append(made)
     return Survey(
         candidates,

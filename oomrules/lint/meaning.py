@@ -11,8 +11,8 @@ from oomrules.language import compiler, syntax
 from oomrules.language.checker import Checked, Stated
 from oomrules.language.diagnostics import Related
 from oomrules.ranking.verdict import Verdict
+from oomrules.reason import Undecided
 from oomrules.reason.effects import Effect, Effects, eligible
-from oomrules.reason.globs import Undecided
 from oomrules.reason.regions import Region
 from oomrules.reason.witness import proposals
 from oomrules.reason.witness import witness as witnesses

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from oomrules.program.program import Program, Rule, Scope
-from oomrules.reason.atoms import DOUBT, IN, UNKNOWN, Values, Variable, domain, only
-from oomrules.reason.globs import Undecided, literal
+from oomrules.reason import Undecided
+from oomrules.reason.globs import literal
 from oomrules.reason.numbers import whole
-from oomrules.reason.regions import Box, Reasoner, Region
+from oomrules.reason.regions import Reasoner, Region
+from oomrules.reason.variables import DOUBT, IN, UNKNOWN, Box, Values, Variable, domain, only
 
 PROTECTING = ("never", "spare", "last")
 

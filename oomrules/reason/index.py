@@ -19,14 +19,13 @@ from oomrules.program.nodes import Node
 from oomrules.program.program import Program, Rule, Scope
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.verdict import Verdict
-from oomrules.reason import atoms
-from oomrules.reason import globs as texts
-from oomrules.reason.atoms import FALSE, IN, UNKNOWN, Values, Variable, attribute, domain
+from oomrules.reason import Undecided, globs, variables
+from oomrules.reason.arithmetic import mentioned
 from oomrules.reason.effects import Effect
-from oomrules.reason.globs import Texts, Undecided
+from oomrules.reason.globs import Texts
 from oomrules.reason.numbers import Numbers
-from oomrules.reason.regions import PLACE, Box, Region, narrowed
-from oomrules.reason.solver import mentioned
+from oomrules.reason.regions import PLACE, Region, narrowed
+from oomrules.reason.variables import FALSE, IN, UNKNOWN, Box, Values, Variable, attribute, domain
 
 Item = TypeVar("Item")
 
@@ -109,7 +108,7 @@ def _keys_of_targets(targets: tuple[str, ...]) -> list[Key]:
     """Return keys for the processes that may be in blocks; one that names units is enough."""
     for target in targets:
         # The root slice is around every process.
-        if atoms.named(target) and not nodes.glob(ROOT_SLICE, target):
+        if variables.named(target) and not nodes.glob(ROOT_SLICE, target):
             keys = _or_unknown(_NAMES, [_key_of_glob(_NAMES, target)])
             if keys:
                 return keys
@@ -124,14 +123,14 @@ def _or_unknown(about: str, keys: list[Key | None]) -> list[Key]:
 
 def _key_of_glob(about: str, pattern: str) -> Key | None:
     """Return the key for the texts that a glob matches; None if any text could match."""
-    start = texts.beginning(pattern)
+    start = globs.beginning(pattern)
     if start == pattern:
         return (about, "is", pattern)
     if start:
         return (about, "begins", start[:_LONGEST])
     # The suffix of a unit tells nothing apart.
     stem = pattern[: pattern.rfind(".")] if pattern.endswith(UNIT_SUFFIXES) else pattern
-    piece = texts.longest_run(stem)
+    piece = globs.longest_run(stem)
     return (about, "inside", piece[-_LONGEST:]) if piece else None
 
 
@@ -275,7 +274,7 @@ class _Sample:
         }
         around: list[str] = []
         for (kind, key), values in box.items():
-            if kind == "in" and atoms.named(key) and IN in values.others:
+            if kind == "in" and variables.named(key) and IN in values.others:
                 around.append(key)
             elif kind == "unit" and FALSE not in values.others:
                 around += key
@@ -311,7 +310,7 @@ class _Sample:
 
     def _may_have(self, variable: Variable, values: Values) -> bool:
         kind, key = variable
-        if kind == "in" and atoms.named(key):
+        if kind == "in" and variables.named(key):
             return self._may_be_called((key,)) or nodes.glob(ROOT_SLICE, key)
         if kind == "unit":
             return FALSE in values.others or self._may_be_called(key)
@@ -332,8 +331,8 @@ class _Sample:
 @lru_cache(maxsize=8192)
 def _name_like(pattern: str) -> str:
     """Return the name of a unit that a glob matches, or what comes closest to one."""
-    matching = texts.matching((pattern,))
-    likely = matching & atoms.UNIT_NAMES or matching
+    matching = globs.matching((pattern,))
+    likely = matching & variables.UNIT_NAMES or matching
     return likely.member() if likely else ""
 
 

@@ -13,23 +13,23 @@ from typing import Any
 from oomrules.processes.units import ROOT_SLICE
 from oomrules.program.nodes import Node, glob
 from oomrules.program.program import USER_UNIT
-from oomrules.reason import atoms, globs, solver
-from oomrules.reason.atoms import (
+from oomrules.reason import Undecided, arithmetic, atoms, globs, solver, variables
+from oomrules.reason.arithmetic import mentioned
+from oomrules.reason.atoms import Atom
+from oomrules.reason.variables import (
     DOUBT,
     FALSE,
     IN,
     OUT,
     TRUE,
     UNKNOWN,
-    Atom,
+    Box,
     Values,
     Variable,
     domain,
     only,
 )
-from oomrules.reason.globs import Undecided
 
-Box = dict[Variable, Values]
 Region = list[Box]
 
 EVERY_PROCESS: Region = [{}]
@@ -95,7 +95,7 @@ class Reasoner:
                 return _tidied([box for part in parts for box in part])
             case "name":
                 return self._region(self.definitions[node[1]], positive, doubt)
-            case "==" | "!=" if atoms.is_condition(node[1]):
+            case "==" | "!=" if arithmetic.is_condition(node[1]):
                 # For yes and no, equal is: both, or neither.
                 one, two = node[1:]
                 same = ["or", ["and", one, two], ["and", ["not", one], ["not", two]]]
@@ -250,13 +250,13 @@ def narrowed(box: Box) -> Box | None:
         if not values:
             return None
         kind, key = variable
-        if variable in PLACE or kind == "unit" or (kind == "in" and atoms.in_cgroup(key)):
+        if variable in PLACE or kind == "unit" or (kind == "in" and variables.in_cgroup(key)):
             place.append(variable)
         elif kind == "cap":
             caps.append(variable)
         elif kind in ("order", "share") or (kind == "number" and key[0] != "attr"):
             # An expression is unknown just where one of its parts is, or by a division by 0.
-            names = solver.mentioned(key)
+            names = mentioned(key)
             if values.must_be_known and any(_is_unknown(box, name) for name in names):
                 return None
             if "'/'" not in str(key):
@@ -304,7 +304,7 @@ def _known_together(box: Box, group: list[Variable]) -> Box | None:
 def _out(box: Box) -> tuple[str, ...]:
     """Give the globs that match none of the system's units around."""
     return tuple(
-        v.key for v in box if v.kind == "in" and atoms.named(v.key) and box[v].others == {OUT}
+        v.key for v in box if v.kind == "in" and variables.named(v.key) and box[v].others == {OUT}
     )
 
 
@@ -313,14 +313,14 @@ def _of_users_well(box: Box) -> bool:
     asked = {
         v.key.removeprefix(USER_UNIT): box[v].others
         for v in box
-        if v.kind == "in" and atoms.of_user(v.key)
+        if v.kind == "in" and variables.of_user(v.key)
     }
     own = box.get(Variable("text", "user.unit"))
     if not asked and own is None:
         return True
     out = globs.matching(tuple(name for name, others in asked.items() if others == {OUT}))
     inside = [name for name, others in asked.items() if others == {IN}]
-    if any(not (atoms.UNIT_NAMES & globs.matching((name,))) - out for name in inside):
+    if any(not (variables.UNIT_NAMES & globs.matching((name,))) - out for name in inside):
         return False
     if own is not None and own.must_be_known and isinstance(own.known, globs.Texts):
         nowhere = globs.literal("")
@@ -330,7 +330,7 @@ def _of_users_well(box: Box) -> bool:
             inside.append("*")
             if not own.known - out:
                 return False
-    return not inside or bool(atoms.MANAGERS - globs.matching(_out(box)))
+    return not inside or bool(variables.MANAGERS - globs.matching(_out(box)))
 
 
 def _named_well(box: Box, place: list[Variable]) -> bool:
@@ -346,11 +346,11 @@ def _named_well(box: Box, place: list[Variable]) -> bool:
     own = globs.matching(unit_out)
     for variable in place:
         kind, key = variable
-        if kind == "in" and atoms.named(key) and box[variable].others == {IN}:
-            if out and not (atoms.UNIT_NAMES & globs.matching((key,))) - around:
+        if kind == "in" and variables.named(key) and box[variable].others == {IN}:
+            if out and not (variables.UNIT_NAMES & globs.matching((key,))) - around:
                 return False
         elif kind == "unit" and box[variable].others == {TRUE}:
-            called = (atoms.UNIT_NAMES | globs.literal("")) & globs.matching(key)
+            called = (variables.UNIT_NAMES | globs.literal("")) & globs.matching(key)
             if not called - own:
                 return False
             # The innermost unit is one of those around; no unit at all is none.

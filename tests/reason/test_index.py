@@ -10,8 +10,8 @@ from oomrules.language.text import RuleText
 from oomrules.processes import recorded
 from oomrules.program.program import Program
 from oomrules.ranking.evaluator import Evaluator
+from oomrules.reason import Undecided
 from oomrules.reason.effects import Effect
-from oomrules.reason.globs import Undecided
 from oomrules.reason.index import CoverIndex, Judge
 from tests.oracle import strategies
 from tests.oracle.strategies import thorough

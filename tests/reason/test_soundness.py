@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from oomrules.processes import recorded
 from oomrules.ranking.verdict import Verdict, Why
+from oomrules.reason import Undecided
 from oomrules.reason.effects import Effects
-from oomrules.reason.globs import Undecided
 from oomrules.reason.regions import EVERY_PROCESS
 from oomrules.reason.witness.proposals import proposals
 from tests.oracle.strategies import thorough

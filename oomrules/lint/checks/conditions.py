@@ -15,11 +15,11 @@ from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.program import nodes
 from oomrules.program.nodes import Node, attributes
-from oomrules.reason.atoms import Variable, known
+from oomrules.reason.arithmetic import mentioned
 from oomrules.reason.effects import eligible
 from oomrules.reason.numbers import Numbers
 from oomrules.reason.regions import Region
-from oomrules.reason.solver import mentioned
+from oomrules.reason.variables import Variable, known
 
 # The attributes that ``eligible`` asks for.
 _FITNESS = {one.key if one.kind == "text" else one.key[1] for one in eligible()}

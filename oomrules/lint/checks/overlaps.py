@@ -10,8 +10,8 @@ from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.lint.meaning import Meaning, RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet, shipped
 from oomrules.ranking.verdict import LAST, Verdict, Why
+from oomrules.reason import Undecided
 from oomrules.reason.effects import Effect, eligible, inside
-from oomrules.reason.globs import Undecided
 from oomrules.reason.index import CoverIndex
 from oomrules.reason.regions import EVERY_PROCESS, Region
 from oomrules.reason.witness.witness import Witness

@@ -13,10 +13,10 @@ from oomrules.lint.checks.constant_scores import constant
 from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.program.nodes import Node, attributes
-from oomrules.reason import atoms
-from oomrules.reason.atoms import Variable
+from oomrules.reason import arithmetic, variables
 from oomrules.reason.effects import inside
-from oomrules.reason.regions import Box, Region
+from oomrules.reason.regions import Region
+from oomrules.reason.variables import Box, Variable
 from oomrules.reason.witness import proposals
 from oomrules.reason.witness.witness import Witness
 
@@ -26,8 +26,8 @@ def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
     for score in rules.checked.scores.values():
         if constant(score.node) is not None:
             continue  # OOM521
-        _, most = atoms.bounds(score.node)
-        unit = "bytes" if atoms.is_memory(score.node) else "number"
+        _, most = arithmetic.bounds(score.node)
+        unit = "bytes" if arithmetic.is_memory(score.node) else "number"
         has_points: Node = [">", score.node, [unit, 0]]
         if most > 0 and not meaning.decide(
             lambda node=has_points: meaning.reasoner.empty(meaning.reasoner.holds(node))  # type: ignore[misc]
@@ -50,11 +50,11 @@ def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
 def _box(score: Stated[syntax.Score]) -> Region:
     """Give the questions that a score asks."""
     asked = {Variable("number", ("attr", name)) for name in attributes(score.node)}
-    return [{**inside(score.scope, False), **{one: atoms.domain(one) for one in asked}}]
+    return [{**inside(score.scope, False), **{one: variables.domain(one) for one in asked}}]
 
 
 def _range(name: str) -> str:
-    low, high = atoms.bounds(["attr", name])
+    low, high = arithmetic.bounds(["attr", name])
     return f"`{name}` is {low} or more" if high == float("inf") else f"`{name}` is {low} to {high}"
 
 
@@ -72,7 +72,7 @@ def _dimension(node: Node) -> str:
     kinds = {ATTRIBUTES[name].type for name in attributes(node)}
     if not kinds:
         return ""
-    if atoms.is_memory(node):
+    if arithmetic.is_memory(node):
         return "memory"
     # A plain number that was made from memory may be meant for a measure of it.
     if Type.MEMORY in kinds:

@@ -20,13 +20,12 @@ from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.program import nodes
 from oomrules.program.program import USER_UNIT
 from oomrules.ranking.verdict import LAST, Verdict, Why
-from oomrules.reason import atoms
-from oomrules.reason import globs as texts
-from oomrules.reason.atoms import FALSE, TRUE, Values, Variable
-from oomrules.reason.globs import Texts, Undecided
+from oomrules.reason import Undecided, arithmetic, globs, variables
+from oomrules.reason.arithmetic import mentioned
+from oomrules.reason.globs import Texts
 from oomrules.reason.numbers import Numbers, whole
-from oomrules.reason.regions import Box, meet
-from oomrules.reason.solver import mentioned
+from oomrules.reason.regions import meet
+from oomrules.reason.variables import FALSE, TRUE, Box, Values, Variable
 from oomrules.reason.witness.witness import Witness
 
 # What any process can change as it likes: its name (prctl(2), PR_SET_NAME), its command line
@@ -115,9 +114,9 @@ def _asked(variable: Variable, values: Values) -> set[str]:
         case "cap":
             return _unless(holds)
         case "in":
-            if atoms.of_user(key):
+            if variables.of_user(key):
                 return {_UNIT_OF_USER}
-            return _unless(not atoms.named(key) or not _one_matches(_AROUND, (key,)))
+            return _unless(not variables.named(key) or not _one_matches(_AROUND, (key,)))
         case "unit":
             around = _one_matches(_UNITS, key) or "" in key
             return _unless(not around if holds else _all_match(_UNITS, key))
@@ -161,7 +160,7 @@ def _text(name: str, known: Texts) -> set[str]:
     if name == "slice":
         return _unless(_SLICE not in known)
     if name == "cgroup":
-        _unless(not known & texts.matching(_WITHIN))
+        _unless(not known & globs.matching(_WITHIN))
         return set() if all(path in known for path in _PATHS) else {_GROUP_OF_USER}
     if name in _SAID:
         return _unless(not any(text in known for text in _SAID[name]))
@@ -211,13 +210,15 @@ def _bounded(box: Box) -> bool:
         return False
     if not any(_is_size(v) and _greatest(values) < inf for v, values in box.items()):
         return False
-    named = any(kind == "in" and atoms.of_user(key) and not nodes.is_glob(key) for kind, key in box)
+    named = any(
+        kind == "in" and variables.of_user(key) and not nodes.is_glob(key) for kind, key in box
+    )
     root = box.get(Variable("text", "user.slice"))
-    return named and root is not None and root.known == texts.literal("")
+    return named and root is not None and root.known == globs.literal("")
 
 
 def _is_size(variable: Variable) -> bool:
-    return variable.kind == "number" and atoms.is_memory(variable.key)
+    return variable.kind == "number" and arithmetic.is_memory(variable.key)
 
 
 def _greatest(values: Values) -> float:

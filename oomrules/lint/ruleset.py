@@ -127,6 +127,15 @@ class RuleSet:
         return only(self.checked.sound, syntax.Score)
 
     @cached_property
+    def blocks(self) -> list[StatedBlock]:
+        """Every block of every file, the outer ones first."""
+        return [
+            StatedBlock(source, targets, block)
+            for source, statements in self.checked.trees
+            for targets, block in _blocks(statements, ())
+        ]
+
+    @cached_property
     def patterns(self) -> list[Pattern]:
         """Every text that is compared with an attribute."""
         return list(_patterns(self))
@@ -139,6 +148,23 @@ class RuleSet:
     def list_of(self, name: str) -> Stated[syntax.ListOf] | None:
         """Find the list that a name stands for."""
         return self.checked.listed.get(name)
+
+
+class StatedBlock(NamedTuple):
+    """A block: its file, the targets of the blocks around it, outermost first, and itself."""
+
+    source: RuleText
+    around: tuple[syntax.Target, ...]
+    block: syntax.Block
+
+
+def _blocks(
+    statements: Iterable[syntax.Statement], around: tuple[syntax.Target, ...]
+) -> Iterator[tuple[tuple[syntax.Target, ...], syntax.Block]]:
+    for statement in statements:
+        if isinstance(statement, syntax.Block):
+            yield around, statement
+            yield from _blocks(statement.statements, (*around, statement.target))
 
 
 def shipped(source: RuleText) -> bool:

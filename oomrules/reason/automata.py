@@ -44,6 +44,11 @@ def pieces(pattern: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def is_wild(piece: str) -> bool:
+    """Tell whether a piece stands for other characters, and not for itself."""
+    return len(piece) > 1 or piece in "*?"
+
+
 @lru_cache(maxsize=65536)
 def _takes(piece: str, char: str) -> bool:
     if piece == "?":

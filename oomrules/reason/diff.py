@@ -22,7 +22,7 @@ from oomrules.reason.arithmetic import canonical
 from oomrules.reason.effects import Effect, Effects, eligible, inside, kept_apart
 from oomrules.reason.numbers import whole
 from oomrules.reason.regions import Reasoner, Region
-from oomrules.reason.variables import UNKNOWN, Box, Values, Variable, only
+from oomrules.reason.variables import UNKNOWN, Box, Values, Variable, attribute, only
 from oomrules.reason.witness import proposals
 from oomrules.reason.witness import witness as witnesses
 from oomrules.reason.witness.witness import Witness
@@ -342,7 +342,7 @@ class _Comparing:
             shown = after or before
             assert shown is not None
             asked = {
-                Variable("number", ("attr", name))
+                attribute(name)
                 for score in (before, after)
                 if score
                 for name in attributes(score.value)

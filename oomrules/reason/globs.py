@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from oomrules.program import nodes
-from oomrules.reason.automata import Tree, pieces, shortest
+from oomrules.reason.automata import Tree, is_wild, pieces, shortest
 
 _ALL: Tree = ("not", ("in", frozenset()))
 
@@ -255,5 +255,5 @@ def beginning(pattern: str) -> str:
 @lru_cache(maxsize=8192)
 def longest_run(pattern: str) -> str:
     """Give the most plain characters in a row that a glob names; perhaps none."""
-    plain = "".join("\n" if len(one) > 1 or one in "*?" else one for one in pieces(pattern))
+    plain = "".join("\n" if is_wild(piece) else piece for piece in pieces(pattern))
     return max(plain.split("\n"), key=len)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from oomrules.processes.units import ROOT_SLICE
+from oomrules.processes.values import LIMIT
 from oomrules.program.nodes import Node, glob
 from oomrules.program.program import USER_UNIT
 from oomrules.reason import Undecided, arithmetic, atoms, globs, solver, variables
@@ -26,6 +27,7 @@ from oomrules.reason.variables import (
     Box,
     Values,
     Variable,
+    attribute,
     domain,
     only,
 )
@@ -260,10 +262,10 @@ def narrowed(box: Box) -> Box | None:
             if values.must_be_known and any(_is_unknown(box, name) for name in names):
                 return None
             if "'/'" not in str(key):
-                more = [solver.LIMIT] if kind == "share" or "'share'" in str(key) else []
+                more = [LIMIT] if kind == "share" or "'share'" in str(key) else []
                 sums.setdefault(frozenset([*names, *more]), []).append(variable)
         elif variable in _NAMED_BY:
-            id_ = box.get(Variable("number", ("attr", _NAMED_BY[variable])))
+            id_ = box.get(attribute(_NAMED_BY[variable]))
             if id_ is not None and id_.must_be_unknown and values.must_be_known:
                 return None
     for group in (place, caps, *sums.values()):
@@ -276,7 +278,7 @@ def narrowed(box: Box) -> Box | None:
 
 
 def _is_unknown(box: Box, name: str) -> bool:
-    values = box.get(Variable("number", ("attr", name)))
+    values = box.get(attribute(name))
     return values is not None and values.must_be_unknown
 
 

@@ -14,14 +14,14 @@ from math import isinf
 from typing import Any
 
 from oomrules.fields import FIELDS
+from oomrules.processes.values import LIMIT
 from oomrules.reason import arithmetic, variables
 from oomrules.reason.arithmetic import GRANULE, mentioned
 from oomrules.reason.numbers import Numbers
-from oomrules.reason.variables import NOTHING_BY_NOTHING, UNKNOWN, Box, Values, Variable
+from oomrules.reason.variables import NOTHING_BY_NOTHING, UNKNOWN, Box, Values, Variable, attribute
 
 # What Debian's kernels have: amd64 and most; ppc64el's and arm64's larger ones.
 PAGE_SIZES = (4096, 16_384, 65_536)
-LIMIT = "(memory limit)"
 
 # z3's own count of steps: unlike a time, it gives up in the same place on every machine.
 _STEPS = 400_000
@@ -154,7 +154,7 @@ class _Model:
             if name == LIMIT:
                 self.claims.append(made >= 0)
             else:
-                variable = Variable("number", ("attr", name))
+                variable = attribute(name)
                 self._within(self._scaled(variable.key, made), variables.domain(variable).known)
         return self.symbols[name]
 

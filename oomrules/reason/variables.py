@@ -114,14 +114,14 @@ def in_cgroup(target: str) -> bool:
 
 # --- domains ---
 
-_STATES = ("R", "S", "D", "Z", "T", "t", "W", "X", "x", "K", "P", "I")
-_COMM_LENGTH = 15  # TASK_COMM_LEN without the final zero, include/linux/sched.h
+STATES = ("R", "S", "D", "Z", "T", "t", "W", "X", "x", "K", "P", "I")
+COMM_LENGTH = 15  # TASK_COMM_LEN without the final zero, include/linux/sched.h
 _ALWAYS_KNOWN = ("pid",)
 # What a unit around a process can be called.
 UNIT_NAMES = globs.matching(tuple("*" + suffix for suffix in UNIT_SUFFIXES))
 _OF_TEXT: dict[str, Texts] = {
-    "comm": globs.everything(_COMM_LENGTH),
-    "state": globs.literal(*_STATES),
+    "comm": globs.everything(COMM_LENGTH),
+    "state": globs.literal(*STATES),
     "unit": UNIT_NAMES | globs.literal(""),
     "slice": globs.matching(("*.slice",)),
     "user.unit": UNIT_NAMES | globs.literal(""),

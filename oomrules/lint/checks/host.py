@@ -37,20 +37,12 @@ def _known(name: str, units: frozenset[str]) -> bool:
 
 def _unit_names(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text, bool]]:
     """Give the names of units that are written out, and whether they are a user's."""
-    for source, statements in rules.checked.trees:
-        for target in _targets(statements):
-            yield source, target.unit, target.relation is syntax.Relation.OF_USER
+    for source, _, block in rules.blocks:
+        yield source, block.target.unit, block.target.relation is syntax.Relation.OF_USER
     for pattern in rules.patterns:
         asked = pattern.attribute in ("unit", "user.unit") and pattern.how == "glob"
         if asked and not pattern.related:
             yield pattern.source, pattern.text, pattern.attribute == "user.unit"
-
-
-def _targets(statements: tuple[syntax.Statement, ...]) -> Iterator[syntax.Target]:
-    for statement in statements:
-        if isinstance(statement, syntax.Block):
-            yield statement.target
-            yield from _targets(statement.statements)
 
 
 def _no_unit(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -358,9 +350,19 @@ CONTRADICTION = Check(
     host=True,
 )
 LITTLE = Check(
-    "OOM706", "rules that leave too little to free", Level.WARNING, _freeable, True, True
+    "OOM706",
+    "rules that leave too little to free",
+    Level.WARNING,
+    _freeable,
+    whole=True,
+    host=True,
 )
 UNPROTECTED = Check(
-    "OOM707", "the service of oomrules unprotected", Level.WARNING, _own_service, True, True
+    "OOM707",
+    "the service of oomrules unprotected",
+    Level.WARNING,
+    _own_service,
+    whole=True,
+    host=True,
 )
 CHECKS = (NO_UNIT, NO_ACCOUNT, WRITABLE, UNREADABLE, CONTRADICTION, LITTLE, UNPROTECTED)

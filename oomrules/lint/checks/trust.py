@@ -25,7 +25,7 @@ from oomrules.reason.arithmetic import mentioned
 from oomrules.reason.globs import Texts
 from oomrules.reason.numbers import Numbers, whole
 from oomrules.reason.regions import meet
-from oomrules.reason.variables import FALSE, TRUE, Box, Values, Variable
+from oomrules.reason.variables import FALSE, TRUE, Box, Values, Variable, attribute
 from oomrules.reason.witness.witness import Witness
 
 # What any process can change as it likes: its name (prctl(2), PR_SET_NAME), its command line
@@ -205,7 +205,7 @@ def _bounded(box: Box) -> bool:
     That needs a bound on the size, one on the number of processes in the unit, and a place
     of which there is only one for each user.
     """
-    number = box.get(Variable("number", ("attr", "unit.processes")))
+    number = box.get(attribute("unit.processes"))
     if number is None or _greatest(number) > _FEW:
         return False
     if not any(_is_size(v) and _greatest(values) < inf for v, values in box.items()):
@@ -231,9 +231,7 @@ def _greatest(values: Values) -> float:
 @lru_cache(maxsize=1)
 def _somebody() -> Box:
     """Give the box of ordinary users' processes."""
-    return {
-        Variable("number", ("attr", name)): Values(whole(1000, 60_000)) for name in ("uid", "euid")
-    }
+    return {attribute(name): Values(whole(1000, 60_000)) for name in ("uid", "euid")}
 
 
 def _self_made(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -272,7 +270,7 @@ def _better(rule: RuleMeaning, box: Box) -> str:
     written = source.text[selector.span.start : selector.span.end].replace("\\\n", " ")
     said = " ".join(_COMMENTS.sub(lambda part: part[1] or "", written).split())
     asks = said.removeprefix("anything").strip()
-    root = meet(box, {Variable("number", ("attr", "uid")): Values(whole(0, 0))})
+    root = meet(box, {attribute("uid"): Values(whole(0, 0))})
     whose = "uid 0" if root is not None and not _is_of_user(box) else 'user "anna"'
     also = f"{rule.words} {whose} {asks}".strip()
     return (

@@ -9,12 +9,10 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from oomrules import files
+from oomrules import files, targets
 from oomrules.errors import Failure, reason
 from oomrules.lean import NamedTuple
 from oomrules.roots import Root
-from oomrules.sinks.emitting import ADJUST
-from oomrules.sinks.kernel_list import KERNEL_LIST
 
 PATH = "/etc/oomrules.conf"
 
@@ -26,15 +24,13 @@ _HINT = f"see docs/emit.md; without {PATH} the host decides"
 _MOST_HEAD = 1000
 _LARGEST = 64 * 1024
 
-_OF_ANY_HOST = (KERNEL_LIST, ADJUST)
-
 
 class Config(NamedTuple):
     """What is configured.
 
     Attributes:
-        to: where the list goes: ``oom_score_adj`` and paths; empty if the host decides.
-        head: how many of the list's first ``oom_score_adj`` puts in order; None: as usual.
+        to: the targets of the list (``oomrules.targets``); empty if the host decides.
+        head: how many candidates ``oom_score_adj`` puts in order; None: as usual.
     """
 
     to: tuple[str, ...] = ()
@@ -57,7 +53,7 @@ def load(path: str = PATH, root: Path = Path("/")) -> Config:
         return _load(path, os.stat, files.read)
     settled = _load(str(root / path.lstrip("/")), tree.stat, tree.read)
     for target in settled.to:
-        if target not in _OF_ANY_HOST:
+        if target not in targets.IN_FORCE:
             raise Failure(
                 f"{root / path.lstrip('/')}: To= names {target}, which would be a file of this "
                 "host, not of the one below --root",
@@ -123,10 +119,10 @@ def _to(value: str, path: str, text: str) -> tuple[str, ...]:
     if words in ((), (AUTO,)):
         return ()
     for word in words:
-        if word != ADJUST and not os.path.isabs(word):
+        if not targets.is_target(word):
             raise Failure(
                 f"{path}:{_line(text, 'To')}: To={value}: `{word}` is no target",
-                f"write {AUTO}, or one or more of /proc/oom, {ADJUST} and the path of a file",
+                f"write {AUTO}, or one or more of {targets.CHOICES}",
             )
     return words
 

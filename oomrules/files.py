@@ -21,6 +21,8 @@ _READABLE_STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 # As in Linux, MAXSYMLINKS.
 _MOST_LINKS = 40
 
+_PIECE = 65536
+
 UNCHANGED = "what was in it before is unchanged"
 
 
@@ -55,8 +57,27 @@ def replace(path: str, data: bytes, mode: int = 0o644, expected: bytes | None = 
         raise Failure(f"cannot write {path}: {reason(error)}", UNCHANGED) from error
 
 
-def open_regular(path: str) -> int:
+def read_small(path: str | bytes, directory: int | None = None) -> bytes:
+    """Read a small file of proc or of a control group: up to 64 KiB, which is all of most files.
+
+    Args:
+        directory: an open directory that the path begins at.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        return os.read(descriptor, 65536)
+    finally:
+        os.close(descriptor)
+
+
+def open_regular(path: str, follow: bool = True) -> int:
     """Open a regular file, or what the caller has opened already, for reading.
+
+    Args:
+        follow: whether the name may be a link, or that of a stream.
 
     Returns:
         a descriptor.
@@ -65,11 +86,12 @@ def open_regular(path: str) -> int:
         OSError: it cannot be opened, or it is a pipe, a device or a directory.
     """
     _refuse_null(path)
-    if path.startswith(_READABLE_STREAMS):
+    if follow and path.startswith(_READABLE_STREAMS):
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     # Opening some devices does something already, so it is looked at first.
-    refuse_odd(os.stat(path))
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    refuse_odd(os.stat(path, follow_symlinks=follow))
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
     try:
         refuse_odd(os.fstat(descriptor))
     except OSError:
@@ -78,16 +100,17 @@ def open_regular(path: str) -> int:
     return descriptor
 
 
-def read(path: str, most: int) -> bytes:
+def read(path: str, most: int, follow: bool = True) -> bytes:
     """Read a regular file, or what the caller has opened already.
 
     Args:
         most: how many bytes it may have.
+        follow: as ``open_regular`` has it.
 
     Raises:
         OSError: it cannot be read, or is no regular file, or larger.
     """
-    return read_opened(open_regular(path), path, most)
+    return read_opened(open_regular(path, follow), path, most)
 
 
 def read_opened(descriptor: int, path: str, most: int) -> bytes:
@@ -96,11 +119,19 @@ def read_opened(descriptor: int, path: str, most: int) -> bytes:
     Raises:
         OSError: it cannot be read, or is larger.
     """
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, f"it is larger than {_size(most)}", path)
-    return data
+    try:
+        # Not more than there is: the service has memory for what it reads, not for the bound.
+        size = os.fstat(descriptor).st_size
+        pieces, left = list[bytes](), most + 1
+        while left and size <= most:
+            piece = os.read(descriptor, min(left, max(size + 1, _PIECE)))
+            if not piece:
+                return b"".join(pieces)
+            pieces.append(piece)
+            left -= len(piece)
+    finally:
+        os.close(descriptor)
+    raise OSError(errno.EFBIG, f"it is larger than {_size(most)}", path)
 
 
 def lines(path: str, most: int) -> Iterator[str]:
@@ -145,6 +176,8 @@ def refuse_odd(status: os.stat_result) -> None:
     """
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, "it is a symbolic link")
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file")
 

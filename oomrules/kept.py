@@ -1,7 +1,7 @@
-"""Files that oomrules keeps for itself: who may make them, and how they are read again.
+"""The state directory and the files in it: where it is, who may make it, how it is read again.
 
-Nobody but their owner may have had a hand in them. What is not as it was left is as good as
-none; it must not stop whoever reads it, neither by its size nor by what kind of file it is.
+Only its owner may have changed what is in it. A file that is damaged counts as missing: neither
+its size nor its kind may stop the process that reads it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import os
 import stat
 from collections.abc import Iterable
 
+from oomrules import files
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any
+
+STANDARD = "/run/oomrules"
 
 # Others may go through the directory, to the figures for monitoring, but not look around in it.
 DIRECTORY_MODE = 0o711
@@ -24,6 +27,11 @@ FILE_MODE = 0o600
 LARGEST = 4 << 20
 
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def standard() -> str:
+    """Return the path of the state directory, unless another one is asked for."""
+    return os.environ.get("OOMRULES_STATE") or STANDARD
 
 
 def directory(path: str) -> None:
@@ -145,33 +153,10 @@ def _private(path: str) -> int:
     return descriptor
 
 
-def read(path: str, most: int = LARGEST) -> bytes:
-    """Read a file of our own.
-
-    Raises:
-        FileNotFoundError: there is none.
-        OSError: it is no regular file, longer than ``most`` bytes, or cannot be read.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+def load(path: str) -> dict[str, Any] | None:
+    """Return the JSON object in a file; None if there is no file, or anything else in it."""
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        if status.st_size > most:
-            raise OSError(errno.EFBIG, f"it has {status.st_size} bytes; {most} are taken")
-        pieces, left = [], most
-        while left and (piece := os.read(descriptor, min(left, status.st_size + 1))):
-            pieces.append(piece)
-            left -= len(piece)
-        return b"".join(pieces)
-    finally:
-        os.close(descriptor)
-
-
-def load(path: str, most: int = LARGEST) -> dict[str, Any] | None:
-    """Read a JSON object; None if there is none, or it is anything else."""
-    try:
-        data = json.loads(read(path, most))
+        data = json.loads(files.read(path, LARGEST, follow=False))
     except (OSError, ValueError, RecursionError, MemoryError):
         return None
     return data if isinstance(data, dict) else None

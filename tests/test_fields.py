@@ -14,7 +14,8 @@ from oomrules.processes.bpf import ROW_FIELDS
 from oomrules.processes.ordinary import terminal
 from oomrules.processes.snapshot import UNREAD, Process
 from oomrules.processes.values import GETTERS
-from tests.children import CHECKOUT, FakeProc
+from tests.children import CHECKOUT
+from tests.fake_proc import FakeProc
 
 PAGE = Path("docs/generated/fields.md")
 FILES = {"stat", "status", "cmdline", "exe", "cgroup", "oom_score_adj"}

@@ -153,7 +153,6 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
     from oomrules.language.diagnostics import Rejected
     from oomrules.lint import host_facts
     from oomrules.processes import recorded
-    from oomrules.ranking.evaluator import Evaluator
     from oomrules.ranking.ranker import Ranker
 
     try:
@@ -162,12 +161,12 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
         return None
     if options.snapshot:
         snapshot = recorded.load(options.snapshot)
-        ranking = Ranker(Evaluator(program, snapshot.host)).rank(snapshot)
+        ranking = Ranker(program, snapshot.host).rank(snapshot)
         return host_facts.recorded(ranking, options.least_freeable)
     asked = host_facts.Asked(program)
     source = selection.live(program, asked)
     rulesets.print_notes(selection.notes(source))
-    ranking = Ranker(Evaluator(program, source.host)).rank(source)
+    ranking = Ranker(program, source.host).rank(source)
     return host_facts.live(
         ranking,
         Root(options.root),

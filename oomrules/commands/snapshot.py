@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from oomrules import files
 from oomrules.commands.parts import rulesets, selection
 from oomrules.dbus.gather import Everything
 from oomrules.fields import FIELDS
@@ -16,9 +17,8 @@ from oomrules.processes import recorded
 from oomrules.processes.cgroups import FIGURES, LIMITS, LiveScope, enclosing
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.values import known, place_of
 from oomrules.program.program import make
-from oomrules.sinks import kernel_list
 from oomrules.terminal import count, is_terminal, progress, say
 
 _GROUPS = ("cgroup", "memory_cgroup")
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
         # Command lines may hold what others must not read.
-        kernel_list.replace(options.output, text.encode(), 0o600)
+        files.replace(options.output, text.encode(), 0o600)
         say(f"{count(len(lines), 'line')} written to {options.output}", sys.stderr)
     else:
         sys.stdout.write(text)
@@ -61,8 +61,8 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
         present.append(process)
     selection.show_names(present, source, groups_too=True)
     for process in present:
-        users[str(process.uid)] = GETTERS["user"](process, source)
-        groups[str(process.gid)] = GETTERS["group"](process, source)
+        users[str(process.uid)] = known("user", process, source)
+        groups[str(process.gid)] = known("group", process, source)
     cgroups = {process[key] for process in processes for key in _GROUPS if process.get(key)}
     host = source.host
     described: dict[str, Any] = {

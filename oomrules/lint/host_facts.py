@@ -13,7 +13,7 @@ from oomrules.dbus.systemd import Manager
 from oomrules.errors import Failure
 from oomrules.processes.snapshot import PF_KTHREAD, Process, Snapshot
 from oomrules.processes.units import Placement
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.values import innermost_place, places
 from oomrules.program.program import Program
 from oomrules.ranking.ranker import Ranking
 from oomrules.roots import Root
@@ -75,8 +75,7 @@ class HostFacts:
 
     def place(self, process: Process) -> Placement | None:
         """Where a process is among the units; None if it is unknown."""
-        cgroup = GETTERS["cgroup"](process, self.snapshot)
-        return place_of(cgroup, self.snapshot) if cgroup else None
+        return innermost_place(process, self.snapshot)
 
 
 def unit_files(kind: str, tree: Root) -> tuple[set[str], dict[str, str]]:
@@ -196,19 +195,10 @@ def live(
     )
 
 
-def _places(snapshot: Snapshot) -> set[Placement]:
-    """Return where processes are among the units, as far as it is known."""
-    paths = {GETTERS["cgroup"](process, snapshot) for process in snapshot.by_pid.values()}
-    return {place_of(path, snapshot) for path in paths if path}
-
-
 def _system_units(snapshot: Snapshot) -> Iterator[tuple[Placement, tuple[str, ...]]]:
     """Yield the system's units that processes are in and those around them, with their names."""
-    for inner in {place.system for place in _places(snapshot)}:
-        place: Placement | None = inner
-        while place is not None:
-            yield place, tuple(snapshot.fact(place, "Names") or ())
-            place = place.above
+    for place in {unit for place in places(snapshot) for unit in place.system.ancestors}:
+        yield place, tuple(snapshot.fact(place, "Names") or ())
 
 
 def units_of(snapshot: Snapshot) -> frozenset[str]:
@@ -231,7 +221,7 @@ def aliases_of(snapshot: Snapshot) -> dict[str, str]:
 def user_units_of(snapshot: Snapshot) -> frozenset[str]:
     """Return the units of users' managers that processes are in, and those around them."""
     return frozenset(
-        name for place in _places(snapshot) for name in place.chain[len(place.system.chain) :]
+        name for place in places(snapshot) for name in place.chain[len(place.system.chain) :]
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from oomrules.processes.snapshot import Host, Process, Snapshot
 from oomrules.processes.units import ROOT_SLICE, UNIT_SUFFIXES
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.values import innermost_place, known
 from oomrules.program import nodes
 from oomrules.program.nodes import Node
 from oomrules.program.program import Program, Rule, Scope
@@ -167,7 +167,7 @@ class Judge:
         def values(about: str) -> Iterable[Any]:
             if about == _NAMES:
                 return _unit_names(process, snapshot)
-            value = GETTERS[about](process, snapshot)
+            value = known(about, process, snapshot)
             return [value, *getattr(value, "aliases", ())]
 
         rules: list[list[Rule]] = [[] for _ in self._program.scopes]
@@ -188,15 +188,11 @@ class Judge:
 
 def _unit_names(process: Process, snapshot: Snapshot) -> list[str | None]:
     """Return all names of the units around a process; the empty one stands for no unit."""
-    cgroup = GETTERS["cgroup"](process, snapshot)
-    if cgroup is None:
+    place = innermost_place(process, snapshot)
+    if place is None:
         return [None]
-    place = place_of(cgroup, snapshot)
-    names: list[str | None] = ["", *place.chain]
-    while place.above is not None:
-        names += snapshot.fact(place, "Names") or ()
-        place = place.above
-    return names
+    aliases = (name for unit in place.ancestors for name in snapshot.fact(unit, "Names") or ())
+    return ["", *place.chain, *aliases]
 
 
 # --- the rules that may cover a region ---------------------------------------------------------

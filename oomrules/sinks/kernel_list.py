@@ -1,4 +1,4 @@
-"""Where a list goes: the kernel's /proc/oom, a file, or a descriptor."""
+"""The kernel module's list, ``/proc/oom``, and its format."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import errno
 import os
 from collections.abc import Sequence
 
+from oomrules import targets
 from oomrules.errors import Failure, reason
-from oomrules.files import replace as replace
-
-KERNEL_LIST = "/proc/oom"
+from oomrules.processes.procfs import ProcSource
+from oomrules.ranking.ranker import Ranking
 
 _PIECE = 256
 
@@ -23,8 +23,46 @@ _REFUSED = {
 }
 
 
+class KernelList:
+    """The list that the kernel module kills by."""
+
+    def __init__(self) -> None:
+        self.name = targets.KERNEL_LIST
+
+    def put(self, ranking: Ranking, source: ProcSource | None) -> str:
+        """Replace the kernel's list, also by an empty one: an old list must not stay.
+
+        Returns:
+            what was done, in words.
+
+        Raises:
+            Failure: the kernel refused it, or took only a part.
+        """
+        write(ranking.pids, self.name)
+        return written(ranking.pids, self.name)
+
+    def take_back(self) -> None:
+        """Leave the choice to the kernel: an empty list.
+
+        Raises:
+            Failure: the kernel refused it.
+        """
+        if is_there():
+            write([], self.name)
+
+
+def written(pids: Sequence[int], target: str) -> str:
+    """Say that a list was written."""
+    return f"{len(pids)} pid{'s' if len(pids) != 1 else ''} written to {target}"
+
+
+def is_there() -> bool:
+    """Return whether the kernel module is loaded."""
+    return os.path.exists(targets.KERNEL_LIST)
+
+
 def format_pids(pids: Sequence[int]) -> str:
-    """The format of 2005: decimal pids, single spaces, worst first, one newline."""
+    """Return a list in the format of 2005: decimal pids, single spaces, worst first, a newline."""
     # In pieces, since a text for each of many pids takes ten times what they come to.
     pieces = [
         " ".join(map(str, pids[start : start + _PIECE])) for start in range(0, len(pids), _PIECE)
@@ -32,7 +70,7 @@ def format_pids(pids: Sequence[int]) -> str:
     return " ".join(pieces) + "\n"
 
 
-def write_kernel(pids: Sequence[int], path: str = KERNEL_LIST) -> None:
+def write(pids: Sequence[int], path: str = targets.KERNEL_LIST) -> None:
     """Replace the kernel's list, in one write and never more.
 
     Raises:
@@ -54,12 +92,3 @@ def write_kernel(pids: Sequence[int], path: str = KERNEL_LIST) -> None:
         raise Failure(
             f"{path} took {written} of {len(data)} bytes", "is it the file of oomrules' module?"
         )
-
-
-def write_file(path: str, pids: Sequence[int]) -> None:
-    """Replace a file by the list.
-
-    Raises:
-        Failure: as ``replace``.
-    """
-    replace(path, format_pids(pids).encode())

@@ -20,10 +20,10 @@ from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import PF_EXITING, UNREAD, Process
 from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
-from oomrules.ranking.evaluator import Evaluator, ineligible
+from oomrules.ranking.evaluator import ineligible
 from oomrules.ranking.ranker import Ranker
 from oomrules.ranking.verdict import Why
-from oomrules.sinks.oom_score_adj import write
+from oomrules.sinks.oom_score_adj import origins, survey
 from oomrules.sinks.oom_score_adj.record import Record
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -101,10 +101,10 @@ def test_the_biggest_one_is_taken_first_even_if_its_first_thread_has_ended(
     small.do("ballast = b'x' * 20_000_000")
     made = program(f"only kill anything when ppid == {os.getpid()}\nscore rss\n")
     source = open_source(made)
-    ranking = Ranker(Evaluator(made, source.host)).rank(source)
+    ranking = Ranker(made, source.host).rank(source)
     assert ranking.pids == [hog.pid, small.pid, other.pid]
     assert source.verify(ranking.candidates)
-    assert Ranker(Evaluator(made, source.host)).rank(source).pids == ranking.pids
+    assert Ranker(made, source.host).rank(source).pids == ranking.pids
 
 
 def test_its_memory_is_looked_at_in_each_refresh(spawn: Spawn, open_source: Open) -> None:
@@ -325,9 +325,9 @@ def test_a_plan_for_oom_score_adj_knows_its_size(
     small.do("ballast = b'x' * 20_000_000")
     made = program(f"only kill anything when ppid == {os.getpid()}\nscore rss\n")
     source = open_source(made)
-    ranking = Ranker(Evaluator(made, source.host)).rank(source)
-    survey = write.survey_live(ranking, source, _no_record(source, tmp_path))
-    sizes = {task.pid: task.size for task in survey.candidates}
+    ranking = Ranker(made, source.host).rank(source)
+    found = survey.survey_live(ranking, source, _no_record(source, tmp_path))
+    sizes = {task.pid: task.size for task in found.candidates}
     assert list(sizes) == [hog.pid, small.pid]
     thread = hog.threads()[0]
     tables, swap = kib(hog, thread, "VmPTE"), kib(hog, thread, "VmSwap")
@@ -336,7 +336,7 @@ def test_a_plan_for_oom_score_adj_knows_its_size(
 
 
 def _no_record(source: ProcSource, tmp_path: Path) -> Record:
-    return write.see_originals(source, str(tmp_path / "adjustments.json"))
+    return origins.see_originals(source, str(tmp_path / "adjustments.json"))
 
 
 def test_threads_that_end_faster_than_they_are_looked_at_leave_no_doubt_that_protects(

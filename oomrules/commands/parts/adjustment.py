@@ -6,23 +6,19 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
+from oomrules import kept
 from oomrules.commands.parts import rulesets, selection
-from oomrules.commands.rank import nobody
-from oomrules.errors import Failure
+from oomrules.commands.parts.verdicts import nobody
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.units import placement
 from oomrules.processes.values import innermost_unit
 from oomrules.ranking.ranker import Ranking
-from oomrules.sinks.emitting import ADJUST
-from oomrules.sinks.oom_score_adj import record as adjusted
-from oomrules.sinks.oom_score_adj import write
+from oomrules.sinks.oom_score_adj import record
 from oomrules.sinks.oom_score_adj.plan import Plan
 from oomrules.sinks.oom_score_adj.search import Claim
-from oomrules.sinks.oom_score_adj.write import Outcome, Survey
-from oomrules.state import State, standard
+from oomrules.sinks.oom_score_adj.survey import Survey, survey_live, survey_recorded
+from oomrules.state import ADJUSTMENTS
 from oomrules.terminal import Column, Paint, called, count, memory, middle, say, table
-
-TARGET = ADJUST
 
 _COLUMNS = (
     Column("RANK", right=True),
@@ -46,90 +42,27 @@ _WHY = {
 _NAMED = 5
 
 
-def emit(options: argparse.Namespace) -> int:
-    """Adjust the processes; 1 if there is nobody to kill, 2 if the kernel refused values."""
-    _check(options)
-    head = options.head or write.HEAD
-    if options.dry_run:
-        return _dry_run(options, head)
-    state = State()
-    with state.lock():
-        ranked = selection.ranked(options, verified=True)
-        assert isinstance(ranked.source, ProcSource)
-        if not ranked.ranking.candidates:
-            # With everybody at -1000 the kernel panics when memory runs out.
-            print("no oom_score_adj was changed", file=sys.stderr)
-            return _nobody(ranked.ranking)
-        path = state.path(adjusted.FILE)
-        survey, plan, outcome = write.adjust(ranked.ranking, ranked.source, path, head)
-    rulesets.print_notes([*ranked.notes(), *notes(survey, plan)])
-    for claim in claims(outcome.claims, survey):
-        say(claim, sys.stderr)
-    print(summary(outcome), file=sys.stderr)
-    if outcome.refused:
-        raise refusal(outcome.refused, survey)
-    return _nobody(ranked.ranking)
-
-
-def _dry_run(options: argparse.Namespace, head: int) -> int:
+def dry_run(options: argparse.Namespace, head: int) -> int:
+    """Show what would be written, and write nothing; 1 if no process may be killed."""
     ranked = selection.ranked(options, verified=not options.snapshot)
     if isinstance(ranked.source, ProcSource):
-        record = adjusted.load(f"{standard()}/{adjusted.FILE}")
-        survey = write.survey_live(ranked.ranking, ranked.source, record, head)
+        before = record.load(f"{kept.standard()}/{ADJUSTMENTS}")
+        survey = survey_live(ranked.ranking, ranked.source, before, head)
     else:
-        survey = write.survey_recorded(ranked.ranking, head)
+        survey = survey_recorded(ranked.ranking, head)
     plan = survey.plan()
     _print_plan(survey, plan, ranked.ranking)
     print()
-    for claim in claims(plan.claims, survey):
-        say(claim)
+    for line in claims(plan.claims, survey):
+        say(line)
     rulesets.print_notes([*ranked.notes(), *notes(survey, plan)])
-    return _nobody(ranked.ranking)
-
-
-def _nobody(ranking: Ranking) -> int:
-    if ranking.candidates:
+    if ranked.ranking.candidates:
         return 0
-    print(nobody(ranking), file=sys.stderr)
+    print(nobody(ranked.ranking), file=sys.stderr)
     return 1
 
 
-def _check(options: argparse.Namespace) -> None:
-    if options.snapshot and not options.dry_run:
-        raise Failure(
-            "the processes of a snapshot are not this kernel's",
-            "--dry-run shows what would be done there",
-        )
-    for given, option in ((options.within, "--in"), (options.top, "--top")):
-        if given:
-            raise Failure(
-                f"{option} does not go with --to oom_score_adj: an adjustment counts on the whole "
-                "host",
-                "--head says how many are put in order",
-            )
-
-
 # --- words ---------------------------------------------------------------------------------
-
-
-def summary(outcome: Outcome) -> str:
-    """Say how much was written."""
-    said = f"{count(outcome.written, 'oom_score_adj value')} written"
-    if outcome.gone:
-        said += f", {count(outcome.gone, 'process')} ended meanwhile"
-    if outcome.changed:
-        said += f", {count(len(outcome.changed), 'value')} changed by somebody else left alone"
-    return said
-
-
-def refusal(refused: Mapping[int, str], survey: Survey) -> Failure:
-    """Name the processes whose value the kernel did not take."""
-    names = {pid: called(survey.processes[pid].comm) for pid in refused}
-    why = " and ".join(sorted(set(refused.values())))
-    return Failure(
-        f"the kernel refused the value of {_list(list(refused), names)}: {why}",
-        "lowering takes CAP_SYS_RESOURCE on the host itself; the processes of others take root",
-    )
 
 
 def notes(survey: Survey, plan: Plan) -> list[str]:
@@ -168,7 +101,7 @@ def _claim(claim: Claim, names: Mapping[int, str], survey: Survey) -> str:
     page, domain = survey.page_size, claim.domain
     where = where_is(domain.name, survey.unit_root)
     if claim.claimed:
-        between, gap = (memory(domain.margin(steps) * page) for steps in claim[-2:])
+        between, gap = (memory(domain.margin(steps) * page) for steps in (claim.apart, claim.gap))
         first = f"the first {claim.claimed} of " if claim.claimed < claim.candidates else ""
         said = f"{where}: {first}{count(claim.candidates, 'candidate')} in order"
         if claim.claimed > 1:

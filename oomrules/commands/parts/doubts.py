@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from oomrules.attributes import ATTRIBUTES, Source
 from oomrules.processes.recorded import Recorded
 from oomrules.processes.snapshot import Process, Snapshot
-from oomrules.processes.values import GETTERS, LIMIT
-from oomrules.program.nodes import SELF_MADE
+from oomrules.processes.values import GETTERS, LIMIT, known
 from oomrules.program.program import Program
 from oomrules.ranking.doubt import NEAREST_LIMIT, PLACE
 from oomrules.ranking.evaluator import ineligible
@@ -84,18 +83,17 @@ def cause(name: str, process: Process, snapshot: Snapshot) -> str:
     recorded = isinstance(snapshot, Recorded)
     if name == PLACE:
         where = _recorded_or_not(recorded)
-        return where if GETTERS["cgroup"](process, snapshot) is None else _SAYS_NOT[recorded]
+        return where if known("cgroup", process, snapshot) is None else _SAYS_NOT[recorded]
     if name == NEAREST_LIMIT:
         return _by_source(Source.SCOPE, recorded)
     attribute = ATTRIBUTES.get(name)
     if attribute is None:
         return ""
-    cgroup = GETTERS["cgroup"](process, snapshot)
-    if attribute.source in _LIVE and cgroup is None:
+    if attribute.source in _LIVE and known("cgroup", process, snapshot) is None:
         return "its control group is unknown"
     if name in ("user", "group"):
-        number = GETTERS["uid" if name == "user" else "gid"](process, snapshot)
-        if number is not None and number is not SELF_MADE:
+        number = known("uid" if name == "user" else "gid", process, snapshot)
+        if number is not None:
             what = "recorded without names" if recorded else "no name is known"
             return f"{what} of {name}s, for id {number}"
     return _by_source(attribute.source, recorded)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from oomrules import config
+from oomrules import config, kept, sinks, targets
 from oomrules.accounts.names import Names
 from oomrules.commands.parts import doubts, rulesets
 from oomrules.dbus import gather
@@ -17,14 +17,9 @@ from oomrules.processes.bpf import PINNED, IteratorSource
 from oomrules.processes.proc_status import MOST_LONG
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process, Snapshot
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.values import GETTERS, places
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator
-from oomrules.ranking.freshness import fresh
-from oomrules.ranking.ranker import Ranker, Ranking, within
-from oomrules.sinks import emitting
-from oomrules.sinks.oom_score_adj import record, write
-from oomrules.state import standard
+from oomrules.ranking.ranker import Ranker, Ranking, fresh, within
 from oomrules.terminal import count
 
 
@@ -35,16 +30,13 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=_target,
         metavar="TARGET",
-        help=f"/proc/oom, oom_score_adj or the path of a file, whatever {config.PATH} says; "
-        "repeatable",
+        help=f"{targets.CHOICES}, whatever {config.PATH} says; repeatable",
     )
 
 
 def _target(text: str) -> str:
-    if text != emitting.ADJUST and not os.path.isabs(text):
-        raise Failure(
-            f"--to {text}: this is no target", "write /proc/oom, oom_score_adj or an absolute path"
-        )
+    if not targets.is_target(text):
+        raise Failure(f"--to {text}: this is no target", f"write {targets.CHOICES}")
     return text
 
 
@@ -133,11 +125,7 @@ def live(
     settle_names(names, source)
     problems = see_originals(source)
     asked = gather.Asked(made) if asked is None else asked
-    places = set()
-    if asked.properties:
-        cgroups = {GETTERS["cgroup"](process, source) for process in source.by_pid.values()}
-        places = {place_of(cgroup, source) for cgroup in cgroups if cgroup}
-    gathered = gather.gather(asked, places)
+    gathered = gather.gather(asked, places(source) if asked.properties else ())
     source.facts = gathered._replace(problems=(*gathered.problems, *problems))
     return source
 
@@ -179,7 +167,7 @@ def see_originals(source: ProcSource) -> list[str]:
         what is in the way of that, if anything is.
     """
     try:
-        write.see_originals(source, os.path.join(standard(), record.FILE))
+        sinks.see_originals(source, kept.standard())
     except Failure as error:
         return [f"{error.message}; rules see every oom_score_adj as it is now"]
     return []
@@ -196,10 +184,10 @@ def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
     keep = within(unit) if unit else None
     if options.snapshot:
         snapshot = recorded.load(options.snapshot)
-        ranker = Ranker(Evaluator(made, snapshot.host))
+        ranker = Ranker(made, snapshot.host)
         return Ranked(_top(ranker.rank(snapshot, keep), options), snapshot)
     source = live(made, asked_within(made, unit), options.source)
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     ranking = fresh(ranker, source, keep) if verified else ranker.rank(source, keep)
     return Ranked(_top(ranking, options), source)
 

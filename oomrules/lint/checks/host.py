@@ -21,7 +21,7 @@ from oomrules.lint.host_facts import HostFacts
 from oomrules.lint.ruleset import Check, RuleSet, nodes, shipped
 from oomrules.processes.snapshot import Process
 from oomrules.processes.units import Placement
-from oomrules.processes.values import GETTERS
+from oomrules.processes.values import GETTERS, known
 from oomrules.program.nodes import glob, is_glob
 
 _SERVICE = "oomrules.service"
@@ -319,7 +319,7 @@ def _own_service(rules: RuleSet) -> Iterator[Diagnostic]:
         place = host.place(process)
         if place is None or place.unit != _SERVICE:
             continue
-        adjust = GETTERS["oom_score_adj"](process, host.snapshot)
+        adjust = known("oom_score_adj", process, host.snapshot)
         if adjust is not None and adjust > _UNLIKELY:
             yield UNPROTECTED.at(
                 RuleText(_SERVICE, ""),

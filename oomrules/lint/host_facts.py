@@ -197,7 +197,8 @@ def live(
 
 def _system_units(snapshot: Snapshot) -> Iterator[tuple[Placement, tuple[str, ...]]]:
     """Yield the system's units that processes are in and those around them, with their names."""
-    for place in {unit for place in places(snapshot) for unit in place.system.ancestors}:
+    units = {unit for place in places(snapshot) for unit in place.system.ancestors}
+    for place in units:
         yield place, tuple(snapshot.fact(place, "Names") or ())
 
 

@@ -14,10 +14,9 @@ from oomrules.language import parser, quantities, syntax
 from oomrules.language.diagnostics import Bad, Diagnostic, Related
 from oomrules.language.text import RuleText, Span
 from oomrules.language.typing import Typing
+from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.program import nodes, program
 
-# The kinds of unit that have a control group (systemd.unit(5)).
-UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
 _RELATIONS = tuple(relation.value for relation in syntax.Relation if relation.value)
 
 Targets = tuple[str, ...]

@@ -14,10 +14,11 @@ from oomrules.fields import FIELDS, Unit
 from oomrules.processes import ordinary
 from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.units import placement
-from oomrules.reason import solver
-from oomrules.reason.atoms import FALSE, GRANULE, TRUE, Variable
-from oomrules.reason.globs import Texts, Undecided
-from oomrules.reason.regions import Box, narrowed
+from oomrules.reason import Undecided
+from oomrules.reason.arithmetic import GRANULE, mentioned
+from oomrules.reason.globs import Texts
+from oomrules.reason.regions import narrowed
+from oomrules.reason.variables import FALSE, TRUE, Box, Variable
 from oomrules.reason.witness.numbers import numbers_in
 from oomrules.reason.witness.places import places_in
 from oomrules.reason.witness.witness import TICKS, Witness
@@ -143,7 +144,7 @@ def _unknowns(box: Box) -> Iterable[str]:
         elif kind == "search":
             yield key[0]
         elif kind in ("number", "order", "share", "same"):
-            yield from sorted(solver.mentioned(key))[:1]
+            yield from sorted(mentioned(key))[:1]
             if kind == "same":
                 yield key[0]
 

@@ -292,7 +292,7 @@ class IteratorSource(ProcSource):
             return
         if process is None:
             process = self.by_pid[pid] = Process(pid)
-        process.until = -1
+        process.changed()
         leaderless = bool(doubt & FIRST_THREAD_ENDED)
         if leaderless != (pid in self.threads.stand_ins):
             # Whatever else was read was of another thread.

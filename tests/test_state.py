@@ -119,7 +119,7 @@ def no_journal() -> Iterator[None]:
     # It would go through all that the tests have loaded, each time.
     patch.setattr(memory, "settle", lambda: None)
     patch.setenv("OOMRULES_JOURNAL", "/nonexistent")
-    patch.setattr(kernel_log, "recent", lambda after: ([KILL], 9))
+    patch.setattr(kernel_log, "recent", lambda after, left: ([KILL], 9, 0))
     yield
     patch.undo()
 

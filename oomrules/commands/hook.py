@@ -13,7 +13,7 @@ from typing import Any
 
 from oomrules.commands.parts import dropin, selection
 from oomrules.commands.parts.findings import concise
-from oomrules.commands.rank import nobody
+from oomrules.commands.parts.verdicts import nobody
 from oomrules.errors import Failure, reason
 from oomrules.kills import entry as kills
 from oomrules.kills import journal, kernel_log
@@ -26,6 +26,7 @@ from oomrules.program.program import Program
 from oomrules.ranking.ranker import Ranker, fresh
 from oomrules.service import client, memory
 from oomrules.service.listener import REFRESH
+from oomrules.service.rules_state import BROKEN, MISSING, WORDS
 from oomrules.sinks import LastList, chosen, named, put_all
 from oomrules.state import State, now
 from oomrules.terminal import say
@@ -64,7 +65,7 @@ def _work(options: argparse.Namespace) -> int:
     try:
         answer = _served(options.unit)
         if answer:
-            return 2 if answer["rules"]["state"] == "broken" else 0
+            return 2 if answer["rules"]["state"] == BROKEN else 0
         return _apply(options)
     except Failure as error:
         hint = f"; {error.hint}" if error.hint else ""
@@ -204,16 +205,13 @@ def _program(options: argparse.Namespace, state: State) -> tuple[Program, bool]:
     try:
         made = compiler.compile_rules(rulefiles.system(options.root))
     except Rejected as error:
-        what = "the last good rules stay in force" if kept else "there are no earlier ones"
         findings = "\n".join(concise(diagnostic) for diagnostic in error.diagnostics)
-        message = f"the rules have errors, {what}:\n{findings}"
+        message = f"{WORDS[BROKEN if kept else MISSING]}:\n{findings}"
         if not journal.send(message, journal.ERROR) or sys.stderr.isatty():
             print(printable_lines(message), file=sys.stderr)
         if kept is None:
-            raise Failure(
-                "the rules have errors, and there are no earlier ones to keep in force",
-                "mend them; `oomrules check` shows the errors",
-            ) from error
+            hint = "mend them; `oomrules check` shows the errors"
+            raise Failure(WORDS[MISSING], hint) from error
         return kept[0], True
     state.save_program(made, fingerprint)
     return made, False
@@ -229,15 +227,14 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
     """
     known, left = last.get("kernel_log"), last.get("kills_left", [])
     try:
-        lost = kernel_log.overwritten(known) if isinstance(known, int) else 0
-        found, latest = _read(-1 if known is None else known, left)
+        found, latest, lost = kernel_log.recent(-1 if known is None else known, left=left)
     except OSError as error:
         journal.send(
             f"{unit} ran out of memory, but the kernel log cannot be read: {reason(error)}",
             journal.WARNING,
         )
         return known if isinstance(known, int) else None
-    if lost:
+    if lost and known is not None:
         journal.send(kills.overwritten(lost), journal.WARNING)
     last["kills_left"] = []
     for kill in found:
@@ -252,16 +249,16 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
             last["kills_left"].append(kill.sequence)
             continue
         kill = kill._replace(pid=entry.get("pid", kill.pid))
+        listing = kills.Listing()
         if in_force:
-            rank, points = entry.get("rank"), entry.get("points")
-            kills.record(unit, kill, rank, points, len(candidates), at - last["time"])
-        else:
-            kills.record(unit, kill, None, None, 0, None)
+            listing = kills.Listing(
+                rank=entry.get("rank"),
+                points=entry.get("points"),
+                length=len(candidates),
+                age=at - last["time"],
+            )
+        kills.record(unit, kill, listing)
     return latest
-
-
-def _read(after: int, left: list[int]) -> tuple[list[Kill], int]:
-    return kernel_log.recent(after, left=left) if left else kernel_log.recent(after)
 
 
 def _whereabouts(kill: Kill, entry: dict[str, Any]) -> tuple[str | None, ...]:

@@ -12,16 +12,11 @@ from oomrules.accounts import passwd
 from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.bpf import IteratorSource
+from oomrules.processes.descriptors import DESCRIPTORS
 from oomrules.processes.facts import Facts
 from oomrules.processes.hidden import notes
-from oomrules.processes.procfs import (
-    DESCRIPTORS,
-    IDENTITY_FILES,
-    MOST_LONG,
-    PLACE_FILES,
-    QUICK_FILES,
-    ProcSource,
-)
+from oomrules.processes.proc_status import MOST_LONG
+from oomrules.processes.procfs import IDENTITY_FILES, PLACE_FILES, QUICK_FILES, ProcSource
 from oomrules.processes.snapshot import Host
 from oomrules.processes.values import place_of
 from oomrules.program.program import Program
@@ -99,14 +94,17 @@ class PacedAdjustment:
         """Recompute the values if it is time to; until then the last ones stay in force."""
         if not self.is_due(now(), ranking):
             return ""
-        cost = time.process_time()
-        # Made anew each time: it holds on to what it did, for people to read.
-        done = named(self.name, self._state, self._head).put(ranking, source)
-        cost = time.process_time() - cost
-        self._at = now() + max(_ADJUST_EVERY, _ADJUST_TIMES * cost)
-        self._new_at = now() + max(_ADJUST_NEW_EVERY, _ADJUST_NEW_TIMES * cost)
-        self._adjusted = _first(ranking)
-        return done
+        # If it is held, the next list has its turn.
+        with self._state.lock():
+            begun = time.process_time()
+            try:
+                # A new one each time, since it holds on to what it did.
+                return named(self.name, self._state, self._head).put(ranking, source)
+            finally:
+                cost = time.process_time() - begun
+                self._at = now() + max(_ADJUST_EVERY, _ADJUST_TIMES * cost)
+                self._new_at = now() + max(_ADJUST_NEW_EVERY, _ADJUST_NEW_TIMES * cost)
+                self._adjusted = _first(ranking)
 
     def take_back(self) -> None:
         """Restore the values from before."""

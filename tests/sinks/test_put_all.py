@@ -31,7 +31,8 @@ from oomrules.sinks import see_originals
 from oomrules.sinks.oom_score_adj import write
 from oomrules.sinks.oom_score_adj.origins import CAP_SYS_RESOURCE
 from oomrules.state import ADJUSTMENTS, LAST_LIST, LIST, State
-from tests.children import CHECKOUT, FakeProc
+from tests.children import CHECKOUT
+from tests.fake_proc import FakeProc
 
 RULES = """
 score total_vm

@@ -86,6 +86,8 @@ class Service:
     """
 
     def __init__(self, options: Options) -> None:
+        self.poll = PollTable()
+        self._wake = self._catch_signals()
         self.outbox = Outbox()
         self.notifier = Notifier()
         # It must not wait for another process.
@@ -118,8 +120,6 @@ class Service:
                 lambda: self._refresh(self.pace.reason()),
             ),
         ]
-        self.poll = PollTable()
-        self._wake = self._catch_signals()
         self.poll.add(self.pressure.descriptor, self._feel_pressure, select.POLLPRI)
         self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
         self._follow(self.rule_watch, self.compiler.change)

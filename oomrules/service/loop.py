@@ -71,13 +71,6 @@ class Options(NamedTuple):
     head: int | None
 
 
-class Timer(NamedTuple):
-    """What is done at a time: ``due`` says when, in seconds since the boot."""
-
-    due: Callable[[], float]
-    act: Callable[[], None]
-
-
 class Service:
     """Everything that the service has: made once, and never more of it.
 
@@ -110,15 +103,13 @@ class Service:
         self._resumes = not options.given
         self._alive_at = self._looked_at = -_NEVER
         self._listen_at = _NEVER
-        self._timers = [
-            Timer(self._alive_due, self._alive),
-            Timer(self._look_due, self._look_for_pressure),
-            Timer(lambda: self._listen_at, self._listen_to_units),
-            Timer(lambda: self.compiler.due(self.pace.calm_at), self._compile_or_collect),
-            Timer(
-                lambda: self.pace.due if self.current_list.program else _NEVER,
-                lambda: self._refresh(self.pace.reason()),
-            ),
+        # When something is due, in seconds since the boot, and what is done then.
+        self._timers: list[tuple[Callable[[], float], Callable[[], None]]] = [
+            (self._alive_due, self._alive),
+            (self._look_due, self._look_for_pressure),
+            (lambda: self._listen_at, self._listen_to_units),
+            (lambda: self.compiler.due(self.pace.calm_at), self._compile_or_collect),
+            (self._refresh_due, lambda: self._refresh(self.pace.reason())),
         ]
         self.poll.add(self.pressure.descriptor, self._feel_pressure, select.POLLPRI)
         self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
@@ -172,7 +163,7 @@ class Service:
         except Failure as error:
             self.problems.report("listener", error.message, error.hint)
             return None
-        self._timers.append(Timer(lambda: listener.due, lambda: listener.expire(now())))
+        self._timers.append((lambda: listener.due, lambda: listener.expire(now())))
         return listener
 
     # --- the loop --------------------------------------------------------------------
@@ -193,7 +184,7 @@ class Service:
 
     def _idle(self) -> float:
         """Return the seconds until there is something to do, if nothing happens before."""
-        idle = min(timer.due() for timer in self._timers) - now()
+        idle = min(due() for due, _ in self._timers) - now()
         if self.outbox.waiting or self.notifier.waiting:
             idle = min(idle, _OFFER_AGAIN)
         return max(0.0, idle)
@@ -203,9 +194,9 @@ class Service:
         self.recorder.sum_up(now())
         self.outbox.flush()
         self.notifier.flush()
-        for timer in self._timers:
-            if now() >= timer.due():
-                timer.act()
+        for due, act in self._timers:
+            if now() >= due():
+                act()
 
     def _read_signals(self) -> None:
         try:
@@ -320,6 +311,9 @@ class Service:
         self._show()
 
     # --- the list --------------------------------------------------------------------
+
+    def _refresh_due(self) -> float:
+        return self.pace.due if self.current_list.program else _NEVER
 
     def _promise_refresh(self) -> bool:
         """Make a list soon, if there are rules to make it by."""

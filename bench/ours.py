@@ -32,7 +32,7 @@ def names() -> tuple[dict[int, str], dict[int, str]]:
 def main() -> None:
     checkout, program_file, list_file, tasks = sys.argv[1:]
     sys.path.insert(0, checkout)
-    from oomrules.processes import bpf, procfs
+    from oomrules.processes import bpf, descriptors
     from oomrules.program import program
     from oomrules.ranking.ranker import Ranker
     from oomrules.service import memory as resident
@@ -42,7 +42,7 @@ def main() -> None:
     # As many descriptors as the service keeps; processes beyond them are read the slow way.
     source = bpf.IteratorSource(
         compiled,
-        descriptors=procfs.DESCRIPTORS,
+        descriptors=descriptors.DESCRIPTORS,
         names=names(),
         tasks=None if tasks == "proc" else tasks,
         expected=True,

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from oomrules import config, kept, targets
 from oomrules.commands.parts import adjustment, rulesets, selection
 from oomrules.commands.parts.selection import Ranked
-from oomrules.commands.rank import nobody
+from oomrules.commands.parts.verdicts import nobody
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.sinks import LastList, Put, Sink, chosen, kernel_list, named, put_all

@@ -7,7 +7,7 @@ import sys
 
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.commands.parts import doubts, rulesets, selection
-from oomrules.commands.rank import factor, within_block
+from oomrules.commands.parts.verdicts import factor, within_block
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process

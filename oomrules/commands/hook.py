@@ -13,7 +13,7 @@ from typing import Any
 
 from oomrules.commands.parts import dropin, selection
 from oomrules.commands.parts.findings import concise
-from oomrules.commands.rank import nobody
+from oomrules.commands.parts.verdicts import nobody
 from oomrules.errors import Failure, reason
 from oomrules.kills import entry as kills
 from oomrules.kills import journal, kernel_log

@@ -20,7 +20,8 @@ from oomrules.commands.parts.findings import concise
 from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
-from oomrules.processes.procfs import MOST_LONG, ProcSource
+from oomrules.processes.proc_status import MOST_LONG
+from oomrules.processes.procfs import ProcSource
 from oomrules.processes.values import places
 from oomrules.program import program
 from oomrules.program.program import Program

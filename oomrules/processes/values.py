@@ -1,8 +1,8 @@
-"""The value of each attribute of a process, from the raw values of a snapshot.
+"""The value of each attribute of a process, from the raw fields of a snapshot.
 
-One line an attribute. A getter gives an int, a text or a bool, or None if a raw value
-that it needs is unknown, or SELF_MADE if the process or its user made it so. Memory is in
-whole pages, durations in milliseconds, percentages in hundredths.
+An attribute that is not simply a field has a line here. A getter gives an int, a text or a bool,
+or None if a raw value that it needs is unknown, or SELF_MADE if the process or its user made it so.
+Memory is in whole pages, durations in milliseconds, percentages in hundredths.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from oomrules.attributes import ATTRIBUTES, Attribute, Source, Type
+from oomrules.fields import FIELDS, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import enclosing
 from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process, Snapshot
@@ -237,10 +238,6 @@ _SPECIAL: dict[str, Getter] = {
     "group": _known("gid", lambda value, snapshot: _named(value, snapshot.host.groups)),
     "cpu_time": _cpu_time,
     "run_time": _run_time,
-    "anon": _pages("anon"),
-    "shmem": _pages("shmem"),
-    "locked": _pages("locked"),
-    "pgtables": _pages("pgtables"),
     "tty": _known("tty_nr", _tty),
     "unit": _known("cgroup", _unit_name),
     "slice": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).system.slice),
@@ -259,7 +256,8 @@ def _getter(attribute: Attribute) -> Getter:
         return _of_unit(attribute.field, str if attribute.type is Type.TEXT else int)
     if attribute.source is Source.LOGIND:
         return _of_session(attribute.field, False if attribute.type is Type.BOOLEAN else "")
-    return _field(attribute.field)
+    in_bytes = FIELDS[attribute.field].unit is Unit.BYTES
+    return _pages(attribute.field) if in_bytes else _field(attribute.field)
 
 
 GETTERS: dict[str, Getter] = {

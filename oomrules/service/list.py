@@ -12,16 +12,11 @@ from oomrules.accounts import passwd
 from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.bpf import IteratorSource
+from oomrules.processes.descriptors import DESCRIPTORS
 from oomrules.processes.facts import Facts
 from oomrules.processes.hidden import notes
-from oomrules.processes.procfs import (
-    DESCRIPTORS,
-    IDENTITY_FILES,
-    MOST_LONG,
-    PLACE_FILES,
-    QUICK_FILES,
-    ProcSource,
-)
+from oomrules.processes.proc_status import MOST_LONG
+from oomrules.processes.procfs import IDENTITY_FILES, PLACE_FILES, QUICK_FILES, ProcSource
 from oomrules.processes.snapshot import Host
 from oomrules.processes.values import place_of
 from oomrules.program.program import Program

@@ -17,7 +17,7 @@ from typing import Any
 
 import pyte
 
-from .conftest import CHECKOUT
+from tests.children import CHECKOUT
 
 # How long a loaded machine may take for what a test waits for.
 _PATIENCE = 120.0

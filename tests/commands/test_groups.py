@@ -23,7 +23,7 @@ from oomrules.processes.values import GETTERS, LIMIT
 from oomrules.ranking.ranker import Ranker, Ranking
 from oomrules.ranking.verdict import Why
 from oomrules.sinks.oom_score_adj import survey
-from tests.children import FakeProc
+from tests.fake_proc import FakeProc
 
 RULES = """
 score rss

@@ -24,8 +24,8 @@ from oomrules.dbus import cgroup_tree
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.program.program import Program
-
-from .conftest import CHECKOUT, Done
+from tests.children import CHECKOUT
+from tests.commands.done import Done
 
 Run = Callable[..., Done]
 

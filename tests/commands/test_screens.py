@@ -16,17 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomrules import terminal
-from oomrules.commands import diff, history, rank, scopes, status
-from oomrules.commands.parts import adjustment
+from oomrules.commands import diff, history, scopes, status
+from oomrules.commands.parts import adjustment, verdicts
 from oomrules.terminal import Column, Paint, clip, legible, middle, rough
-
-from .emulator import Emulator
+from tests.commands.emulator import Emulator
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
 
 TABLES = {
-    "rank": rank.COLUMNS,
+    "rank": verdicts.COLUMNS,
     "scopes": scopes._COLUMNS,
     "history": history._COLUMNS,
     "status": status._COLUMNS,
@@ -87,13 +86,13 @@ def test_no_line_is_wider_than_the_terminal_whatever_the_names_are(
 def test_figures_stay_whatever_the_names_are(wide: int, names: tuple[str, ...]) -> None:
     user, unit, comm, why = names
     row = ["12", "4194304", user, unit, "1023 MiB", "1234567", comm, why]
-    heading, line = shown(rank.COLUMNS, [row], wide)
+    heading, line = shown(verdicts.COLUMNS, [row], wide)
     for word in ("RANK", "PID", "RSS", "POINTS", "COMMAND"):
         assert word in heading.split()
     for word in ("12", "4194304", "1023 MiB", "1234567"):
         assert word in line
     if wide >= 80:
-        assert heading.split() == [column.name for column in rank.COLUMNS]
+        assert heading.split() == [column.name for column in verdicts.COLUMNS]
         assert wide - heading.index("WHY") >= 20 or terminal.width(legible(why)) < 20
         room = heading.index("WHY") - heading.index("COMMAND")
         assert room > 10 or terminal.width(legible(comm)) < 10
@@ -509,4 +508,4 @@ def test_a_directory_without_a_rule_file_is_not_passed_over_in_silence(
 
 def test_one_file_is_left_as_it_is(oomrules: Run, rules: Write) -> None:
     done = oomrules("fmt", rules("never kil\n"))
-    assert done.code == 2 and "1 file left as it is, for its errors" in done.err
+    assert done.code == 2 and "1 file has errors and is left unchanged" in done.err

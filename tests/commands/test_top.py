@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from textual.widgets import DataTable
 
-from oomrules.commands.parts.screen import Ranks, Row, Screen
+from oomrules.commands.parts.screen import Ranks, Screen, cells
+from oomrules.commands.parts.verdicts import Row
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
-from oomrules.processes import procfs
+from oomrules.processes import turns
 from tests.children import Child
 
 
@@ -24,9 +25,9 @@ def shown(screen: Screen) -> list[list[str]]:
 
 def test_names_are_neither_markup_nor_escapes() -> None:
     evil = "[red]x[/red][@click=app.quit]y\x1b]0;PWNED\x07\x9b31m\u202e"
-    cells = Row(1, 2, evil, evil, 3, 4, evil, evil, 1).cells()
-    assert all(cell.plain.isprintable() and not cell.spans for cell in cells)
-    assert cells[2].plain.startswith("[red]x[/red][@click=app.quit]y")
+    found = cells(Row(1, 2, evil, evil, 3, 4, evil, evil, ""))
+    assert all(cell.plain.isprintable() and not cell.spans for cell in found)
+    assert found[2].plain.startswith("[red]x[/red][@click=app.quit]y")
 
 
 def test_it_follows_the_host_and_sorts(spawn: Callable[..., Child]) -> None:
@@ -58,7 +59,7 @@ def test_it_follows_the_host_and_sorts(spawn: Callable[..., Child]) -> None:
             assert pids == sorted(pids)
             under = shown(screen)[screen.query_one(DataTable).cursor_row][1]
             await pilot.press("m")
-            by_memory = sorted(screen._rows, key=lambda row: -row.rss)
+            by_memory = sorted(screen._rows, key=lambda row: -(row.rss or 0))
             assert [row[1] for row in shown(screen)] == [str(row.pid) for row in by_memory]
             # The cursor stays on its process.
             assert shown(screen)[screen.query_one(DataTable).cursor_row][1] == under
@@ -71,7 +72,7 @@ def test_it_follows_the_host_and_sorts(spawn: Callable[..., Child]) -> None:
 def test_whom_a_rule_protects_from_now_on_is_not_first_any_more(
     spawn: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(procfs, "_ANEW_LEAST", 0.0)
+    monkeypatch.setattr(turns, "_LEAST", 0.0)
     first, second = spawn(), spawn()
     text = f"score 10\nonly kill anything when pid == {first.pid} or pid == {second.pid}\n"
     text += f"never kill oom_score_adj 500\nprefer pid {first.pid}\n"

@@ -341,7 +341,7 @@ def test_processes_come_and_go(tasks: File, open_source: Callable[..., IteratorS
 def test_a_row_tells_how_many_pid_namespaces_below_the_reader_s_a_process_is(
     depth: int, tasks: File, open_source: Callable[..., IteratorSource]
 ) -> None:
-    source = open_source()
+    source = open_source(NOTHING._replace(attributes=frozenset(["pid_depth"])))
     tasks.says(listing(row(100001, pid_depth=depth)))
     assert believed(source).by_pid[100001].pid_depth == depth
 
@@ -501,16 +501,16 @@ def test_rows_of_capabilities_in_another_user_namespace_are_worth_nothing(
     one = row(child.pid, start=start_of(child.pid) * TICK, capabilities=1 << 17)
     source = open_source()
     for ids, expected in ((None, 1 << 17), (["0", "1000", "1"], 0)):
-        source._id_map = None if ids is None else [part.encode() for part in ids]
+        source.namespaces._id_map = None if ids is None else [part.encode() for part in ids]
         tasks.says(listing({**one, "rss": 100 + expected}))
         assert believed(source).by_pid[child.pid].capabilities == expected
     # Root's are believed without a look, and whose are known is not looked at again.
-    source._id_map, source.root, source._prefix = [], "/nonexistent", "/nonexistent/"
+    source.namespaces._id_map, source.threads.prefix = [], "/nonexistent/"
     tasks.says(listing({**one, "rss": 7}))
     with open(tasks.path, "rb") as rows:
         assert source._take_all(rows.fileno())
     assert source.by_pid[child.pid].capabilities == 0
-    source.root, source._prefix = "/proc", "/proc/"
+    source.threads.prefix = "/proc/"
     tasks.says(listing({**one, "uid": 0, "euid": 0}))
     assert believed(source).by_pid[child.pid].capabilities == 1 << 17
 

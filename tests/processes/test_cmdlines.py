@@ -23,7 +23,7 @@ from oomrules.processes.snapshot import UNREAD
 from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
 from oomrules.ranking.ranker import Ranker
-from tests.children import FakeProc
+from tests.fake_proc import FakeProc
 
 NOTHING = make((), {})
 

@@ -14,7 +14,8 @@ import pytest
 
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
-from oomrules.processes import procfs
+from oomrules.processes import threads
+from oomrules.processes.proc_stat import living
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import PF_EXITING, UNREAD, Process
 from oomrules.program.nodes import SELF_MADE
@@ -185,8 +186,8 @@ def test_the_living_thread_is_found_behind_many_that_have_ended(
     assert len(os.listdir(f"/proc/{child.pid}/task")) == len(old) + 2
     source = open_source()
     assert_is_as_its_thread(source, child)
-    looks = Mock(wraps=procfs._living)
-    monkeypatch.setattr(procfs, "_living", looks)
+    looks = Mock(wraps=living)
+    monkeypatch.setattr(threads, "living", looks)
     for _ in range(5):
         source.refresh()
     # Only at the one that was found.
@@ -204,17 +205,17 @@ def test_threads_that_have_all_ended_are_not_looked_at_again_and_again(
     proc: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proc.add(7, state="Z", total_vm=0)
-    for thread in range(7, 7 + procfs._MANY_THREADS):
+    for thread in range(7, 7 + threads._MANY):
         proc.add_thread(7, thread, state="Z", total_vm=0)
-    looks = Mock(wraps=procfs._living)
-    monkeypatch.setattr(procfs, "_living", looks)
+    looks = Mock(wraps=living)
+    monkeypatch.setattr(threads, "living", looks)
     source = ProcSource(NOTHING, root=str(proc.root))
     for uptime in range(5000, 5100):
         (proc.root / "uptime").write_text(f"{uptime}.25 1.0\n")
         source.refresh()
         assert source.by_pid[7].state == "Z"
     # Each time twice, since the list has to be the same again.
-    assert looks.call_count <= 2 * 10 * procfs._MANY_THREADS
+    assert looks.call_count <= 2 * 10 * threads._MANY
     # Should there be one after all, it is found.
     proc.add_thread(7, 99999, state="S")
     (proc.root / "uptime").write_text("6000.25 1.0\n")

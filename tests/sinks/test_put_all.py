@@ -28,7 +28,7 @@ from oomrules.sinks import see_originals
 from oomrules.sinks.oom_score_adj import write
 from oomrules.sinks.oom_score_adj.origins import CAP_SYS_RESOURCE
 from oomrules.state import ADJUSTMENTS, LAST_LIST, LIST, State
-from tests.children import FakeProc
+from tests.fake_proc import FakeProc
 
 RULES = """
 score total_vm

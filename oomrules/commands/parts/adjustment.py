@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from oomrules import kept
 from oomrules.commands.parts import rulesets, selection
-from oomrules.commands.rank import nobody
+from oomrules.commands.parts.verdicts import nobody
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.units import placement
 from oomrules.processes.values import innermost_unit

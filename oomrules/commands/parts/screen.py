@@ -6,7 +6,7 @@ import os
 import select
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -18,20 +18,16 @@ from textual.events import Resize
 from textual.widgets import DataTable, Footer, Static
 
 from oomrules.commands.parts import selection
-from oomrules.commands.rank import COLUMNS, why
+from oomrules.commands.parts.verdicts import COLUMNS, Row
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.values import innermost_unit, known
 from oomrules.program.program import Program
 from oomrules.ranking.ranker import Ranker, fresh, within
-from oomrules.ranking.verdict import FIRST, LAST
 from oomrules.terminal import (
     Layout,
-    called,
     count,
     layout,
     legible,
-    memory,
     width,
 )
 
@@ -41,35 +37,19 @@ _MOST = 200
 _UNCLEAR = "\N{REPLACEMENT CHARACTER}"
 
 
-class Row(NamedTuple):
-    """A candidate, as it is shown."""
+def cells(row: Row, where: Layout | None = None) -> list[Text]:
+    """Return a row's cells, as wide as they are laid out; nothing in them is taken for markup."""
+    texts = _texts(row)
+    if where is not None:
+        texts = _in_place(texts, where)
+    return [
+        Text(text, row.style, justify="right" if column.right else "left", no_wrap=True)
+        for text, column in zip(texts, COLUMNS, strict=True)
+    ]
 
-    rank: int
-    pid: int
-    user: str
-    unit: str
-    rss: int
-    points: int
-    command: str
-    why: str
-    tier: int
 
-    def texts(self) -> list[str]:
-        """Give what its columns say, each of it one harmless line."""
-        texts = [str(self.rank), str(self.pid), self.user, self.unit, memory(self.rss)]
-        texts += [str(self.points), self.command, self.why]
-        return list(map(_plain, texts))
-
-    def cells(self, where: Layout | None = None) -> list[Text]:
-        """Give its cells, as wide as they are laid out; nothing in them is taken for markup."""
-        texts = self.texts()
-        if where is not None:
-            texts = _in_place(texts, where)
-        style = {FIRST: "red", LAST: "green"}.get(self.tier, "")
-        return [
-            Text(text, style, justify="right" if column.right else "left", no_wrap=True)
-            for text, column in zip(texts, COLUMNS, strict=True)
-        ]
+def _texts(row: Row) -> list[str]:
+    return list(map(_plain, row.texts()))
 
 
 def _in_place(texts: Sequence[str], where: Layout) -> list[str]:
@@ -98,7 +78,7 @@ def _plain(text: str) -> str:
 # By the key that chooses it: what it is called, and what to sort by.
 _ORDERS: dict[str, tuple[str, Callable[[Row], Any]]] = {
     "r": ("rank", lambda row: row.rank),
-    "m": ("memory", lambda row: -row.rss),
+    "m": ("memory", lambda row: -(row.rss or 0)),
     "u": ("unit", lambda row: (row.unit, row.rank)),
     "c": ("command", lambda row: (row.command, row.rank)),
     "p": ("pid", lambda row: row.pid),
@@ -127,27 +107,10 @@ class Ranks:
             Failure: the processes cannot be read.
         """
         ranking = fresh(self._ranker, self._source.refresh(), self._keep)
-        page, found = ranking.snapshot.host.page_size, []
         first = ranking.candidates[: self._most]
         selection.show_names(first, ranking.snapshot)
-        for number, process in enumerate(first, 1):
-            verdict = ranking.verdict(process)
-            user = known("user", process, ranking.snapshot)
-            unit = innermost_unit(process, ranking.snapshot)
-            found.append(
-                Row(
-                    number,
-                    process.pid,
-                    user or "?",
-                    "?" if unit is None else unit or "-",
-                    (process.rss or 0) * page,
-                    verdict.points,
-                    called(process.comm),
-                    why(verdict),
-                    verdict.tier,
-                )
-            )
-        return found, len(ranking.candidates)
+        rows = [Row.of(process, ranking, rank) for rank, process in enumerate(first, 1)]
+        return rows, len(ranking.candidates)
 
 
 def end_with_terminal() -> None:
@@ -285,14 +248,14 @@ class Screen(App[None]):
         at = table.cursor_row
         pid = self._shown[at].pid if 0 <= at < len(self._shown) else None
         self._shown = sorted(self._rows, key=_ORDERS[self._order][1])
-        texts = [row.texts() for row in self._shown]
+        texts = list(map(_texts, self._shown))
         # One column is the scroll bar's.
         where = layout(COLUMNS, texts, (wide or self.size.width) - 1)
         self._set_widths(table, where)
         while table.row_count > len(texts):
             table.remove_row(table.coordinate_to_cell_key(Coordinate(table.row_count - 1, 0))[0])
         for number, row in enumerate(self._shown):
-            _fill(table, number, row.cells(where))
+            _fill(table, number, cells(row, where))
         pids = [row.pid for row in self._shown]
         if pid in pids:
             table.move_cursor(row=pids.index(pid), scroll=False)
@@ -315,8 +278,8 @@ class Screen(App[None]):
         text = ""
         if 0 <= at < len(self._shown):
             row = self._shown[at]
-            _, pid, user, unit, _, _, command, because = row.texts()
-            text = f"{pid} {command}, user {user}, unit {unit}: {because}"
+            names = f"{row.pid} {_plain(row.command)}, user {_plain(row.user)}"
+            text = f"{names}, unit {_plain(row.unit)}: {_plain(row.why)}"
         self.query_one("#whole", Static).update(text)
 
 

@@ -14,7 +14,8 @@ from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.processes import hidden, recorded
 from oomrules.processes.bpf import PINNED, IteratorSource
-from oomrules.processes.procfs import MOST_LONG, ProcSource
+from oomrules.processes.proc_status import MOST_LONG
+from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process, Snapshot
 from oomrules.processes.values import GETTERS, places
 from oomrules.program.program import Program

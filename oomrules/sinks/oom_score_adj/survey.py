@@ -126,8 +126,8 @@ class _Recorded:
 
     def size(self, process: Process) -> int:
         """Return the sum that oom_badness() makes, in pages."""
-        swap = process.swap if isinstance(process.swap, int) else 0
-        tables = process.pgtables if isinstance(process.pgtables, int) else 0
+        read = (getattr(process, field) for field in ("swap", "pgtables"))
+        swap, tables = (value if isinstance(value, int) else 0 for value in read)
         return (process.rss or 0) + swap + tables // self._snapshot.host.page_size
 
 

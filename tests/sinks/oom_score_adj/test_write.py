@@ -29,7 +29,8 @@ from oomrules.sinks.oom_score_adj.record import Entry, Record
 from oomrules.sinks.oom_score_adj.survey import Survey, may_lower
 from oomrules.sinks.oom_score_adj.write import Outcome
 from oomrules.state import ADJUSTMENTS
-from tests.children import CHECKOUT, Child, FakeProc
+from tests.children import CHECKOUT, Child
+from tests.fake_proc import FakeProc
 
 RULES = """
 score rss
@@ -475,7 +476,7 @@ class Mine(ProcSource):
     def refresh(self) -> ProcSource:
         super().refresh()
         for pid in [pid for pid in self.by_pid if pid not in self.pids]:
-            self._drop(self.by_pid[pid])
+            self.drop(self.by_pid[pid])
         return self
 
 

@@ -22,7 +22,7 @@ from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.program import program
 from tests.children import CHECKOUT, Child
-from tests.service.conftest import RULES, Service, wait
+from tests.service.daemon import RULES, Service, wait
 
 Serve = Callable[..., Service]
 

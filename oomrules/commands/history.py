@@ -116,7 +116,7 @@ def _split(entries: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], lis
 
 
 def _is_ours(entry: dict[str, Any]) -> bool:
-    """Whether an entry was written by the service, or by the hook of the unit that it is about.
+    """Return whether the service wrote an entry, or the hook of the unit that it is about.
 
     Any process can send an entry with our id, and a container's root has the uid 0 too. The
     sender is what journald says: only journald writes fields whose names begin with an underscore
@@ -127,7 +127,7 @@ def _is_ours(entry: dict[str, Any]) -> bool:
 
 
 def _is_end(kill: dict[str, Any], asked: dict[str, Any]) -> bool:
-    """Whether a process that was asked to end was killed after all."""
+    """Return whether a process that was asked to end was killed after all."""
     if (kill["pid"], kill["uid"]) != (asked["pid"], asked["uid"]):
         return False
     waited = datetime.fromisoformat(kill["time"]) - datetime.fromisoformat(asked["time"])

@@ -31,14 +31,14 @@ from oomrules.service.status import Counts
 from oomrules.service.watch import RuleWatch, UnitWatch
 from oomrules.state import State, now
 
-# The watchdog hears from us so many times in its interval.
+# How often the watchdog hears from us within its interval.
 _ALIVE = 2
 
-# What systemd or journald did not take is offered again after so long.
+# What systemd or journald did not take is offered again after this many seconds.
 _OFFER_AGAIN = 0.5
 
-# A user can make directories in his own part of the tree faster than this process hears of them,
-# so it listens only so often; the kernel's queue has an end, too.
+# Users can make directories in their part of the tree faster than this process hears of them, so
+# it listens again only after this long; the kernel's queue has an end, too.
 _LISTEN_AGAIN = 0.2
 
 _LONGEST_WAIT = 3600.0
@@ -131,7 +131,7 @@ class Service:
         return readable
 
     def _follow(self, watch: RuleWatch, tell: Callable[[float], None]) -> None:
-        """Tell when watched files change."""
+        """Call a function when watched files change."""
 
         def read(events: int) -> None:
             if watch.changed():
@@ -173,7 +173,7 @@ class Service:
         self.current_list.recall()
         if self._resumes:
             self.current_list.resume()
-            # There may be no time to lose.
+            # Memory may be short already.
             self._refresh("start")
         self._compile()
         while not self.stopping:
@@ -387,7 +387,7 @@ class Service:
             self.recorder.record(kill, current.listed, current.before, current.known)
         if kills:
             current.dealt_with(self.kernel_log.last)
-        # A user can have processes of his own killed at his own limit as often as he likes.
+        # Users can have their own processes killed at their own limits without end.
         if not all(kill.constraint.endswith("MEMCG") for kill in kills):
             self.pace.ask(now())
         elif kills:

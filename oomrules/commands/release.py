@@ -1,4 +1,4 @@
-"""Give every process back the oom_score_adj that it had before ``emit --to oom_score_adj``."""
+"""Restore the oom_score_adj that every process had before ``emit --to oom_score_adj``."""
 
 from __future__ import annotations
 

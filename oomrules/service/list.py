@@ -91,11 +91,7 @@ class PacedAdjustment:
         self._adjusted: set[int] = set()
 
     def put(self, ranking: Ranking, source: ProcSource | None) -> str:
-        """Recompute the values if it is time to; until then the last ones stay in force.
-
-        Raises:
-            Failure: as the sink does.
-        """
+        """Recompute the values if it is time to; until then the last ones stay in force."""
         if not self.is_due(now(), ranking):
             return ""
         cost = time.process_time()
@@ -108,11 +104,7 @@ class PacedAdjustment:
         return done
 
     def take_back(self) -> None:
-        """Restore the values from before.
-
-        Raises:
-            Failure: as the sink does.
-        """
+        """Restore the values from before."""
         named(self.name, self._state).take_back()
 
     def is_due(self, at: float, ranking: Ranking) -> bool:
@@ -231,7 +223,7 @@ class CurrentList:
             return {}, {}
 
     def direct(self, to: list[str] | None, head: int | None) -> None:
-        """Say where the list goes.
+        """Set where the list goes.
 
         Args:
             to: as ``config.Config`` has it; None: as before, since the configuration is wrong.
@@ -290,7 +282,7 @@ class CurrentList:
             self.problem = error.message
         self._ranker = Ranker(made, self._source.host)
         self._seen = None
-        # The old ones are garbage now, in cycles too, and nobody else looks for these.
+        # The old ones are garbage now, partly in cycles, which are collected only here.
         resident.settle()
 
     def own(self, pid: int) -> None:

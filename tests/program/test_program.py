@@ -504,7 +504,7 @@ for _ in range(2):
 source.verify(ranking.candidates[:64])
 for process in ranking.candidates:
     ranking.verdict(process)
-file.write(sys.argv[3], ranking.pids)
+file.File(sys.argv[3]).write(ranking.pids)
 print(*sys.modules)
 """
 

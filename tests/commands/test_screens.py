@@ -387,7 +387,7 @@ def test_a_doubt_says_what_was_unknown_and_why(place: Path, oomrules: Run) -> No
     assert "last?: uid 0" in rows["4194304"]
     assert "in doubt, because unit.oom_score_adjust is unknown" in rows["4194304"]
     assert "in doubt" not in rows["4194303"]
-    note = next(line for line in done.err.splitlines() if "something that rules ask for" in line)
+    note = next(line for line in done.err.splitlines() if "attributes that rules ask for" in line)
     assert "unit.oom_score_adjust (" in note
     assert "recorded without this property of the unit" in done.err
     assert "the recording has no names of users" in done.err
@@ -408,7 +408,7 @@ def test_a_doubt_that_a_user_made_protects_nobody_and_is_said(
     lines = oomrules("rank", *given).out.split("\n\n")[0].splitlines()
     rows = {row.split()[1]: row for row in lines}
     # Number 3 is in a unit of a user's own manager.
-    assert "unit.description is its own doing, which protects nobody" in rows["4194301"]
+    assert "unit.description is its own doing, which protects no process" in rows["4194301"]
     protected = oomrules("rank", "--all", *given).out
     assert "never killed, in doubt, because unit.description is unknown" in protected
 

@@ -32,23 +32,22 @@ def names() -> tuple[dict[int, str], dict[int, str]]:
 def main() -> None:
     checkout, program_file, list_file, tasks = sys.argv[1:]
     sys.path.insert(0, checkout)
-    from oomrules.processes import bpf, procfs
+    from oomrules.processes import bpf, descriptors
     from oomrules.program import program
-    from oomrules.ranking import evaluator
-    from oomrules.ranking import ranker as ranking
+    from oomrules.ranking.ranker import Ranker
     from oomrules.service import memory as resident
-    from oomrules.sinks import kernel_list
+    from oomrules.sinks import file
 
     compiled = program.load(program_file)
     # As many descriptors as the service keeps; processes beyond them are read the slow way.
     source = bpf.IteratorSource(
         compiled,
-        descriptors=procfs.DESCRIPTORS,
+        descriptors=descriptors.DESCRIPTORS,
         names=names(),
         tasks=None if tasks == "proc" else tasks,
         expected=True,
     )
-    ranker = ranking.Ranker(evaluator.Evaluator(compiled, source.host))
+    ranker = Ranker(compiled, source.host)
 
     resident.settle()
 
@@ -57,7 +56,7 @@ def main() -> None:
         pids = ranker.rank(source.refresh()).pids
         if source.note:
             raise SystemExit(source.note)
-        kernel_list.write_file(list_file, pids)
+        file.File(list_file).write(pids)
         return len(pids)
 
     go = True

@@ -1,4 +1,4 @@
-"""``/etc/oomrules.conf``: what an administrator settles besides the rules."""
+"""``/etc/oomrules.conf``: what an administrator configures besides the rules."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from oomrules import files
+from oomrules import files, targets
 from oomrules.errors import Failure, reason
 from oomrules.lean import NamedTuple
 from oomrules.roots import Root
-from oomrules.sinks.emitting import ADJUST
-from oomrules.sinks.kernel_list import KERNEL_LIST
 
 PATH = "/etc/oomrules.conf"
 
@@ -26,15 +24,13 @@ _HINT = f"see docs/emit.md; without {PATH} the host decides"
 _MOST_HEAD = 1000
 _LARGEST = 64 * 1024
 
-_OF_ANY_HOST = (KERNEL_LIST, ADJUST)
-
 
 class Config(NamedTuple):
-    """What is configured.
+    """The configuration.
 
     Attributes:
-        to: where the list goes: ``oom_score_adj`` and paths; empty if the host decides.
-        head: how many of the list's first ``oom_score_adj`` puts in order; None: as usual.
+        to: the targets of the list (``oomrules.targets``); empty if the host decides.
+        head: how many candidates ``oom_score_adj`` puts in order; None: as usual.
     """
 
     to: tuple[str, ...] = ()
@@ -46,8 +42,8 @@ def load(path: str = PATH, root: Path = Path("/")) -> Config:
 
     Args:
         path: of the file, as it is below the root.
-        root: what stands for ``/``. Another system's configuration does not decide which files of
-            this host are replaced.
+        root: what stands for ``/``. Another system's configuration must not name files of this
+            host, which would be replaced.
 
     Raises:
         Failure: it cannot be read, or a line of it is wrong.
@@ -57,11 +53,11 @@ def load(path: str = PATH, root: Path = Path("/")) -> Config:
         return _load(path, os.stat, files.read)
     settled = _load(str(root / path.lstrip("/")), tree.stat, tree.read)
     for target in settled.to:
-        if target not in _OF_ANY_HOST:
+        if target not in targets.IN_FORCE:
             raise Failure(
                 f"{root / path.lstrip('/')}: To= names {target}, which would be a file of this "
                 "host, not of the one below --root",
-                f"say with `--to {shlex.quote(target)}` that it is meant",
+                f"use `--to {shlex.quote(target)}` if it is meant",
             )
     return settled
 
@@ -72,10 +68,10 @@ def _load(
     try:
         status = look(path)
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o002:
-            whose = "everybody" if status.st_mode & 0o002 else f"uid {status.st_uid}"
+            whose = "every user" if status.st_mode & 0o002 else f"uid {status.st_uid}"
             raise Failure(
-                f"{path} can be written by {whose}, who would decide which files are overwritten",
-                f"look what is in it, then `chown root {path}` and `chmod 644 {path}`",
+                f"{path} is writable by {whose}, who could change which files are overwritten",
+                f"check its contents, then `chown root {path}` and `chmod 644 {path}`",
             )
         # Editors on other systems put a byte order mark in front; it means nothing.
         text = read(path, _LARGEST).decode("utf-8").removeprefix("\ufeff")
@@ -93,7 +89,7 @@ def _load(
         first = _line(text, rf"{re.escape(error.option)}\s*[=:]")
         raise Failure(
             f"{path}:{error.lineno}: {error.option}= a second time; it stands in line {first} too",
-            "remove one of the two lines; To= takes several targets, with blanks between them",
+            "remove one of the two lines; To= takes several targets, separated by blanks",
         ) from error
     except configparser.DuplicateSectionError as error:
         first = _line(text, rf"\[{re.escape(error.section)}\]")
@@ -123,10 +119,10 @@ def _to(value: str, path: str, text: str) -> tuple[str, ...]:
     if words in ((), (AUTO,)):
         return ()
     for word in words:
-        if word != ADJUST and not os.path.isabs(word):
+        if not targets.is_target(word):
             raise Failure(
                 f"{path}:{_line(text, 'To')}: To={value}: `{word}` is no target",
-                f"write {AUTO}, or one or more of /proc/oom, {ADJUST} and the path of a file",
+                f"write {AUTO}, or one or more of {targets.CHOICES}",
             )
     return words
 
@@ -145,6 +141,6 @@ def _head(value: str | None, path: str, text: str) -> int | None:
 
 
 def _line(text: str, pattern: str) -> int:
-    """Find the line that begins with a pattern, for a message; lines count from 1."""
+    """Return the number of the line that begins with a pattern, counted from 1."""
     found = re.search(rf"^\s*{pattern}", text, re.MULTILINE)
     return 1 + text.count("\n", 0, found.end() if found else 0)

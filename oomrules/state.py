@@ -1,9 +1,9 @@
-"""What is kept between two runs, below ``/run/oomrules``: it ends with the boot.
+"""What is kept between two runs, in ``/run/oomrules``: it ends with the boot.
 
-``program.json`` holds the last good rules, ``list.json`` what the last list said, ``list``
-the list itself where there is no ``/proc/oom``, ``adjustments.json`` the values of
-oom_score_adj to restore. They tell of everybody's processes, so they are their owner's alone;
-what is in them is looked at before it is believed, and what is broken is as good as none.
+``program.json`` holds the last good rules, ``list`` the last list, ``list.json`` what is known
+of its first processes, ``adjustments.json`` the values of oom_score_adj to restore. The files tell
+of the processes of all users, so only their owner can read them. Their contents are checked before
+they are used, and a damaged file counts as missing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from oomrules import kept
+from oomrules import files, kept
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any
 from oomrules.processes.machine import boot_seconds
@@ -24,16 +24,20 @@ from oomrules.processes.units import Placement
 from oomrules.processes.values import innermost_place
 from oomrules.program import program
 from oomrules.ranking.ranker import Ranking
-from oomrules.sinks import kernel_list
 
 SCHEMA = "oomrules.list/1"
 
-# The candidates that the state remembers, for the record of a kill.
-_REMEMBERED = 1000
+LIST, LAST_LIST, PROGRAM = "list", "list.json", "program.json"
+ADJUSTMENTS = "adjustments.json"
+_FILES = (LIST, LAST_LIST, PROGRAM, ADJUSTMENTS)
 
-# Whether a second service is kept out; whether somebody changes the list.
-ONLY_ONE, _LOCK = "service.lock", "lock"
-_FILES = ("list", "list.json", "program.json", "adjustments.json")
+# Held by the service as long as it runs, so that there is only one.
+ONLY_ONE = "service.lock"
+# Held while a list is put into force or taken back.
+_LOCK = "lock"
+
+# How many candidates list.json has, for the record of a kill.
+_REMEMBERED = 1000
 
 # include/linux/threads.h, PID_MAX_LIMIT.
 _LAST_PID = 1 << 22
@@ -44,34 +48,50 @@ class State:
 
     Args:
         directory: where it is; made if it is missing.
+        wait: whether ``lock`` waits for the process that holds it, which may take seconds.
 
     Raises:
-        Failure: it cannot be made, or others have a hand in it.
+        Failure: it cannot be made, or others could change what is in it.
     """
 
-    def __init__(self, directory: str | None = None) -> None:
-        self.directory = directory or standard()
+    def __init__(self, directory: str | None = None, wait: bool = True) -> None:
+        self.directory = directory or kept.standard()
+        self._wait = wait
+        self._holds_lock = False
         kept.directory(self.directory)
         kept.tighten(map(self.path, _FILES))
 
     def path(self, name: str) -> str:
-        """Give the path of a file."""
+        """Return the path of a file."""
         return os.path.join(self.directory, name)
 
+    @property
+    def is_adjusted(self) -> bool:
+        """Whether there are values of oom_score_adj to restore."""
+        return os.path.exists(self.path(ADJUSTMENTS))
+
     @contextmanager
-    def lock(self, wait: bool = True) -> Iterator[None]:
-        """Hold the lock: one at a time changes the list.
+    def lock(self, wait: bool | None = None) -> Iterator[None]:
+        """Hold the lock: one process at a time puts a list into force or takes it back.
+
+        Inside another ``with`` of the same object it is held already.
 
         Args:
-            wait: until whoever holds it has done, which may be seconds.
+            wait: for the process that holds it; None: as the state directory has it.
 
         Raises:
-            Failure: the lock file cannot be opened, or somebody holds it and ``wait`` is False.
+            Failure: the lock file cannot be opened, or it is held and this does not wait.
         """
+        if self._holds_lock:
+            yield
+            return
+        wait = self._wait if wait is None else wait
         descriptor = self._locked(_LOCK, wait, "another oomrules holds it")
+        self._holds_lock = True
         try:
             yield
         finally:
+            self._holds_lock = False
             os.close(descriptor)
 
     def only_one(self) -> int:
@@ -94,7 +114,7 @@ class State:
             ) from error
 
     def save_program(self, made: program.Program, fingerprint: list[Any]) -> None:
-        """Keep the rules that were compiled, and from which files.
+        """Save the rules that were compiled, and from which files.
 
         Raises:
             Failure: they cannot be written, or are more than ``program`` would read again.
@@ -104,19 +124,19 @@ class State:
             raise Failure(
                 f"the rules take {len(data)} bytes when compiled; more than {kept.LARGEST} are not "
                 "kept for the next start",
-                "are these all rules for this host?",
+                "are all these rules for this host?",
             )
-        kernel_list.replace(self.path("program.json"), data, kept.FILE_MODE)
+        files.replace(self.path(PROGRAM), data, kept.FILE_MODE)
 
     def program(self) -> tuple[program.Program, list[Any]] | None:
-        """Give the last good rules and the files they came from; None if there are none."""
-        data = kept.load(self.path("program.json"))
+        """Return the last good rules and the files they came from; None if there are none."""
+        data = kept.load(self.path(PROGRAM))
         if data is None or not _is_fingerprint(data.get("fingerprint")):
             return None
         try:
             return program.from_data(data.get("program")), data["fingerprint"]
         except (Failure, MemoryError):
-            # Of another version: as good as none.
+            # It is of another version, or damaged.
             return None
 
     def save_list(
@@ -126,30 +146,30 @@ class State:
         log: int | None,
         left: Sequence[int] = (),
     ) -> None:
-        """Keep what a list said.
+        """Save what a list said.
 
         Args:
             entries: the candidates, worst first.
             since: when the processes were read.
             log: the number of the last kernel message that has been dealt with.
-            left: the numbers of those before it that tell of kills nobody has recorded.
+            left: the numbers of those before it that tell of kills that are not recorded.
         """
         data = {"schema": SCHEMA, "time": since, "kernel_log": log, "candidates": entries}
         data["kills_left"] = list(left[-_REMEMBERED:])
-        kernel_list.replace(self.path("list.json"), json.dumps(data).encode(), kept.FILE_MODE)
+        files.replace(self.path(LAST_LIST), json.dumps(data).encode(), kept.FILE_MODE)
 
     def last_list(self) -> dict[str, Any]:
-        """Give what the last list said, as ``save_list`` has it; an empty object if none."""
-        data = kept.load(self.path("list.json")) or {}
+        """Return what ``save_list`` saved last; an empty object if there is nothing."""
+        data = kept.load(self.path(LAST_LIST)) or {}
         return data if data.get("schema") == SCHEMA and _is_list(data) else {}
 
     def tidy(self) -> None:
-        """Remove what a process left that was killed while it wrote (``sinks.replace``)."""
+        """Remove what a process left that was killed while it wrote (``files.replace``)."""
         for name in os.listdir(self.directory):
             pid = name.removesuffix(".new").rpartition(".")[2]
             if not (name.endswith(".new") and pid.isdigit()):
                 continue
-            # What has this process's pid was left by one before it: this one has only begun.
+            # A file with this process's pid is of an earlier process: this one has only begun.
             if pid == str(os.getpid()) or not os.path.exists(f"/proc/{pid}"):
                 try:
                     os.unlink(self.path(name))
@@ -157,13 +177,8 @@ class State:
                     pass
 
 
-def standard() -> str:
-    """Name the state directory where none is asked for; nothing is made."""
-    return os.environ.get("OOMRULES_STATE") or "/run/oomrules"
-
-
 def entries(ranking: Ranking, source: ProcSource, most: int = _REMEMBERED) -> list[dict[str, Any]]:
-    """Say in plain data who stands at the head of a ranking of a source, worst first."""
+    """Return the head of a ranking of a source as plain data, worst first."""
     found = []
     for rank, process in enumerate(ranking.candidates[:most], 1):
         place = innermost_place(process, ranking.snapshot)
@@ -171,7 +186,7 @@ def entries(ranking: Ranking, source: ProcSource, most: int = _REMEMBERED) -> li
             {
                 "rank": rank,
                 **described(process, place),
-                # By this one the kernel's log names a process whose first thread has ended.
+                # The kernel's log names a process by it if its first thread has ended.
                 "thread": source.stand_in(process),
                 "points": _points(process, ranking),
             }
@@ -180,7 +195,7 @@ def entries(ranking: Ranking, source: ProcSource, most: int = _REMEMBERED) -> li
 
 
 def described(process: Process, place: Placement | None) -> dict[str, Any]:
-    """Say in plain data which process this is.
+    """Return what identifies a process, as plain data.
 
     Args:
         place: where it is; None if that is unknown.
@@ -190,19 +205,19 @@ def described(process: Process, place: Placement | None) -> dict[str, Any]:
         "uid": process.uid if type(process.uid) is int else None,
         "comm": process.comm,
         "unit": place and place.unit,
-        # Whose manager the unit belongs to: users call theirs as they like.
+        # The user whose manager the unit belongs to: users call their units as they like.
         "manager": place.manager if place else "",
     }
 
 
 def victim(entry: dict[str, Any]) -> int:
-    """Give the number by which the kernel's log names a process of ``entries``."""
+    """Return the number by which the kernel's log names a process of ``entries``."""
     thread = entry.get("thread")
     return thread if type(thread) is int and thread > 0 else int(entry["pid"])
 
 
 def _points(process: Process, ranking: Ranking) -> int:
-    """Work out the points of a candidate by what ranked it, which costs less than to say why."""
+    """Return the points of a candidate, from what ranked it: that costs less than a verdict."""
     host, judge = ranking.snapshot.host, process.judge
     if callable(judge):
         found = judge(process, int(host.uptime), host.clock_ticks, ranking.snapshot)
@@ -213,12 +228,12 @@ def _points(process: Process, ranking: Ranking) -> int:
 
 
 def now() -> float:
-    """The time that lists and their readers compare, in seconds since the boot."""
+    """Return the time that lists and their readers compare, in seconds since the boot."""
     return boot_seconds()
 
 
 def _is_fingerprint(data: Any) -> bool:
-    """Whether this tells rule files apart: entries of a name and numbers or texts."""
+    """Return whether this can tell rule files apart: entries of a name and numbers or texts."""
     return isinstance(data, list) and all(
         isinstance(entry, list)
         and entry
@@ -229,7 +244,7 @@ def _is_fingerprint(data: Any) -> bool:
 
 
 def _is_list(data: dict[str, Any]) -> bool:
-    """Whether these are the candidates of a list, when it was read, and a message's number."""
+    """Return whether these are a list's candidates, the time of reading and a message's number."""
     read, log, candidates = data.get("time"), data.get("kernel_log"), data.get("candidates")
     left = data.get("kills_left", [])
     return (

@@ -19,7 +19,6 @@ from oomrules.language.syntax import KEYWORDS
 from oomrules.language.text import RuleText
 from oomrules.language.typing import FUNCTIONS
 from oomrules.lint import registry
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from oomrules.testing.described import Described
 from tests.vm.scenarios.table import SCENARIOS
@@ -55,7 +54,7 @@ def test_what_is_said_of_the_default_measure_is_so() -> None:
     snapshot, pids = Described("x").snapshot(described)
 
     def points(found: Found) -> dict[str, int]:
-        ranker = Ranker(Evaluator(compile_rules(found), snapshot.host))
+        ranker = Ranker(compile_rules(found), snapshot.host)
         ranking = ranker.rank(snapshot)
         return {name: ranking.verdict(snapshot.by_pid[pids[name]]).points for name in pids}
 

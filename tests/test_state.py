@@ -25,10 +25,10 @@ from oomrules.language.text import RuleText
 from oomrules.program import program
 from oomrules.service import memory
 from oomrules.service.kills import Recorder
-from oomrules.service.list import Keeper
+from oomrules.service.list import CurrentList
 from oomrules.service.outbox import Outbox
 from oomrules.sinks.oom_score_adj import record
-from oomrules.state import State
+from oomrules.state import ADJUSTMENTS, State
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -55,7 +55,7 @@ ADJUSTED = {
         }
     ],
 }
-FILES = {"list.json": LIST, "program.json": PROGRAM, record.FILE: ADJUSTED}
+FILES = {"list.json": LIST, "program.json": PROGRAM, ADJUSTMENTS: ADJUSTED}
 
 nested: Any = []
 for _ in range(400):
@@ -92,10 +92,10 @@ def mutations(draw: st.DrawFn) -> tuple[str, bytes]:
     return name, text[: draw(st.integers(0, len(text)))] if draw(st.booleans()) else text
 
 
-def begin(folder: str) -> Keeper:
+def begin(folder: str) -> CurrentList:
     """All that a service, a hook and a release read when they begin."""
     state = State(folder)
-    keeper = Keeper(state)
+    keeper = CurrentList(state)
     keeper.recall()
     keeper.resume()
     keeper.direct([f"{folder}/list"], None)
@@ -107,7 +107,7 @@ def begin(folder: str) -> Keeper:
     keeper.refresh()
     keeper.close()
     try:
-        record.load(state.path(record.FILE))
+        record.load(state.path(ADJUSTMENTS))
     except Failure as error:
         assert "is no record of oomrules" in error.message
     return keeper
@@ -119,7 +119,7 @@ def no_journal() -> Iterator[None]:
     # It would go through all that the tests have loaded, each time.
     patch.setattr(memory, "settle", lambda: None)
     patch.setenv("OOMRULES_JOURNAL", "/nonexistent")
-    patch.setattr(kernel_log, "recent", lambda after: ([KILL], 9))
+    patch.setattr(kernel_log, "recent", lambda after, left: ([KILL], 9, 0))
     yield
     patch.undo()
 
@@ -145,7 +145,7 @@ def test_good_state_files_are_believed() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, good in FILES.items():
             Path(folder, name).write_text(json.dumps(good))
-        assert len(record.load(f"{folder}/{record.FILE}")) == 1
+        assert len(record.load(f"{folder}/{ADJUSTMENTS}")) == 1
         keeper = begin(folder)
         assert keeper.program == MADE and keeper.fingerprint == FINGERPRINT
         assert keeper.before is not None and keeper.before.pids == [7]
@@ -209,9 +209,9 @@ def test_what_is_no_state_file_is_none(
 def test_what_is_no_record_of_values_is_said_and_not_waited_for(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
-    make(tmp_path / record.FILE)
+    make(tmp_path / ADJUSTMENTS)
     with pytest.raises(Failure, match=r"adjustments\.json"):
-        record.load(str(tmp_path / record.FILE))
+        record.load(str(tmp_path / ADJUSTMENTS))
 
 
 # --- whose the directory is ------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_everything_kept_is_its_owners_alone_whatever_it_was_and_whatever_the_um
         os.close(state.only_one())
     finally:
         os.umask(before)
-    files = (record.FILE, "list", "list.json", "lock", "program.json", "service.lock")
+    files = (ADJUSTMENTS, "list", "list.json", "lock", "program.json", "service.lock")
     modes = {entry.name: entry.stat().st_mode & 0o777 for entry in folder.iterdir()}
     assert modes == dict.fromkeys(files, 0o600)
     assert folder.stat().st_mode & 0o777 == 0o711

@@ -153,7 +153,6 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
     from oomrules.language.diagnostics import Rejected
     from oomrules.lint.checks import host
     from oomrules.processes import recorded
-    from oomrules.ranking.evaluator import Evaluator
     from oomrules.ranking.ranker import Ranker
 
     try:
@@ -162,7 +161,7 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
         return None
     if options.snapshot:
         snapshot = recorded.load(options.snapshot)
-        ranking = Ranker(Evaluator(made, snapshot.host)).rank(snapshot)
+        ranking = Ranker(made, snapshot.host).rank(snapshot)
         return host.HostFacts(
             ranking,
             host.units_of(snapshot),
@@ -173,7 +172,7 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
     asked = host.Asked(made)
     source = selection.live(made, asked)
     rulesets.print_notes(selection.notes(source))
-    ranking = Ranker(Evaluator(made, source.host)).rank(source)
+    ranking = Ranker(made, source.host).rank(source)
     tree = Root(options.root)
     units, aliases = host.unit_files("system", tree)
     user_units, user_aliases = host.unit_files("user", tree)

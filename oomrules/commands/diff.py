@@ -68,7 +68,6 @@ def _compiled(path: str, options: argparse.Namespace) -> Program:
 def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[str, Any]:
     """Compare process by process, on this host or a recorded one."""
     from oomrules.processes import recorded
-    from oomrules.ranking.evaluator import Evaluator
     from oomrules.ranking.ranker import Ranker
     from oomrules.reason import diff
 
@@ -76,7 +75,7 @@ def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[st
         snapshot: Any = recorded.load(options.snapshot)
     else:
         snapshot = selection.live(diff.together(old, new))
-    rankings = [Ranker(Evaluator(program, snapshot.host)).rank(snapshot) for program in (old, new)]
+    rankings = [Ranker(program, snapshot.host).rank(snapshot) for program in (old, new)]
     if not options.snapshot:
         rulesets.print_notes(selection.notes(snapshot))
     ranks = [

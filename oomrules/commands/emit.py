@@ -8,14 +8,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 
-from oomrules import config
+from oomrules import config, kept, targets
 from oomrules.commands.parts import adjustment, rulesets, selection
+from oomrules.commands.parts.selection import Ranked
 from oomrules.commands.parts.verdicts import nobody
 from oomrules.errors import Failure
-from oomrules.sinks import emitting, kernel_list
-from oomrules.sinks.oom_score_adj import write
-from oomrules.terminal import count, say
+from oomrules.processes.procfs import ProcSource
+from oomrules.sinks import LastList, Put, Sink, chosen, kernel_list, named, put_all
+from oomrules.sinks.oom_score_adj.sink import OomScoreAdj
+from oomrules.sinks.oom_score_adj.survey import HEAD
+from oomrules.state import State, now
+from oomrules.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--head",
         type=selection.positive,
         metavar="N",
-        help=f"with oom_score_adj: put the first N in order ({write.HEAD} unless told)",
+        help=f"with oom_score_adj: put the first N in order ({HEAD} unless told)",
     )
     rulesets.add_rules(parser)
     rulesets.add_host(parser)
@@ -42,62 +48,113 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the list; 1 if it is empty, which is written too: an old list must not stay."""
-    if options.to is not None:
-        return _emit(options.to, options)
-    settled = config.load(root=options.root)
-    options.head = options.head or settled.head
-    where = emitting.targets(settled.to)
-    live = not options.dry_run and not options.snapshot
-    if where == (adjustment.TARGET,) and os.geteuid() != 0 and live:
-        raise Failure(
-            f"there is no {kernel_list.KERNEL_LIST} on this host, and only root can set the "
-            "oom_score_adj of everybody",
-            "load the module with `modprobe oom`, run as root, or name a file, or - for standard "
-            "output, with --to",
+    head: int | None = options.head
+    wanted: tuple[str, ...] = (options.to,)
+    if options.to is None:
+        settled = config.load(root=options.root)
+        head = head or settled.head
+        wanted = chosen(settled.to)
+    _check(wanted, options)
+    if options.dry_run:
+        return adjustment.dry_run(options, head or HEAD)
+    state = State() if _is_in_force(wanted, options) else None
+    with state.lock() if state else nullcontext():
+        last = state.last_list() if state else {}
+        read = now()
+        ranked = selection.ranked(options, verified=True)
+        sinks = [named(target, state, head) for target in wanted]
+        put = put_all(
+            sinks,
+            ranked.ranking,
+            ranked.source if isinstance(ranked.source, ProcSource) else None,
+            state,
+            LastList(read, last.get("kernel_log"), last.get("kills_left", ())),
+            only=options.to is None,
         )
-    return max(_emit(target, options) for target in where)
+    return _report(put, sinks, ranked, options)
 
 
-def _emit(target: str, options: argparse.Namespace) -> int:
-    if target == adjustment.TARGET:
-        return adjustment.emit(options)
-    _check(target, options)
-    ranked = selection.ranked(options, verified=True)
-    pids = ranked.ranking.pids
-    if target == "-":
-        sys.stdout.write(kernel_list.format_pids(pids))
-    elif target == kernel_list.KERNEL_LIST:
-        kernel_list.write_kernel(pids)
-    else:
-        kernel_list.write_file(target, pids)
-    rulesets.print_notes(ranked.notes())
-    if target != "-":
-        say(f"{count(len(pids), 'pid')} written to {target}", sys.stderr)
-    if not pids:
+def _is_in_force(wanted: Sequence[str], options: argparse.Namespace) -> bool:
+    """Return whether the list is put into force, and leaves its traces in the state directory.
+
+    A file that is named on the command line, or ``-``, gets a copy, maybe by other rules and while
+    the service has its own list. A user without a state directory leaves no traces; only values of
+    oom_score_adj cannot be restored without one.
+    """
+    if targets.OOM_SCORE_ADJ in wanted:
+        return True
+    may = os.geteuid() == 0 or kept.standard() != kept.STANDARD
+    return may and not options.snapshot and options.to in (None, targets.KERNEL_LIST)
+
+
+def _report(put: Put, sinks: Sequence[Sink], ranked: Ranked, options: argparse.Namespace) -> int:
+    """Print what was done, what limits it, and what failed; return the exit code."""
+    adjusted = next((sink.adjusted for sink in sinks if isinstance(sink, OomScoreAdj)), None)
+    if put.to or adjusted:
+        rulesets.print_notes(ranked.notes())
+        if adjusted:
+            rulesets.print_notes(adjustment.notes(adjusted.survey, adjusted.plan))
+            for claim in adjustment.claims(adjusted.outcome.claims, adjusted.survey):
+                say(claim, sys.stderr)
+        for line in filter(None, put.done):
+            say(line, sys.stderr)
+    for failure in put.failures[1:]:
+        say(f"oomrules: {failure.message}; {failure.hint}", sys.stderr)
+    if put.failures:
+        raise put.failures[0]
+    if not ranked.ranking.candidates:
         say(nobody(ranked.ranking, options.within), sys.stderr)
         return 1
     return 0
 
 
-def _check(target: str, options: argparse.Namespace) -> None:
-    """Refuse what cannot go well, before anything is read."""
-    if not target:
+def _check(wanted: Sequence[str], options: argparse.Namespace) -> None:
+    """Refuse what cannot succeed, before anything is read.
+
+    Raises:
+        Failure: the options contradict each other, or this host.
+    """
+    if "" in wanted:
         raise Failure("--to has an empty target", "name /proc/oom, oom_score_adj, a file, or -")
-    for given, option in ((options.dry_run, "--dry-run"), (options.head, "--head")):
-        if given:
-            raise Failure(
-                f"{option} goes with --to oom_score_adj only",
-                "`oomrules rank` shows a list without writing it, and --top shortens it",
-            )
-    if target == kernel_list.KERNEL_LIST:
+    if targets.OOM_SCORE_ADJ in wanted:
+        _check_adjusting(options)
+    else:
+        for given, option in ((options.dry_run, "--dry-run"), (options.head, "--head")):
+            if given:
+                raise Failure(
+                    f"{option} goes with --to oom_score_adj only",
+                    "`oomrules rank` shows a list without writing it, and --top shortens it",
+                )
+    if targets.KERNEL_LIST in wanted:
         if options.snapshot:
             raise Failure(
                 "the pids of a snapshot mean nothing to this kernel",
                 "write a snapshot's list to a file or to -",
             )
-        if not os.path.exists(target):
+        if not kernel_list.is_there():
             raise Failure(
-                f"there is no {target} on this host: the kernel module is not loaded",
+                f"there is no {targets.KERNEL_LIST} on this host: the kernel module is not loaded",
                 "load it with `modprobe oom`; or let the kernel's own killer follow the order with "
                 "--to oom_score_adj; or name a file, or - for standard output",
             )
+
+
+def _check_adjusting(options: argparse.Namespace) -> None:
+    if options.snapshot and not options.dry_run:
+        raise Failure(
+            "the processes of a snapshot are not this kernel's",
+            "--dry-run shows what would be done there",
+        )
+    for given, option in ((options.within, "--in"), (options.top, "--top")):
+        if given:
+            raise Failure(
+                f"{option} does not go with --to oom_score_adj: a value counts on the whole host",
+                "--head says how many are put in order",
+            )
+    if options.to is None and os.geteuid() != 0 and not options.dry_run:
+        raise Failure(
+            f"the list goes to oom_score_adj (there is no {targets.KERNEL_LIST} on this host, or "
+            f"{config.PATH} says so), and only root can set that of all processes",
+            "load the module with `modprobe oom`, run as root, or name a file, or - for standard "
+            "output, with --to",
+        )

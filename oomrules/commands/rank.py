@@ -10,7 +10,7 @@ from oomrules.commands.parts import doubts, rulesets, selection
 from oomrules.commands.parts.verdicts import COLUMNS, Row, nobody
 from oomrules.errors import Failure
 from oomrules.processes.snapshot import Process
-from oomrules.processes.values import GETTERS, innermost_unit, known, place_of
+from oomrules.processes.values import innermost_place, innermost_unit, known
 from oomrules.ranking.ranker import Ranking
 from oomrules.ranking.verdict import TIERS, Why
 from oomrules.sinks.kernel_list import format_pids
@@ -76,7 +76,7 @@ def _as_data(ranking: Ranking, by_unit: bool) -> dict[str, Any]:
                 "comm": process.comm,
                 "uid": known("uid", process, snapshot),
                 "unit": innermost_unit(process, snapshot),
-                "cgroup": GETTERS["cgroup"](process, snapshot),
+                "cgroup": known("cgroup", process, snapshot),
                 "tier": TIERS[verdict.tier],
                 "base": verdict.base,
                 "weight": verdict.fraction,
@@ -112,8 +112,8 @@ def _by_unit(ranking: Ranking) -> list[tuple[Chain | None, list[tuple[int, Proce
     """Return each unit's candidates, with their ranks among all; None: the unit is unknown."""
     lists: dict[Chain | None, list[tuple[int, Process]]] = {}
     for number, process in enumerate(ranking.candidates, 1):
-        cgroup = GETTERS["cgroup"](process, ranking.snapshot)
-        chain = None if cgroup is None else place_of(cgroup, ranking.snapshot).chain
+        place = innermost_place(process, ranking.snapshot)
+        chain = None if place is None else place.chain
         lists.setdefault(chain, []).append((number, process))
     return sorted(lists.items(), key=lambda item: item[0] or ())
 

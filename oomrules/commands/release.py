@@ -1,4 +1,4 @@
-"""Give every process back the oom_score_adj that it had before ``emit --to oom_score_adj``."""
+"""Restore the oom_score_adj that every process had before ``emit --to oom_score_adj``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import argparse
 import os
 import sys
 
-from oomrules.sinks.oom_score_adj import record, write
-from oomrules.state import State, standard
+from oomrules import kept
+from oomrules.sinks.oom_score_adj import write
+from oomrules.state import ADJUSTMENTS, State
 from oomrules.terminal import count, say
 
 
@@ -18,29 +19,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Restore the values; 2 if the kernel refused one."""
-    path = os.path.join(standard(), record.FILE)
+    path = os.path.join(kept.standard(), ADJUSTMENTS)
     if not os.path.exists(path):
         print("nothing is adjusted", file=sys.stderr)
         return 0
     if options.dry_run:
-        done = write.release(path, dry=True)
+        released = write.release(path, dry=True)
     else:
         with State().lock():
-            done = write.release(path)
-    for pid, name, value, original in done.restored:
-        say(f"{pid} {name}: {value} -> {original}")
+            released = write.release(path)
+    for pid, name, before, original in released.restored:
+        say(f"{pid} {name}: {before} -> {original}")
     would = "would be " if options.dry_run else ""
-    print(f"{count(len(done.restored), 'value')} {would}restored", file=sys.stderr)
-    if done.left:
-        who = ", ".join(f"{name} ({pid})" for pid, name in done.left)
-        say(f"note: changed by somebody else since, and left so: {who}", sys.stderr)
-    if done.unsure:
-        who = ", ".join(f"{name} ({pid})" for pid, name in done.unsure)
+    print(f"{count(len(released.restored), 'value')} {would}restored", file=sys.stderr)
+    if released.left:
+        who = ", ".join(f"{name} ({pid})" for pid, name in released.left)
+        say(f"note: changed since by another process, and left as it is: {who}", sys.stderr)
+    if released.unsure:
+        who = ", ".join(f"{name} ({pid})" for pid, name in released.unsure)
         say(
-            f"note: may have their oom_score_adj from here or from themselves, and keep it: {who}; "
-            "if it is not theirs, `choom -p PID -n 0` sets it",
+            f"note: may have set their oom_score_adj themselves, or got it from oomrules, and keep "
+            f"it: {who}; if it is not theirs, `choom -p PID -n 0` sets it to 0",
             sys.stderr,
         )
-    if done.refused:
-        raise write.unreached(done)
+    if released.refused:
+        raise write.unreached(released)
     return 0

@@ -13,7 +13,7 @@ from oomrules.processes import recorded
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.units import Placement, placement
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.values import innermost_place, places
 from oomrules.program.program import Scope
 from oomrules.terminal import Column, Paint, branch, memory, print_json, rough, table
 
@@ -61,11 +61,8 @@ def run(options: argparse.Namespace) -> int:
     source, evaluator = ranked.source, ranked.ranking.evaluator
     counts: Counter[str] = Counter()
     for process in ranked.ranking.candidates:
-        cgroup = GETTERS["cgroup"](process, source)
-        place: Placement | None = place_of(cgroup, source) if cgroup else None
-        while place is not None:
-            counts[place.path] += 1
-            place = place.above
+        place = innermost_place(process, source)
+        counts.update(unit.path for unit in (place.ancestors if place else ()))
     units = [
         Unit(place, figures, counts[place.path], evaluator.scopes_in(place, source))
         for place, figures in _units(source)
@@ -97,13 +94,7 @@ def _units(source: ProcSource | recorded.Recorded) -> Iterable[tuple[Placement, 
             if placement(path, root).path == path:
                 yield placement(path, root), figures
         return
-    paths = {root or "/"}
-    for process in source.by_pid.values():
-        cgroup = GETTERS["cgroup"](process, source)
-        place: Placement | None = place_of(cgroup, source) if cgroup else None
-        while place is not None:
-            paths.add(place.path)
-            place = place.above
+    paths = {unit.path for place in places(source) for unit in place.ancestors} | {root or "/"}
     if isinstance(source, recorded.Recorded):
         paths |= {path for path in source.scopes if placement(path, root).path == path}
     for path in sorted(paths, key=lambda path: path.split("/")):

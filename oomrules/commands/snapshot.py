@@ -9,23 +9,18 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from oomrules import files
 from oomrules.commands.parts import rulesets, selection
 from oomrules.dbus.gather import Everything
+from oomrules.fields import FIELDS
 from oomrules.processes import recorded
 from oomrules.processes.cgroups import FIGURES, LIMITS, LiveScope, enclosing
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process
-from oomrules.processes.values import GETTERS, place_of
-from oomrules.program.nodes import SELF_MADE
+from oomrules.processes.values import known, place_of
 from oomrules.program.program import make
-from oomrules.sinks import kernel_list
 from oomrules.terminal import count, is_terminal, progress, say
 
-_FIELDS = (
-    "pid ppid comm cmdline exe uid euid gid egid capabilities nice utime stime starttime threads "
-    "state flags total_vm rss anon shmem locked swap pgtables oom_score_adj pid_depth tty_nr "
-    "session cgroup"
-).split()
 _GROUPS = ("cgroup", "memory_cgroup")
 _PATIENCE = 0.5  # seconds before a person is shown the progress
 
@@ -45,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
         # Command lines may hold what others must not read.
-        kernel_list.replace(options.output, text.encode(), 0o600)
+        files.replace(options.output, text.encode(), 0o600)
         say(f"{count(len(lines), 'line')} written to {options.output}", sys.stderr)
     else:
         sys.stdout.write(text)
@@ -66,8 +61,8 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
         present.append(process)
     selection.show_names(present, source, groups_too=True)
     for process in present:
-        users[str(process.uid)] = GETTERS["user"](process, source)
-        groups[str(process.gid)] = GETTERS["group"](process, source)
+        users[str(process.uid)] = known("user", process, source)
+        groups[str(process.gid)] = known("group", process, source)
     cgroups = {process[key] for process in processes for key in _GROUPS if process.get(key)}
     host = source.host
     described: dict[str, Any] = {
@@ -139,19 +134,14 @@ def _scope(cgroup: str, scope: LiveScope, source: ProcSource) -> dict[str, Any]:
 
 
 def _process(process: Process, source: ProcSource) -> dict[str, Any]:
-    line: dict[str, Any] = {"kind": "process"}
-    for field in _FIELDS:
-        value = getattr(process, field)
-        line[field] = source.read(process, field) if value is UNREAD else value
+    names = [name for name, field in FIELDS.items() if not field.optional]
     if process.memory_cgroup is not UNREAD and process.memory_cgroup != process.cgroup:
-        line["memory_cgroup"] = process.memory_cgroup
-    self_made = [field for field in _FIELDS if line[field] is SELF_MADE]
-    if self_made:
-        line |= {**dict.fromkeys(self_made), "self_made": self_made}
-    if line["cmdline"] is not None:
-        line["cmdline"] = line["cmdline"].split("\0") if line["cmdline"] else []
-    if process.capabilities is not None:
-        line["capabilities"] = f"{process.capabilities:016x}"
+        names.append("memory_cgroup")
+    values = {}
+    for name in names:
+        value = getattr(process, name)
+        values[name] = source.read(process, name) if value is UNREAD else value
+    line = recorded.process_line(values)
     if process.pid in source.own_pids:
         line["self"] = True
     return line

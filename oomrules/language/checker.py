@@ -1,4 +1,4 @@
-"""The check of a whole rule set: what each name means, and whether each statement can."""
+"""The check of a whole rule set: what its names mean, and whether each statement makes sense."""
 
 from __future__ import annotations
 
@@ -172,9 +172,9 @@ class _Room:
             typing.bad(
                 "OOM107",
                 statement.span,
-                f"with this the rules come to more than {program.ROOM / 2**20} MiB, "
-                "which the service does not hold",
-                "say it in fewer statements, with globs, or with a shorter list",
+                f"with this statement the rules come to more than {program.ROOM / 2**20} MiB, "
+                "which is more than the service can hold",
+                "use fewer statements, globs, or a shorter list",
             )
 
     def _count(self, *parts: Any) -> None:
@@ -204,7 +204,7 @@ def _sound(stated: Stated[syntax.Statement], typing: Typing) -> Stated[syntax.St
                     "OOM210",
                     named.span,
                     f"`{named.name.name}` is defined inside a block",
-                    "definitions hold everywhere; move it out of the block",
+                    "definitions apply everywhere; move it out of the block",
                 )
             if isinstance(named, syntax.Define):
                 return replace(stated, node=_definition(named, typing))
@@ -217,13 +217,17 @@ def _definition(define: syntax.Define, typing: Typing) -> list[Any]:
             "OOM208",
             define.name.span,
             f"`{define.name.name}` is an attribute and cannot be defined",
-            "take another name",
+            "choose another name",
         )
     return typing.condition(define.condition)
 
 
 def _factor(rule: syntax.Rule, typing: Typing) -> Fraction:
-    """Give the weight of a rule as a multiplier: the kernel's own 2 and 1/4, or what it says."""
+    """Return the weight of a rule as a multiplier: the kernel's own 2 and 1/4, or what it says.
+
+    Raises:
+        Bad: it says something that is no weight.
+    """
     if rule.factor is None:
         return {syntax.Kind.PREFER: Fraction(2), syntax.Kind.SPARE: Fraction(1, 4)}.get(
             rule.kind, Fraction(1)
@@ -254,7 +258,7 @@ def _factor(rule: syntax.Rule, typing: Typing) -> Fraction:
 def _bad_targets(
     source: RuleText, statements: tuple[syntax.Statement, ...]
 ) -> Iterable[Diagnostic]:
-    """Find targets that cannot be the name of a unit."""
+    """Return the diagnostics of targets that cannot be the name of a unit."""
     for statement in statements:
         if not isinstance(statement, syntax.Block):
             continue
@@ -272,7 +276,7 @@ def _bad_targets(
         elif target != target.strip():
             yield Diagnostic(
                 "OOM211",
-                f'"{target}" is not the name of a unit: no name begins or ends with a blank',
+                f'"{target}" is not the name of a unit: no name begins or ends with a space',
                 source,
                 statement.target.unit.span,
                 f'write `in {relation.value}"{target.strip() or "nginx.service"}"`',
@@ -280,7 +284,7 @@ def _bad_targets(
         elif relation is syntax.Relation.NAMED and target.startswith(_RELATIONS):
             yield Diagnostic(
                 "OOM211",
-                f'"{target}" is not the name of a unit: words of a target stand before the quotes',
+                f'"{target}" is not the name of a unit: these words stand before the quotes',
                 source,
                 statement.target.span,
                 f"write {_unquoted(target)}",
@@ -298,7 +302,7 @@ def _bad_targets(
 
 
 def _unquoted(target: str) -> str:
-    """Give a target whose words were inside the quotes as it is written."""
+    """Return how a target is written whose words were inside the quotes."""
     words = next(words for words in _RELATIONS if target.startswith(words))
     return f'`in {words}"{target.removeprefix(words).strip()}"`'
 
@@ -339,14 +343,14 @@ def _twice(code: str, what: str, second: Stated[Any], first: Stated[Any], span: 
         f"{what} here and at {first.place}",
         second.source,
         span,
-        "rules have no order, so neither comes first: remove one, or put the one that "
-        "shall hold into a directory of higher precedence",
+        "remove one, or move the one that you want into a directory of higher precedence; rules "
+        "have no order, so neither comes first",
         related=(Related(first.source, first.statement.span, "the other one"),),
     )
 
 
 def _find_cycles(checked: Checked) -> None:
-    """Refuse definitions that need themselves, and chains deeper than the parser's limit."""
+    """Report definitions that need themselves, and chains deeper than the parser's limit."""
     definitions = checked.definitions
     uses = {name: sorted(nodes.names(node)) for name, node in definitions.items()}
     depths: dict[str, int] = {}
@@ -360,18 +364,17 @@ def _find_cycles(checked: Checked) -> None:
         message = f"`{name}` ends a chain of more than {parser.DEPTH} definitions"
         complain(name, "OOM106", message, "define it more directly")
 
-    # How deep each definition is with those that it stands upon written out.
+    # How deep each definition is with those that it uses written out.
     levels: dict[str, int] = {}
 
     def visit(name: str, path: tuple[str, ...]) -> int:
-        """Give how many definitions deep a name is; each complaint is made once."""
+        """Return how many definitions deep a name is; each mistake is reported once."""
         if name in depths:
             return depths[name]
         if name in path:
             cycle = " → ".join((*path[path.index(name) :], name))
-            complain(
-                name, "OOM207", f"`{name}` needs itself: {cycle}", "say one without the others"
-            )
+            message = f"`{name}` needs itself: {cycle}"
+            complain(name, "OOM207", message, "define one of them without the others")
             return depths.setdefault(name, 0)
         if len(path) > parser.DEPTH:
             too_deep(name)
@@ -382,9 +385,9 @@ def _find_cycles(checked: Checked) -> None:
         if depth == parser.DEPTH + 1:
             too_deep(name)
         elif levels[name] > program.DEEPEST:
-            # Those that stand upon it are not blamed for it.
+            # Definitions that use it are not blamed for it.
             levels[name] = 0
-            message = f"`{name}` is more than {program.DEEPEST} levels deep, with what it stands on"
+            message = f"`{name}` is more than {program.DEEPEST} levels deep, with what it uses"
             complain(name, "OOM106", message, "define it more directly")
         return depths.setdefault(name, depth)
 

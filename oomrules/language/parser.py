@@ -16,12 +16,12 @@ from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.recovery import Recovery
 from oomrules.language.text import RuleText, Span
 
-# Deeper than any person nests, and well below the recursion limit of the interpreter.
+# Levels of nesting: more than rules need, and well below the interpreter's recursion limit.
 DEPTH = 80
-# Characters of a text: as many as a command line is read of, and as a path can have.
+# Characters of a text: as many as are read of a command line, and as a path can have.
 LONGEST = 4096
-# Signs of a file that stand in rows deeper than that. Each is a token, and found to be too deep
-# only after all of it has been parsed.
+# Signs of a file in rows that nest deeper than that. Each is a token, and lark parses all of
+# them before the depth is known.
 _MOST_SIGNS = 10_000
 _SIGNS = re.compile(r'"(?:\\"|[^"\n])*"|#[^\n]*|(?P<signs>(?:(?:-|\(|\bnot\b)(?:[ \t]|\\\r?\n)*)+)')
 
@@ -30,8 +30,8 @@ _SIGNS = re.compile(r'"(?:\\"|[^"\n])*"|#[^\n]*|(?P<signs>(?:(?:-|\(|\bnot\b)(?:
 def _without_proofs() -> Iterator[None]:
     """Keep lark from proving at each start that no two terminals collide.
 
-    It does so wherever the library for it happens to be installed, and takes a second for
-    it. A test makes the proof once, with ``strict=True``.
+    Where the library for the proof is installed, it takes a second. A test makes the proof
+    once, with ``strict=True``.
     """
     before = lexer.has_interegular
     lexer.has_interegular = False
@@ -49,7 +49,7 @@ def _lark() -> Lark:
             resources.grammar().read_text(encoding="utf-8"),
             parser="lalr",
             lexer="contextual",
-            # It takes half of the time; ``_tree_span`` finds the few places that are needed.
+            # Positions take half of the time; ``_tree_span`` finds the few that are needed.
             propagate_positions=False,
             maybe_placeholders=True,
         )
@@ -77,14 +77,14 @@ def parse(source: RuleText) -> tuple[tuple[syntax.Statement, ...], list[Diagnost
     if diagnostics and not statements:
         other = foreign.of_file(source)
         if other:
-            # Nothing in it was meant for us: one mistake, and not one a line.
+            # The file is for another tool: one mistake, and not one a line.
             span, habit = other
             diagnostics = [Diagnostic("OOM101", habit.message, source, span, habit.help)]
     return statements, diagnostics
 
 
 def tokens(source: RuleText) -> list[Token]:
-    """Give the tokens of a well-formed rule file, line ends among them, comments not.
+    """Return the tokens of a well-formed rule file, with line ends and without comments.
 
     Raises:
         UnexpectedInput: it is not well formed; ``parse`` says where and why.
@@ -105,7 +105,7 @@ class _Unbuilt(Exception):
 
 
 class _Builder:
-    """Builds frozen data from lark's tree; nothing is judged here but its size."""
+    """What turns lark's tree into frozen data; it checks nothing but sizes."""
 
     def __init__(self, source: RuleText) -> None:
         self.source = source
@@ -146,11 +146,12 @@ class _Builder:
                 with self.deeper(target.span):
                     inner = tuple(self.statements(parts[2:]))
                 return syntax.Block(span, target, inner)
-            case "prefer" | "spare":
-                _, selector, _, factor = parts
-                quantity = _quantity(factor) if factor is not None else None
-                return syntax.Rule(span, _KINDS[tree.data], self.selector(selector), quantity)
-        return syntax.Rule(span, _KINDS[tree.data], self.selector(parts[2]))
+        kind = syntax.Kind[tree.data.upper()]
+        if kind not in (syntax.Kind.PREFER, syntax.Kind.SPARE):
+            return syntax.Rule(span, kind, self.selector(parts[2]))
+        _, selector, _, factor = parts
+        quantity = _quantity(factor) if factor is not None else None
+        return syntax.Rule(span, kind, self.selector(selector), quantity)
 
     def selector(self, tree: Any) -> syntax.Selector:
         terms: list[syntax.Term] = []
@@ -226,7 +227,7 @@ class _Builder:
 
 
 def _tree_span(tree: Tree[Token]) -> Span:
-    """Find where a tree begins and ends: the grammar keeps the tokens at the ends of its rules."""
+    """Return where a tree begins and ends: the grammar keeps the tokens at its rules' ends."""
     first: Any = tree
     while isinstance(first, Tree):
         first = first.children[0]
@@ -249,14 +250,6 @@ def _quantity(token: Any) -> syntax.Quantity:
     return syntax.Quantity(_span(token), str(token))
 
 
-_KINDS = {
-    "never": syntax.Kind.NEVER,
-    "only": syntax.Kind.ONLY,
-    "first": syntax.Kind.FIRST,
-    "last": syntax.Kind.LAST,
-    "prefer": syntax.Kind.PREFER,
-    "spare": syntax.Kind.SPARE,
-}
 _RELATIONS = {
     "unit": syntax.Relation.NAMED,
     "wanted_by": syntax.Relation.WANTED_BY,

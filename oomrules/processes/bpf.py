@@ -12,12 +12,16 @@ import os
 import sys
 from array import array
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from struct import Struct
 
 from oomrules.errors import reason
+from oomrules.fields import FIELDS, Unit
+from oomrules.lean import Any
 from oomrules.processes.cgroups import as_bytes
 from oomrules.processes.facts import Facts
-from oomrules.processes.procfs import PLACE_FILES, ProcSource, read_file
+from oomrules.processes.proc_stat import read_file
+from oomrules.processes.procfs import PLACE_FILES, ProcSource
 from oomrules.processes.snapshot import Process
 from oomrules.program.program import Program
 
@@ -38,18 +42,22 @@ ROW_FIELDS = (
     *("flags:I state:I exit_state:I uid:I euid:I gid:I egid:I threads:I".split()),
     *("nice:i oom_score_adj:i session:I tty_nr:I doubt:I pid_depth:I comm:16s".split()),
 )
+_MEMBERS = [field.partition(":")[0] for field in ROW_FIELDS]
 ROW = Struct("=" + "".join(field.partition(":")[2] for field in ROW_FIELDS))
 HEAD = Struct("=IIQII")
 TAIL = Struct("=IIQ")
 _BYTES = Struct(f"{ROW.size}s")
+# The members that are taken over of every row; the others belong to rare fields.
+_ALWAYS = itemgetter(
+    *(
+        position
+        for position, member in enumerate(_MEMBERS)
+        if not any(field.rare and field.row == member for field in FIELDS.values())
+    )
+)
+_TOTAL_VM = _MEMBERS.index("total_vm")
 # More than the kernel hands out at once.
 _PIECE = 1 << 16
-
-# Of the rows, but seldom asked for: those that belong to the identity, and the others.
-_RARE_IDENTITY = ("ppid", "session", "tty_nr", "gid", "egid")
-_RARE_MEMORY = ("swap", "locked", "pgtables")
-# Only /proc/PID/status has these.
-_STATUS_ONLY = frozenset(("anon", "shmem"))
 
 # Numbers of control groups that are remembered, with those of units that are gone.
 _FEW_CGROUPS = 128
@@ -132,8 +140,17 @@ class IteratorSource(ProcSource):
         # A row has the group in the hierarchy of v2; where that is not all, /proc tells.
         self._v2 = self.hierarchy.is_single
         self._letters: dict[tuple[int, int], str | None] = {}
-        self._tick = _NANOSECONDS // self._ticks
-        self._rare = bool(self._fields & {*_RARE_IDENTITY, *_RARE_MEMORY})
+        self._tick = _NANOSECONDS // self.host.clock_ticks
+        asked = [FIELDS[name] for name in self.asked]
+        # Of the rare fields that rules ask for: what a row has, and what only status has.
+        self._rare = [(one, _MEMBERS.index(one.row)) for one in asked if one.rare and one.row]
+        lacking = [one for one in asked if not one.row and one.file == "status"]
+        self._is_lacking = any(one.changes for one in lacking)
+        self._in_turn = (
+            *(() if self._v2 else PLACE_FILES),
+            *(("uid",) if any(not one.changes for one in lacking) else ()),
+            *("exe", "cmdline"),
+        )
         self._rough = False
         self._ended = False
         self._self: tuple[int, int] | None = None
@@ -151,7 +168,7 @@ class IteratorSource(ProcSource):
                 self._refresh_at_once(self.tasks)
                 self.by_iterator = True
                 # The rest is in the rows.
-                self._look_in_turn((*(() if self._v2 else PLACE_FILES), "exe", "cmdline"))
+                self.look_in_turn(self._in_turn)
                 return self
             except (FileNotFoundError, PermissionError) as error:
                 if self._expected:
@@ -188,17 +205,17 @@ class IteratorSource(ProcSource):
         table = self.by_pid
         if len(present) != len(table):
             for pid in table.keys() - set(present):
-                self._drop(table[pid])
+                self.drop(table[pid])
         self._recognise_ourselves()
-        if self._kept:
+        if self.descriptors.kept:
             # They are from a time without the iterator.
             for process in table.values():
-                self._release(process)
+                self.descriptors.release(process)
         self._read_each_status()
 
     def _take_all(self, descriptor: int) -> array[int]:
         """Take over all rows; give the pids that they are about."""
-        self._begin()
+        self.begin()
         self._ended = False
         present = array("I")
         find, size, column = self.by_pid.get, ROW.size, ROW.size // 4
@@ -264,12 +281,12 @@ class IteratorSource(ProcSource):
         """Take over a row that is not as it was: the one at an offset, of this hash."""
         if self._ended:
             raise Unusable("it goes on after its end")
+        row = ROW.unpack_from(rows, at)
         (
-            pid, ppid, start, utime, stime, runtime, shown_utime, shown_stime,
-            capabilities, cgroup, total_vm, rss, swap, locked, pgtables,
-            flags, state, exit_state, uid, euid, gid, egid, threads,
-            nice, oom_score_adj, session, tty_nr, doubt, pid_depth, comm,
-        ) = ROW.unpack_from(rows, at)  # fmt: skip
+            pid, start, utime, stime, runtime, shown_utime, shown_stime, capabilities, cgroup,
+            total_vm, rss, flags, state, exit_state, uid, euid, threads, nice, oom_score_adj,
+            doubt, comm,
+        ) = _ALWAYS(row)  # fmt: skip
         if pid == 0:
             self._check_tail(rows, at)
             return
@@ -277,12 +294,12 @@ class IteratorSource(ProcSource):
             process = self.by_pid[pid] = Process(pid)
         process.until = -1
         leaderless = bool(doubt & FIRST_THREAD_ENDED)
-        if leaderless != (pid in self._stand_ins):
+        if leaderless != (pid in self.threads.stand_ins):
             # Whatever else was read was of another thread.
             process.forget()
-            self._stand_ins.pop(pid, None)
+            self.threads.stand_ins.pop(pid, None)
             if leaderless:
-                self._stand_ins[pid] = 0, 0
+                self.threads.stand_ins[pid] = 0, 0
         start //= self._tick
         name = comm.rstrip(b"\0").decode("utf-8", "backslashreplace")
         if start != process.starttime or name != process.comm:
@@ -290,21 +307,18 @@ class IteratorSource(ProcSource):
                 process.forget()
             process.starttime = start
             process.comm = sys.intern(name)
-        # Nobody leaves the pid namespace that he was born in.
-        process.pid_depth = pid_depth
         if self.original is not None:
             oom_score_adj = self.original(process, oom_score_adj)
         before = process.uid, process.euid, process.capabilities, process.oom_score_adj
         process.uid, process.euid, process.oom_score_adj = uid, euid, oom_score_adj
-        self._take_capabilities(process, capabilities)
+        process.capabilities = self.shared(self.namespaces.worth(process, capabilities))
         if before != (uid, euid, process.capabilities, oom_score_adj):
             process.reconsider()
         if self._v2:
             self._take_cgroup(process, cgroup)
         if self._rare:
-            memory = (swap, locked * self._page_size, pgtables) if total_vm else (None,) * 3
-            self._take_rare(process, (ppid, session, tty_nr, gid, egid, *memory))
-        process.flags = self._same.setdefault(flags, flags)
+            self._take_rare(process, row)
+        process.flags = self.shared(flags)
         utime, stime = shown_times(utime, stime, runtime, shown_utime, shown_stime)
         process.utime, process.stime = utime // self._tick, stime // self._tick
         process.nice, process.threads = nice, threads
@@ -319,12 +333,17 @@ class IteratorSource(ProcSource):
         else:
             process.seen = seen
 
-    def _take_rare(self, process: Process, values: Iterable[int | None]) -> None:
+    def _take_rare(self, process: Process, row: tuple[Any, ...]) -> None:
         """Take over what the rules ask for of the rest."""
-        for name, value in zip((*_RARE_IDENTITY, *_RARE_MEMORY), values, strict=True):
-            if name in self._fields and getattr(process, name) != value:
-                setattr(process, name, value)
-                if name in _RARE_IDENTITY:
+        for field, position in self._rare:
+            value = row[position]
+            if field.unit.is_memory and not row[_TOTAL_VM]:
+                value = None
+            elif field.row_unit is Unit.PAGES:
+                value *= self.host.page_size
+            if getattr(process, field.name) != value:
+                setattr(process, field.name, value)
+                if not field.changes:
                     process.reconsider()
 
     def _take_cgroup(self, process: Process, number: int) -> None:
@@ -338,7 +357,7 @@ class IteratorSource(ProcSource):
 
     def _path(self, pid: int, number: int) -> str | None:
         try:
-            path, _ = self._cgroups_of(pid)
+            path, _ = self.cgroups_of(pid)
         except OSError:
             path = None
         directory = path and self.hierarchy.unified and self.hierarchy.unified.directory(path)
@@ -359,7 +378,7 @@ class IteratorSource(ProcSource):
         """Read of a process what its row could not say; again at each refresh."""
         process.seen = None
         try:
-            self._update(process, read_file(f"{self._prefix}{process.pid}/stat", 1024))
+            self.update(process, read_file(f"{self._prefix}{process.pid}/stat", 1024))
         except (OSError, ValueError, IndexError):
             process.state = "X"
 
@@ -367,17 +386,16 @@ class IteratorSource(ProcSource):
 
     def _read_each_status(self) -> None:
         """Read the figures of memory that the rows lack, if the rules ask for them."""
-        rough = self._rough and self.host.swap_total > 0
-        lacking = _STATUS_ONLY | {"swap"} if rough else _STATUS_ONLY
-        if not self._fields & lacking:
+        rough = self._rough and self.host.swap_total > 0 and "swap" in self.asked
+        if not self._is_lacking and not rough:
             return
         gone = []
         for process in self.by_pid.values():
             if not process.total_vm:
                 continue
             try:
-                self._read_status_again(process)
+                self.read_status_again(process)
             except (OSError, ValueError):
                 gone.append(process)
         for process in gone:
-            self._drop(process)
+            self.drop(process)

@@ -12,7 +12,8 @@ import errno
 import os
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from struct import Struct
 
 from oomrules.lean import Any, NamedTuple
@@ -299,9 +300,13 @@ class Cmdlines:
         self._stuck_of: dict[Any, int] = {}
         self._left = _TOTAL
         self._postponed: dict[int, Process] = {}
+        # How many were asked for in this refresh, and which processes may be asked about next.
+        self._asked = 0
+        self._ahead: Iterator[Process] | None = None
 
     def begin(self) -> None:
-        """Begin a refresh: have those looked at again who were not, or not in time."""
+        """Begin a refresh: have those looked at again that were not, or not in time."""
+        self._asked, self._ahead = 0, None
         if not self._postponed and not self._read and not self._stuck_of:
             return
         self._read.clear()
@@ -352,6 +357,31 @@ class Cmdlines:
         while wanted:
             batch, wanted = wanted[:BATCH], wanted[BATCH:]
             wanted = self._ask(batch) + wanted
+
+    def fetch_ahead(self, process: Process, table: Mapping[int, Process]) -> None:
+        """Read the command line of a process, with as many others as were asked for so far.
+
+        Where many are asked for, one request is too slow for each.
+
+        Args:
+            table: all processes, in the order in which they may be asked about.
+        """
+        self._asked += 1
+        if self.is_known(process):
+            return
+        others: Iterator[Process] = iter(())
+        if self._asked > 1:
+            if self._ahead is None:
+                self._ahead = iter(list(table.values()))
+                for other in self._ahead:
+                    if other is process:
+                        break
+            others = (
+                other
+                for other in self._ahead
+                if other is not process and other.cmdline is UNREAD and not self.is_known(other)
+            )
+        self.fetch([process, *islice(others, min(self._asked, BATCH) - 1)])
 
     def _keep(self, process: Process, value: Any) -> None:
         self._read[process.pid] = (process.starttime, value)

@@ -14,95 +14,66 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure, reason
-from oomrules.lean import Any, NamedTuple
+from oomrules.fields import FIELDS, Field, is_read_as
+from oomrules.lean import Any
 from oomrules.processes import hidden
 from oomrules.processes.cgroups import Hierarchy, LiveScope, is_in_sight
 from oomrules.processes.cmdlines import BATCH, Cmdlines
+from oomrules.processes.descriptors import Descriptors
 from oomrules.processes.facts import Facts
 from oomrules.processes.machine import Memory, boot_seconds
+from oomrules.processes.namespaces import Namespaces
+from oomrules.processes.proc_stat import (
+    FLAGS,
+    LARGEST,
+    NICE,
+    RSS,
+    SIZE,
+    START,
+    STATE,
+    STIME,
+    THREADS,
+    USED,
+    UTIME,
+    position_of,
+    read_file,
+    split,
+)
+from oomrules.processes.proc_status import Statuses, line_of, taking
 from oomrules.processes.snapshot import PF_EXITING, UNREAD, Host, Process
+from oomrules.processes.threads import GONE, LOOKS, Threads
+from oomrules.processes.turns import Turns
 from oomrules.processes.units import Placement
 from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program
 
-# A kept descriptor costs the kernel about 4.5 KiB (bench/descriptors.py): all of them together at
-# the most this share of the memory, so that a host with room for many processes keeps one for
-# each, and a small one does not pay for it.
-_DESCRIPTOR = 4608
-_SHARE = 256
-# And no more than this, whatever the memory; the unit's LimitNOFILE= is above it.
-DESCRIPTORS = 32768
+_PAGE_SIZE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
-# Left for everything else that has descriptors.
-_SPARE_DESCRIPTORS = 64
-
-_STATUS_IDS = {
-    b"\nUid:": ("uid", "euid"),
-    b"\nGid:": ("gid", "egid"),
-}
-_STATUS_FIELDS = ("uid", "euid", "gid", "egid", "capabilities", "pid_depth")
-_STATUS_MEMORY = {
-    b"\nRssAnon:": "anon",
-    b"\nRssShmem:": "shmem",
-    b"\nVmLck:": "locked",
-    b"\nVmPTE:": "pgtables",
-    b"\nVmSwap:": "swap",
-}
 # Of stat, but seldom asked for.
-_FAMILY = ("ppid", "session", "tty_nr")
-_GONE = (FileNotFoundError, ProcessLookupError)
-
-# Larger than any stat.
-_STAT = 1024
-# A longer status has a long line of groups, of which a process may be in 65,536: it takes the
-# kernel as long as a thousand others.
-_STATUS = 8192
-# So many long ones are read in one refresh of the service, half a second of them; what other
-# processes of such a kind say waits for the next one.
-MOST_LONG = 100
-_LONGEST_LINE = 256
-
-# Nobody has logged in.
+_FAMILY = tuple(
+    (field.name, position_of(field.name))
+    for field in FIELDS.values()
+    if field.rare and field.file == "stat"
+)
+_STATUS = tuple(field for field in FIELDS.values() if field.file == "status")
+# No user has logged in.
 _NO_LOGIN = 2**32 - 1
-
-# Threads may end while they are looked at: so many looks are taken at all of them, and at those
-# of a process that has only a few.
-_LOOKS, _LOOKS_AT_FEW = 3, 10
-_DEAD = (b"Z", b"X", b"x")
-# With so many threads, and none of them alive, they are not all looked at in each refresh: from
-# a second on twice as long passes each time, up to so many seconds.
-_MANY_THREADS = 256
-_LIFELESS_FOR = 32.0
 
 # What a process can make long, and how many bytes of it are kept of all processes together.
 _LONG = ("cmdline", "exe")
 _MOST_TEXTS = 8 << 20
-
-# Everybody's identity is read anew within so many seconds, but of no fewer than so many
-# processes a second: on a small host that is everybody's at each heartbeat.
-_ANEW_WITHIN, _ANEW_LEAST = 300.0, 10.0
 
 # One field of each file that tells who a process is.
 IDENTITY_FILES = ("uid", "gid", "oom_score_adj", "cgroup", "exe", "cmdline", "ppid")
 # Those that tell where a process is and what it may, none of which waits for its memory.
 PLACE_FILES = ("cgroup",)
 QUICK_FILES = ("uid", "gid", "oom_score_adj", "cgroup", "ppid")
-
-
-class _Walk(NamedTuple):
-    """A walk over threads: how many there were, which was the last, and if some vanished."""
-
-    threads: int
-    last: str
-    vanished: bool
 
 
 class ProcSource:
@@ -136,9 +107,10 @@ class ProcSource:
         self._unit_root = self.hierarchy.unit_root(root)
         # Where oomrules itself has adjusted a process, rules are told the value from before.
         self.original: Callable[[Process, int], int] | None = None
-        # Whose control group lies outside of our namespace, where not all names are known.
+        # Processes whose control group lies outside of our namespace, where not all names are
+        # known.
         self.out_of_sight: set[int] = set()
-        # Of whom a field could not be read for want of rights.
+        # By field, the processes of which it could not be read for want of rights.
         self._denied: dict[str, set[int]] = {}
         # Those that the last refresh found in proc, and of which it could read nothing.
         self.refused: set[int] = set()
@@ -147,53 +119,30 @@ class ProcSource:
         self._prefix = f"{root}/"
         self._names = names or (None, None)
         self._memory = Memory(root)
-        self._page_size = os.sysconf("SC_PAGE_SIZE")
-        self._ticks = os.sysconf("SC_CLK_TCK")
         self.by_pid: dict[int, Process] = {}
-        # Which thread stands in for the first one, and how many of the list had ended before it;
-        # 0 where that is still to be found out.
-        self._stand_ins: dict[int, tuple[int, int]] = {}
+        self.threads = Threads(self._prefix)
+        self.namespaces = Namespaces(self.threads)
+        # How many long files of status a refresh reads at the most.
+        self.most_long = sys.maxsize
+        self._statuses = Statuses(self.threads, self.namespaces)
         self._cmdlines = Cmdlines(self._cmdline_path, self._user)
-        # What was taken over of it last.
-        self._merged: dict[int, list[bytes]] = {}
-        # When the many threads of a process, all of which had ended, are looked at again, and how
-        # long that was, in seconds of uptime.
-        self._lifeless: dict[int, tuple[float, float]] = {}
-        self._walk = _Walk(0, "", False)
-        # Whether the last search found for certain that no thread goes on.
-        self._all_ended = False
+        self._turns = Turns()
         # About how many bytes of _LONG are kept.
         self._texts = 0
-        # How many command lines were asked for in this refresh, and who may be asked about next.
-        self._asked = 0
-        self._ahead: Iterator[Process] | None = None
-        # Who is looked at anew, in turn, and when somebody was the last time.
-        self._anew: Iterator[int] = iter(())
-        self._anew_at: float | None = None
-        # What is read anew of everybody at the next refresh.
+        # What is read anew of every process at the next refresh.
         self._files_anew: frozenset[str] = frozenset()
         self._scopes: dict[str, LiveScope | None] = {}
-        # How many long ones of status are read in a refresh at the most, and how many were: of
-        # those who are new, and of the others.
-        self.most_long = sys.maxsize
-        self._long, self._looks_again = [0, 0], False
-        # Those whose status was not read in this refresh, and those who had a long one read since
-        # everybody had his turn.
-        self._put_off: list[Process] = []
-        self._had_turn: set[int] = set()
-        # The namespaces that we are in.
-        self._ours: tuple[str, ...] | None = None
-        self._same: dict[int, int] = {}
-        self._id_map: list[bytes] | None = None
-        # The start and the capabilities of those who have them in another user namespace.
-        self._elsewhere: dict[int, tuple[int | None, int]] = {}
-        self.host = self._host()
-        most = self.host.mem_total // _SHARE // _DESCRIPTOR
-        self._keep = _descriptor_budget(min(descriptors, most))
-        self._kept = 0
-        self._fields = {ATTRIBUTES[name].field for name in program.attributes}
-        self._family = bool(self._fields & set(_FAMILY))
-        self._status_each_time = bool(self._fields & set(_STATUS_MEMORY.values()))
+        # Numbers that many processes have, such as flags: each is kept once.
+        self._numbers: dict[int, int] = {}
+        self.host: Host = self._host()
+        self.descriptors = Descriptors(descriptors, self.host.mem_total, self._prefix)
+        asked = [ATTRIBUTES[name] for name in program.attributes]
+        # The fields that rules ask for, and which of them are in status.
+        self.asked = {one.field for one in asked if is_read_as(one.field, one.source.value)}
+        self._in_status = self._wanted("")
+        self._family = any(name in self.asked for name, _ in _FAMILY)
+        self._status_each_time = any(field.changes for field in self._in_status)
+        self._taking = {field.name: taking(field, self.host.page_size) for field in _STATUS}
 
     # --- the snapshot --------------------------------------------------------------
 
@@ -209,7 +158,7 @@ class ProcSource:
 
     def stand_in(self, process: Process) -> int:
         """Give the thread that stands in for the first one, which has ended; 0 if it has not."""
-        return self._thread(process.pid)
+        return self.threads.stand_in(process.pid)
 
     def look_anew(self, files: Iterable[str] = IDENTITY_FILES) -> None:
         """Have everybody's identity, or some files of it, read anew at the next refresh."""
@@ -217,8 +166,8 @@ class ProcSource:
 
     def is_as_it_was(self) -> bool:
         """Look at some processes in turn, without a refresh; False if one of them has changed."""
-        self._begin()
-        return self._look_in_turn(IDENTITY_FILES)
+        self.begin()
+        return self.look_in_turn(IDENTITY_FILES)
 
     def look_for_hidden(self) -> hidden.Hidden:
         """Count the processes that the last refresh was not shown."""
@@ -233,7 +182,7 @@ class ProcSource:
     @property
     def kept_descriptors(self) -> int:
         """How many ``stat`` files are open."""
-        return self._kept
+        return self.descriptors.kept
 
     @property
     def hides_processes(self) -> bool:
@@ -259,7 +208,7 @@ class ProcSource:
         new = getattr(process, field) is UNREAD
         try:
             self._read_file_of(field, process)
-        except _GONE:
+        except GONE:
             setattr(process, field, None)
             # A kernel thread has no exe; the other files are there as long as the process.
             if field != "exe":
@@ -297,8 +246,8 @@ class ProcSource:
 
     def _read_file_of(self, field: str, process: Process) -> None:
         """Read the file that a field is in."""
-        if field == "cgroup":
-            process.cgroup, memory = self._cgroups_of(process.pid)
+        if FIELDS[field].file == "cgroup":
+            process.cgroup, memory = self.cgroups_of(process.pid)
             if memory != process.cgroup or process.memory_cgroup is not UNREAD:
                 process.memory_cgroup = memory
         elif field == "oom_score_adj":
@@ -306,21 +255,21 @@ class ProcSource:
             if self.original is not None:
                 own = self.original(process, own)
             process.oom_score_adj = own
-        elif field in _FAMILY:
-            stat = read_file(f"{self._prefix}{process.pid}/stat", _STAT)
-            self._update_family(process, stat[stat.rindex(b")") + 2 :].split(None, 5))
+        elif FIELDS[field].file == "stat":
+            stat = read_file(f"{self._prefix}{process.pid}/stat", LARGEST)
+            self._update_family(process, split(stat))
         elif field == "exe":
             process.exe = self._exe(process.pid)
         elif field == "cmdline":
             process.cmdline = self._cmdline(process)
         else:
-            self._read_status(process, self._status(process), field)
+            self._read_status(process, self._statuses.read(process), field)
 
-    def _cgroups_of(self, pid: int) -> tuple[str | None, str | None]:
+    def cgroups_of(self, pid: int) -> tuple[str | None, str | None]:
         """Give the control group of a process, and the one that its memory is charged to."""
         memory = None
         try:
-            lines = self._of_thread(pid, "cgroup", read_file)
+            lines = self.threads.read(pid, "cgroup", read_file)
             path, memory = self.hierarchy.path_of(lines), self.hierarchy.memory_path_of(lines)
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
@@ -342,211 +291,56 @@ class ProcSource:
         The kernel keeps who that was (proc_pid_loginuid(5)), whatever user the process takes on.
         """
         try:
-            user = int(self._of_thread(pid, "loginuid", read_file))
+            user = int(self.threads.read(pid, "loginuid", read_file))
         except (FileNotFoundError, ValueError):
             # A kernel without audit.
             user = _NO_LOGIN
         if user == _NO_LOGIN:
-            uids = _value(self._of_thread(pid, "status", read_file), b"\nUid:").split(None, 1)
+            uids = line_of(self.threads.read(pid, "status", read_file), b"\nUid:").split(None, 1)
             user = int(uids[0]) if uids else 0
         path = f"{self._unit_root}/user.slice/user-{user}.slice/user@{user}.service"
         directory = self.hierarchy.units and self.hierarchy.units.directory(path)
         return path if directory and os.path.isdir(directory) else self._unit_root or "/"
 
     def _exe(self, pid: int) -> Any:
-        leaderless = pid in self._stand_ins
+        leaderless = pid in self.threads.stand_ins
         try:
-            raw = self._of_thread(pid, "exe", lambda path: os.readlink(os.fsencode(path)))
+            raw = self.threads.read(pid, "exe", lambda path: os.readlink(os.fsencode(path)))
         except OSError as error:
             # Only who puts a program there has one that deep, and only who has threads has some
             # that end faster than they are looked at.
-            if error.errno == errno.ENAMETOOLONG or (leaderless and isinstance(error, _GONE)):
+            if error.errno == errno.ENAMETOOLONG or (leaderless and isinstance(error, GONE)):
                 return SELF_MADE
             raise
         # A program that was replaced by an upgrade is still that program.
         return raw.decode("utf-8", "backslashreplace").removesuffix(" (deleted)")
 
-    def _status(self, process: Process) -> bytes:
-        """Read status: of the thread that has the memory, even if the first one ends just now.
-
-        Returns:
-            nothing if there have been too many long ones, and this may be another one of them.
-        """
-        # Half of them is for those who are new, half for those who are looked at once more: nobody
-        # is forgotten because of the others, however many come.
-        known = isinstance(process.uid, int)
-        full = self._long[known] >= self.most_long // 2
-        if (full or (known and process.pid in self._had_turn)) and self._is_elsewhere(process.pid):
-            self._put_off.append(process)
-            return b""
-        before, self._looks_again = self._long[known], known
-        data = self._of_thread(process.pid, "status", self._read_status_file)
-        if self._long[known] > before and self.most_long < sys.maxsize:
-            # Without a bound nobody waits for another one, whatever else is asked of it.
-            self._had_turn.add(process.pid)
-        if (
-            process.total_vm
-            and b"\nVmPTE:" not in data
-            and (process.threads or 0) > 1
-            and self._find_stand_in(process.pid)
-        ):
-            data = self._of_thread(process.pid, "status", self._read_status_file)
-        return data
-
-    def _read_status_file(self, path: str) -> bytes:
-        data, whole = read_status(path)
-        self._long[self._looks_again] += not whole
-        return data
-
-    def _is_elsewhere(self, pid: int) -> bool:
-        """Tell whether a process is in another user or pid namespace than we are.
-
-        Elsewhere nobody without a right of root's can take on groups.
-        """
-        try:
-            if self._ours is None:
-                self._ours = self._namespaces("self")
-            return self._namespaces(str(pid)) != self._ours
-        except OSError:
-            return False
-
-    def _namespaces(self, pid: str) -> tuple[str, ...]:
-        return tuple(os.readlink(f"{self._prefix}{pid}/ns/{kind}") for kind in ("user", "pid"))
-
     # --- command lines ---------------------------------------------------------------
 
     def _cmdline_path(self, process: Process) -> str:
-        return f"{self._directory(process.pid)}cmdline"
+        return f"{self.threads.directory(process.pid)}cmdline"
 
     def _user(self, process: Process) -> Any:
         """Give the real user id, without taking it over: nobody has asked for it."""
         if isinstance(process.uid, int):
             return process.uid
         try:
-            return int(_value(self._status(process), b"\nUid:").split(None, 1)[0])
+            return int(line_of(self._statuses.read(process), b"\nUid:").split(None, 1)[0])
         except (OSError, ValueError, IndexError):
             return None
 
     def _cmdline(self, process: Process) -> Any:
-        """Read a command line; as many others along with it as have been asked for so far."""
-        self._asked += 1
-        if not self._cmdlines.is_known(process):
-            self._cmdlines.fetch([process, *self._those_behind(process)])
-        leaderless = process.pid in self._stand_ins
-        for _ in range(_LOOKS):
+        self._cmdlines.fetch_ahead(process, self.by_pid)
+        leaderless = process.pid in self.threads.stand_ins
+        for _ in range(LOOKS):
             try:
                 return self._cmdlines.take(process)
-            except _GONE:
+            except GONE:
                 if not leaderless:
                     raise
-                self._find_stand_in(process.pid)
+                self.threads.find(process.pid)
         # Its threads end faster than they are asked.
         return SELF_MADE
-
-    def _those_behind(self, process: Process) -> list[Process]:
-        """Guess who will be asked about next: where many are, one request is too slow for each."""
-        if self._asked == 1:
-            return []
-        if self._ahead is None:
-            self._ahead = iter(list(self.by_pid.values()))
-            for other in self._ahead:
-                if other is process:
-                    break
-        unread = (
-            other
-            for other in self._ahead
-            if other is not process
-            and other.cmdline is UNREAD
-            and not self._cmdlines.is_known(other)
-        )
-        return list(islice(unread, min(self._asked, BATCH) - 1))
-
-    # --- threads ---------------------------------------------------------------------
-
-    def _thread(self, pid: int) -> int:
-        """Find the thread that stands in for the first one; 0 for none."""
-        if pid not in self._stand_ins:
-            return 0
-        thread = self._stand_ins[pid][0]
-        if not thread and self._find_stand_in(pid) and pid in self._stand_ins:
-            thread = self._stand_ins[pid][0]
-        return thread
-
-    def _directory(self, pid: int) -> str:
-        """Give the directory in proc that tells of a process, or of the thread that stands in."""
-        thread = self._thread(pid) if self._stand_ins else 0
-        return f"{self._prefix}{pid}/task/{thread}/" if thread else f"{self._prefix}{pid}/"
-
-    def _of_thread(self, pid: int, file: str, read: Callable[[str], bytes]) -> bytes:
-        """Read a file of a process; if the thread that stood in has ended, of another one."""
-        for _ in range(_LOOKS):
-            try:
-                return read(self._directory(pid) + file)
-            except _GONE:
-                if pid not in self._stand_ins or not self._find_stand_in(pid):
-                    break
-        # Of the first thread there is something as long as there is a process.
-        return read(f"{self._prefix}{pid}/{file}")
-
-    def _find_stand_in(self, pid: int) -> list[bytes] | None:
-        """Find the first thread that goes on.
-
-        Returns:
-            the fields of its stat from the third on; None if there is none: the process ends.
-        """
-        path = f"{self._prefix}{pid}/task"
-        self._all_ended = False
-        thread, ended = self._stand_ins.pop(pid, (0, 0))
-        if thread:
-            fields = _living(f"{path}/{thread}/stat")
-            if fields:
-                self._stand_ins[pid] = thread, ended
-                return fields
-        until, wait = self._lifeless.get(pid, (0.0, 0.0))
-        if self.host.uptime < until:
-            self._all_ended = True
-            return None
-        before = None
-        for look in range(_LOOKS_AT_FEW):
-            # Those before it have ended long ago. Some of them may be gone from the list by now,
-            # so that it is too far into it: then all are looked at.
-            for skipped in (ended, 0) if ended else (0,):
-                found = self._first_living(pid, path, skipped)
-                if found is not None:
-                    return found
-            # One may have started another and ended since it was listed. If the list is the same
-            # again, all that are in it had ended before.
-            if not self._walk.vanished and self._walk == before:
-                self._all_ended = True
-                break
-            if look >= _LOOKS and self._walk.threads >= _MANY_THREADS:
-                break
-            before = self._walk
-        if self._walk.threads >= _MANY_THREADS:
-            # Nearly surely they have all ended, and nobody is left to start another one.
-            wait = min(max(1.0, wait * 2), _LIFELESS_FOR)
-            self._lifeless[pid] = self.host.uptime + wait, wait
-        return None
-
-    def _first_living(self, pid: int, path: str, skipped: int) -> list[bytes] | None:
-        threads, last, vanished, found = skipped, "", False, None
-        try:
-            with os.scandir(path) as entries:
-                for thread in islice(entries, skipped, None):
-                    last = thread.name
-                    found = _living(f"{path}/{last}/stat")
-                    if found:
-                        if thread.name != str(pid):
-                            self._stand_ins[pid] = int(thread.name), threads
-                        self._lifeless.pop(pid, None)
-                        break
-                    # One that is gone may have taken others with it from under the list's eye.
-                    vanished = vanished or found is None
-                    threads += 1
-        except OSError:
-            pass
-        self._walk = _Walk(threads, last, vanished)
-        return found or None
 
     # --- refreshing ----------------------------------------------------------------
 
@@ -556,7 +350,7 @@ class ProcSource:
         Raises:
             Failure: proc itself cannot be read.
         """
-        self._begin()
+        self.begin()
         self.refused.clear()
         table, digits = self.by_pid, "0123456789"
         try:
@@ -568,63 +362,59 @@ class ProcSource:
         for process in new:
             table[process.pid] = process
         self._look_again(new)
-        self._look_in_turn(IDENTITY_FILES)
+        self.look_in_turn(IDENTITY_FILES)
         return self
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Begin a refresh, with nothing known of what it is about to find."""
         self.host = self._host()
+        self.threads.uptime = self.host.uptime
         self._scopes.clear()
         self._cmdlines.begin()
-        self._asked, self._ahead = 0, None
-        if self._long[True] < self.most_long // 2:
-            # Nobody has to wait any more.
-            self._had_turn.clear()
-        self._long = [0, 0]
-        for process in self._put_off:
-            # Those who were not read have their turn.
-            for name in (*_STATUS_FIELDS, *_STATUS_MEMORY.values()):
-                if getattr(process, name) is SELF_MADE:
-                    setattr(process, name, UNREAD)
+        for process in self._statuses.begin(self.most_long):
+            # Those that were not read have their turn.
+            for field in _STATUS:
+                if getattr(process, field.name) is SELF_MADE:
+                    setattr(process, field.name, UNREAD)
             process.reconsider()
-        self._put_off.clear()
 
     def _look_again(self, processes: Iterable[Process]) -> None:
         """Read what changes of processes; those that are gone are dropped."""
         # One loop and no call for each of them: what is left is the kernel's work.
         pread, status_too, gone = os.pread, self._status_each_time, []
+        read_stat, threads = self.descriptors.read_stat, self.threads
         for process in processes:
             descriptor = process.descriptor
             try:
-                data = pread(descriptor, 1024, 0) if descriptor >= 0 else self._read_stat(process)
+                data = pread(descriptor, LARGEST, 0) if descriptor >= 0 else read_stat(process)
                 # Most processes of a host sleep, and nothing of them has changed. A hash takes a
                 # tenth of the memory of what it stands for; it errs once in 2**61 readings, by
                 # one refresh, and the head of the list is read once more anyway.
                 seen = hash(data)
                 if seen != process.seen:
-                    self._update(process, data)
+                    self.update(process, data)
                     # What the first thread's says is not all, where that has ended.
-                    pid = process.pid
-                    process.seen = None if pid in self._merged or pid in self._lifeless else seen
+                    process.seen = None if threads.are_needed(process.pid) else seen
                 if status_too and process.total_vm:
-                    self._read_status_again(process)
+                    self.read_status_again(process)
             except (OSError, ValueError, IndexError) as error:
                 gone.append(process)
                 if isinstance(error, PermissionError):
                     self.refused.add(process.pid)
         for process in gone:
-            self._drop(process)
+            self.drop(process)
 
-    def _read_status_again(self, process: Process) -> None:
+    def read_status_again(self, process: Process) -> None:
         """Read the figures of memory that the rules ask for."""
         try:
-            self._read_status(process, self._status(process))
+            self._read_status(process, self._statuses.read(process))
         except PermissionError:
-            for name in self._fields & set(_STATUS_MEMORY.values()):
-                setattr(process, name, None)
-                self._deny(process, name)
+            for field in self._in_status:
+                if field.changes:
+                    setattr(process, field.name, None)
+                    self._deny(process, field.name)
 
-    def _look_in_turn(self, files: Iterable[str]) -> bool:
+    def look_in_turn(self, files: Iterable[str]) -> bool:
         """Read the identity of some processes anew: who was so the longest time ago.
 
         Args:
@@ -633,26 +423,13 @@ class ProcSource:
         Returns:
             True if nothing changed that a rule could ask for.
         """
-        uptime, table = self.host.uptime, self.by_pid
-        before, self._anew_at = self._anew_at, uptime
-        passed = 0.0 if before is None else max(0.0, uptime - before)
-        due = min(len(table), int(passed * max(len(table) / _ANEW_WITHIN, _ANEW_LEAST)))
-        if not due:
-            # Not counted yet.
-            self._anew_at = uptime if before is None else before
         asked, self._files_anew = self._files_anew, frozenset()
         same = True
         if asked:
-            everybody = [(process, _identity(process)) for process in table.values()]
-            same = self._reread(everybody, [file for file in files if file in asked])
-        chosen: list[Process] = []
-        for _ in range(2):
-            # Round again, once: those that have come since are behind the others.
-            chosen += (table[pid] for pid in islice(self._anew, due - len(chosen)) if pid in table)
-            if len(chosen) >= due:
-                break
-            self._anew = iter(list(table))
-        return self._reread([(one, _identity(one)) for one in chosen], files) and same
+            processes = [(process, _identity(process)) for process in self.by_pid.values()]
+            same = self._reread(processes, [file for file in files if file in asked])
+        due = self._turns.due(self.by_pid, self.host.uptime)
+        return self._reread([(process, _identity(process)) for process in due], files) and same
 
     def _reread(self, processes: list[tuple[Process, Any]], fields: Iterable[str]) -> bool:
         """Read anew what was read of the identity of processes, and forget one that has changed.
@@ -678,38 +455,16 @@ class ProcSource:
                 same = False
         return same
 
-    def _drop(self, process: Process) -> None:
-        self._stand_ins.pop(process.pid, None)
-        self._lifeless.pop(process.pid, None)
-        self._merged.pop(process.pid, None)
+    def drop(self, process: Process) -> None:
+        """Forget a process that is gone."""
+        self.threads.forget(process.pid)
         self._cmdlines.forget(process)
         self.out_of_sight.discard(process.pid)
         for denied in self._denied.values():
             denied.discard(process.pid)
-        self._release(process)
+        self.descriptors.release(process)
         process.until = -1
         self.by_pid.pop(process.pid, None)
-
-    def _release(self, process: Process) -> None:
-        if process.descriptor >= 0:
-            os.close(process.descriptor)
-            process.descriptor = -1
-            self._kept -= 1
-
-    def _read_stat(self, process: Process) -> bytes:
-        """Open and read stat; keep the descriptor while there are any to spare."""
-        descriptor = os.open(f"{self._prefix}{process.pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            data = os.read(descriptor, _STAT)
-        except OSError:
-            os.close(descriptor)
-            raise
-        if self._kept < self._keep:
-            process.descriptor = descriptor
-            self._kept += 1
-        else:
-            os.close(descriptor)
-        return data
 
     def verify(self, processes: Iterable[Process]) -> bool:
         """Read the identity of processes afresh; a vanished one is dropped.
@@ -722,9 +477,9 @@ class ProcSource:
         for process in processes:
             before = _identity(process)
             try:
-                self._update(process, read_file(f"{self._prefix}{process.pid}/stat", _STAT))
+                self.update(process, read_file(f"{self._prefix}{process.pid}/stat", LARGEST))
             except (OSError, ValueError, IndexError):
-                self._drop(process)
+                self.drop(process)
                 same = False
                 continue
             present.append((process, before))
@@ -733,15 +488,16 @@ class ProcSource:
     def close(self) -> None:
         """Close every descriptor."""
         for process in list(self.by_pid.values()):
-            self._drop(process)
+            self.drop(process)
         self._memory.close()
 
-    def _update(self, process: Process, data: bytes) -> None:
-        """Take over what proc(5) says stat holds; the name may hold spaces and brackets."""
+    def update(self, process: Process, data: bytes) -> None:
+        """Take over what stat says."""
         process.until = -1
+        # As ``proc_stat.split`` does; a call less, for every process that was on a processor.
         end = data.rindex(b")")
-        fields = data[end + 2 :].split(None, 22)
-        start = int(fields[19])
+        fields = data[end + 2 :].split(None, USED)
+        start = int(fields[START])
         name = data[data.index(b"(") + 1 : end].decode("utf-8", "backslashreplace")
         if start != process.starttime or name != process.comm:
             # An exec changes the name and may change everything else; another start is
@@ -752,216 +508,104 @@ class ProcSource:
             process.comm = sys.intern(name)
         if self._family or (process.more and "ppid" in process.more):
             self._update_family(process, fields)
-        process.state = fields[0].decode("ascii", "replace")
-        # A host has a handful of different flags; share the numbers.
-        flags = int(fields[6])
-        process.flags = self._same.setdefault(flags, flags)
-        process.utime = int(fields[11])
-        process.stime = int(fields[12])
-        process.nice = int(fields[16])
-        process.threads = int(fields[17])
-        process.total_vm = int(fields[20]) // self._page_size
-        process.rss = int(fields[21])
-        ended = not process.total_vm or flags & PF_EXITING
-        if (ended and process.threads > 1) or process.pid in self._stand_ins:
+        process.utime = int(fields[UTIME])
+        process.stime = int(fields[STIME])
+        process.nice = int(fields[NICE])
+        process.threads = int(fields[THREADS])
+        self._update_thread(process, fields)
+        ended = not process.total_vm or (process.flags or 0) & PF_EXITING
+        if (ended and process.threads > 1) or process.pid in self.threads.stand_ins:
             self._update_by_threads(process)
+
+    def _update_thread(self, process: Process, fields: list[bytes]) -> None:
+        """Take over what belongs to a thread."""
+        process.state = fields[STATE].decode("ascii", "replace")
+        process.flags = self.shared(int(fields[FLAGS]))
+        process.total_vm = int(fields[SIZE]) // _PAGE_SIZE
+        process.rss = int(fields[RSS])
 
     def _update_by_threads(self, process: Process) -> None:
         """Take over what belongs to a thread from the first that goes on, if the first has not."""
-        pid, before = process.pid, self._stand_ins.get(process.pid)
+        pid, threads = process.pid, self.threads
+        before = threads.stand_ins.get(pid)
         if process.total_vm and not (process.flags or 0) & PF_EXITING:
             # An exec has made another thread the first one.
-            del self._stand_ins[pid]
-            self._merged.pop(pid, None)
+            del threads.stand_ins[pid]
+            threads.merged.pop(pid, None)
             process.forget()
             return
-        fields = self._find_stand_in(pid) if (process.threads or 0) > 1 else None
-        if fields is None and (process.threads or 0) > 1 and not self._all_ended:
+        fields = threads.find(pid) if (process.threads or 0) > 1 else None
+        if fields is None and (process.threads or 0) > 1 and not threads.all_ended:
             # It goes on, though its threads end faster than they are looked at.
-            fields = self._merged.get(pid)
+            fields = threads.merged.get(pid)
         if fields is None:
-            self._merged.pop(pid, None)
+            threads.merged.pop(pid, None)
             return
-        self._merged[pid] = fields
-        process.state = fields[0].decode("ascii", "replace")
-        flags = int(fields[6])
-        process.flags = self._same.setdefault(flags, flags)
-        process.total_vm = int(fields[20]) // self._page_size
-        process.rss = int(fields[21])
-        if before is None or (before[0] and before != self._stand_ins.get(pid)):
+        threads.merged[pid] = fields
+        self._update_thread(process, fields)
+        if before is None or (before[0] and before != threads.stand_ins.get(pid)):
             # Whatever was read was of another thread.
             process.forget()
 
+    def shared(self, number: Any) -> Any:
+        """Return a number of which many processes have the same: flags, capabilities."""
+        return self._numbers.setdefault(number, number)
+
     def _update_family(self, process: Process, fields: list[bytes]) -> None:
-        """Take over who the parent is, which changes when it dies, and the session."""
-        before = [getattr(process, name) for name in _FAMILY]
-        for name, number in zip(_FAMILY, (fields[1], fields[3], fields[4]), strict=True):
-            setattr(process, name, int(number))
-        if before != [getattr(process, name) for name in _FAMILY]:
-            process.reconsider()
+        """Take over the rare fields: the parent, which changes when it dies, the session, …."""
+        for name, position in _FAMILY:
+            value = int(fields[position])
+            if getattr(process, name) != value:
+                setattr(process, name, value)
+                if not FIELDS[name].changes:
+                    process.reconsider()
+
+    def _wanted(self, asked: str) -> list[Field]:
+        """Return the fields of status to take over: those that rules ask for, and another one."""
+        wanted = {asked, *self.asked}
+        return [field for field in _STATUS if not field.rare or field.name in wanted]
 
     def _read_status(self, process: Process, data: bytes, asked: str = "") -> None:
-        """Take over what proc(5) says status holds; a missing line is unknown."""
+        """Take over what status says; a missing line is unknown."""
+        wanted = self._wanted(asked) if asked else self._in_status
         if not data:
-            self._leave_out_status(process, asked)
+            # It was not read, because the process has made it long. What is known of it stays.
+            for field in wanted:
+                if getattr(process, field.name) is UNREAD:
+                    setattr(process, field.name, SELF_MADE)
             return
-        for key, (real, effective) in _STATUS_IDS.items():
-            ids = _value(data, key).split(None, 2)
-            for name, number in ((real, ids[:1]), (effective, ids[1:2])):
-                if name in ("uid", "euid", asked) or name in self._fields:
-                    setattr(process, name, int(number[0]) if number else None)
-        effective_set = _value(data, b"\nCapEff:")
-        self._take_capabilities(process, int(effective_set, 16) if effective_set else None)
-        if "pid_depth" in (*self._fields, asked):
-            # Its pid in each namespace from this proc's on. A kernel without them has no line.
-            process.pid_depth = max(0, len(_value(data, b"\nNSpid:").split()) - 1)
-        for key, name in _STATUS_MEMORY.items():
-            if name != asked and name not in self._fields:
-                continue
-            size = _value(data, key)
-            # "123 kB"
-            amount: Any = int(size[:-3]) * 1024 if size else None
-            if amount is None and process.total_vm and (process.threads or 0) > 1:
-                # Its threads end faster than they are looked at.
-                amount = SELF_MADE
-            if name == "swap" and size:
-                amount //= self._page_size
-            setattr(process, name, amount)
-
-    def _leave_out_status(self, process: Process, asked: str) -> None:
-        """Keep what is known of a process whose status was not read; it has made it long."""
-        for name in (*_STATUS_FIELDS, *_STATUS_MEMORY.values()):
-            wanted = name in ("uid", "euid", "capabilities", asked) or name in self._fields
-            if wanted and getattr(process, name) is UNREAD:
-                setattr(process, name, SELF_MADE)
-
-    def _take_capabilities(self, process: Process, effective: int | None) -> None:
-        """Take over the effective set, as far as it is worth something on this host.
-
-        Every user is almighty in a user namespace of his own. What a process of root has, root
-        gave it, also in such a one.
-        """
-        if effective and process.euid != 0:
-            pid, known = process.pid, (process.starttime, effective)
-            if self._elsewhere.get(pid) == known:
-                # Nobody comes back to where he has no rights.
-                effective = 0
-            else:
-                effective = self._outside_of_own(pid, effective)
-                if effective == 0:
-                    self._elsewhere[pid] = known
-        if effective is not None:
-            # A host has a handful of different sets.
-            effective = self._same.setdefault(effective, effective)
-        process.capabilities = effective
-
-    def _outside_of_own(self, pid: int, effective: int) -> int | None:
-        """Give the capabilities that a process has in our user namespace."""
-        try:
-            theirs = self._of_thread(pid, "uid_map", read_file)
-            return effective if theirs.split() == self._own_ids() else 0
-        except FileNotFoundError:
-            # A kernel without user namespaces, or it is gone.
-            return effective
-        except OSError:
-            return None
-
-    def _own_ids(self) -> list[bytes]:
-        """Give how ids are mapped in our user namespace; nobody gets the same map elsewhere."""
-        if self._id_map is None:
-            self._id_map = read_file(f"{self._prefix}self/uid_map").split()
-        return self._id_map
+        has_threads = process.total_vm and (process.threads or 0) > 1
+        for field in wanted:
+            value = self._taking[field.name](data)
+            if field.name == "capabilities":
+                value = self.shared(self.namespaces.worth(process, value))
+            elif value is None and field.unit.is_memory and has_threads:
+                # They end faster than they are looked at.
+                value = SELF_MADE
+            setattr(process, field.name, value)
 
     # --- the host ------------------------------------------------------------------
 
     def _host(self) -> Host:
+        users, groups = self._names
+        mem_total, swap_total = self._memory.totals()
         return Host(
-            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            os.uname().release,
-            self._page_size,
-            self._ticks,
-            boot_seconds(),
-            *self._memory.totals(),
-            self._names[0],
-            self._names[1],
-            self._unit_root,
+            time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            kernel=os.uname().release,
+            page_size=_PAGE_SIZE,
+            clock_ticks=_TICKS,
+            uptime=boot_seconds(),
+            mem_total=mem_total,
+            swap_total=swap_total,
+            users=users,
+            groups=groups,
+            unit_root=self._unit_root,
         )
 
 
-def read_file(path: str, size: int = 65536) -> bytes:
-    """Read a file of proc: no more than its first bytes, which is all of most files."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, size)
-    finally:
-        os.close(descriptor)
-
-
-def read_status(path: str) -> tuple[bytes, bool]:
-    """Read a status file; lines that are longer than any that is used are left out.
-
-    Returns:
-        what was read, and whether that is all.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        piece = os.read(descriptor, _STATUS)
-        # A short read is the end.
-        if len(piece) < _STATUS:
-            return piece, True
-        kept: list[bytes] = []
-        line = b""
-        while piece:
-            *lines, line = (line + piece).split(b"\n")
-            kept += (one for one in lines if len(one) < _LONGEST_LINE)
-            line = line[:_LONGEST_LINE]
-            piece = os.read(descriptor, 1 << 16)
-        return b"\n".join((*kept, b"")), False
-    finally:
-        os.close(descriptor)
-
-
-def _living(path: str) -> list[bytes] | None:
-    """Read the stat of a thread.
-
-    Returns:
-        its fields from the third on; nothing if it ends or has no memory, None if it is gone.
-    """
-    try:
-        data = read_file(path, _STAT)
-        fields = data[data.rindex(b")") + 2 :].split(None, 22)
-        if fields[0] in _DEAD or int(fields[6]) & PF_EXITING or not int(fields[20]):
-            return []
-    except (OSError, ValueError, IndexError):
-        return None
-    return fields
-
-
-def _value(data: bytes, key: bytes) -> bytes:
-    """Find a line of status by its key, with the newline before and the colon behind it."""
-    start = data.find(key)
-    return data[start + len(key) : data.find(b"\n", start + 1)].strip() if start >= 0 else b""
-
-
-_IDENTITY = (
-    *("uid", "euid", "gid", "egid", "capabilities", "oom_score_adj", "cgroup", "memory_cgroup"),
-    *("nice", "exe", "cmdline", *_FAMILY),
-)
+# Rules also treat a process by its nice value.
+_IDENTITY = (*(field.name for field in FIELDS.values() if not field.changes), "nice")
 
 
 def _identity(process: Process) -> tuple[Any, ...]:
-    return (process.starttime, process.comm, *(getattr(process, name) for name in _IDENTITY))
-
-
-def _descriptor_budget(wanted: int) -> int:
-    """Raise the soft limit of open files as far as it is needed and allowed."""
-    if wanted <= 0:
-        return 0
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    need = wanted + _SPARE_DESCRIPTORS
-    if soft != resource.RLIM_INFINITY and soft < need:
-        soft = need if hard == resource.RLIM_INFINITY else min(need, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return (
-        wanted if soft == resource.RLIM_INFINITY else max(0, min(wanted, soft - _SPARE_DESCRIPTORS))
-    )
+    return tuple(getattr(process, name) for name in _IDENTITY)

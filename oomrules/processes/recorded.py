@@ -8,10 +8,11 @@ itself made unknown is ``null`` and named in its ``self_made``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from oomrules import files
 from oomrules.errors import Failure, reason
+from oomrules.fields import FIELDS, Field, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import LIMITS
 from oomrules.processes.cmdlines import cut
@@ -23,14 +24,9 @@ from oomrules.program.nodes import SELF_MADE
 SCHEMA = "oomrules.snapshot/1"
 HINT = "record it again with `oomrules snapshot -o FILE`"
 
-_WHOLE = (
-    "ppid uid euid gid egid nice utime stime starttime threads flags total_vm rss swap anon shmem "
-    "locked pgtables oom_score_adj pid_depth tty_nr session"
-).split()
-_TEXTS = ("comm", "exe", "state", "cgroup")
-_PATHS = ("cgroup", "memory_cgroup", "unit_root")
 # What a process can make unknown by itself.
-_SELF_MADE = ("cmdline", "exe", "swap", "anon", "shmem", "locked", "pgtables")
+_SELF_MADE = [name for name, field in FIELDS.items() if field.self_made]
+_PATHS = ("cgroup", "memory_cgroup", "unit_root")
 _SCOPE_WHOLE = ("memory", "memory_max", "memory_high", "swap", "swap_max", "oom_kills")
 
 # Wider than anything a kernel says.
@@ -227,16 +223,16 @@ def _host(data: dict[str, Any]) -> Host:
     ):
         raise _Wrong(f"uptime is {json.dumps(uptime)[:40]}, not a number of seconds")
     return Host(
-        _text(data, "time") or "",
-        _text(data, "kernel") or "",
-        _needed(data, "page_size", 1),
-        _needed(data, "clock_ticks", 1),
-        uptime,
-        _needed(data, "mem_total", 0),
-        _whole(data, "swap_total") or 0,
-        _names(data, "users"),
-        _names(data, "groups"),
-        _text(data, "unit_root") or "",
+        time=_text(data, "time") or "",
+        kernel=_text(data, "kernel") or "",
+        page_size=_needed(data, "page_size", 1),
+        clock_ticks=_needed(data, "clock_ticks", 1),
+        uptime=uptime,
+        mem_total=_needed(data, "mem_total", 0),
+        swap_total=_whole(data, "swap_total") or 0,
+        users=_names(data, "users"),
+        groups=_names(data, "groups"),
+        unit_root=_text(data, "unit_root") or "",
     )
 
 
@@ -297,28 +293,9 @@ def _process(data: dict[str, Any]) -> Process:
     if pid > _LARGEST_PID:
         raise _Wrong(f"pid is {pid}")
     process = Process(pid)
-    for key in _WHOLE:
-        setattr(process, key, _whole(data, key))
-    for key in _TEXTS:
-        setattr(process, key, _text(data, key))
-    for key in ("utime", "stime", "starttime", "total_vm", "rss", "swap", "flags"):
-        if (getattr(process, key) or 0) < 0:
-            raise _Wrong(f"{key} is {getattr(process, key)}")
-    capabilities = _text(data, "capabilities")
-    try:
-        process.capabilities = None if capabilities is None else int(capabilities, 16)
-        if process.capabilities is not None and not 0 <= process.capabilities < _LARGEST:
-            raise ValueError
-    except ValueError as error:
-        raise _Wrong(f"capabilities is {capabilities!r}, not a hexadecimal number") from error
-    words = data.get("cmdline")
-    if words is not None and not (
-        isinstance(words, list) and all(isinstance(word, str) for word in words)
-    ):
-        raise _Wrong("cmdline is not a list of texts")
-    process.cmdline = None if words is None else cut("\0".join(words))
-    if "memory_cgroup" in data:
-        process.memory_cgroup = _text(data, "memory_cgroup")
+    for field in FIELDS.values():
+        if not field.optional or field.name in data:
+            setattr(process, field.name, _READERS.get(field.name, _raw)(data, field))
     self_made = data.get("self_made") or ()
     if not isinstance(self_made, list | tuple) or not all(key in _SELF_MADE for key in self_made):
         raise _Wrong(f"self_made is {json.dumps(self_made)[:40]}, not a list of keys")
@@ -329,3 +306,55 @@ def _process(data: dict[str, Any]) -> Process:
     if unreadable:
         process.unreadable = " and ".join(unreadable)
     return process
+
+
+def _raw(data: dict[str, Any], field: Field) -> Any:
+    if field.unit is Unit.TEXT:
+        return _text(data, field.name)
+    value = _whole(data, field.name)
+    if value is not None and value < 0 and not field.unit.is_signed:
+        raise _Wrong(f"{field.name} is {value}")
+    return value
+
+
+def _capabilities(data: dict[str, Any], field: Field) -> int | None:
+    text = _text(data, field.name)
+    try:
+        value = None if text is None else int(text, 16)
+        if value is not None and not 0 <= value < _LARGEST:
+            raise ValueError
+    except ValueError as error:
+        raise _Wrong(f"capabilities is {text!r}, not a hexadecimal number") from error
+    return value
+
+
+def _cmdline(data: dict[str, Any], field: Field) -> str | None:
+    words = data.get(field.name)
+    if words is not None and not (
+        isinstance(words, list) and all(isinstance(word, str) for word in words)
+    ):
+        raise _Wrong("cmdline is not a list of texts")
+    return None if words is None else cut("\0".join(words))
+
+
+_READERS: dict[str, Callable[[dict[str, Any], Field], Any]] = {
+    "capabilities": _capabilities,
+    "cmdline": _cmdline,
+}
+
+
+def process_line(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the line of a process.
+
+    Args:
+        values: by the name of the field, with all that are not optional.
+    """
+    line = {"kind": "process", **values}
+    self_made = [name for name, value in values.items() if value is SELF_MADE]
+    if self_made:
+        line |= {**dict.fromkeys(self_made), "self_made": self_made}
+    if line["cmdline"] is not None:
+        line["cmdline"] = line["cmdline"].split("\0") if line["cmdline"] else []
+    if line["capabilities"] is not None:
+        line["capabilities"] = f"{line['capabilities']:016x}"
+    return line

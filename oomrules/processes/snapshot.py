@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from oomrules.fields import FIELDS
 from oomrules.lean import Any, NamedTuple, Protocol
 from oomrules.processes.units import Placement
 
@@ -58,7 +59,7 @@ class _Rare:
     A slot for each in every process would cost a host of many processes half a MiB.
     """
 
-    def __set_name__(self, owner: type, name: str) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
 
     def __get__(self, process: Process, owner: type | None = None) -> Any:
@@ -71,59 +72,33 @@ class _Rare:
 
 
 class Process:
-    """One process.
+    """One process, with the fields of ``FIELDS``.
 
-    Times are in clock ticks, total_vm, rss and swap in pages, anon, shmem, locked and
-    pgtables in bytes, capabilities the effective set as a number. In ``cmdline``, arguments
-    are separated by null characters; in ``cgroup``, bytes that are no UTF-8 are surrogates,
-    so that its files can be opened. ``memory_cgroup`` is the group that its memory is charged to,
-    UNREAD where that is the same one. Where the first thread has ended, what belongs to a
-    thread is that of the first one that goes on. ``judge`` belongs
+    ``capabilities`` is the effective set. In ``cmdline``, arguments are separated by null
+    characters; in ``cgroup``, bytes that are no UTF-8 are surrogates, so that its files can be
+    opened. ``memory_cgroup`` is UNREAD where it is the same group. Where the first thread has
+    ended, what belongs to a thread is that of the first one that goes on. ``judge`` belongs
     to the evaluator, ``descriptor`` and ``seen`` to the source. ``key`` is the place in
     the order that the ranker found last; it holds before ``until`` (seconds of uptime).
     """
 
     __slots__ = (
-        "capabilities",
-        "cgroup",
-        "comm",
-        "descriptor",
-        "euid",
-        "flags",
-        "judge",
-        "key",
-        "more",
-        "nice",
-        "oom_score_adj",
-        "pid",
-        "pid_depth",
-        "rss",
-        "seen",
-        "starttime",
-        "state",
-        "stime",
-        "threads",
-        "total_vm",
-        "uid",
-        "until",
-        "utime",
+        *(field.name for field in FIELDS.values() if not field.rare),
+        *("descriptor", "judge", "key", "more", "seen", "until"),
     )
 
-    ppid = _Rare()
-    session = _Rare()
-    tty_nr = _Rare()
-    gid = _Rare()
-    egid = _Rare()
-    exe = _Rare()
-    cmdline = _Rare()
-    anon = _Rare()
-    shmem = _Rare()
-    locked = _Rare()
-    pgtables = _Rare()
-    swap = _Rare()
-    memory_cgroup = _Rare()
+    # Rare fields that are named somewhere.
+    anon: Any
+    cmdline: Any
+    exe: Any
+    gid: Any
+    memory_cgroup: Any
+    pid_depth: Any
+    ppid: Any
+    session: Any
+    swap: Any
     # Which facts of DECISIVE a recorded process lacks, as a text; UNREAD where it has them.
-    unreadable = _Rare()
+    unreadable = _Rare("unreadable")
 
     def __init__(self, pid: int) -> None:
         self.pid: int = pid
@@ -148,7 +123,6 @@ class Process:
         self.euid: int | None = UNREAD
         self.capabilities: int | None = UNREAD
         self.oom_score_adj: int | None = UNREAD
-        self.pid_depth: int | None = UNREAD
         self.cgroup: str | None = UNREAD
         self.more: dict[str, Any] | None = None
         self.reconsider()
@@ -157,6 +131,11 @@ class Process:
         """Have the evaluator look at the identity again."""
         self.judge: Any = UNREAD
         self.until: int = -1
+
+
+for _field in FIELDS.values():
+    if _field.rare:
+        setattr(Process, _field.name, _Rare(_field.name))
 
 
 class Scope(Protocol):

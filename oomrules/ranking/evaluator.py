@@ -17,7 +17,7 @@ from oomrules.lean import Any, NamedTuple
 from oomrules.processes.facts import RELATIONS
 from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Host, Process, Snapshot
 from oomrules.processes.units import Placement
-from oomrules.processes.values import GETTERS, LIMIT, PROTECTING, SCORING, Getter, place_of
+from oomrules.processes.values import GETTERS, LIMIT, PROTECTING, SCORING, Getter, innermost_place
 from oomrules.program import nodes
 from oomrules.program.automaton import WORK
 from oomrules.program.nodes import PENDING, SELF_MADE, Node, OverBudget
@@ -180,8 +180,8 @@ class Evaluator:
         """The units around a process; nothing if no rule asks, None if unknown."""
         if self._unscoped:
             return ()
-        cgroup = GETTERS["cgroup"](process, snapshot)
-        return None if cgroup is None else _chain(place_of(cgroup, snapshot), snapshot)
+        place = innermost_place(process, snapshot)
+        return None if place is None else _chain(place, snapshot)
 
     @property
     def everywhere(self) -> int:
@@ -466,29 +466,22 @@ class Evaluator:
 
 def _chain(place: Placement, snapshot: Snapshot) -> Chain:
     """Gather what targets can ask of the units around a process, outermost first."""
-    units: list[Around] = []
-    inner: Placement | None = place
-    while inner is not None:
-        if inner.above is None:
-            # The root slice belongs to nothing.
-            units.append(Around(inner.chain, (), ()))
-            break
-        if inner.manager:
-            # Its name is its user's choice; what else he says of it makes it match nothing.
-            units.append(Around((inner.unit,), (), (), True))
-            inner = inner.above
-            continue
-        known = {name: snapshot.fact(inner, name) for name in RELATIONS}
-        names = (inner.chain[-1], *sorted(known["Names"] or ()))
-        # A user can keep his manager from answering, so that doubt makes nobody belong.
-        unknown = () if inner.manager else None
-        wanted, part = (
-            unknown if known[name] is None else tuple(sorted(known[name]))
-            for name in ("WantedBy", "PartOf")
-        )
-        units.append(Around(names, wanted, part))
-        inner = inner.above
-    return tuple(reversed(units))
+    return tuple(_around(unit, snapshot) for unit in reversed([*place.ancestors]))
+
+
+def _around(unit: Placement, snapshot: Snapshot) -> Around:
+    if unit.above is None:
+        # The root slice belongs to nothing.
+        return Around(unit.chain, (), ())
+    if unit.manager:
+        # Its name is its user's choice; what else the user says of it makes it match nothing.
+        return Around((unit.unit,), (), (), of_user=True)
+    names, wanted_by, part_of = (snapshot.fact(unit, name) for name in RELATIONS)
+    return Around(
+        names=(unit.unit, *sorted(names or ())),
+        wanted_by=None if wanted_by is None else tuple(sorted(wanted_by)),
+        part_of=None if part_of is None else tuple(sorted(part_of)),
+    )
 
 
 def _matches(unit: Around, target: str) -> bool | None:

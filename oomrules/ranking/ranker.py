@@ -7,16 +7,22 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 
 from oomrules.lean import NamedTuple
-from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Process, Snapshot
-from oomrules.processes.units import Placement
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.procfs import ProcSource
+from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Host, Process, Snapshot
+from oomrules.processes.values import innermost_place
 from oomrules.program.nodes import glob, is_glob
+from oomrules.program.program import Program
 from oomrules.ranking.codegen import Judge
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.verdict import NORMAL, Verdict
 
 _NEVER_FLAGS = PF_EXITING | PF_KTHREAD
 _DEAD_STATES = ("Z", "X", "x")
+
+# The head of the list that is read once more before it is handed to the kernel, and how
+# often the ranking is made anew when that shows a change.
+HEAD = 64
+_TRIES = 3
 
 # The order as one number: points above, then the start, then the pid.
 _START = 32
@@ -74,10 +80,14 @@ class Ranker:
     """Ranks snapshot after snapshot by one program.
 
     The order is exact: tier; base times weight, descending; earlier start; lower pid.
+
+    Args:
+        program: the rules.
+        host: its page size decides how many pages a quantity of memory is.
     """
 
-    def __init__(self, evaluator: Evaluator) -> None:
-        self.evaluator = evaluator
+    def __init__(self, program: Program, host: Host) -> None:
+        self.evaluator = Evaluator(program, host)
         # Fractions are compared as whole numbers over a common denominator.
         self._common = 1
         self._scales: dict[int, int] = {1: 1}
@@ -175,6 +185,16 @@ def _forget_places(processes: Iterable[Process]) -> None:
         process.until = -1
 
 
+def fresh(ranker: Ranker, source: ProcSource, keep: Keep | None = None) -> Ranking:
+    """Rank, read the head of the list once more, and rank again if that shows a change."""
+    ranking = ranker.rank(source, keep)
+    for _ in range(_TRIES):
+        if source.verify(ranking.candidates[:HEAD]):
+            break
+        ranking = ranker.rank(source, keep)
+    return ranking
+
+
 def within(unit: str) -> Keep:
     """Keep the processes of a unit and of everything below it.
 
@@ -184,18 +204,13 @@ def within(unit: str) -> Keep:
     plain = not is_glob(unit)
 
     def keep(process: Process, snapshot: Snapshot) -> bool:
-        cgroup = GETTERS["cgroup"](process, snapshot)
-        if cgroup is None:
+        place = innermost_place(process, snapshot)
+        if place is None:
             return False
-        place = place_of(cgroup, snapshot)
         if any(glob(name, unit) for name in place.chain):
             return True
         # As a rule does: an alias counts where it is written out.
-        above: Placement | None = place.system if plain else None
-        while above is not None:
-            if unit in (snapshot.fact(above, "Names") or ()):
-                return True
-            above = above.above
-        return False
+        units = place.system.ancestors if plain else ()
+        return any(unit in (snapshot.fact(around, "Names") or ()) for around in units)
 
     return keep

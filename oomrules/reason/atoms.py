@@ -21,6 +21,7 @@ from math import inf, isqrt
 from typing import Any, NamedTuple
 
 from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.fields import FIELDS
 from oomrules.program import nodes
 from oomrules.program.nodes import Node
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
@@ -121,18 +122,12 @@ class Atom(NamedTuple):
     no: Values
 
 
-_KERNEL_PIDS = 2**22  # PID_MAX_LIMIT, include/linux/threads.h
-_IDS = whole(0, 2**32 - 2)  # (uid_t)-1 is no user
 _DOMAINS: dict[str, Numbers] = {
-    "pid": whole(1, _KERNEL_PIDS),
-    "ppid": whole(0, _KERNEL_PIDS),
-    "session": whole(0, _KERNEL_PIDS),
-    "uid": _IDS,
-    "euid": _IDS,
-    "gid": _IDS,
-    "egid": _IDS,
-    "nice": whole(-20, 19),
-    "oom_score_adj": whole(-1000, 1000),
+    **{
+        field.name: whole(field.least, field.most)
+        for field in FIELDS.values()
+        if field.most is not None
+    },
     "unit.oom_score_adjust": whole(-1000, 1000),
     "unit.pressure": whole(0, 10_000),
 }

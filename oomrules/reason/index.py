@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from oomrules.processes.snapshot import Host, Process, Snapshot
 from oomrules.processes.units import ROOT_SLICE
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.values import GETTERS, innermost_place
 from oomrules.program import nodes
 from oomrules.program.nodes import Node
 from oomrules.program.program import Program, Rule, Scope
@@ -199,14 +199,13 @@ class Judge:
 
 def _unit_names(process: Process, snapshot: Snapshot) -> list[str | None]:
     """Return all names of the units around a process; the empty one stands for no unit."""
-    cgroup = GETTERS["cgroup"](process, snapshot)
-    if cgroup is None:
+    place = innermost_place(process, snapshot)
+    if place is None:
         return [None]
-    place = place_of(cgroup, snapshot)
     names: list[str | None] = ["", *place.chain]
-    while place.above is not None:
-        names += snapshot.fact(place, "Names") or ()
-        place = place.above
+    for unit in place.ancestors:
+        # The root slice has no other name.
+        names += (snapshot.fact(unit, "Names") if unit.above else None) or ()
     return names
 
 

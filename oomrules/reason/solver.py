@@ -13,6 +13,7 @@ from functools import lru_cache
 from math import isinf
 from typing import TYPE_CHECKING, Any
 
+from oomrules.fields import FIELDS
 from oomrules.reason import atoms
 from oomrules.reason.atoms import GRANULE, NOTHING_BY_NOTHING, UNKNOWN, Values, Variable
 from oomrules.reason.numbers import Numbers
@@ -42,8 +43,9 @@ def available() -> bool:
     return _z3() is not None
 
 
+_ORDINARY = ("swap", "rss", "total_vm", "threads", "nice")
 # Of an ordinary process, in pages of 4 KiB and in milliseconds.
-_LIKED = {LIMIT: 2**33, "swap": 0, "rss": 2**14, "total_vm": 2**16, "threads": 1, "nice": 0}
+_LIKED = {LIMIT: 2**33, **{name: FIELDS[name].ordinary for name in _ORDINARY}}
 _KINDS = ("number", "order", "share")
 
 

@@ -37,6 +37,9 @@ _CODE = (
 )
 _OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
+# What reading a result can raise that another version wrote.
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
 
 class Compiled(NamedTuple):
     """What the short-lived half found out.
@@ -130,10 +133,7 @@ class CompileChild:
                     f"`oomrules prepare` wrote {size} bytes, {PARTS['program']} are allowed",
                     "are these rules?",
                 )
-            raise why or Failure(
-                "`oomrules prepare` wrote something else than its result",
-                "is it of another version? restart the service",
-            )
+            raise why or _other_result()
         compiled = _compiled(parts)
         if why is None:
             return compiled
@@ -159,26 +159,25 @@ class CompileChild:
         return Failure(f"`oomrules prepare` {how}", "it has said why above, if it could")
 
     def _parts(self) -> dict[str, Any]:
-        """Read what it wrote; a part that is not whole, or too long, ends it."""
-        found: dict[str, Any] = {}
+        """Read what it wrote, up to the first part that is not whole, or too long."""
+        parts: dict[str, Any] = {}
         at, size = 0, os.fstat(self._output).st_size
         for part, longest in PARTS.items():
-            data = os.pread(self._output, min(longest, size - at), at)
-            line, newline, _ = data.partition(b"\n")
+            written = os.pread(self._output, min(longest, size - at), at)
+            line, newline, _ = written.partition(b"\n")
             if not newline:
                 break
             at += len(line) + 1
             try:
-                said = json.loads(line)
+                data = json.loads(line)
             except (ValueError, RecursionError):
                 break
-            if not isinstance(said, dict) or (said.get("schema"), said.get("part")) != (
-                SCHEMA,
-                part,
-            ):
+            if not isinstance(data, dict) or data.get("schema") != SCHEMA:
                 break
-            found[part] = said
-        return found
+            if data.get("part") != part:
+                break
+            parts[part] = data
+        return parts
 
     def abandon(self) -> None:
         """Kill it, whatever it was about to say."""
@@ -201,52 +200,59 @@ class CompileChild:
 
 def _compiled(parts: dict[str, Any]) -> Compiled:
     try:
-        given = parts["program"]
-        made, settled = given["program"], given["emit"]
-        compiled = Compiled(
-            None if made is None else program.from_data(made),
-            given["diagnostics"],
-            given["fingerprint"],
-            given["files"],
-            given["asks"],
-            Facts(),
-            passwd.from_data(given["users"]),
-            passwd.from_data(given["groups"]),
-            None if settled is None else list(settled["to"]),
-            None if settled is None else settled["head"],
-            given["emit_problem"],
-            names_complete=False,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Failure(
-            "`oomrules prepare` wrote something else than its result",
-            "is it of another version? restart the service",
-        ) from error
-    return _with_facts(_with_names(compiled, parts.get("names")), parts.get("facts"))
+        compiled = Compiled(**_rules(parts["program"]))
+    except _MALFORMED as error:
+        raise _other_result() from error
+    # A part that is missing or malformed is as good as none: what was known before stays.
+    for part, read in (("names", _names), ("facts", _facts)):
+        try:
+            compiled = compiled._replace(**read(parts[part]))
+        except _MALFORMED:
+            pass
+    return compiled
 
 
-def _with_names(compiled: Compiled, given: Any) -> Compiled:
-    try:
-        return compiled._replace(
-            users=passwd.from_data(given["users"]),
-            groups=passwd.from_data(given["groups"]),
-            names_problems=tuple(map(str, given["problems"])),
-            names_complete=bool(given["complete"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return compiled
+def _rules(data: Any) -> dict[str, Any]:
+    made, settled = data["program"], data["emit"]
+    return {
+        "program": None if made is None else program.from_data(made),
+        "diagnostics": data["diagnostics"],
+        "fingerprint": data["fingerprint"],
+        "files": data["files"],
+        "asks": data["asks"],
+        "facts": Facts(),
+        "users": passwd.from_data(data["users"]),
+        "groups": passwd.from_data(data["groups"]),
+        "to": None if settled is None else list(settled["to"]),
+        "head": None if settled is None else settled["head"],
+        "problem": data["emit_problem"],
+        "names_complete": False,
+    }
 
 
-def _with_facts(compiled: Compiled, given: Any) -> Compiled:
-    try:
-        places = given["places"]
-        facts = Facts(
-            given["units"],
-            given["sessions"],
-            tuple(map(str, given["problems"])),
-            None if places is None else frozenset(places),
-            bool(given["whole"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return compiled
-    return compiled._replace(facts=facts)
+def _names(data: Any) -> dict[str, Any]:
+    return {
+        "users": passwd.from_data(data["users"]),
+        "groups": passwd.from_data(data["groups"]),
+        "names_problems": tuple(map(str, data["problems"])),
+        "names_complete": bool(data["complete"]),
+    }
+
+
+def _facts(data: Any) -> dict[str, Any]:
+    places = data["places"]
+    facts = Facts(
+        units=data["units"],
+        sessions=data["sessions"],
+        problems=tuple(map(str, data["problems"])),
+        places=None if places is None else frozenset(places),
+        whole=bool(data["whole"]),
+    )
+    return {"facts": facts}
+
+
+def _other_result() -> Failure:
+    return Failure(
+        "`oomrules prepare` wrote something else than its result",
+        "is it of another version? restart the service",
+    )

@@ -1,4 +1,4 @@
-"""Keeps the list: the rules in force, the processes, and what was handed over last."""
+"""The list in force: its rules, the processes, and the last one that was made."""
 
 from __future__ import annotations
 
@@ -7,81 +7,122 @@ import os
 import time
 from collections.abc import Iterable
 
+from oomrules import files, kept, targets
 from oomrules.accounts import passwd
-from oomrules.errors import Failure, reason
+from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.bpf import IteratorSource
+from oomrules.processes.descriptors import DESCRIPTORS
 from oomrules.processes.facts import Facts
 from oomrules.processes.hidden import notes
-from oomrules.processes.procfs import (
-    DESCRIPTORS,
-    IDENTITY_FILES,
-    MOST_LONG,
-    PLACE_FILES,
-    QUICK_FILES,
-)
+from oomrules.processes.proc_status import MOST_LONG
+from oomrules.processes.procfs import IDENTITY_FILES, PLACE_FILES, QUICK_FILES, ProcSource
 from oomrules.processes.snapshot import Host
 from oomrules.processes.values import place_of
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator
-from oomrules.ranking.freshness import HEAD, fresh
-from oomrules.ranking.ranker import Ranker, Ranking
+from oomrules.ranking.ranker import HEAD, Ranker, Ranking, fresh
 from oomrules.service import memory as resident
 from oomrules.service.compile_child import Compiled
 from oomrules.service.pace import CALM
-from oomrules.sinks import emitting, kernel_list
+from oomrules.sinks import (
+    LastList,
+    Sink,
+    chosen,
+    named,
+    put_all,
+    see_originals,
+    take_back_all,
+)
 from oomrules.state import State, described, entries, now
 
 # Under pressure list.json is not written more often: it is for the hook and the next start.
 _SAVE_EVERY = 10.0
 
-# Adjusting reads and compares everybody: no more often than this, nor than so many times the
-# processor time that it costs. Sooner if somebody new is among the first, who has no value yet:
-# small newcomers are many quickly, and until then the kernel goes by their size.
+# Recomputing the values of oom_score_adj reads every process, so it is rate-limited: by a minimum
+# interval in seconds, and by a multiple of its own processor time. A new process among the first
+# has no value yet and the kernel would judge it by size alone, so lower limits apply then.
 _ADJUST_EVERY, _ADJUST_TIMES = 1.0, 10
 _ADJUST_NEW_EVERY, _ADJUST_NEW_TIMES = 0.5, 3
 _FIRST = 20
 
-# On a quiet host the list stays as it is, but not for longer than this.
+# On a quiet host the list stays as it is, but not for longer than this, in seconds.
 _QUIET_FOR = 300.0
 
-# Processes that cannot be seen are looked for no more often than this.
+# Processes that cannot be seen are looked for no more often than this, in seconds.
 _HIDDEN_EVERY = 300.0
 
-# More memory than this share in use, or less, is news.
+# The host is not quiet if the memory in use changed by this part of the whole: a hundredth.
 _MEMORY_SHARE = 100
 
-
-# What a directory service said last, and the bytes that it may be.
+# The names that a directory service gave last, and how many bytes are read of them.
 _NAMES, _MOST_NAMES = "names.json", 4 << 20
 
 
 class Listed(NamedTuple):
-    """A list that was handed over.
+    """A list that was put into force.
 
     Attributes:
         read: when the processes were read, in seconds since the boot.
-        given: when the list was handed over.
+        given: when the list was put into force.
         pids: worst first.
-        head: the first of them, as ``state.entries`` says it.
-        to: where it went, in one text; empty if it went nowhere.
+        head: the first of them, as ``state.entries`` has them.
+        to: the targets that took it.
     """
 
     read: float
     given: float
     pids: list[int]
     head: list[dict[str, Any]]
-    to: str
+    to: tuple[str, ...]
 
 
-class Keeper:
+class PacedAdjustment:
+    """The sink oom_score_adj, used only as often as it is worth its cost.
+
+    Args:
+        state, head: as ``sinks.named`` has them.
+    """
+
+    name = targets.OOM_SCORE_ADJ
+
+    def __init__(self, state: State, head: int | None) -> None:
+        self._state, self._head = state, head
+        self._at = self._new_at = 0.0
+        self._adjusted: set[int] = set()
+
+    def put(self, ranking: Ranking, source: ProcSource | None) -> str:
+        """Recompute the values if it is time to; until then the last ones stay in force."""
+        if not self.is_due(now(), ranking):
+            return ""
+        cost = time.process_time()
+        # Made anew each time: it holds on to what it did, for people to read.
+        done = named(self.name, self._state, self._head).put(ranking, source)
+        cost = time.process_time() - cost
+        self._at = now() + max(_ADJUST_EVERY, _ADJUST_TIMES * cost)
+        self._new_at = now() + max(_ADJUST_NEW_EVERY, _ADJUST_NEW_TIMES * cost)
+        self._adjusted = _first(ranking)
+        return done
+
+    def take_back(self) -> None:
+        """Restore the values from before."""
+        named(self.name, self._state).take_back()
+
+    def is_due(self, at: float, ranking: Ranking) -> bool:
+        """Return whether it is time to recompute the values, in seconds since the boot."""
+        if at < self._new_at:
+            return False
+        return at >= self._at or not _first(ranking) <= self._adjusted
+
+
+class CurrentList:
     """The rules in force and the list that they make.
 
     Attributes:
         program: None until there are rules without errors; ``fingerprint`` tells from which
             files, ``examined`` those that were compiled last, with or without errors.
         listed: the last list, and ``before`` it; None at first.
-        problem: why the last list could not be handed over, or not be kept; empty if it was.
+        problem: why the last list could not be put into force everywhere, or its traces not be
+            left; empty if it was.
     """
 
     def __init__(self, state: State) -> None:
@@ -105,8 +146,7 @@ class Keeper:
         # Where the list goes; empty: the host decides; None: that is not known yet.
         self._to: tuple[str, ...] | None = None
         self._head: int | None = None
-        self._adjust_at = self._adjust_new_at = 0.0
-        self._adjusted: set[int] = set()
+        self._adjustment: PacedAdjustment | None = None
         self._ranker: Ranker | None = None
         self._saved = -_SAVE_EVERY
         self._seen: tuple[Any, int] | None = None
@@ -116,7 +156,7 @@ class Keeper:
     # --- the rules -------------------------------------------------------------------
 
     def adopt(self, prepared: Compiled) -> None:
-        """Put rules in force, or new facts for those that are.
+        """Put rules in force, or new facts for the rules that are in force.
 
         Raises:
             Failure: they could not be kept for the next start; they are in force.
@@ -125,7 +165,7 @@ class Keeper:
             self.program is not None and self.fingerprint == prepared.fingerprint
         )
         facts = prepared.facts
-        # The bus is gone: what was known is better than nothing, for the rules that asked for it.
+        # Without the bus, what was known stays, for the rules that asked for it.
         if known_already and facts.units is None and self.facts.units is not None:
             facts = facts._replace(units=self.facts.units, places=self.facts.places)
         if known_already and facts.sessions is None and self.facts.sessions is not None:
@@ -136,10 +176,10 @@ class Keeper:
             self._keep_names(prepared.program or self.program)
         if renamed and self.program is not None and self._source is not None:
             # It remembers what it made of a name, and an alias makes no other name of it.
-            self._ranker = Ranker(Evaluator(self.program, self._source.host))
+            self._ranker = Ranker(self.program, self._source.host)
         if self._source is not None:
             self._source.facts = facts
-            # What has been worked out for each process may rest on the old ones.
+            # What has been worked out for each process may rest on the old facts.
             self._source.prepared_for = None
         self.examined = prepared.fingerprint
         if prepared.program is None:
@@ -151,17 +191,17 @@ class Keeper:
         self.state.save_program(prepared.program, prepared.fingerprint)
 
     def _name(self, users: dict[int, str], groups: dict[int, str], complete: bool) -> bool:
-        """Take names; True if some are other ones than before."""
+        """Take names; return whether some of them differ from before."""
         before = [passwd.to_data(known) for known in (self._users, self._groups)]
         for known, found in ((self._users, users), (self._groups, groups)):
-            # What a directory said before is better than nothing, as long as it is not too much.
+            # What a directory said before stays, unless that becomes too much.
             if complete or len(known) + len(found) > 2 * passwd.MOST_NAMES:
                 known.clear()
             known.update(found)
         return before != [passwd.to_data(known) for known in (self._users, self._groups)]
 
     def _keep_names(self, made: Program | None) -> None:
-        """Keep names that the host's own files do not have, for the next start."""
+        """Save the names that the host's own files do not have, for the next start."""
         path = self.state.path(_NAMES)
         names = (self._users, self._groups)
         try:
@@ -169,7 +209,7 @@ class Keeper:
                 os.unlink(path)
             else:
                 data = json.dumps(list(map(passwd.to_data, names)))
-                kernel_list.replace(path, data.encode(), 0o600)
+                files.replace(path, data.encode(), kept.FILE_MODE)
         except (OSError, Failure):
             # They are asked for again.
             pass
@@ -183,44 +223,51 @@ class Keeper:
             return {}, {}
 
     def direct(self, to: list[str] | None, head: int | None) -> None:
-        """Say where the list goes.
+        """Set where the list goes.
 
         Args:
             to: as ``config.Config`` has it; None: as before, since the configuration is wrong.
-            head: how many oom_score_adj puts in order; None: as usual.
+            head: how many candidates oom_score_adj puts in order; None: as usual.
         """
         if to is not None and (self._to, self._head) != (tuple(to), head):
             self._to, self._head = tuple(to), head
-            self._adjust_at = self._adjust_new_at = 0.0
+            self._adjustment = None
 
     @property
     def _targets(self) -> tuple[str, ...]:
-        return () if self._to is None else emitting.targets(self._to)
+        return () if self._to is None else chosen(self._to)
+
+    def _sink(self, target: str) -> Sink:
+        if target != targets.OOM_SCORE_ADJ:
+            return named(target, self.state)
+        if self._adjustment is None:
+            self._adjustment = PacedAdjustment(self.state, self._head)
+        return self._adjustment
 
     def resume(self) -> None:
-        """Put the rules in force that were so when a service before this one ended."""
+        """Put the rules in force that were in force when the last service ended."""
         kept = self.state.program()
-        # Those that somebody named on a command line were for that time.
+        # Rules from a command line were for that run only.
         if kept is not None and not any(entry[0] == "--rules" for entry in kept[1]):
             self.fingerprint = kept[1]
-            # Directories are asked when they are compiled; until then it is what they said last.
+            # Directories are asked when rules are compiled; until then their last answers count.
             names = passwd.of_files(kept[0], self._kept_names())
             self._name(*names, complete=False)
             self._enforce(kept[0])
 
     def recall(self) -> None:
-        """Take the last list for what it is: a kill that nobody has recorded was by it."""
+        """Load the last list: a kill that happened while no service ran is recorded against it."""
         last = self.state.last_list()
         if last:
             candidates, read = last["candidates"], last["time"]
             pids = [entry["pid"] for entry in candidates]
-            self.listed = Listed(read, read, pids, candidates[:HEAD], "")
+            self.listed = Listed(read=read, given=read, pids=pids, head=candidates[:HEAD], to=())
 
     def _enforce(self, made: Program) -> None:
         self.close()
         self.program = made
         self.changed_at = now()
-        self._adjust_at = self._adjust_new_at = 0.0
+        self._adjustment = None
         self._source = IteratorSource(
             made,
             descriptors=DESCRIPTORS,
@@ -229,30 +276,29 @@ class Keeper:
             own=(self._own,) if self._own else (),
         )
         self._source.most_long = MOST_LONG
-        if emitting.is_adjusted(self.state):
-            try:
-                emitting.see_originals(self._source, self.state)
-            except Failure as error:
-                self.problem = error.message
-        self._ranker = Ranker(Evaluator(made, self._source.host))
+        try:
+            see_originals(self._source, self.state.directory)
+        except Failure as error:
+            self.problem = error.message
+        self._ranker = Ranker(made, self._source.host)
         self._seen = None
-        # The old ones are garbage now, in cycles too, and nobody else looks for these.
+        # The old ones are garbage now, partly in cycles, which are collected only here.
         resident.settle()
 
     def own(self, pid: int) -> None:
-        """Take a process for one of oomrules' own: it is never a candidate; 0 for none."""
+        """Take a process for one of oomrules' own, which are never candidates; 0 for none."""
         self._own = pid
         if self._source is not None:
             self._source.own_pids = frozenset({os.getpid(), pid} - {0})
 
     def look_anew(self, files: Iterable[str] = IDENTITY_FILES) -> None:
-        """Have everybody's identity, or some files of it, read anew with the next list."""
+        """Let the next list read the identity of every process again, or some files of it."""
         if self._source is not None:
             self._source.look_anew(files)
 
     @property
     def stale(self) -> bool:
-        """Whether a rule file is another one than was compiled, by its size and times."""
+        """Whether a rule file has changed since it was compiled, by its size and times."""
         for entry in self.examined:
             if len(entry) != 4:
                 continue
@@ -267,10 +313,10 @@ class Keeper:
     # --- the list --------------------------------------------------------------------
 
     def quiet(self) -> bool:
-        """Whether nothing seems to have happened since the last list: it is still true.
+        """Return whether nothing seems to have happened since the last list, so it is still true.
 
-        No process comes or goes when one is moved or becomes another user's, so some are looked
-        at all the same.
+        No process comes or goes when one is moved or becomes another user's, so some of them are
+        looked at in any case.
         """
         listed = self.listed
         if listed is None or self.misplaced or now() - listed.read >= _QUIET_FOR:
@@ -285,16 +331,19 @@ class Keeper:
     @property
     def misplaced(self) -> bool:
         """Whether the list is not where it belongs: the kernel's module has come or gone."""
-        there = self.listed.to.split() if self.listed else []
-        wanted = kernel_list.KERNEL_LIST in self._targets
-        return not there or (kernel_list.KERNEL_LIST in there) != wanted
+        there = self.listed.to if self.listed else ()
+        wanted = targets.KERNEL_LIST in self._targets
+        return not there or (targets.KERNEL_LIST in there) != wanted
 
     def refresh(self, pressed: bool = False, stirred: bool = False) -> Listed | None:
-        """Read, rank, read the head once more, hand over; None without rules.
+        """Read, rank, read the head once more, and put the list into force.
 
         Args:
-            pressed: whether it is for want of memory: then it has to be there soon.
-            stirred: whether a unit came or went since the last one.
+            pressed: whether memory is short: then the list has to be there soon.
+            stirred: whether a unit came or went since the last list.
+
+        Returns:
+            the list; None without rules.
 
         Raises:
             Failure: the processes cannot be read.
@@ -304,15 +353,29 @@ class Keeper:
         self._seen = _activity()
         read = now()
         if stirred and not pressed:
-            # Somebody may have been moved into one that came.
+            # Processes may have been moved into a unit that came.
             self._source.look_anew(PLACE_FILES)
         ranking = fresh(self._ranker, self._source.refresh())
-        to, problem = self._emit(ranking, self._source)
+        save = now() - self._saved >= _SAVE_EVERY
+        put = put_all(
+            [self._sink(target) for target in self._targets],
+            ranking,
+            self._source,
+            self.state,
+            LastList(read, self.log) if save else None,
+            only=self._to is not None,
+        )
+        if save:
+            self._saved = now()
         self.before = self.listed
-        self.listed = Listed(read, now(), ranking.pids, entries(ranking, self._source, HEAD), to)
-        if now() - self._saved >= _SAVE_EVERY:
-            problem = self._save(ranking) or problem
-        self.problem = problem
+        self.listed = Listed(
+            read=read,
+            given=now(),
+            pids=ranking.pids,
+            head=entries(ranking, self._source, HEAD),
+            to=tuple(put.to),
+        )
+        self.problem = "; ".join(failure.message for failure in put.failures)
         if pressed:
             # The next list can take its time.
             if read > self._pressed_at + CALM:
@@ -326,10 +389,11 @@ class Keeper:
         return self.listed
 
     def known(self, pid: int) -> dict[str, Any] | None:
-        """Say what was read last of a process, as ``state.described`` does.
+        """Return what was read last of a process.
 
         Returns:
-            that with ``began``, seconds since the boot; None if nothing is known of it.
+            as ``state.described`` does, with ``began`` in seconds since the boot; None if nothing
+            is known of it.
         """
         process = self._source.by_pid.get(pid) if self._source else None
         if process is None or self._source is None or type(process.starttime) is not int:
@@ -339,53 +403,10 @@ class Keeper:
         return {**described(process, place), "began": began}
 
     def slow_searches(self) -> list[str]:
-        """Say whose texts take too long to search."""
+        """Return notes on the processes whose texts take too long to search."""
         if self._ranker is None or self._source is None:
             return []
         return self._ranker.evaluator.notes(self._source.by_pid)
-
-    def _emit(self, ranking: Ranking, source: IteratorSource) -> tuple[str, str]:
-        """Hand the list over: the one place where sinks are chosen.
-
-        Returns:
-            where it went, and what failed.
-        """
-        wanted = self._targets
-        adjusts = emitting.ADJUST in wanted
-        begun, cost = now(), time.process_time()
-        if self._to is not None and not adjusts and emitting.is_adjusted(self.state):
-            self._give_back()
-        if not adjusts or not self._is_adjusting_due(begun, ranking):
-            where = tuple(target for target in wanted if target != emitting.ADJUST)
-            emitted = emitting.emit(ranking, source, self.state, where)
-            to = [target for target in wanted if target in (*emitted.to, emitting.ADJUST)]
-        else:
-            try:
-                with self.state.lock(wait=False):
-                    emitted = emitting.emit(ranking, source, self.state, wanted, self._head)
-            except Failure as error:
-                # Somebody else is at it; the next refresh is not far.
-                return "", error.message
-            cost = time.process_time() - cost
-            self._adjust_at = now() + max(_ADJUST_EVERY, _ADJUST_TIMES * cost)
-            self._adjust_new_at = now() + max(_ADJUST_NEW_EVERY, _ADJUST_NEW_TIMES * cost)
-            self._adjusted = _first(ranking)
-            to = [target for target in wanted if target in emitted.to]
-        return " ".join(to), "; ".join(failure.message for failure in emitted.failures)
-
-    def _is_adjusting_due(self, at: float, ranking: Ranking) -> bool:
-        """Whether it is time to reconsider the values of oom_score_adj."""
-        if at < self._adjust_new_at:
-            return False
-        return at >= self._adjust_at or not _first(ranking) <= self._adjusted
-
-    def _give_back(self) -> None:
-        """Undo the adjustments; what cannot be undone now is at the next refresh."""
-        try:
-            with self.state.lock(wait=False):
-                emitting.release(self.state)
-        except Failure as error:
-            self.problem = error.message
 
     def release(self) -> None:
         """Take the list back, so that the kernel chooses for itself.
@@ -393,24 +414,7 @@ class Keeper:
         Raises:
             Failure: a part of it could not be; the others are done.
         """
-        failures = []
-        if os.path.exists(kernel_list.KERNEL_LIST):
-            try:
-                kernel_list.write_kernel([])
-            except Failure as error:
-                failures.append(error)
-        if emitting.is_adjusted(self.state):
-            try:
-                with self.state.lock():
-                    emitting.release(self.state)
-            except Failure as error:
-                failures.append(error)
-        try:
-            os.unlink(self.state.path("list"))
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            failures.append(Failure(f"cannot remove {self.state.path('list')}: {reason(error)}"))
+        failures = take_back_all(self.state)
         if failures:
             raise failures[0]
 
@@ -419,28 +423,13 @@ class Keeper:
         self.log = log
         self._saved = -_SAVE_EVERY
 
-    def _save(self, ranking: Ranking) -> str:
-        """Keep what the list said, for the hook and for the next start.
-
-        Returns:
-            why it could not be kept; empty if it was.
-        """
-        if self.listed is None or self._source is None:
-            return ""
-        self._saved = now()
-        try:
-            self.state.save_list(entries(ranking, self._source), self.listed.read, self.log)
-        except Failure as error:
-            return error.message
-        return ""
-
     @property
     def _memory(self) -> int:
         return self.host.mem_total >> 10 if self.host else 1
 
     @property
     def host(self) -> Host | None:
-        """The host as it was at the last look; None without rules."""
+        """The host at the last refresh; None without rules."""
         return None if self._source is None else self._source.host
 
     @property
@@ -450,7 +439,7 @@ class Keeper:
 
     @property
     def hidden(self) -> list[str]:
-        """What is to be said of processes that cannot be seen."""
+        """Notes on processes that cannot be seen."""
         source = self._source
         return [] if source is None else notes(source.hidden, source.hides_processes)
 
@@ -471,26 +460,17 @@ def _first(ranking: Ranking) -> set[int]:
 
 
 def _activity() -> tuple[Any, int] | None:
-    """What changes when a process comes, goes or grows, and when swap or memory comes or goes.
+    """Return what changes when a process comes, goes or grows, or swap or memory comes or goes.
 
     Returns:
-        tasks, last pid, and KiB of RAM and swap; and KiB available.
+        tasks, last pid, and KiB of RAM and swap; and KiB available. None if they cannot be read.
     """
     try:
-        tasks = _read("/proc/loadavg").split()[3:5]
-        meminfo = _read("/proc/meminfo")
+        tasks = files.read_small("/proc/loadavg").split()[3:5]
+        meminfo = files.read_small("/proc/meminfo")
         keys = (b"MemTotal:", b"SwapTotal:", b"MemAvailable:")
         *totals, memory = (meminfo.split(key, 1)[1].split(None, 1)[0] for key in keys)
         # How many of the tasks run at this moment says nothing.
         return (tasks[0].split(b"/")[1], tasks[1], *totals), int(memory)
     except (OSError, IndexError, ValueError):
         return None
-
-
-def _read(path: str) -> bytes:
-    """Read a small file of proc."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, 4096)
-    finally:
-        os.close(descriptor)

@@ -1,1 +1,195 @@
-"""Where the kernel finds the candidates. Standard library only."""
+"""Where a list goes: the sinks, and the one way to put a list into force or to take it back.
+
+A new sink is a class with the methods of ``Sink``, in a module of its own, and a line in
+``named``. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from oomrules import kept, targets
+from oomrules.errors import Failure, reason
+from oomrules.lean import NamedTuple, Protocol
+from oomrules.processes.procfs import ProcSource
+from oomrules.ranking.ranker import Ranking
+from oomrules.sinks import file, kernel_list
+from oomrules.state import ADJUSTMENTS, LIST, State, entries
+
+
+class Sink(Protocol):
+    """A place for lists.
+
+    Attributes:
+        name: the target, as people write it (``oomrules.targets``).
+    """
+
+    name: str
+
+    def put(self, ranking: Ranking, source: ProcSource | None) -> str:
+        """Put a ranking there, also one without candidates.
+
+        Args:
+            source: the processes of this host, which the ranking is of; None if they are recorded.
+
+        Returns:
+            what was done, in words; empty if that need not be said.
+
+        Raises:
+            Failure: it could not be done.
+        """
+
+    def take_back(self) -> None:
+        """Undo that the list is in force, if it is.
+
+        Raises:
+            Failure: it could not be undone.
+        """
+
+
+def named(target: str, state: State | None = None, head: int | None = None) -> Sink:
+    """Return the sink of a target.
+
+    Args:
+        state: where oom_score_adj keeps the values from before; None: the standard directory.
+        head: how many candidates oom_score_adj puts in order; None: as usual.
+    """
+    if target == targets.KERNEL_LIST:
+        return kernel_list.KernelList(target)
+    if target == targets.OOM_SCORE_ADJ:
+        # Loaded only where it is the sink: it is a third of the run-time half.
+        from oomrules.sinks.oom_score_adj.sink import OomScoreAdj
+
+        return OomScoreAdj(state or State(), head)
+    # Which processes there are is no business of other users (hidepid).
+    private = state and target == state.path(LIST)
+    return file.File(target, kept.FILE_MODE if private else 0o644)
+
+
+def chosen(configured: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the targets: as configured, else the kernel module's, else oom_score_adj."""
+    if configured:
+        return tuple(dict.fromkeys(configured))
+    return (targets.KERNEL_LIST if kernel_list.is_there() else targets.OOM_SCORE_ADJ,)
+
+
+class LastList(NamedTuple):
+    """What list.json says of a list, besides its candidates.
+
+    Attributes:
+        read: when the processes were read, in seconds since the boot.
+        log: the number of the last kernel message that has been dealt with.
+        left: the numbers of those before it that tell of kills that are not recorded.
+    """
+
+    read: float
+    log: int | None
+    left: Sequence[int] = ()
+
+
+class Put(NamedTuple):
+    """What came of putting a list into several sinks.
+
+    Attributes:
+        done: what was done, in words.
+        to: the targets that took the list.
+        failures: why the others did not, or why a trace could not be left.
+    """
+
+    done: list[str]
+    to: list[str]
+    failures: list[Failure]
+
+
+def put_all(
+    sinks: Sequence[Sink],
+    ranking: Ranking,
+    source: ProcSource | None,
+    state: State | None = None,
+    last: LastList | None = None,
+    only: bool = False,
+) -> Put:
+    """Put one ranking into every sink; a failure of one does not stop the others.
+
+    With a state directory the list leaves its traces there, whatever the sinks are: ``list``, for
+    people, and ``list.json``, for the record of a kill. The command and the hook hold the lock of
+    the directory from before they read the processes. The service must not wait for it, and does
+    not need it: a list is replaced in one step. Only oom_score_adj takes the lock in any case. If
+    another process holds it, that sink fails, and the next list puts the values in order.
+
+    Args:
+        ranking: of all processes of the source, which sees the original values of oom_score_adj.
+        state: None leaves no traces.
+        last: what to write to list.json besides; None leaves the file as it is.
+        only: whether the list is to be in force nowhere else. Then the original values of
+            oom_score_adj are restored if it is no sink.
+    """
+    put = Put([], [], [])
+    for sink in sinks:
+        with _noted(put.failures):
+            put.done.append(sink.put(ranking, source))
+            put.to.append(sink.name)
+    if state is None or source is None:
+        return put
+    own = named(state.path(LIST), state)
+    if own.name not in put.to:
+        with _noted(put.failures):
+            put.done.append(own.put(ranking, source))
+    if last:
+        with _noted(put.failures):
+            state.save_list(entries(ranking, source), last.read, last.log, last.left)
+    adjusting = any(sink.name == targets.OOM_SCORE_ADJ for sink in sinks)
+    if only and not adjusting and state.is_adjusted:
+        with _noted(put.failures):
+            named(targets.OOM_SCORE_ADJ, state).take_back()
+    return put
+
+
+def take_back_all(state: State) -> list[Failure]:
+    """Take the list back from everywhere, so that the kernel chooses for itself.
+
+    Returns:
+        why some of it could not be; the rest is done.
+    """
+    failures: list[Failure] = []
+    with _noted(failures):
+        named(targets.KERNEL_LIST).take_back()
+    # Without a record there is nothing to restore, and nothing to load for it.
+    if state.is_adjusted:
+        with _noted(failures), state.lock(wait=True):
+            named(targets.OOM_SCORE_ADJ, state).take_back()
+    try:
+        os.unlink(state.path(LIST))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        failures.append(Failure(f"cannot remove {state.path(LIST)}: {reason(error)}"))
+    return failures
+
+
+@contextmanager
+def _noted(failures: list[Failure]) -> Iterator[None]:
+    """Note a failure, so that what comes after it is done all the same."""
+    try:
+        yield
+    except Failure as failure:
+        failures.append(failure)
+
+
+def see_originals(source: ProcSource, directory: str) -> None:
+    """Let rules see each oom_score_adj as it was before oomrules changed it.
+
+    Args:
+        directory: the state directory.
+
+    Raises:
+        Failure: the record of the values cannot be read.
+    """
+    path = os.path.join(directory, ADJUSTMENTS)
+    if os.path.exists(path):
+        # Only where there is something to restore: see ``named``.
+        from oomrules.sinks.oom_score_adj import origins
+
+        origins.see_originals(source, path)

@@ -1,4 +1,4 @@
-"""Where a list goes: the kernel's /proc/oom, a file, or a descriptor."""
+"""The kernel module's list, ``/proc/oom``, and its format."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import errno
 import os
 from collections.abc import Sequence
 
+from oomrules import targets
 from oomrules.errors import Failure, reason
-from oomrules.files import replace as replace
-
-KERNEL_LIST = "/proc/oom"
+from oomrules.processes.procfs import ProcSource
+from oomrules.ranking.ranker import Ranking
 
 _PIECE = 256
 
@@ -23,43 +23,65 @@ _REFUSED = {
 }
 
 
+class KernelList:
+    """The list that the kernel module kills by.
+
+    Args:
+        name: the path of the module's file.
+    """
+
+    def __init__(self, name: str = targets.KERNEL_LIST) -> None:
+        self.name = name
+
+    def put(self, ranking: Ranking, source: ProcSource | None) -> str:
+        """Replace the kernel's list, also by an empty one: an old list must not stay."""
+        return self.write(ranking.pids)
+
+    def take_back(self) -> None:
+        """Leave the choice to the kernel, by an empty list."""
+        if is_there():
+            self.write([])
+
+    def write(self, pids: Sequence[int]) -> str:
+        """Replace the kernel's list, in one write and never more; say so.
+
+        Raises:
+            Failure: the kernel refused it, or took only a part.
+        """
+        data = format_pids(pids).encode()
+        try:
+            descriptor = os.open(self.name, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                written = os.write(descriptor, data)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise Failure(
+                f"{self.name} refused the list of {len(pids)} pids: {reason(error)}",
+                _REFUSED.get(error.errno or 0, "see the kernel log"),
+            ) from error
+        if written != len(data):
+            raise Failure(
+                f"{self.name} took {written} of {len(data)} bytes",
+                "is it the file of oomrules' module?",
+            )
+        return said(pids, self.name)
+
+
+def is_there() -> bool:
+    """Return whether the kernel module is loaded."""
+    return os.path.exists(targets.KERNEL_LIST)
+
+
+def said(pids: Sequence[int], target: str) -> str:
+    """Say that a list was written."""
+    return f"{len(pids)} pid{'s' if len(pids) != 1 else ''} written to {target}"
+
+
 def format_pids(pids: Sequence[int]) -> str:
-    """The format of 2005: decimal pids, single spaces, worst first, one newline."""
+    """Return a list in the format of 2005: decimal pids, single spaces, worst first, a newline."""
     # In pieces, since a text for each of many pids takes ten times what they come to.
     pieces = [
         " ".join(map(str, pids[start : start + _PIECE])) for start in range(0, len(pids), _PIECE)
     ]
     return " ".join(pieces) + "\n"
-
-
-def write_kernel(pids: Sequence[int], path: str = KERNEL_LIST) -> None:
-    """Replace the kernel's list, in one write and never more.
-
-    Raises:
-        Failure: the kernel refused it, or took only a part.
-    """
-    data = format_pids(pids).encode()
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            written = os.write(descriptor, data)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise Failure(
-            f"{path} refused the list of {len(pids)} pids: {reason(error)}",
-            _REFUSED.get(error.errno or 0, "see the kernel log"),
-        ) from error
-    if written != len(data):
-        raise Failure(
-            f"{path} took {written} of {len(data)} bytes", "is it the file of oomrules' module?"
-        )
-
-
-def write_file(path: str, pids: Sequence[int]) -> None:
-    """Replace a file by the list.
-
-    Raises:
-        Failure: as ``replace``.
-    """
-    replace(path, format_pids(pids).encode())

@@ -5,7 +5,6 @@ The description becomes the lines of a recorded snapshot, and is checked as one.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,23 +12,39 @@ from typing import Any
 from oomrules import capabilities
 from oomrules.attributes import Type
 from oomrules.errors import Failure
+from oomrules.fields import FIELDS, Unit
 from oomrules.language import quantities
 from oomrules.language.diagnostics import did_you_mean
 from oomrules.processes import recorded
+from oomrules.processes.ordinary import PAGE_SIZE, host_line, process_line, snapshot, terminal
 
-PAGE = 4096
 TICKS = 100
 
 # The first of the ids that names without one are given.
 _FIRST_ID = 20_000
 
 _HOST = ("memory", "uptime", "swap")
-_PAGES = ("rss", "total_vm", "swap")
-_BYTES = ("anon", "shmem", "locked", "pgtables")
-_NUMBERS = "pid ppid uid euid gid egid nice threads flags oom_score_adj pid_depth session".split()
-_TEXTS = ("comm", "exe", "state", "cgroup")
-_SPECIAL = "user group cmdline capabilities cpu_time run_time tty unit unknown".split()
-KEYS = (*_PAGES, *_BYTES, *_NUMBERS, *_TEXTS, *_SPECIAL)
+# What is said in other words than the field's own, with the field.
+_WORDS = {
+    "user": "uid",
+    "group": "gid",
+    "cmdline": "cmdline",
+    "capabilities": "capabilities",
+    "cpu_time": "utime",
+    "run_time": "starttime",
+    "tty": "tty_nr",
+    "unit": "cgroup",
+}
+_PLAIN = {
+    name: field
+    for name, field in FIELDS.items()
+    if name not in ("cmdline", "capabilities", "tty_nr", "memory_cgroup")
+    and field.unit is not Unit.TICKS
+}
+_SIZES = [name for name, field in _PLAIN.items() if field.unit.is_memory]
+_TEXTS = [name for name, field in _PLAIN.items() if field.unit is Unit.TEXT]
+_NUMBERS = [name for name in _PLAIN if name not in (*_SIZES, *_TEXTS)]
+KEYS = (*_PLAIN, *_WORDS, "unknown")
 _SCOPE_BYTES = ("memory", "memory_max", "memory_high", "swap")
 
 
@@ -58,15 +73,7 @@ class Described:
         given = self._table(data.get("host", {}), "host")
         self._known(given, _HOST, "host")
         self.uptime = self._seconds(given.get("uptime", "1d"), "host.uptime")
-        host = {
-            "kind": "host",
-            "schema": recorded.SCHEMA,
-            "page_size": PAGE,
-            "clock_ticks": TICKS,
-            "uptime": self.uptime,
-            "mem_total": self._bytes(given.get("memory", "8GiB"), "host.memory"),
-            "swap_total": self._bytes(given.get("swap", "0B"), "host.swap"),
-        }
+        memory, swap = given.get("memory", "8GiB"), given.get("swap", "0B")
         processes = []
         pids: dict[str, int] = {}
         for number, (name, said) in enumerate(
@@ -81,10 +88,15 @@ class Described:
             self._scope(cgroup, self._table(said, f"scope.{cgroup}"))
             for cgroup, said in self._table(data.get("scope", {}), "scope").items()
         ]
-        host["users"] = {str(number): name for name, number in self.users.items()}
-        host["groups"] = {str(number): name for name, number in self.groups.items()}
-        lines = [json.dumps(line) for line in (host, *scopes, *processes)]
-        return recorded.parse(lines, self.file), pids
+        host = host_line(
+            clock_ticks=TICKS,
+            uptime=self.uptime,
+            mem_total=self._bytes(memory, "host.memory"),
+            swap_total=self._bytes(swap, "host.swap"),
+            users={str(number): name for name, number in self.users.items()},
+            groups={str(number): name for name, number in self.groups.items()},
+        )
+        return snapshot((host, *scopes, *processes), self.file), pids
 
     # --- processes ---------------------------------------------------------------------
 
@@ -96,58 +108,36 @@ class Described:
         uid = self._id(said, "uid", "user", self.users, 1000)
         gid = self._id(said, "gid", "group", self.groups, uid)
         rss = self._bytes(said.get("rss", "16MiB"), f"{where}.rss")
-        process: dict[str, Any] = {
-            "kind": "process",
-            "pid": pid,
-            "ppid": 1,
+        values: dict[str, Any] = {
             "comm": comm,
-            "cmdline": self._words(said.get("cmdline", [comm]), where),
+            "cmdline": "\0".join(self._words(said.get("cmdline", [comm]), where)),
             "exe": f"/usr/bin/{comm}",
             "uid": uid,
             "euid": uid,
             "gid": gid,
             "egid": gid,
             "capabilities": self._capabilities(said, uid, where),
-            "nice": 0,
             "utime": self._seconds(said.get("cpu_time", "0s"), f"{where}.cpu_time", TICKS),
-            "stime": 0,
             "starttime": self._start(said.get("run_time", "1h"), f"{where}.run_time"),
-            "threads": 1,
-            "state": "S",
-            "flags": 0,
-            "total_vm": 2 * rss // PAGE,
-            "rss": rss // PAGE,
-            "swap": 0,
+            "total_vm": 2 * rss // PAGE_SIZE,
+            "rss": rss // PAGE_SIZE,
             "anon": rss,
-            "shmem": 0,
-            "locked": 0,
-            "pgtables": 65_536,
-            "oom_score_adj": 0,
-            "pid_depth": 0,
             "tty_nr": self._tty(said.get("tty", ""), where),
             "cgroup": self._cgroup(said, comm, uid, where),
         }
-        for key in (*_PAGES, *_BYTES):
-            if key in said:
-                size = self._bytes(said[key], f"{where}.{key}")
-                process[key] = size // PAGE if key in _PAGES else size
-        for key in (*_NUMBERS, *_TEXTS):
-            if key in said:
-                process[key] = said[key]
-        process.setdefault("session", process["pid"])
+        for name in (*_NUMBERS, *_TEXTS):
+            if name in said:
+                values[name] = said[name]
+        for name in _SIZES:
+            if name in said:
+                size = self._bytes(said[name], f"{where}.{name}")
+                values[name] = size // PAGE_SIZE if FIELDS[name].unit is Unit.PAGES else size
         for key in said.get("unknown", []):
-            field = {
-                "user": "uid",
-                "group": "gid",
-                "tty": "tty_nr",
-                "cpu_time": "utime",
-                "run_time": "starttime",
-                "unit": "cgroup",
-            }.get(key, key)
-            if field not in process:
+            name = _WORDS.get(key, key)
+            if name not in FIELDS:
                 raise self._wrong(f"{where}.unknown", did_you_mean(key, KEYS, f"there is no {key}"))
-            process[field] = None
-        return process
+            values[name] = None
+        return process_line(values.pop("pid", pid), **values)
 
     def _typed(self, said: dict[str, Any], where: str) -> None:
         for keys, kind, what in (
@@ -176,18 +166,17 @@ class Described:
             return [str(word) for word in said]
         raise self._wrong(f"{where}.cmdline", "is a text or a list of texts")
 
-    def _capabilities(self, said: dict[str, Any], uid: int, where: str) -> str:
-        """Give the set in hex: what is listed, else all for root and none for others."""
+    def _capabilities(self, said: dict[str, Any], uid: int, where: str) -> int:
+        """Return the set as bits: what is listed, else all for root and none for others."""
         if "capabilities" not in said:
-            everything = (1 << len(capabilities.CAPABILITIES)) - 1
-            return f"{everything if uid == 0 else 0:x}"
+            return (1 << len(capabilities.CAPABILITIES)) - 1 if uid == 0 else 0
         bits = 0
         for name in said["capabilities"]:
             meant = capabilities.matches(name)
             if len(meant) != 1:
                 raise self._wrong(f"{where}.capabilities", f"there is no single {name}")
             bits |= 1 << capabilities.CAPABILITIES[meant[0]]
-        return f"{bits:x}"
+        return bits
 
     def _start(self, said: Any, where: str) -> int:
         seconds = self._seconds(said, where)
@@ -196,14 +185,10 @@ class Described:
         return (self.uptime - seconds) * TICKS
 
     def _tty(self, said: str, where: str) -> int:
-        found = re.fullmatch(r"(pts/|tty)([0-9]{1,7})", said)
-        if not said:
-            return 0
-        if not found:
+        number = terminal(said)
+        if number is None:
             raise self._wrong(f"{where}.tty", "is like pts/3 or tty1")
-        major = 136 if found.group(1) == "pts/" else 4
-        number = int(found.group(2))
-        return major << 8 | number & 0xFF | (number & 0xFFF00) << 12
+        return number
 
     def _cgroup(self, said: dict[str, Any], comm: str, uid: int, where: str) -> str:
         """Put a process into its unit; without one, users are in a session, others a service."""

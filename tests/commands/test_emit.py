@@ -11,20 +11,28 @@ from unittest.mock import Mock
 
 import pytest
 
-from oomrules import config
+from oomrules import config, targets
 from oomrules.commands.parts import adjustment
 from oomrules.config import Config
 from oomrules.errors import Failure
 from oomrules.sinks import kernel_list
+from oomrules.sinks.kernel_list import KernelList, said
+from oomrules.sinks.oom_score_adj.survey import HEAD
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
 
 LIST = "907 902 901 900 903 908\n"
 
-no_module = pytest.mark.skipif(
-    os.path.exists(kernel_list.KERNEL_LIST), reason="the kernel module is loaded here"
-)
+no_module = pytest.mark.skipif(kernel_list.is_there(), reason="the kernel module is loaded here")
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state directory of the test's own."""
+    path = tmp_path / "state"
+    monkeypatch.setenv("OOMRULES_STATE", str(path))
+    return path
 
 
 @pytest.fixture
@@ -113,11 +121,11 @@ def test_without_the_module_it_says_what_to_do(oomrules: Run) -> None:
 def test_without_a_module_the_order_goes_into_oom_score_adj(
     oomrules: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = Mock(return_value=0)
-    monkeypatch.setattr(adjustment, "emit", written)
+    shown = Mock(return_value=0)
+    monkeypatch.setattr(adjustment, "dry_run", shown)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert oomrules("emit").code == 0
-    assert [call.args[0].head for call in written.mock_calls] == [None]
+    assert oomrules("emit", "--dry-run").code == 0
+    assert [call.args[1] for call in shown.mock_calls] == [HEAD]
 
 
 @no_module
@@ -149,7 +157,7 @@ def test_the_pids_of_a_snapshot_never_go_to_the_kernel(
     def refuse(*arguments: Any) -> None:
         raise AssertionError("it was written")
 
-    monkeypatch.setattr(kernel_list, "write_kernel", refuse)
+    monkeypatch.setattr(KernelList, "write", refuse)
     done = emit(*target)
     assert done.code == 2
     assert "snapshot" in done.err
@@ -172,8 +180,13 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     path = tmp_path / "oom"
     path.touch()
     written: list[list[int]] = []
-    monkeypatch.setattr(kernel_list, "KERNEL_LIST", str(path))
-    monkeypatch.setattr(kernel_list, "write_kernel", lambda pids, *_: written.append(list(pids)))
+
+    def write(_: KernelList, pids: list[int]) -> str:
+        written.append(list(pids))
+        return said(pids, str(path))
+
+    monkeypatch.setattr(targets, "KERNEL_LIST", str(path))
+    monkeypatch.setattr(KernelList, "write", write)
     return written
 
 
@@ -192,7 +205,7 @@ def test_a_refusal_of_the_kernel_is_told(
     def refuse(*arguments: Any) -> None:
         raise Failure("/proc/oom refused the list of 1 pids: invalid argument", "see the log")
 
-    monkeypatch.setattr(kernel_list, "write_kernel", refuse)
+    monkeypatch.setattr(KernelList, "write", refuse)
     done = oomrules("emit", "--rules", rules("score total_vm\n"))
     assert done.code == 2
     assert "refused" in done.err and "see the log" in done.err

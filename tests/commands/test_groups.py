@@ -20,10 +20,9 @@ from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Snapshot
 from oomrules.processes.values import GETTERS, LIMIT
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker, Ranking
 from oomrules.ranking.verdict import Why
-from oomrules.sinks.oom_score_adj import write
+from oomrules.sinks.oom_score_adj import survey
 from tests.fake_proc import FakeProc
 
 RULES = """
@@ -132,7 +131,7 @@ def nearest(host: Drawn, group: str) -> int:
 
 
 def ranked(world: Snapshot) -> Ranking:
-    return Ranker(Evaluator(PROGRAM, world.host)).rank(world)
+    return Ranker(PROGRAM, world.host).rank(world)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +164,7 @@ def test_limits_are_the_nearest_and_a_recording_ranks_alike(
                 one.verdict(one.snapshot.by_pid[pid])._replace(held=()) for one in (live, again)
             )
             assert before == after
-        domains = [write.survey_recorded(one).domains for one in (live, again)]
+        domains = [survey.survey_recorded(one).domains for one in (live, again)]
         assert domains[0] == domains[1]
     finally:
         source.close()

@@ -508,4 +508,4 @@ def test_a_directory_without_a_rule_file_is_not_passed_over_in_silence(
 
 def test_one_file_is_left_as_it_is(oomrules: Run, rules: Write) -> None:
     done = oomrules("fmt", rules("never kil\n"))
-    assert done.code == 2 and "1 file left as it is, for its errors" in done.err
+    assert done.code == 2 and "1 file has errors and is left unchanged" in done.err

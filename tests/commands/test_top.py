@@ -14,7 +14,7 @@ from oomrules.commands.parts.screen import Ranks, Screen, cells
 from oomrules.commands.parts.verdicts import Row
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
-from oomrules.processes import procfs
+from oomrules.processes import turns
 from tests.children import Child
 
 
@@ -72,7 +72,7 @@ def test_it_follows_the_host_and_sorts(spawn: Callable[..., Child]) -> None:
 def test_whom_a_rule_protects_from_now_on_is_not_first_any_more(
     spawn: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(procfs, "_ANEW_LEAST", 0.0)
+    monkeypatch.setattr(turns, "_LEAST", 0.0)
     first, second = spawn(), spawn()
     text = f"score 10\nonly kill anything when pid == {first.pid} or pid == {second.pid}\n"
     text += f"never kill oom_score_adj 500\nprefer pid {first.pid}\n"

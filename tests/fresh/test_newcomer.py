@@ -21,7 +21,7 @@ WHERE = "/usr/local/src/oomrules"
 REPORT = "/var/tmp/report.xml"
 # What the root of a bare machine cannot run, and why; all else he can. CI runs these outside.
 NOT_IN_A_ROOT = {
-    "tests.processes.test_procfs::test_kernel_threads_have_their_mark_and_no_memory": (
+    "tests.processes.test_psutil::test_kernel_threads_have_their_mark_and_no_memory": (
         "a container shows no kernel threads"
     ),
 }

@@ -14,15 +14,16 @@ import pytest
 
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
-from oomrules.processes import procfs
+from oomrules.processes import threads
+from oomrules.processes.proc_stat import living
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import PF_EXITING, UNREAD, Process
 from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
-from oomrules.ranking.evaluator import Evaluator, ineligible
+from oomrules.ranking.evaluator import ineligible
 from oomrules.ranking.ranker import Ranker
 from oomrules.ranking.verdict import Why
-from oomrules.sinks.oom_score_adj import write
+from oomrules.sinks.oom_score_adj import origins, survey
 from oomrules.sinks.oom_score_adj.record import Record
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -100,10 +101,10 @@ def test_the_biggest_one_is_taken_first_even_if_its_first_thread_has_ended(
     small.do("ballast = b'x' * 20_000_000")
     made = program(f"only kill anything when ppid == {os.getpid()}\nscore rss\n")
     source = open_source(made)
-    ranking = Ranker(Evaluator(made, source.host)).rank(source)
+    ranking = Ranker(made, source.host).rank(source)
     assert ranking.pids == [hog.pid, small.pid, other.pid]
     assert source.verify(ranking.candidates)
-    assert Ranker(Evaluator(made, source.host)).rank(source).pids == ranking.pids
+    assert Ranker(made, source.host).rank(source).pids == ranking.pids
 
 
 def test_its_memory_is_looked_at_in_each_refresh(spawn: Spawn, open_source: Open) -> None:
@@ -185,8 +186,8 @@ def test_the_living_thread_is_found_behind_many_that_have_ended(
     assert len(os.listdir(f"/proc/{child.pid}/task")) == len(old) + 2
     source = open_source()
     assert_is_as_its_thread(source, child)
-    looks = Mock(wraps=procfs._living)
-    monkeypatch.setattr(procfs, "_living", looks)
+    looks = Mock(wraps=living)
+    monkeypatch.setattr(threads, "living", looks)
     for _ in range(5):
         source.refresh()
     # Only at the one that was found.
@@ -204,17 +205,17 @@ def test_threads_that_have_all_ended_are_not_looked_at_again_and_again(
     proc: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proc.add(7, state="Z", total_vm=0)
-    for thread in range(7, 7 + procfs._MANY_THREADS):
+    for thread in range(7, 7 + threads._MANY):
         proc.add_thread(7, thread, state="Z", total_vm=0)
-    looks = Mock(wraps=procfs._living)
-    monkeypatch.setattr(procfs, "_living", looks)
+    looks = Mock(wraps=living)
+    monkeypatch.setattr(threads, "living", looks)
     source = ProcSource(NOTHING, root=str(proc.root))
     for uptime in range(5000, 5100):
         (proc.root / "uptime").write_text(f"{uptime}.25 1.0\n")
         source.refresh()
         assert source.by_pid[7].state == "Z"
     # Each time twice, since the list has to be the same again.
-    assert looks.call_count <= 2 * 10 * procfs._MANY_THREADS
+    assert looks.call_count <= 2 * 10 * threads._MANY
     # Should there be one after all, it is found.
     proc.add_thread(7, 99999, state="S")
     (proc.root / "uptime").write_text("6000.25 1.0\n")
@@ -324,9 +325,9 @@ def test_a_plan_for_oom_score_adj_knows_its_size(
     small.do("ballast = b'x' * 20_000_000")
     made = program(f"only kill anything when ppid == {os.getpid()}\nscore rss\n")
     source = open_source(made)
-    ranking = Ranker(Evaluator(made, source.host)).rank(source)
-    survey = write.survey_live(ranking, source, _no_record(source, tmp_path))
-    sizes = {task.pid: task.size for task in survey.candidates}
+    ranking = Ranker(made, source.host).rank(source)
+    found = survey.survey_live(ranking, source, _no_record(source, tmp_path))
+    sizes = {task.pid: task.size for task in found.candidates}
     assert list(sizes) == [hog.pid, small.pid]
     thread = hog.threads()[0]
     tables, swap = kib(hog, thread, "VmPTE"), kib(hog, thread, "VmSwap")
@@ -335,7 +336,7 @@ def test_a_plan_for_oom_score_adj_knows_its_size(
 
 
 def _no_record(source: ProcSource, tmp_path: Path) -> Record:
-    return write.see_originals(source, str(tmp_path / "adjustments.json"))
+    return origins.see_originals(source, str(tmp_path / "adjustments.json"))
 
 
 def test_threads_that_end_faster_than_they_are_looked_at_leave_no_doubt_that_protects(

@@ -21,7 +21,6 @@ from oomrules.language.compiler import compile_texts
 from oomrules.language.text import RuleText
 from oomrules.processes import recorded
 from oomrules.program import program
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker, Ranking
 from oomrules.ranking.verdict import Verdict, Why
 from tests.oracle import reference, strategies
@@ -38,7 +37,7 @@ def rank(sources: Iterable[RuleText], objects: Iterable[Object]) -> Ranking:
 def rank_program(compiled: program.Program, objects: Iterable[Object]) -> Ranking:
     """Rank by a program that is there already."""
     snapshot = recorded.parse(strategies.lines(objects), "host")
-    return Ranker(Evaluator(compiled, snapshot.host)).rank(snapshot)
+    return Ranker(compiled, snapshot.host).rank(snapshot)
 
 
 def verdicts(ranking: Ranking) -> dict[int, Verdict]:
@@ -463,10 +462,10 @@ def test_a_ranker_ranks_the_next_snapshot_as_a_new_one_would(
         line |= {key: value for key, value in fresh.items() if value is not None}
     compiled = compile_texts(strategies.texts(rule_set))
     first = recorded.parse(strategies.lines(host), "first")
-    ranker = Ranker(Evaluator(compiled, first.host))
+    ranker = Ranker(compiled, first.host)
     ranker.rank(first)
     second = recorded.parse(strategies.lines(later), "second")
-    expected = Ranker(Evaluator(compiled, second.host)).rank(second).pids
+    expected = Ranker(compiled, second.host).rank(second).pids
     # The same processes, with what the ranker keeps on them, and their values of now.
     for pid, process in first.by_pid.items():
         for key in _FLEETING:

@@ -17,7 +17,7 @@ from oomrules.language.text import RuleText
 from oomrules.processes.facts import Facts
 from oomrules.program.nodes import Names
 from oomrules.service.compile_child import Compiled
-from oomrules.service.list import Keeper
+from oomrules.service.list import CurrentList
 from oomrules.state import State
 from tests.children import CHECKOUT, Child
 from tests.service.daemon import Service, wait
@@ -98,12 +98,12 @@ def test_what_a_directory_said_last_holds_from_the_first_list_after_a_restart_on
         [RuleText("x.oom", 'never kill user "ann"\nnever kill user "build"\nspare user "root"\n')]
     )
     users = {0: "root", 1000: "build", 50001: "ann", 50002: Names("bob", ("ann",))}
-    first = Keeper(State(str(tmp_path)))
+    first = CurrentList(State(str(tmp_path)))
     first.adopt(
         Compiled(made, [], [["x", 1]], [], True, Facts({}, {}), users, {}, names_complete=True)
     )
     first.close()
-    after = Keeper(State(str(tmp_path)))
+    after = CurrentList(State(str(tmp_path)))
     after.resume()
     # A name is one id's, whatever is in the file.
     assert after._users == {0: "root", 1000: "build", 50001: "ann"}
@@ -111,13 +111,13 @@ def test_what_a_directory_said_last_holds_from_the_first_list_after_a_restart_on
     # The host's own files know better.
     with open(accounts_of / "passwd", "a") as file:
         file.write("ann:x:1001:1001::/:\n")
-    after = Keeper(State(str(tmp_path)))
+    after = CurrentList(State(str(tmp_path)))
     after.resume()
     assert after._users == {0: "root", 1000: "build", 1001: "ann"}
     after.close()
     for nonsense in ("", "[]", "[7, 8]", '[{"0": []}, {}]', "[" * 99999, '[{"x": "y"}, {}]'):
         (tmp_path / "names.json").write_text(nonsense)
-        after = Keeper(State(str(tmp_path)))
+        after = CurrentList(State(str(tmp_path)))
         after.resume()
         assert after._users == {0: "root", 1000: "build", 1001: "ann"}
         after.close()

@@ -14,7 +14,7 @@ from oomrules.kills.entry import KILL_ID
 from oomrules.kills.kernel_log import Kill
 from oomrules.processes.cgroups import Hierarchy
 from oomrules.service.kills import Recorder
-from oomrules.service.list import Keeper, Listed
+from oomrules.service.list import CurrentList, Listed
 from oomrules.service.loop import Service
 from oomrules.service.outbox import Outbox
 from oomrules.service.pace import Pace
@@ -51,7 +51,9 @@ def head(pid: int, points: int) -> list[dict[str, object]]:
 def test_a_process_whose_first_thread_has_ended_is_known_by_the_thread_that_was_taken() -> None:
     at, outbox = now(), Kept()
     entry = {**head(7, 30)[0], "thread": 12}
-    Recorder(outbox).record(killed(1.0, pid=12), Listed(at - 5, at - 4, [7], [entry], "list"), None)
+    Recorder(outbox).record(
+        killed(1.0, pid=12), Listed(at - 5, at - 4, [7], [entry], ("list",)), None
+    )
     (fields,) = outbox.fields
     assert (fields["OOMRULES_PID"], fields["OOMRULES_RANK"]) == ("7", "1")
 
@@ -62,7 +64,7 @@ def test_a_users_unit_is_never_taken_for_the_systems_of_that_name(told: bool) ->
     kill = killed(1.0)._replace(cgroup=cgroup)
     entry = {**head(7, 30)[0], "unit": "ssh.service", "manager": "1000"}
     at, outbox = now(), Kept()
-    Recorder(outbox).record(kill, Listed(at - 5, at - 4, [7], [entry], "list"), None)
+    Recorder(outbox).record(kill, Listed(at - 5, at - 4, [7], [entry], ("list",)), None)
     (fields,) = outbox.fields
     # `journalctl -u` and `systemctl status` go by UNIT=.
     assert fields["UNIT"] == fields["OOMRULES_UNIT"] == "user@1000.service"
@@ -93,8 +95,8 @@ def test_the_list_that_counts_is_the_one_the_kernel_had(
     ago: float, rank: int | None, points: int | None, age: float
 ) -> None:
     at, outbox = now(), Kept()
-    listed = Listed(at - 5, at - 4, [7, 8], head(7, 30), "list")
-    before = Listed(at - 20, at - 19, [8], head(8, 40), "list")
+    listed = Listed(at - 5, at - 4, [7, 8], head(7, 30), ("list",))
+    before = Listed(at - 20, at - 19, [8], head(8, 40), ("list",))
     recorder = Recorder(outbox)
     recorder.record(killed(ago), listed, before)
     assert recorder.count == 1 and recorder.last
@@ -130,7 +132,7 @@ def test_where_the_log_does_not_tell_the_unit_is_that_of_the_listed_process_or_u
     at, outbox = now(), Kept()
     entry = {**head(7, 30)[0], "uid": 1000, "manager": ""}
     kill = killed(1.0)._replace(cgroup="", **told)
-    Recorder(outbox).record(kill, Listed(at - 5, at - 4, [7], [entry], "list"), None)
+    Recorder(outbox).record(kill, Listed(at - 5, at - 4, [7], [entry], ("list",)), None)
     (fields,) = outbox.fields
     assert (fields["UNIT"], fields["OOMRULES_UNIT_FROM"]) == (unit, "list" if unit else "")
     assert fields["OOMRULES_RANK"] == ("1" if unit else "")
@@ -144,7 +146,7 @@ def test_who_is_not_at_the_head_is_known_by_what_was_read_unless_it_began_later(
     at, outbox = now(), Kept()
     seen = {"pid": 9, "uid": 1000, "comm": "x", "unit": "z.service", "manager": "1000"}
     seen["began"] = at + began
-    listed = Listed(at - 5, at - 4, [7, 9], head(7, 30), "list")
+    listed = Listed(at - 5, at - 4, [7, 9], head(7, 30), ("list",))
     kill = killed(1.0, 9)._replace(cgroup="")
     Recorder(outbox).record(kill, listed, None, {9: seen}.get)
     (fields,) = outbox.fields
@@ -154,8 +156,8 @@ def test_who_is_not_at_the_head_is_known_by_what_was_read_unless_it_began_later(
 
 def test_a_list_that_the_kernel_did_not_have_says_nothing() -> None:
     at, outbox = now(), Kept()
-    listed = Listed(at - 5, at - 4, [7], head(7, 30), "list")
-    before = Listed(at - 8, at - 7, [7], head(7, 40), "list")
+    listed = Listed(at - 5, at - 4, [7], head(7, 30), ("list",))
+    before = Listed(at - 8, at - 7, [7], head(7, 40), ("list",))
     Recorder(outbox).record(killed(60.0), listed, before)
     (fields,) = outbox.fields
     assert (fields["OOMRULES_RANK"], fields["OOMRULES_LIST_AGE"]) == ("", "")
@@ -176,10 +178,10 @@ def test_who_was_asked_to_end_is_recorded_and_not_counted_as_killed() -> None:
 def test_what_was_overwritten_is_said_once_a_minute() -> None:
     outbox, at = Kept(), now()
     recorder = Recorder(outbox)
-    recorder.miss(5)
+    recorder.lost = 5
     for later in (0, 1):
         recorder.sum_up(at + later)
-        recorder.miss(1)
+        recorder.lost += 1
     recorder.sum_up(at + 70)
     recorder.sum_up(at + 700)
     assert [one.split("(")[1].split()[0] for one in outbox.said] == ["5", "2"]
@@ -237,11 +239,11 @@ def test_what_is_counted_of_units_has_an_end() -> None:
 
 def test_a_kill_at_a_limit_is_no_reason_to_hurry(tmp_path: Path) -> None:
     service = object.__new__(Service)
-    service.recorder, service.keeper = Recorder(Kept()), Keeper(State(str(tmp_path)))
+    service.recorder, service.current_list = Recorder(Kept()), CurrentList(State(str(tmp_path)))
 
     def due_after(*constraints: str) -> float:
         found = [at_limit("/system.slice/x.service", one) for one in constraints]
-        log = types.SimpleNamespace(read=lambda: found, last=5, descriptor=-1)
+        log = types.SimpleNamespace(read=lambda: found, last=5, lost=0, descriptor=-1)
         service.kernel_log = log  # type: ignore[assignment]
         service.pace = Pace(3600.0, now())
         service.pace.done(now(), 0.5)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from oomrules import files
 from oomrules.accounts import passwd
 from oomrules.language.compiler import compile_texts
 from oomrules.language.text import RuleText
@@ -19,9 +20,9 @@ from oomrules.processes.units import placement
 from oomrules.program import program
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranking
-from oomrules.service import list as keeper_module
+from oomrules.service import list as list_module
 from oomrules.service.compile_child import Compiled
-from oomrules.service.list import Keeper
+from oomrules.service.list import CurrentList, PacedAdjustment
 from oomrules.state import State
 
 BROKEN = Compiled(None, ["x.oom:1:1: error"], [], [], False, Facts(), {}, {})
@@ -43,37 +44,37 @@ GOOD = BROKEN._replace(program=compile_texts([RuleText("x.oom", "prefer uid 1\n"
 def test_what_the_bus_said_is_not_kept_for_rules_that_ask_for_something_else(
     tmp_path: Path,
 ) -> None:
-    keeper = Keeper(State(str(tmp_path)))
+    current = CurrentList(State(str(tmp_path)))
     known = Facts({"old.service": {"OOMPolicy": "kill"}}, {}, (), frozenset({"old.service"}))
-    keeper.adopt(GOOD._replace(facts=known, fingerprint=[["x", 1]]))
+    current.adopt(GOOD._replace(facts=known, fingerprint=[["x", 1]]))
     # Else "units wanted by" would be known not to hold, though nobody has asked for that.
-    keeper.adopt(GOOD._replace(fingerprint=[["x", 2]]))
-    assert keeper.facts.get(OLD, "WantedBy") is None
-    keeper.close()
+    current.adopt(GOOD._replace(fingerprint=[["x", 2]]))
+    assert current.facts.get(OLD, "WantedBy") is None
+    current.close()
 
 
 def test_names_that_a_directory_said_stay_while_it_is_silent(tmp_path: Path) -> None:
-    keeper = Keeper(State(str(tmp_path)))
-    keeper.adopt(BROKEN._replace(users={1000: "build", 5001: "ann@corp"}))
-    keeper.adopt(BROKEN._replace(users={1000: "builder"}, names_complete=False))
-    assert keeper._users == {1000: "builder", 5001: "ann@corp"}
-    keeper.adopt(BROKEN._replace(users={1000: "builder"}))
-    assert keeper._users == {1000: "builder"}
+    current = CurrentList(State(str(tmp_path)))
+    current.adopt(BROKEN._replace(users={1000: "build", 5001: "ann@corp"}))
+    current.adopt(BROKEN._replace(users={1000: "builder"}, names_complete=False))
+    assert current._users == {1000: "builder", 5001: "ann@corp"}
+    current.adopt(BROKEN._replace(users={1000: "builder"}))
+    assert current._users == {1000: "builder"}
     most = {number: f"u{number}" for number in range(passwd.MOST_NAMES)}
     for start in (0, 10000, 20000, 30000):
         users = {start + number: name for number, name in most.items()}
-        keeper.adopt(BROKEN._replace(users=users, names_complete=False))
-        assert len(keeper._users) <= 2 * passwd.MOST_NAMES
+        current.adopt(BROKEN._replace(users=users, names_complete=False))
+        assert len(current._users) <= 2 * passwd.MOST_NAMES
 
 
 def test_what_the_bus_said_stays_while_it_is_away(tmp_path: Path) -> None:
-    keeper = Keeper(State(str(tmp_path)))
+    current = CurrentList(State(str(tmp_path)))
     known = Facts({"old.service": {"OOMPolicy": "kill"}}, {}, (), frozenset({"old.service"}))
-    keeper.adopt(BROKEN._replace(facts=known))
-    keeper.adopt(BROKEN._replace(facts=Facts(None, None, ("there is no bus",), frozenset())))
-    assert keeper.facts.get(OLD, "OOMPolicy") == "kill"
-    assert keeper.facts.get(NEW, "OOMPolicy") is None
-    assert keeper.facts.problems == ("there is no bus",)
+    current.adopt(BROKEN._replace(facts=known))
+    current.adopt(BROKEN._replace(facts=Facts(None, None, ("there is no bus",), frozenset())))
+    assert current.facts.get(OLD, "OOMPolicy") == "kill"
+    assert current.facts.get(NEW, "OOMPolicy") is None
+    assert current.facts.problems == ("there is no bus",)
 
 
 def test_rules_that_are_broken_are_compiled_again_only_when_they_change(tmp_path: Path) -> None:
@@ -81,19 +82,19 @@ def test_rules_that_are_broken_are_compiled_again_only_when_they_change(tmp_path
     file.write_text("nevr")
     status = file.stat()
     entry = [str(file), status.st_ino, status.st_size, status.st_mtime_ns]
-    keeper = Keeper(State(str(tmp_path)))
-    keeper.adopt(BROKEN._replace(fingerprint=[["oomrules", "1"], entry, ["/none", 2]]))
-    assert not keeper.stale
+    current = CurrentList(State(str(tmp_path)))
+    current.adopt(BROKEN._replace(fingerprint=[["oomrules", "1"], entry, ["/none", 2]]))
+    assert not current.stale
     file.write_text("never")
-    assert keeper.stale
+    assert current.stale
     file.unlink()
-    assert keeper.stale
+    assert current.stale
 
 
 def test_values_are_reconsidered_sooner_if_somebody_new_is_among_the_first(
     tmp_path: Path,
 ) -> None:
-    keeper = Keeper(State(str(tmp_path)))
+    paced = PacedAdjustment(State(str(tmp_path)), None)
     made = program.make((), {})
     source = ProcSource(made)
     evaluator = Evaluator(made, source.host)
@@ -101,25 +102,25 @@ def test_values_are_reconsidered_sooner_if_somebody_new_is_among_the_first(
     def ranking(*pids: int) -> Ranking:
         return Ranking([Process(pid) for pid in pids], source, evaluator)
 
-    keeper._adjusted = {1, 2}
-    keeper._adjust_new_at, keeper._adjust_at = 10.5, 12.0
-    assert not keeper._is_adjusting_due(10.4, ranking(3, 1))
-    assert keeper._is_adjusting_due(10.6, ranking(3, 1))
+    paced._adjusted = {1, 2}
+    paced._new_at, paced._at = 10.5, 12.0
+    assert not paced.is_due(10.4, ranking(3, 1))
+    assert paced.is_due(10.6, ranking(3, 1))
     # The same ones in another order, or fewer, have their values.
-    assert not keeper._is_adjusting_due(10.6, ranking(2, 1))
-    assert not keeper._is_adjusting_due(10.6, ranking(1))
-    assert keeper._is_adjusting_due(12.1, ranking(1))
+    assert not paced.is_due(10.6, ranking(2, 1))
+    assert not paced.is_due(10.6, ranking(1))
+    assert paced.is_due(12.1, ranking(1))
     source.close()
 
 
 def test_the_last_list_is_recalled_after_a_restart(tmp_path: Path) -> None:
     state = State(str(tmp_path))
     state.save_list([{"rank": 1, "pid": 7, "comm": "x", "unit": "", "points": 3}], 5.0, 12)
-    keeper = Keeper(state)
-    keeper.recall()
-    assert keeper.listed is not None
-    assert (keeper.listed.pids, keeper.listed.read, keeper.listed.to) == ([7], 5.0, "")
-    assert not keeper.quiet()
+    current = CurrentList(state)
+    current.recall()
+    assert current.listed is not None
+    assert (current.listed.pids, current.listed.read, current.listed.to) == ([7], 5.0, ())
+    assert not current.quiet()
 
 
 def test_units_are_where_systemd_makes_their_directories(tmp_path: Path) -> None:
@@ -142,34 +143,34 @@ def test_units_are_where_systemd_makes_their_directories(tmp_path: Path) -> None
 
 @pytest.fixture
 def listing(proc: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A keeper of 1,000 processes, which would be looked at in turn within five minutes."""
+    """A list of 1,000 processes, which would be looked at in turn within five minutes."""
     for pid in range(1000, 2000):
         proc.add(pid)
     (proc.root / "loadavg").write_text("0.1 0.1 0.1 1/1000 1999\n")
-    read = keeper_module._read
+    read = files.read_small
     monkeypatch.setattr(
-        keeper_module, "_read", lambda path: read(path.replace("/proc", str(proc.root)))
+        files, "read_small", lambda path: read(path.replace("/proc", str(proc.root)))
     )
     text = 'score total_vm\nin "new.scope": kill first anything\nnever kill uid 5\n'
     made = compile_texts([RuleText("x.oom", text)])
-    keeper = Keeper(State(str(tmp_path / "state")))
-    keeper.direct([str(tmp_path / "list")], None)
-    keeper.adopt(GOOD._replace(program=made, fingerprint=[["x", 1]]))
-    assert keeper._source is not None
-    keeper._source.close()
-    keeper._source = IteratorSource(made, root=str(proc.root), tasks=None)
+    current = CurrentList(State(str(tmp_path / "state")))
+    current.direct([str(tmp_path / "list")], None)
+    current.adopt(GOOD._replace(program=made, fingerprint=[["x", 1]]))
+    assert current._source is not None
+    current._source.close()
+    current._source = IteratorSource(made, root=str(proc.root), tasks=None)
     meminfo = "MemTotal: 1048576 kB\nMemAvailable: 500000 kB\nSwapTotal: 1024 kB\n"
     (proc.root / "meminfo").write_text(meminfo)
-    assert keeper.refresh() and keeper.quiet()
-    yield keeper
-    keeper.close()
+    assert current.refresh() and current.quiet()
+    yield current
+    current.close()
 
 
 def clock(proc: Any, uptime: float) -> None:
     (proc.root / "uptime").write_text(f"{uptime} 1.0\n")
 
 
-def test_who_was_moved_into_a_unit_that_came_is_in_it(listing: Keeper, proc: Any) -> None:
+def test_who_was_moved_into_a_unit_that_came_is_in_it(listing: CurrentList, proc: Any) -> None:
     proc.add(1900, cgroup=b"0::/new.scope\n")
     assert (listed := listing.refresh()) and listed.pids[0] == 1000
     assert (listed := listing.refresh(stirred=True)) and listed.pids[0] == 1900
@@ -182,10 +183,10 @@ def test_who_was_moved_into_a_unit_that_came_is_in_it(listing: Keeper, proc: Any
 
 
 def test_when_memory_becomes_short_everybody_is_looked_at_with_the_second_list(
-    listing: Keeper, proc: Any, monkeypatch: pytest.MonkeyPatch
+    listing: CurrentList, proc: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = 2000.0
-    monkeypatch.setattr(keeper_module, "now", lambda: at)
+    monkeypatch.setattr(list_module, "now", lambda: at)
 
     def pressed() -> tuple[int, bool]:
         listed = listing.refresh(pressed=True)
@@ -209,7 +210,7 @@ def test_when_memory_becomes_short_everybody_is_looked_at_with_the_second_list(
     assert pressed() == (1900, True)
 
 
-def test_a_host_is_not_quiet_when_somebody_was_moved(listing: Keeper, proc: Any) -> None:
+def test_a_host_is_not_quiet_when_somebody_was_moved(listing: CurrentList, proc: Any) -> None:
     clock(proc, 5030.25)
     assert listing.quiet()
     proc.add(1900, cgroup=b"0::/new.scope\n")
@@ -224,7 +225,7 @@ def test_a_host_is_not_quiet_when_somebody_was_moved(listing: Keeper, proc: Any)
 
 @pytest.mark.parametrize(("key", "before"), [("MemTotal", "1048576"), ("SwapTotal", "1024")])
 def test_a_host_is_not_quiet_when_memory_or_swap_came_or_went(
-    key: str, before: str, listing: Keeper, proc: Any
+    key: str, before: str, listing: CurrentList, proc: Any
 ) -> None:
     meminfo = (proc.root / "meminfo").read_text()
     for after in ("0", "77", "9999999"):
@@ -240,7 +241,7 @@ def test_a_host_is_not_quiet_when_memory_or_swap_came_or_went(
 
 
 def test_processes_that_cannot_be_seen_are_told(
-    listing: Keeper, monkeypatch: pytest.MonkeyPatch
+    listing: CurrentList, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert listing.hidden == []
     assert listing._source

@@ -67,7 +67,7 @@ def test_the_resident_half_imports_nothing_of_the_other_and_no_typing() -> None:
     foreign = {name for name in modules if name.partition(".")[0] not in sys.stdlib_module_names}
     assert {name for name in foreign if not name.startswith(("oomrules", "__main__"))} == set()
     halves = {name.split(".")[1] for name in foreign if name.startswith("oomrules.")}
-    ground = {"attributes", "errors", "files", "kept", "lean", "plain"}
+    ground = {"attributes", "errors", "files", "kept", "lean", "plain", "targets"}
     stages = {"program", "accounts", "processes", "ranking", "state", "sinks", "kills", "service"}
     assert halves == ground | stages
 
@@ -273,11 +273,11 @@ sys.path.insert(0, sys.argv[1])
 from oomrules.program import program
 from oomrules.processes.facts import Facts
 from oomrules.state import State
-from oomrules.service.list import Keeper
+from oomrules.service.list import CurrentList
 from oomrules.service.compile_child import Compiled
 
 programs = [program.from_data(one) for one in json.load(open(sys.argv[2]))]
-keeper = Keeper(State(sys.argv[3]))
+keeper = CurrentList(State(sys.argv[3]))
 
 def size():
     with open("/proc/self/status") as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from oomrules.sinks.oom_score_adj.write import HEAD
+from oomrules.sinks.oom_score_adj.survey import HEAD
 from tests.vm.guest import Guest
 from tests.vm.test_service import listed, show, status, wait
 

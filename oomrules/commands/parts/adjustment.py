@@ -6,23 +6,20 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
+from oomrules import kept
 from oomrules.commands.parts import rulesets, selection
 from oomrules.commands.parts.verdicts import nobody
-from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.units import placement
 from oomrules.processes.values import innermost_unit
 from oomrules.ranking.ranker import Ranking
-from oomrules.sinks.emitting import ADJUST
-from oomrules.sinks.oom_score_adj import record as adjusted
-from oomrules.sinks.oom_score_adj import write
+from oomrules.sinks.oom_score_adj import record
+from oomrules.sinks.oom_score_adj.formula import UNKILLABLE
 from oomrules.sinks.oom_score_adj.plan import Plan
 from oomrules.sinks.oom_score_adj.search import Claim
-from oomrules.sinks.oom_score_adj.write import Outcome, Survey
-from oomrules.state import State, standard
+from oomrules.sinks.oom_score_adj.survey import Survey, survey_live, survey_recorded
+from oomrules.state import ADJUSTMENTS
 from oomrules.terminal import Column, Paint, called, count, memory, middle, say, table
-
-TARGET = ADJUST
 
 _COLUMNS = (
     Column("RANK", right=True),
@@ -42,106 +39,43 @@ _WHY = {
     "original": "back to what it was",
     "": "as it is",
 }
-# So many names say enough.
+# So many names are enough in a message.
 _NAMED = 5
 
 
-def emit(options: argparse.Namespace) -> int:
-    """Adjust the processes; 1 if there is nobody to kill, 2 if the kernel refused values."""
-    _check(options)
-    head = options.head or write.HEAD
-    if options.dry_run:
-        return _dry_run(options, head)
-    state = State()
-    with state.lock():
-        ranked = selection.ranked(options, verified=True)
-        assert isinstance(ranked.source, ProcSource)
-        if not ranked.ranking.candidates:
-            # With everybody at -1000 the kernel panics when memory runs out.
-            print("no oom_score_adj was changed", file=sys.stderr)
-            return _nobody(ranked.ranking)
-        path = state.path(adjusted.FILE)
-        survey, plan, outcome = write.adjust(ranked.ranking, ranked.source, path, head)
-    rulesets.print_notes([*ranked.notes(), *notes(survey, plan)])
-    for claim in claims(outcome.claims, survey):
-        say(claim, sys.stderr)
-    print(summary(outcome), file=sys.stderr)
-    if outcome.refused:
-        raise refusal(outcome.refused, survey)
-    return _nobody(ranked.ranking)
-
-
-def _dry_run(options: argparse.Namespace, head: int) -> int:
+def dry_run(options: argparse.Namespace, head: int) -> int:
+    """Show what would be written, and write nothing; 1 if no process may be killed."""
     ranked = selection.ranked(options, verified=not options.snapshot)
     if isinstance(ranked.source, ProcSource):
-        record = adjusted.load(f"{standard()}/{adjusted.FILE}")
-        survey = write.survey_live(ranked.ranking, ranked.source, record, head)
+        before = record.load(f"{kept.standard()}/{ADJUSTMENTS}")
+        survey = survey_live(ranked.ranking, ranked.source, before, head)
     else:
-        survey = write.survey_recorded(ranked.ranking, head)
+        survey = survey_recorded(ranked.ranking, head)
     plan = survey.plan()
     _print_plan(survey, plan, ranked.ranking)
     print()
-    for claim in claims(plan.claims, survey):
-        say(claim)
+    for line in claims(plan.claims, survey):
+        say(line)
     rulesets.print_notes([*ranked.notes(), *notes(survey, plan)])
-    return _nobody(ranked.ranking)
-
-
-def _nobody(ranking: Ranking) -> int:
-    if ranking.candidates:
+    if ranked.ranking.candidates:
         return 0
-    print(nobody(ranking), file=sys.stderr)
+    print(nobody(ranked.ranking), file=sys.stderr)
     return 1
-
-
-def _check(options: argparse.Namespace) -> None:
-    if options.snapshot and not options.dry_run:
-        raise Failure(
-            "the processes of a snapshot are not this kernel's",
-            "--dry-run shows what would be done there",
-        )
-    for given, option in ((options.within, "--in"), (options.top, "--top")):
-        if given:
-            raise Failure(
-                f"{option} does not go with --to oom_score_adj: an adjustment counts on the whole "
-                "host",
-                "--head says how many are put in order",
-            )
 
 
 # --- words ---------------------------------------------------------------------------------
 
 
-def summary(outcome: Outcome) -> str:
-    """Say how much was written."""
-    said = f"{count(outcome.written, 'oom_score_adj value')} written"
-    if outcome.gone:
-        said += f", {count(outcome.gone, 'process')} ended meanwhile"
-    if outcome.changed:
-        said += f", {count(len(outcome.changed), 'value')} changed by somebody else left alone"
-    return said
-
-
-def refusal(refused: Mapping[int, str], survey: Survey) -> Failure:
-    """Name the processes whose value the kernel did not take."""
-    names = {pid: called(survey.processes[pid].comm) for pid in refused}
-    why = " and ".join(sorted(set(refused.values())))
-    return Failure(
-        f"the kernel refused the value of {_list(list(refused), names)}: {why}",
-        "lowering takes CAP_SYS_RESOURCE on the host itself; the processes of others take root",
-    )
-
-
 def notes(survey: Survey, plan: Plan) -> list[str]:
-    """Say what limits the plan."""
+    """Return notes on what limits the plan."""
     said = []
-    everybody = survey.tasks
-    if any(task.lowest > -1000 for task in everybody):
+    tasks = survey.tasks
+    if any(task.lowest > UNKILLABLE for task in tasks):
         said.append(
-            "no value can be lowered here (that takes CAP_SYS_RESOURCE on the host itself), so "
-            "nobody can be made safe from the kernel; candidates are put above the protected"
+            "no value can be lowered here (that takes CAP_SYS_RESOURCE on the host itself), so no "
+            "process can be made safe from the kernel; candidates are put above the protected ones"
         )
-    fixed = sum(task.lowest == task.highest for task in everybody)
+    fixed = sum(task.lowest == task.highest for task in tasks)
     if fixed:
         said.append(f"{count(fixed, 'process')} of other users cannot be adjusted; run as root")
     if survey.unreadable:
@@ -149,17 +83,17 @@ def notes(survey: Survey, plan: Plan) -> list[str]:
     if plan.last:
         names = {pid: called(survey.processes[pid].comm) for pid in plan.last}
         said.append(
-            f"killed last instead of never, since users may not make more than a quarter of the "
+            "killed last instead of never, since a user may not make more than a quarter of the "
             f"memory unkillable, nor nearly all that is in use: {_list(plan.last, names)}; run "
-            "what must never be killed as a system user"
+            "a process that must never be killed as a system user"
         )
     if plan.kept:
-        said.append("what is in force still serves, at half the distances; it stays")
+        said.append("the values in force still keep the order, at half the distances, so they stay")
     return said
 
 
 def claims(made: Sequence[Claim], survey: Survey) -> list[str]:
-    """Say what the kernel will do in each domain, and what of the order it will not."""
+    """Return how much of the order the kernel will keep in each domain."""
     names = {pid: called(process.comm) for pid, process in survey.processes.items()}
     return [_claim(claim, names, survey) for claim in made if claim.candidates]
 
@@ -168,7 +102,7 @@ def _claim(claim: Claim, names: Mapping[int, str], survey: Survey) -> str:
     page, domain = survey.page_size, claim.domain
     where = where_is(domain.name, survey.unit_root)
     if claim.claimed:
-        between, gap = (memory(domain.margin(steps) * page) for steps in claim[-2:])
+        between, gap = (memory(domain.margin(steps) * page) for steps in (claim.apart, claim.gap))
         first = f"the first {claim.claimed} of " if claim.claimed < claim.candidates else ""
         said = f"{where}: {first}{count(claim.candidates, 'candidate')} in order"
         if claim.claimed > 1:
@@ -218,7 +152,7 @@ def _list(pids: Sequence[int], names: Mapping[int, str]) -> str:
 
 def _print_plan(survey: Survey, plan: Plan, ranking: Ranking) -> None:
     ranks = {task.pid: rank for rank, task in enumerate(survey.candidates, 1)}
-    reasons = {one.task.pid: one.why for one in plan.assignments}
+    reasons = {assignment.task.pid: assignment.why for assignment in plan.assignments}
     rows: list[list[str]] = []
     styles = []
     head = survey.domains[0].head

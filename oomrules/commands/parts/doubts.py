@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from oomrules.attributes import ATTRIBUTES, Source
 from oomrules.processes.recorded import Recorded
 from oomrules.processes.snapshot import Process, Snapshot
-from oomrules.processes.values import GETTERS, LIMIT
-from oomrules.program.nodes import SELF_MADE
+from oomrules.processes.values import GETTERS, LIMIT, known
 from oomrules.program.program import Program
 from oomrules.ranking.doubt import NEAREST_LIMIT, PLACE
 from oomrules.ranking.evaluator import ineligible
@@ -80,7 +79,7 @@ def excluded(verdict: Verdict) -> str:
 def cause(name: str, process: Process, snapshot: Snapshot) -> str:
     """Return why an attribute of a process is unknown; empty if that is not known either."""
     recorded = isinstance(snapshot, Recorded)
-    cgroup = GETTERS["cgroup"](process, snapshot)
+    cgroup = known("cgroup", process, snapshot)
     if name == PLACE:
         if cgroup is None:
             return _by_source(Source.CGROUP, recorded)
@@ -93,8 +92,8 @@ def cause(name: str, process: Process, snapshot: Snapshot) -> str:
     if attribute.source in _LIVE and cgroup is None:
         return "its control group is unknown"
     if name in ("user", "group"):
-        number = GETTERS["uid" if name == "user" else "gid"](process, snapshot)
-        if number is not None and number is not SELF_MADE:
+        number = known("uid" if name == "user" else "gid", process, snapshot)
+        if number is not None:
             what = "recorded without names" if recorded else "no name is known"
             return f"{what} of {name}s, for id {number}"
     return _by_source(attribute.source, recorded)

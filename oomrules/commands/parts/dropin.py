@@ -63,7 +63,7 @@ def install(service: str, root: Path) -> int:
 
 
 def _exists(service: str, root: Path) -> bool:
-    """Tell whether there is such a service, an instance of a template counting as one."""
+    """Return whether there is such a service; an instance of a template counts as one."""
     if root == Path("/") and _is_booted():
         asked = subprocess.run(  # noqa: S603
             ["systemctl", "show", "--property=LoadState", "--value", "--", service],  # noqa: S607

@@ -22,9 +22,7 @@ from oomrules.commands.parts.verdicts import COLUMNS, Row
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator
-from oomrules.ranking.freshness import fresh
-from oomrules.ranking.ranker import Ranker, within
+from oomrules.ranking.ranker import Ranker, fresh, within
 from oomrules.terminal import (
     Layout,
     count,
@@ -98,7 +96,7 @@ class Ranks:
     def __init__(self, made: Program, within_unit: str | None, most: int | None) -> None:
         asked = selection.asked_within(made, within_unit)
         self._source: ProcSource = selection.live(made, asked)
-        self._ranker = Ranker(Evaluator(made, self._source.host))
+        self._ranker = Ranker(made, self._source.host)
         self._keep = within(within_unit) if within_unit else None
         self._most = min(most or _MOST, _MOST)
 

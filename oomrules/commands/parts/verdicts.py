@@ -9,7 +9,7 @@ from typing import NamedTuple
 from oomrules.commands.parts import doubts
 from oomrules.language.diagnostics import did_you_mean
 from oomrules.processes.snapshot import Process
-from oomrules.processes.values import GETTERS, innermost_unit, known, place_of
+from oomrules.processes.values import innermost_unit, known, places
 from oomrules.ranking.ranker import Ranking
 from oomrules.ranking.verdict import FIRST, LAST, Held, Verdict, Why
 from oomrules.terminal import Column, called, count, memory, middle, rough
@@ -145,11 +145,7 @@ def nobody(ranking: Ranking, unit: str | None = None) -> str:
 
 def _meant(unit: str, ranking: Ranking) -> str:
     """Return a hint at the unit that was meant: its kind may be missing, or a letter."""
-    snapshot = ranking.snapshot
-    units: set[str] = set()
-    for process in snapshot.by_pid.values():
-        cgroup = GETTERS["cgroup"](process, snapshot)
-        units.update(place_of(cgroup, snapshot).chain if cgroup else ())
+    units = {name for place in places(ranking.snapshot) for name in place.chain}
     longer = sorted(one for one in units if one.startswith(f"{unit}."))
     words = longer or sorted(units)
     return did_you_mean(longer[0] if longer else unit, words, "`oomrules scopes` lists the units")

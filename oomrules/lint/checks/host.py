@@ -27,7 +27,7 @@ from oomrules.language.text import RuleText, Span
 from oomrules.lint.ruleset import Check, RuleSet, nodes, shipped
 from oomrules.processes.snapshot import PF_KTHREAD, Process, Snapshot
 from oomrules.processes.units import Placement
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.values import GETTERS, innermost_place, known, places
 from oomrules.program.nodes import glob
 from oomrules.program.program import Program
 from oomrules.ranking.ranker import Ranking
@@ -93,8 +93,7 @@ class HostFacts:
 
     def place(self, process: Process) -> Placement | None:
         """Where a process is among the units; None if it is unknown."""
-        cgroup = GETTERS["cgroup"](process, self.snapshot)
-        return place_of(cgroup, self.snapshot) if cgroup else None
+        return innermost_place(process, self.snapshot)
 
 
 def unit_files(kind: str, tree: Root) -> tuple[set[str], dict[str, str]]:
@@ -162,12 +161,9 @@ class Asked(gather.Asked):
 def units_of(snapshot: Snapshot) -> frozenset[str]:
     """List the system's units that processes are in, those around them, and their aliases."""
     found: set[str] = set()
-    for process in snapshot.by_pid.values():
-        cgroup = GETTERS["cgroup"](process, snapshot)
-        place: Placement | None = place_of(cgroup, snapshot).system if cgroup else None
-        while place is not None:
-            found |= {*place.chain, *(snapshot.fact(place, "Names") or ())}
-            place = place.above
+    for place in places(snapshot):
+        for unit in place.system.ancestors:
+            found |= {*unit.chain, *(snapshot.fact(unit, "Names") or ())}
     return frozenset(found)
 
 
@@ -175,24 +171,17 @@ def aliases_of(snapshot: Snapshot) -> dict[str, str]:
     """Give the aliases of the system's units that processes are in, as far as they are known."""
     found: dict[str, str] = {}
     for process in snapshot.by_pid.values():
-        cgroup = GETTERS["cgroup"](process, snapshot)
-        place: Placement | None = place_of(cgroup, snapshot).system if cgroup else None
-        while place is not None:
+        innermost = innermost_place(process, snapshot)
+        for place in innermost.system.ancestors if innermost else ():
             names = snapshot.fact(place, "Names") or ()
             found |= dict.fromkeys((name for name in names if name != place.unit), place.unit)
-            place = place.above
     return found
 
 
 def user_units_of(snapshot: Snapshot) -> frozenset[str]:
     """List the units of users' managers that processes are in, and those around them."""
-    found: set[str] = set()
-    for process in snapshot.by_pid.values():
-        cgroup = GETTERS["cgroup"](process, snapshot)
-        place = place_of(cgroup, snapshot) if cgroup else None
-        if place is not None:
-            found.update(place.chain[len(place.system.chain) :])
-    return frozenset(found)
+    found = (place.chain[len(place.system.chain) :] for place in places(snapshot))
+    return frozenset().union(*found)
 
 
 def loaded_units() -> frozenset[str]:
@@ -514,7 +503,7 @@ def _own_service(rules: RuleSet) -> Iterator[Diagnostic]:
         place = host.place(process)
         if place is None or place.unit != SERVICE:
             continue
-        adjust = GETTERS["oom_score_adj"](process, host.snapshot)
+        adjust = known("oom_score_adj", process, host.snapshot)
         if adjust is not None and adjust > _UNLIKELY:
             yield UNPROTECTED.at(
                 RuleText(SERVICE, ""),

@@ -8,6 +8,8 @@ from fractions import Fraction
 from math import inf, isinf
 from typing import Any
 
+from oomrules.attributes import ATTRIBUTES
+from oomrules.fields import FIELDS, Unit
 from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.program import nodes
 from oomrules.reason import atoms, solver
@@ -20,19 +22,15 @@ PID = 4242
 
 # An ordinary process of a user; memory in pages of 4 KiB, times in milliseconds.
 ORDINARY: dict[str, int] = {
+    **{
+        field.name: field.ordinary // GRANULE if field.unit is Unit.BYTES else field.ordinary
+        for field in FIELDS.values()
+        if field.name in ATTRIBUTES and isinstance(field.ordinary, int)
+    },
     "pid": PID,
-    "ppid": 1,
     "session": PID,
-    **dict.fromkeys(("uid", "euid", "gid", "egid"), 1000),
-    "nice": 0,
-    "threads": 1,
-    "oom_score_adj": 0,
-    "pid_depth": 0,
     "cpu_time": 1000,
     "run_time": 3_600_000,
-    "total_vm": 65_536,
-    "rss": 16_384,
-    "anon": 16_384,
     "unit.memory": 32_768,
     "unit.memory_max": NO_LIMIT // GRANULE,
     "unit.memory_high": NO_LIMIT // GRANULE,

@@ -7,19 +7,18 @@ the witness where the evaluator disagrees.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from oomrules.processes import recorded
+from oomrules.fields import FIELDS, Unit
+from oomrules.processes import ordinary
 from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.units import placement
 from oomrules.reason import solver
-from oomrules.reason.atoms import FALSE, GRANULE, TRUE, Values, Variable
+from oomrules.reason.atoms import FALSE, GRANULE, TRUE, Variable
 from oomrules.reason.globs import Texts, Undecided
-from oomrules.reason.numbers import whole
 from oomrules.reason.regions import Box, narrowed
-from oomrules.reason.witness.numbers import ORDINARY, numbers_in
+from oomrules.reason.witness.numbers import numbers_in
 from oomrules.reason.witness.places import places_in
 from oomrules.reason.witness.witness import TICKS, Witness
 
@@ -39,7 +38,7 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "session.class": ("user", ""),
     "session.type": ("tty", "wayland", ""),
 }
-_SIZES = ("anon", "shmem", "locked", "pgtables")
+_SIZES = [name for name, field in FIELDS.items() if field.unit is Unit.BYTES]
 _PROPERTIES = {
     "unit.description": "Description",
     "unit.active_state": "ActiveState",
@@ -48,14 +47,6 @@ _PROPERTIES = {
     "unit.managed_oom_preference": "ManagedOOMPreference",
     "unit.managed_oom_memory_pressure": "ManagedOOMMemoryPressure",
 }
-
-
-def ordinary(**numbers: int) -> Box:
-    """Give the box of processes with these numbers, memory in pages of 4 KiB."""
-    return {
-        Variable("number", ("attr", name)): Values(whole(value, value))
-        for name, value in numbers.items()
-    }
 
 
 def proposals(box: Box) -> Iterator[Witness]:
@@ -100,43 +91,33 @@ def _made(
         users = {str(ids["uid"]): "root" if ids["uid"] == 0 else "ann"}
     if "group" not in named:
         groups = {str(ids["gid"]): "root" if ids["gid"] == 0 else "users"}
-    host = {
-        "kind": "host",
-        "schema": recorded.SCHEMA,
-        "page_size": GRANULE,
-        "clock_ticks": TICKS,
-        "uptime": uptime,
-        "mem_total": limit,
-        "swap_total": 0,
-        "users": None if "user" in gone else users,
-        "groups": None if "group" in gone else groups,
-    }
-    process: dict[str, Any] = {
-        "kind": "process",
-        **{name: numbers.get(name, 0) for name in ORDINARY if "." not in name},
-        **{name: numbers.get(name, 0) for name in ("swap",)},
-        **{name: numbers.get(name, 0) * GRANULE for name in _SIZES},
+    host = ordinary.host_line(
+        clock_ticks=TICKS,
+        uptime=uptime,
+        mem_total=limit,
+        users=None if "user" in gone else users,
+        groups=None if "group" in gone else groups,
+    )
+    values: dict[str, Any] = {
+        **{name: numbers[name] for name in FIELDS if name in numbers},
+        **{name: numbers[name] * GRANULE for name in _SIZES},
         "comm": said["comm"],
-        "cmdline": [said["cmdline"]] if said["cmdline"] else [],
+        "cmdline": said["cmdline"],
         "exe": said["exe"],
         "state": said["state"],
-        "capabilities": f"{caps:x}",
+        "capabilities": caps,
         "utime": numbers["cpu_time"],
-        "stime": 0,
         "starttime": (uptime - numbers["run_time"] // 1000) * TICKS,
-        "flags": 0,
-        "tty_nr": _terminal(said["tty"]),
+        "tty_nr": ordinary.terminal(said["tty"]) or 0,
         "cgroup": cgroup,
     }
-    for name in ("cpu_time", "run_time"):
-        del process[name]
     for name in gone:
         field = {"cpu_time": "utime", "run_time": "starttime", "tty": "tty_nr"}.get(name, name)
-        if field in process:
-            process[field] = None
+        if field in FIELDS:
+            values[field] = None
     scopes = _scopes(cgroup, numbers, said, flags, relations, gone)
-    lines = [json.dumps(line) for line in (host, *scopes, process)]
-    snapshot = recorded.parse(lines, "a witness")
+    lines = (host, *scopes, ordinary.process_line(**values))
+    snapshot = ordinary.snapshot(lines, "a witness")
     return Witness(snapshot, snapshot.by_pid[numbers["pid"]])
 
 
@@ -165,14 +146,6 @@ def _unknowns(box: Box) -> Iterable[str]:
             yield from sorted(solver.mentioned(key))[:1]
             if kind == "same":
                 yield key[0]
-
-
-def _terminal(name: str) -> int:
-    for prefix, major in (("pts/", 136), ("tty", 4)):
-        number = name.removeprefix(prefix)
-        if name.startswith(prefix) and number.isdigit() and int(number) < 64:
-            return major << 8 | int(number)
-    return 0
 
 
 def _scopes(

@@ -1,4 +1,4 @@
-"""The kernel's own killer: whom it sees, and how it counts.
+"""The kernel's own killer: which processes it sees, and how it counts.
 
 Its badness of a process is ``rss + swap + page tables + adj * (totalpages / 1000)`` in pages
 (oom_badness() in mm/oom_kill.c; the division comes first and is a whole one). ``totalpages``
@@ -17,7 +17,7 @@ UNKILLABLE = -1000
 LOWEST = -999
 HIGHEST = 1000
 
-# Stands for a user who is not known.
+# The uid of a process whose user is not known.
 NOBODY = 65534
 
 # What systemd gives to units with DynamicUser= (systemd.io, "Users, Groups, UIDs and GIDs").
@@ -28,10 +28,11 @@ class Task(NamedTuple):
     """A process as the kernel's killer sees it.
 
     Attributes:
+        start: its start time, in clock ticks since the boot.
         size: resident memory, swap and page tables, in pages.
-        original: the adjustment that it had before anybody here touched it.
-        current: the one that it has.
-        domains: where it competes, by their places in the plan's list.
+        original: the oom_score_adj that it had before oomrules changed it.
+        current: the oom_score_adj that it has.
+        domains: where it competes, by their numbers in the plan's list.
         lowest: the lowest value that can be written; ``original`` where none can be lowered.
         highest: the highest.
         uid: the real user.
@@ -50,13 +51,18 @@ class Task(NamedTuple):
     passes_on: bool = False
 
     @property
+    def identity(self) -> tuple[int, int]:
+        """Its pid and its start time, which no other process of this boot has."""
+        return self.pid, self.start
+
+    @property
     def is_users(self) -> bool:
-        """Whether it is of an ordinary user, who can have as many of them as he likes."""
+        """Whether it belongs to an ordinary user, who can start as many of them as he likes."""
         return self.uid >= 1000 and self.uid not in _DYNAMIC
 
 
 class Domain(NamedTuple):
-    """What runs out of memory as one.
+    """A group of processes that runs out of memory as a whole.
 
     Attributes:
         name: an empty text for the host, else the path of the control group.
@@ -70,14 +76,14 @@ class Domain(NamedTuple):
 
     @property
     def step(self) -> int:
-        """What one step of an adjustment weighs here, in pages; 0 below 1000 pages."""
+        """What one step of oom_score_adj weighs here, in pages; 0 below 1000 pages."""
         return self.totalpages // 1000
 
     def margin(self, steps: int) -> int:
-        """Give the distance that neighbours keep, in pages."""
+        """Return the distance that neighbours keep, in pages."""
         return max(1, self.totalpages * steps // 1000)
 
 
-def badness(size: int, adjustment: int, step: int) -> int | None:
-    """Give the kernel's points; None for a process that it never chooses."""
-    return None if adjustment == UNKILLABLE else size + adjustment * step
+def badness(size: int, value: int, step: int) -> int | None:
+    """Return the kernel's points, in pages; None for a process that it never chooses."""
+    return None if value == UNKILLABLE else size + value * step

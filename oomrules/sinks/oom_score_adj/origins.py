@@ -1,23 +1,24 @@
-"""Whose an oom_score_adj is: the process's own, or inherited from one that we have lowered.
+"""Where an oom_score_adj comes from: the process itself, or one that oomrules has lowered.
 
-fork copies oom_score_adj, and with it oom_score_adj_min: who has no CAP_SYS_RESOURCE may write
-any value down to that (copy_signal() in kernel/fork.c, __set_oom_adj() in fs/proc/base.c). So a
-child of a process that we have lowered may have our value or choose another one, and neither is
-its own, wherever it has gone meanwhile. A value below 0 is believed only of who could have set
-it, or where something that root made explains it.
+fork copies oom_score_adj, and with it oom_score_adj_min: a process without CAP_SYS_RESOURCE may
+write any value down to that (copy_signal() in kernel/fork.c, __set_oom_adj() in fs/proc/base.c).
+So a child of a lowered process may have the value that oomrules wrote, or choose another one.
+Neither is its own, wherever it has moved meanwhile. A value below 0 is believed only of a process
+that could have set it, or where something that root made explains it.
 """
 
 from __future__ import annotations
 
 import os
 
+from oomrules.files import read_small
 from oomrules.lean import Any
 from oomrules.processes.cgroups import as_bytes
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import Process
+from oomrules.processes.snapshot import UNREAD, Process
 from oomrules.processes.units import Placement
 from oomrules.processes.values import place_of
-from oomrules.sinks.oom_score_adj.record import Record, Relative
+from oomrules.sinks.oom_score_adj.record import Record, Relative, load
 
 CAP_SETUID = 7
 CAP_SYS_RESOURCE = 24
@@ -30,9 +31,9 @@ _FIRST = [b"0", b"0", b"4294967295"]
 
 
 class Origins:
-    """What is known of where the values of this host's processes come from.
+    """Where the values of this host's processes come from.
 
-    What was read is kept until the source is refreshed.
+    What is read is remembered until the source is refreshed.
 
     Args:
         source: the processes.
@@ -46,87 +47,90 @@ class Origins:
         self._known: dict[tuple[int, int], int] = {}
         self._lowered: dict[str, int] | None = None
 
-    def own(self, process: Process, value: int) -> int:
-        """Give the value that a process would have without us.
+    def original(self, process: Process, current: int) -> int:
+        """Return the value that a process would have without oomrules.
 
         Args:
-            value: the one that it has.
+            current: the value that it has.
         """
         if self._of is not self._source.host:
             self._of, self._lowered = self._source.host, None
             self._relatives.clear()
             self._known.clear()
-        # Up to the first of whom it is plain, and down again.
+        # Up to the first ancestor whose original is plain, and down again.
         doubtful: list[tuple[Process, int]] = []
         seen: set[int] = set()
-        found = self._plain(process, value)
-        while found is None:
-            doubtful.append((process, value))
+        original = self._plain(process, current)
+        while original is None:
+            doubtful.append((process, current))
             seen.add(process.pid)
             parent = self._parent(process)
-            has = None if parent is None else adjustment(self.root, parent.pid)
-            if parent is None or has is None or parent.pid in seen:
-                found = 0
+            parents = None if parent is None else current_value(self.root, parent.pid)
+            if parent is None or parents is None or parent.pid in seen:
+                original = 0
                 break
-            process, value = parent, has
-            found = self._plain(process, value)
-            if found == value and (process.pid, value) not in self._known:
+            process, current = parent, parents
+            original = self._plain(process, current)
+            if original == current and (process.pid, current) not in self._known:
                 # It may keep what it could have set, but that explains nothing of its children.
-                found = 0 if self.is_like_ours(process, value) else found
-        for process, value in reversed(doubtful):
-            found = self._known[process.pid, value] = self._believed(process, value, found)
-        return found
+                original = 0 if self.is_like_ours(process, current) else original
+        for process, current in reversed(doubtful):
+            original = self._known[process.pid, current] = self._believed(
+                process, current, original
+            )
+        return original
 
-    def is_like_ours(self, process: Process, value: int) -> bool:
-        """Tell whether a value may be from here though nothing says so but that we write such."""
+    def is_like_ours(self, process: Process, current: int) -> bool:
+        """Return whether a value may be from oomrules, only because oomrules writes that value."""
         start = process.starttime or 0
         known = (process.pid, start) in self.record.entries
         young = 0 < self.record.since <= start
-        return value < 0 and young and not known and self.record.writes(value)
+        return current < 0 and young and not known and self.record.writes(current)
 
-    def _plain(self, process: Process, value: int) -> int | None:
-        """Tell what needs no looking around; None if it does."""
+    def _plain(self, process: Process, current: int) -> int | None:
+        """Return the original if its ancestors and its unit need not be looked at, else None."""
         pid, start, record = process.pid, process.starttime or 0, self.record
-        if (pid, value) in self._known:
-            return self._known[pid, value]
-        found = record.source(pid, start, value, self._find, self.able)
-        if found is not None:
-            return found
-        own = record.entries.get((pid, start))
-        if own is not None:
+        if (pid, current) in self._known:
+            return self._known[pid, current]
+        inherited = record.source(pid, start, current, self._find, self.able)
+        if inherited is not None:
+            return inherited
+        entry = record.entries.get((pid, start))
+        if entry is not None:
             # It has another value than ours. Down to ours it can have gone by itself.
-            return value if value >= min(0, own.original) or self.able(pid) else own.original
-        if value >= 0 or not record.since or start < record.since or self.able(pid):
-            return value
+            believed = current >= min(0, entry.original) or self.able(pid)
+            return current if believed else entry.original
+        if current >= 0 or not record.since or start < record.since or self.able(pid):
+            return current
         return None
 
-    def _believed(self, process: Process, value: int, parents: int) -> int:
-        """Judge a value below 0 that a process was born with, or could go down to since."""
+    def _believed(self, process: Process, current: int, parents: int) -> int:
+        """Return the original of a process with a value below 0 that it may have inherited.
+
+        Args:
+            parents: the original of its parent; 0 if that is unknown.
+        """
         floor = min(0, parents)
         unit, direct = self._system_unit(process)
-        said = None if unit is None else self._source.fact(unit, "OOMScoreAdjust")
-        if type(said) is int:
-            floor = min(floor, said)
-        elif unit is not None and direct and self._is_roots(unit):
-            # Nobody has asked systemd. It is the unit's value, unless it can be from us.
-            of_unit = self._lowered_units().get(unit.path)
-            if of_unit is None:
-                return value
+        of_unit = None if unit is None else self._source.fact(unit, "OOMScoreAdjust")
+        if type(of_unit) is int:
             floor = min(floor, of_unit)
-        if value >= floor:
-            return value
-        return floor if floor < 0 or type(said) is not int else said
+        elif unit is not None and direct and self._is_roots(unit):
+            # systemd was not asked. It is the unit's value, unless it can be from oomrules.
+            lowered_from = self._lowered_units().get(unit.path)
+            if lowered_from is None:
+                return current
+            floor = min(floor, lowered_from)
+        if current >= floor:
+            return current
+        return floor if floor < 0 or type(of_unit) is not int else of_unit
 
     def able(self, pid: int) -> bool:
-        """Tell whether a process may lower itself: capable() asks for the first user namespace."""
-        # Only who is elsewhere makes a status long at will.
+        """Return whether a process may lower itself (capable() asks the first user namespace)."""
+        # Only a process in another namespace can make its status long at will.
         if not in_first_namespace(self.root, pid):
             return False
-        try:
-            status = read(f"{self.root}/{pid}/status")
-            capabilities = int(status.split(b"\nCapEff:", 1)[1].split(b"\n", 1)[0], 16)
-        except (OSError, ValueError, IndexError):
-            return False
+        capabilities = effective_capabilities(self.root, pid)
         return bool(capabilities >> CAP_SYS_RESOURCE & 1)
 
     # --- around a process --------------------------------------------------------------
@@ -141,10 +145,9 @@ class Origins:
             return None
         directory = f"{self.root}/{pid}"
         try:
-            stat = read(f"{directory}/stat")
-            fields = stat[stat.rindex(b")") + 2 :].split(None, 20)
-            cgroup = self._source.hierarchy.path_of(read(f"{directory}/cgroup"))
-            return Relative(pid, int(fields[19]), int(fields[1]), cgroup)
+            start, ppid = family(read_small(f"{directory}/stat"))
+            cgroup = self._source.hierarchy.path_of(read_small(f"{directory}/cgroup"))
+            return Relative(pid=pid, start=start, ppid=ppid, cgroup=cgroup)
         except (OSError, ValueError, IndexError):
             return None
 
@@ -159,18 +162,17 @@ class Origins:
         return parent if above.start == parent.starttime else None
 
     def _system_unit(self, process: Process) -> tuple[Placement | None, bool]:
-        """Find the system's unit around a process, and whether it is the innermost one."""
+        """Return the system's unit around a process, and whether it is the innermost one."""
         relative = self._find(process.pid)
         if relative is None or relative.cgroup is None:
             return None, False
         place = place_of(relative.cgroup, self._source)
         direct = not place.manager
-        while place.manager and place.above is not None:
-            place = place.above
+        place = place.system
         return (place, direct) if place.unit.endswith(_STARTED) else (None, False)
 
     def _is_roots(self, unit: Placement) -> bool:
-        """Tell whether nobody but root can have moved a process into a unit."""
+        """Return whether only root can have moved a process into a unit."""
         tree = self._source.hierarchy.units
         directory = tree.directory(unit.path) if tree else None
         try:
@@ -179,10 +181,10 @@ class Origins:
             return False
 
     def _lowered_units(self) -> dict[str, int]:
-        """Give the units in which a value was lowered, with the original that is believed there.
+        """Return the units in which a value was lowered, with the original that is believed there.
 
-        That is the highest one. Where all who had one have ended, it is the lowest: the whole
-        service may have been started anew.
+        It is the highest original of the lowered processes. If all of them have ended it is the
+        lowest one, since the whole service may have been restarted.
         """
         if self._lowered is None:
             originals: dict[str, set[int]] = {}
@@ -204,9 +206,9 @@ class Origins:
 
 
 def in_first_namespace(root: str, pid: int | str) -> bool:
-    """Tell whether a process is in the first user namespace; in any other one it is nobody."""
+    """Return whether a process is in the first user namespace; no other has rights on the host."""
     try:
-        return read(f"{root}/{pid}/uid_map").split() == _FIRST
+        return read_small(f"{root}/{pid}/uid_map").split() == _FIRST
     except FileNotFoundError:
         # A kernel without user namespaces, or it is gone.
         return True
@@ -214,18 +216,52 @@ def in_first_namespace(root: str, pid: int | str) -> bool:
         return False
 
 
-def adjustment(root: str, pid: int) -> int | None:
-    """Read the value of a process; None if it is gone."""
+def effective_capabilities(root: str, pid: int | str) -> int:
+    """Return the effective capabilities of a process, a bit for each; 0 if they are unknown."""
     try:
-        return int(read(f"{root}/{pid}/oom_score_adj"))
+        status = read_small(f"{root}/{pid}/status")
+        return int(status.split(b"\nCapEff:", 1)[1].split(b"\n", 1)[0], 16)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def current_value(root: str, pid: int) -> int | None:
+    """Return the oom_score_adj of a process; None if it is gone."""
+    try:
+        return int(read_small(f"{root}/{pid}/oom_score_adj"))
     except (OSError, ValueError):
         return None
 
 
-def read(path: str, directory: int | None = None) -> bytes:
-    """Read a small file of proc."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-    try:
-        return os.read(descriptor, 65536)
-    finally:
-        os.close(descriptor)
+def family(stat: bytes) -> tuple[int, int]:
+    """Return the start time of a process, in clock ticks since the boot, and its parent's pid.
+
+    Raises:
+        ValueError, IndexError: this is no stat (proc_pid_stat(5)).
+    """
+    fields = stat[stat.rindex(b")") + 2 :].split(None, 20)
+    return int(fields[19]), int(fields[1])
+
+
+def see_originals(source: ProcSource, path: str) -> Record:
+    """Let a source report the values from before, since rules must not see what they caused.
+
+    Args:
+        path: of the record.
+
+    Returns:
+        the record.
+
+    Raises:
+        Failure: the record cannot be read.
+    """
+    record = load(path)
+    source.original = Origins(source, record).original if record.in_use else None
+    if source.original is not None:
+        # What has been read already is the current value.
+        for process in source.by_pid.values():
+            value = process.oom_score_adj
+            if value is not None and value is not UNREAD:
+                process.oom_score_adj = source.original(process, value)
+                process.reconsider()
+    return record

@@ -1,4 +1,4 @@
-"""Adjustments that make the kernel's own killer follow our order: a plan, and no I/O.
+"""The values that make the kernel's own killer follow the list: a plan, and no I/O.
 
 A plan moves as few processes as it can: exactly the fewest where there is one domain, by the
 best of several attempts where there are more. What it claims is worked out anew from the
@@ -13,28 +13,29 @@ from oomrules.lean import NamedTuple
 from oomrules.sinks.oom_score_adj.formula import LOWEST, UNKILLABLE, Domain, Task, badness
 from oomrules.sinks.oom_score_adj.search import Claim, Field, Margin, attempt, attempts
 
-# The widest one counts that puts as many in order as the narrowest, and for which no more have
-# to move than there are in the heads. Memory runs out because something grows: what is behind a
-# head should not get past it by that. The kernel's own counters are far more exact than the
-# least of these.
+# Margins to try, widest first. We use the widest one that still orders as many processes as the
+# narrowest does, without moving more processes than the heads contain. A wide margin keeps a
+# process behind the head from overtaking it by growing. The kernel's own counters are far more
+# exact than the narrowest margin.
 MARGINS = (Margin(800, 400), Margin(400, 200), Margin(200, 100), Margin(200, 10))
 
-# What ordinary users may have at -1000, in thousandths of the host's totalpages: each of them, and
-# all together. A rule can bound one process, but nothing bounds how many a user starts.
+# What each ordinary user may have at -1000, and all of them together, in thousandths of the host's
+# totalpages. A rule can bound one process, but nothing bounds how many a user starts.
 USERS_SHARE, ALL_USERS_SHARE = 250, 500
 
-# So much has to stay killable, in thousandths, before the processes of users become unkillable.
+# How much has to stay killable, in thousandths; else processes of users are not made unkillable.
 KILLABLE_SHARE = 50
 
-# How far everybody else stays above a protected process at -999, in steps.
+# How far every other process stays above a protected one at -999, in steps.
 _LAST_GAP = 10
 
 
 class Assignment(NamedTuple):
     """One value to write.
 
-    ``why`` is ``protected``, ``last`` (protected, but killable), ``order``, ``below`` or
-    ``original``.
+    Attributes:
+        why: ``protected``, ``last`` (protected, but killable), ``order``, ``below`` or
+            ``original``.
     """
 
     task: Task
@@ -43,14 +44,14 @@ class Assignment(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What to write, and what that is good for.
+    """What to write, and what that achieves.
 
     Attributes:
         assignments: the writes, the protected first, then by rank.
         values: the final value of each process that was looked at, by pid.
         claims: one for each domain.
-        kept: True if what is in force already does it, within half the margin.
-        last: pids of protected processes that only come last, since their user has too many.
+        kept: whether the values in force already do it, within half the margin, and stay.
+        last: pids of protected processes that are only killed last, since their user has too many.
     """
 
     assignments: tuple[Assignment, ...]
@@ -67,12 +68,12 @@ def plan(
     domains: Sequence[Domain],
     margins: tuple[Margin, ...] = MARGINS,
 ) -> Plan:
-    """Find the adjustments.
+    """Return what to write.
 
     Args:
         candidates: worst first.
         rest: processes that are no candidates, but that no rule protects either.
-        protected: whom the rules exclude.
+        protected: processes that the rules exclude.
         domains: the host first.
         margins: those to choose from, the widest first.
     """
@@ -93,14 +94,14 @@ def _plan(
     margins: tuple[Margin, ...],
     last: set[int],
 ) -> Plan:
-    everybody = (*candidates, *rest, *protected)
-    values = {task.pid: task.original for task in everybody}
+    tasks = (*candidates, *rest, *protected)
+    values = {task.pid: task.original for task in tasks}
     loose = []
     for task in protected:
         if task.original == UNKILLABLE:
             continue
         if task.lowest != UNKILLABLE:
-            # One that cannot be lowered competes like everybody else.
+            # One that cannot be lowered competes like all others.
             loose.append(task)
         elif task.pid in last:
             values[task.pid] = LOWEST
@@ -115,20 +116,20 @@ def _plan(
         ]
         found, lengths, changes = _search(fields, candidates, values)
         if margin == margins[-1]:
-            least = found, lengths, fields
+            narrowest, in_order, narrowest_fields = found, lengths, fields
             most = max(changes, sum(field.wanted for field in fields))
-        elif lengths == least[1] and changes <= most:
+        elif lengths == in_order and changes <= most:
             best = found
             break
     else:
-        best, _, fields = least
-    current = {task.pid: task.current for task in everybody}
+        best, fields = narrowest, narrowest_fields
+    current = {task.pid: task.current for task in tasks}
     held = [task for task in protected if best[task.pid] == UNKILLABLE]
     passing = _passing(held, (*candidates, *rest, *loose), domains[0], best, current)
     best |= dict.fromkeys(passing, LOWEST)
     firm = {task.pid for task in protected if task.lowest == UNKILLABLE}
     kept = all(best[pid] == current[pid] for pid in firm) and _still_good(
-        fields, best, current, everybody
+        fields, best, current, tasks
     )
     if kept:
         best = current
@@ -139,7 +140,9 @@ def _plan(
         for task in (*protected, *candidates, *rest)
         if best[task.pid] != task.current
     )
-    return Plan(assignments, best, claims, kept, tuple(sorted(last)))
+    return Plan(
+        assignments=assignments, values=best, claims=claims, kept=kept, last=tuple(sorted(last))
+    )
 
 
 def _why(task: Task, value: int, heads: set[int], passing: set[int], last: set[int]) -> str:
@@ -153,10 +156,10 @@ def _why(task: Task, value: int, heads: set[int], passing: set[int], last: set[i
 
 
 def beyond_shares(protected: Sequence[Task], totalpages: int) -> set[int]:
-    """Find the protected processes of ordinary users that are more than may be unkillable.
+    """Return the pids of protected processes of ordinary users that may not be unkillable.
 
-    Those are the largest beyond what their user, or all of them, may have. Root and the users of
-    the system have what the rules say: a process of theirs has been made so.
+    They are the largest ones beyond what their user, or all users together, may have. Processes of
+    root and of system users have what the rules say: an administrator has started them.
 
     Args:
         totalpages: the host's.
@@ -182,9 +185,9 @@ def too_many(
     values: Mapping[int, int],
     totalpages: int,
 ) -> set[int]:
-    """Find the processes of ordinary users at -1000 without which too little can be killed."""
-    everybody = (*candidates, *rest, *protected)
-    killable = sum(task.size for task in everybody if values[task.pid] != UNKILLABLE)
+    """Return the pids of users' processes that must be killable, else too little memory is."""
+    tasks = (*candidates, *rest, *protected)
+    killable = sum(task.size for task in tasks if values[task.pid] != UNKILLABLE)
     unkillable = [
         task for task in protected if values[task.pid] == UNKILLABLE and _can_be_last(task)
     ]
@@ -212,16 +215,16 @@ def _passing(
     values: Mapping[int, int],
     current: Mapping[int, int],
 ) -> set[int]:
-    """Find the protected processes that are as safe at -999 as at -1000.
+    """Return the pids of protected processes that are as safe at -999 as at -1000.
 
-    What they start has their value until it is seen. At -999 it can still be killed, and the
-    kernel never runs out of victims. They are safe where everybody who may be killed has more
-    points, before and after the change. Where there is no one left they would be taken; but at
-    -1000 the kernel panics then, which no process survives. In a group with a limit it only fails
-    the charge, so there they have -1000.
+    A process that they start has their value until oomrules sees it. At -999 it can still be
+    killed, so the kernel never runs out of victims. They are safe if every process that may be
+    killed has more points, before and after the change. When no other process is left they are
+    killed; but at -1000 the kernel would panic then, which no process survives. In a group with a
+    limit the kernel only fails the charge, so there they have -1000.
 
     Args:
-        others: all who may be killed.
+        others: all processes that may be killed.
     """
     points = [
         found
@@ -248,18 +251,18 @@ def _passing(
 def _search(
     fields: Sequence[Field], candidates: Sequence[Task], values: Mapping[int, int]
 ) -> tuple[dict[int, int], list[int], int]:
-    """Find values, how many of each domain they put in order, and how many they change."""
-    found: list[tuple[int, int, int, int, int]] = []
-    tries: list[tuple[dict[int, int], list[int], int]] = []
+    """Return values, how many of each domain they put in order, and how many they change."""
+    best: tuple[int, ...] = ()
     for lowering in attempts(fields):
         tried = attempt(fields, candidates, dict(values), lowering)
         lengths = [field.length(tried) for field in fields]
         changes = sum(tried[pid] != value for pid, value in values.items())
-        # Who is born later has the usual 0; whoever is lowered comes behind even those.
+        # A process that is born later has the usual 0; one that is lowered comes behind even those.
         lowered = sum(tried[pid] < value for pid, value in values.items())
-        found.append((-lengths[0], -sum(lengths), changes, lowered, len(found)))
-        tries.append((tried, lengths, changes))
-    return tries[min(found)[-1]]
+        cost = (-lengths[0], -sum(lengths), changes, lowered)
+        if not best or cost < best:
+            best, found = cost, (tried, lengths, changes)
+    return found
 
 
 def _claims(
@@ -277,7 +280,7 @@ def verify(
     values: Mapping[int, int],
     last: Container[int] = (),
 ) -> tuple[Claim, ...]:
-    """Work out what is true of other values than the planned, such as those that got written.
+    """Return what is true of other values than the planned, such as those that got written.
 
     Args:
         planned: the claims of the plan.
@@ -286,7 +289,7 @@ def verify(
     """
     loose = [task for task in protected if values[task.pid] != UNKILLABLE]
     if planned:
-        # One that comes after everybody who may be killed is out of reach.
+        # One that comes after all that may be killed is out of reach.
         host = planned[0].domain
         low = [task for task in loose if values[task.pid] == LOWEST and task.pid not in last]
         high = [task for task in loose if values[task.pid] != LOWEST or task.pid in last]
@@ -307,9 +310,9 @@ def _still_good(
     current: Mapping[int, int],
     tasks: Sequence[Task],
 ) -> bool:
-    """Tell whether what is in force does all that the plan would, at half the distances.
+    """Return whether the values in force do all that the plan would, at half the distances.
 
-    So values do not change at each run only because sizes did.
+    This keeps values from changing at each run only because sizes did.
     """
     originals = {task.pid: task.original for task in tasks}
     if any(

@@ -1,12 +1,13 @@
-"""What was adjusted, kept on disk before it happens so that it can always be undone.
+"""The record of the originals, on disk before a value is written, so it can always be restored.
 
-An entry says which value a process had before anybody here touched it, and which values were,
-or were about to be, written. That is enough at any moment, a crash in the middle included: who
-has one of those values gets the original back; who has another had it from somebody else since.
+An entry says which value a process had before oomrules changed it, and which values were, or were
+about to be, written. That is enough at any moment, also after a crash in the middle: a process
+with one of those values gets its original back; a process with any other value has been changed
+by something else since.
 
-Children inherit the value of their parent at fork (copy_signal() in kernel/fork.c). Such a
-child has no entry, but the value of one that it must have come from. Where nothing tells that,
-``origins`` decides what is believed.
+Children inherit the value of their parent at fork (copy_signal() in kernel/fork.c). Such a child
+has no entry, but the value of a process that has one. If it cannot be told which process that
+was, ``origins`` decides what is believed.
 """
 
 from __future__ import annotations
@@ -16,13 +17,11 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 
-from oomrules import kept
+from oomrules import files, kept
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
-from oomrules.sinks import kernel_list
 
 SCHEMA = "oomrules.adjustments/1"
-FILE = "adjustments.json"
 
 _BOOT = "/proc/sys/kernel/random/boot_id"
 
@@ -30,10 +29,10 @@ _BOOT = "/proc/sys/kernel/random/boot_id"
 # as much memory.
 _LARGEST = 32 << 20
 
-# Process trees are not deeper, but for those that somebody has made so: each step is a read.
+# No process tree is deeper unless it was made to be: each step up is a read.
 _DEEPEST = 64
 
-# Of processes that could lower themselves; users cannot make any.
+# How many processes that could lower themselves are remembered; users cannot make any.
 MOST_WATCHED = 4096
 
 # A pid and a start time, in clock ticks since the boot.
@@ -41,16 +40,16 @@ Identity = tuple[int, int]
 
 
 class Entry(NamedTuple):
-    """One process that was adjusted.
+    """One process whose oom_score_adj was changed.
 
     Attributes:
-        start: its start time, in clock ticks since the boot; with the pid it is an identity.
-        original: the value before.
-        values: those that it may have from here.
+        start: its start time, in clock ticks since the boot.
+        original: its value before.
+        values: the values from oomrules that it may have.
         since: when the first of them was written, in clock ticks since the boot.
         cgroup: its control group, if it is known.
-        fading: it is gone, or has its original back. It stays for one more run, for a child
-            that was born while the processes were read.
+        fading: it is gone, or has its original again. The entry stays for one more run, for a
+            child that was born while the processes were read.
     """
 
     pid: int
@@ -61,9 +60,14 @@ class Entry(NamedTuple):
     cgroup: str | None
     fading: bool = False
 
+    @property
+    def identity(self) -> Identity:
+        """Its pid and its start time, which no other process of this boot has."""
+        return self.pid, self.start
+
 
 class Relative(NamedTuple):
-    """What tells where a process came from."""
+    """What tells which process another one came from."""
 
     pid: int
     start: int
@@ -84,9 +88,10 @@ class Record:
 
     Args:
         since: when a value was lowered for the first time, in clock ticks since the boot; 0 if
-            none was. Who was born before has nothing from here.
-        seen: every process that was born before has been dealt with (``Survey.newcomers``).
-        watched: but for these: they had the right to lower themselves, and may have dropped it.
+            none was. A process that was born before has no value from oomrules.
+        seen: every process that was born before has been dealt with (``Survey.newcomers``),
+            except for those in ``watched``.
+        watched: processes that had the right to lower themselves, and may have dropped it.
     """
 
     def __init__(
@@ -96,7 +101,7 @@ class Record:
         seen: int = 0,
         watched: Iterable[Identity] = (),
     ) -> None:
-        self.entries = {(entry.pid, entry.start): entry for entry in entries}
+        self.entries = {entry.identity: entry for entry in entries}
         self.since, self.seen, self.watched = since, seen, frozenset(watched)
         self._values = {value for entry in self for value in entry.values}
         self._first = min((entry.since for entry in self), default=0)
@@ -110,63 +115,63 @@ class Record:
 
     @property
     def in_use(self) -> bool:
-        """Whether somebody may have a value from here."""
+        """Whether a process may have a value from oomrules."""
         return bool(self.entries or self.since)
 
     def writes(self, value: int) -> bool:
-        """Tell whether one of the processes has a value."""
+        """Return whether one of the entries has a value."""
         return value in self._values
 
     def source(
         self,
         pid: int,
         start: int,
-        value: int,
+        current: int,
         find: Find,
         trusted: Callable[[int], bool] = _trusted,
     ) -> int | None:
-        """Find the original that the value of a process comes from; None if it is its own.
+        """Return the original that the value of a process comes from; None if it is its own.
 
         Args:
-            value: the adjustment that the process has.
-            find: asked for the process and its ancestors, and only where that matters.
-            trusted: whether a process, by its pid, could lower itself; asked of orphans.
+            current: the value that the process has.
+            find: called for the process and its ancestors, and only where that matters.
+            trusted: whether a process, by its pid, could lower itself; called for orphans.
         """
         own = self.entries.get((pid, start))
         if own is not None:
-            return own.original if value in own.values else None
-        if value not in self._values or start < self._first:
+            return own.original if current in own.values else None
+        if current not in self._values or start < self._first:
             return None
-        whose = find(pid)
-        if whose is None or whose.start != start:
+        process = find(pid)
+        if process is None or process.start != start:
             return None
-        parent = whose.ppid
+        parent = process.ppid
         for _ in range(_DEEPEST):
             ancestor = find(parent)
             if ancestor is None:
                 break
             entry = self.entries.get((ancestor.pid, ancestor.start))
-            if entry is not None and value in entry.values and start >= entry.since:
+            if entry is not None and current in entry.values and start >= entry.since:
                 return entry.original
             parent = ancestor.ppid
-        # An orphan: its parent is gone, but it stays in the control group. In doubt, it is
-        # protected: the lowest original. Who may have made that doubt by itself, by a second
-        # fork, gets nothing for it.
-        originals = self._related(whose.cgroup, value, start)
+        # An orphan: its parent is gone, but it stays in the control group. If several originals
+        # are possible it gets the lowest one, which protects it; or the highest, if the process may
+        # have arranged the doubt itself, by a second fork.
+        originals = self._related(process.cgroup, current, start)
         if not originals:
             return None
         if trusted(pid):
             return min(originals)
-        return None if value < 0 else max(originals)
+        return None if current < 0 else max(originals)
 
     def _related(self, cgroup: str | None, value: int, start: int) -> list[int]:
-        """Give the originals of those in a control group from which one of a start can be."""
+        """Return the originals of the processes in a control group that had a value by a time."""
         if self._groups is None:
-            # Of all with one original, the one that had the value first speaks for the others.
+            # By original, when the first process had the value.
             self._groups = {}
             for entry in self:
-                for one in entry.values if entry.cgroup is not None else ():
-                    firsts = self._groups.setdefault((entry.cgroup or "", one), {})
+                for written in entry.values if entry.cgroup is not None else ():
+                    firsts = self._groups.setdefault((entry.cgroup or "", written), {})
                     first = firsts.get(entry.original, entry.since)
                     firsts[entry.original] = min(first, entry.since)
         if cgroup is None:
@@ -176,17 +181,17 @@ class Record:
 
 
 def load(path: str) -> Record:
-    """Read what was adjusted since the boot; empty if nothing was.
+    """Read the record of this boot; an empty one if there is none.
 
     Raises:
         Failure: there is a record that cannot be read.
     """
     try:
-        text = kept.read(path, _LARGEST)
+        text = files.read(path, _LARGEST, follow=False)
     except FileNotFoundError:
         return Record()
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EFBIG):
+        if error.errno in (errno.EINVAL, errno.EISDIR, errno.EFBIG):
             raise _broken(path) from error
         raise Failure(f"cannot read {path}: {reason(error)}", "run it as root") from error
     try:
@@ -197,11 +202,11 @@ def load(path: str) -> Record:
             # Those processes ended with the boot.
             return Record()
         return Record(
-            [_entry(one) for one in data["processes"]],
+            entries=[_entry(entry) for entry in data["processes"]],
             # A record of an earlier version has none of these.
-            _number(data.get("since", 0), _LATEST),
-            _number(data.get("seen", 0), _LATEST),
-            [_identity(one) for one in data.get("watched", [])],
+            since=_number(data.get("since", 0), _LATEST),
+            seen=_number(data.get("seen", 0), _LATEST),
+            watched=[_identity(identity) for identity in data.get("watched", [])],
         )
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise _broken(path) from error
@@ -221,18 +226,7 @@ def save(path: str, record: Record) -> None:
         except OSError as error:
             raise Failure(f"cannot remove {path}: {reason(error)}", "run it as root") from error
         return
-    processes = [
-        {
-            "pid": entry.pid,
-            "start": entry.start,
-            "original": entry.original,
-            "values": list(entry.values),
-            "since": entry.since,
-            "cgroup": entry.cgroup,
-            "fading": entry.fading,
-        }
-        for entry in record
-    ]
+    processes = [entry._asdict() for entry in record]
     data = {
         "schema": SCHEMA,
         "boot": _boot(),
@@ -247,20 +241,20 @@ def save(path: str, record: Record) -> None:
             f"the record of {len(processes)} processes is larger than {_LARGEST >> 20} MiB",
             f"write rules that protect fewer processes, so that {path} can be read again",
         )
-    kernel_list.replace(path, text, kept.FILE_MODE)
+    files.replace(path, text, kept.FILE_MODE)
 
 
 def _broken(path: str) -> Failure:
     return Failure(
         f"{path} is no record of oomrules, so nothing can be restored from it",
-        "look at it; once it is removed, the values that are in force count as the originals",
+        "look at it; if you remove it, the values that are in force count as the originals",
     )
 
 
 # Start times of a boot, in clock ticks.
 _LATEST = 2**64
 
-# What one process may have, by what is written at once: the old value and the new one.
+# How many values one process may have; oomrules writes two, the old one and the new one.
 _MOST_VALUES = 16
 
 
@@ -276,13 +270,15 @@ def _entry(data: Any) -> Entry:
         raise ValueError
     if not isinstance(cgroup, str | None) or not isinstance(fading, bool):
         raise ValueError
+    pid, start = _identity([data["pid"], data["start"]])
     return Entry(
-        *_identity([data["pid"], data["start"]]),
-        _number(data["original"], 1000, -1000),
-        tuple(_number(value, 1000, -1000) for value in values),
-        _number(data["since"], _LATEST),
-        cgroup,
-        fading,
+        pid=pid,
+        start=start,
+        original=_number(data["original"], 1000, -1000),
+        values=tuple(_number(value, 1000, -1000) for value in values),
+        since=_number(data["since"], _LATEST),
+        cgroup=cgroup,
+        fading=fading,
     )
 
 

@@ -1,4 +1,4 @@
-"""The search for adjustments: who moves, and where to.
+"""The search for values: which processes move, and where to.
 
 The fewest changes exactly in one domain; the best of several attempts where there are more.
 """
@@ -18,12 +18,12 @@ NOTHING = -(2**80)
 
 
 class Margin(NamedTuple):
-    """How far apart processes are kept, in steps: a thousandth of totalpages each.
+    """How far apart processes are kept, in steps of a thousandth of totalpages.
 
     Attributes:
-        head: what a whole head takes of the scale, shared out among its neighbours; the shorter
-            it is, the further they are apart, up to the gap.
-        gap: between the head and everybody behind it.
+        head: the part of the scale for a whole head, shared out among its neighbours. The shorter
+            the head is, the further they are apart, up to the gap.
+        gap: the distance between the head and every process behind it.
     """
 
     head: int
@@ -34,15 +34,15 @@ class Claim(NamedTuple):
     """What is true in one domain once the values are in force.
 
     Attributes:
-        domain: which.
+        domain: the host, or a control group with a limit.
         candidates: how many compete there.
         wanted: how many of them were to be in order.
-        claimed: how many are, counted from the worst and without ``above``.
-        above: pids that no adjustment gets below the worst candidate: they die before it.
+        claimed: how many are in order, counted from the worst and without ``above``.
+        above: pids that no value gets below the worst candidate: they die before it.
         killable: protected pids that the kernel may still choose.
-        stuck: the pid of the first that is not in order, though it was wanted; or 0.
-        apart: the steps that neighbours are apart, at least.
-        gap: the steps that the head is above the rest, at least.
+        stuck: the pid of the first that was to be in order and is not; or 0.
+        apart: how far neighbours are apart, in steps, at least.
+        gap: how far the head is above the rest, in steps, at least.
     """
 
     domain: Domain
@@ -60,7 +60,9 @@ class Field:
     """One domain with its competitors.
 
     Args:
-        few: move no more processes behind a head than it is long.
+        number: of the domain in the plan's list.
+        others: the processes that are no candidates but may be killed.
+        few: whether to move no more processes behind a head than it is long.
     """
 
     def __init__(
@@ -104,32 +106,33 @@ class Field:
         self.extra = self.domain.margin(gap) - self.margin
 
     def halve(self) -> None:
-        """Be content with half the distances, which is enough for values that are in force."""
+        """Halve the distances, which is enough for values that are in force."""
         self.keep(max(1, self.apart // 2), max(1, self.gap // 2))
 
     def _least(self, task: Task) -> int:
-        """Give the lowest badness that a process can get here."""
+        """Return the lowest badness that a process can get here."""
         if task.original == UNKILLABLE:
             return NOTHING
         return task.size + max(task.lowest, LOWEST) * self.step
 
     def rest(self, head: int) -> list[tuple[int, Task]]:
-        """Give everybody below a head with the badness of the original, the largest first."""
+        """Return the processes below a head, with the badness of their originals, largest first."""
         if head not in self._sorted:
             found = [
                 (points, task)
                 for task in (*self.candidates[head:], *self.others)
                 if (points := badness(task.size, task.original, self.step)) is not None
             ]
-            found.sort(key=lambda one: -one[0])
+            found.sort(key=lambda pair: -pair[0])
             self._sorted[head] = found
         return self._sorted[head]
 
     def solution(self, head: int) -> tuple[frozenset[int], int] | None:
-        """Find who keeps the original value, and the badness that nobody below the head exceeds.
+        """Return how a head of some length is put in order.
 
         Returns:
-            None if a head of this length is out of reach.
+            the pids in the head that keep their originals, and the badness that no process below
+            the head exceeds; None if a head of this length is out of reach.
         """
         if head not in self._solved:
             self._solved[head] = self._solve(head)
@@ -138,10 +141,10 @@ class Field:
     def _solve(self, head: int) -> tuple[frozenset[int], int] | None:
         """Find the fewest changes.
 
-        Whatever the highest badness V below the head: everybody there who is above it has to
-        be lowered, and nobody else. The lower V, the fewer in the head have to move. So it is
-        enough to try to lower none, the largest, the two largest, and so on, for as long as
-        that alone is less than the best so far.
+        Let V be the highest badness below the head. Exactly the processes there that are above V
+        have to be lowered. The lower V is, the fewer in the head have to move. So it is enough to
+        try to lower none, the largest, the two largest, and so on, as long as these changes alone
+        are fewer than the best so far.
         """
         below = self.rest(head)
         chain = self.candidates[:head][::-1]
@@ -173,11 +176,11 @@ class Field:
         return best
 
     def over(self, points: int) -> int:
-        """Turn the badness of somebody behind the head into one that needs but the margin."""
+        """Add the extra gap, so that a process behind the head needs the ordinary margin only."""
         return points if points == NOTHING else points + self.extra
 
     def next_value(self, task: Task, floor: int) -> int | None:
-        """Find the lowest adjustment that puts a process above a badness, by the margin."""
+        """Return the lowest value that puts a process above a badness, by the margin."""
         least = max(task.lowest, LOWEST)
         if floor == NOTHING:
             return least if least <= task.highest else None
@@ -188,7 +191,7 @@ class Field:
         return value if value <= task.highest else None
 
     def _fits(self, chain: Sequence[Task], floor: int) -> bool:
-        """Tell whether the scale is long enough, if everybody may be moved."""
+        """Return whether the scale is long enough if every process of a head may move."""
         for task in chain:
             value = self.next_value(task, floor)
             if value is None:
@@ -197,10 +200,14 @@ class Field:
         return True
 
     def _chain(self, chain: Sequence[Task], floor: int) -> tuple[int, frozenset[int]]:
-        """Find who of a head, the best-ranked last, can stay: a longest path over those who do."""
+        """Find which of a head, the best-ranked last, can stay: a longest path over those that do.
+
+        Returns:
+            how many move, and the pids of those that stay.
+        """
         length = len(chain)
         own = [badness(task.size, task.original, self.step) for task in chain]
-        # By the last one that stays (-1: nobody yet): the fewest moved, and the one before it.
+        # By the last one that stays (-1: none yet): the fewest moved, and the one before it.
         fewest = [length + 1] * (length + 1)
         fewest[-1] = 0
         before = [-1] * length
@@ -233,7 +240,7 @@ class Field:
     # --- what is true ----------------------------------------------------------------
 
     def length(self, values: Mapping[int, int]) -> int:
-        """Count how many of the candidates are in order, from the formula alone."""
+        """Return how many of the candidates are in order, from the formula alone."""
         behind = (*self.candidates[self.wanted :], *self.others)
         needed = NOTHING
         for task in behind:
@@ -251,19 +258,26 @@ class Field:
         return in_order
 
     def claim(self, values: Mapping[int, int], loose: set[int]) -> Claim:
-        """State what is true."""
+        """Return what is true of some values."""
         length = self.length(values)
         stuck = self.candidates[length].pid if length < self.wanted else 0
         killable = [task.pid for task in self.others if task.pid in loose]
         killable += [pid for pid in self.above if pid in loose]
         return Claim(
-            *(self.domain, self.known, self.wanted, length, self.above, tuple(killable), stuck),
-            *(self.apart, self.gap),
+            domain=self.domain,
+            candidates=self.known,
+            wanted=self.wanted,
+            claimed=length,
+            above=self.above,
+            killable=tuple(killable),
+            stuck=stuck,
+            apart=self.apart,
+            gap=self.gap,
         )
 
 
 def attempts(fields: Sequence[Field]) -> list[tuple[bool, bool]]:
-    """Say in which domains processes may be lowered for the order: the host, the groups."""
+    """Return in which domains processes may be lowered for the order: host, groups."""
     if len(fields) == 1:
         return [(True, True), (False, False)]
     return [(True, True), (True, False), (False, True), (False, False)]
@@ -277,22 +291,22 @@ def attempt(
 ) -> dict[int, int]:
     """Assign values from the bottom up; heads that are out of reach are shortened.
 
-    Where the scale is too short for all, the control groups give way, the one first that took
-    most of it, and then the host.
+    If the scale is too short for all heads, those of the control groups are shortened first,
+    beginning with the group that took most of the scale, and then the host's.
     """
     heads = [field.wanted if field.step else 0 for field in fields]
     while True:
-        # A shorter head is not always the easier one: who is behind it has to keep the gap.
+        # A shorter head is not always easier: the processes behind it have to keep the gap.
         for field in fields:
             while heads[field.number] and field.solution(heads[field.number]) is None:
                 heads[field.number] -= 1
-        found = dict(values)
-        full = _assign(fields, candidates, found, heads, lowering)
+        assigned = dict(values)
+        full = _assign(fields, candidates, assigned, heads, lowering)
         if full is None:
             break
         heads[full] -= 1
-    _ease(fields, found, values, heads, candidates)
-    return found
+    _ease(fields, assigned, values, candidates)
+    return assigned
 
 
 def _assign(
@@ -302,7 +316,7 @@ def _assign(
     heads: Sequence[int],
     lowering: tuple[bool, bool],
 ) -> int | None:
-    """Give everybody of a head the lowest value above all that rank below.
+    """Give every process of a head the lowest value above all that rank below.
 
     Returns:
         the domain whose head has to be shortened; None if all fit.
@@ -354,7 +368,7 @@ def _assign(
 def _floor(
     field: Field, head: int, values: Mapping[int, int], places: Mapping[int, list[int]]
 ) -> int:
-    """Give the largest badness among those that are in no head at all."""
+    """Return the largest badness among the processes that are in no head at all."""
     highest = NOTHING
     for points, task in field.rest(head):
         if points <= highest:
@@ -367,7 +381,7 @@ def _floor(
 
 
 def _shortened(taken: Sequence[int], heads: Sequence[int], out: Sequence[int]) -> int:
-    """Choose whose head gives way."""
+    """Return the domain whose head is shortened."""
     groups = [number for number in range(1, len(heads)) if heads[number] and taken[number]]
     if groups:
         return max(groups, key=lambda number: taken[number])
@@ -378,10 +392,9 @@ def _ease(
     fields: Sequence[Field],
     values: dict[int, int],
     originals: Mapping[int, int],
-    heads: Sequence[int],
     candidates: Sequence[Task],
 ) -> None:
-    """Take changes back that turned out to be needless, and lower nobody further than needed."""
+    """Undo changes that turned out to be needless, and lower no process further than needed."""
     lengths = [field.length(values) for field in fields]
     tasks = {task.pid: task for field in fields for task in (*field.candidates, *field.others)}
     tasks = {pid: task for pid, task in tasks.items() if values[pid] != originals[pid]}

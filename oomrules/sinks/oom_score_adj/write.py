@@ -1,97 +1,37 @@
-"""The order, realised through oom_score_adj: survey the processes, apply a plan, undo it.
+"""Values of oom_score_adj are written, and restored.
 
-Whoever calls ``apply`` or ``release`` holds the lock of the state directory.
+The record of the originals is saved before the first write and after the last one, so the values
+can be restored whenever the process that writes them ends. The caller of ``adjust``, ``apply`` or
+``release`` holds the lock of the state directory.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 
 from oomrules.errors import Failure, reason
-from oomrules.lean import Any, NamedTuple
+from oomrules.files import read_small
+from oomrules.lean import NamedTuple
 from oomrules.plain import printable
-from oomrules.processes.cgroups import enclosing
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Scope, Snapshot
-from oomrules.processes.values import GETTERS, innermost_unit, memory_group
+from oomrules.processes.snapshot import Process
+from oomrules.processes.values import innermost_unit, known
 from oomrules.program.program import make
 from oomrules.ranking.ranker import Ranking
-from oomrules.ranking.verdict import Why
-from oomrules.sinks.oom_score_adj import plan as adjustments
-from oomrules.sinks.oom_score_adj import record as adjusted
-from oomrules.sinks.oom_score_adj.formula import NOBODY, UNKILLABLE, Domain, Task
-from oomrules.sinks.oom_score_adj.origins import (
-    CAP_SETUID,
-    CAP_SYS_RESOURCE,
-    Origins,
-    adjustment,
-    in_first_namespace,
-    read,
-)
-from oomrules.sinks.oom_score_adj.plan import Plan
-from oomrules.sinks.oom_score_adj.record import MOST_WATCHED, Entry, Identity, Record
+from oomrules.sinks.oom_score_adj.formula import Task
+from oomrules.sinks.oom_score_adj.origins import Origins, current_value, family
+from oomrules.sinks.oom_score_adj.plan import Plan, verify
+from oomrules.sinks.oom_score_adj.record import Entry, Identity, Record, load, save
 from oomrules.sinks.oom_score_adj.search import Claim
+from oomrules.sinks.oom_score_adj.survey import HEAD, Survey, survey_live
 from oomrules.state import now
-
-# How many of the candidates are put in order: of the host, and of each group with a limit.
-HEAD = 20
-GROUP_HEAD = 5
 
 # Children are born while values are restored; each round finds those of the round before.
 _ROUNDS = 20
 
-# So many names say enough.
+# So many names are enough in a message.
 _NAMED = 5
-
-# Seconds from the moment that a process is said to be born to its being seen: a lock is waited
-# for in between, no more.
-_BIRTH = 1
-
-# Reads a value of a process; None if it is gone or cannot be read.
-Read = Callable[[Process], "int | None"]
-
-
-class Survey(NamedTuple):
-    """What a plan is made of.
-
-    Attributes:
-        candidates: worst first.
-        rest: no candidates, though no rule protects them.
-        protected: whom the rules exclude.
-        domains: the host, and each control group with a limit.
-        processes: by pid, all of them.
-        page_size: in bytes.
-        unreadable: how many have a value that could not be read, and were left alone.
-        lowering: whether values may be lowered, and with them what a process may lower itself to.
-        newcomers: those that are seen for the first time and cannot lower themselves, but to
-            what they may have inherited.
-        watched: those that still may, by pid and start.
-        begun: when the processes were listed, in clock ticks since the boot.
-        unit_root: the control group below which there are units (``Host.unit_root``).
-    """
-
-    candidates: list[Task]
-    rest: list[Task]
-    protected: list[Task]
-    domains: list[Domain]
-    processes: dict[int, Process]
-    page_size: int
-    unreadable: int
-    lowering: bool = False
-    newcomers: tuple[Task, ...] = ()
-    watched: frozenset[Identity] = frozenset()
-    begun: int = 0
-    unit_root: str = ""
-
-    def plan(self) -> Plan:
-        """Find the adjustments."""
-        return adjustments.plan(self.candidates, self.rest, self.protected, self.domains)
-
-    @property
-    def tasks(self) -> list[Task]:
-        """All of them."""
-        return [*self.protected, *self.candidates, *self.rest]
 
 
 class Outcome(NamedTuple):
@@ -101,7 +41,7 @@ class Outcome(NamedTuple):
         written: how many values.
         gone: how many processes ended meanwhile.
         refused: by pid, why the kernel did not take a value.
-        changed: pids whose value somebody else changed meanwhile; that one stays.
+        changed: pids whose value another process changed meanwhile; that value stays.
         claims: what is true now, from the values that were read afterwards.
     """
 
@@ -112,267 +52,62 @@ class Outcome(NamedTuple):
     claims: tuple[Claim, ...] = ()
 
 
-# --- the record, seen through a source -----------------------------------------------------
+class Adjusted(NamedTuple):
+    """A ranking that was put into force: what was there, what was planned, what came of it."""
+
+    survey: Survey
+    plan: Plan
+    outcome: Outcome
 
 
-def see_originals(source: ProcSource, path: str) -> Record:
-    """Let a source report the values from before; rules must not ask what they caused.
-
-    Args:
-        path: of the record.
-
-    Raises:
-        Failure: the record cannot be read.
-    """
-    record = adjusted.load(path)
-    source.original = Origins(source, record).own if record.in_use else None
-    if source.original is not None:
-        # What has been read already is the value of now.
-        for process in source.by_pid.values():
-            value = process.oom_score_adj
-            if value is not None and value is not UNREAD:
-                process.oom_score_adj = source.original(process, value)
-                process.reconsider()
-    return record
-
-
-# --- the survey ----------------------------------------------------------------------------
-
-
-def survey_live(ranking: Ranking, source: ProcSource, record: Record, head: int = HEAD) -> Survey:
-    """Look at every process of this host, as it is now.
-
-    Args:
-        ranking: of all processes of the source.
-        record: what has been adjusted so far.
-        head: how many candidates of the host are to be in order.
-    """
-    origins = Origins(source, record)
-    lowering = may_lower(source.root)
-    root = os.geteuid() == 0
-
-    def current(process: Process) -> int | None:
-        return adjustment(source.root, process.pid)
-
-    def bounds(process: Process, own: int) -> tuple[int, int]:
-        if lowering:
-            return UNKILLABLE, 1000
-        if not root and not os.access(f"{source.root}/{process.pid}/oom_score_adj", os.W_OK):
-            return own, own
-        return own, 1000
-
-    def size(process: Process) -> int:
-        # Both are in the same file, which has to be as fresh as the rest; so are then the user
-        # and the capabilities.
-        swap, tables = source.read(process, "swap"), source.read(process, "pgtables")
-        return _size(process, swap, tables, source)
-
-    with_swap = _swappiness(source.root) > 0
-    survey = _survey(ranking, head, current, origins.own, bounds, size, with_swap)
-    return _with_newcomers(survey, source, record)._replace(lowering=lowering)
-
-
-def _with_newcomers(survey: Survey, source: ProcSource, record: Record) -> Survey:
-    """Find who has not been dealt with since the first value was lowered.
-
-    Such a one may be a descendant of a lowered process, whatever its value is now. Until its
-    value is written once, it may go down to what it has inherited at any time.
-    """
-    host = source.host
-    begun = max(0, int((host.uptime - _BIRTH) * host.clock_ticks))
-    if not record.since:
-        return survey._replace(begun=begun)
-    newcomers, watched = [], []
-    known = {task.pid for task in survey.tasks}
-    for task in survey.tasks:
-        identity = (task.pid, task.start)
-        entry = record.entries.get(identity)
-        # With another value than ours, it has kept ours as its minimum.
-        changed = entry is not None and task.current not in entry.values
-        if task.start < record.since and not changed:
-            continue
-        if _is_able(survey.processes[task.pid], source.root):
-            watched.append(identity)
-        elif changed or task.start >= record.seen or identity in record.watched:
-            newcomers.append(task)
-    for process in source.by_pid.values():
-        # In the middle of an exec it seems to have no memory.
-        start = process.starttime or 0
-        passing = process.pid not in known and start >= max(record.since, record.seen)
-        if passing and process.state not in ("Z", "X") and not (process.flags or 0) & PF_KTHREAD:
-            watched.append((process.pid, start))
-    # The oldest give way: what they inherited is older.
-    watched.sort(key=lambda one: one[1])
-    return survey._replace(
-        newcomers=tuple(newcomers), watched=frozenset(watched[-MOST_WATCHED:]), begun=begun
-    )
-
-
-def _is_able(process: Process, root: str) -> bool:
-    """Tell whether a process can lower itself, from what the survey has read of it."""
-    if not _has(process, CAP_SYS_RESOURCE):
-        return False
-    # Every user is almighty in a namespace of his own.
-    return process.uid == 0 or in_first_namespace(root, process.pid)
-
-
-def _has(process: Process, capability: int) -> bool:
-    known = process.capabilities
-    return isinstance(known, int) and bool(known >> capability & 1)
-
-
-def survey_recorded(ranking: Ranking, head: int = HEAD) -> Survey:
-    """Look at a recorded host: what could be done there by root."""
-
-    def current(process: Process) -> int | None:
-        value = process.oom_score_adj
-        return None if value is UNREAD else value
-
-    def size(process: Process) -> int:
-        swap, tables = (getattr(process, name) for name in ("swap", "pgtables"))
-        return _size(process, swap, tables, ranking.snapshot)
-
-    return _survey(
-        ranking, head, current, lambda _, value: value, lambda *_: (UNKILLABLE, 1000), size, True
-    )
-
-
-def _size(process: Process, swap: Any, tables: Any, snapshot: Snapshot) -> int:
-    """Add up what oom_badness() does, in pages."""
-    swap, tables = (one if isinstance(one, int) else 0 for one in (swap, tables))
-    size: int = (process.rss or 0) + swap + tables // snapshot.host.page_size
-    return size
-
-
-def _survey(
-    ranking: Ranking,
-    head: int,
-    current: Read,
-    original: Callable[[Process, int], int],
-    bounds: Callable[[Process, int], tuple[int, int]],
-    size: Callable[[Process], int],
-    with_swap: bool,
-) -> Survey:
-    snapshot = ranking.snapshot
-    host = snapshot.host
-    pages = (host.mem_total + host.swap_total) // host.page_size
-    domains = [Domain("", pages, head)]
-    places: dict[str | None, tuple[int, ...]] = {None: (0,)}
-    processes: dict[int, Process] = {}
-    unreadable = 0
-
-    def task(process: Process) -> Task | None:
-        nonlocal unreadable
-        value = current(process)
-        if value is None:
-            # A vanished one needs nothing.
-            unreadable += process.state not in ("X", "x")
-            return None
-        cgroup = memory_group(process, snapshot)
-        if cgroup is not None and cgroup not in places:
-            places[cgroup] = _places(cgroup, snapshot, domains, with_swap)
-        pages = size(process)
-        own = original(process, value)
-        processes[process.pid] = process
-        start = process.starttime or 0
-        uid = GETTERS["uid"](process, snapshot)
-        return Task(
-            *(process.pid, start, pages, own, value, places[cgroup]),
-            *bounds(process, own),
-            uid=uid if type(uid) is int else NOBODY,
-            passes_on=_has(process, CAP_SETUID),
-        )
-
-    candidates = [made for process in ranking.candidates if (made := task(process))]
-    rest: list[Task] = []
-    protected: list[Task] = []
-    for process, verdict in ranking.excluded():
-        if not verdict.eligible:
-            continue
-        made = task(process)
-        if made is not None:
-            free = verdict.why in (Why.CANDIDATE, Why.NO_POINTS)
-            (rest if free else protected).append(made)
-    return Survey(
-        candidates,
-        rest,
-        protected,
-        domains,
-        processes,
-        host.page_size,
-        unreadable,
-        unit_root=host.unit_root,
-    )
-
-
-def _places(
-    cgroup: str, snapshot: Snapshot, domains: list[Domain], with_swap: bool
-) -> tuple[int, ...]:
-    """Find the domains of a control group; new ones are added to the list."""
-    host = snapshot.host
-    found = [0]
-    for name in enclosing(cgroup):
-        scope = snapshot.scope(name)
-        limit = None if scope is None else scope.get("memory_max")
-        # With a limit beyond what there is, the host runs out first.
-        if scope is None or limit is None or limit >= min(NO_LIMIT, host.mem_total):
-            continue
-        known = [number for number, domain in enumerate(domains) if domain.name == name]
-        if not known:
-            swap = scope.get("swap_max") if _swaps(scope, with_swap) else 0
-            swap = host.swap_total if swap is None else min(swap, host.swap_total)
-            domains.append(Domain(name, max(1, (limit + swap) // host.page_size), GROUP_HEAD))
-            known = [len(domains) - 1]
-        found += known
-    return tuple(sorted(found))
-
-
-def _swaps(scope: Scope, otherwise: bool) -> bool:
-    """Tell whether the kernel counts a group's swap; v1 has a swappiness for each group."""
-    own = scope.get("swappiness")
-    return otherwise if own is None else own > 0
-
-
-def may_lower(root: str = "/proc") -> bool:
-    """Tell whether values may be lowered (__set_oom_adj() in fs/proc/base.c asks capable()).
-
-    That means CAP_SYS_RESOURCE in the first user namespace; a container's root has another.
-    """
-    try:
-        status = read(f"{root}/self/status")
-        capabilities = int(status.split(b"\nCapEff:", 1)[1].split(b"\n", 1)[0], 16)
-    except (OSError, ValueError, IndexError):
-        return False
-    return bool(capabilities >> CAP_SYS_RESOURCE & 1) and in_first_namespace(root, "self")
-
-
-def _swappiness(root: str) -> int:
-    """Without it the kernel leaves swap out of a group's totalpages (mem_cgroup_get_max())."""
-    try:
-        return int(read(f"{root}/sys/vm/swappiness"))
-    except (OSError, ValueError):
-        return 60
-
-
-def adjust(
-    ranking: Ranking, source: ProcSource, path: str, head: int = HEAD
-) -> tuple[Survey, Plan, Outcome]:
+def adjust(ranking: Ranking, source: ProcSource, path: str, head: int = HEAD) -> Adjusted:
     """Put a ranking of this host into force: survey, plan and apply.
 
     Args:
         ranking: of all processes of the source, which sees the originals.
-        path: where the record is kept; its directory is locked by the caller.
+        path: where the record is kept.
+        head: how many candidates of the host are put in order.
 
     Raises:
         Failure: the record cannot be read or written; nothing has been changed then.
     """
-    record = adjusted.load(path)
+    record = load(path)
     survey = survey_live(ranking, source, record, head)
     plan = survey.plan()
-    return survey, plan, apply(survey, plan, record, path, source.root)
+    return Adjusted(survey, plan, apply(survey, plan, record, path, source.root))
 
 
-# --- doing and undoing ---------------------------------------------------------------------
+def summary(adjusted: Adjusted) -> str:
+    """Say in one line what was written, and how much of the order is in force on the host."""
+    plan, outcome = adjusted.plan, adjusted.outcome
+    said = f"{outcome.written} oom_score_adj value{'s' if outcome.written != 1 else ''} written"
+    if outcome.gone:
+        said += f", {outcome.gone} not since their processes have ended"
+    if outcome.changed:
+        said += f", {len(outcome.changed)} left alone since another process has changed them"
+    if outcome.claims:
+        host = outcome.claims[0]
+        said += f", the first {host.claimed} of {host.candidates} in order"
+    if plan.last:
+        said += f", {len(plan.last)} protected processes of users only last: they have too many"
+    return said
+
+
+def refusal(adjusted: Adjusted) -> Failure:
+    """Name the processes whose value the kernel did not take, and say what to do about it."""
+    refused, processes = adjusted.outcome.refused, adjusted.survey.processes
+    names = [f"{printable(processes[pid].comm or '?')} ({pid})" for pid in sorted(refused)]
+    return Failure(
+        f"the kernel refused the oom_score_adj of {_some(names)}: "
+        + ", ".join(sorted(set(refused.values()))),
+        "lowering takes CAP_SYS_RESOURCE on the host itself; the processes of others take root",
+    )
+
+
+def _some(names: list[str]) -> str:
+    """Join the first names, and say how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def apply(survey: Survey, plan: Plan, record: Record, path: str, root: str = "/proc") -> Outcome:
@@ -387,15 +122,14 @@ def apply(survey: Survey, plan: Plan, record: Record, path: str, root: str = "/p
     """
     # A child that is born from here on may have the new value of its parent.
     since = int(now() * os.sysconf("SC_CLK_TCK"))
-    tasks = survey.tasks
     ahead = _journal(survey, plan, record, since)
-    adjusted.save(path, ahead)
+    save(path, ahead)
     written = gone = 0
     refused: dict[int, str] = {}
     changed = []
     for assignment in plan.assignments:
         task = assignment.task
-        result = _write(root, task.pid, task.start, {task.current}, assignment.value)
+        result = _write(root, task.pid, task.start, task.current, assignment.value)
         written += result == _DONE
         gone += result == _GONE
         if result == _CHANGED:
@@ -406,13 +140,13 @@ def apply(survey: Survey, plan: Plan, record: Record, path: str, root: str = "/p
     # What is true is what the kernel says.
     values = dict(plan.values)
     alive: set[int] = set()
-    for task in tasks:
-        value = adjustment(root, task.pid)
+    for task in survey.tasks:
+        value = current_value(root, task.pid)
         if value is not None:
             values[task.pid] = value
             alive.add(task.pid)
-    adjusted.save(path, _settled(survey, ahead, values, alive, since, unsettled))
-    claims = adjustments.verify(
+    save(path, _settled(survey, ahead, values, alive, since, unsettled))
+    claims = verify(
         plan.claims,
         [task for task in survey.candidates if task.pid in alive],
         [task for task in survey.rest if task.pid in alive],
@@ -420,7 +154,9 @@ def apply(survey: Survey, plan: Plan, record: Record, path: str, root: str = "/p
         values,
         plan.last,
     )
-    return Outcome(written, gone, refused, tuple(changed), claims)
+    return Outcome(
+        written=written, gone=gone, refused=refused, changed=tuple(changed), claims=claims
+    )
 
 
 def _settle_newcomers(survey: Survey, plan: Plan, root: str) -> set[Identity]:
@@ -430,7 +166,7 @@ def _settle_newcomers(survey: Survey, plan: Plan, root: str) -> set[Identity]:
     CAP_SYS_RESOURCE (__set_oom_adj() in fs/proc/base.c).
 
     Returns:
-        those of whom that failed; they are newcomers again.
+        the newcomers for which that failed; they are newcomers again.
     """
     if not survey.lowering:
         return set()
@@ -439,38 +175,45 @@ def _settle_newcomers(survey: Survey, plan: Plan, root: str) -> set[Identity]:
     for task in survey.newcomers:
         if task.pid in written:
             continue
-        result = _write(root, task.pid, task.start, {task.current}, task.current)
+        result = _write(root, task.pid, task.start, task.current, task.current)
         if result not in (_DONE, _GONE):
-            unsettled.add((task.pid, task.start))
+            unsettled.add(task.identity)
     return unsettled
 
 
 def _journal(survey: Survey, plan: Plan, record: Record, since: int) -> Record:
-    """Say what each process may have, whenever the writing ends."""
+    """Return what each process may have, whenever the writing ends."""
     entries = []
     known = set()
     for task in survey.tasks:
-        identity = (task.pid, task.start)
-        known.add(identity)
-        old = record.entries.get(identity)
+        known.add(task.identity)
+        old = record.entries.get(task.identity)
         values = {task.current, plan.values[task.pid]} - {task.original}
         if not values and old is None:
             continue
-        cgroup = survey.processes[task.pid].cgroup
         first = since
         if old is not None and task.current in old.values:
             first = old.since
         elif task.current != task.original:
             # It inherited its value, and its own children may be older than this run.
             first = task.start
-        entries.append(Entry(*identity, task.original, tuple(sorted(values)), first, cgroup))
+        entries.append(_entry(task, values, first, survey))
     entries += [
-        old._replace(fading=True)
-        for old in record
-        if _identity(old) not in known and not old.fading
+        old._replace(fading=True) for old in record if old.identity not in known and not old.fading
     ]
     first = record.since or (since if survey.lowering else 0)
     return Record(entries, first, record.seen, record.watched)
+
+
+def _entry(task: Task, values: Iterable[int], since: int, survey: Survey) -> Entry:
+    return Entry(
+        pid=task.pid,
+        start=task.start,
+        original=task.original,
+        values=tuple(sorted(values)),
+        since=since,
+        cgroup=survey.processes[task.pid].cgroup,
+    )
 
 
 def _settled(
@@ -479,41 +222,36 @@ def _settled(
     values: Mapping[int, int],
     alive: set[int],
     since: int,
-    unsettled: set[Identity],
+    unsettled: Iterable[Identity],
 ) -> Record:
-    """Keep what was done, and for one more run what was undone."""
+    """Return what was done, and for one more run what was undone."""
     entries = []
     written = {value for entry in ahead for value in entry.values}
     for task in survey.tasks:
-        entry = ahead.entries.get((task.pid, task.start))
+        entry = ahead.entries.get(task.identity)
         value = values[task.pid]
         if entry is None:
             # Processes that share their memory share the value: writing one writes all of them.
             if task.pid in alive and value != task.current and value in written:
-                cgroup = survey.processes[task.pid].cgroup
-                entries.append(Entry(task.pid, task.start, task.original, (value,), since, cgroup))
+                entries.append(_entry(task, {value}, since, survey))
         elif task.pid not in alive or value == task.original:
             if entry.values:
                 entries.append(entry._replace(fading=True))
         elif value in entry.values:
             entries.append(entry._replace(values=(value,)))
     entries += [entry for entry in ahead if entry.fading]
-    return Record(entries, ahead.since, survey.begun, survey.watched | unsettled)
-
-
-def _identity(entry: Entry) -> tuple[int, int]:
-    return entry.pid, entry.start
+    return Record(entries, ahead.since, survey.begun, survey.watched.union(unsettled))
 
 
 class Released(NamedTuple):
-    """What came of undoing; each a list of pids with names.
+    """What came of restoring; each a list of pids with names.
 
     Attributes:
         restored: pid, name, the value that was there and the one that is there now.
-        left: those whose value somebody else has changed since.
+        left: those whose value another process has changed since.
         refused: by pid, why the original is not in force again.
-        units: of those, by pid, as far as they are known.
-        names: of those, by pid.
+        units: the units of the refused, by pid, if they are known.
+        names: the names of the refused, by pid.
         unsure: those with a value like ours that they could have set themselves, and keep.
     """
 
@@ -526,7 +264,7 @@ class Released(NamedTuple):
 
 
 def release(path: str, source: ProcSource | None = None, dry: bool = False) -> Released:
-    """Give every process its original back, and those that inherited a value theirs.
+    """Restore the original of every process, also of those that inherited a value.
 
     Args:
         path: of the record; it is removed, but for those that could not be restored.
@@ -536,104 +274,130 @@ def release(path: str, source: ProcSource | None = None, dry: bool = False) -> R
     Raises:
         Failure: the record cannot be read or written.
     """
-    record = adjusted.load(path)
-    done = Released([], [], {}, {}, {}, [])
+    record = load(path)
+    released = Released(restored=[], left=[], refused={}, units={}, names={}, unsure=[])
     if not record.in_use:
-        adjusted.save(path, record)
-        return done
-    source = source or ProcSource(make((), {}))
-    origins = Origins(source, record)
-    kept: dict[Identity, Entry] = {}
-    settled: set[Identity] = set()
-    for round_ in range(_ROUNDS):
-        source.refresh()
-        restored: list[Process] = []
-        for process in list(source.by_pid.values()):
-            pid, start = process.pid, process.starttime or 0
-            if pid in source.own_pids or pid in done.refused:
-                continue
-            value = adjustment(source.root, pid)
-            if value is None:
-                continue
-            original = origins.own(process, value)
-            own = record.entries.get((pid, start))
-            if value == original:
-                if own and value != own.original and not round_ and not own.fading:
-                    done.left.append((pid, process.comm or "?"))
-                if not round_ and origins.is_like_ours(process, value) and origins.able(pid):
-                    done.unsure.append((pid, process.comm or "?"))
-                if not dry and (pid, start) not in settled:
-                    settled.add((pid, start))
-                    _settle(process, value, origins)
-                continue
-            result = _DONE if dry else _write(source.root, pid, start, {value}, original)
-            if result == _DONE:
-                done.restored.append((pid, process.comm or "?", value, original))
-                settled.add((pid, start))
-                restored.append(process)
-            elif result not in (_GONE, _CHANGED):
-                _refuse(done, process, result, source)
-                cgroup = GETTERS["cgroup"](process, source)
-                first = own.since if own else max(start, record.since)
-                kept[pid, start] = Entry(pid, start, original, (value,), first, cgroup)
+        save(path, record)
+        return released
+    undoing = _Undoing(source or ProcSource(make((), {})), record, released, dry)
+    for number in range(_ROUNDS):
+        restored = undoing.look(first=not number)
         if dry or not restored:
             break
     else:
-        # They are born as fast as they are found: whose parents they are will be seen next time.
-        for process in restored:
-            _refuse(done, process, "it starts new processes all the time", source)
-            start = process.starttime or 0
-            old = record.entries.get((process.pid, start))
-            if old is not None:
-                kept[process.pid, start] = old._replace(fading=False)
+        undoing.give_up(restored)
     if not dry:
-        unfinished = bool(kept or done.refused)
-        adjusted.save(
-            path,
-            Record(kept.values(), record.since, record.seen, record.watched)
-            if unfinished
-            else Record(),
-        )
-    return done
+        save(path, undoing.remainder())
+    return released
 
 
-def unreached(done: Released) -> Failure:
+class _Undoing:
+    """The rounds in which originals are restored."""
+
+    def __init__(self, source: ProcSource, record: Record, released: Released, dry: bool) -> None:
+        self._source, self._record, self._released, self._dry = source, record, released, dry
+        self._origins = Origins(source, record)
+        self._kept: dict[Identity, Entry] = {}
+        self._settled: set[Identity] = set()
+
+    def look(self, first: bool) -> list[Process]:
+        """Look at every process once; return those whose value was restored."""
+        self._source.refresh()
+        restored = []
+        for process in list(self._source.by_pid.values()):
+            if process.pid in self._source.own_pids or process.pid in self._released.refused:
+                continue
+            current = current_value(self._source.root, process.pid)
+            if current is None:
+                continue
+            original = self._origins.original(process, current)
+            if current == original:
+                self._leave(process, current, first)
+            elif self._restore(process, current, original):
+                restored.append(process)
+        return restored
+
+    def _leave(self, process: Process, current: int, first: bool) -> None:
+        """Deal with a process that has its original; note in the first round what is odd."""
+        record, pid, start = self._record, process.pid, process.starttime or 0
+        entry = record.entries.get((pid, start))
+        name = process.comm or "?"
+        if first and entry and current != entry.original and not entry.fading:
+            self._released.left.append((pid, name))
+        if first and self._origins.is_like_ours(process, current) and self._origins.able(pid):
+            self._released.unsure.append((pid, name))
+        if self._dry or (pid, start) in self._settled:
+            return
+        self._settled.add((pid, start))
+        # It may have inherited a lower minimum than it has a right to; see _settle_newcomers().
+        changed = entry is not None and current not in entry.values
+        young = start >= max(record.since, record.seen) or (pid, start) in record.watched
+        if record.since and (changed or young) and not self._origins.able(pid):
+            _write(self._source.root, pid, start, current, current)
+
+    def _restore(self, process: Process, current: int, original: int) -> bool:
+        """Restore the value of one process; return whether that was done."""
+        pid, start = process.pid, process.starttime or 0
+        result = _DONE if self._dry else _write(self._source.root, pid, start, current, original)
+        if result == _DONE:
+            self._released.restored.append((pid, process.comm or "?", current, original))
+            self._settled.add((pid, start))
+            return True
+        if result not in (_GONE, _CHANGED):
+            self._refuse(process, result)
+            entry = self._record.entries.get((pid, start))
+            self._kept[pid, start] = Entry(
+                pid=pid,
+                start=start,
+                original=original,
+                values=(current,),
+                since=entry.since if entry else max(start, self._record.since),
+                cgroup=known("cgroup", process, self._source),
+            )
+        return False
+
+    def give_up(self, processes: Iterable[Process]) -> None:
+        """Name those that were restored in the last round: new ones are born all the time.
+
+        Their entries are kept, so that the next run knows what their children have inherited.
+        """
+        for process in processes:
+            self._refuse(process, "it starts new processes all the time")
+            entry = self._record.entries.get((process.pid, process.starttime or 0))
+            if entry is not None:
+                self._kept[entry.identity] = entry._replace(fading=False)
+
+    def remainder(self) -> Record:
+        """Return the record of what is not restored; an empty one if all is."""
+        if not self._kept and not self._released.refused:
+            return Record()
+        record = self._record
+        return Record(self._kept.values(), record.since, record.seen, record.watched)
+
+    def _refuse(self, process: Process, why: str) -> None:
+        self._released.refused[process.pid] = why
+        self._released.names[process.pid] = process.comm or "?"
+        self._released.units[process.pid] = innermost_unit(process, self._source) or ""
+
+
+def unreached(released: Released) -> Failure:
     """Name the processes that do not have their original, and say what to do about it."""
-    said = []
-    for pid, why in sorted(done.refused.items())[:_NAMED]:
+    names = []
+    for pid, why in sorted(released.refused.items()):
         # A name may hold anything, and this goes to the terminal and to the journal.
-        name, unit = printable(done.names[pid]), printable(done.units[pid])
-        said.append(f"{pid} {name}{f' in {unit}' if unit else ''} ({why})")
-    more = len(done.refused) - len(said)
+        name, unit = printable(released.names[pid]), printable(released.units[pid])
+        names.append(f"{pid} {name}{f' in {unit}' if unit else ''} ({why})")
     return Failure(
-        f"these have not their own oom_score_adj again: {', '.join(said)}"
-        + (f" and {more} more" if more else ""),
-        "end those that start new ones, and run `oomrules release` again as root with "
-        "CAP_SYS_RESOURCE; what they had is kept",
+        f"the original oom_score_adj is not restored of: {_some(names)}",
+        "end those that start new processes all the time, then run `oomrules release` again as "
+        "root with CAP_SYS_RESOURCE; the record of their originals is kept",
     )
-
-
-def _settle(process: Process, value: int, origins: Origins) -> None:
-    """Write the value of one that may have inherited a lower minimum than it has a right to."""
-    record, start = origins.record, process.starttime or 0
-    identity = (process.pid, start)
-    entry = record.entries.get(identity)
-    changed = entry is not None and value not in entry.values
-    young = start >= max(record.since, record.seen) or identity in record.watched
-    if record.since and (changed or young) and not origins.able(process.pid):
-        _write(origins.root, process.pid, start, {value}, value)
-
-
-def _refuse(done: Released, process: Process, why: str, source: ProcSource) -> None:
-    done.refused[process.pid] = why
-    done.names[process.pid] = process.comm or "?"
-    done.units[process.pid] = innermost_unit(process, source) or ""
 
 
 _DONE, _GONE, _CHANGED = "done", "gone", "changed"
 
 
-def _write(root: str, pid: int, start: int, expected: set[int], value: int) -> str:
+def _write(root: str, pid: int, start: int, current: int, value: int) -> str:
     """Write the value of one process if it is still that process, with the value it had.
 
     Returns:
@@ -646,10 +410,9 @@ def _write(root: str, pid: int, start: int, expected: set[int], value: int) -> s
     try:
         # All through one directory, which answers ESRCH once its process is gone: a new process
         # with this pid is another directory.
-        stat = read("stat", directory)
-        if int(stat[stat.rindex(b")") + 2 :].split(None, 20)[19]) != start:
+        if family(read_small("stat", directory))[0] != start:
             return _GONE
-        if int(read("oom_score_adj", directory)) not in expected:
+        if int(read_small("oom_score_adj", directory)) != current:
             return _CHANGED
         flags = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC
         descriptor = os.open("oom_score_adj", flags, dir_fd=directory)

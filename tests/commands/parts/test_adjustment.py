@@ -12,9 +12,10 @@ import pytest
 
 from oomrules.commands.parts import adjustment
 from oomrules.processes.snapshot import Process
-from oomrules.sinks.oom_score_adj import record, write
+from oomrules.sinks.oom_score_adj import record, survey, write
 from oomrules.sinks.oom_score_adj.formula import Domain, Task
-from oomrules.sinks.oom_score_adj.write import Survey
+from oomrules.sinks.oom_score_adj.survey import Survey
+from oomrules.state import ADJUSTMENTS
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -44,7 +45,7 @@ def mine(
 
     and as if without CAP_SYS_RESOURCE no protected process is ever touched.
     """
-    monkeypatch.setattr(write, "may_lower", lambda *_: False)
+    monkeypatch.setattr(survey, "may_lower", lambda *_: False)
     path = rules(f"score total_vm\nonly kill anything when ppid == {os.getpid()}\n")
     return lambda *arguments: oomrules("emit", "--to", "oom_score_adj", "--rules", path, *arguments)
 
@@ -144,7 +145,7 @@ def test_release_says_whom_it_could_not_reach(
     oomrules: Run, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state.mkdir()
-    record.save(str(state / record.FILE), record.Record([], 1))
+    record.save(str(state / ADJUSTMENTS), record.Record([], 1))
     done = write.Released([], [], {7: "it is so"}, {7: "x.service"}, {7: "a\x1b[2Jb"}, [(8, "b")])
     monkeypatch.setattr(write, "release", lambda *_, **__: done)
     shown = oomrules("release")
@@ -181,7 +182,7 @@ def test_the_children_of_a_test_are_put_in_order_and_released(
     assert released.code == 0
     assert {pid: value_of(pid) for pid in pids} == before
     assert {pid: value_of(pid) for pid in others} == others
-    assert not (state / record.FILE).exists()
+    assert not (state / ADJUSTMENTS).exists()
     assert oomrules("release").err == "nothing is adjusted\n"
 
 
@@ -204,14 +205,14 @@ def test_a_broken_record_is_named_and_nothing_is_changed(
     mine: Run, oomrules: Run, child: Any, state: Path, recorded: Path
 ) -> None:
     state.mkdir()
-    (state / record.FILE).write_text("{")
+    (state / ADJUSTMENTS).write_text("{")
     before = value_of(child.pid)
     for done in (mine(), oomrules("release")):
         assert done.code == 2
-        assert str(state / record.FILE) in done.err
+        assert str(state / ADJUSTMENTS) in done.err
     assert value_of(child.pid) == before
     # Whoever only looks is told.
-    assert record.FILE in oomrules("rank", "--top", 1).err
+    assert ADJUSTMENTS in oomrules("rank", "--top", 1).err
 
 
 def test_a_refusal_names_the_pid_and_keeps_the_rest(

@@ -1,6 +1,6 @@
 """The shipped rules give the points of Linux 2.6.10, bit for bit.
 
-``oracle/badness.c`` is the C function, compiled here and asked about as many processes.
+``tests/oracle/badness.c`` is the C function, compiled here and asked about as many processes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from oomrules import resources
 from oomrules.language import rulefiles
 from oomrules.language.compiler import compile_rules
 from oomrules.processes import recorded
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker, Ranking
+from tests.children import CHECKOUT
 
 PROCESSES = 100_000
 
@@ -143,7 +143,7 @@ def tasks() -> list[Task]:
 def answer(tasks: list[Task], tmp_path_factory: pytest.TempPathFactory) -> Answer:
     """Ask the C function about all of them, oldest first as in the kernel's task list."""
     program = tmp_path_factory.mktemp("oracle") / "badness"
-    source = Path(__file__).parent / "oracle" / "badness.c"
+    source = Path(CHECKOUT, "tests", "oracle", "badness.c")
     options = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror"]
     subprocess.run(["cc", *options, "-o", program, source], check=True)
     task_list = sorted(tasks, key=lambda task: (task.starttime, task.pid))
@@ -177,7 +177,7 @@ def rank_by(snapshot: recorded.Recorded, *names: str) -> Ranking:
     """Rank by shipped rules; by all of them, if no file is named."""
     directory = resources.rules()
     paths = [str(directory / name) for name in names] or [str(directory)]
-    return Ranker(Evaluator(compile_rules(rulefiles.given(paths)), snapshot.host)).rank(snapshot)
+    return Ranker(compile_rules(rulefiles.given(paths)), snapshot.host).rank(snapshot)
 
 
 def assert_chosen_as_in_c(ranking: Ranking, answer: Answer) -> None:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from oomrules import files
 from oomrules.processes.facts import Facts
-from oomrules.sinks.oom_score_adj import origins, record
+from oomrules.sinks.oom_score_adj import origins, record, survey
 from oomrules.sinks.oom_score_adj import write as adjusting
 from oomrules.sinks.oom_score_adj.origins import Origins
 from tests.fake_proc import FakeProc
@@ -59,9 +60,9 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     write = adjusting._write
 
-    def noted(root: str, pid: int, start: int, expected: set[int], value: int) -> str:
+    def noted(root: str, pid: int, start: int, current: int, value: int) -> str:
         found.append((pid, value))
-        return write(root, pid, start, expected, value)
+        return write(root, pid, start, current, value)
 
     monkeypatch.setattr(adjusting, "_write", noted)
     return found
@@ -245,7 +246,7 @@ def test_one_that_gives_up_its_rights_later_is_written_to_then(
 def test_what_is_remembered_of_those_with_rights_has_a_bound(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adjusting, "MOST_WATCHED", 5)
+    monkeypatch.setattr(survey, "MOST_WATCHED", 5)
     for pid in range(100, 120):
         host.fork(1, pid, b"rootly", capabilities=EVERYTHING)
     grow_old(host)
@@ -262,16 +263,16 @@ def test_a_long_line_of_descendants_costs_what_it_is_long(
         host.fork(pid - 1, pid, b"mallory", **ALICE)
     source = host.source()
     reads = [0]
-    read = origins.read
+    read = files.read_small
 
     def counted(*arguments: Any) -> bytes:
         reads[0] += 1
         return read(*arguments)
 
-    monkeypatch.setattr(origins, "read", counted)
+    monkeypatch.setattr(origins, "read_small", counted)
     known = Origins(source, record.load(host.path))
     for pid in reversed(range(1000, 1000 + count)):
-        assert known.own(source.by_pid[pid], -500) == 0
+        assert known.original(source.by_pid[pid], -500) == 0
     source.close()
     assert reads[0] < 10 * count
 
@@ -408,8 +409,8 @@ def minimums(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[World]]:
     worlds: list[World] = []
     write = adjusting._write
 
-    def written(root: str, pid: int, start: int, expected: set[int], value: int) -> str:
-        result = write(root, pid, start, expected, value)
+    def written(root: str, pid: int, start: int, current: int, value: int) -> str:
+        result = write(root, pid, start, current, value)
         if result == "done":
             worlds[-1].least[pid] = value
         return result

@@ -20,13 +20,15 @@ from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes.procfs import ProcSource
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
-from oomrules.sinks.oom_score_adj import record as adjusted
+from oomrules.sinks.oom_score_adj import origins
+from oomrules.sinks.oom_score_adj import record as records
 from oomrules.sinks.oom_score_adj import write as adjusting
 from oomrules.sinks.oom_score_adj.plan import Plan
 from oomrules.sinks.oom_score_adj.record import Entry, Record
-from oomrules.sinks.oom_score_adj.write import Outcome, Survey
+from oomrules.sinks.oom_score_adj.survey import Survey, may_lower
+from oomrules.sinks.oom_score_adj.write import Outcome
+from oomrules.state import ADJUSTMENTS
 from tests.children import CHECKOUT, Child
 from tests.fake_proc import FakeProc
 
@@ -53,7 +55,7 @@ class Host:
 
     def __init__(self, proc: FakeProc, directory: Path) -> None:
         self.proc = proc
-        self.path = str(directory / adjusted.FILE)
+        self.path = str(directory / ADJUSTMENTS)
         status = "Name:\tx\nCapEff:\t000001ffffffffff\n"
         (proc.root / "self" / "status").write_text(status)
         self.lowering(True)
@@ -78,12 +80,12 @@ class Host:
         made = compiled(RULES)
         source = ProcSource(made, root=str(self.proc.root)).refresh()
         source.program = made  # type: ignore[attr-defined]
-        adjusting.see_originals(source, self.path)
+        origins.see_originals(source, self.path)
         return source
 
     def emit(self) -> tuple[Survey, Plan, Outcome]:
         source = self.source()
-        ranker = Ranker(Evaluator(source.program, source.host))  # type: ignore[attr-defined]
+        ranker = Ranker(source.program, source.host)  # type: ignore[attr-defined]
         try:
             return adjusting.adjust(ranker.rank(source), source, self.path)
         finally:
@@ -278,7 +280,7 @@ class Died(BaseException):
 def dying(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
     """Let the process die at the n-th of its writes, values and records alike."""
     left = [-1]
-    write, save = adjusting._write, adjusted.save
+    write, save = adjusting._write, records.save
 
     def count() -> None:
         if left[0] == 0:
@@ -294,7 +296,7 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
         save(path, record)
 
     monkeypatch.setattr(adjusting, "_write", counted_write)
-    monkeypatch.setattr(adjusted, "save", counted_save)
+    monkeypatch.setattr(adjusting, "save", counted_save)
     yield lambda number: left.__setitem__(0, number)
 
 
@@ -356,12 +358,12 @@ def test_the_record_is_on_disk_before_the_first_value_is_written(
     with pytest.raises(Died):
         host.emit()
     assert host.values() == BEFORE
-    recorded = {entry.pid: entry.original for entry in adjusted.load(host.path)}
+    recorded = {entry.pid: entry.original for entry in records.load(host.path)}
     assert recorded == {pid: BEFORE[pid] for pid in recorded} and {10, 12} <= set(recorded)
 
 
 def test_nothing_is_written_where_the_record_cannot_be(host: Host) -> None:
-    host.path = str(host.proc.root / "missing" / "directory" / adjusted.FILE)
+    host.path = str(host.proc.root / "missing" / "directory" / ADJUSTMENTS)
     with pytest.raises(Failure, match="cannot write"):
         host.emit()
     assert host.values() == BEFORE
@@ -371,7 +373,7 @@ def record(**fields: Any) -> str:
     """A record with one process, as it should be but for some of the fields."""
     entry = {"pid": 12, "start": 5, "original": 0, "values": [300], "since": 9, "cgroup": "/a"}
     entry |= {"fading": False} | {k: v for k, v in fields.items() if k in (*entry, "fading")}
-    data = {"schema": adjusted.SCHEMA, "boot": adjusted._boot(), "processes": [entry]}
+    data = {"schema": records.SCHEMA, "boot": records._boot(), "processes": [entry]}
     return json.dumps(data | {key: value for key, value in fields.items() if key not in entry})
 
 
@@ -398,8 +400,8 @@ NO_PROCESSES: tuple[Any, ...] = (None, {"pid": 1}, [None], [[]], ["x"], [{}])
 )
 def test_a_record_that_makes_no_sense_is_said_and_kept(host: Host, content: str) -> None:
     Path(host.path).write_text(content, encoding="latin-1")
-    for call in (lambda: adjusted.load(host.path), host.release):
-        with pytest.raises(Failure, match=adjusted.FILE):
+    for call in (lambda: records.load(host.path), host.release):
+        with pytest.raises(Failure, match=ADJUSTMENTS):
             call()
     assert Path(host.path).read_text(encoding="latin-1") == content
 
@@ -409,39 +411,39 @@ def test_a_record_that_is_too_large_or_no_file_is_refused_and_not_waited_for(
 ) -> None:
     os.mkfifo(host.path)
     with pytest.raises(Failure, match="no record of oomrules"):
-        adjusted.load(host.path)
+        records.load(host.path)
     os.unlink(host.path)
     os.symlink("/etc/passwd", host.path)
     with pytest.raises(Failure, match="cannot read"):
-        adjusted.load(host.path)
+        records.load(host.path)
     os.unlink(host.path)
     host.emit()
     # What cannot be read again is not written in the first place.
-    monkeypatch.setattr(adjusted, "_LARGEST", 100)
+    monkeypatch.setattr(records, "_LARGEST", 100)
     with pytest.raises(Failure, match="no record of oomrules"):
-        adjusted.load(host.path)
+        records.load(host.path)
     with pytest.raises(Failure, match="larger than"):
-        adjusted.save(host.path, Record([Entry(1, 2, 0, (1,), 3, "/a")]))
+        records.save(host.path, Record([Entry(1, 2, 0, (1,), 3, "/a")]))
 
 
 def test_a_record_of_an_earlier_version_is_understood(host: Host) -> None:
     Path(host.path).write_text(record())
-    assert list(adjusted.load(host.path)) == [Entry(12, 5, 0, (300,), 9, "/a")]
-    assert adjusted.load(host.path).since == 0
+    assert list(records.load(host.path)) == [Entry(12, 5, 0, (300,), 9, "/a")]
+    assert records.load(host.path).since == 0
 
 
 def test_the_record_of_another_boot_is_of_no_process(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.emit()
-    monkeypatch.setattr(adjusted, "_boot", lambda: "another")
-    assert len(adjusted.load(host.path)) == 0
+    monkeypatch.setattr(records, "_boot", lambda: "another")
+    assert len(records.load(host.path)) == 0
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     entries = [Entry(1, 2, -3, (4, 5), 6, "/a"), Entry(2**22, 2**63, 1000, (), 0, None, True)]
-    adjusted.save(str(tmp_path / "r"), Record(entries))
-    assert list(adjusted.load(str(tmp_path / "r"))) == entries
+    records.save(str(tmp_path / "r"), Record(entries))
+    assert list(records.load(str(tmp_path / "r"))) == entries
 
 
 # --- real processes ----------------------------------------------------------------------
@@ -474,7 +476,7 @@ class Mine(ProcSource):
     def refresh(self) -> ProcSource:
         super().refresh()
         for pid in [pid for pid in self.by_pid if pid not in self.pids]:
-            self._drop(self.by_pid[pid])
+            self.drop(self.by_pid[pid])
         return self
 
 
@@ -485,8 +487,8 @@ def mine(path: str, pids: list[int]) -> int:
     source = Mine(made)
     source.pids = frozenset(pids)
     source.refresh()
-    adjusting.see_originals(source, path)
-    ranking = Ranker(Evaluator(made, source.host)).rank(source)
+    origins.see_originals(source, path)
+    ranking = Ranker(made, source.host).rank(source)
     _, _, outcome = adjusting.adjust(ranking, source, path)
     return outcome.claims[0].claimed
 
@@ -510,7 +512,7 @@ def test_real_processes_get_their_values_back(deadly: int, spawn: Spawn, tmp_pat
     children = [spawn() for _ in range(3)]
     pids = [child.pid for child in children]
     before = [value_of(pid) for pid in pids]
-    path = str(tmp_path / adjusted.FILE)
+    path = str(tmp_path / ADJUSTMENTS)
     done = subprocess.run(
         [sys.executable, "-c", APPLY, CHECKOUT, path, " ".join(map(str, pids)), str(deadly)],
         cwd=CHECKOUT,
@@ -535,7 +537,7 @@ def test_a_real_child_that_inherited_its_value_gets_its_own_back(
 ) -> None:
     parent, other = spawn(), spawn()
     before = value_of(parent.pid)
-    path = str(tmp_path / adjusted.FILE)
+    path = str(tmp_path / ADJUSTMENTS)
     assert mine(path, [other.pid, parent.pid]) == 2
     assert value_of(parent.pid) != before
     parent.do("r, w = os.pipe(); k = os.fork(); k or time.sleep(60)")
@@ -551,14 +553,14 @@ def test_a_real_child_that_inherited_its_value_gets_its_own_back(
 
 
 def test_the_kernel_s_refusal_is_told_with_its_reason(spawn: Spawn, tmp_path: Path) -> None:
-    if adjusting.may_lower():
+    if may_lower():
         pytest.skip("everything may be lowered here")
     child = spawn()
-    path = str(tmp_path / adjusted.FILE)
+    path = str(tmp_path / ADJUSTMENTS)
     value = value_of(child.pid)
     start = int(Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19])
-    adjusted.save(path, Record([Entry(child.pid, start, -500, (value,), 0, None)]))
+    records.save(path, Record([Entry(child.pid, start, -500, (value,), 0, None)]))
     released = release_mine(path, [child.pid])
     assert released.refused == {child.pid: "permission denied"}
     # It can still be restored by somebody who may.
-    assert [(e.pid, e.original) for e in adjusted.load(path)] == [(child.pid, -500)]
+    assert [(e.pid, e.original) for e in records.load(path)] == [(child.pid, -500)]

@@ -1,0 +1,78 @@
+"""User and pid namespaces of processes, and what capabilities are worth in them."""
+
+from __future__ import annotations
+
+import os
+
+from oomrules.processes.proc_stat import read_file
+from oomrules.processes.snapshot import Process
+from oomrules.processes.threads import Threads
+
+
+class Namespaces:
+    """The namespaces of processes, beside those of this process.
+
+    Args:
+        threads: reads the files of a process.
+    """
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+        # Of this process: its namespaces, and how ids are mapped in its user namespace.
+        self._own: tuple[str, ...] | None = None
+        self._id_map: list[bytes] | None = None
+        # The start and the capabilities of those who have them in another user namespace.
+        self._elsewhere: dict[int, tuple[int | None, int]] = {}
+
+    def is_elsewhere(self, pid: int) -> bool:
+        """Tell whether a process is in another user or pid namespace than this one.
+
+        Only with a right of root's can a process take on groups outside of those.
+        """
+        try:
+            if self._own is None:
+                self._own = self._of("self")
+            return self._of(str(pid)) != self._own
+        except OSError:
+            return False
+
+    def _of(self, pid: str) -> tuple[str, ...]:
+        directory = f"{self._threads.prefix}{pid}/ns"
+        return tuple(os.readlink(f"{directory}/{kind}") for kind in ("user", "pid"))
+
+    def worth(self, process: Process, effective: int | None) -> int | None:
+        """Return the part of an effective set that is worth something on this host.
+
+        A user has every capability in a user namespace of his own. What a process of root has,
+        root gave it, in such a namespace too.
+
+        Args:
+            effective: the set as bits; None if it is unknown.
+        """
+        if not effective or process.euid == 0:
+            return effective
+        pid, known = process.pid, (process.starttime, effective)
+        if self._elsewhere.get(pid) == known:
+            # No process comes back to where it has no rights.
+            return 0
+        worth = self._outside_of_own(pid, effective)
+        if worth == 0:
+            self._elsewhere[pid] = known
+        return worth
+
+    def _outside_of_own(self, pid: int, effective: int) -> int | None:
+        """Return the capabilities that a process has in our user namespace."""
+        try:
+            theirs = self._threads.read(pid, "uid_map", read_file)
+            return effective if theirs.split() == self._own_ids() else 0
+        except FileNotFoundError:
+            # A kernel without user namespaces, or it is gone.
+            return effective
+        except OSError:
+            return None
+
+    def _own_ids(self) -> list[bytes]:
+        """Return how ids are mapped in our user namespace; no other namespace has the same map."""
+        if self._id_map is None:
+            self._id_map = read_file(f"{self._threads.prefix}self/uid_map").split()
+        return self._id_map

@@ -1,0 +1,71 @@
+"""/proc/PID/stat, taken apart (proc_pid_stat(5))."""
+
+from __future__ import annotations
+
+import os
+
+from oomrules.fields import FIELDS
+from oomrules.processes.snapshot import PF_EXITING
+
+# Larger than any stat.
+LARGEST = 1024
+_DEAD = (b"Z", b"X", b"x")
+
+
+def read_file(path: str, size: int = 65536) -> bytes:
+    """Read a file of proc: no more than its first bytes, which is all of most files."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
+# The number of the first field behind the name, which may hold spaces and brackets; how many of
+# them are used.
+_FIRST, USED = 3, 22
+
+
+def position_of(name: str) -> int:
+    """Return the position of a field in what ``split`` gives."""
+    key = FIELDS[name].key
+    assert isinstance(key, int)
+    return key - _FIRST
+
+
+STATE, FLAGS, UTIME, STIME, NICE, THREADS, START, SIZE, RSS = map(
+    position_of, "state flags utime stime nice threads starttime total_vm rss".split()
+)
+
+
+def split(data: bytes) -> list[bytes]:
+    """Return the fields behind the name.
+
+    Raises:
+        ValueError: this is no stat.
+    """
+    return data[data.rindex(b")") + 2 :].split(None, USED)
+
+
+def start_of(data: bytes) -> int:
+    """Return when a process began, in clock ticks since the boot.
+
+    Raises:
+        ValueError, IndexError: this is no stat.
+    """
+    return int(split(data)[START])
+
+
+def living(path: str) -> list[bytes] | None:
+    """Read the stat of a thread.
+
+    Returns:
+        its fields behind the name; nothing if it ends or has no memory, None if it is gone.
+    """
+    try:
+        fields = split(read_file(path, LARGEST))
+        if fields[STATE] in _DEAD or int(fields[FLAGS]) & PF_EXITING or not int(fields[SIZE]):
+            return []
+    except (OSError, ValueError, IndexError):
+        return None
+    return fields

@@ -1,0 +1,310 @@
+"""The survey: every process of this host as it is now, as the plan needs it."""
+
+from __future__ import annotations
+
+import os
+
+from oomrules.files import read_small
+from oomrules.lean import NamedTuple
+from oomrules.processes.cgroups import enclosing
+from oomrules.processes.procfs import ProcSource
+from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Scope, Snapshot
+from oomrules.processes.values import known, memory_group
+from oomrules.ranking.ranker import Ranking
+from oomrules.ranking.verdict import Why
+from oomrules.sinks.oom_score_adj import plan
+from oomrules.sinks.oom_score_adj.formula import HIGHEST, NOBODY, UNKILLABLE, Domain, Task
+from oomrules.sinks.oom_score_adj.origins import (
+    CAP_SETUID,
+    CAP_SYS_RESOURCE,
+    Origins,
+    current_value,
+    effective_capabilities,
+    in_first_namespace,
+)
+from oomrules.sinks.oom_score_adj.plan import Plan
+from oomrules.sinks.oom_score_adj.record import MOST_WATCHED, Identity, Record
+
+# How many candidates are put in order: of the host, and of each group with a limit.
+HEAD = 20
+GROUP_HEAD = 5
+
+# Seconds from the birth of a process to its being seen: a lock is waited for in between, no more.
+_BIRTH = 1
+
+
+class Survey(NamedTuple):
+    """What a plan is made of.
+
+    Attributes:
+        candidates: worst first.
+        rest: processes that are no candidates, though no rule protects them.
+        protected: processes that the rules exclude.
+        domains: the host, and each control group with a limit.
+        processes: by pid, all of them.
+        page_size: in bytes.
+        unreadable: how many have a value that could not be read, and were left alone.
+        unit_root: the control group below which there are units (``Host.unit_root``).
+        lowering: whether values may be lowered, and with them what a process may lower itself to.
+        newcomers: those that are seen for the first time and cannot lower themselves, except to
+            what they may have inherited.
+        watched: those that can lower themselves, by pid and start.
+        begun: when the processes were listed, in clock ticks since the boot.
+    """
+
+    candidates: list[Task]
+    rest: list[Task]
+    protected: list[Task]
+    domains: list[Domain]
+    processes: dict[int, Process]
+    page_size: int
+    unreadable: int
+    unit_root: str = ""
+    lowering: bool = False
+    newcomers: tuple[Task, ...] = ()
+    watched: frozenset[Identity] = frozenset()
+    begun: int = 0
+
+    def plan(self) -> Plan:
+        """Return what to write."""
+        return plan.plan(self.candidates, self.rest, self.protected, self.domains)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """All of them."""
+        return [*self.protected, *self.candidates, *self.rest]
+
+
+def survey_live(ranking: Ranking, source: ProcSource, record: Record, head: int = HEAD) -> Survey:
+    """Look at every process of this host, as it is now.
+
+    Args:
+        ranking: of all processes of the source.
+        record: what has been written so far.
+        head: how many candidates of the host are to be in order.
+    """
+    reader = _Live(source, record)
+    survey = _Surveyor(ranking, reader, head).survey()
+    return _with_newcomers(survey, source, record)._replace(lowering=reader.lowering)
+
+
+def survey_recorded(ranking: Ranking, head: int = HEAD) -> Survey:
+    """Look at a recorded host: what could be done there by root."""
+    return _Surveyor(ranking, _Recorded(ranking.snapshot), head).survey()
+
+
+def may_lower(root: str = "/proc") -> bool:
+    """Return whether values may be lowered (__set_oom_adj() in fs/proc/base.c asks capable()).
+
+    That takes CAP_SYS_RESOURCE in the first user namespace; a container's root has another one.
+    """
+    able = effective_capabilities(root, "self") >> CAP_SYS_RESOURCE & 1
+    return bool(able) and in_first_namespace(root, "self")
+
+
+class _Recorded:
+    """Reads what is to be known of a recorded process."""
+
+    # What it was there is not recorded.
+    counts_swap = True
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def current(self, process: Process) -> int | None:
+        """Return the value that it has; None if it is gone or cannot be read."""
+        value = process.oom_score_adj
+        return None if value is UNREAD else value
+
+    def original(self, process: Process, current: int) -> int:
+        """Return the value that it would have without oomrules."""
+        return current
+
+    def bounds(self, process: Process, original: int) -> tuple[int, int]:
+        """Return the lowest and the highest value that can be written."""
+        return UNKILLABLE, HIGHEST
+
+    def size(self, process: Process) -> int:
+        """Return the sum that oom_badness() makes, in pages."""
+        read = (getattr(process, field) for field in ("swap", "pgtables"))
+        swap, tables = (value if isinstance(value, int) else 0 for value in read)
+        return (process.rss or 0) + swap + tables // self._snapshot.host.page_size
+
+
+class _Live(_Recorded):
+    """Reads what is to be known of a process of this host."""
+
+    def __init__(self, source: ProcSource, record: Record) -> None:
+        super().__init__(source)
+        self._source, self._root = source, source.root
+        self._origins = Origins(source, record)
+        self._is_root = os.geteuid() == 0
+        self.lowering = may_lower(source.root)
+        self.counts_swap = _swappiness(source.root) > 0
+
+    def current(self, process: Process) -> int | None:
+        return current_value(self._root, process.pid)
+
+    def original(self, process: Process, current: int) -> int:
+        return self._origins.original(process, current)
+
+    def bounds(self, process: Process, original: int) -> tuple[int, int]:
+        if self.lowering:
+            return UNKILLABLE, HIGHEST
+        path = f"{self._root}/{process.pid}/oom_score_adj"
+        if not self._is_root and not os.access(path, os.W_OK):
+            return original, original
+        return original, HIGHEST
+
+    def size(self, process: Process) -> int:
+        # Both are in the same file, which has to be as fresh as the rest; so are then the user
+        # and the capabilities.
+        for field in ("swap", "pgtables"):
+            self._source.read(process, field)
+        return super().size(process)
+
+
+class _Surveyor:
+    """Collects the processes and the domains of one ranking."""
+
+    def __init__(self, ranking: Ranking, reader: _Recorded, head: int) -> None:
+        self._ranking, self._snapshot, self._reader = ranking, ranking.snapshot, reader
+        host = self._snapshot.host
+        pages = (host.mem_total + host.swap_total) // host.page_size
+        self._domains = [Domain("", pages, head)]
+        # The numbers of the domains that the processes of a control group are in.
+        self._numbers: dict[str | None, tuple[int, ...]] = {None: (0,)}
+        self._processes: dict[int, Process] = {}
+        self._unreadable = 0
+
+    def survey(self) -> Survey:
+        """Look at every process."""
+        candidates = [task for process in self._ranking.candidates if (task := self._task(process))]
+        rest: list[Task] = []
+        protected: list[Task] = []
+        for process, verdict in self._ranking.excluded():
+            if not verdict.eligible:
+                continue
+            task = self._task(process)
+            if task is not None:
+                free = verdict.why in (Why.CANDIDATE, Why.NO_POINTS)
+                (rest if free else protected).append(task)
+        return Survey(
+            candidates=candidates,
+            rest=rest,
+            protected=protected,
+            domains=self._domains,
+            processes=self._processes,
+            page_size=self._snapshot.host.page_size,
+            unreadable=self._unreadable,
+            unit_root=self._snapshot.host.unit_root,
+        )
+
+    def _task(self, process: Process) -> Task | None:
+        current = self._reader.current(process)
+        if current is None:
+            # A vanished one needs nothing.
+            self._unreadable += process.state not in ("X", "x")
+            return None
+        cgroup = memory_group(process, self._snapshot)
+        if cgroup is not None and cgroup not in self._numbers:
+            self._numbers[cgroup] = self._domains_of(cgroup)
+        # It reads the user and the capabilities, too.
+        size = self._reader.size(process)
+        original = self._reader.original(process, current)
+        lowest, highest = self._reader.bounds(process, original)
+        uid = known("uid", process, self._snapshot)
+        self._processes[process.pid] = process
+        return Task(
+            pid=process.pid,
+            start=process.starttime or 0,
+            size=size,
+            original=original,
+            current=current,
+            domains=self._numbers[cgroup],
+            lowest=lowest,
+            highest=highest,
+            uid=uid if type(uid) is int else NOBODY,
+            passes_on=_has(process, CAP_SETUID),
+        )
+
+    def _domains_of(self, cgroup: str) -> tuple[int, ...]:
+        """Return the numbers of the domains of a control group; new domains are noted."""
+        host = self._snapshot.host
+        numbers = [0]
+        for name in enclosing(cgroup):
+            scope = self._snapshot.scope(name)
+            limit = None if scope is None else scope.get("memory_max")
+            # With a limit beyond what there is, the host runs out first.
+            if scope is None or limit is None or limit >= min(NO_LIMIT, host.mem_total):
+                continue
+            known = [number for number, domain in enumerate(self._domains) if domain.name == name]
+            if not known:
+                swap = scope.get("swap_max") if self._counts_swap(scope) else 0
+                swap = host.swap_total if swap is None else min(swap, host.swap_total)
+                pages = max(1, (limit + swap) // host.page_size)
+                self._domains.append(Domain(name, pages, GROUP_HEAD))
+                known = [len(self._domains) - 1]
+            numbers += known
+        return tuple(sorted(numbers))
+
+    def _counts_swap(self, scope: Scope) -> bool:
+        """Return whether the kernel counts a group's swap; v1 has a swappiness for each group."""
+        own = scope.get("swappiness")
+        return self._reader.counts_swap if own is None else own > 0
+
+
+def _swappiness(root: str) -> int:
+    """Return it; at 0 the kernel leaves swap out of a group's totalpages (mem_cgroup_get_max())."""
+    try:
+        return int(read_small(f"{root}/sys/vm/swappiness"))
+    except (OSError, ValueError):
+        return 60
+
+
+def _with_newcomers(survey: Survey, source: ProcSource, record: Record) -> Survey:
+    """Add the processes that have not been dealt with since the first value was lowered.
+
+    Such a process may descend from a lowered one, whatever its value is now. Until its value is
+    written once, it may go down to what it has inherited at any time.
+    """
+    host = source.host
+    begun = max(0, int((host.uptime - _BIRTH) * host.clock_ticks))
+    if not record.since:
+        return survey._replace(begun=begun)
+    newcomers, watched = [], []
+    known = {task.pid for task in survey.tasks}
+    for task in survey.tasks:
+        entry = record.entries.get(task.identity)
+        # With another value than ours, it has kept ours as its minimum.
+        changed = entry is not None and task.current not in entry.values
+        if task.start < record.since and not changed:
+            continue
+        if _is_able(survey.processes[task.pid], source.root):
+            watched.append(task.identity)
+        elif changed or task.start >= record.seen or task.identity in record.watched:
+            newcomers.append(task)
+    for process in source.by_pid.values():
+        # In the middle of an exec it seems to have no memory.
+        start = process.starttime or 0
+        passing = process.pid not in known and start >= max(record.since, record.seen)
+        if passing and process.state not in ("Z", "X") and not (process.flags or 0) & PF_KTHREAD:
+            watched.append((process.pid, start))
+    # The oldest give way: what they inherited is older.
+    watched.sort(key=lambda identity: identity[1])
+    return survey._replace(
+        newcomers=tuple(newcomers), watched=frozenset(watched[-MOST_WATCHED:]), begun=begun
+    )
+
+
+def _is_able(process: Process, root: str) -> bool:
+    """Return whether a process can lower itself, from what the survey has read of it."""
+    if not _has(process, CAP_SYS_RESOURCE):
+        return False
+    # Every user has all capabilities in a namespace of his own.
+    return process.uid == 0 or in_first_namespace(root, process.pid)
+
+
+def _has(process: Process, capability: int) -> bool:
+    known = process.capabilities
+    return isinstance(known, int) and bool(known >> capability & 1)

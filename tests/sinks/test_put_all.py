@@ -1,0 +1,354 @@
+"""The command, the hook and the service put a list into force in one way, and leave the same."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from oomrules import config, kept, targets
+from oomrules.commands import hook, main
+from oomrules.commands.parts import selection
+from oomrules.config import Config
+from oomrules.errors import Failure
+from oomrules.language import rulefiles
+from oomrules.language.compiler import compile_rules
+from oomrules.processes.bpf import IteratorSource
+from oomrules.processes.facts import Facts
+from oomrules.processes.procfs import ProcSource
+from oomrules.program.program import Program
+from oomrules.service.compile_child import Compiled
+from oomrules.service.list import CurrentList
+from oomrules.sinks import see_originals
+from oomrules.sinks.oom_score_adj import write
+from oomrules.sinks.oom_score_adj.origins import CAP_SYS_RESOURCE
+from oomrules.state import ADJUSTMENTS, LAST_LIST, LIST, State
+from tests.fake_proc import FakeProc
+
+RULES = """
+score total_vm
+never kill comm "safe"
+kill first comm "first"
+"""
+NEVER = "never kill anything\n"
+
+# What a process has that may write any value.
+CAPABILITIES = 1 << CAP_SYS_RESOURCE
+BEFORE = {10: 0, 11: 0, 12: -50, 13: 7}
+
+
+class Left(NamedTuple):
+    """What one way left.
+
+    Attributes:
+        failed: the messages of what failed, without the paths of the test.
+        state: the contents of the state directory, with the mode of each file, without what
+            depends on when it was written.
+        files: the contents of the targets.
+        values: each oom_score_adj.
+    """
+
+    failed: list[str]
+    state: dict[str, tuple[int, Any]]
+    files: dict[str, str]
+    values: dict[int, int]
+
+
+class Host:
+    """A fake host, with a state directory, a module and rules of its own."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folder, self.state, self.root = folder, folder / "state", folder / "root"
+        self.proc = FakeProc(folder / "proc")
+        able = f"Name:\tx\nCapEff:\t{CAPABILITIES:016x}\n"
+        (self.proc.root / "self" / "status").write_text(able)
+        (self.proc.root / "self" / "uid_map").write_text("0 0 4294967295\n")
+        names = (b"safe", b"last", b"first", b"x")
+        for (pid, value), name in zip(BEFORE.items(), names, strict=True):
+            self.proc.add(pid, name, adj=value, capabilities=CAPABILITIES, total_vm=1000 * pid)
+        self.module = folder / "oom"
+        self.module.touch()
+        patch.setattr(targets, "KERNEL_LIST", str(self.module))
+        patch.setenv("OOMRULES_STATE", str(self.state))
+        patch.setenv("OOMRULES_JOURNAL", str(folder / "none"))
+        patch.setattr(config, "load", lambda **_: Config(self.targets))
+        patch.setattr(selection, "live", self._live)
+        # What gives values back looks at its own host, and never at this machine.
+        patch.setattr(write, "ProcSource", lambda made: ProcSource(made, root=str(self.proc.root)))
+        self.targets: tuple[str, ...] = ()
+        self.rules(RULES)
+
+    def rules(self, text: str) -> None:
+        directory = self.root / "etc" / "oomrules.d"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "10-mine.oom").write_text(text)
+        for number in range(10, 100, 10):
+            # The shipped ones are none of this test's.
+            (directory / f"{number}-off.oom").write_text("")
+
+    def source(self, program: Program) -> IteratorSource:
+        return IteratorSource(program, root=str(self.proc.root), tasks=None)
+
+    def _live(self, program: Program, *_: Any) -> IteratorSource:
+        source = self.source(program)
+        source.refresh()
+        see_originals(source, str(self.state))
+        return source
+
+    def path(self, target: str) -> str:
+        """Return a target by the word that the tests have for it."""
+        paths = {"module": str(self.module), targets.OOM_SCORE_ADJ: targets.OOM_SCORE_ADJ}
+        return paths.get(target) or str(self.folder / target)
+
+    def left(self, failed: Sequence[str]) -> Left:
+        files = {
+            name: (self.folder / name).read_text()
+            for name in ("oom", "one", "other")
+            if (self.folder / name).exists()
+        }
+        values = {pid: self.value(pid) for pid in BEFORE}
+        said = sorted(message.replace(str(self.folder), "") for message in failed)
+        return Left(said, self._state(), files, values)
+
+    def value(self, pid: int) -> int:
+        return int((self.proc.root / str(pid) / "oom_score_adj").read_text())
+
+    def _state(self) -> dict[str, tuple[int, Any]]:
+        found: dict[str, tuple[int, Any]] = {}
+        for path in sorted(self.state.glob("*")) if self.state.exists() else ():
+            # The lock is there when it was needed, the program where it was compiled.
+            if path.name in ("lock", "program.json"):
+                continue
+            content: Any = path.read_text()
+            if path.suffix == ".json":
+                content = json.loads(content)
+                for key in ("time", "since", "seen", "boot"):
+                    content.pop(key, None)
+                for entry in content.get("processes", ()):
+                    del entry["since"]
+            found[path.name] = (path.stat().st_mode & 0o777, content)
+        return found
+
+
+def command(host: Host) -> list[str]:
+    """Run ``oomrules emit`` as it is configured; return what failed."""
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+
+        def fail(message: str, _: str) -> int:
+            said.append(message)
+            return 2
+
+        patch.setattr(main, "_fail", fail)
+        from oomrules.commands import emit
+
+        patch.setattr(emit, "say", lambda text, *_: said.append(text))
+        code = main.main(["emit", "--root", str(host.root)])
+    failed = [text.removeprefix("oomrules: ") for text in said if "cannot write" in text]
+    assert code == (2 if failed else 1 if _is_empty(host) else 0), said
+    return [message.partition(";")[0] for message in failed]
+
+
+def unit_hook(host: Host) -> list[str]:
+    """Do what ``oomrules hook`` does; return what failed."""
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hook, "_say", lambda text, *_: said.append(text))
+        try:
+            code = hook._apply(Namespace(unit=None, to=None, root=host.root))
+            assert code == 0
+        except Failure as failure:
+            said.append(failure.message)
+    return [text.partition(";")[0] for text in said if "cannot write" in text]
+
+
+def service(host: Host) -> list[str]:
+    """Make a list as the service does; return what failed."""
+    program = compile_rules(rulefiles.system(host.root))
+    current = CurrentList(State(str(host.state), wait=False))
+    current.direct(list(host.targets), None)
+    current.adopt(Compiled(program, [], [["x", 1]], [], False, Facts(), {}, {}))
+    assert current._source
+    current._source.close()
+    current._source = host.source(program)
+    see_originals(current._source, str(host.state))
+    assert current.refresh()
+    current.close()
+    return current.problem.split("; ") if current.problem else []
+
+
+WAYS: dict[str, Callable[[Host], list[str]]] = {
+    "command": command,
+    "hook": unit_hook,
+    "service": service,
+}
+
+
+def _is_empty(host: Host) -> bool:
+    listed = host.state / LIST
+    return listed.exists() and not listed.read_text().strip()
+
+
+@pytest.fixture
+def by_each_way(tmp_path: Path) -> Callable[..., dict[str, Left]]:
+    """Put a list into force in each way, on hosts that are alike; return what each left."""
+
+    def put(*rounds: Sequence[str], rules: str = RULES) -> dict[str, Left]:
+        found = {}
+        for name, way in WAYS.items():
+            with pytest.MonkeyPatch.context() as patch:
+                host = Host(tmp_path / name, patch)
+                host.rules(rules)
+                for wanted in rounds:
+                    host.targets = tuple(map(host.path, wanted))
+                    failed = way(host)
+                found[name] = host.left(failed)
+        return found
+
+    return put
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ["module"],
+        ["one"],
+        [targets.OOM_SCORE_ADJ],
+        ["module", targets.OOM_SCORE_ADJ],
+        ["one", "other", "module"],
+        [targets.OOM_SCORE_ADJ, "one", "module", "other"],
+        ["missing/list", "one"],
+        ["module", "missing/list", targets.OOM_SCORE_ADJ, "none/list", "other"],
+    ],
+    ids=" ".join,
+)
+def test_the_three_leave_the_same_in_each_target_and_in_the_state_directory(
+    wanted: list[str], by_each_way: Callable[..., dict[str, Left]]
+) -> None:
+    found = by_each_way(wanted)
+    assert found["command"] == found["hook"] == found["service"]
+    left = found["command"]
+    # And that is what they are to leave: a failure of one target stops no other.
+    missing = [name for name in wanted if "/" in name]
+    assert left.failed == sorted(
+        f"cannot write /{name}: no such file or directory" for name in missing
+    )
+    order = "12 13 11\n"
+    taken = {"oom" if name == "module" else name for name in wanted if name not in missing}
+    taken.discard(targets.OOM_SCORE_ADJ)
+    assert left.files == {"oom": ""} | dict.fromkeys(taken, order)
+    adjusted = targets.OOM_SCORE_ADJ in wanted
+    assert left.state.keys() == {LIST, LAST_LIST, *([ADJUSTMENTS] if adjusted else ())}
+    assert left.state[LIST] == (0o600, order)
+    mode, last = left.state[LAST_LIST]
+    assert mode == 0o600 and [entry["pid"] for entry in last["candidates"]] == [12, 13, 11]
+    assert (left.values != BEFORE) == adjusted
+    assert not adjusted or left.values[10] == -1000
+
+
+def test_values_are_given_back_where_oom_score_adj_is_a_target_no_more(
+    by_each_way: Callable[..., dict[str, Left]],
+) -> None:
+    found = by_each_way(["module", targets.OOM_SCORE_ADJ], ["one"])
+    assert found["command"] == found["hook"] == found["service"]
+    left = found["command"]
+    assert left.values == BEFORE and ADJUSTMENTS not in left.state and not left.failed
+
+
+def test_where_no_process_may_be_killed_lists_are_empty_and_values_stay(
+    by_each_way: Callable[..., dict[str, Left]],
+) -> None:
+    found = by_each_way(["one", "module", targets.OOM_SCORE_ADJ], rules=NEVER)
+    assert found["command"] == found["hook"] == found["service"]
+    left = found["command"]
+    # With every process at -1000 the kernel panics when memory runs out.
+    assert left.values == BEFORE and ADJUSTMENTS not in left.state
+    assert left.files == {"one": "\n", "oom": "\n"}
+    assert left.state[LIST] == (0o600, "\n") and left.state[LAST_LIST][1]["candidates"] == []
+
+
+# --- who waits for whom ----------------------------------------------------------------
+
+
+def test_the_service_waits_for_no_lock_and_only_oom_score_adj_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, monkeypatch)
+    host.targets = (host.path("module"), targets.OOM_SCORE_ADJ)
+    with State(str(host.state)).lock():
+        (failed,) = service(host)
+    assert "another oomrules holds it" in failed
+    left = host.left(())
+    assert left.files == {"oom": "12 13 11\n"} and left.values == BEFORE
+    assert left.state.keys() == {LIST, LAST_LIST}
+    # The next one has it.
+    assert service(host) == [] and host.value(10) == -1000
+
+
+@pytest.mark.parametrize("way", [command, unit_hook])
+def test_the_command_and_the_hook_hold_the_lock_from_before_they_read_the_processes(
+    way: Callable[[Host], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, monkeypatch)
+    host.targets = (host.path("module"),)
+    held = []
+
+    def live(*given: Any) -> IteratorSource:
+        with pytest.raises(Failure, match="is locked"), State(str(host.state)).lock(wait=False):
+            pass
+        held.append(True)
+        return host._live(*given)
+
+    monkeypatch.setattr(selection, "live", live)
+    assert way(host) == [] and held
+
+
+# --- a copy ----------------------------------------------------------------------------
+
+
+def test_a_file_that_is_named_to_the_command_gets_a_copy_which_leaves_no_traces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, monkeypatch)
+    host.targets = (host.path("module"), targets.OOM_SCORE_ADJ)
+    assert command(host) == []
+    before = host.left(())
+    host.rules("score total_vm\n")
+    root = ["--root", str(host.root)]
+    assert main.main(["emit", "--to", host.path("one"), *root]) == 0
+    assert main.main(["emit", "--to", "-", *root]) == 0
+    after = host.left(())
+    assert after.files.pop("one") == "13 12 11 10\n"
+    assert after == before
+
+
+def test_the_kernels_list_by_hand_is_in_force_and_nothing_is_given_back_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, monkeypatch)
+    host.targets = (targets.OOM_SCORE_ADJ,)
+    assert command(host) == []
+    host.rules(RULES + 'kill last comm "x"\n')
+    assert main.main(["emit", "--to", str(host.module), "--root", str(host.root)]) == 0
+    left = host.left(())
+    assert left.state[LIST][1] == left.files["oom"] == "12 11 13\n"
+    assert left.values[10] == -1000 and ADJUSTMENTS in left.state
+
+
+def test_a_user_without_a_state_directory_writes_files_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, monkeypatch)
+    monkeypatch.delenv("OOMRULES_STATE")
+    monkeypatch.setattr(kept, "STANDARD", str(host.state))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    host.targets = (host.path("one"),)
+    assert main.main(["emit", "--root", str(host.root)]) == 0
+    assert main.main(["emit", "--to", host.path("other"), "--root", str(host.root)]) == 0
+    assert host.left(()).files == {"oom": "", "one": "12 13 11\n", "other": "12 13 11\n"}
+    assert not host.state.exists()

@@ -158,7 +158,9 @@ def _print(
     if changes is not None:
         where = options.snapshot or "this host"
         found = changes["changes"]
-        print(paint(f"On {where}: {_of(found, changes['processes'])}", "bold"))
+        processes = count(changes["processes"], "process")
+        summary = f"{len(found) or 'none'} of {processes} ranked or protected differently"
+        print(paint(f"On {where}: {summary}", "bold"))
         if found:
             rows = [
                 [
@@ -173,12 +175,6 @@ def _print(
             print(table(_COLUMNS, rows, paint))
         print()
     _print_everywhere(compared, paint)
-
-
-def _of(found: list[Any], processes: int) -> str:
-    if not found:
-        return f"none of {count(processes, 'process')} is ranked or protected differently"
-    return f"{len(found)} of {count(processes, 'process')} ranked or protected differently"
 
 
 def _said(verdict: dict[str, Any]) -> str:

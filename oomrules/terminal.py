@@ -266,21 +266,22 @@ def layout(columns: Sequence[Column], rows: Iterable[Sequence[str]], limit: int)
     widths = [width(column.name) for column in columns]
     for row in rows:
         widths = list(map(max, widths, map(width, row)))
-    everything = tuple(range(len(columns)))
+    narrow = whole = Layout(tuple(range(len(columns))), tuple(widths), _GAPS[0])
     if not limit:
-        return Layout(everything, tuple(widths), _GAPS[0])
-    going = sorted((one for one in everything if columns[one].goes), key=lambda i: columns[i].goes)
-    narrow = Layout(everything, tuple(widths), _GAPS[0])
+        return whole
+    going = sorted((one for one in whole.shown if columns[one].goes), key=lambda i: columns[i].goes)
     for gone in range(len(going) + 1):
-        shown = tuple(one for one in everything if one not in going[:gone])
+        shown = tuple(one for one in whole.shown if one not in going[:gone])
         for gap, enough in zip(_GAPS, (True, False), strict=True):
             narrow = _narrowed(columns, widths, Layout(shown, (), gap), limit, enough)
             if narrow.total <= limit:
                 return narrow
-        over, last = narrow.total - limit, len(going) - 1
-        if gone == last and narrow.widths[shown.index(going[last])] - over >= _SCANTY:
-            # It stays, with the room that there is.
-            return _squeezed(narrow, limit, shown.index(going[last]))
+        if gone == len(going) - 1:
+            # The last of those that may go stays if there is some room for it.
+            scanty, at = list(narrow.widths), shown.index(going[gone])
+            scanty[at] -= narrow.total - limit
+            if scanty[at] >= _SCANTY:
+                return narrow._replace(widths=tuple(scanty))
     return _squeezed(narrow, limit)
 
 
@@ -302,12 +303,9 @@ def _narrowed(
     return of._replace(widths=tuple(left.values()))
 
 
-def _squeezed(found: Layout, limit: int, only: int | None = None) -> Layout:
-    """Return a layout narrowed in one column, or in the widest, until no line wraps."""
+def _squeezed(found: Layout, limit: int) -> Layout:
+    """Return a layout narrowed in its widest columns, until no line wraps."""
     widths, over = list(found.widths), found.total - limit
-    if only is not None:
-        widths[only] -= over
-        return found._replace(widths=tuple(widths))
     while over > 0 and max(widths) > 1:
         widths[widths.index(max(widths))] -= 1
         over -= 1

@@ -37,18 +37,16 @@ _MOST = 200
 _UNCLEAR = "\N{REPLACEMENT CHARACTER}"
 
 
-def cells(row: Row, where: Layout | None = None) -> list[Text]:
+def cells(row: Row, where: Layout) -> list[Text]:
     """Return a row's cells, as wide as they are laid out; nothing in them is taken for markup."""
-    texts = _texts(row)
-    if where is not None:
-        texts = _in_place(texts, where)
     return [
         Text(text, row.style, justify="right" if column.right else "left", no_wrap=True)
-        for text, column in zip(texts, COLUMNS, strict=True)
+        for text, column in zip(_in_place(texts(row), where), COLUMNS, strict=True)
     ]
 
 
-def _texts(row: Row) -> list[str]:
+def texts(row: Row) -> list[str]:
+    """Return what stands in a row's columns, made harmless."""
     return list(map(_plain, row.texts()))
 
 
@@ -248,11 +246,10 @@ class Screen(App[None]):
         at = table.cursor_row
         pid = self._shown[at].pid if 0 <= at < len(self._shown) else None
         self._shown = sorted(self._rows, key=_ORDERS[self._order][1])
-        texts = list(map(_texts, self._shown))
         # One column is the scroll bar's.
-        where = layout(COLUMNS, texts, (wide or self.size.width) - 1)
+        where = layout(COLUMNS, map(texts, self._shown), (wide or self.size.width) - 1)
         self._set_widths(table, where)
-        while table.row_count > len(texts):
+        while table.row_count > len(self._shown):
             table.remove_row(table.coordinate_to_cell_key(Coordinate(table.row_count - 1, 0))[0])
         for number, row in enumerate(self._shown):
             _fill(table, number, cells(row, where))

@@ -150,7 +150,7 @@ def test_every_page_is_linked_from_the_index_and_links_back() -> None:
 
 def test_a_generated_page_names_its_command_in_its_first_line() -> None:
     generated = [*(DOCS / "generated").glob("*.md")]
-    assert len(generated) == 2
+    assert len(generated) == 3
     for page in generated:
         (command,) = re.findall(
             r"^<!-- Made by `(make|python -m) ([\w.]+).*`; .*-->$",

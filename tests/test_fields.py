@@ -113,7 +113,6 @@ from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes import recorded
 from oomrules.processes.procfs import ProcSource
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from oomrules.testing.described import Described
 
@@ -121,7 +120,7 @@ program = compiler.compile_texts([RuleText("f.oom", "score hugetlb\\n")])
 
 
 def pids(source):
-    return list(Ranker(Evaluator(program, source.host)).rank(source).pids)
+    return list(Ranker(program, source.host).rank(source).pids)
 
 
 source = ProcSource(program, root=sys.argv[1]).refresh()

@@ -96,6 +96,7 @@ class Process:
     exe: Any
     gid: Any
     memory_cgroup: Any
+    pgtables: Any
     pid_depth: Any
     ppid: Any
     session: Any

@@ -3,7 +3,7 @@
     python3 bench/descriptors.py
 
 Opens one file many times, reads each once as the portable source does, and looks at
-how much the kernel's own memory has grown: the least of some tries, because everybody
+how much the kernel's own memory has grown: the least of some tries, because all processes
 else's counts too. The buffer of a page that the kernel keeps for each makes up most.
 """
 

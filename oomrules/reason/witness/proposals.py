@@ -148,8 +148,7 @@ def _scopes(
         return []
     place = placement(cgroup)
     lines = []
-    inner = place
-    while True:
+    for inner in place.ancestors:
         properties: dict[str, Any] = {"Names": [inner.chain[-1]], "WantedBy": [], "PartOf": []}
         properties.update(relations.get(inner.path, {}))
         line: dict[str, Any] = {"kind": "scope", "cgroup": inner.path, "memory_max": None}
@@ -183,6 +182,4 @@ def _scopes(
             }
         line["properties"] = properties
         lines.append(line)
-        if inner.above is None:
-            return lines
-        inner = inner.above
+    return lines

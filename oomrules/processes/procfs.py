@@ -30,7 +30,21 @@ from oomrules.processes.descriptors import Descriptors
 from oomrules.processes.facts import Facts
 from oomrules.processes.machine import Memory, boot_seconds
 from oomrules.processes.namespaces import Namespaces
-from oomrules.processes.proc_stat import LARGEST, USED, of_process, of_thread, position_of, split
+from oomrules.processes.proc_stat import (
+    FLAGS,
+    LARGEST,
+    NICE,
+    RSS,
+    SIZE,
+    START,
+    STATE,
+    STIME,
+    THREADS,
+    USED,
+    UTIME,
+    position_of,
+    split,
+)
 from oomrules.processes.proc_status import Statuses, line_of, taking
 from oomrules.processes.snapshot import PF_EXITING, UNREAD, Host, Process
 from oomrules.processes.threads import GONE, LOOKS, Threads
@@ -118,8 +132,8 @@ class ProcSource:
         # What is read anew of every process at the next refresh.
         self._files_anew: frozenset[str] = frozenset()
         self._scopes: dict[str, LiveScope | None] = {}
-        # Numbers that many processes have, such as flags: each is kept once.
-        self._numbers: dict[int, int] = {}
+        # Flags and capabilities: a host has a handful of different ones, and each is kept once.
+        self.numbers: dict[Any, Any] = {}
         self.host: Host = self._host()
         self.descriptors = Descriptors(descriptors, self.host.mem_total, self._prefix)
         asked = [ATTRIBUTES[name] for name in program.attributes]
@@ -242,8 +256,8 @@ class ProcSource:
                 own = self.original(process, own)
             process.oom_score_adj = own
         elif FIELDS[field].file == "stat":
-            stat = read_small(f"{self._prefix}{process.pid}/stat")
-            self._update_family(process, split(stat))
+            data = read_small(f"{self._prefix}{process.pid}/stat")
+            self._update_family(process, split(data))
         elif field == "exe":
             process.exe = self._exe(process.pid)
         elif field == "cmdline":
@@ -483,8 +497,7 @@ class ProcSource:
         # As ``proc_stat.split`` does; a call less, for every process that was on a processor.
         end = data.rindex(b")")
         fields = data[end + 2 :].split(None, USED)
-        start, utime, stime, nice, threads = of_process(fields)
-        start = int(start)
+        start = int(fields[START])
         name = data[data.index(b"(") + 1 : end].decode("utf-8", "backslashreplace")
         if start != process.starttime or name != process.comm:
             # An exec changes the name and may change everything else; another start is
@@ -495,19 +508,18 @@ class ProcSource:
             process.comm = sys.intern(name)
         if self._family or (process.more and "ppid" in process.more):
             self._update_family(process, fields)
-        process.utime, process.stime = int(utime), int(stime)
-        process.nice, process.threads = int(nice), int(threads)
-        self._update_thread(process, fields)
-        ended = not process.total_vm or (process.flags or 0) & PF_EXITING
+        process.utime = int(fields[UTIME])
+        process.stime = int(fields[STIME])
+        process.nice = int(fields[NICE])
+        process.threads = int(fields[THREADS])
+        process.state = fields[STATE].decode("ascii", "replace")
+        flags = int(fields[FLAGS])
+        process.flags = self.numbers.setdefault(flags, flags)
+        process.total_vm = int(fields[SIZE]) // _PAGE_SIZE
+        process.rss = int(fields[RSS])
+        ended = not process.total_vm or flags & PF_EXITING
         if (ended and process.threads > 1) or process.pid in self.threads.stand_ins:
             self._update_by_threads(process)
-
-    def _update_thread(self, process: Process, fields: list[bytes]) -> None:
-        """Take over what belongs to a thread."""
-        state, flags, size, rss = of_thread(fields)
-        process.state = state.decode("ascii", "replace")
-        process.flags = self.shared(int(flags))
-        process.total_vm, process.rss = int(size) // _PAGE_SIZE, int(rss)
 
     def _update_by_threads(self, process: Process) -> None:
         """Take over what belongs to a thread from the first that goes on, if the first has not."""
@@ -527,14 +539,13 @@ class ProcSource:
             threads.merged.pop(pid, None)
             return
         threads.merged[pid] = fields
-        self._update_thread(process, fields)
+        process.state = fields[STATE].decode("ascii", "replace")
+        process.flags = int(fields[FLAGS])
+        process.total_vm = int(fields[SIZE]) // _PAGE_SIZE
+        process.rss = int(fields[RSS])
         if before is None or (before[0] and before != threads.stand_ins.get(pid)):
             # Whatever was read was of another thread.
             process.forget()
-
-    def shared(self, number: Any) -> Any:
-        """Return a number of which many processes have the same: flags, capabilities."""
-        return self._numbers.setdefault(number, number)
 
     def _update_family(self, process: Process, fields: list[bytes]) -> None:
         """Take over the rare fields: the parent, which changes when it dies, the session, …."""
@@ -563,7 +574,8 @@ class ProcSource:
         for field in wanted:
             value = self._taking[field.name](data)
             if field.name == "capabilities":
-                value = self.shared(self.namespaces.worth(process, value))
+                value = self.namespaces.worth(process, value)
+                value = self.numbers.setdefault(value, value)
             elif value is None and field.unit.is_memory and has_threads:
                 # They end faster than they are looked at.
                 value = SELF_MADE

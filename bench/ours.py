@@ -34,8 +34,7 @@ def main() -> None:
     sys.path.insert(0, checkout)
     from oomrules.processes import bpf, descriptors
     from oomrules.program import program
-    from oomrules.ranking import evaluator
-    from oomrules.ranking import ranker as ranking
+    from oomrules.ranking.ranker import Ranker
     from oomrules.service import memory as resident
     from oomrules.sinks import file
 
@@ -48,7 +47,7 @@ def main() -> None:
         tasks=None if tasks == "proc" else tasks,
         expected=True,
     )
-    ranker = ranking.Ranker(evaluator.Evaluator(compiled, source.host))
+    ranker = Ranker(compiled, source.host)
 
     resident.settle()
 
@@ -57,7 +56,7 @@ def main() -> None:
         pids = ranker.rank(source.refresh()).pids
         if source.note:
             raise SystemExit(source.note)
-        file.write(list_file, pids)
+        file.File(list_file).write(pids)
         return len(pids)
 
     go = True

@@ -18,6 +18,6 @@ class Failure(Exception):
 
 
 def reason(error: OSError) -> str:
-    """Say an operating system error as words, without its number or path."""
-    said = error.strerror or str(error)
-    return said[:1].lower() + said[1:]
+    """Return an operating system error in words, without its number or path."""
+    words = error.strerror or str(error)
+    return words[:1].lower() + words[1:]

@@ -1,10 +1,10 @@
-"""Text of others, made harmless for whoever reads it."""
+"""Text of unknown origin, made harmless to print."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """Make a text of unknown origin one harmless line of the same length.
+    """Return a text of unknown origin as one harmless line of the same length.
 
     Control characters (C0 and C1), line and paragraph separators, what turns the direction of
     writing, what has no width and halves of surrogate pairs become U+FFFD; a tab becomes a blank.
@@ -18,5 +18,5 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Make a text of several lines harmless; its line ends stay."""
+    """Return a text of several lines made harmless; its line ends stay."""
     return "\n".join(map(printable, text.split("\n")))

@@ -2,7 +2,8 @@
 
 from hypothesis import settings
 
-from tests.children import child, nobody, proc, spawn
+from tests.children import child, nobody, spawn
+from tests.fake_proc import proc
 
 __all__ = ["child", "nobody", "proc", "spawn"]
 

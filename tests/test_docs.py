@@ -19,7 +19,6 @@ from oomrules.language.syntax import KEYWORDS
 from oomrules.language.text import RuleText
 from oomrules.language.typing import FUNCTIONS
 from oomrules.lint import registry
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from oomrules.testing.described import Described
 from tests.vm.scenarios.table import SCENARIOS
@@ -30,7 +29,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 def attribute_table() -> str:
     """Give the table that belongs into docs/language.md."""
     rows = [
-        f"| `{a.name}` | {a.type.value} | {a.doc} | {a.source.value} |" for a in ATTRIBUTES.values()
+        f"| `{a.name}` | {a.type.value} | {a.doc} | {a.provider.value} |"
+        for a in ATTRIBUTES.values()
     ]
     return "\n".join(["| attribute | type | what it is | from |", "|---|---|---|---|", *rows])
 
@@ -55,7 +55,7 @@ def test_what_is_said_of_the_default_measure_is_so() -> None:
     snapshot, pids = Described("x").snapshot(described)
 
     def points(found: Found) -> dict[str, int]:
-        ranker = Ranker(Evaluator(compile_rules(found), snapshot.host))
+        ranker = Ranker(compile_rules(found), snapshot.host)
         ranking = ranker.rank(snapshot)
         return {name: ranking.verdict(snapshot.by_pid[pids[name]]).points for name in pids}
 
@@ -151,7 +151,7 @@ def test_every_page_is_linked_from_the_index_and_links_back() -> None:
 
 def test_a_generated_page_names_its_command_in_its_first_line() -> None:
     generated = [*(DOCS / "generated").glob("*.md")]
-    assert len(generated) == 2
+    assert len(generated) == 3
     for page in generated:
         (command,) = re.findall(
             r"^<!-- Made by `(make|python -m) ([\w.]+).*`; .*-->$",
@@ -186,6 +186,16 @@ def test_contributing_names_files_that_there_are() -> None:
     assert len(named) > 40
     for path in named:
         assert (CHECKOUT / path).exists() or (CHECKOUT / "oomrules" / path).exists(), path
+
+
+def test_the_picture_of_the_chain_has_every_folder_and_module() -> None:
+    (picture,) = re.findall(r"^### The chain$(.*)", INDEX.read_text(encoding="utf-8"), re.M | re.S)
+    package = CHECKOUT / "oomrules"
+    folders = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__", "state"}
+    assert set(re.findall(r"\b([a-z_]+)/", picture)) >= folders
+    assert set(re.findall(r"`([a-z_]+)`", picture)) == modules
+    assert "state.py" in picture
 
 
 def test_the_changelog_begins_with_the_version_of_the_program() -> None:

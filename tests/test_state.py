@@ -119,7 +119,7 @@ def no_journal() -> Iterator[None]:
     # It would go through all that the tests have loaded, each time.
     patch.setattr(memory, "settle", lambda: None)
     patch.setenv("OOMRULES_JOURNAL", "/nonexistent")
-    patch.setattr(kernel_log, "recent", lambda after: ([KILL], 9))
+    patch.setattr(kernel_log, "recent", lambda after, left: ([KILL], 9, 0))
     yield
     patch.undo()
 
@@ -334,6 +334,19 @@ def test_one_at_a_time_holds_a_lock_and_its_end_lets_go(tmp_path: Path) -> None:
         State(str(tmp_path)).only_one()
     os.close(held)
     os.close(state.only_one())
+
+
+def test_the_holder_of_a_lock_can_take_it_again_and_keeps_it_to_the_first_end(
+    tmp_path: Path,
+) -> None:
+    state, other = State(str(tmp_path)), State(str(tmp_path), wait=False)
+    with state.lock():
+        with state.lock(wait=False):
+            pass
+        with pytest.raises(Failure, match="another oomrules holds it"), other.lock():
+            pass
+    with other.lock():
+        pass
 
 
 def readable(path: Path) -> None:

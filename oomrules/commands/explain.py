@@ -7,14 +7,14 @@ import sys
 
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.commands.parts import doubts, rulesets, selection
-from oomrules.commands.rank import TIERS, factor, weight, within_block
+from oomrules.commands.parts.verdicts import factor, within_block
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process
 from oomrules.processes.values import GETTERS, innermost_unit, known
 from oomrules.program.nodes import SELF_MADE
-from oomrules.ranking.evaluator import Verdict, ineligible
 from oomrules.ranking.ranker import Ranking
+from oomrules.ranking.verdict import TIERS, Verdict
 from oomrules.terminal import Paint, called, duration, memory, say, width
 
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the way from base to rank; 1 if the process is no candidate."""
+    """Print the steps from base to rank; 1 if the process is no candidate."""
     ranked = selection.ranked(options)
     process = ranked.source.by_pid.get(options.pid)
     if process is None:
@@ -42,18 +42,18 @@ def run(options: argparse.Namespace) -> int:
     _print_values(process, ranking)
     if isinstance(ranked.source, ProcSource) and (thread := ranked.source.stand_in(process)):
         print(f"  its first thread has ended; memory and state are those of thread {thread}")
-    if verdict.reason:
+    if not verdict.candidate:
         print()
         say(f"no candidate: {doubts.excluded(verdict)}")
         if verdict.rule:
             say(f"  {within_block(verdict.targets, verdict.rule.text)}")
             say(f"  at {verdict.rule.place}")
-    # What no rule decides about has no points to speak of.
-    if not ineligible(process, ranking.snapshot.own_pids):
+    # A process that no rule decides about has no points.
+    if verdict.eligible:
         _print_points(verdict, bool(verdict.rule))
         _print_doubts(verdict, process, ranking)
     rulesets.print_notes(ranked.notes())
-    if verdict.reason:
+    if not verdict.candidate:
         return 1
     rank = ranking.candidates.index(process) + 1
     print()
@@ -71,15 +71,15 @@ def _title(process: Process, ranking: Ranking) -> str:
 
 
 def _print_values(process: Process, ranking: Ranking) -> None:
-    """Show what the rules asked of the process."""
+    """Print the attributes that the rules ask for, with their values."""
     page_size = ranking.snapshot.host.page_size
     for name in sorted(ranking.evaluator.program.attributes):
         value = GETTERS[name](process, ranking.snapshot)
         kind = ATTRIBUTES[name].type
         if value is None:
-            text = "unknown, so in doubt it protects"
+            text = "unknown, so in doubt it protects the process"
         elif value is SELF_MADE:
-            text = "unknown by its own doing, which protects nobody"
+            text = "unknown by its own doing, which protects no process"
         elif kind is Type.MEMORY:
             text = f"{value} pages ({memory(value * page_size)})"
         elif kind is Type.DURATION:
@@ -98,7 +98,7 @@ def _print_values(process: Process, ranking: Ranking) -> None:
 
 
 def _print_points(verdict: Verdict, idle: bool) -> None:
-    """Show the points before and after each rule that weighs."""
+    """Print the points before and after each rule that weighs."""
     print(f"\n{'without that rule it would be:' if idle else 'points:'}")
     if verdict.base is None:
         print("  the score is unknown, because a value that it needs could not be read")
@@ -122,18 +122,18 @@ def _print_points(verdict: Verdict, idle: bool) -> None:
         room = " " * (longest - width(text))
         say(f"  {effect:>{left}}  {after:>{points}}  {text}{room}  {place}")
     print(
-        f"  base {verdict.base} x weight {weight(verdict)} = {verdict.points} points, "
+        f"  base {verdict.base} x weight {verdict.fraction} = {verdict.points} points, "
         f"tier {TIERS[verdict.tier]}"
     )
 
 
 def _print_doubts(verdict: Verdict, process: Process, ranking: Ranking) -> None:
-    """Say what decided in doubt, and why it was unknown."""
+    """Print what decided in doubt, and why it was unknown."""
     names = doubts.of(verdict)
     if names:
         print("\nin doubt, because")
         for cause in doubts.causes(names, process, ranking.snapshot):
             say(f"  {cause}")
     if verdict.own_doubts:
-        print("\nits own doing, which protects nobody:")
+        print("\nits own doing, which protects no process:")
         say(f"  {', '.join(verdict.own_doubts)}")

@@ -58,16 +58,14 @@ def run(options: argparse.Namespace) -> int:
             rewrite.write(file, text, Root(options.root))
             say(f"formatted {file.name}", sys.stderr)
     if wrong:
-        left = (
-            "left as it is, for its errors" if wrong == 1 else "left as they are, for their errors"
-        )
-        print(f"{count(wrong, 'file')} {left}", file=sys.stderr)
+        has = "has errors and is" if wrong == 1 else "have errors and are"
+        print(f"{count(wrong, 'file')} {has} left unchanged", file=sys.stderr)
         return 2
     return 1 if changed and (options.check or options.diff) else 0
 
 
 def _files(options: argparse.Namespace) -> list[RuleText | Diagnostic]:
-    """Read the files; what cannot be read is said in its place."""
+    """Return the files, each that cannot be read as the diagnostic that says why."""
     files: list[RuleText | Diagnostic] = []
     paths = options.paths
     if "-" in paths:

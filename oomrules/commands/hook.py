@@ -1,4 +1,4 @@
-"""What a systemd unit calls when it starts and stops: make the list true again."""
+"""Make the list anew when a systemd unit starts or stops, which calls this command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from oomrules.commands.parts import dropin, selection
 from oomrules.commands.parts.findings import concise
-from oomrules.commands.rank import nobody
+from oomrules.commands.parts.verdicts import nobody
 from oomrules.errors import Failure, reason
 from oomrules.kills import entry as kills
 from oomrules.kills import journal, kernel_log
@@ -23,19 +23,18 @@ from oomrules.plain import printable_lines
 from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.units import placement
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator
-from oomrules.ranking.freshness import fresh
-from oomrules.ranking.ranker import Ranker
+from oomrules.ranking.ranker import Ranker, fresh
 from oomrules.service import client, memory
 from oomrules.service.listener import REFRESH
+from oomrules.service.rules_state import BROKEN, MISSING, WORDS
 from oomrules.sinks import LastList, chosen, named, put_all
 from oomrules.state import State, now
 from oomrules.terminal import say
 
-# A unit waits for its hook; beyond this it must not: systemd gives a unit 90 s to start.
+# Seconds that a unit may wait for its hook: systemd gives a unit 90 s to start.
 _DEADLINE = 45
 
-# How long the service may take to answer; it does at once, or not at all.
+# Seconds that the service may take to answer; it does at once, or not at all.
 _ANSWER = 10.0
 
 
@@ -66,7 +65,7 @@ def _work(options: argparse.Namespace) -> int:
     try:
         answer = _served(options.unit)
         if answer:
-            return 2 if answer["rules"]["state"] == "broken" else 0
+            return 2 if answer["rules"]["state"] == BROKEN else 0
         return _apply(options)
     except Failure as error:
         hint = f"; {error.hint}" if error.hint else ""
@@ -79,10 +78,9 @@ def _whom(unit: str | None) -> str:
 
 
 def _in_time(work: Callable[[], int], unit: str | None) -> int:
-    """Do work that may hang in a child, which can be killed wherever it hangs.
+    """Do work that may hang, in a child, which can be killed wherever it hangs.
 
-    A handler of a signal would not run in this process while a directory service is asked for
-    a name.
+    In this process no handler of a signal would run while a directory service is asked for a name.
 
     Returns:
         the exit code of the work.
@@ -98,7 +96,7 @@ def _in_time(work: Callable[[], int], unit: str | None) -> int:
     if not child:
         code = 2
         try:
-            # What it starts itself is killed with it.
+            # The processes that it starts are killed with it.
             os.setpgid(0, 0)
             memory.bound(memory.START)
             code = main.attempt(work)
@@ -130,13 +128,13 @@ def _in_time(work: Callable[[], int], unit: str | None) -> int:
             os.killpg(child, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        # One that not even that ends is not waited for.
+        # If not even that ends it, it is not waited for.
         poll.poll(1000)
         os.close(descriptor)
 
 
 def _served(unit: str | None) -> dict[str, Any] | None:
-    """Let the service do it, if it runs; its status, or None if it did not make a list."""
+    """Let the service make the list, if it runs; return its status, or None if it did not."""
     try:
         answer = client.ask(REFRESH, _ANSWER)
     except PermissionError:
@@ -157,14 +155,14 @@ def _apply(options: argparse.Namespace) -> int:
         if options.unit and os.environ.get("SERVICE_RESULT") == "oom-kill":
             last["kernel_log"] = _record(options.unit, last)
         elif last.get("time", -1.0) > called:
-            # While this one waited for the lock another read the processes.
+            # While this hook waited for the lock, another one read the processes.
             return 0
         program, broken = _program(options, state)
         read = now()
         source = selection.live(program)
         # The process that waits for this one is no candidate either.
         source.own_pids |= {os.getppid()}
-        ranking = fresh(Ranker(Evaluator(program, source.host)), source)
+        ranking = fresh(Ranker(program, source.host), source)
         settled = selection.settled(options)
         put = put_all(
             [named(target, state, settled.head) for target in chosen(settled.to)],
@@ -195,7 +193,7 @@ def _say(message: str, priority: int) -> None:
 
 
 def _program(options: argparse.Namespace, state: State) -> tuple[Program, bool]:
-    """Give the rules in force, compiled anew if a file changed; True if they are broken."""
+    """Return the rules in force, compiled anew if a file changed, and whether those are broken."""
     fingerprint = rulefiles.fingerprint(options.root)
     kept = state.program()
     if kept and kept[1] == fingerprint:
@@ -207,67 +205,65 @@ def _program(options: argparse.Namespace, state: State) -> tuple[Program, bool]:
     try:
         made = compiler.compile_rules(rulefiles.system(options.root))
     except Rejected as error:
-        what = "the last good rules stay in force" if kept else "there are no earlier ones"
         findings = "\n".join(concise(diagnostic) for diagnostic in error.diagnostics)
-        message = f"the rules have errors, {what}:\n{findings}"
+        message = f"{WORDS[BROKEN if kept else MISSING]}:\n{findings}"
         if not journal.send(message, journal.ERROR) or sys.stderr.isatty():
             print(printable_lines(message), file=sys.stderr)
         if kept is None:
-            raise Failure(
-                "the rules have errors, and there are no earlier ones to keep to",
-                "mend them; `oomrules check` shows the errors",
-            ) from error
+            hint = "mend them; `oomrules check` shows the errors"
+            raise Failure(WORDS[MISSING], hint) from error
         return kept[0], True
     state.save_program(made, fingerprint)
     return made, False
 
 
 def _record(unit: str, last: dict[str, Any]) -> int | None:
-    """Write an entry for each kill in the unit that the kernel tells of.
+    """Write an entry for each kill in the unit that the kernel's log has.
 
-    The others are left to the hooks of their own units; ``last`` says which they are.
+    The other kills are left to the hooks of their own units; ``last`` says which they are.
 
     Returns:
         the number of the kernel's last message.
     """
     known, left = last.get("kernel_log"), last.get("kills_left", [])
     try:
-        lost = kernel_log.overwritten(known) if isinstance(known, int) else 0
-        found, latest = _read(-1 if known is None else known, left)
+        found, latest, lost = kernel_log.recent(-1 if known is None else known, left=left)
     except OSError as error:
         journal.send(
             f"{unit} ran out of memory, but the kernel log cannot be read: {reason(error)}",
             journal.WARNING,
         )
         return known if isinstance(known, int) else None
-    if lost:
+    if lost and known is not None:
         journal.send(kills.overwritten(lost), journal.WARNING)
     last["kills_left"] = []
     for kill in found:
         at = kills.died(kill)
-        # A list that was made after the kill says nothing of it, but where others were.
+        # A list that was made after the kill was not in force; it still says where processes were.
         in_force = "time" in last and last["time"] <= at
         candidates = last.get("candidates", [])
-        entry: dict[str, Any] = next((one for one in candidates if kills.is_of(kill, one)), {})
+        entry: dict[str, Any] = next(
+            (listed for listed in candidates if kills.is_of(kill, listed)), {}
+        )
         if unit not in _whereabouts(kill, entry):
             last["kills_left"].append(kill.sequence)
             continue
         kill = kill._replace(pid=entry.get("pid", kill.pid))
+        listing = kills.Listing()
         if in_force:
-            rank, points = entry.get("rank"), entry.get("points")
-            kills.record(unit, kill, rank, points, len(candidates), at - last["time"])
-        else:
-            kills.record(unit, kill, None, None, 0, None)
+            listing = kills.Listing(
+                rank=entry.get("rank"),
+                points=entry.get("points"),
+                length=len(candidates),
+                age=at - last["time"],
+            )
+        kills.record(unit, kill, listing)
     return latest
 
 
-def _read(after: int, left: list[int]) -> tuple[list[Kill], int]:
-    return kernel_log.recent(after, left=left) if left else kernel_log.recent(after)
-
-
 def _whereabouts(kill: Kill, entry: dict[str, Any]) -> tuple[str | None, ...]:
-    """Give the system's units around a victim: users call their own units as they like."""
+    """Return the system's units around a victim: users call their own units as they like."""
     if kill.cgroup:
         return placement(kill.cgroup, Hierarchy().unit_root()).system.chain
-    # Where the log does not tell the group, the last list may know where the process was.
+    # If the log does not name the group, the last list may know where the process was.
     return () if entry.get("manager") else (entry.get("unit"),)

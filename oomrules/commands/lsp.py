@@ -10,10 +10,8 @@ from oomrules.errors import Failure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``lsp`` has no options; editors that pass --stdio are understood."""
-    parser.add_argument(
-        "--stdio", action="store_true", help="what it does anyway; some editors say so"
-    )
+    """Add the options of ``lsp``."""
+    parser.add_argument("--stdio", action="store_true", help="has no effect; some editors pass it")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,6 +25,6 @@ def run(options: argparse.Namespace) -> int:
         ) from error
     server.make().start_io()
     if sys.stdout.closed:
-        # The server closed it at the end of the conversation; nobody may write there any more.
+        # The server closed it at the end; nothing may write there any more.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     return 0

@@ -1,7 +1,7 @@
-"""What the service cannot do itself: compile the rules and ask systemd, and say it as JSON.
+"""What the service cannot do itself: compile the rules and ask systemd, and print it as JSON.
 
-Each line is a part of it (``service.compile_child.PARTS``), written as soon as it is known: the
-rules first, which wait for nobody, then names, then what systemd knows.
+Each line is a part of the result (``service.compile_child.PARTS``), written as soon as it is
+known: first the rules, which wait for no other process, then names, then what systemd knows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.processes.proc_status import MOST_LONG
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.values import places
 from oomrules.program import program
 from oomrules.program.program import Program
 from oomrules.roots import Root
@@ -38,15 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the result; rules with errors are one, too."""
-    _be_like_others()
+    _renounce_privileges()
+    kept = None if options.rules else State().program()
     before = _fingerprint(options)
-    made, diagnostics, files = _compiled(options, before)
+    compiled, diagnostics, files = _compiled(options, before, kept)
     after = _fingerprint(options)
     if after != before:
-        # Somebody is at it; what was read may be half of it.
-        made, diagnostics, files = _compiled(options, after)
-    in_force = made or _last(options)
-    asked = gather.Asked(in_force) if in_force else None
+        # The files are being changed; what was read may be half of it.
+        compiled, diagnostics, files = _compiled(options, after, kept)
+    # Where the rules on disk have errors the last good ones stay in force.
+    in_force = compiled or (kept and kept[0])
+    asked = gather.questions(in_force) if in_force else None
     names = Names(in_force) if in_force else None
     try:
         settled, problem = selection.settled(options), ""
@@ -57,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         {
             "emit": settled and settled._asdict(),
             "emit_problem": problem,
-            "program": program.to_data(made) if made else None,
+            "program": program.to_data(compiled) if compiled else None,
             "diagnostics": diagnostics,
             "fingerprint": after,
             "files": files,
@@ -70,8 +72,8 @@ def run(options: argparse.Namespace) -> int:
         source.most_long = MOST_LONG
         source.refresh()
         selection.settle_names(names, source)
-        said = {"problems": names.problems(), "complete": names.complete}
-        _say("names", {**_names(names, source), **said})
+        more = {"problems": names.problems(), "complete": names.complete}
+        _say("names", {**_names(names, source), **more})
         _say("facts", _facts(asked, source))
     return 0
 
@@ -84,7 +86,7 @@ def _say(part: str, data: dict[str, Any]) -> None:
 
 
 def _names(names: Names | None, source: ProcSource | None) -> dict[str, Any]:
-    """Give the names that matter to the rules, those of running processes first."""
+    """Return the names that matter to the rules, those of running processes first."""
     data: dict[str, Any] = {}
     for kind, name, attribute in (("user", "users", "uid"), ("group", "groups", "gid")):
         present: list[int] = []
@@ -94,8 +96,11 @@ def _names(names: Names | None, source: ProcSource | None) -> dict[str, Any]:
     return data
 
 
-def _be_like_others() -> None:
-    """The service is protected from the OOM killer and goes first; this process is not worth it."""
+def _renounce_privileges() -> None:
+    """Be as likely to be killed, and as late in getting a processor, as any process.
+
+    The service that starts this one is protected and goes first.
+    """
     os.setpriority(os.PRIO_PROCESS, 0, max(0, os.getpriority(os.PRIO_PROCESS, 0)))
     try:
         with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
@@ -117,19 +122,18 @@ def _fingerprint(options: argparse.Namespace) -> list[list[Any]]:
     return named
 
 
-def _last(options: argparse.Namespace) -> Program | None:
-    """The rules that stay in force where those on disk have errors."""
-    kept = None if options.rules else State().program()
-    return kept[0] if kept else None
-
-
 def _compiled(
-    options: argparse.Namespace, fingerprint: list[list[Any]]
+    options: argparse.Namespace,
+    fingerprint: list[list[Any]],
+    kept: tuple[Program, list[Any]] | None,
 ) -> tuple[Program | None, list[str], list[str]]:
-    """Give the program, or its errors, and the files it comes from."""
+    """Return the program, or its errors, and the files it comes from.
+
+    Args:
+        kept: the last good program, and the fingerprint of its files.
+    """
     found = rulesets.rules(options)
     files = [file.name for file in found.files]
-    kept = None if options.rules else State().program()
     if kept and kept[1] == fingerprint:
         return kept[0], [], files
     # lark is loaded here, and only when the rules have changed.
@@ -142,16 +146,8 @@ def _compiled(
         return None, [concise(diagnostic) for diagnostic in error.diagnostics], files
 
 
-def _facts(asked: gather.Asked, source: ProcSource) -> dict[str, Any]:
-    cgroups = {GETTERS["cgroup"](process, source) for process in source.by_pid.values()}
-    places = {place_of(cgroup, source) for cgroup in cgroups if cgroup}
-    found = gather.gather(asked, places)
-    if asked:
-        found = found._replace(places=gather.of_system(places))
-    return {
-        "units": found.units,
-        "sessions": found.sessions,
-        "problems": found.problems,
-        "whole": found.whole,
-        "places": None if found.places is None else sorted(found.places),
-    }
+def _facts(asked: gather.Questions, source: ProcSource) -> dict[str, Any]:
+    units = places(source)
+    facts = gather.gather(asked, units)
+    known = sorted(gather.of_system(units)) if asked else None
+    return {**facts._asdict(), "places": known}

@@ -16,6 +16,7 @@ from oomrules.commands.parts import rulesets, selection
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.service import main, pace
+from oomrules.service.loop import Options
 from oomrules.service.metrics import FILE
 from oomrules.state import State
 
@@ -46,37 +47,35 @@ def _seconds(text: str) -> float:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Become the service: this process goes on as a bare interpreter, without all of this."""
+    """Become the service: this process goes on as a bare interpreter, without these modules."""
     state = State()
-    # A mistake in the options is said here, where a person may be looking.
+    # A mistake in the options is told here, where a person may be looking.
     rulesets.rules(options)
-    given = [os.path.abspath(path) for path in options.rules or ()]
+    named = [os.path.abspath(path) for path in options.rules or ()]
+    directories = [path for path in named if os.path.isdir(path)]
     prepare = [f"--root={os.path.abspath(options.root)}"]
-    prepare += [f"--rules={path}" for path in given]
+    prepare += [f"--rules={path}" for path in named]
     prepare += [f"--to={target}" for target in options.to or ()]
     try:
         settled: config.Config | None = selection.settled(options)
     except Failure:
         # The child says so, again and again until it is mended.
         settled = None
-    directories = [path for path in given if os.path.isdir(path)]
-    if not given:
-        directories = list(map(str, rulefiles.directories(options.root)))
-    settings = {
-        "path": [os.path.abspath(path) for path in sys.path if path],
-        "prepare": prepare,
-        "directories": directories,
-        "suffix": rulefiles.SUFFIX,
-        "files": [path for path in given if not os.path.isdir(path)],
-        "heartbeat": options.heartbeat,
-        "metrics": os.path.abspath(options.metrics) if options.metrics else state.path(FILE),
-        "given": bool(given),
-        "to": settled and settled.to,
-        "head": settled and settled.head,
-    }
+    settings = Options(
+        path=[os.path.abspath(path) for path in sys.path if path],
+        prepare=prepare,
+        directories=directories if named else list(map(str, rulefiles.directories(options.root))),
+        suffix=rulefiles.SUFFIX,
+        files=[path for path in named if path not in directories],
+        heartbeat=options.heartbeat,
+        metrics=os.path.abspath(options.metrics) if options.metrics else state.path(FILE),
+        given=bool(named),
+        to=list(settled.to) if settled else None,
+        head=settled.head if settled else None,
+    )
     program = os.path.abspath(service.__file__).replace("__init__", "__main__")
     argv = [sys.executable, "-I", "-S", "-E", program]
-    environment = {**os.environ, main.OPTIONS: json.dumps(settings)}
+    environment = {**os.environ, main.OPTIONS: json.dumps(settings._asdict())}
     sys.stdout.flush()
     sys.stderr.flush()
     try:

@@ -11,13 +11,13 @@ from typing import Any
 
 from oomrules import files
 from oomrules.commands.parts import rulesets, selection
-from oomrules.dbus.gather import Everything
+from oomrules.dbus.gather import EVERYTHING
 from oomrules.fields import FIELDS
 from oomrules.processes import recorded
 from oomrules.processes.cgroups import FIGURES, LIMITS, LiveScope, enclosing
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.values import known, place_of
 from oomrules.program.program import make
 from oomrules.terminal import count, is_terminal, progress, say
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Record the host."""
     # No rule is asked, so everything is read.
-    source = selection.live(make((), {}), Everything(), "auto", sys.maxsize)
+    source = selection.live(make((), {}), EVERYTHING, "auto", sys.maxsize)
     lines = list(_lines(source))
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
@@ -61,8 +61,8 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
         present.append(process)
     selection.show_names(present, source, groups_too=True)
     for process in present:
-        users[str(process.uid)] = GETTERS["user"](process, source)
-        groups[str(process.gid)] = GETTERS["group"](process, source)
+        users[str(process.uid)] = known("user", process, source)
+        groups[str(process.gid)] = known("group", process, source)
     cgroups = {process[key] for process in processes for key in _GROUPS if process.get(key)}
     host = source.host
     described: dict[str, Any] = {
@@ -122,7 +122,7 @@ def _scope(cgroup: str, scope: LiveScope, source: ProcSource) -> dict[str, Any]:
             elif value >= NO_LIMIT:
                 value = None
         line[key] = value
-    names = Everything().properties
+    names = EVERYTHING.properties
     facts = {name: source.fact(where, name) for name in names} if line["unit"] else {}
     line["properties"] = {name: value for name, value in facts.items() if value is not None}
     session = source.fact(where, "session") if line["unit"] else None

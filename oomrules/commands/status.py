@@ -10,6 +10,7 @@ from typing import Any
 from oomrules.errors import Failure
 from oomrules.service import client
 from oomrules.service.listener import STATUS
+from oomrules.service.rules_state import GOOD, WORDS
 from oomrules.terminal import (
     Column,
     Paint,
@@ -46,63 +47,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the status; 1 if there is something to mend."""
     try:
-        said = client.ask(STATUS, _PATIENCE)
+        document = client.ask(STATUS, _PATIENCE)
     except PermissionError as error:
         raise Failure("only root may ask the service", "run it as root") from error
-    if said is None:
+    if document is None:
         raise Failure(
             "the service does not run, or does not answer",
             "`systemctl start oomrules` starts it; `systemctl status oomrules` says more",
         )
     if options.format == "json":
-        print_json(said)
+        print_json(document)
     else:
-        _print(said)
-    listed = said["list"]
-    fine = said["rules"]["state"] == "good" and listed and not listed["problem"]
+        _print(document)
+    listed = document["list"]
+    fine = document["rules"]["state"] == GOOD and listed and not listed["problem"]
     return 0 if fine else 1
 
 
 def overruling(sysctls: Path) -> list[str]:
-    """Say which of the kernel's settings overrule the list, and how to change them.
+    """Return sentences on settings of the kernel that overrule the list, and how to change them.
 
     Args:
         sysctls: the directory of `vm`'s settings. One that is not there overrules nothing.
     """
     found = []
-    for name, what in _OVERRULING.items():
+    for name, effect in _OVERRULING.items():
         try:
             value = (sysctls / name).read_text().strip()
         except OSError:
             continue
         if value != "0":
-            found.append(f"vm.{name} is {value}: {what}; `sysctl vm.{name}=0` changes that")
+            found.append(f"vm.{name} is {value}: {effect}; `sysctl vm.{name}=0` changes that")
     return found
 
 
 def span(seconds: float) -> str:
-    """Write a duration in the unit that suits it."""
+    """Return a duration in the unit that suits it."""
     for limit, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= limit:
             return f"{seconds / limit:.1f} {unit}"
     return f"{seconds:.1f} s"
 
 
-def _print(said: dict[str, Any]) -> None:
+def _print(document: dict[str, Any]) -> None:
     paint = Paint(sys.stdout)
     lines = [
-        ("service", paint(_service(said))),
-        *_rules(said["rules"], paint),
-        ("list", _list(said["list"], paint)),
-        ("refreshes", _refreshes(said["refreshes"])),
-        ("pressure", _pressure(said)),
-        ("kills", paint(_kills(said))),
+        ("service", paint(_service(document))),
+        *_rules(document["rules"], paint),
+        ("list", _list(document["list"], paint)),
+        ("refreshes", _refreshes(document["refreshes"])),
+        ("pressure", _pressure(document)),
+        ("kills", paint(_kills(document))),
     ]
-    problems = dict.fromkeys((*said["problems"], *said["complaints"], *overruling(_SYSCTLS)))
+    problems = dict.fromkeys(
+        (*document["problems"], *document["complaints"], *overruling(_SYSCTLS))
+    )
     lines += [("problem", paint(problem, "yellow")) for problem in problems]
     for name, text in lines:
         print(f"{paint(f'{name:>9}', 'bold')}  {text}")
-    head = said["list"]["head"] if said["list"] else []
+    head = document["list"]["head"] if document["list"] else []
     if head:
         rows = [
             [
@@ -117,26 +120,19 @@ def _print(said: dict[str, Any]) -> None:
         print("\n" + table(_COLUMNS, rows, paint))
 
 
-def _service(said: dict[str, Any]) -> str:
-    return f"pid {said['pid']}, for {span(said['uptime'])}, {_memory(said['memory'])}"
-
-
-def _memory(sizes: dict[str, Any]) -> str:
+def _service(document: dict[str, Any]) -> str:
+    sizes = document["memory"]
     locked = f"not locked: {sizes['lock']}" if sizes["lock"] else "locked"
-    return f"{memory(sizes['rss'])} {locked}"
+    return f"pid {document['pid']}, for {span(document['uptime'])}, {memory(sizes['rss'])} {locked}"
 
 
 def _rules(rules: dict[str, Any], paint: Paint) -> list[tuple[str, str]]:
     age = f", for {span(rules['age'])}" if rules["age"] is not None else ""
     in_force = [paint(f"{count(rules['count'], 'rule')} in force{age}:")]
     in_force += [f"  {paint(file)}" for file in rules["files"]]
-    if rules["state"] == "good":
+    if rules["state"] == GOOD:
         return [("rules" if number == 0 else "", line) for number, line in enumerate(in_force)]
-    what = {
-        "broken": "the rules on disk have errors; the last good ones stay in force",
-        "missing": "the rules have errors, and there are no earlier ones to keep to",
-    }.get(rules["state"], "the rules on disk could not be compiled; what was in force stays")
-    lines = [("rules", paint(what, "red"))]
+    lines = [("rules", paint(WORDS.get(rules["state"], rules["state"]), "red"))]
     lines += [("", paint(line)) for line in rules["diagnostics"]]
     return [*lines, *(("", line) for line in in_force)] if rules["age"] is not None else lines
 
@@ -156,27 +152,27 @@ def _refreshes(refreshes: dict[str, int]) -> str:
     return f"{refreshes['total']} ({by})" if by else "0"
 
 
-def _pressure(said: dict[str, Any]) -> str:
-    pressure = said["pressure"]
-    now = "there is pressure" if said["under_pressure"] else "none"
+def _pressure(document: dict[str, Any]) -> str:
+    pressure = document["pressure"]
+    now = "there is pressure" if document["under_pressure"] else "none"
     if pressure["some"] is not None:
         now += f"; some {pressure['some']:.2f} %, full {pressure['full']:.2f} % of the last 10 s"
     how = {
         "trigger": "the kernel tells",
-        "psi": "looked at now and then",
+        "psi": "read now and then",
         "meminfo": "this kernel has no PSI: by the memory that is left",
-    }.get(pressure["source"], "nobody can tell")
+    }.get(pressure["source"], "this kernel cannot tell")
     return f"{now}; {count(pressure['events'], 'sign')} of it so far ({how})"
 
 
-def _kills(said: dict[str, Any]) -> str:
-    kill = said["last_kill"]
+def _kills(document: dict[str, Any]) -> str:
+    kill = document["last_kill"]
     if kill is None:
         return "none seen"
     rank = f"rank {kill['rank']} of {kill['listed']}" if kill["rank"] else "not listed"
     age = "" if kill["list_age"] is None else f", the list was {span(kill['list_age'])} old"
     where = kill["unit"] or "no unit"
     return (
-        f"{said['kills']}, the last {span(kill['ago'])} ago: {called(kill['comm'])} "
+        f"{document['kills']}, the last {span(kill['ago'])} ago: {called(kill['comm'])} "
         f"({kill['pid']}) in {where}, {rank}{age}"
     )

@@ -1,4 +1,4 @@
-"""Run the tests of rules: who is first, who is protected, who ranks above whom."""
+"""Run the tests of rules: which process is first, protected, or above another."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _program(options: argparse.Namespace, rules: tuple[str, ...] | None) -> Prog
 
 
 def _untested(programs: Iterable[Program], exercised: set[str]) -> dict[str, str]:
-    """List the rules that decided nothing, by their place, in file and line order."""
+    """Return the rules that decided nothing, by their place, in file and line order."""
     found = {
         rule.place: "".join(f"in {target}: " for target in scope.targets) + rule.text
         for program in programs

@@ -1,6 +1,6 @@
-"""What is taken of an answer over D-Bus: values of the types that rules know, and no more of them.
+"""Bounds of answers over D-Bus: the types of values that rules know, and sizes.
 
-Users make units, and their managers say of them what they like.
+Users make units, and what their managers say of them may be anything.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from oomrules.attributes import ATTRIBUTES, Source, Type
+from oomrules.attributes import ATTRIBUTES, Provider, Type
 
 # Bytes of a text, of a unit's name (systemd's own limit), and members of a list.
 MOST_TEXT, MOST_NAME, MOST_LIST = 4096, 256, 4096
 
-# Types of a property (D-Bus Specification, "Type System") that are looked at all.
+# Types of properties (D-Bus Specification, "Type System") whose values are read.
 SIGNATURES = frozenset(["s", "b", "y", "n", "q", "i", "u", "x", "t", "as"])
 
 LISTS = frozenset("Names WantedBy PartOf Wants ConsistsOf".split())
@@ -21,23 +21,23 @@ _TYPES: dict[str, type] = {
     **{
         attribute.field: str if attribute.type is Type.TEXT else int
         for attribute in ATTRIBUTES.values()
-        if attribute.source is Source.SYSTEMD
+        if attribute.provider is Provider.SYSTEMD
     },
     **dict.fromkeys(LISTS, list),
 }
 
 
 def text(given: str, most: int = MOST_TEXT) -> str:
-    """Cut a text at so many bytes of UTF-8."""
+    """Return a text, cut at ``most`` bytes of UTF-8."""
     if len(given) * 4 <= most:
         return given
     return given.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
 
 
 def names(given: Any) -> list[str]:
-    """Give the names of units in a list.
+    """Return the names of units in a list; what cannot be a name is left out.
 
-    What cannot be one is left out and not cut: half a name is another one.
+    A longer name is not cut, since its beginning would name another unit.
     """
     if not isinstance(given, list):
         return []
@@ -52,7 +52,7 @@ def _is_name(name: str) -> bool:
 
 
 def value(name: str, given: Any) -> Any:
-    """Give a property's value; None if it is of another type than rules are checked for."""
+    """Return a property's value; None if it is not of the type that rules expect."""
     wanted = _TYPES.get(name)
     if wanted is None or type(given) is not wanted:
         return None
@@ -62,5 +62,5 @@ def value(name: str, given: Any) -> Any:
 
 
 def size(given: Any) -> int:
-    """Count the bytes that a value takes where it is handed over."""
+    """Return the bytes of a value as JSON, which is how it is handed over."""
     return len(json.dumps(given))

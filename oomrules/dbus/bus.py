@@ -14,13 +14,13 @@ from typing import Any
 from oomrules.dbus import bounds
 from oomrules.errors import Failure
 
-# A bus that does not answer in this time does not answer; rules must not wait for it.
+# Seconds for a connection and for a call; rules must not wait longer.
 TIMEOUT = 2.0
 
-# More is no answer to anything that is asked here.
+# Bytes of an answer; no question here has a larger one.
 LARGEST = 16 << 20
 
-# PyGObject cannot tell of an error whose text is none.
+# PyGObject raises a RuntimeError for an error whose message is no text.
 _GARBLED = "an answer that is no text"
 
 SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
@@ -50,7 +50,7 @@ class Connection:
     Args:
         address: where the bus listens; None is the system bus.
         timeout: seconds for the connection and for each call.
-        deadline: when all of it has to be over, by ``time.monotonic``.
+        deadline: when the last call must be over, by ``time.monotonic``.
         largest: an answer of more bytes is refused.
 
     Raises:
@@ -95,7 +95,7 @@ class Connection:
 
     @staticmethod
     def load() -> tuple[Any, Any, Any]:
-        """Load the libraries, which takes longer than a question.
+        """Load the libraries, which takes longer than a call.
 
         Returns:
             Gio, GLib and pydbus' class of a bus.
@@ -121,7 +121,7 @@ class Connection:
             pass
 
     def _left(self) -> float:
-        """Give the seconds that the next step may take.
+        """Return the seconds that the next step may take.
 
         Raises:
             BusError: there are none.
@@ -139,15 +139,12 @@ class Connection:
         returns: str,
         arguments: tuple[str, tuple[Any, ...]] | None = None,
     ) -> Any:
-        """Call a method.
+        """Call a method, and return the answer's values as a tuple of Python values.
 
         Args:
             method: interface and name, joined by a dot.
             returns: the signature of the answer; another one is refused.
             arguments: their signature and values.
-
-        Returns:
-            the answer's values, as a tuple of Python values.
 
         Raises:
             BusError: it failed, or there was no such answer in time.
@@ -194,7 +191,7 @@ class Connection:
         return answer
 
     def has(self, name: str) -> bool:
-        """Tell whether somebody on the bus has a name.
+        """Return whether a name on the bus has an owner.
 
         Raises:
             BusError: as ``call``.
@@ -206,20 +203,20 @@ class Connection:
         return owned
 
     def get(self, destination: str, path: str, interface: str, name: str) -> Any:
-        """Read one property; None if it is of a type that nobody asks for.
+        """Return a property; None if its type is not in ``bounds.SIGNATURES``.
 
         Raises:
             BusError: as ``call``.
         """
         method = "org.freedesktop.DBus.Properties.Get"
         answer = self._call(destination, path, method, "(v)", ("(ss)", (interface, name)))
-        # Before it becomes a Python value: what is nested takes memory, and has no end.
+        # Checked before it becomes a Python value: a nested one can take any amount of memory.
         inner = answer.get_child_value(0).get_variant()
         return inner.unpack() if inner.get_type_string() in bounds.SIGNATURES else None
 
 
 def _words(error: Any) -> str:
-    """The message of a GLib error, without the error's name that GLib puts in front."""
+    """Return the message of a GLib error, without the error's name that GLib puts in front."""
     text = bounds.text(str(error.message), 500)
     if text.startswith("GDBus.Error:"):
         text = text.partition(": ")[2] or text

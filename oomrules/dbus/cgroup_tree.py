@@ -22,7 +22,7 @@ class LimitFile(BaseFileInterface):  # type: ignore[misc]
     readonly = True
 
     def sanitize_get(self, value: str) -> int:
-        """Give the limit, or ``NO_LIMIT``."""
+        """Return the limit in bytes, or ``NO_LIMIT``."""
         return NO_LIMIT if value.strip() == "max" else int(value)
 
 
@@ -32,7 +32,7 @@ class PressureFile(BaseFileInterface):  # type: ignore[misc]
     readonly = True
 
     def sanitize_get(self, value: str) -> float:
-        """Give ``some avg10``, in percent."""
+        """Return ``some avg10``, in percent."""
         first = value.splitlines()[0]
         return float(dict(part.split("=") for part in first.split()[1:])["avg10"])
 
@@ -49,7 +49,7 @@ class MemoryController(Controller):  # type: ignore[misc]
     procs = MultiLineIntegerFile("cgroup.procs", readonly=True)
 
     def figure(self, name: str) -> Any:
-        """Read a figure; None if the group is gone or has no such file."""
+        """Return a figure; None if the group is gone or has no such file."""
         try:
             return getattr(self, name)
         except (OSError, ValueError, KeyError, IndexError):
@@ -57,14 +57,13 @@ class MemoryController(Controller):  # type: ignore[misc]
 
 
 def groups(directory: str, root: str = "") -> Iterator[tuple[str, MemoryController]]:
-    """Walk the control groups below one of v2, each before those below it.
+    """Return the control groups below one of v2, each before those below it.
 
     Args:
-        directory: where it is; always given, and never with sub-groups, which cgroupspy would
-            create.
+        directory: where the group is. cgroupspy is never given sub-groups, which it would create.
         root: the path of that group; empty for the root.
     """
-    # How deep the tree is, users decide: neither this nor a node goes through its parents.
+    # Users decide how deep the tree is: neither this walk nor a node goes through its parents.
     left = [os.fsencode(directory)]
     while left:
         path = left.pop()
@@ -74,10 +73,7 @@ def groups(directory: str, root: str = "") -> Iterator[tuple[str, MemoryControll
 
 
 def _below(path: bytes) -> list[bytes]:
-    """List the groups in one, in order of their names; none of one that is gone.
-
-    Nor of one whose path is longer than the kernel takes.
-    """
+    """Return the groups in one by name; none if it is gone or its path is too long to open."""
     try:
         with os.scandir(path) as entries:
             inside = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))

@@ -1,4 +1,4 @@
-"""Asks systemd and logind what a program's rules need to know, and nothing more."""
+"""What a program's rules need to know of systemd and logind, and the answers to it."""
 
 from __future__ import annotations
 
@@ -6,91 +6,106 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.dbus import bounds, logind
 from oomrules.dbus.bus import BusError, Connection
-from oomrules.dbus.systemd import LISTED, Manager
+from oomrules.dbus.systemd import Manager
 from oomrules.dbus.users import Users
 from oomrules.errors import Failure
-from oomrules.processes.facts import Facts, key
+from oomrules.processes.facts import RELATIONS, Facts, key
 from oomrules.processes.units import Placement
 from oomrules.program.nodes import Node, is_glob, walk
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY, Program
 
-_PROPERTIES = {a.name: a.field for a in ATTRIBUTES.values() if a.source is Source.SYSTEMD}
-_SESSIONS = frozenset(a.name for a in ATTRIBUTES.values() if a.source is Source.LOGIND)
+_PROPERTIES = {a.name: a.field for a in ATTRIBUTES.values() if a.provider is Provider.SYSTEMD}
+_SESSIONS = frozenset(a.name for a in ATTRIBUTES.values() if a.provider is Provider.LOGIND)
 
 # How a unit lists the other side of the relations that targets name.
 _RELATIONS = {WANTED_BY: ("Wants", "WantedBy"), PART_OF: ("ConsistsOf", "PartOf")}
 
-# Seconds for everything that the system's bus is asked.
+# Seconds for all questions to the system's bus.
 PATIENCE = 15.0
 
-# Units that are asked about before it is looked which of them there still are, and the bytes that
-# all of them together may say.
-_AT_ONCE, _MOST_SAID = 32, 4 << 20
+# Units that are asked about before it is looked which of them are still there, and bytes of all
+# answers together.
+_BATCH, _MOST_SAID = 32, 4 << 20
 
 Units = dict[str, dict[str, Any]]
 _Answer = TypeVar("_Answer")
 
 
 def booted_with_systemd() -> bool:
-    """Tell whether systemd is the init system (sd_booted(3))."""
+    """Return whether systemd is the init system (sd_booted(3))."""
     return os.path.isdir("/run/systemd/system")
 
 
-class Asked:
-    """What the rules of a program want to know."""
+@dataclass(frozen=True)
+class Questions:
+    """What systemd and logind are asked.
 
-    def __init__(self, program: Program) -> None:
-        self.properties = sorted(
-            {_PROPERTIES[name] for name in program.attributes if name in _PROPERTIES}
-        )
-        self.sessions = bool(program.attributes & _SESSIONS)
-        targets = {target for scope in program.scopes for target in scope.targets}
-        self.related = sorted(t for t in targets if t.startswith((WANTED_BY, PART_OF)))
-        # What users call their units is nothing that the system's manager knows.
-        named = {target for target in targets if not target.startswith(USER_UNIT)}
-        named -= set(self.related)
-        for node in program.nodes:
-            named |= _unit_names(node)
-        self.named: list[str] = []
-        for name in sorted(named):
-            self.name(name)
+    Attributes:
+        properties: of each unit that holds processes, by their D-Bus names.
+        sessions: whether logind is asked about sessions.
+        related: targets that say how a unit belongs to others, such as ``units part of x``.
+        named: names of units that may be aliases.
+    """
 
-    def name(self, unit: str) -> None:
-        """Ask which unit has this name; a glob is not looked up: it may mean any alias."""
-        if "." in unit and not is_glob(unit) and unit not in self.named:
-            self.named.append(unit)
+    properties: tuple[str, ...] = ()
+    sessions: bool = False
+    related: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether D-Bus is needed at all."""
         return bool(self.properties or self.sessions or self.related or self.named)
 
 
-class Everything(Asked):
-    """What a snapshot records: all that any rule could ask."""
+# What a snapshot records: all that any rule could ask.
+EVERYTHING = Questions(
+    properties=tuple(sorted({*_PROPERTIES.values(), *RELATIONS})),
+    sessions=True,
+)
 
-    def __init__(self) -> None:
-        self.properties = sorted({*_PROPERTIES.values(), "Names", "WantedBy", "PartOf"})
-        self.sessions, self.related, self.named = True, [], []
+
+def questions(
+    program: Program, names: Iterable[str] = (), properties: Iterable[str] = ()
+) -> Questions:
+    """Return what the rules of a program need to know.
+
+    Args:
+        names: names of units that may be aliases, beside those in the rules.
+        properties: properties of units, beside those in the rules.
+    """
+    targets = {target for scope in program.scopes for target in scope.targets}
+    related = {target for target in targets if target.startswith((WANTED_BY, PART_OF))}
+    # The system's manager does not know the units of users' managers.
+    named = {target for target in targets - related if not target.startswith(USER_UNIT)}
+    named = named.union(names, *map(_unit_names, program.nodes))
+    used = {_PROPERTIES[name] for name in program.attributes if name in _PROPERTIES}
+    return Questions(
+        properties=tuple(sorted(used.union(properties))),
+        sessions=bool(program.attributes & _SESSIONS),
+        related=tuple(sorted(related)),
+        # A glob may mean any alias, so none is looked up for it.
+        named=tuple(sorted(name for name in named if "." in name and not is_glob(name))),
+    )
 
 
-def gather(asked: Asked, places: Iterable[Placement], patience: float = PATIENCE) -> Facts:
-    """Ask systemd and logind.
+def gather(asked: Questions, places: Iterable[Placement], patience: float = PATIENCE) -> Facts:
+    """Return what systemd and logind say.
+
+    What could not be asked is unknown, and among the problems.
 
     Args:
         places: where the processes of this host are; only their units are asked about.
-        patience: seconds for the system's; users' managers have their own (``users``).
-
-    Returns:
-        what they said. What failed is among the problems, and unknown.
+        patience: seconds for the system's bus; users' managers have their own (``users``).
     """
     if not asked or not booted_with_systemd():
-        # Without systemd there is nothing to know, which is not in doubt.
-        return Facts({}, {})
+        # Without systemd there is nothing to know, so nothing is in doubt.
+        return Facts(units={}, sessions={})
     problems: list[str] = []
     every = every_unit(places) if asked.properties else []
     users = Users(every, asked.properties)
@@ -105,7 +120,12 @@ def gather(asked: Asked, places: Iterable[Placement], patience: float = PATIENCE
         units, whole = told or (None, False)
         if units is not None:
             units.update(users.collect())
-        return Facts(units, sessions, (*problems, *users.problems), None, whole)
+        return Facts(
+            units=units,
+            sessions=sessions,
+            problems=(*problems, *users.problems),
+            whole=whole,
+        )
     finally:
         users.close()
 
@@ -142,16 +162,16 @@ def _sentence(whom: str, error: BusError) -> str:
 
 
 def _units(
-    asked: Asked, every: list[Placement], connection: Connection, problems: list[str]
+    asked: Questions, every: list[Placement], connection: Connection, problems: list[str]
 ) -> tuple[Units, bool]:
-    """Find what is known of units, and whether that is all."""
-    found = _related(asked, connection)
-    return found, _properties(asked, every, connection, found, problems)
-
-
-def _related(asked: Asked, connection: Connection) -> Units:
-    """Find aliases, and how units belong together."""
+    """Return what is known of units, and whether that is all."""
     manager = Manager(connection)
+    found = _related(asked, manager)
+    return found, _properties(asked, every, manager, found, problems)
+
+
+def _related(asked: Questions, manager: Manager) -> Units:
+    """Return aliases, and how units belong together."""
     found: Units = {}
     for alias in asked.named:
         unit = manager.primary(alias)
@@ -167,43 +187,37 @@ def _related(asked: Asked, connection: Connection) -> Units:
 
 
 def _properties(
-    asked: Asked,
+    asked: Questions,
     every: list[Placement],
-    connection: Connection,
+    manager: Manager,
     found: Units,
     problems: list[str],
 ) -> bool:
-    """Ask for the properties of the system's units, as many as there is time for.
+    """Add the properties of the system's units to ``found``, as many as there is time for.
 
     Returns:
-        whether it told about all; what it did not tell is unknown.
+        whether the manager told about all units; what it did not tell is unknown.
 
     Raises:
         BusError: it told about none.
     """
-    manager = Manager(connection)
-    ours = [place.unit for place in every if not place.manager]
-    known: set[str] = set()
-    said = 0
+    units = [place.unit for place in every if not place.manager]
+    told, said = 0, 0
     try:
-        for start in range(0, len(ours), _AT_ONCE):
-            some = ours[start : start + _AT_ONCE]
-            answers = {unit: manager.properties(unit, asked.properties) for unit in some}
-            said += sum(map(bounds.size, answers.values()))
+        for start in range(0, len(units), _BATCH):
+            some = units[start : start + _BATCH]
+            described = manager.described(some, asked.properties)
+            said += bounds.size(described)
             if said > _MOST_SAID:
                 raise BusError(f"more than {_MOST_SAID >> 20} MiB")
-            # Afterwards, since a unit may have vanished before its properties were read.
-            listed = manager.known(some)
-            for unit in answers.keys() & listed.keys():
-                more = {name: listed[unit][name] for name in LISTED if name in asked.properties}
-                found.setdefault(unit, {}).update({**answers[unit], **more})
-                said += bounds.size(more)
-            known.update(some)
+            for unit, properties in described.items():
+                found.setdefault(unit, {}).update(properties)
+            told += len(some)
     except BusError as error:
-        if not known:
+        if not told:
             raise
         problems.append(
-            f"systemd told about {len(known)} of {len(ours)} units ({error}); what only it knows "
+            f"systemd told about {told} of {len(units)} units ({error}); what only it knows "
             "of the others is unknown, and rules that ask for it protect"
         )
         return False
@@ -211,18 +225,18 @@ def _properties(
 
 
 def of_system(places: Iterable[Placement]) -> frozenset[str]:
-    """Give the names of the system's units; those of users are as many as the users like."""
+    """Return the names of the system's units; users' units are as many as the users like."""
     return frozenset(place.unit for place in every_unit(places) if not place.manager)
 
 
 def every_unit(places: Iterable[Placement]) -> list[Placement]:
-    """Give each unit once, with those around it, in order of their names."""
+    """Return each unit once, with those around it, in order of their names."""
     seen: dict[str, Placement] = {}
     for place in places:
-        inner: Placement | None = place
-        while inner is not None and inner.unit and key(inner) not in seen:
-            seen[key(inner)] = inner
-            inner = inner.above
+        for unit in place.ancestors:
+            if not unit.unit or key(unit) in seen:
+                break
+            seen[key(unit)] = unit
     return [seen[name] for name in sorted(seen)]
 
 

@@ -9,7 +9,7 @@ from oomrules.dbus.bus import BusError, Connection
 
 _SERVICE = "org.freedesktop.login1"
 _MANAGER = "org.freedesktop.login1.Manager"
-# A host with more sessions has no time to be asked for each.
+# Sessions that are asked about; there is no time for more.
 _MOST = 4096
 _PATH = "/org/freedesktop/login1"
 
@@ -23,7 +23,7 @@ class Session(NamedTuple):
 
 
 def sessions(connection: Connection) -> list[Session]:
-    """List the sessions; one that ends meanwhile is left out.
+    """Return the sessions; one that ends meanwhile is left out.
 
     Raises:
         BusError: logind did not answer.
@@ -55,10 +55,10 @@ def sessions(connection: Connection) -> list[Session]:
 
 
 def of_user(of_one_user: list[Session]) -> dict[str, Any]:
-    """Say what holds for the processes that a user's sessions share.
+    """Return the facts of the session to which processes belong that a user's sessions share.
 
-    A user's manager starts the programs of a desktop outside the session's own scope.
-    They belong to the session in front if there is one; it is what their user looks at.
+    A user's manager starts the programs of a desktop outside the session's own scope. They
+    belong to the active session if there is one, since that is what the user looks at.
     """
     return min(
         (session.facts for session in of_one_user),

@@ -23,7 +23,7 @@ _OF_EVERY_UNIT = frozenset(
 # What ListUnits says of a unit, and how many are asked for at once.
 _LISTED = "(a(ssssssouso))"
 # Properties that it says too, so that they cost no call of their own.
-LISTED = ("Description", "ActiveState")
+_LISTED_TOO = ("Description", "ActiveState")
 _AT_ONCE = 256
 _NO_SUCH = (".NoSuchUnit", ".UnknownObject", ".UnknownProperty", ".UnknownInterface")
 
@@ -47,13 +47,13 @@ class Manager:
             time.sleep(TIMEOUT / 20)
 
     def known(self, units: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
-        """Tell which units there are, with the properties in ``LISTED``.
+        """Return the units that there are, with their Description and ActiveState.
 
-        A unit whose definition is gone is not among them: of such a one systemd gives
-        properties too, but they are defaults and not the unit's.
+        A unit whose definition is gone is not among them: systemd gives properties of it too,
+        but they are defaults and not the unit's.
 
         Args:
-            units: those that are of interest; None lists all that are loaded.
+            units: those that are looked for; None lists all that are loaded.
 
         Raises:
             BusError: the manager did not answer.
@@ -68,7 +68,7 @@ class Manager:
         return found
 
     def primary(self, name: str) -> str | None:
-        """Find the unit behind a name, which may be an alias; None if none is loaded.
+        """Return the unit behind a name, which may be an alias; None if none is loaded.
 
         Raises:
             BusError: the manager did not answer.
@@ -82,9 +82,9 @@ class Manager:
         return unescape(path.removeprefix(_UNIT_PREFIX))
 
     def properties(self, unit: str, names: Iterable[str]) -> dict[str, Any]:
-        """Read properties of a unit but those in LISTED; what its kind lacks is left out.
+        """Return properties of a unit; those that its kind lacks are left out.
 
-        So are those of another type than is known (``bounds``).
+        So are those of an unexpected type (``bounds``), and those that ``known`` tells.
 
         Raises:
             BusError: the manager did not answer.
@@ -93,7 +93,7 @@ class Manager:
         path = _UNIT_PREFIX + escape(unit)
         found = {}
         for name in names:
-            if name in LISTED:
+            if name in _LISTED_TOO:
                 continue
             interface = _UNIT if name in _OF_EVERY_UNIT else f"{_SERVICE}.{kind}"
             try:
@@ -107,6 +107,21 @@ class Manager:
                 found[name] = value
         return found
 
+    def described(self, units: list[str], names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return all of these properties of the units that there are.
+
+        Raises:
+            BusError: the manager did not answer.
+        """
+        found = {unit: self.properties(unit, names) for unit in units}
+        # Afterwards, since a unit may have vanished before its properties were read.
+        known = self.known(units)
+        listed = [name for name in _LISTED_TOO if name in names]
+        return {
+            unit: {**found[unit], **{name: known[unit][name] for name in listed}}
+            for unit in found.keys() & known.keys()
+        }
+
     def _call(
         self, method: str, returns: str, arguments: tuple[str, tuple[Any, ...]] | None = None
     ) -> Any:
@@ -115,7 +130,7 @@ class Manager:
 
 
 def _there(listed: Any) -> dict[str, dict[str, Any]]:
-    """Give the units that are listed and have a definition."""
+    """Return the units in an answer that have a definition."""
     return {
         name: {
             "Description": bounds.value("Description", description),
@@ -127,7 +142,7 @@ def _there(listed: Any) -> dict[str, dict[str, Any]]:
 
 
 def escape(unit: str) -> str:
-    """Write a unit's name as the last part of its object path (sd_bus_path_encode(3))."""
+    """Return a unit's name as the last part of its object path (sd_bus_path_encode(3))."""
     return "".join(
         char
         if char.isascii() and char.isalnum() and not (number == 0 and char.isdigit())
@@ -137,7 +152,7 @@ def escape(unit: str) -> str:
 
 
 def unescape(path: str) -> str:
-    """Read a unit's name from the last part of its object path; what is no escape stays."""
+    """Return a unit's name from the last part of its object path; what is no escape stays."""
 
     def byte(escape: re.Match[bytes]) -> bytes:
         return bytes.fromhex(escape[1].decode())

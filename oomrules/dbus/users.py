@@ -1,4 +1,4 @@
-"""What users' managers say of their units: an enemy's words, so there is an end to each of them."""
+"""What users' managers say of their units: an attacker may write it, so all of it is bounded."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 import oomrules
 from oomrules.child_lines import Child
-from oomrules.dbus import asking, bounds
+from oomrules.dbus import bounds, users_child
 from oomrules.processes.facts import RELATIONS, key
 from oomrules.processes.units import Placement
 
 # Seconds for each user, connection included, and for all of them.
 EACH, TOTAL = 2.0, 10.0
-# Beyond that, for the child to load what it needs, on a host that is busy.
+# Seconds more for the child to load its libraries on a busy host.
 _TO_START = 15.0
 
-# Units of each user, and of all of them; a manager that has more is asked for the first.
+# Units of each user, and of all of them; a manager that has more is asked about the first.
 MOST_UNITS, _MOST_OF_ALL = 256, 2048
 # Bytes that all of them together may say.
 _MOST_SAID = 1 << 20
@@ -28,20 +28,23 @@ _MOST_SAID = 1 << 20
 _DIRECTORY = "/run/user"
 _CODE = (
     "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
-    "from oomrules.dbus.asking import main; main()"
+    "from oomrules.dbus.users_child import main; main()"
 )
 
 Units = dict[str, dict[str, Any]]
 
 
 class Users:
-    """Asks all users' managers at once, while others are asked.
+    """The question to all users' managers, which a child asks while other managers are asked.
 
     Args:
-        places: units of users' managers; others are passed over.
+        places: units; those that are not of users' managers are passed over.
         properties: what to ask of each.
         each, total: seconds for each user and for all of them.
         directory: where each user has a directory with a bus in it.
+
+    Attributes:
+        problems: what could not be asked, each in one sentence.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class Users:
             self.problems.append(f"users' managers cannot be asked: {error.strerror}")
 
     def _bounded(self, places: Iterable[Placement]) -> dict[str, dict[str, Placement]]:
-        """Give the units by user and name, those who have few first."""
+        """Return the units by user and name, users with few units first."""
         found: dict[str, dict[str, Placement]] = {}
         for place in places:
             user = place.manager
@@ -96,7 +99,7 @@ class Users:
         return {user: units for user, units in chosen.items() if units}
 
     def collect(self) -> Units:
-        """Wait for what they say; who does not answer in time is among the problems.
+        """Wait for the answers; a manager that gives none in time is among the problems.
 
         Returns:
             the properties of each unit, by ``facts.key``.
@@ -116,11 +119,11 @@ class Users:
             else:
                 self._take(user, units, said, found)
         for user in silent:
-            self._problem(user, f"there was no time left of {self._total:g} s for all users")
+            self._problem(user, f"there was no time left of the {self._total:g} s for all users")
         return found
 
     def _take(self, user: str, units: dict[str, Placement], said: str, found: Units) -> None:
-        """Take what one manager says, of units and properties that it was asked for."""
+        """Add what one manager says to ``found``: the units and properties that were asked for."""
         if not said:
             self._problem(user, f"it gave no answer within {self._each:g} s")
             return
@@ -141,13 +144,13 @@ class Users:
 
     def _problem(self, user: str, why: str) -> None:
         self.problems.append(
-            f"the manager of user {user} was not asked about its units to the end ({why}); what "
-            f"only it knows of them is unknown, which protects nobody"
+            f"the manager of user {user} did not tell all about its units ({why}); what only it "
+            "knows of them is unknown, which protects no process"
         )
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         assert self._child
-        most = 8 * (asking.MOST_SAID + 4096) * max(1, len(self._places))
+        most = 8 * (users_child.MOST_SAID + 4096) * max(1, len(self._places))
         try:
             for line in self._child.lines(self._deadline, most):
                 yield tuple(json.loads(line))
@@ -155,7 +158,7 @@ class Users:
             self.close()
 
     def close(self) -> None:
-        """End all of them."""
+        """End the child and its children."""
         child, self._child = self._child, None
         if child:
             child.end()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from oomrules import resources
 from oomrules.attributes import ATTRIBUTES
 from oomrules.capabilities import CAPABILITIES
-from oomrules.language import formatter, rulefiles, syntax
+from oomrules.language import formatter, rulefiles
 from oomrules.language.diagnostics import Diagnostic, Rejected
 from oomrules.language.rulefiles import Found
 from oomrules.language.syntax import FORMS, KEYWORDS
@@ -24,7 +24,7 @@ _BEFORE_CAPABILITY = re.compile(r"(\b(with|without|any of)\b[\s\w,]*|\bcap\()\s*
 
 
 class Offer(NamedTuple):
-    """A word that may be completed; ``kind`` is keyword, attribute, name, list or capability."""
+    """A word that completes another; ``kind`` is keyword, attribute, name, list or capability."""
 
     word: str
     kind: str
@@ -33,7 +33,7 @@ class Offer(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """A text, the files that it is used together with, and all findings in it."""
+    """A text, the files that are in force with it, and all findings in it."""
 
     text: RuleText
     rules: RuleSet
@@ -41,12 +41,12 @@ class Document:
 
 
 def read(path: str, text: str) -> Document:
-    """Look at a text with the other files of its directory, and the shipped ones."""
-    document = RuleText(path, text.removeprefix("\ufeff"), 0)
-    found = _together(document)
+    """Return a text with its findings, beside the other files of its directory and the shipped."""
+    found = _together(RuleText(path, text.removeprefix("\ufeff"), 0))
     document = next(file for file in found.files if file.name == path)
     rules, findings = linter.lint(found)
-    return Document(document, rules, tuple(one for one in findings if one.source == document))
+    own = tuple(finding for finding in findings if finding.source == document)
+    return Document(text=document, rules=rules, findings=own)
 
 
 def _together(document: RuleText) -> Found:
@@ -58,7 +58,7 @@ def _together(document: RuleText) -> Found:
         others = list(rulefiles.given([str(folder)]).files) if folder.is_dir() else []
         here = {Path(file.name).name for file in (document, *others)}
         shipped = [
-            # Definitions of the shipped rules are there, below everything else.
+            # Definitions of the shipped rules have the lowest precedence.
             replace(file, level=len(rulefiles.DIRECTORIES))
             for file in rulefiles.given([str(resources.rules())]).files
             if Path(file.name).name not in here
@@ -70,7 +70,7 @@ def _together(document: RuleText) -> Found:
 
 
 def formatted(document: Document) -> str | None:
-    """Give the text in its one form, or None if it has syntax errors."""
+    """Return the text in its one form, or None if it has syntax errors."""
     try:
         return formatter.formatted(document.text)
     except Rejected:
@@ -78,7 +78,7 @@ def formatted(document: Document) -> str | None:
 
 
 def offers(document: Document, offset: int) -> list[Offer]:
-    """List the words that may stand at a place."""
+    """Return the words that may stand at an offset."""
     text = document.text.text
     line = text[text.rfind("\n", 0, offset) + 1 : offset]
     if re.search(r"@\w*$", line):
@@ -88,18 +88,18 @@ def offers(document: Document, offset: int) -> list[Offer]:
     if not line.strip() or re.fullmatch(r"\s*\w*|.*[:{]\s*\w*", line):
         return [Offer(word, "keyword", form) for word, form in FORMS.items()]
     return [
-        *(Offer(name, "attribute", one.doc) for name, one in ATTRIBUTES.items()),
+        *(Offer(name, "attribute", about.doc) for name, about in ATTRIBUTES.items()),
         *(Offer(name, "name", "") for name in sorted(document.rules.checked.defined)),
         *(Offer(name, "keyword", "") for name in (*KEYWORDS, *FUNCTIONS)),
     ]
 
 
 def about(document: Document, offset: int) -> tuple[Span, str] | None:
-    """Say what the word at a place means."""
+    """Return the span of the word at an offset and what it means; None if it means nothing."""
     for match in _WORD.finditer(document.text.text):
         if match.start() <= offset <= match.end():
-            said = _meaning(document, match.group())
-            return (Span(*match.span()), said) if said else None
+            meaning = _meaning(document, match.group())
+            return (Span(*match.span()), meaning) if meaning else None
     return None
 
 
@@ -107,11 +107,12 @@ def _meaning(document: Document, word: str) -> str:
     checked = document.rules.checked
     if word in ATTRIBUTES:
         attribute = ATTRIBUTES[word]
-        return f"`{word}`: {attribute.type.value}; {attribute.doc} (from {attribute.source.value})"
+        return (
+            f"`{word}`: {attribute.type.value}; {attribute.doc} (from {attribute.provider.value})"
+        )
     named = checked.listed.get(word[1:]) if word.startswith("@") else checked.defined.get(word)
     if named is not None:
-        assert isinstance(named.statement, syntax.Define | syntax.ListOf)
-        return f"`{named.source.quote(named.statement.span)}`\n\n{named.place}"
+        return f"`{named.text}`\n\n{named.place}"
     if word in FORMS:
         return f"`{FORMS[word]}`"
     return ""

@@ -27,7 +27,7 @@ _KINDS = {
 
 
 def make() -> LanguageServer:
-    """Make the server, with all that it answers to."""
+    """Return the server, with all requests that it answers."""
     server = LanguageServer("oomrules", __version__)
 
     def read(uri: str) -> tuple[TextDocument, Document]:
@@ -36,15 +36,12 @@ def make() -> LanguageServer:
 
     def publish(uri: str) -> None:
         text, document = read(uri)
-        found = [_diagnostic(one) for one in document.findings]
+        diagnostics = [_diagnostic(finding) for finding in document.findings]
         server.text_document_publish_diagnostics(
-            lsp.PublishDiagnosticsParams(uri, found, text.version)
+            lsp.PublishDiagnosticsParams(uri, diagnostics, text.version)
         )
 
-    def opened(given: lsp.DidOpenTextDocumentParams) -> None:
-        publish(given.text_document.uri)
-
-    def changed(given: lsp.DidChangeTextDocumentParams) -> None:
+    def changed(given: lsp.DidOpenTextDocumentParams | lsp.DidChangeTextDocumentParams) -> None:
         publish(given.text_document.uri)
 
     def formatting(given: lsp.DocumentFormattingParams) -> list[lsp.TextEdit]:
@@ -64,25 +61,25 @@ def make() -> LanguageServer:
 
     def hover(given: lsp.HoverParams) -> lsp.Hover | None:
         _, document = read(given.text_document.uri)
-        said = documents.about(document, _offset(document.text, given.position))
-        if said is None:
+        about = documents.about(document, _offset(document.text, given.position))
+        if about is None:
             return None
-        content = lsp.MarkupContent(lsp.MarkupKind.Markdown, said[1])
-        return lsp.Hover(content, _range(document.text, said[0]))
+        span, meaning = about
+        content = lsp.MarkupContent(lsp.MarkupKind.Markdown, meaning)
+        return lsp.Hover(content, _range(document.text, span))
 
     def actions(given: lsp.CodeActionParams) -> list[lsp.CodeAction]:
         uri = given.text_document.uri
         _, document = read(uri)
-        asked = given.range
         return [
-            _action(uri, one, one.fix)
-            for one in document.findings
-            if one.fix is not None
-            and _range(one.source, one.span).start <= asked.end
-            and asked.start <= _range(one.source, one.span).end
+            _action(uri, finding, finding.fix)
+            for finding in document.findings
+            if finding.fix is not None
+            and _range(finding.source, finding.span).start <= given.range.end
+            and given.range.start <= _range(finding.source, finding.span).end
         ]
 
-    server.feature(lsp.TEXT_DOCUMENT_DID_OPEN)(opened)
+    server.feature(lsp.TEXT_DOCUMENT_DID_OPEN)(changed)
     server.feature(lsp.TEXT_DOCUMENT_DID_CHANGE)(changed)
     server.feature(lsp.TEXT_DOCUMENT_FORMATTING)(formatting)
     triggers = lsp.CompletionOptions(trigger_characters=["@", " "])

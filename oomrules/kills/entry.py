@@ -6,18 +6,34 @@ import time
 
 from oomrules.kills import journal
 from oomrules.kills.kernel_log import Kill
-from oomrules.lean import Any
+from oomrules.lean import Any, NamedTuple
 from oomrules.plain import printable
 from oomrules.state import now, victim
 
-# The entry that says who died, and the one that says who was asked to (SIGTERM, by the module);
-# docs/systemd.md lists their fields.
+# The entry about a kill, and the one about a process that was asked to end (SIGTERM, by the
+# module); docs/systemd.md lists their fields.
 KILL_ID = "1956813c936b4d7b9acf2a8cbea1f060"
 ASKED_ID = "126dae6cad8f40e9a7aa7f2aaa031653"
 
 
+class Listing(NamedTuple):
+    """What the list that was in force had said of a victim.
+
+    Attributes:
+        rank: the victim's, from 1; None if the list did not have it.
+        points: the victim's, if they are known.
+        length: how many processes were on the list.
+        age: of the list, in seconds; None if it is not known.
+    """
+
+    rank: int | None = None
+    points: int | None = None
+    length: int = 0
+    age: float | None = None
+
+
 def died(kill: Kill) -> float:
-    """Say when a kill was, in seconds since the boot (``state.now``).
+    """Return when a kill was, in seconds since the boot (``state.now``).
 
     The kernel stamps its messages by a clock that runs as fast as CLOCK_MONOTONIC_RAW, and like
     that stands still during a suspend; so it is right unless there was a suspend since the kill.
@@ -26,7 +42,7 @@ def died(kill: Kill) -> float:
 
 
 def overwritten(count: int) -> str:
-    """Say that so many messages of the kernel's log could not be read."""
+    """Return a sentence about messages of the kernel's log that could not be read."""
     return (
         f"the kernel's log was overwritten before it was read ({count} messages): kills may be "
         "missing; log_buf_len= on the kernel's command line makes it larger"
@@ -34,7 +50,7 @@ def overwritten(count: int) -> str:
 
 
 def is_of(kill: Kill, entry: dict[str, Any]) -> bool:
-    """Whether the one who was killed is the process of an entry of a list (``state.entries``).
+    """Return whether the victim is the process of an entry of a list (``state.entries``).
 
     A pid may have been used again since the list was made; another process has another user or
     another name, as far as that can be told.
@@ -51,24 +67,17 @@ def is_of(kill: Kill, entry: dict[str, Any]) -> bool:
 def record(
     unit: str,
     kill: Kill,
-    rank: int | None,
-    points: int | None,
-    listed: int,
-    age: float | None,
-    send: journal.Send = journal.send,
+    listing: Listing,
     user_unit: str = "",
+    send: journal.Send = journal.send,
 ) -> None:
     """Write the entry.
 
     Args:
         unit: the system's unit that ran out of memory, or that the victim was in; may be empty.
-        rank: the victim's in the last list, from 1; None if that did not have it.
-        points: the victim's there, if they are known.
-        listed: how long that list was.
-        age: how old it was, in seconds; None if there was none.
-        send: how it gets to the journal.
         user_unit: the unit of a user's manager that the victim was in; empty for none. Users
             choose these names, so they never stand where a unit of the system does.
+        send: how it gets to the journal.
     """
     fields = {
         "MESSAGE_ID": ASKED_ID if kill.polite else KILL_ID,
@@ -81,14 +90,14 @@ def record(
         "OOMRULES_COMM": kill.comm,
         "OOMRULES_UID": "" if kill.uid < 0 else str(kill.uid),
         "OOMRULES_CONSTRAINT": kill.constraint,
-        "OOMRULES_LISTED": str(listed),
-        "OOMRULES_LIST_AGE": "" if age is None else f"{age:.3f}",
-        "OOMRULES_RANK": str(rank or ""),
-        "OOMRULES_POINTS": "" if points is None else str(points),
+        "OOMRULES_LISTED": str(listing.length),
+        "OOMRULES_LIST_AGE": "" if listing.age is None else f"{listing.age:.3f}",
+        "OOMRULES_RANK": str(listing.rank or ""),
+        "OOMRULES_POINTS": "" if listing.points is None else str(listing.points),
         "OOMRULES_AGO": f"{max(0.0, now() - died(kill)):.3f}",
         "OOMRULES_SEQUENCE": str(kill.sequence),
     }
-    message = f"{_where(unit, user_unit, kill)}: {_what(kill)}; {_said(rank, listed, age)}"
+    message = f"{_where(unit, user_unit, kill)}: {_fate(kill)}; {_by_list(listing)}"
     send(printable(message), journal.WARNING, fields)
 
 
@@ -99,12 +108,14 @@ def _where(unit: str, user_unit: str, kill: Kill) -> str:
     return f"{unit or nowhere}{within} ran out of memory {how if kill.constraint else ''}".rstrip()
 
 
-def _what(kill: Kill) -> str:
+def _fate(kill: Kill) -> str:
     done = "was asked to end (SIGTERM)" if kill.polite else "was killed"
     return f"{kill.comm} ({kill.pid}) {done}"
 
 
-def _said(rank: int | None, listed: int, age: float | None) -> str:
-    if age is None:
+def _by_list(listing: Listing) -> str:
+    if listing.age is None:
         return "the list of that time is not known"
-    return f"the list had it at rank {rank} of {listed}" if rank else "the list did not have it"
+    if listing.rank is None:
+        return "the list did not have it"
+    return f"the list had it at rank {listing.rank} of {listing.length}"

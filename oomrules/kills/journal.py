@@ -16,10 +16,10 @@ SOCKET = "/run/systemd/journal/socket"
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 
 
-# A journald that is short of memory itself is not waited for longer than this, in seconds.
+# journald may be short of memory itself; it is waited for no longer than this, in seconds.
 _PATIENCE = 5.0
 
-# Hands an entry over, as ``send`` does.
+# Sends an entry, as ``send`` does.
 Send = Callable[[str, int, "dict[str, str] | None"], bool]
 
 
@@ -30,7 +30,7 @@ def send(message: str, priority: int = INFO, fields: dict[str, str] | None = Non
         fields: more fields, by names in capital letters.
 
     Returns:
-        False if there is no journal to take it, or not in time, or it is too large.
+        whether the journal took it: False if there is none, or not in time, or it is too large.
     """
     try:
         deliver(entry(message, priority, fields), _PATIENCE)
@@ -40,15 +40,15 @@ def send(message: str, priority: int = INFO, fields: dict[str, str] | None = Non
 
 
 def entry(message: str, priority: int, fields: dict[str, str] | None = None) -> bytes:
-    """Write an entry as journald takes it."""
-    # journalctl shows a message with a control character as a blob; other fields keep the truth.
+    """Return an entry as journald takes it."""
+    # journalctl shows a message with a control character as a blob; other fields stay as they are.
     message = printable_lines(message)
     own = {"MESSAGE": message, "PRIORITY": str(priority), "SYSLOG_IDENTIFIER": "oomrules"}
     return encode({**own, **(fields or {})})
 
 
 def deliver(data: bytes, patience: float) -> None:
-    """Hand over an entry.
+    """Hand an entry to journald.
 
     Args:
         patience: how long journald may take, in seconds.
@@ -63,7 +63,7 @@ def deliver(data: bytes, patience: float) -> None:
 
 
 def encode(fields: dict[str, str]) -> bytes:
-    """Write fields in the native protocol: a value with a line end gets its length in front."""
+    """Return fields in the native protocol: a value with a line end gets its length in front."""
     parts = []
     for name, value in fields.items():
         data = value.encode("utf-8", "backslashreplace")

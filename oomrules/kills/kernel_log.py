@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from oomrules.kills import oom_lines
 from oomrules.lean import NamedTuple
@@ -14,18 +14,18 @@ PATH = "/dev/kmsg"
 # Documentation/ABI/testing/dev-kmsg: "priority,sequence,microseconds,flags;message".
 _RECORD = re.compile(rb"(\d{1,10}),(\d{1,20}),(\d{1,20}),[^;]*;([^\n]*)")
 
-# Below this the facility is the kernel (syslog(3)), which it gives to nobody's words but its own.
+# Below this the facility is the kernel (syslog(3)), which gives it to its own messages alone.
 _KERNEL = 8
 
 _ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
 
-# The summary and the kill, and what the kernel and the module say of one kill, are not further
-# apart than this, in seconds. Two messages that nothing else connects are about one kill within
-# the shorter time: a pid is not used again so soon.
+# The messages about one kill, by the kernel and by the module, come within the longer time, in
+# seconds. Two of them that nothing else connects are about one kill within the shorter time: a
+# pid is not used again so soon.
 _SAME, _AT_ONCE = 10.0, 1.0
 
 # mm/oom_kill.c, oom_kill_process(): DEFAULT_RATELIMIT_BURST reports in DEFAULT_RATELIMIT_INTERVAL
-# (5 s, and one more to be certain); beyond that the kernel says only who was killed.
+# (5 s, and one more to be certain); beyond that the kernel names only the victim.
 _REPORTS, _INTERVAL = 10, 6.0
 
 # How long the module may wait between SIGTERM and SIGKILL for it to be one story, in seconds.
@@ -47,7 +47,7 @@ class Kill(NamedTuple):
         pid: the victim's; where its first thread had ended, the number of another thread.
         uid: -1 if an old kernel did not tell.
         time: when, in seconds of the kernel's clock, which stands still during a suspend.
-        polite: whether it was SIGTERM, by the module: nobody was killed yet.
+        polite: whether it was SIGTERM, by the module: the process was not killed yet.
     """
 
     sequence: int
@@ -66,53 +66,51 @@ class KernelLog:
     Args:
         after: the number of the last message that is known already; -1 is all that the
             buffer still holds, None only what comes from now on.
-        left: the numbers of earlier messages that are about kills nobody has recorded.
-        lost: told how many messages were overwritten before they were read.
+        left: the numbers of earlier messages that tell of kills not yet recorded.
 
     Attributes:
         descriptor: readable when there is more.
         drained: whether the last reading came to the end.
         last: the number of the last message that was read.
+        lost: how many messages were overwritten before they were read.
 
     Raises:
         OSError: the log cannot be read.
     """
 
     def __init__(
-        self,
-        after: int | None = -1,
-        path: str = PATH,
-        left: Collection[int] = (),
-        lost: Callable[[int], None] | None = None,
+        self, after: int | None = -1, path: str = PATH, left: Collection[int] = ()
     ) -> None:
         self.last = -1 if after is None else after
         self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self.drained = False
-        self._known, self._left, self._lost = self.last, left, lost
+        self.lost = 0
+        self._known, self._left = self.last, left
         self._next = -1 if self.last < 0 else self.last + 1
         self._story = _Story()
         if after is None:
             os.lseek(self.descriptor, 0, os.SEEK_END)
 
     def read(self) -> list[Kill]:
-        """Read on, a bounded number of messages; give the kills and SIGTERMs among them."""
-        found: list[Kill] = []
+        """Return the kills and SIGTERMs in what comes next, a bounded number of messages."""
+        kills: list[Kill] = []
         self.drained = True
         for _ in range(_MOST):
             try:
                 record = os.read(self.descriptor, 8192)
             except BlockingIOError:
-                return found
+                return kills
             except BrokenPipeError:
                 # Messages were overwritten while this was read; the next read goes on.
                 continue
             if not record:
-                return found
+                return kills
             matched = _RECORD.match(record)
-            if matched:
-                found += self._take(matched)
+            kill = self._take(matched) if matched else None
+            if kill:
+                kills.append(kill)
         self.drained = False
-        return found
+        return kills
 
     def close(self) -> None:
         """Close the log."""
@@ -120,34 +118,37 @@ class KernelLog:
             os.close(self.descriptor)
             self.descriptor = -1
 
-    def _take(self, record: re.Match[bytes]) -> list[Kill]:
+    def _take(self, record: re.Match[bytes]) -> Kill | None:
         """Take a message; what is known already only tells what the next ones are about."""
         sequence = int(record[2])
         if 0 <= self._next < sequence:
-            self._story.interrupted()
-            if self._lost:
-                self._lost(sequence - self._next)
+            self._story.interrupt()
+            self.lost += sequence - self._next
         self._next = max(self._next, sequence + 1)
         self.last = max(self.last, sequence)
         if int(record[1]) >= _KERNEL:
-            return []
-        text = _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), record[4])
+            return None
+        text = _ESCAPE.sub(lambda escape: bytes([int(escape[1], 16)]), record[4])
         kill = self._story.hear(sequence, int(record[3]) / 1e6, text)
-        if kill and (sequence > self._known or sequence in self._left):
-            return [kill]
-        return []
+        return kill if sequence > self._known or sequence in self._left else None
 
 
-class _Heard(NamedTuple):
+class _Summary(NamedTuple):
     """A summary and when it came."""
 
     sequence: int
     time: float
-    summary: oom_lines.Summary
+    line: oom_lines.Summary
 
 
 class _Told(NamedTuple):
-    """A kill that was told: of whom, and how it was said."""
+    """A kill that was told.
+
+    Attributes:
+        uid, total_vm, limit: as the message had them.
+        summarized: whether there was a summary of it.
+        asked: whether the module had asked the process to end before.
+    """
 
     time: float
     uid: int | None
@@ -165,28 +166,28 @@ class _Story:
     """
 
     def __init__(self) -> None:
-        self._summaries: dict[int, _Heard] = {}
+        # By pid.
+        self._summaries: dict[int, _Summary] = {}
         self._told: dict[int, _Told] = {}
         self._asked: dict[int, float] = {}
+        # When the last one came, and what it said.
         self._chosen: tuple[float, bool] | None = None
-        self._reports: list[float] = []
         self._whole: tuple[float, bytes] | None = None
+        # The times of the last reports, of which the kernel makes only so many.
+        self._reports: list[float] = []
 
-    def interrupted(self) -> None:
-        """Messages are missing: what was said before is not about what comes now."""
+    def interrupt(self) -> None:
+        """Take note that messages are missing: what came before is not about what comes now."""
         self._chosen = self._whole = None
         self._summaries.clear()
 
     def hear(self, sequence: int, time: float, text: bytes) -> Kill | None:
-        """Take a message; give the kill that it tells of, if it does, and for the first time."""
+        """Take a message; return the kill that it is the first to tell of, if it tells of one."""
         line = oom_lines.read(text)
         if isinstance(line, oom_lines.Victim):
             self._forget(time)
-            return (
-                self._polite(sequence, time, line)
-                if line.polite
-                else self._kill(sequence, time, line)
-            )
+            take = self._take_polite if line.polite else self._take_kill
+            return take(sequence, time, line)
         if isinstance(line, oom_lines.Chosen):
             self._chosen = time, line.limit
         elif isinstance(line, oom_lines.Whole):
@@ -195,63 +196,67 @@ class _Story:
             self._whole = None
             if isinstance(line, oom_lines.Summary):
                 self._forget(time)
-                self._summaries[line.pid] = _Heard(sequence, time, line)
+                self._summaries[line.pid] = _Summary(sequence, time, line)
             if isinstance(line, oom_lines.Summary) or line.summary:
                 self._reports = [*self._reports, time][-_REPORTS:]
         return None
 
     def _forget(self, time: float) -> None:
         """Forget what is too long ago to be about the same kill."""
-        self._summaries = {k: one for k, one in self._summaries.items() if time - one.time < _SAME}
-        self._told = {k: one for k, one in self._told.items() if time - one.time < _SAME}
+        self._summaries = {k: v for k, v in self._summaries.items() if time - v.time < _SAME}
+        self._told = {k: v for k, v in self._told.items() if time - v.time < _SAME}
         self._asked = {k: at for k, at in self._asked.items() if time - at < _GRACE}
         if self._chosen and time - self._chosen[0] >= _SAME:
             self._chosen = None
         if self._whole and time - self._whole[0] >= _SAME:
             self._whole = None
 
-    def _polite(self, sequence: int, time: float, line: oom_lines.Victim) -> Kill | None:
+    def _take_polite(self, sequence: int, time: float, line: oom_lines.Victim) -> Kill | None:
         before = self._asked.get(line.pid, -_SAME)
         self._asked[line.pid] = time
-        return None if time - before < _SAME else _kill(sequence, time, line, None, b"")
+        return None if time - before < _SAME else _kill(sequence, time, line)
 
-    def _kill(self, sequence: int, time: float, line: oom_lines.Victim) -> Kill | None:
-        heard = self._summary(sequence, line)
-        summary = heard and heard.summary
-        told, repeated = self._told.get(line.pid), self._is_repeated(time, line, summary)
-        uid = summary.uid if summary and line.uid is None else line.uid
-        asked = self._asked.pop(line.pid, None) is not None or bool(
-            repeated and told and told.asked
+    def _take_kill(self, sequence: int, time: float, line: oom_lines.Victim) -> Kill | None:
+        summary = self._summary(sequence, line)
+        told = self._told.get(line.pid)
+        repeats = told is not None and self._is_repeated(time, line, summary, told)
+        asked = self._asked.pop(line.pid, None) is not None
+        if summary and line.uid is None:
+            line = line._replace(uid=summary.uid)
+        if line.limit is None and self._chosen:
+            line, self._chosen = line._replace(limit=self._chosen[1]), None
+        self._told[line.pid] = _Told(
+            time=time,
+            uid=line.uid,
+            total_vm=line.total_vm,
+            limit=line.limit,
+            summarized=summary is not None,
+            asked=asked or bool(repeats and told and told.asked),
         )
-        limit = line.limit
-        if limit is None and self._chosen:
-            limit, self._chosen = self._chosen[1], None
-        self._told[line.pid] = _Told(time, uid, line.total_vm, limit, summary is not None, asked)
-        if repeated:
+        if repeats:
             return None
-        whole = b"" if summary or not limit else self._of_whole(time)
-        return _kill(sequence, time, line._replace(limit=limit, uid=uid), summary, whole)
+        whole = b"" if summary or not line.limit else self._of_whole(time)
+        return _kill(sequence, time, line, summary, whole)
 
-    def _summary(self, sequence: int, line: oom_lines.Victim) -> _Heard | None:
-        """Give the summary of a kill, if it has come."""
-        heard = self._summaries.pop(line.pid, None)
-        if heard is None and line.allocating:
+    def _summary(self, sequence: int, line: oom_lines.Victim) -> oom_lines.Summary | None:
+        """Return the summary of a kill, if it has come."""
+        summary = self._summaries.pop(line.pid, None)
+        if summary is None and line.allocating:
             # It names the thread that asked for memory, and the kill its process.
-            last = max(self._summaries.values(), key=lambda one: one.sequence, default=None)
+            last = max(self._summaries.values(), key=lambda each: each.sequence, default=None)
             if last and last.sequence == sequence - 1:
-                heard = self._summaries.pop(last.summary.pid)
-        return heard if heard and line.uid in (heard.summary.uid, None) else None
+                summary = self._summaries.pop(last.line.pid)
+        return summary.line if summary and line.uid in (summary.line.uid, None) else None
 
     def _is_repeated(
-        self, time: float, line: oom_lines.Victim, summary: oom_lines.Summary | None
+        self, time: float, line: oom_lines.Victim, summary: oom_lines.Summary | None, told: _Told
     ) -> bool:
-        """Tell whether this is said of a kill that was told already, not of another process.
+        """Return whether a message is about a kill that was told already, not about another one.
 
-        The kernel says it twice of the first one of a group that is killed as a whole, and once
-        more of one that the module has killed, if that does not end at once.
+        The kernel says it twice of the first victim in a group that is killed as a whole, and
+        once more of one that the module has killed, if that does not end at once.
         """
-        told = self._told.get(line.pid)
-        if told is None or (told.uid, told.total_vm) != (line.uid, line.total_vm):
+        if (told.uid, told.total_vm) != (line.uid, line.total_vm):
             return False
         if told.summarized and summary:
             return False
@@ -262,7 +267,7 @@ class _Story:
         return told.asked or summary is not None or time - told.time < _AT_ONCE
 
     def _of_whole(self, time: float) -> bytes:
-        """Give the group that is being killed as a whole, if the one who is killed must be in it.
+        """Return the group that is being killed as a whole, if the victim must be in it.
 
         Every other kill would have a report of its own, unless there were too many of them.
         """
@@ -276,22 +281,22 @@ def _kill(
     sequence: int,
     time: float,
     line: oom_lines.Victim,
-    summary: oom_lines.Summary | None,
-    whole: bytes,
+    summary: oom_lines.Summary | None = None,
+    whole: bytes = b"",
 ) -> Kill:
     constraint = {True: b"CONSTRAINT_MEMCG", False: b"CONSTRAINT_NONE", None: b""}[line.limit]
     if summary and not line.limit:
         # At a limit it says the same, but for some kernels that have CONSTRAINT_NONE there.
         constraint = summary.constraint
     return Kill(
-        sequence,
-        _text(constraint),
-        _text(oom_lines.group(summary.said, line.comm) if summary else whole),
-        _text(line.comm),
-        line.pid,
-        -1 if line.uid is None else line.uid,
-        time,
-        line.polite,
+        sequence=sequence,
+        constraint=_text(constraint),
+        cgroup=_text(oom_lines.group(summary.details, line.comm) if summary else whole),
+        comm=_text(line.comm),
+        pid=line.pid,
+        uid=-1 if line.uid is None else line.uid,
+        time=time,
+        polite=line.polite,
     )
 
 
@@ -299,7 +304,9 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
-def recent(after: int = -1, path: str = PATH, left: Collection[int] = ()) -> tuple[list[Kill], int]:
+def recent(
+    after: int = -1, path: str = PATH, left: Collection[int] = ()
+) -> tuple[list[Kill], int, int]:
     """Read the OOM kills that the kernel's buffer still holds.
 
     Args:
@@ -307,32 +314,16 @@ def recent(after: int = -1, path: str = PATH, left: Collection[int] = ()) -> tup
         left: as for ``KernelLog``.
 
     Returns:
-        the kills, and the number of the last message.
+        the kills, the number of the last message, and how many messages were overwritten.
 
     Raises:
         OSError: the log cannot be read.
     """
     log = KernelLog(after, path, left)
-    found: list[Kill] = []
+    kills: list[Kill] = []
     try:
         while not log.drained:
-            found += log.read()
-        return [kill for kill in found if not kill.polite], log.last
-    finally:
-        log.close()
-
-
-def overwritten(after: int, path: str = PATH) -> int:
-    """Count the messages after this one that the kernel's buffer does not hold any more.
-
-    Raises:
-        OSError: the log cannot be read.
-    """
-    counts: list[int] = []
-    log = KernelLog(after, path, lost=counts.append)
-    try:
-        while not log.drained:
-            log.read()
-        return sum(counts)
+            kills += log.read()
+        return [kill for kill in kills if not kill.polite], log.last, log.lost
     finally:
         log.close()

@@ -1,8 +1,8 @@
-"""What the kernel, or oomrules' module, says of an OOM kill: one message, one reading of it.
+"""What the kernel, or oomrules' module, says of an OOM kill: each message has one reading.
 
-The names in these messages are their users' choice: a comm has any 15 bytes, a control group
-any name without a slash or a line end. So a message is read as a whole, and its numbers from
-where nobody but the kernel writes.
+Users choose the names in these messages: a comm is any 15 bytes, a control group any name
+without a slash or a line end. So a message is read as a whole, and its numbers from where only
+the kernel writes.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ _ALLOCATING = b"oom_kill_allocating_task"
 
 
 class Victim(NamedTuple):
-    """A process has got a signal.
+    """The process that got a signal.
 
     Attributes:
         polite: whether it was SIGTERM, by the module.
         limit: whether it was at a memory limit; None if the message does not tell.
-        allocating: whether the kernel took who asked for memory, not who is worst.
+        allocating: whether the kernel took the process that asked for memory, not the worst.
         uid: None if the message does not tell.
         total_vm: in KiB; None if the message does not tell.
     """
@@ -70,28 +70,33 @@ class Victim(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """A process was chosen: this one, or a child of it, is killed next."""
+    """The announcement of old kernels: a process, or a child of it, is killed next."""
 
     limit: bool
 
 
 class Summary(NamedTuple):
-    """What the kernel says before it kills: of whom, and where it stands."""
+    """What the kernel says before it kills.
+
+    Attributes:
+        details: what stands between the constraint and the pid.
+        pid, uid: the victim's.
+    """
 
     constraint: bytes
-    said: bytes
+    details: bytes
     pid: int
     uid: int
 
 
 class Whole(NamedTuple):
-    """A control group is killed as a whole: the next ones are in it."""
+    """A control group that is killed as a whole: the next victims are in it."""
 
     cgroup: bytes
 
 
 class Report(NamedTuple):
-    """A report begins, or its summary is there and cannot be read."""
+    """The begin of a report, or a summary that cannot be read."""
 
     summary: bool
 
@@ -100,30 +105,31 @@ Line = Victim | Chosen | Summary | Whole | Report
 
 
 def read(text: bytes) -> Line | None:
-    """Read one message of the kernel's; None if it says nothing of a kill."""
-    if found := _KILLED.fullmatch(text):
-        return _killed(found)
-    if found := _SUMMARY.fullmatch(text):
-        return Summary(found[1], found[2], int(found[3]), int(found[4]) % 2**32)
-    if found := _WHOLE.fullmatch(text):
-        return Whole(found[1])
-    if found := _CHOSEN.fullmatch(text):
-        return Chosen(_is_limit(found[1]))
+    """Return what one message of the kernel's says of a kill; None if it says nothing of one."""
+    if match := _KILLED.fullmatch(text):
+        return _victim(match)
+    if match := _SUMMARY.fullmatch(text):
+        constraint, details, pid, uid = match.groups()
+        return Summary(constraint=constraint, details=details, pid=int(pid), uid=int(uid) % 2**32)
+    if match := _WHOLE.fullmatch(text):
+        return Whole(match[1])
+    if match := _CHOSEN.fullmatch(text):
+        return Chosen(_is_limit(match[1]))
     if _REPORT.match(text):
         return Report(text.startswith(b"oom-kill:"))
     return None
 
 
-def _killed(found: re.Match[bytes]) -> Victim:
-    uid = found["uid"] or found["early"]
+def _victim(match: re.Match[bytes]) -> Victim:
+    uid = match["uid"] or match["early"]
     return Victim(
-        polite=found["signal"] == b"Terminated",
-        limit=_is_limit(found["why"]) if found["why"] else None,
-        allocating=found["how"] == _ALLOCATING,
-        pid=int(found["pid"]),
-        comm=found["comm"],
+        polite=match["signal"] == b"Terminated",
+        limit=_is_limit(match["why"]) if match["why"] else None,
+        allocating=match["how"] == _ALLOCATING,
+        pid=int(match["pid"]),
+        comm=match["comm"],
         uid=int(uid) if uid else None,
-        total_vm=int(found["vm"]) if found["vm"] else None,
+        total_vm=int(match["vm"]) if match["vm"] else None,
     )
 
 
@@ -131,41 +137,41 @@ def _is_limit(why: bytes) -> bool:
     return why.startswith(b"Memory cgroup")
 
 
-def group(said: bytes, comm: bytes) -> bytes:
-    """Take the victim's control group out of what the kernel says of an OOM kill.
+def group(details: bytes, comm: bytes) -> bytes:
+    """Return the victim's control group, from what the kernel says of an OOM kill.
 
-    Users name the groups below their own as they like, also so that a name looks like more of
-    the message. What is certain: how it ends, that the first path is the first that begins with
-    a slash, and that at a limit the victim is in the group that has the limit. Where that leaves
-    more than one reading the group is the one around all of them. So it is the victim's own or
-    one around it, whatever a user does.
+    Users name the groups below their own as they like. A name can look like more of the message.
+    Certain is how the message ends, that the first path is the first that begins with a slash,
+    and that at a limit the victim is in the group that has the limit. Where that leaves more than
+    one reading, the group around all of them is returned. So the result is the victim's own group
+    or one around it, whatever a user does.
 
     Args:
-        said: the message between its constraint and the victim's pid.
+        details: the message between its constraint and the victim's pid.
 
     Returns:
         the group's path; empty if it is not told.
     """
-    if not said.endswith(_TASK + comm):
+    if not details.endswith(_TASK + comm):
         return b""
-    said = said.removesuffix(_TASK + comm)
+    details = details.removesuffix(_TASK + comm)
     # A cpuset's name stands before, and has no slash unless it is one.
-    limit, whole = said.find(_LIMIT + b"/"), said.find(_GLOBAL + _GROUP + b"/")
+    limit, whole = details.find(_LIMIT + b"/"), details.find(_GLOBAL + _GROUP + b"/")
     if whole >= 0 and not 0 <= limit < whole:
-        return said[whole + len(_GLOBAL + _GROUP) :]
+        return details[whole + len(_GLOBAL + _GROUP) :]
     if limit < 0:
         return b""
-    said = said[limit + len(_LIMIT) :]
-    found = []
-    for between in re.finditer(_GROUP, said):
-        limited, path = said[: between.start()], said[between.end() :]
+    details = details[limit + len(_LIMIT) :]
+    readings = []
+    for between in re.finditer(_GROUP, details):
+        limited, path = details[: between.start()], details[between.end() :]
         if path == limited or path.startswith(limited.rstrip(b"/") + b"/"):
-            found.append(path)
-    return _around(found) if found else b""
+            readings.append(path)
+    return _around(readings) if readings else b""
 
 
 def _around(groups: list[bytes]) -> bytes:
-    """Give the innermost group that is around all of these, or is all of them."""
+    """Return the innermost group that is around all of these, or is all of them."""
     common = []
     for parts in zip(*(group.split(b"/") for group in groups), strict=False):
         if len(set(parts)) > 1:

@@ -1,4 +1,4 @@
-"""The check of a whole rule set: what each name means, and whether each statement can."""
+"""The check of a whole rule set: what its names mean, and whether each statement makes sense."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import Any, Generic, TypeVar
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.language import parser, quantities, syntax
-from oomrules.language.diagnostics import Diagnostic, Related
+from oomrules.language.diagnostics import Bad, Diagnostic, Related
 from oomrules.language.text import RuleText, Span
-from oomrules.language.typing import Bad, Typing
+from oomrules.language.typing import Typing
+from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.program import nodes, program
 
-# The kinds of unit that have a control group (systemd.unit(5)).
-UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
 _RELATIONS = tuple(relation.value for relation in syntax.Relation if relation.value)
 
 Targets = tuple[str, ...]
@@ -172,9 +171,9 @@ class _Room:
             typing.bad(
                 "OOM107",
                 statement.span,
-                f"with this the rules come to more than {program.ROOM / 2**20} MiB, "
-                "which the service does not hold",
-                "say it in fewer statements, with globs, or with a shorter list",
+                f"with this statement the rules come to more than {program.ROOM / 2**20} MiB, "
+                "which is more than the service can hold",
+                "use fewer statements, globs, or a shorter list",
             )
 
     def _count(self, *parts: Any) -> None:
@@ -204,7 +203,7 @@ def _sound(stated: Stated[syntax.Statement], typing: Typing) -> Stated[syntax.St
                     "OOM210",
                     named.span,
                     f"`{named.name.name}` is defined inside a block",
-                    "definitions hold everywhere; move it out of the block",
+                    "definitions apply everywhere; move it out of the block",
                 )
             if isinstance(named, syntax.Define):
                 return replace(stated, node=_definition(named, typing))
@@ -217,13 +216,17 @@ def _definition(define: syntax.Define, typing: Typing) -> list[Any]:
             "OOM208",
             define.name.span,
             f"`{define.name.name}` is an attribute and cannot be defined",
-            "take another name",
+            "choose another name",
         )
     return typing.condition(define.condition)
 
 
 def _factor(rule: syntax.Rule, typing: Typing) -> Fraction:
-    """Give the weight of a rule as a multiplier: the kernel's own 2 and 1/4, or what it says."""
+    """Return the weight of a rule as a multiplier: the kernel's own 2 and 1/4, or what it says.
+
+    Raises:
+        Bad: it says something that is no weight.
+    """
     if rule.factor is None:
         return {syntax.Kind.PREFER: Fraction(2), syntax.Kind.SPARE: Fraction(1, 4)}.get(
             rule.kind, Fraction(1)
@@ -254,53 +257,47 @@ def _factor(rule: syntax.Rule, typing: Typing) -> Fraction:
 def _bad_targets(
     source: RuleText, statements: tuple[syntax.Statement, ...]
 ) -> Iterable[Diagnostic]:
-    """Find targets that cannot be the name of a unit."""
+    """Return the diagnostics of targets that cannot be the name of a unit."""
     for statement in statements:
-        if not isinstance(statement, syntax.Block):
-            continue
-        target, relation = statement.target.unit.value, statement.target.relation
-        is_glob = nodes.is_glob(target)
-        by_name = relation in (syntax.Relation.WANTED_BY, syntax.Relation.PART_OF)
-        if by_name and (is_glob or "." not in target):
-            yield Diagnostic(
-                "OOM211",
-                f"`{target}` is not the full name of a unit",
-                source,
-                statement.target.unit.span,
-                'write the full name, as in `in units wanted by "multi-user.target"`',
-            )
-        elif target != target.strip():
-            yield Diagnostic(
-                "OOM211",
-                f'"{target}" is not the name of a unit: no name begins or ends with a blank',
-                source,
-                statement.target.unit.span,
-                f'write `in {relation.value}"{target.strip() or "nginx.service"}"`',
-            )
-        elif relation is syntax.Relation.NAMED and target.startswith(_RELATIONS):
-            yield Diagnostic(
-                "OOM211",
-                f'"{target}" is not the name of a unit: words of a target stand before the quotes',
-                source,
-                statement.target.span,
-                f"write {_unquoted(target)}",
-            )
-        elif not by_name and not is_glob and not target.endswith(UNIT_SUFFIXES):
-            yield Diagnostic(
-                "OOM211",
-                f"`{target}` is not the name of a unit that holds processes",
-                source,
-                statement.target.span,
-                f"write the full name, as in `{relation.value}{target or 'nginx'}.service`; "
-                "the suffix is .service, .scope or .slice",
-            )
-        yield from _bad_targets(source, statement.statements)
+        if isinstance(statement, syntax.Block):
+            mistake = _bad_target(statement.target)
+            if mistake:
+                message, span, help_ = mistake
+                yield Diagnostic("OOM211", message, source, span, help_)
+            yield from _bad_targets(source, statement.statements)
 
 
-def _unquoted(target: str) -> str:
-    """Give a target whose words were inside the quotes as it is written."""
-    words = next(words for words in _RELATIONS if target.startswith(words))
-    return f'`in {words}"{target.removeprefix(words).strip()}"`'
+def _bad_target(target: syntax.Target) -> tuple[str, Span, str] | None:
+    """Return what is wrong with a target, where, and what to do; None if nothing is."""
+    name, relation = target.unit.value, target.relation
+    by_name = relation in (syntax.Relation.WANTED_BY, syntax.Relation.PART_OF)
+    if by_name and (nodes.is_glob(name) or "." not in name):
+        return (
+            f"`{name}` is not the full name of a unit",
+            target.unit.span,
+            'write the full name, as in `in units wanted by "multi-user.target"`',
+        )
+    if name != name.strip():
+        return (
+            f'"{name}" is not the name of a unit: no name begins or ends with a space',
+            target.unit.span,
+            f'write `in {relation.value}"{name.strip() or "nginx.service"}"`',
+        )
+    if relation is syntax.Relation.NAMED and name.startswith(_RELATIONS):
+        words = next(words for words in _RELATIONS if name.startswith(words))
+        return (
+            f'"{name}" is not the name of a unit: these words stand before the quotes',
+            target.span,
+            f'write `in {words}"{name.removeprefix(words).strip()}"`',
+        )
+    if not by_name and not nodes.is_glob(name) and not name.endswith(UNIT_SUFFIXES):
+        return (
+            f"`{name}` is not the name of a unit that holds processes",
+            target.span,
+            f"write the full name, as in `{relation.value}{name or 'nginx'}.service`; "
+            "the suffix is .service, .scope or .slice",
+        )
+    return None
 
 
 def _in_force(definitions: list[Stated[Named]], checked: Checked) -> dict[str, Stated[Named]]:
@@ -339,14 +336,14 @@ def _twice(code: str, what: str, second: Stated[Any], first: Stated[Any], span: 
         f"{what} here and at {first.place}",
         second.source,
         span,
-        "rules have no order, so neither comes first: remove one, or put the one that "
-        "shall hold into a directory of higher precedence",
+        "remove one, or move the one that you want into a directory of higher precedence; rules "
+        "have no order, so neither comes first",
         related=(Related(first.source, first.statement.span, "the other one"),),
     )
 
 
 def _find_cycles(checked: Checked) -> None:
-    """Refuse definitions that need themselves, and chains deeper than the parser's limit."""
+    """Report definitions that need themselves, and chains deeper than the parser's limit."""
     definitions = checked.definitions
     uses = {name: sorted(nodes.names(node)) for name, node in definitions.items()}
     depths: dict[str, int] = {}
@@ -360,18 +357,17 @@ def _find_cycles(checked: Checked) -> None:
         message = f"`{name}` ends a chain of more than {parser.DEPTH} definitions"
         complain(name, "OOM106", message, "define it more directly")
 
-    # How deep each definition is with those that it stands upon written out.
+    # How deep each definition is with those that it uses written out.
     levels: dict[str, int] = {}
 
     def visit(name: str, path: tuple[str, ...]) -> int:
-        """Give how many definitions deep a name is; each complaint is made once."""
+        """Return how many definitions deep a name is; each mistake is reported once."""
         if name in depths:
             return depths[name]
         if name in path:
             cycle = " → ".join((*path[path.index(name) :], name))
-            complain(
-                name, "OOM207", f"`{name}` needs itself: {cycle}", "say one without the others"
-            )
+            message = f"`{name}` needs itself: {cycle}"
+            complain(name, "OOM207", message, "define one of them without the others")
             return depths.setdefault(name, 0)
         if len(path) > parser.DEPTH:
             too_deep(name)
@@ -382,9 +378,9 @@ def _find_cycles(checked: Checked) -> None:
         if depth == parser.DEPTH + 1:
             too_deep(name)
         elif levels[name] > program.DEEPEST:
-            # Those that stand upon it are not blamed for it.
+            # Definitions that use it are not blamed for it.
             levels[name] = 0
-            message = f"`{name}` is more than {program.DEEPEST} levels deep, with what it stands on"
+            message = f"`{name}` is more than {program.DEEPEST} levels deep, with what it uses"
             complain(name, "OOM106", message, "define it more directly")
         return depths.setdefault(name, depth)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from oomrules.language import checker, syntax
+from oomrules.language import checker
 from oomrules.language.diagnostics import Level, Rejected
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
@@ -13,22 +13,13 @@ from oomrules.program import program
 # Where no score is in force: Linux 2.6.10, mm/oom_kill.c, badness().
 DEFAULT_SCORE = "score total_vm / root(cpu_time / 8192ms) / root(root(run_time / 1024s))"
 
-_KINDS = {
-    syntax.Kind.NEVER: "never",
-    syntax.Kind.ONLY: "only",
-    syntax.Kind.FIRST: "first",
-    syntax.Kind.LAST: "last",
-    syntax.Kind.PREFER: "prefer",
-    syntax.Kind.SPARE: "spare",
-}
-
 
 def compile_rules(found: Found) -> program.Program:
-    """Compile the rules that were found.
+    """Return the program of the rules that were found.
 
     Raises:
-        Rejected: a file could not be read, or a statement is in error; nothing of the
-            rule set is used.
+        Rejected: a file could not be read, or a statement is in error; none of the rules
+            is used.
     """
     checked = checker.check(found.files)
     diagnostics = [*found.diagnostics, *checked.diagnostics]
@@ -38,7 +29,7 @@ def compile_rules(found: Found) -> program.Program:
 
 
 def compile_texts(sources: Iterable[RuleText]) -> program.Program:
-    """Compile rule texts as they are, without the vocabulary.
+    """Return the program of rule texts as they are, without the vocabulary.
 
     Raises:
         Rejected: a statement is in error.
@@ -47,14 +38,14 @@ def compile_texts(sources: Iterable[RuleText]) -> program.Program:
 
 
 def made_of(checked: checker.Checked) -> program.Program:
-    """Make the program of a rule set that was checked and has no errors."""
+    """Return the program of a rule set that was checked and has no errors."""
     default = checker.check([RuleText("built-in", DEFAULT_SCORE)]).scores
     scores = {**default, **checked.scores}
     by_targets: dict[checker.Targets, list[program.Rule]] = {around: [] for around in scores}
     for rule in checked.rules:
         by_targets.setdefault(rule.scope, []).append(
             program.Rule(
-                _KINDS[rule.statement.kind],
+                rule.statement.kind.key,
                 rule.node,
                 rule.place,
                 rule.text,

@@ -19,7 +19,8 @@ class Level(Enum):
     INFO = "info"
 
 
-# Every code stands for one kind of mistake, for ever: people put them in scripts.
+# The title of each mistake that makes rules unusable. A code never changes its meaning, since
+# scripts name it; the other codes are those of ``oomrules.lint``.
 CODES: dict[str, str] = {
     "OOM001": "a rule file cannot be read",
     "OOM002": "a rule file is not UTF-8 text",
@@ -65,7 +66,7 @@ class Edit(NamedTuple):
 
 
 class Fix(NamedTuple):
-    """A change that mends a finding and cannot be wrong: what it does, and its edits."""
+    """A change that repairs a finding and cannot be wrong: what it does, and its edits."""
 
     says: str
     edits: tuple[Edit, ...]
@@ -80,7 +81,7 @@ class Related(NamedTuple):
 
 
 def replacing(span: Span, text: str) -> Fix:
-    """Make the fix that puts a text in the place of another."""
+    """Return the fix that puts a text in the place of another."""
     return Fix(f"write `{text}`" if text else "remove it", (Edit(span, text),))
 
 
@@ -95,8 +96,8 @@ class Diagnostic:
         span: where it is.
         help: what to do.
         label: a few words beside the caret.
-        breaks: the name that would have been defined here, whose users are not blamed too.
-        fix: a safe change that mends it, where there is one.
+        breaks: the name that would have been defined here; its uses are not reported too.
+        fix: a safe change that repairs it, where there is one.
         related: other places that it rests on; the message names them too.
         witness: plain data that proves it, such as a process for which a rule does nothing.
     """
@@ -115,12 +116,20 @@ class Diagnostic:
 
     @property
     def sort_key(self) -> tuple[str, int, int, str]:
-        """File order, then the order in the text."""
+        """Its key in the order of files and of their text."""
         return (self.source.name, self.span.start, self.span.end, self.code)
 
 
+class Bad(Exception):
+    """A statement with a mistake; it carries the statement's one diagnostic."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
+
+
 class Rejected(Exception):
-    """A rule set with errors; nothing of it is used."""
+    """A rule set with errors; none of it is used."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         super().__init__("the rules have errors")
@@ -128,8 +137,7 @@ class Rejected(Exception):
 
 
 def similar(word: str, known: Iterable[str]) -> list[str]:
-    """List up to three known words that the written one was probably meant to be."""
-    known = list(known)
+    """Return up to three known words that the written one was probably meant to be."""
     folded = {candidate.lower(): candidate for candidate in known}
     if word.lower() in folded:
         return [folded[word.lower()]]
@@ -138,12 +146,13 @@ def similar(word: str, known: Iterable[str]) -> list[str]:
 
 
 def only_the_case(word: str, known: Iterable[str]) -> str | None:
-    """Find the known word that differs from the written one in nothing but its case."""
-    return next((one for one in known if one != word and one.lower() == word.lower()), None)
+    """Return the known word that differs from the written one only in its case."""
+    folded = word.lower()
+    return next((same for same in known if same != word and same.lower() == folded), None)
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
-    """Give the help for an unknown word: what was meant, or else what to do."""
+    """Return the help for an unknown word: what was meant, or else what to do."""
     close = similar(word, known)
     if not close:
         return otherwise
@@ -151,6 +160,6 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
 
 
 def either(words: Iterable[str]) -> str:
-    """Join words as a person would: ``a, b or c``."""
+    """Return words joined as in a sentence: ``a, b or c``."""
     *head, last = list(words)
     return f"{', '.join(head)} or {last}" if head else last

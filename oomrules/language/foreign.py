@@ -1,7 +1,7 @@
-"""Texts of other tools: what they look like, and the sentences that say the same here.
+"""Texts for other tools: how they are recognised, and the sentences that say about the same here.
 
-Nothing is translated for good, since a weight is no score and a name is no protection. But
-whoever brings a habit along should be shown the sentence, and should be shown it once.
+Nothing is translated: a weight here is not a score there, and a name alone is no protection. A
+mistake shows the sentence to write instead, and a foreign file is one mistake, not one a line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SENTENCE = '`never kill uid 0 comm "sshd"`'
 
 
 class Habit(NamedTuple):
-    """What a line is, as a sentence without a full stop, and what to write in its place."""
+    """What a line is, as a message has it, and what to write in its place."""
 
     message: str
     help: str
@@ -42,7 +42,7 @@ _STARTS = {"avoid": "spare", "prefer": "prefer", "ignore": "never kill"}
 
 
 def of_line(line: str) -> Habit | None:
-    """Recognise a line that was written for another tool.
+    """Return what a line of another tool is; None if it is not recognised.
 
     Args:
         line: the text from where a statement should begin to the end of its line.
@@ -54,7 +54,7 @@ def of_line(line: str) -> Habit | None:
         attribute, score, pattern = nohang.groups()
         start = "spare" if score.startswith("-") else "prefer"
         return Habit(
-            "this is a line for nohang, and rules here are sentences",
+            "this is a line for nohang; rules here are sentences",
             _write(_matching(start, _NOHANG_ATTRIBUTES[attribute], pattern)),
         )
     systemd = _SYSTEMD.match(line)
@@ -68,14 +68,14 @@ def of_line(line: str) -> Habit | None:
     if _SECTION.match(line):
         return Habit(
             "this begins a section of a systemd unit, not a rule",
-            f"rules are sentences, one a line, such as {_SENTENCE}",
+            f"rules are sentences, one per line, such as {_SENTENCE}",
         )
     if line.startswith("{"):
         return _ananicy(_object(line))
     if line.startswith(("<<<<<<<", "=======", ">>>>>>>")):
         return Habit(
-            "this is the mark of a merge that was not finished",
-            "keep one side, and remove the three lines with marks",
+            "this is a conflict marker of a merge that was not finished",
+            "keep one side, and remove the three lines with markers",
         )
     return None
 
@@ -86,7 +86,7 @@ def _earlyoom(line: str) -> Habit:
         pattern = quoted[1:-1] if quoted[0] in "'\"" else quoted
         sentence = _matching(_STARTS[option], "comm", pattern)
         sentences.append(f"{sentence} for `--{option}`" if sentence else "")
-    return Habit("this is for earlyoom, and rules here are sentences", _write(*sentences))
+    return Habit("this is for earlyoom; rules here are sentences", _write(*sentences))
 
 
 def _write(*sentences: str) -> str:
@@ -95,10 +95,10 @@ def _write(*sentences: str) -> str:
 
 
 def _matching(start: str, attribute: str, pattern: str) -> str:
-    """Give the rule about whom a regular expression matches; nothing if it cannot be quoted."""
+    """Return the rule about processes that a pattern matches; empty if it cannot be quoted."""
     if '"' in pattern or "`" in pattern:
         return ""
-    # Who only takes a name would be protected as well, so root is asked for too.
+    # Any process can take a name; a protected one must be root's too.
     root = " uid 0" if start == "never kill" else ""
     plain = re.fullmatch(r"\^([\w@-]+)\$", pattern)
     if plain:
@@ -114,20 +114,20 @@ def _object(text: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _ananicy(found: dict[str, Any] | None) -> Habit | None:
-    if found is None or not ({"name", "type", "cgroup"} & found.keys()):
+def _ananicy(rule: dict[str, Any] | None) -> Habit | None:
+    if rule is None or not ({"name", "type", "cgroup"} & rule.keys()):
         return None
-    name, score = found.get("name"), found.get("oom_score_adj")
-    help_ = "oomrules says whom to kill and nothing else: `nice` and I/O stay with ananicy"
+    name, score = rule.get("name"), rule.get("oom_score_adj")
+    help_ = "oomrules decides only which process is killed; `nice` and I/O stay with ananicy"
     if isinstance(name, str) and re.fullmatch(r"[\w.+@: -]+", name, re.ASCII):
         sentence = f'comm "{name[:_LONGEST_COMM]}"'
         if isinstance(score, int) and score <= -1000:
-            help_ = f"write `never kill uid 0 {sentence}`, or `user` with the name of its user"
+            help_ = f"write `never kill uid 0 {sentence}`, or `user` and its name for another user"
         elif isinstance(score, int) and score:
             help_ = f"write `{'spare' if score < 0 else 'prefer'} {sentence}`"
         else:
             help_ = f"write `prefer {sentence}` or `spare {sentence}`, if its memory matters"
-    return Habit("this is a rule of ananicy, and rules here are sentences", help_)
+    return Habit("this is a rule of ananicy; rules here are sentences", help_)
 
 
 # --- a whole file --------------------------------------------------------------------------
@@ -137,10 +137,10 @@ _TOML = re.compile(r"\s*(?:\[\[?[\w\".: -]+\]\]?|[\w\".-]+\s*=\s*.*)$")
 
 
 def of_file(source: RuleText) -> tuple[Span, Habit] | None:
-    """Recognise a file of another kind, of which nothing could be read.
+    """Return what a file is of which no statement could be read.
 
     Returns:
-        its first line that says anything, and what to say of it; None if it may as well be
+        the span of its first line that is no comment, and what the file is; None if it may be
         a file of rules with mistakes.
     """
     lines = [
@@ -159,10 +159,10 @@ def of_file(source: RuleText) -> tuple[Span, Habit] | None:
 def _of_lines(lines: list[str]) -> Habit | None:
     objects = [_object(line.rstrip(",")) for line in lines]
     if None not in objects:
-        shown = next((one for one in objects if one and "oom_score_adj" in one), objects[0])
-        habit = _ananicy(shown)
+        scored = (rule for rule in objects if rule and "oom_score_adj" in rule)
+        habit = _ananicy(next(scored, objects[0]))
         if habit:
-            return Habit("this file is for ananicy, and rules here are sentences", habit.help)
+            return Habit("this file is for ananicy; rules here are sentences", habit.help)
     if _object("\n".join(lines)) is not None or None not in objects:
         return _kind("JSON")
     if len(lines) < 2:
@@ -170,7 +170,7 @@ def _of_lines(lines: list[str]) -> Habit | None:
     if any(map(_SECTION.match, lines)) and all(map(_TOML.match, lines)):
         setting = next(filter(None, map(_SYSTEMD.match, lines)), None)
         habit = of_line(setting.group()) if setting else None
-        return habit and Habit("this file is a unit of systemd, not one of rules", habit.help)
+        return habit and Habit("this file is a unit of systemd, not a rule file", habit.help)
     if all(map(_YAML.match, lines)):
         return _kind("YAML")
     return _kind("TOML") if all(map(_TOML.match, lines)) else None
@@ -178,6 +178,6 @@ def _of_lines(lines: list[str]) -> Habit | None:
 
 def _kind(name: str) -> Habit:
     return Habit(
-        f"this looks like {name}, and rules here are sentences",
-        f"write one sentence a line, such as {_SENTENCE}, without any other form around it",
+        f"this looks like {name}; rules here are sentences",
+        f"write one sentence per line, such as {_SENTENCE}, with nothing around it",
     )

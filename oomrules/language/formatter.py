@@ -42,7 +42,7 @@ _Piece = Token | _Comment
 
 
 def formatted(source: RuleText) -> str:
-    """Write a rule file in its one form.
+    """Return a rule file in its one form.
 
     Raises:
         Rejected: it has syntax errors, so what belongs together is not known.
@@ -51,12 +51,12 @@ def formatted(source: RuleText) -> str:
     if diagnostics:
         raise Rejected(diagnostics)
     text = "".join(f"{line}\n" for line in _Writer().lines(_pieces(source)))
-    # An empty file is a mask; one of empty lines is none, and stays that.
+    # An empty file is a mask; a file of empty lines must not become one.
     return text or ("\n" if source.text else "")
 
 
 def _pieces(source: RuleText) -> Iterator[_Piece]:
-    """Give the tokens with the comments between them."""
+    """Return the tokens with the comments between them."""
     at, fresh = 0, True
     for token in parser.tokens(source):
         start = token.start_pos or 0
@@ -74,7 +74,7 @@ def _comments(gap: str, fresh: bool) -> Iterator[_Comment]:
 
 
 class _Writer:
-    """Gathers statements, and writes each with its comments."""
+    """The lines written so far, and the statement that is being gathered."""
 
     def __init__(self) -> None:
         self.depth = 0
@@ -84,7 +84,7 @@ class _Writer:
         self.on_line = False  # something was written since the last line end
 
     def lines(self, pieces: Iterator[_Piece]) -> list[str]:
-        """Write all pieces."""
+        """Return the lines of all pieces."""
         for piece in pieces:
             if isinstance(piece, _Comment):
                 self._comment(piece)
@@ -134,14 +134,14 @@ class _Writer:
 
 
 class _Chunk(NamedTuple):
-    """What is not broken: its text, and whether a break before it takes a backslash."""
+    """A text that is kept on one line; a line break before it may take a backslash."""
 
     text: str
     backslash: bool
 
 
 def _laid_out(pieces: list[_Piece], indent: str) -> list[str]:
-    """Write a statement in lines that are as full as can be."""
+    """Return a statement in lines that are as full as can be."""
     lines: list[str] = []
     line, empty = indent, True
 
@@ -171,7 +171,7 @@ def _laid_out(pieces: list[_Piece], indent: str) -> list[str]:
 
 
 def _breaks(column: int, margin: int, rest: list[_Chunk | _Comment]) -> bool:
-    """Tell whether a line ends before the first of these chunks, which would begin at a column.
+    """Return whether a line ends before the first of these chunks, which would begin at a column.
 
     A clause is kept together where it fits into a line of its own.
     """
@@ -213,7 +213,7 @@ def _chunks(pieces: list[_Piece]) -> Iterator[_Chunk | _Comment]:
 
 
 def _apart(before: list[Token], token: Token, in_condition: bool) -> bool:
-    """Tell whether a space stands between the tokens so far and the next one."""
+    """Return whether a space stands between the tokens so far and the next one."""
     last = before[-1].type
     if token.type in _TIGHT_BEFORE or last == "LPAR":
         return False

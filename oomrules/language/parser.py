@@ -12,16 +12,16 @@ from lark import Lark, Token, Tree, lexer
 
 from oomrules import resources
 from oomrules.language import foreign, syntax, syntax_errors
-from oomrules.language.diagnostics import Diagnostic
+from oomrules.language.diagnostics import Bad, Diagnostic
 from oomrules.language.recovery import Recovery
 from oomrules.language.text import RuleText, Span
 
-# Deeper than any person nests, and well below the recursion limit of the interpreter.
+# Levels of nesting: more than rules need, and well below the interpreter's recursion limit.
 DEPTH = 80
-# Characters of a text: as many as a command line is read of, and as a path can have.
+# Characters of a text: as many as are read of a command line, and as a path can have.
 LONGEST = 4096
-# Signs of a file that stand in rows deeper than that. Each is a token, and found to be too deep
-# only after all of it has been parsed.
+# Signs of a file in rows that nest deeper than that. Each is a token, and lark parses all of
+# them before the depth is known.
 _MOST_SIGNS = 10_000
 _SIGNS = re.compile(r'"(?:\\"|[^"\n])*"|#[^\n]*|(?P<signs>(?:(?:-|\(|\bnot\b)(?:[ \t]|\\\r?\n)*)+)')
 
@@ -30,8 +30,8 @@ _SIGNS = re.compile(r'"(?:\\"|[^"\n])*"|#[^\n]*|(?P<signs>(?:(?:-|\(|\bnot\b)(?:
 def _without_proofs() -> Iterator[None]:
     """Keep lark from proving at each start that no two terminals collide.
 
-    It does so wherever the library for it happens to be installed, and takes a second for
-    it. A test makes the proof once, with ``strict=True``.
+    Where the library for the proof is installed, it takes a second. A test makes the proof
+    once, with ``strict=True``.
     """
     before = lexer.has_interegular
     lexer.has_interegular = False
@@ -49,7 +49,7 @@ def _lark() -> Lark:
             resources.grammar().read_text(encoding="utf-8"),
             parser="lalr",
             lexer="contextual",
-            # It takes half of the time; ``_tree_span`` finds the few places that are needed.
+            # Positions take half of the time; ``_tree_span`` finds the few that are needed.
             propagate_positions=False,
             maybe_placeholders=True,
         )
@@ -77,14 +77,14 @@ def parse(source: RuleText) -> tuple[tuple[syntax.Statement, ...], list[Diagnost
     if diagnostics and not statements:
         other = foreign.of_file(source)
         if other:
-            # Nothing in it was meant for us: one mistake, and not one a line.
+            # The file is for another tool: one mistake, and not one a line.
             span, habit = other
             diagnostics = [Diagnostic("OOM101", habit.message, source, span, habit.help)]
     return statements, diagnostics
 
 
 def tokens(source: RuleText) -> list[Token]:
-    """Give the tokens of a well-formed rule file, line ends among them, comments not.
+    """Return the tokens of a well-formed rule file, with line ends and without comments.
 
     Raises:
         UnexpectedInput: it is not well formed; ``parse`` says where and why.
@@ -97,15 +97,8 @@ def _span(token: Token) -> Span:
     return Span(start, start + len(token))
 
 
-class _Unbuilt(Exception):
-    """Ends the building of a statement."""
-
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        self.diagnostic = diagnostic
-
-
 class _Builder:
-    """Builds frozen data from lark's tree; nothing is judged here but its size."""
+    """What turns lark's tree into frozen data; it checks nothing but sizes."""
 
     def __init__(self, source: RuleText) -> None:
         self.source = source
@@ -119,7 +112,7 @@ class _Builder:
             depth = self.depth
             try:
                 yield self.statement(node)
-            except _Unbuilt as error:
+            except Bad as error:
                 self.depth = depth
                 self.diagnostics.append(error.diagnostic)
 
@@ -128,7 +121,7 @@ class _Builder:
         """Count one level of nesting."""
         self.depth += 1
         if self.depth > DEPTH:
-            raise _Unbuilt(syntax_errors.too_deep(self.source, span, DEPTH))
+            raise Bad(syntax_errors.too_deep(self.source, span, DEPTH))
         yield
         self.depth -= 1
 
@@ -146,11 +139,12 @@ class _Builder:
                 with self.deeper(target.span):
                     inner = tuple(self.statements(parts[2:]))
                 return syntax.Block(span, target, inner)
-            case "prefer" | "spare":
-                _, selector, _, factor = parts
-                quantity = _quantity(factor) if factor is not None else None
-                return syntax.Rule(span, _KINDS[tree.data], self.selector(selector), quantity)
-        return syntax.Rule(span, _KINDS[tree.data], self.selector(parts[2]))
+        kind = syntax.Kind[tree.data.upper()]
+        if kind not in (syntax.Kind.PREFER, syntax.Kind.SPARE):
+            return syntax.Rule(span, kind, self.selector(parts[2]))
+        _, selector, _, factor = parts
+        quantity = _quantity(factor) if factor is not None else None
+        return syntax.Rule(span, kind, self.selector(selector), quantity)
 
     def selector(self, tree: Any) -> syntax.Selector:
         terms: list[syntax.Term] = []
@@ -164,7 +158,8 @@ class _Builder:
                 clauses.append(syntax.When(_tree_span(part), self.expression(part.children[1])))
             else:
                 names = tuple(_name(token) for token in part.children[-1].children)
-                clauses.append(syntax.With(_tree_span(part), _HOLDINGS[part.data], names))
+                holding = syntax.Holding[part.data.upper()]
+                clauses.append(syntax.With(_tree_span(part), holding, names))
         return syntax.Selector(_tree_span(tree), tuple(terms), tuple(clauses))
 
     def term(self, span: Span, kind: str, parts: list[Any]) -> syntax.Term:
@@ -180,7 +175,7 @@ class _Builder:
 
     def target(self, tree: Any) -> syntax.Target:
         unit = self.text(tree.children[-1])
-        return syntax.Target(_tree_span(tree), unit, _RELATIONS[tree.data])
+        return syntax.Target(_tree_span(tree), unit, syntax.Relation[tree.data.upper()])
 
     def text(self, token: Any) -> syntax.Text:
         # A backslash stands for itself, so that regular expressions and systemd's \x2d can
@@ -189,7 +184,7 @@ class _Builder:
         if value.startswith('"'):
             value = value[1:-1].replace('\\"', '"')
         if len(value) > LONGEST:
-            raise _Unbuilt(syntax_errors.too_long(self.source, _span(token), LONGEST))
+            raise Bad(syntax_errors.too_long(self.source, _span(token), LONGEST))
         return syntax.Text(_span(token), value)
 
     def expression(self, tree: Any) -> syntax.Expression:
@@ -226,7 +221,7 @@ class _Builder:
 
 
 def _tree_span(tree: Tree[Token]) -> Span:
-    """Find where a tree begins and ends: the grammar keeps the tokens at the ends of its rules."""
+    """Return where a tree begins and ends: the grammar keeps the tokens at its rules' ends."""
     first: Any = tree
     while isinstance(first, Tree):
         first = first.children[0]
@@ -249,23 +244,4 @@ def _quantity(token: Any) -> syntax.Quantity:
     return syntax.Quantity(_span(token), str(token))
 
 
-_KINDS = {
-    "never": syntax.Kind.NEVER,
-    "only": syntax.Kind.ONLY,
-    "first": syntax.Kind.FIRST,
-    "last": syntax.Kind.LAST,
-    "prefer": syntax.Kind.PREFER,
-    "spare": syntax.Kind.SPARE,
-}
-_RELATIONS = {
-    "unit": syntax.Relation.NAMED,
-    "wanted_by": syntax.Relation.WANTED_BY,
-    "part_of": syntax.Relation.PART_OF,
-    "of_user": syntax.Relation.OF_USER,
-}
-_HOLDINGS = {
-    "with_all": syntax.Holding.ALL,
-    "with_any": syntax.Holding.ANY,
-    "without": syntax.Holding.NONE,
-}
 _TERMS = ("named", "equals", "matches", "member")

@@ -1,4 +1,4 @@
-"""Quantities: ``512MiB``, ``8192ms``, ``25%``, ``1_000``. The lexer takes any suffix."""
+"""Quantities: ``512MiB``, ``8192ms``, ``25%``, ``1_000``. The lexer accepts any suffix."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNITS: dict[str, tuple[Type, int]] = {
     "%": (Type.PERCENTAGE, 1),
 }
 
-# Ways of writing a unit that people bring along, and what is meant by them.
+# Other ways of writing a unit, and what is meant by them.
 _HABITS = {
     **{f"{p}{b}": f"{p.upper()}iB" for p in "kKmMgGtTpP" for b in ("", "B", "b", "i", "ib", "Bi")},
     "b": "B",
@@ -55,10 +55,10 @@ _HABITS = {
     "percent": "%",
 }
 
-# Habits that may mean more than one thing, or another amount: nothing is replaced for them.
+# These may mean more than one thing, or another amount: no fix is proposed for them.
 _UNCERTAIN = ("m", "us")
 
-# Beyond this no quantity of a machine goes, and the integers stay small.
+# No quantity of a machine is larger, and the integers stay small.
 _LIMIT = 2**63
 
 
@@ -81,10 +81,10 @@ class Value(NamedTuple):
 
 
 def number(written: str) -> tuple[Fraction, str]:
-    """Split a quantity into its exact number and its suffix.
+    """Return the exact number of a quantity, and its suffix.
 
     Raises:
-        BadQuantity: the number is beyond all reason.
+        BadQuantity: the number has too many digits.
     """
     matched = re.match(r"[\d_]*(?:\.\d+)?", written)
     digits = matched.group() if matched else ""
@@ -98,13 +98,13 @@ def _percent(share: Fraction) -> str:
 
 
 def _similar(suffix: str) -> str | None:
-    """Find the unit that a misspelt one was probably meant to be."""
+    """Return the unit that a misspelt one was probably meant to be."""
     close = similar(suffix, [*UNITS, *(word for word in _HABITS if len(word) > 3)])
     return _HABITS.get(close[0], close[0]) if close else None
 
 
 def read(written: str) -> Value:
-    """Read a quantity exactly.
+    """Return what a quantity means, exactly.
 
     Raises:
         BadQuantity: unknown unit, not whole in its smallest unit, or out of range.
@@ -129,9 +129,9 @@ def read(written: str) -> Value:
         raise BadQuantity(
             "OOM402",
             f"`{written}` is not a whole number{f' of {smallest}' if smallest else ''}",
-            f"arithmetic is in whole numbers; of memory, a share is written `{_percent(amount)}`"
+            f"write a whole number; a share of memory is written `{_percent(amount)}`"
             if kind is Type.COUNT and amount < 1
-            else "arithmetic is in whole numbers; write one",
+            else "write a whole number",
         )
     if amount >= _LIMIT:
         raise BadQuantity("OOM402", f"`{written}` is out of range", "write a smaller quantity")

@@ -1,7 +1,7 @@
 """After a syntax error: where the parser reads on.
 
-It goes back to where the statement began and on at the end of its line, so each bad
-statement costs one diagnostic and the others are still read.
+The parser forgets the statement and goes on at the end of its line, so each bad statement
+is one diagnostic, and the others are still read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from oomrules.language import syntax_errors
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.text import RuleText, Span
 
-# Syntax errors that are told of a file. What has more of them is no rule file.
+# Syntax errors that are reported of a file. What has more of them is no rule file.
 _MOST_ERRORS = 500
 
 
@@ -33,7 +33,7 @@ class Recovery:
     def __init__(self, source: RuleText) -> None:
         self.source = source
         self.diagnostics: list[Diagnostic] = []
-        # Blocks whose first line was bad: their closing braces are met in silence.
+        # Blocks whose first line was bad: their closing braces are not reported too.
         self.headless = 0
         self.ended = False
 
@@ -63,20 +63,20 @@ class Recovery:
         return True
 
     def _give_up(self, parser: Any, error: UnexpectedInput, at: int, opened: list[Token]) -> int:
-        """Drop the statement that has an error at ``at``, and say so; returns where it began."""
-        found = syntax_errors.explain(error, self.source, at, bool(opened))
+        """Drop the statement that has an error at ``at``, and return where it began."""
+        explained = syntax_errors.explain(error, self.source, at, bool(opened))
         begin = min(at, _pop_statement(parser))
-        found = syntax_errors.unfinished(error, self.source, begin, at) or found
+        mistake = syntax_errors.unfinished(error, self.source, begin, at) or explained
         name = re.match(r"(?:define|list)\s+([A-Za-z_][\w.]*)", self.source.text[begin:])
         if not self._merging(at):
-            self.diagnostics.append(replace(found, breaks=name.group(1) if name else ""))
+            self.diagnostics.append(replace(mistake, breaks=name.group(1) if name else ""))
         return begin
 
     def _merging(self, at: int) -> bool:
-        """Tell whether this is a later mark of a merge whose first one has been told."""
+        """Return whether this is a later marker of a merge whose first one was reported."""
         text = self.source.text
         return text.startswith(("=======", ">>>>>>>"), at) and any(
-            text.startswith("<<<<<<<", told.span.start) for told in self.diagnostics
+            text.startswith("<<<<<<<", earlier.span.start) for earlier in self.diagnostics
         )
 
     def _offset(self, error: UnexpectedInput) -> int:
@@ -86,7 +86,7 @@ class Recovery:
         return error.pos_in_stream or 0
 
     def _end(self, parser: Any, error: UnexpectedInput, opened: list[Token]) -> None:
-        """The text ended too soon: keep what is complete, and close the open blocks."""
+        """Keep what is complete of a text that ended too soon, and close the open blocks."""
         # A line may end inside a statement, too; a block only where its last statement may.
         if "RBRACE" in parser.accepts():
             parser.feed_token(Token("_NL", "\n"))
@@ -100,7 +100,7 @@ class Recovery:
             parser.feed_token(Token.new_borrow_pos("RBRACE", "}", brace))
 
     def _next_statement(self, begin: int, at: int, in_block: bool) -> int:
-        """Find where to read on after a bad statement from ``begin`` with its error at ``at``.
+        """Return where to read on after a statement from ``begin`` with an error at ``at``.
 
         That is the end of its line, or the brace that closes the block around it. An
         error at the first word of a later line means that the statement was left
@@ -138,13 +138,13 @@ class Recovery:
 
 
 def _last(parser: Any) -> str:
-    """The type of the last token, unless it has become part of something."""
+    """Return the type of the last token, unless it has become part of something."""
     stack = parser.parser_state.value_stack
     return stack[-1].type if stack and isinstance(stack[-1], Token) else ""
 
 
 def _outside_texts(text: str, start: int) -> Iterator[tuple[int, str]]:
-    """Give the braces and line ends that are not inside a quoted text or a comment."""
+    """Return the braces and line ends that are not inside a quoted text or a comment."""
     for found in re.finditer(r'"(?:\\"|[^"\n])*"|#[^\n]*|[{}\n]', text[start:]):
         if len(found.group()) == 1 and found.group() in "{}\n":
             yield start + found.start(), found.group()

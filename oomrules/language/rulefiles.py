@@ -27,7 +27,7 @@ SUFFIX = ".oom"
 VOCABULARY = "00-vocabulary.oom"
 STDIN = "<stdin>"
 
-# A rule file is written by hand; one of this size is something else.
+# Rule files are written by hand; a larger file is something else.
 LARGEST = 2**20
 
 # Documentation/admin-guide/devices.txt: /dev/null.
@@ -36,7 +36,7 @@ _NULL = os.makedev(1, 3)
 
 @dataclass(frozen=True)
 class Found:
-    """The rule files in force, and what stood in their way.
+    """The rule files in force, and what could not be read.
 
     Attributes:
         files: the files, in the order of their names; the vocabulary comes first.
@@ -58,14 +58,14 @@ class Found:
 
 
 def system(root: Path = Path("/")) -> Found:
-    """Find the rules of this host.
+    """Return the rules of this host.
 
     The rules shipped in the package stand in for /usr/lib/oomrules.d where that
     directory does not exist, so that a drop-in alone never leaves a host without the
     protecting ones.
 
     Args:
-        root: where the four directories are looked for, ``/`` but in tests and images.
+        root: the directory that stands for ``/``, for tests and images.
     """
     looked_in, tree = directories(root), Root(root)
     chosen: dict[str, tuple[int, Path]] = {}
@@ -98,7 +98,7 @@ def system(root: Path = Path("/")) -> Found:
 
 
 def directories(root: Path = Path("/")) -> list[Path]:
-    """List where the rules of a host are looked for, the highest precedence first."""
+    """Return the directories of a host's rules, the highest precedence first."""
     found = [root / directory.lstrip("/") for directory in DIRECTORIES]
     if not Root(root).is_dir(found[-1]):
         found[-1] = resources.rules()
@@ -106,11 +106,7 @@ def directories(root: Path = Path("/")) -> list[Path]:
 
 
 def fingerprint(root: Path = Path("/")) -> list[list[str | int]]:
-    """Tell whether the rules of this host may have changed: what is in their directories.
-
-    Returns:
-        plain data that is equal as long as no file was added, removed or written.
-    """
+    """Return plain data that is equal as long as no rule file was added, removed or written."""
     seen: list[list[str | int]] = [["oomrules", __version__]]
     tree = Root(root)
     for directory in [*directories(root), resources.rules()]:
@@ -130,10 +126,10 @@ def fingerprint(root: Path = Path("/")) -> list[list[str | int]]:
 
 
 def given(paths: Sequence[str], root: Path = Path("/")) -> Found:
-    """Read the rules of ``--rules``: files, or directories of drop-ins.
+    """Return the rules of ``--rules``: files, or directories of drop-ins.
 
     Args:
-        root: in what is below it, no link leads out of it.
+        root: no link below it leads out of it.
 
     Raises:
         Failure: a path is not there.
@@ -157,7 +153,7 @@ def given(paths: Sequence[str], root: Path = Path("/")) -> Found:
             continue
         masked += [file for file in inside if _is_mask(file, tree)]
         wanted += [(file, 0) for file in inside if file not in masked]
-    # A file that is named twice, by whatever way, is one file.
+    # A file that is named twice is one file, even by two paths.
     once = {_real(path, tree): (path, level) for path, level in wanted}
     texts, unread = _read(once.values(), tree)
     in_force = _with_vocabulary(texts, 1, tree)
@@ -165,7 +161,7 @@ def given(paths: Sequence[str], root: Path = Path("/")) -> Found:
 
 
 def _status(path: Path, tree: Root | None) -> os.stat_result:
-    """Look at a file; one that is missing because of a link is ``Dangling``."""
+    """Return the status of a file; one that is missing because of a link is ``Dangling``."""
     if tree:
         return tree.stat(path)
     try:
@@ -182,13 +178,13 @@ def _real(path: Path, tree: Root | None) -> str:
 
 
 def _rule_names(directory: Path, tree: Root | None) -> list[str]:
-    """List the drop-ins of a directory in order; other names are not looked at."""
+    """Return the names of the drop-ins in a directory, in order."""
     names = tree.names(directory) if tree else os.listdir(directory)
     return sorted(name for name in names if name.endswith(SUFFIX) and not name.startswith("."))
 
 
 def _is_mask(path: Path, tree: Root | None) -> bool:
-    """Tell whether a file is empty or a link to /dev/null; a broken link is neither."""
+    """Return whether a file is empty or a link to /dev/null; a broken link is neither."""
     if tree and tree.is_null(path):
         return True
     try:
@@ -233,10 +229,10 @@ def _read(
 
 
 def read_file(path: Path, level: int = 0, tree: Root | None = None) -> RuleText | Diagnostic:
-    """Read one rule file, or say why it cannot be read.
+    """Return the text of a rule file, or why it cannot be read.
 
     Args:
-        tree: what the file is below; no link in it leads out of it.
+        tree: the directory that stands for ``/``; no link in it leads out of it.
     """
     try:
         data = tree.read(path, LARGEST) if tree else files.read(str(path), LARGEST)
@@ -248,7 +244,7 @@ def read_file(path: Path, level: int = 0, tree: Root | None = None) -> RuleText 
 
 
 def standard_input() -> RuleText | Diagnostic:
-    """Read rules from standard input, or say why they are none."""
+    """Return the rules on standard input, or why they cannot be read."""
     data = sys.stdin.buffer.read(LARGEST + 1)
     if len(data) > LARGEST:
         return _unreadable(Path(STDIN), OSError(0, f"it is larger than {LARGEST >> 20} MiB"))
@@ -256,7 +252,7 @@ def standard_input() -> RuleText | Diagnostic:
 
 
 def decode(data: bytes, name: str, level: int = 0) -> RuleText | Diagnostic:
-    """Make the text of a rule file from its bytes, or say where it is not UTF-8."""
+    """Return the text of a rule file's bytes, or where they are not UTF-8."""
     try:
         # Editors on other systems put a byte order mark in front; it means nothing.
         return RuleText(name, data.decode("utf-8").removeprefix("\ufeff"), level)
@@ -273,22 +269,19 @@ def decode(data: bytes, name: str, level: int = 0) -> RuleText | Diagnostic:
 
 
 def _guess(data: bytes) -> str:
-    """Guess the encoding of a file that is not UTF-8: editors mark UTF-16 by its first bytes."""
+    """Return the likely encoding of a file that is not UTF-8: UTF-16 begins with a mark."""
     return "utf16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
 
 
 def _unreadable(path: Path, error: OSError) -> Diagnostic:
-    help_ = "mend or remove it; rules are not used without one of their files"
+    mend = "make it readable or remove it"
     if isinstance(error, Dangling):
         link = shlex.quote(error.link)
-        help_ = (
-            f"`ln -sfn FILE {link}` lets it lead to another file, and `rm {link}` removes it; "
-            "rules are not used without one of their files"
-        )
+        mend = f"let it lead to another file with `ln -sfn FILE {link}`, or `rm {link}`"
     return Diagnostic(
         "OOM001",
         f"cannot read {path}: {reason(error)}",
         RuleText(str(path), ""),
         Span(0, 0),
-        help_,
+        f"{mend}; no rules are used while one of their files cannot be read",
     )

@@ -175,7 +175,10 @@ Term = Named | Equals | Matches | Member
 
 
 class Holding(Enum):
-    """How many of the capabilities of a ``with`` clause must be there."""
+    """How many of the capabilities of a ``with`` clause must be there.
+
+    The value is how the clause starts; the name is what the grammar calls it.
+    """
 
     ALL = "with"
     ANY = "with any of"
@@ -202,7 +205,7 @@ Clause = With | When
 
 @dataclass(frozen=True, slots=True)
 class Selector(Node):
-    """Whom a rule is about; no terms means ``anything``."""
+    """The processes that a rule is about; no terms means ``anything``."""
 
     terms: tuple[Term, ...]
     clauses: tuple[Clause, ...] = ()
@@ -212,7 +215,10 @@ class Selector(Node):
 
 
 class Kind(Enum):
-    """What a rule does; the value is how the sentence starts."""
+    """What a rule does.
+
+    The value is how the sentence starts; the name is what the grammar and a program call it.
+    """
 
     NEVER = "never kill"
     ONLY = "only kill"
@@ -220,6 +226,11 @@ class Kind(Enum):
     LAST = "kill last"
     PREFER = "prefer"
     SPARE = "spare"
+
+    @property
+    def key(self) -> str:
+        """What a program calls it."""
+        return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +266,10 @@ class ListOf(Node):
 
 
 class Relation(Enum):
-    """How a target says which units it means; the value is how it goes in the sentence."""
+    """How a target says which units it means.
+
+    The value is how it goes in the sentence; the name is what the grammar calls it.
+    """
 
     NAMED = ""
     WANTED_BY = "units wanted by "
@@ -301,7 +315,7 @@ KEYWORDS = (
 
 
 def walk(statements: tuple[Statement, ...]) -> Iterator[tuple[tuple[Target, ...], Statement]]:
-    """Give each statement that is not a block, with the targets around it, outermost first."""
+    """Return each statement that is not a block, with the targets around it, outermost first."""
     for statement in statements:
         if isinstance(statement, Block):
             for targets, inner in walk(statement.statements):

@@ -1,4 +1,4 @@
-"""Syntax errors in a person's words: what stood there, what was expected, what to do."""
+"""Syntax errors in words: what stands there, what was expected, what to do."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from collections.abc import Iterator
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from oomrules.language import foreign, syntax, syntax_help
-from oomrules.language.diagnostics import (
-    Diagnostic,
-    either,
-)
+from oomrules.language.diagnostics import Diagnostic, either
 from oomrules.language.text import RuleText, Span
 
-# What the terminals of the grammar are called when they were expected.
+# How a message calls the terminals of the grammar that were expected.
 _NAMES = {
     "NAME": "an attribute or a defined name",
     "QUANTITY": "a number",
@@ -44,37 +41,27 @@ _NAMES = {
 
 
 def explain(error: UnexpectedInput, source: RuleText, at: int, in_block: bool) -> Diagnostic:
-    """Make the diagnostic of a syntax error at an offset."""
-    text = source.text
-    if text[at : at + 1] == '"' and isinstance(error, UnexpectedCharacters):
-        end = at + len(text[at:].split("\n", 1)[0].rstrip())
+    """Return the diagnostic of a syntax error at an offset."""
+    rest = source.text[at:].partition("\n")[0].rstrip()
+    by_lexer = isinstance(error, UnexpectedCharacters)
+    if by_lexer and rest.startswith('"'):
         return Diagnostic(
             "OOM102",
             "this text is not closed",
             source,
-            Span(at, end),
+            Span(at, at + len(rest)),
             'end the text with `"` on the same line',
             'no closing `"`',
         )
-    habit, advice = next(
-        ((start, advice) for start, advice in syntax_help.HABITS if text.startswith(start, at)),
-        ("", ""),
-    )
-    found = habit if len(habit) > 1 and habit != "--" else _word(error, text, at)
     terminals = _expected_terminals(error)
-    if terminals >= syntax_help.STATEMENT:
-        known = foreign.of_line(text[at:].partition("\n")[0].rstrip())
-        if known:
-            span = Span(at, at + len(text[at:].partition("\n")[0].rstrip()))
-            return Diagnostic("OOM101", known.message, source, span, known.help)
-    span = (
-        Span(at, at + max(1, len(found)))
-        if text[at : at + 1] not in ("\n", "\r", "")
-        else Span(at, at)
-    )
-    wanted = _expected(error)
-    what = _named(found)
-    if found == "}" and not in_block:
+    habit = foreign.of_line(rest) if terminals >= syntax_help.STATEMENT else None
+    if habit:
+        return Diagnostic("OOM101", habit.message, source, Span(at, at + len(rest)), habit.help)
+    sign = syntax_help.sign(rest)
+    word = sign if len(sign) > 1 and sign != "--" else _word(error, source.text, at)
+    met = syntax_help.Unexpected(source.text, at, word, terminals)
+    span = Span(at, at + (max(1, len(word)) if source.text[at : at + 1].strip("\r\n") else 0))
+    if word == "}" and not in_block:
         return Diagnostic(
             "OOM105",
             "this brace closes nothing",
@@ -82,38 +69,46 @@ def explain(error: UnexpectedInput, source: RuleText, at: int, in_block: bool) -
             span,
             "remove it, or open the block it belongs to",
         )
-    advice = syntax_help.better(habit, text, at, terminals) or advice
-    head = syntax_help.unquoted_target(text, at)
+    head = syntax_help.target_with_quotes(met)
     if head:
         return Diagnostic(
             "OOM103",
-            f"unexpected {what}: without quotes a unit's name ends there",
+            f"unexpected {_named(word)}: without quotes a unit's name ends there",
             source,
             span,
             f"quote the name, as in `{head}`",
         )
-    if isinstance(error, UnexpectedCharacters):
-        quoted = syntax_help.unquoted(text, at)
-        advice = advice or (f"quote the text, as in `{quoted}`" if quoted else "")
-        help_ = advice or (
-            f"expected {wanted}" if wanted else "remove it, or put it in a quoted text"
-        )
-        fix = next(
-            (
-                syntax_help.instead(text, at, *one)
-                for one in syntax_help.CERTAIN.items()
-                if text[at:].startswith(one[0])
-            ),
-            None,
-        )
-        return Diagnostic("OOM103", f"unexpected character {what}", source, span, help_, fix=fix)
+    return (_bad_character if by_lexer else _bad_word)(source, span, met)
+
+
+def _bad_character(source: RuleText, span: Span, met: syntax_help.Unexpected) -> Diagnostic:
+    """Return the diagnostic of a character that begins nothing."""
+    help_ = syntax_help.of_sign(met)
+    quoted, wanted = syntax_help.with_quotes(met), _in_words(met.terminals)
+    if not help_ and quoted:
+        help_ = f"quote the text, as in `{quoted}`"
+    elif not help_:
+        help_ = f"expected {wanted}" if wanted else "remove it, or put it in a quoted text"
     return Diagnostic(
-        "OOM101",
-        f"unexpected {what}, expected {wanted}" if wanted else f"unexpected {what}",
+        "OOM103",
+        f"unexpected character {_named(met.word)}",
         source,
         span,
-        advice or syntax_help.advice(found, text, at, terminals),
-        fix=syntax_help.certain(found, text, span, terminals),
+        help_,
+        fix=syntax_help.fix_of_sign(met),
+    )
+
+
+def _bad_word(source: RuleText, span: Span, met: syntax_help.Unexpected) -> Diagnostic:
+    """Return the diagnostic of a word, text or sign in the wrong place."""
+    wanted = _in_words(met.terminals)
+    return Diagnostic(
+        "OOM101",
+        f"unexpected {_named(met.word)}{f', expected {wanted}' if wanted else ''}",
+        source,
+        span,
+        syntax_help.of_sign(met) or syntax_help.of_word(met),
+        fix=syntax_help.fix_of_word(met, span),
     )
 
 
@@ -123,7 +118,7 @@ _PIECES = re.compile(r'"(?:\\"|[^"\n])*"|#[^\n]*|\\(?=\r?\n)|[\w.]+|\S')
 
 
 def unfinished(error: UnexpectedInput, source: RuleText, begin: int, at: int) -> Diagnostic | None:
-    """Make the diagnostic of a statement that has to go on, and does not.
+    """Return the diagnostic of a statement that has to go on, and does not.
 
     Args:
         error: what the parser met instead.
@@ -133,13 +128,15 @@ def unfinished(error: UnexpectedInput, source: RuleText, begin: int, at: int) ->
     Returns:
         None where it is another mistake.
     """
-    pieces = [one for one in _PIECES.finditer(source.text, begin, at) if one.group()[0] != "#"]
-    # Behind `and` a backslash adds nothing.
+    pieces = [
+        piece for piece in _PIECES.finditer(source.text, begin, at) if piece.group()[0] != "#"
+    ]
+    # After `and` a backslash adds nothing.
     while len(pieces) > 1 and pieces[-1].group() == "\\" and pieces[-2].group() in _GO_ON:
         pieces.pop()
     last = pieces[-1] if pieces else None
-    found = _word(error, source.text, at)
-    if last is None or last.group() not in _GO_ON or found not in ("", "}", *syntax.FORMS):
+    word = _word(error, source.text, at)
+    if last is None or last.group() not in _GO_ON or word not in ("", "}", *syntax.FORMS):
         return None
     if last.group() == "\\":
         missing = "the rest of it"
@@ -149,20 +146,21 @@ def unfinished(error: UnexpectedInput, source: RuleText, begin: int, at: int) ->
         missing = "a condition"
     return Diagnostic(
         "OOM101",
-        f"the statement of line {source.position(begin)[0]} is not complete: {missing} is "
-        f"missing behind `{last.group()}`",
+        f"the statement in line {source.position(begin)[0]} is not complete: {missing} is "
+        f"missing after `{last.group()}`",
         source,
         Span(*last.span()),
-        f"write it, or remove the `{last.group()}`, with which a line goes on in the next",
+        f"write it, or remove the `{last.group()}`, which joins the line to the next one",
     )
 
 
-# What editors and terminals show as the end of a line, and the language does not take for one.
+# Characters that editors and terminals show as the end of a line, and that the language does not
+# take for one.
 _LIKE_A_LINE_END = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]|\r(?!\n)")
 
 
 def hidden(source: RuleText) -> Iterator[Diagnostic]:
-    """Find comments that seem to end before they do: what stands behind looks like a statement."""
+    """Find comments that seem to end before they do, so that the rest looks like a statement."""
     text = source.text
     if not _LIKE_A_LINE_END.search(text):
         return
@@ -171,33 +169,33 @@ def hidden(source: RuleText) -> Iterator[Diagnostic]:
         if sign and text[sign.end() : piece.end()].strip():
             yield Diagnostic(
                 "OOM103",
-                f"this comment is shown as if it ended at {_named(sign.group())}, and does not",
+                f"this comment seems to end at {_named(sign.group())}, but it goes on behind it",
                 source,
                 Span(*sign.span()),
-                "put the end of a line there, or remove the character",
+                "end the line there, or remove the character",
             )
 
 
 def not_closed(source: RuleText, span: Span) -> Diagnostic:
-    """A block whose closing brace never comes."""
+    """Return the diagnostic of a block whose closing brace never comes."""
     return Diagnostic(
         "OOM104", "this block is not closed", source, span, "end it with `}` on a line of its own"
     )
 
 
 def too_many(source: RuleText, at: int, most: int) -> Diagnostic:
-    """A file that was not meant for us."""
+    """Return the diagnostic of a file with more mistakes than a rule file has."""
     return Diagnostic(
         "OOM101",
         f"this is the {most}th syntax error; the rest of this file is not read",
         source,
         Span(at, at + 1),
-        "mend those above; is it a rule file?",
+        "mend those above first; is this a rule file?",
     )
 
 
 def too_deep(source: RuleText, span: Span, depth: int) -> Diagnostic:
-    """Nesting that no person wrote."""
+    """Return the diagnostic of nesting that is deeper than the parser takes."""
     return Diagnostic(
         "OOM106",
         f"nested more than {depth} levels deep",
@@ -208,24 +206,24 @@ def too_deep(source: RuleText, span: Span, depth: int) -> Diagnostic:
 
 
 def too_long(source: RuleText, span: Span, longest: int) -> Diagnostic:
-    """A text that no value can be equal to."""
+    """Return the diagnostic of a text that no value can be equal to."""
     return Diagnostic(
         "OOM406",
-        f"this text has {span.end - span.start} characters, and nothing is longer than {longest}",
+        f"this text has {span.end - span.start} characters, and no value is longer than {longest}",
         source,
         Span(span.start, span.start + 1),
-        "write the part that tells, or several texts",
+        "write the part that matters, or several texts",
     )
 
 
-def _named(found: str) -> str:
-    """Name what was found, so that a person sees it."""
-    if found in ("", "\n"):
+def _named(word: str) -> str:
+    """Return a word as a message shows it; an invisible character by its name."""
+    if word in ("", "\n"):
         return "the end of the line"
-    if len(found) == 1 and (found.isspace() or not found.isprintable()):
-        name = unicodedata.name(found, "")
-        return f"U+{ord(found):04X}{f' ({name})' if name else ''}"
-    return f"`{found}`"
+    if len(word) == 1 and (word.isspace() or not word.isprintable()):
+        name = unicodedata.name(word, "")
+        return f"U+{ord(word):04X}{f' ({name})' if name else ''}"
+    return f"`{word}`"
 
 
 def _word(error: UnexpectedInput, text: str, at: int) -> str:
@@ -241,13 +239,14 @@ def _expected_terminals(error: UnexpectedInput) -> set[str]:
     return set(error.allowed or ()) if isinstance(error, UnexpectedCharacters) else set()
 
 
-def _expected(error: UnexpectedInput) -> str:
-    """Say what may stand here; a statement's start is one thing, not ten."""
-    terminals = _expected_terminals(error) - {"COMMENT", "SPACE"}
+def _in_words(terminals: set[str]) -> str:
+    """Return what may stand somewhere; empty if it is too much to help."""
+    # The start of a statement is one thing, not ten.
     if terminals >= syntax_help.STATEMENT:
         return "a statement"
-    words = sorted({_NAMES.get(name, f"`{name.lower()}`") for name in terminals})
+    hidden = ("COMMENT", "SPACE")
+    words = {_NAMES.get(name, f"`{name.lower()}`") for name in terminals if name not in hidden}
     # More than this many possibilities explain nothing.
     if not 0 < len(words) <= 6:
         return ""
-    return either(part for word in words for part in word.split(" or "))
+    return either(part for word in sorted(words) for part in word.split(" or "))

@@ -1,8 +1,9 @@
-"""What to do about a syntax error, by what stood there and what may stand there."""
+"""What to do about a syntax error, by what stands there and what may stand there."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.language import foreign
@@ -22,9 +23,8 @@ from oomrules.language.text import Span
 # A unit's name has at most 255 characters (systemd.unit(5)).
 _LONGEST_HEAD = 400
 
-
-# Habits from other languages, and what they are here. The longest comes first.
-HABITS = (
+# Signs of other languages, and what they are here. The longest comes first.
+_SIGNS = (
     ("&&", "write `and`"),
     ("||", "write `or`"),
     ("=>", "write `>=`"),
@@ -38,176 +38,220 @@ HABITS = (
     ("'", 'quote with `"`'),
     ("`", 'quote with `"`'),
     ("%", "a percentage is a number with `%` behind it, as in `25%`"),
-    ("\N{NO-BREAK SPACE}", "this is no plain space; write one"),
+    ("\N{NO-BREAK SPACE}", "this is a no-break space; write a plain one"),
     ("\N{LEFT DOUBLE QUOTATION MARK}", 'quote with the plain `"`'),
     ("\N{RIGHT DOUBLE QUOTATION MARK}", 'quote with the plain `"`'),
-    ("\N{EN DASH}", "this is a dash of typography; the plain one is `-`"),
-    ("\N{EM DASH}", "this is a dash of typography; the plain one is `-`"),
+    ("\N{EN DASH}", "this is a typographic dash; write the plain `-`"),
+    ("\N{EM DASH}", "this is a typographic dash; write the plain `-`"),
 )
-
+# Signs that can mean only one thing.
+_CERTAIN = {"&&": "and", "||": "or", "=>": ">=", "=<": "<=", "\N{NO-BREAK SPACE}": " "}
 
 # First words that people expect, and the statement that says it.
 _STARTS = {
     **dict.fromkeys(
         ("protect", "keep", "save", "ignore", "exclude", "skip", "whitelist", "allow", "no", "do"),
-        "whom nothing may kill is said by `never kill`, a discount by `spare`",
+        "use `never kill` to protect a process completely, or `spare` to make it less likely to "
+        "be killed",
     ),
     **dict.fromkeys(
         ("avoid", "dislike", "lower"),
-        "write `spare`, or `kill last` for whom it shall take after all others",
+        "use `spare`, or `kill last` to have it killed only after all others",
     ),
     **dict.fromkeys(
         ("target", "sacrifice", "penalize", "blacklist", "raise", "always", "first"),
-        "write `prefer`, or `kill first` for whom it shall take before all others",
+        "use `prefer`, or `kill first` to have it killed before all others",
     ),
 }
 
-
-# Words inside of a statement that say something, but not here.
+# Words inside a statement that mean something in other languages.
 _WORDS = {
     **dict.fromkeys(("if", "where", "whose", "having"), "a condition begins with `when`"),
     **dict.fromkeys(
         ("except", "unless", "excluding", "but", "not"), "write `when not …` for an exception"
     ),
-    "and": "leave it out, since words side by side must all hold; before a condition write `when`",
-    "or": "write a rule for each, or one condition, as in `anything when uid == 0 or uid == 33`",
+    "and": "leave it out: terms side by side must all hold; before a condition write `when`",
+    "or": "write one rule for each, or one condition, as in `anything when uid == 0 or uid == 33`",
 }
 
+# Terminals of the grammar that may begin a statement, and a value.
+STATEMENT = {"NEVER", "PREFER", "SCORE"}
+_VALUE = {"STRING", "LISTREF"}
+_SIDE_BY_SIDE = "leave it out here: an attribute and its value stand side by side"
 
-# Those that can mean only one thing.
-CERTAIN = {"&&": "and", "||": "or", "=>": ">=", "=<": "<=", "\N{NO-BREAK SPACE}": " "}
+
+@dataclass(frozen=True)
+class Unexpected:
+    """A place where the parser met something else than it expected.
+
+    Attributes:
+        text: the whole file.
+        at: the offset of the place.
+        word: what stands there; empty at the end of the text.
+        terminals: what may stand there, as the grammar calls it.
+    """
+
+    text: str
+    at: int
+    word: str
+    terminals: set[str]
+
+    @property
+    def before(self) -> str:
+        """The line up to the place."""
+        return self.text[self.text.rfind("\n", 0, self.at) + 1 : self.at]
+
+    @property
+    def rest(self) -> str:
+        """The line from the place on."""
+        return self.text[self.at :].partition("\n")[0]
+
+    @property
+    def begins_statement(self) -> bool:
+        """Whether a statement may begin here."""
+        return self.terminals >= STATEMENT
 
 
-def better(habit: str, text: str, at: int, terminals: set[str]) -> str:
-    """Say more of a sign where more is known than the sign itself tells."""
-    line = text[at:].partition("\n")[0]
-    if habit == "--":
-        option = foreign.of_line(line)
-        return option.help if option else ""
-    if habit == "'":
-        quoted = re.match(r"'([^'\"\n]*)'", line)
-        return f'quote with `"`, as in `"{quoted.group(1)}"`' if quoted else ""
-    # Behind an attribute in a selector its value stands by itself.
-    if habit == "=" and terminals >= _VALUE and "COMPARE" not in terminals:
+def sign(rest: str) -> str:
+    """Return the sign of another language that a text begins with, or an empty text."""
+    return next((sign for sign, _ in _SIGNS if rest.startswith(sign)), "")
+
+
+def of_sign(met: Unexpected) -> str:
+    """Return what to write for a sign of another language; an empty text if it is none."""
+    written = sign(met.text[met.at : met.at + 2])
+    if written == "--":
+        option = foreign.of_line(met.rest)
+        if option:
+            return option.help
+    quoted = re.match(r"'([^'\"\n]*)'", met.rest)
+    if quoted:
+        return f'quote with `"`, as in `"{quoted.group(1)}"`'
+    # After an attribute in a selector its value stands by itself.
+    if written == "=" and met.terminals >= _VALUE and "COMPARE" not in met.terminals:
         return _SIDE_BY_SIDE
-    return ""
+    return dict(_SIGNS).get(written, "")
 
 
-def instead(text: str, at: int, written: str, meant: str) -> Fix:
-    """Replace a sign by a word, which needs spaces around it."""
-    end = at + len(written)
-    if meant.isalpha():
-        meant = f"{'' if text[at - 1 : at].isspace() else ' '}{meant}"
-        meant += "" if text[end : end + 1].isspace() else " "
-    return Fix(f"write `{meant.strip() or 'a plain space'}`", (Edit(Span(at, end), meant),))
+def fix_of_sign(met: Unexpected) -> Fix | None:
+    """Return the fix of a sign that can mean only one thing: a word needs spaces around it."""
+    for written, meant in _CERTAIN.items():
+        if not met.text.startswith(written, met.at):
+            continue
+        end = met.at + len(written)
+        said = meant.strip() or "a plain space"
+        if meant.isalpha():
+            meant = f"{'' if met.text[met.at - 1 : met.at].isspace() else ' '}{meant}"
+            meant += "" if met.text[end : end + 1].isspace() else " "
+        return Fix(f"write `{said}`", (Edit(Span(met.at, end), meant),))
+    return None
 
 
-def certain(found: str, text: str, span: Span, terminals: set[str]) -> Fix | None:
-    """Give the fix of a word out of place, where only one thing can be meant."""
+def fix_of_word(met: Unexpected, span: Span) -> Fix | None:
+    """Return the fix of a word or sign out of place that can mean only one thing."""
     at = span.start
-    for written, meant in CERTAIN.items():
-        if text.startswith(written, at):
-            return instead(text, at, written, meant)
-    if text.startswith("=", at) and "COMPARE" in terminals:
+    fix = fix_of_sign(met)
+    if fix:
+        return fix
+    if met.text.startswith("=", at) and "COMPARE" in met.terminals:
         return replacing(Span(at, at + 1), "==")
-    same = only_the_case(found, [word for word in KEYWORDS if word.upper() in terminals])
+    same = only_the_case(met.word, [word for word in KEYWORDS if word.upper() in met.terminals])
     if same:
         return replacing(span, same)
-    quantity = re.search(r"\b\d[\d_.]*([ \t]+)$", text[text.rfind("\n", 0, at) + 1 : at])
-    if found in UNITS and quantity:
-        written = quantity.group().strip() + found
+    quantity = re.search(r"\b\d[\d_.]*([ \t]+)$", met.before)
+    if met.word in UNITS and quantity:
+        written = quantity.group().strip() + met.word
         start = at - len(quantity.group(1))
         return Fix(f"write `{written}`", (Edit(Span(start, at), ""),))
     return None
 
 
-STATEMENT = {"NEVER", "PREFER", "SCORE"}
-
-
-_VALUE = {"STRING", "LISTREF"}
-
-
-_SIDE_BY_SIDE = "leave it out here: an attribute and its value stand side by side"
-
-
-def advice(found: str, text: str, at: int, terminals: set[str]) -> str:
+def of_word(met: Unexpected) -> str:
     """Return what to do about a word that may not stand here."""
-    before = text[text.rfind("\n", 0, at) + 1 : at].split()
-    if found in UNITS and before and before[-1].replace(".", "").isdigit():
-        return f"write the unit without a space: `{before[-1]}{found}`"
-    if terminals >= STATEMENT and found in _STARTS:
-        return _STARTS[found]
-    if terminals >= STATEMENT and found in ("", "\n") and before[:1] == ["in"]:
-        return "write the statement on this line, or several between `{` and `}`"
-    if terminals >= STATEMENT:
-        return did_you_mean(
-            found,
-            FORMS,
-            f"a statement begins with {either(f'`{word}`' for word in FORMS)}",
-        )
-    close = similar(found, [word for word in KEYWORDS if word.upper() in terminals])
+    word, terminals, before = met.word, met.terminals, met.before.split()
+    if word in UNITS and before and before[-1].replace(".", "").isdigit():
+        return f"write the unit without a space: `{before[-1]}{word}`"
+    if met.begins_statement:
+        return _of_start(met)
+    close = similar(word, [known for known in KEYWORDS if known.upper() in terminals])
     if before == ["kill"] and not close:
-        return "say whom to take first or last, or give a weight with `prefer` or `spare`"
-    if found.startswith('"') and "_COMMA" in terminals:
+        return "write `kill first …` or `kill last …`, or give a weight with `prefer` or `spare`"
+    if word.startswith('"') and "_COMMA" in terminals:
         return "put a comma between the texts"
-    if found.startswith('"') and before:
+    if word.startswith('"') and before:
         return (
             f"in a condition compare a text, as in `{before[-1]} == …`, search it with `~`, or "
-            "look for it `in @list`; globs stand in selectors and lists"
+            "look for it `in @list`; globs belong in selectors and lists"
         )
-    quoted = unquoted(text, at)
+    quoted = with_quotes(met)
     if quoted and "COMPARE" not in terminals:
         return f"quote the text, as in `{quoted}`"
-    if "WHEN" in terminals and found in _WORDS:
-        return _WORDS[found]
-    if "ANYTHING" in terminals and found in ("when", "not"):
-        return f"say of whom: `anything {'when ' if found == 'not' else ''}{found} …`"
-    if "WHEN" in terminals and "NAME" not in terminals and found in ATTRIBUTES:
+    if "WHEN" in terminals and word in _WORDS:
+        return _WORDS[word]
+    if "ANYTHING" in terminals and word in ("when", "not"):
+        return f"say which processes: `anything {'when ' if word == 'not' else ''}{word} …`"
+    if "WHEN" in terminals and "NAME" not in terminals and word in ATTRIBUTES:
         return "a condition begins with `when`"
-    if found == ":" and terminals >= _VALUE:
+    if word == ":" and terminals >= _VALUE:
         return _SIDE_BY_SIDE
-    if found == "," and _several(text, at):
-        return _several(text, at)
-    if re.match(r"[=!<>]=?", found) and "ANYTHING" not in terminals and "COMPARE" not in terminals:
-        return "a comparison stands behind `when`, as in `anything when rss > 1GiB`"
-    if terminals == {"QUANTITY"} and found.startswith("-"):
+    if word == "," and _several(met):
+        return _several(met)
+    if re.match(r"[=!<>]=?", word) and "ANYTHING" not in terminals and "COMPARE" not in terminals:
+        return "a comparison comes after `when`, as in `anything when rss > 1GiB`"
+    if terminals == {"QUANTITY"} and word.startswith("-"):
         return "a factor has no sign: `prefer` multiplies the points by it, and `spare` divides"
     if close:
         return f"did you mean `{close[0]}`?"
-    if found in FORMS and not before:
+    if word in FORMS and not before:
         return "the statement above it is not complete; look at the end of its line"
-    if found in KEYWORDS:
-        return f"`{found}` is a word of the language and stands in the wrong place"
-    statement = re.split(r"[:{]", text[text.rfind("\n", 0, at) + 1 : at])[-1].split()
-    form = FORMS.get((statement or [found])[0])
-    if form:
-        form = form.replace("first", "last") if "last" in statement[1:2] else form
-        return f"the statement's form is `{form}`"
-    return f"a statement begins with {either(f'`{word}`' for word in FORMS)}"
+    if word in KEYWORDS:
+        return f"`{word}` is a keyword and stands in the wrong place"
+    return _form(met)
 
 
-def _several(text: str, at: int) -> str:
-    """Say how a term takes several texts, where a comma stands between two of them."""
-    before = re.search(r"([\w.]+)\s+(\"[^\"\n]*\")\s*$", text[text.rfind("\n", 0, at) + 1 : at])
-    after = re.match(r"(?:\s*,\s*\"[^\"\n]*\")+", text[at:])
+def _of_start(met: Unexpected) -> str:
+    """Return what to do about a word that begins no statement."""
+    if met.word in _STARTS:
+        return _STARTS[met.word]
+    if met.word in ("", "\n") and met.before.split()[:1] == ["in"]:
+        return "write the statement on this line, or several between `{` and `}`"
+    return did_you_mean(met.word, FORMS, _BEGINNINGS)
+
+
+_BEGINNINGS = f"a statement begins with {either(f'`{word}`' for word in FORMS)}"
+
+
+def _form(met: Unexpected) -> str:
+    """Return the form of the statement around a place."""
+    statement = re.split(r"[:{]", met.before)[-1].split()
+    form = FORMS.get((statement or [met.word])[0])
+    if not form:
+        return _BEGINNINGS
+    form = form.replace("first", "last") if "last" in statement[1:2] else form
+    return f"the statement's form is `{form}`"
+
+
+def _several(met: Unexpected) -> str:
+    """Return how a term takes several texts, where a comma stands between two of them."""
+    before = re.search(r"([\w.]+)\s+(\"[^\"\n]*\")\s*$", met.before)
+    after = re.match(r"(?:\s*,\s*\"[^\"\n]*\")+", met.text[met.at :])
     if not before or not after:
         return ""
     name, first = before.groups()
     more = " ".join(after.group().split())
-    return f"put them into a list: `list NAME = {first}{more}`, and say `{name} @NAME`"
+    return f"put them into a list: `list NAME = {first}{more}`, and write `{name} @NAME`"
 
 
 # Each word with the next one, which may be the first of the next such pair.
 _TERM = re.compile(r"(?<![\w.])(?=([\w.]+)[ \t]+([^\s\"'`#{}()<>=!&|,;%]+))")
 
 
-def unquoted(text: str, at: int) -> str:
-    """Give the term around a place as it is with quotes, if only they are missing."""
-    begin = text.rfind("\n", 0, at) + 1
-    line = text[begin:].partition("\n")[0]
-    for term in _TERM.finditer(line):
+def with_quotes(met: Unexpected) -> str:
+    """Return the term around a place as it is with quotes, if only they are missing."""
+    column = len(met.before)
+    for term in _TERM.finditer(met.before + met.rest):
         name, value = term.groups()
-        if begin + term.start(2) <= at < begin + term.end(2):
+        if term.start(2) <= column < term.end(2):
             kind = ATTRIBUTES[name].type if name in ATTRIBUTES else None
             return f'{name} "{value}"' if kind is Type.TEXT else ""
     return ""
@@ -220,13 +264,12 @@ _HEAD = re.compile(
 )
 
 
-def unquoted_target(text: str, at: int) -> str:
-    """Give the head of a block as it is with quotes, if only they are missing."""
-    begin = text.rfind("\n", 0, at) + 1
-    line = text[begin:].partition("\n")[0]
+def target_with_quotes(met: Unexpected) -> str:
+    """Return the head of a block as it is with quotes, if only they are missing."""
+    column, line = len(met.before), met.before + met.rest
     for head in _HEAD.finditer(line[:_LONGEST_HEAD]):
         # What the lexer stumbles over may stand a word behind the sign that ended the name.
-        if begin + head.start("name") <= at <= begin + head.end():
-            said = f'"{head["name"]}"'.join((line[head.start() : head.start("name")], ""))
-            return f"{said}{':' if head.group().endswith(':') else ' {'}"
+        if head.start("name") <= column <= head.end():
+            start = line[head.start() : head.start("name")]
+            return f'{start}"{head["name"]}"{":" if head.group().endswith(":") else " {"}'
     return ""

@@ -34,20 +34,20 @@ class RuleText:
         return starts
 
     def position(self, offset: int) -> tuple[int, int]:
-        """Give the line and column of an offset, both counting from 1."""
+        """Return the line and column of an offset, both counting from 1."""
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
     def line(self, number: int) -> str:
-        """Give the text of a line (from 1), without its end."""
+        """Return the text of a line (from 1), without its end."""
         start = self._starts[number - 1]
         end = self.text.find("\n", start)
         return self.text[start : end if end >= 0 else len(self.text)].rstrip("\r")
 
     def place(self, span: Span) -> str:
-        """Name where a span starts, as ``file:line``."""
+        """Return where a span starts, as ``file:line``."""
         return f"{self.name}:{self.position(span.start)[0]}"
 
     def quote(self, span: Span) -> str:
-        """Give the text of a span on one line, with its white space folded."""
+        """Return the text of a span on one line, with its white space folded."""
         return " ".join(self.text[span.start : span.end].replace("\\\n", " ").split())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from oomrules.attributes import Type
-from oomrules.language import syntax
-from oomrules.language.diagnostics import Edit, Fix
+from oomrules import capabilities
+from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.language import quantities, syntax
+from oomrules.language.diagnostics import Fix, did_you_mean, replacing
 
 # What other tools call an attribute.
-ELSEWHERE = {
+_ELSEWHERE = {
     **dict.fromkeys(("name", "command", "program", "process", "proc"), "comm"),
     **dict.fromkeys(("cmd", "args", "argv", "command_line"), "cmdline"),
     **dict.fromkeys(("vsz", "vsize", "virt", "vms", "vm_size"), "total_vm"),
@@ -21,10 +23,8 @@ ELSEWHERE = {
     **dict.fromkeys(("path", "binary", "executable"), "exe"),
 }
 
-
+# Types that arithmetic takes, and an example of each that has a unit.
 NUMERIC = (Type.COUNT, Type.MEMORY, Type.DURATION)
-
-
 EXAMPLES = {
     Type.COUNT: "5",
     Type.MEMORY: "512MiB",
@@ -42,9 +42,9 @@ class Typed(NamedTuple):
 
 
 def by_name(term: syntax.Matches | syntax.Member) -> Fix | None:
-    """Offer `user` for a `uid` that was given a name; `euid` has no such twin."""
+    """Return the fix of a `uid` that was given a name: `user`; `euid` has no such twin."""
     named = {"uid": "user", "gid": "group"}.get(term.name.name)
-    return Fix(f"write `{named}`", (Edit(term.name.span, named),)) if named else None
+    return replacing(term.name.span, named) if named else None
 
 
 def is_share(typed: Typed) -> bool:
@@ -66,12 +66,32 @@ def in_words(kind: Type) -> str:
     }[kind]
 
 
+def name_help(word: str, defined: Iterable[str]) -> str:
+    """Return what to do about a name that is neither an attribute nor defined."""
+    if capabilities.matches(word):
+        return f"`{word}` is a capability: write `with {word}`, or `cap({word})` in a condition"
+    if word in quantities.UNITS:
+        return f"write the unit without a space, as in `512{word}`"
+    if word.lower() in _ELSEWHERE:
+        return f"here it is called `{_ELSEWHERE[word.lower()]}`"
+    if word == "oom_score":
+        return "the kernel's own measure is `score rss + swap + pgtables`"
+    for full in (f"unit.{word}", f"session.{word}"):
+        if full in ATTRIBUTES:
+            return f"did you mean `{full}`?"
+    return did_you_mean(
+        word,
+        [*ATTRIBUTES, *defined, *syntax.KEYWORDS],
+        'use an attribute, or say what it means with `define`; quote a text with `"`',
+    )
+
+
 def arithmetic_help(operator: str, left: Type, right: Type) -> str:
     """Return what to do about arithmetic that has no meaning."""
     if Type.ID in (left, right):
-        return "ids are names, not amounts; compare them with `==`"
+        return "an id is a name, not an amount; compare it with `==`"
     if operator in "+-" and left in NUMERIC and right in NUMERIC:
-        return "add or subtract like things only; divide by a unit to get a plain number"
+        return "add and subtract only like things; divide by a unit to get a plain number"
     if operator in "*/" and left in NUMERIC and right in NUMERIC:
         return "divide one of them by a unit first, as in `cpu_time / 1s`"
     return "arithmetic takes numbers, memory and durations"
@@ -95,11 +115,11 @@ def comparison_help(left: Typed, right: Typed) -> str:
         if other.literal and one.type in (Type.MEMORY, Type.DURATION):
             what = "memory with a size" if one.type is Type.MEMORY else "a duration with a time"
             return f"compare {what}, as in `{EXAMPLES[one.type]}`"
-    return "compare like things only"
+    return "compare only like things"
 
 
 def value_help(name: str, kind: Type, word: str = "") -> str:
-    """Say how an attribute takes its value; ``word`` may be what was meant for it."""
+    """Return how an attribute takes its value; ``word`` may be what was meant for it."""
     word = word or "…"
     if kind is Type.CAPABILITIES:
         return "ask for capabilities with `with CAP`, as in `anything with SYS_ADMIN`"

@@ -1,6 +1,6 @@
 """Types of expressions, and their meaning as a program's plain data.
 
-``Typing`` takes an expression of the syntax tree, judges it and gives its type
+``Typing`` takes an expression of the syntax tree, checks it and returns its type
 together with the node that a program holds for it (``oomrules.program.program``
 lists the nodes).
 """
@@ -16,6 +16,7 @@ from oomrules import capabilities
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.language import quantities, syntax, type_help
 from oomrules.language.diagnostics import (
+    Bad,
     Diagnostic,
     Fix,
     did_you_mean,
@@ -30,22 +31,15 @@ from oomrules.program import expressions
 FUNCTIONS = ("root", "cap")
 
 
-class Bad(Exception):
-    """Ends the check of one statement; it carries the statement's one diagnostic."""
-
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        super().__init__(diagnostic.message)
-        self.diagnostic = diagnostic
-
-
 class Typing:
-    """Judges the expressions and selectors of one file.
+    """The checks of one file's expressions and selectors.
 
     Args:
         source: the file, for places.
-        definitions: the defined names; only their being there matters.
+        definitions: the defined names; what they mean is not looked at.
         lists: the lists by name.
-        broken: names whose own definition is in error, which is said there.
+        broken: names whose definition has a mistake. That is reported where they are defined,
+            so nothing is reported where they are used.
     """
 
     def __init__(
@@ -63,13 +57,17 @@ class Typing:
     def bad(
         self, code: str, span: Span, message: str, help_: str, fix: Fix | None = None
     ) -> NoReturn:
-        """End the check of this statement."""
+        """End the check of this statement.
+
+        Raises:
+            Bad: with the diagnostic of a mistake at a span.
+        """
         raise Bad(Diagnostic(code, message, self.source, span, help_, fix=fix))
 
     # --- conditions and arithmetic -----------------------------------------------
 
     def condition(self, expression: syntax.Expression) -> list[Any]:
-        """Judge something that must be yes or no."""
+        """Return the node of a condition, which must be yes or no."""
         typed = self.expression(expression)
         if typed.type is not Type.BOOLEAN:
             self.bad(
@@ -83,7 +81,7 @@ class Typing:
         return typed.node
 
     def score(self, expression: syntax.Expression) -> list[Any]:
-        """Judge the base measure of badness."""
+        """Return the node of a score, the base measure of badness."""
         typed = self.expression(expression)
         if typed.type not in NUMERIC:
             self.bad(
@@ -95,7 +93,7 @@ class Typing:
         return typed.node
 
     def expression(self, expression: syntax.Expression) -> Typed:
-        """Judge any expression."""
+        """Return the type and the node of an expression."""
         match expression:
             case syntax.Quantity():
                 return self._quantity(expression)
@@ -144,32 +142,15 @@ class Typing:
             return Typed(Type.BOOLEAN, ["name", name.name])
         if name.name in self.broken:
             return Typed(Type.BOOLEAN, ["or"])
-        self.unknown(name)
-
-    def unknown(self, name: syntax.Name) -> NoReturn:
-        """Complain about a name that stands for nothing."""
         word = name.name
-        meant = capabilities.matches(word)
-        if meant:
-            help_ = f"`{word}` is a capability: say `with {word}`, or `cap({word})` in a condition"
-        elif word in quantities.UNITS:
-            help_ = f"write the unit without a space, as in `512{word}`"
-        elif word.lower() in type_help.ELSEWHERE:
-            help_ = f"here it is called `{type_help.ELSEWHERE[word.lower()]}`"
-        elif word == "oom_score":
-            help_ = "the kernel's own measure is `score rss + swap + pgtables`"
-        elif f"unit.{word}" in ATTRIBUTES or f"session.{word}" in ATTRIBUTES:
-            full = f"unit.{word}" if f"unit.{word}" in ATTRIBUTES else f"session.{word}"
-            help_ = f"did you mean `{full}`?"
-        else:
-            help_ = did_you_mean(
-                word,
-                [*ATTRIBUTES, *self.definitions, *syntax.KEYWORDS],
-                'use an attribute, or say what it means with `define`; quote a text with `"`',
-            )
         same = only_the_case(word, [*ATTRIBUTES, *self.definitions])
-        fix = replacing(name.span, same) if same and not meant else None
-        self.bad("OOM201", name.span, f"unknown name `{word}`", help_, fix)
+        self.bad(
+            "OOM201",
+            name.span,
+            f"unknown name `{word}`",
+            type_help.name_help(word, self.definitions),
+            replacing(name.span, same) if same and not capabilities.matches(word) else None,
+        )
 
     def _call(self, call: syntax.Call) -> Typed:
         function, argument = call.function, call.argument
@@ -206,7 +187,7 @@ class Typing:
         )
 
     def capability(self, name: syntax.Name) -> int:
-        """Find the bit of a capability by its name or by the end of its name."""
+        """Return the bit of a capability, by its name or by the end of its name."""
         meant = capabilities.matches(name.name)
         if len(meant) == 1:
             return capabilities.CAPABILITIES[meant[0]]
@@ -238,8 +219,8 @@ class Typing:
             self.bad(
                 "OOM302",
                 operand.span,
-                f"{in_words(typed.type)} has no negative",
-                "`-` goes before a number, memory or a duration",
+                f"{in_words(typed.type)} cannot be negative",
+                "`-` stands before a number, memory or a duration",
             )
         if typed.node[0] == "number":
             return Typed(typed.type, ["number", -typed.node[1]], typed.literal)
@@ -258,7 +239,7 @@ class Typing:
             self.bad(
                 "OOM302",
                 expression.span,
-                f"cannot take {in_words(left.type)} `{operator}` {in_words(right.type)}",
+                f"cannot apply `{operator}` to {in_words(left.type)} and {in_words(right.type)}",
                 type_help.arithmetic_help(operator, left.type, right.type),
             )
         return Typed(result, [operator, left.node, right.node])
@@ -271,13 +252,13 @@ class Typing:
     def comparison(
         self, operator: str, left: Typed, right: Typed, where: syntax.Expression | syntax.Equals
     ) -> list[Any]:
-        """Judge a comparison of two things that have been judged themselves."""
+        """Return the node of a comparison of two expressions."""
         if left.type is Type.PERCENTAGE and right.type is Type.PERCENTAGE:
             if left.literal and right.literal:
                 self.bad(
                     "OOM301",
                     where.span,
-                    "two percentages by themselves cannot be compared",
+                    "two percentages cannot be compared with one another",
                     "compare memory with a percentage, as in `rss > 25%`",
                 )
             return [operator, self._hundredths(left, where), self._hundredths(right, where)]
@@ -313,7 +294,10 @@ class Typing:
         _, above, below = typed.node
         if above * 10_000 % below:
             self.bad(
-                "OOM402", where.span, "a percentage has two decimals here", "write fewer decimals"
+                "OOM402",
+                where.span,
+                "a percentage has at most two decimals here",
+                "write fewer decimals",
             )
         return ["number", above * 10_000 // below]
 
@@ -361,7 +345,7 @@ class Typing:
     # --- selectors ---------------------------------------------------------------
 
     def selector(self, selector: syntax.Selector) -> list[Any]:
-        """Judge a selector; everything that it says must hold at once."""
+        """Return the node of a selector; all that it says must hold at once."""
         nodes = [
             self._term(term, after)
             for term, after in itertools.zip_longest(selector.terms, selector.terms[1:])
@@ -426,7 +410,7 @@ class Typing:
         return ["glob", typed.node, term.glob.value]
 
     def _unquoted(self, term: syntax.Term | None) -> str:
-        """Give the word of a term that is no name at all, and may lack its quotes."""
+        """Return the word of a term that is no known name, and may lack its quotes."""
         word = term.name.name if isinstance(term, syntax.Named) else ""
         known = word in ATTRIBUTES or word in self.definitions or word in self.broken
         return "" if known else word

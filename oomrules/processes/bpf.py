@@ -303,7 +303,8 @@ class IteratorSource(ProcSource):
             return
         if process is None:
             process = self.by_pid[pid] = Process(pid)
-        process.until, numbers = -1, self.numbers
+        process.changed()
+        numbers = self.numbers
         leaderless = bool(doubt & FIRST_THREAD_ENDED)
         if leaderless != (pid in self.threads.stand_ins):
             # Whatever else was read was of another thread.

@@ -101,7 +101,7 @@ class ProcSource:
     ) -> None:
         self.root = root
         self._own = frozenset((os.getpid(), *own))
-        self.prepared_for: Any = None
+        self.ranker: Any = None
         self.facts = facts or Facts()
         self.hierarchy = Hierarchy()
         self._unit_root = self.hierarchy.unit_root(root)
@@ -138,7 +138,7 @@ class ProcSource:
         self.descriptors = Descriptors(descriptors, self.host.mem_total, self._prefix)
         asked = [ATTRIBUTES[name] for name in program.attributes]
         # The fields that rules ask for, and which of them are in status.
-        self.asked = {one.field for one in asked if is_read_as(one.field, one.source.value)}
+        self.asked = {one.field for one in asked if is_read_as(one.field, one.provider.value)}
         self._in_status = self._wanted("")
         self._family = any(name in self.asked for name, _ in _FAMILY)
         self._status_each_time = any(field.changes for field in self._in_status)
@@ -213,7 +213,7 @@ class ProcSource:
             # A kernel thread has no exe; the other files are there as long as the process.
             if field != "exe":
                 process.state = "X"
-                process.until = -1
+                process.changed()
         except (OSError, ValueError) as error:
             if isinstance(error, PermissionError):
                 self._deny(process, field)
@@ -463,7 +463,7 @@ class ProcSource:
         for denied in self._denied.values():
             denied.discard(process.pid)
         self.descriptors.release(process)
-        process.until = -1
+        process.changed()
         self.by_pid.pop(process.pid, None)
 
     def verify(self, processes: Iterable[Process]) -> bool:
@@ -493,7 +493,7 @@ class ProcSource:
 
     def update(self, process: Process, data: bytes) -> None:
         """Take over what stat says."""
-        process.until = -1
+        process.changed()
         # As ``proc_stat.split`` does; a call less, for every process that was on a processor.
         end = data.rindex(b")")
         fields = data[end + 2 :].split(None, USED)

@@ -75,7 +75,7 @@ class Recorded:
     ) -> None:
         self.host = host
         self.own_pids = frozenset(own)
-        self.prepared_for: Any = None
+        self.ranker: Any = None
         self.scopes = scopes
         self.hidden = hidden
         self.notes = notes

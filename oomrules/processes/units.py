@@ -9,12 +9,15 @@ inside a container's scope is not mistaken for one of this host.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 from oomrules.lean import NamedTuple
 
 _SUFFIXES = (".service", ".scope", ".socket", ".mount", ".swap")
 ROOT_SLICE = "-.slice"
+# The kinds of unit that have a control group (systemd.unit(5)).
+UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
 
 # systemd puts "_" in front of a name that the kernel could take for a file of its own, and of no
 # other (cg_needs_escape). So nobody has two groups that are called like one unit.
@@ -50,12 +53,17 @@ class Placement(NamedTuple):
     above: Placement | None
 
     @property
+    def ancestors(self) -> Iterator[Placement]:
+        """Yield this placement and those of the units around it, the root slice last."""
+        place: Placement | None = self
+        while place is not None:
+            yield place
+            place = place.above
+
+    @property
     def system(self) -> Placement:
         """The placement of the innermost unit that is one of the system's manager."""
-        place = self
-        while place.manager and place.above is not None:
-            place = place.above
-        return place
+        return next(place for place in self.ancestors if not place.manager)
 
     @property
     def user_unit(self) -> str:
@@ -65,12 +73,8 @@ class Placement(NamedTuple):
     @property
     def user_slice(self) -> str:
         """The innermost slice of a user's manager; empty where there is none."""
-        place: Placement | None = self
-        while place is not None and place.manager:
-            if place.unit.endswith(".slice"):
-                return place.unit
-            place = place.above
-        return ""
+        theirs = (place.unit for place in self.ancestors if place.manager)
+        return next((unit for unit in theirs if unit.endswith(".slice")), "")
 
 
 _ROOT = Placement((ROOT_SLICE,), "", ROOT_SLICE, "/", "", None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from oomrules.attributes import ATTRIBUTES, Attribute, Source, Type
+from oomrules.attributes import ATTRIBUTES, Attribute, Provider, Type
 from oomrules.fields import FIELDS, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import enclosing
@@ -37,9 +37,21 @@ def place_of(path: str, snapshot: Snapshot) -> Placement:
     return placement(path, snapshot.host.unit_root)
 
 
+def cgroup(process: Process, snapshot: Snapshot) -> str | None:
+    """Return the control group of a process; None if it is unknown."""
+    path: str | None = process.cgroup
+    return snapshot.read(process, "cgroup") if path is UNREAD else path
+
+
+def places(snapshot: Snapshot) -> set[Placement]:
+    """Return the placements of the units that processes are in, as far as they are known."""
+    paths = {cgroup(process, snapshot) for process in snapshot.by_pid.values()}
+    return {place_of(path, snapshot) for path in paths if path}
+
+
 def memory_group(process: Process, snapshot: Snapshot) -> str | None:
-    """Give the control group that the memory of a process is charged to; None if it is unknown."""
-    path: str | None = _field("cgroup")(process, snapshot)
+    """Return the control group that the memory of a process is charged to; None if unknown."""
+    path = cgroup(process, snapshot)
     charged = process.memory_cgroup
     return path if charged is UNREAD else charged
 
@@ -92,8 +104,6 @@ def _named(number: int, names: Mapping[int, str] | None) -> str | None:
 
 
 def _of_scope(key: str, in_pages: bool) -> Getter:
-    cgroup = _field("cgroup")
-
     def get(process: Process, snapshot: Snapshot) -> Any:
         path = cgroup(process, snapshot)
         scope = None if path is None else snapshot.scope(place_of(path, snapshot).path)
@@ -127,8 +137,6 @@ def limit(process: Process, snapshot: Snapshot) -> int | None:
 
 
 def _of_unit(name: str, wanted: type) -> Getter:
-    cgroup = _field("cgroup")
-
     def get(process: Process, snapshot: Snapshot) -> Any:
         path = cgroup(process, snapshot)
         value = None if path is None else snapshot.fact(place_of(path, snapshot), name)
@@ -140,20 +148,17 @@ def _of_unit(name: str, wanted: type) -> Getter:
 
 def _of_session(name: str, otherwise: bool | str) -> Getter:
     """What holds for the session of a process: that of the innermost unit that has one."""
-    cgroup = _field("cgroup")
 
     def get(process: Process, snapshot: Snapshot) -> Any:
         path = cgroup(process, snapshot)
-        place = None if path is None else place_of(path, snapshot)
-        if place is None:
+        if path is None:
             return None
-        # The root slice belongs to no session.
-        while place is not None and place.above is not None:
-            session = snapshot.fact(place, "session")
+        for place in place_of(path, snapshot).ancestors:
+            # The root slice belongs to no session.
+            session = snapshot.fact(place, "session") if place.above else {}
             if session is None or session:
                 value = None if session is None else session.get(name)
                 return value if type(value) is type(otherwise) else None
-            place = place.above
         # It is known that there is none, which is no doubt.
         return otherwise
 
@@ -200,8 +205,8 @@ def _processes_below(snapshot: Snapshot) -> dict[str, int]:
 
 
 def _processes_of_unit(process: Process, snapshot: Snapshot) -> int | None:
-    path = _field("cgroup")(process, snapshot)
-    if not isinstance(path, str):
+    path = cgroup(process, snapshot)
+    if path is None:
         return None
     return _processes_below(snapshot).get(place_of(path, snapshot).path, 0)
 
@@ -222,9 +227,9 @@ def innermost_unit(process: Process, snapshot: Snapshot) -> str | None:
 
 
 def innermost_place(process: Process, snapshot: Snapshot) -> Placement | None:
-    """Give the place of the unit that a process is in; None if it is unknown."""
-    path = _field("cgroup")(process, snapshot)
-    return place_of(path, snapshot) if isinstance(path, str) else None
+    """Return the placement of the unit that a process is in; None if it is unknown."""
+    path = cgroup(process, snapshot)
+    return None if path is None else place_of(path, snapshot)
 
 
 _SPECIAL: dict[str, Getter] = {
@@ -245,11 +250,11 @@ _IN_PAGES = ("unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap")
 
 
 def _getter(attribute: Attribute) -> Getter:
-    if attribute.source is Source.SCOPE:
+    if attribute.provider is Provider.SCOPE:
         return _of_scope(attribute.field, attribute.name in _IN_PAGES)
-    if attribute.source is Source.SYSTEMD:
+    if attribute.provider is Provider.SYSTEMD:
         return _of_unit(attribute.field, str if attribute.type is Type.TEXT else int)
-    if attribute.source is Source.LOGIND:
+    if attribute.provider is Provider.LOGIND:
         return _of_session(attribute.field, False if attribute.type is Type.BOOLEAN else "")
     in_bytes = FIELDS[attribute.field].unit is Unit.BYTES
     return _pages(attribute.field) if in_bytes else _field(attribute.field)
@@ -268,7 +273,6 @@ def _told_by_a_user(getter: Getter, known_too: bool) -> Getter:
         getter: gives a figure or a property of the innermost unit.
         known_too: whether a value that is known is the user's word as well.
     """
-    cgroup = _field("cgroup")
 
     def get(process: Process, snapshot: Snapshot) -> Any:
         path = cgroup(process, snapshot)
@@ -287,7 +291,7 @@ SCORING: dict[str, Getter] = {
     **{
         name: _told_by_a_user(GETTERS[name], known_too=False)
         for name, attribute in ATTRIBUTES.items()
-        if attribute.source in (Source.SYSTEMD, Source.SCOPE)
+        if attribute.provider in (Provider.SYSTEMD, Provider.SCOPE)
     },
     LIMIT: _told_by_a_user(limit, known_too=False),
 }
@@ -298,7 +302,7 @@ PROTECTING: dict[str, Getter] = {
     **{
         name: _told_by_a_user(GETTERS[name], known_too=True)
         for name, attribute in ATTRIBUTES.items()
-        if attribute.source is Source.SYSTEMD
+        if attribute.provider is Provider.SYSTEMD
     },
 }
 

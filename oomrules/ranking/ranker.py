@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 
 from oomrules.lean import NamedTuple
-from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Process, Snapshot
-from oomrules.processes.units import Placement
-from oomrules.processes.values import GETTERS, place_of
+from oomrules.processes.procfs import ProcSource
+from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Host, Process, Snapshot
+from oomrules.processes.values import innermost_place
 from oomrules.program.nodes import glob, is_glob
-from oomrules.ranking.codegen import NORMAL, Judge
-from oomrules.ranking.evaluator import Evaluator, Verdict
+from oomrules.program.program import Program
+from oomrules.ranking.codegen import Decider
+from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.verdict import NORMAL, Verdict
 
 _NEVER_FLAGS = PF_EXITING | PF_KTHREAD
 _DEAD_STATES = ("Z", "X", "x")
+
+# The head of the list that is read once more before it is handed to the kernel, and how
+# often the ranking is made anew when that shows a change.
+HEAD = 64
+_TRIES = 3
 
 # The order as one number: points above, then the start, then the pid.
 _START = 32
@@ -52,6 +59,18 @@ class Ranking(NamedTuple):
         """Say why a process ranks where it does, or why it does not."""
         return self.evaluator.judge(process, self.snapshot)
 
+    def points(self, process: Process) -> int:
+        """Return the points of a candidate by what ranked it, which costs less than a verdict."""
+        if isinstance(process.decider, Decider):
+            host = self.snapshot.host
+            decision = process.decider.decide(
+                process, int(host.uptime), host.clock_ticks, self.snapshot
+            )
+            if decision is not None:
+                _, above, below = decision
+                return above // below
+        return self.verdict(process).points
+
     def _wanted(self, process: Process) -> bool:
         return self.keep is None or self.keep(process, self.snapshot)
 
@@ -73,10 +92,14 @@ class Ranker:
     """Ranks snapshot after snapshot by one program.
 
     The order is exact: tier; base times weight, descending; earlier start; lower pid.
+
+    Args:
+        program: the rules.
+        host: its page size decides how many pages a quantity of memory is.
     """
 
-    def __init__(self, evaluator: Evaluator) -> None:
-        self.evaluator = evaluator
+    def __init__(self, program: Program, host: Host) -> None:
+        self.evaluator = Evaluator(program, host)
         # Fractions are compared as whole numbers over a common denominator.
         self._common = 1
         self._scales: dict[int, int] = {1: 1}
@@ -92,16 +115,17 @@ class Ranker:
         Args:
             keep: limits the candidates, for a list of one unit.
         """
-        prepare, host = self.evaluator.prepare, snapshot.host
+        specialise, host = self.evaluator.specialise, snapshot.host
         table = snapshot.by_pid
         now, hz = int(host.uptime), host.clock_ticks
         self.evaluator.forget(len(table))
-        if snapshot.prepared_for is not self:
+        if snapshot.ranker is not self:
             for process in table.values():
                 process.reconsider()
-            snapshot.prepared_for = self
+            snapshot.ranker = self
         if now < self._now or snapshot is not self._of:
-            _forget_places(table.values())
+            for process in table.values():
+                process.changed()
             self._ordered = []
         self._now, self._of = now, snapshot
         scales, tells = self._scales, snapshot.tells_changes
@@ -112,22 +136,22 @@ class Ranker:
         for process in table.values():
             if process.until > now:
                 continue
-            judge = process.judge
+            decider = process.decider
             if (
-                judge is None
+                decider is None
                 or process.total_vm == 0
                 or (process.flags or 0) & _NEVER_FLAGS
                 or process.state in _DEAD_STATES
             ):
                 continue
-            if judge is UNREAD:
-                judge = process.judge = prepare(process, snapshot)
+            if decider is UNREAD:
+                decider = process.decider = specialise(process, snapshot)
                 # It may have vanished while its identity was read.
-                if judge is None or process.state in _DEAD_STATES:
+                if decider is None or process.state in _DEAD_STATES:
                     continue
-            found = judge(process, now, hz, snapshot)
-            if found is not None:
-                tier, above, below = found
+            decision = decider.decide(process, now, hz, snapshot)
+            if decision is not None:
+                tier, above, below = decision
                 if below not in scales:
                     wider = self._widen(below)
                     for other in table.values():
@@ -139,7 +163,7 @@ class Ranker:
                 process.key = later + process.pid - points
                 tiers[tier].append(process)
                 if tells and tier == NORMAL and start is not None:
-                    process.until = _until(judge, now, start // hz)
+                    process.until = _until(decider, now, start // hz)
         for processes in tiers:
             processes.sort(key=_PLACE)
         first, self._ordered, last = tiers
@@ -157,21 +181,25 @@ class Ranker:
         return self._common // before
 
 
-def _until(judge: Judge, now: int, start: int) -> int:
-    """Find out when the time alone changes an answer; times in seconds of uptime."""
-    steps = getattr(judge, "steps", None)
-    if steps is None:
+def _until(decider: Decider, now: int, start: int) -> int:
+    """Return when the time alone changes an answer; times in seconds of uptime."""
+    if decider.steps is None:
         return -1
     age = max(0, now - start)
     until = _FOREVER
-    for step in steps:
+    for step in decider.steps:
         until = min(until, start + (age // step + 1) * step)
     return until
 
 
-def _forget_places(processes: Iterable[Process]) -> None:
-    for process in processes:
-        process.until = -1
+def fresh(ranker: Ranker, source: ProcSource, keep: Keep | None = None) -> Ranking:
+    """Rank, read the head of the list once more, and rank again if that shows a change."""
+    ranking = ranker.rank(source, keep)
+    for _ in range(_TRIES):
+        if source.verify(ranking.candidates[:HEAD]):
+            break
+        ranking = ranker.rank(source, keep)
+    return ranking
 
 
 def within(unit: str) -> Keep:
@@ -183,18 +211,13 @@ def within(unit: str) -> Keep:
     plain = not is_glob(unit)
 
     def keep(process: Process, snapshot: Snapshot) -> bool:
-        cgroup = GETTERS["cgroup"](process, snapshot)
-        if cgroup is None:
+        place = innermost_place(process, snapshot)
+        if place is None:
             return False
-        place = place_of(cgroup, snapshot)
         if any(glob(name, unit) for name in place.chain):
             return True
         # As a rule does: an alias counts where it is written out.
-        above: Placement | None = place.system if plain else None
-        while above is not None:
-            if unit in (snapshot.fact(above, "Names") or ()):
-                return True
-            above = above.above
-        return False
+        units = place.system.ancestors if plain else ()
+        return any(unit in (snapshot.fact(around, "Names") or ()) for around in units)
 
     return keep

@@ -7,17 +7,18 @@ from oomrules.service.compile_child import CompileChild, Compiled
 from oomrules.service.pace import Settling
 from oomrules.state import now
 
-# A rule file is stable when nothing happened to it for so long; an editor that never stops
-# is not waited for.
+# A rule file is stable after _QUIET seconds without a change. After _LONGEST seconds it is read
+# as it is, since an editor may never stop.
 _QUIET, _LONGEST = 1.0, 10.0
 
-# D-Bus is asked again at most so often, and no more often than so many times what it takes.
+# Between two times that D-Bus is asked, wait at least _ASK_EVERY seconds, or _ASK_TIMES what the
+# last one took.
 _ASK_EVERY, _ASK_TIMES = 10.0, 20
 
-# What sessions do moves no unit, so it is asked for now and then.
+# A change of a session moves no unit, so D-Bus is asked again after this long in any case.
 _ASK_AGAIN = 300.0
 
-# After a failure: seconds until the next try, twice as long each time.
+# After a failure: seconds until the next try, twice as many each time.
 _RETRY, _RETRY_LONGEST = 5.0, 300.0
 
 _NEVER = float("inf")
@@ -31,8 +32,8 @@ class CompileTimer:
         arguments: its options.
 
     Attributes:
-        running: the one that is at work.
-        reload: whether somebody has asked for it: then nothing is waited for.
+        running: the child that is at work.
+        reload: whether a reload was asked for, which waits for nothing.
     """
 
     def __init__(self, path: list[str], arguments: list[str]) -> None:
@@ -41,33 +42,33 @@ class CompileTimer:
         self.reload = False
         self._settling = Settling(_QUIET, _LONGEST)
         self._accounts = Settling(_QUIET, _LONGEST)
-        # Whether a rule in force needs what only D-Bus knows; when it was worth asking again;
-        # when it was asked last, and how long that took.
+        # Whether a rule in force needs what only D-Bus knows; when that may have changed; when
+        # D-Bus was asked last, and how long that took.
         self._asks = False
         self._wanted_at, self._started_at, self._took = _NEVER, -_NEVER, 0.0
         self._retry, self._retry_at = _RETRY, _NEVER
 
     def change(self, at: float) -> None:
-        """A rule file changed."""
+        """Take note that a rule file changed."""
         self._settling.change(at)
 
     def rename(self, at: float) -> None:
-        """A user or group came or went; it matters only if a rule names any.
+        """Take note that a user or group came or went; it matters only if a rule names any.
 
-        Users may have a part in that (chsh(1)), so it is no more urgent than a unit.
+        Users can cause such a change (chsh(1)), so it is no more urgent than a unit's.
         """
         self._accounts.change(at)
 
     def want(self, at: float) -> None:
-        """A unit came or went; it matters only if a rule asks for what D-Bus knows of it."""
+        """Take note that a unit came or went; it matters only if a rule asks D-Bus about units."""
         if self._asks:
             self._wanted_at = min(self._wanted_at, at)
 
     def due(self, calm_at: float) -> float:
-        """When to ``start``, or to ``finish`` the one that is running if it has not ended.
+        """Return when to ``start``, or to ``finish`` the child that is running.
 
         Args:
-            calm_at: when memory is expected to be there for it.
+            calm_at: when there is expected to be memory for it.
         """
         if self.running:
             return self.running.deadline
@@ -82,7 +83,7 @@ class CompileTimer:
         return max(min(self._settling.due, self._retry_at, wanted), calm_at)
 
     def start(self, at: float) -> CompileChild:
-        """Start it, for all that has happened until now.
+        """Start a child, for all changes until now.
 
         Raises:
             Failure: it cannot be started; it is due again later.
@@ -99,7 +100,7 @@ class CompileTimer:
         return self.running
 
     def finish(self) -> Compiled:
-        """Collect what it found out.
+        """Collect what the child found out.
 
         Raises:
             Failure: it failed, or was given up; it is due again later.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import struct
 from collections.abc import Iterable
@@ -36,14 +35,12 @@ class Inotify:
 
     Attributes:
         descriptor: readable when something happened; -1 if the kernel gives none.
-        full: whether a directory could not be watched.
     """
 
     def __init__(self, most: int) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._libc = ctypes.CDLL(None)
         self._most = most
         self._paths: dict[int, str] = {}
-        self.full = False
         self.descriptor: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __len__(self) -> int:
@@ -55,27 +52,22 @@ class Inotify:
         return self._paths.values()
 
     def path(self, watch: int) -> str | None:
-        """Give the directory of a watch."""
+        """Return the directory of a watch."""
         return self._paths.get(watch)
 
     def add(self, path: str, mask: int) -> bool:
-        """Watch a directory, for these events too; False if it is not there or cannot be."""
-        if self.descriptor < 0:
-            return False
-        if len(self._paths) >= self._most:
-            self.full = True
+        """Watch a directory, for these events too; return False if it cannot be watched."""
+        if self.descriptor < 0 or len(self._paths) >= self._most:
             return False
         wanted = mask | _ONLY_DIRECTORIES | _ADD
         watch = self._libc.inotify_add_watch(self.descriptor, os.fsencode(path), wanted)
         if watch < 0:
-            # One that is gone is no want of room.
-            self.full = self.full or ctypes.get_errno() in (errno.ENOSPC, errno.ENOMEM)
             return False
         self._paths[watch] = path
         return True
 
     def read(self) -> list[Event]:
-        """Read what happened, as much as one reading gives."""
+        """Return what happened, as much as one reading gives."""
         try:
             data = os.read(self.descriptor, 65536)
         except (BlockingIOError, InterruptedError):

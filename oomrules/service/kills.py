@@ -1,11 +1,11 @@
-"""Who was killed, and what the list had said of them."""
+"""The processes that were killed, and what the list had said of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from oomrules.kills import journal
-from oomrules.kills.entry import died, is_of, overwritten, record
+from oomrules.kills.entry import Listing, died, is_of, overwritten, record
 from oomrules.kills.kernel_log import Kill
 from oomrules.lean import Any
 from oomrules.processes.cgroups import Hierarchy
@@ -14,16 +14,12 @@ from oomrules.service.list import Listed
 from oomrules.service.outbox import Outbox
 from oomrules.state import now
 
-# Kills at a limit that are recorded one by one: of each user, of each unit of the system, and of
-# all of them, in so many seconds. Anybody can have his own processes killed as often as he likes.
+# How many kills at a limit are recorded one by one within _SPAN seconds: of each user, of each unit
+# of the system, and of all of them. Users can have their own processes killed without end.
 _USER, _UNIT, _ALL, _SPAN = 30, 100, 300, 60.0
 
 # Units and users that are counted apart.
 _MOST = 256
-
-
-def _nobody(pid: int) -> None:
-    """Know of no process."""
 
 
 class Tally:
@@ -40,7 +36,8 @@ class Recorder:
     Attributes:
         count: how many there were.
         asked: how many were asked to end, by the module.
-        lost: how many messages of the kernel's log were overwritten before they were read.
+        lost: how many messages of the kernel's log were overwritten before they were read;
+            ``sum_up`` says so.
         last: the last one, as ``oomrules status`` has it; ``at`` is when, in seconds since boot.
     """
 
@@ -57,29 +54,30 @@ class Recorder:
         kill: Kill,
         listed: Listed | None,
         before: Listed | None,
-        known: Callable[[int], dict[str, Any] | None] = _nobody,
+        known: Callable[[int], dict[str, Any] | None] = lambda pid: None,
     ) -> None:
-        """Write down who died, or was asked to, and what the list had said when the kernel looked.
+        """Record a kill, or a SIGTERM, and what the list had said when the kernel looked.
 
         Args:
             listed: the last list, and ``before`` the one before it.
-            known: gives what was read last of the process with a pid, in ``state.described``'s
-                form with ``began``, seconds since the boot; for those that no list says more of.
+            known: returns what was read last of the process with a pid, in ``state.described``'s
+                form with ``began``, seconds since the boot; it serves where no list says more.
         """
         at = died(kill)
         listed = _in_force(at, listed, before)
         entry = _entry(kill, at, listed, known)
         if entry:
-            # The log names a process by the thread that was taken for it.
+            # The log names a process by a thread if its first one had ended.
             kill = kill._replace(pid=entry["pid"])
-        rank = _rank(kill, listed, entry)
+        listing = Listing(
+            rank=_rank(kill, listed, entry),
+            points=entry.get("points") if entry else None,
+            length=len(listed.pids) if listed else 0,
+            age=max(0.0, at - listed.read) if listed else None,
+        )
         unit, user_unit = _units(kill, entry, self._unit_root)
-        age = max(0.0, at - listed.read) if listed else None
-        count = len(listed.pids) if listed else 0
         if kill.polite or self._is_recorded(kill, unit, user_unit, now()):
-            points = entry.get("points") if entry else None
-            send = self._outbox.send
-            record(unit, kill, rank, points, count, age, send, user_unit)
+            record(unit, kill, listing, user_unit, self._outbox.send)
         if kill.polite:
             self.asked += 1
             return
@@ -90,54 +88,50 @@ class Recorder:
             "comm": kill.comm,
             "unit": user_unit or unit,
             "constraint": kill.constraint,
-            "rank": rank,
-            "listed": count,
-            "list_age": None if age is None else round(age, 3),
+            "rank": listing.rank,
+            "listed": listing.length,
+            "list_age": None if listing.age is None else round(listing.age, 3),
         }
 
     def _is_recorded(self, kill: Kill, unit: str, user_unit: str, at: float) -> bool:
-        """Whether a kill has an entry of its own; who dies with the host always has."""
+        """Return whether a kill gets an entry of its own; one of the whole host always does."""
         if kill.constraint and not kill.constraint.endswith("MEMCG"):
             return True
         self.sum_up(at)
-        whose = _whose(kill, unit, user_unit, self._unit_root)
-        if whose not in self._tallies and len(self._tallies) >= _MOST:
-            whose = ""
-        tally = self._tallies.setdefault(whose, Tally(at))
-        recorded = sum(one.recorded for one in self._tallies.values())
-        most = _USER if whose.startswith("user-") else _UNIT
+        owner = _owner(kill, unit, user_unit, self._unit_root)
+        if owner not in self._tallies and len(self._tallies) >= _MOST:
+            owner = ""
+        tally = self._tallies.setdefault(owner, Tally(at))
+        recorded = sum(each.recorded for each in self._tallies.values())
+        most = _USER if owner.startswith("user-") else _UNIT
         if tally.recorded >= most or recorded >= _ALL:
             tally.left_out += 1
             return False
         tally.recorded += 1
         return True
 
-    def miss(self, count: int) -> None:
-        """Take note of so many messages that could not be read; ``sum_up`` says so."""
-        self.lost += count
-
     def sum_up(self, at: float) -> None:
-        """Say how many kills were left out, once the time is over in which they were counted."""
+        """Log how many kills were left out, once the time is over in which they were counted."""
         if self.lost > self._lost_told and at >= self._lost_told_at + _SPAN:
             self._outbox.send(overwritten(self.lost - self._lost_told), journal.WARNING)
             self._lost_told, self._lost_told_at = self.lost, at
-        for whose, tally in list(self._tallies.items()):
+        for owner, tally in list(self._tallies.items()):
             if at < tally.since + _SPAN:
                 continue
-            del self._tallies[whose]
+            del self._tallies[owner]
             if tally.left_out:
                 self._outbox.send(
-                    f"{tally.left_out} more processes of {whose or 'other units'} were killed at a "
+                    f"{tally.left_out} more processes of {owner or 'other units'} were killed at a "
                     f"memory limit within {_SPAN:.0f} s, and are not recorded one by one",
                     journal.WARNING,
                 )
 
 
 def _in_force(at: float, listed: Listed | None, before: Listed | None) -> Listed | None:
-    """Give the list that the kernel had at a time; None if it is not known any more."""
-    for one in (listed, before):
-        if one and one.given <= at:
-            return one
+    """Return the list that the kernel had at a time; None if it is not known any more."""
+    for candidate in (listed, before):
+        if candidate and candidate.given <= at:
+            return candidate
     return None
 
 
@@ -147,7 +141,7 @@ def _entry(
     listed: Listed | None,
     known: Callable[[int], dict[str, Any] | None],
 ) -> dict[str, Any] | None:
-    """Say which process was killed, as far as anybody knows."""
+    """Return what is known of the victim, by the list or by what was read last; None if nothing."""
     for entry in listed.head if listed else ():
         if is_of(kill, entry):
             return entry
@@ -165,7 +159,7 @@ def _rank(kill: Kill, listed: Listed | None, entry: dict[str, Any] | None) -> in
 
 
 def _units(kill: Kill, entry: dict[str, Any] | None, root: str) -> tuple[str, str]:
-    """Give the victim's unit of the system's manager, and of a user's: by the log or the list."""
+    """Return the victim's unit of the system's manager, and of a user's: by the log or the list."""
     if kill.cgroup:
         place = placement(kill.cgroup, root)
         return place.system.unit, place.user_unit
@@ -173,8 +167,8 @@ def _units(kill: Kill, entry: dict[str, Any] | None, root: str) -> tuple[str, st
     return (f"user@{manager}.service", unit) if manager else (unit, "")
 
 
-def _whose(kill: Kill, unit: str, user_unit: str, root: str) -> str:
-    """Name whom a kill is counted for: a unit, or a user, who may have any number of units."""
+def _owner(kill: Kill, unit: str, user_unit: str, root: str) -> str:
+    """Return what a kill is counted for: a unit, or a user, who may have any number of units."""
     if not kill.cgroup and user_unit:
         return "user-" + unit.removeprefix("user@").removesuffix(".service") + ".slice"
     chain = placement(kill.cgroup, root).chain if kill.cgroup else (unit,)

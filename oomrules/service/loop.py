@@ -14,7 +14,7 @@ from oomrules.kills import journal
 from oomrules.kills.kernel_log import KernelLog
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.cgroups import Hierarchy
-from oomrules.service import memory
+from oomrules.service import memory, status
 from oomrules.service.compile_timer import CompileTimer
 from oomrules.service.kills import Recorder
 from oomrules.service.list import CurrentList
@@ -27,18 +27,18 @@ from oomrules.service.poll import PollTable
 from oomrules.service.pressure import Pressure
 from oomrules.service.problems import Problems
 from oomrules.service.rules import Rules
-from oomrules.service.status import Status
+from oomrules.service.status import Counts
 from oomrules.service.watch import RuleWatch, UnitWatch
 from oomrules.state import State, now
 
-# The watchdog hears from us so many times in its interval.
+# How often the watchdog hears from us within its interval.
 _ALIVE = 2
 
-# What systemd or journald did not take is offered again after so long.
+# What systemd or journald did not take is offered again after this many seconds.
 _OFFER_AGAIN = 0.5
 
-# A user can make directories in his own part of the tree faster than this process hears of them,
-# so it listens only so often; the kernel's queue has an end, too.
+# Users can make directories in their part of the tree faster than this process hears of them, so
+# it listens again only after this long; the kernel's queue has an end, too.
 _LISTEN_AGAIN = 0.2
 
 _LONGEST_WAIT = 3600.0
@@ -71,13 +71,6 @@ class Options(NamedTuple):
     head: int | None
 
 
-class Timer(NamedTuple):
-    """What is done at a time: ``due`` says when, in seconds since the boot."""
-
-    due: Callable[[], float]
-    act: Callable[[], None]
-
-
 class Service:
     """Everything that the service has: made once, and never more of it.
 
@@ -86,56 +79,47 @@ class Service:
     """
 
     def __init__(self, options: Options) -> None:
+        self.poll = PollTable()
+        self._wake = self._catch_signals()
         self.outbox = Outbox()
         self.notifier = Notifier()
         # It must not wait for another process.
         self.state = State(wait=False)
         self._only = self.state.only_one()
         self.state.tidy()
-        self.keeper = CurrentList(self.state)
-        self.keeper.direct(options.to, options.head)
+        self.current_list = CurrentList(self.state)
+        self.current_list.direct(options.to, options.head)
         self.pace = Pace(options.heartbeat, now())
         self.problems = Problems(self.outbox)
         self.compiler = CompileTimer(options.path, options.prepare)
-        self.rules = Rules(self.keeper, self.problems)
+        self.rules = Rules(self.current_list, self.problems)
         self.recorder = Recorder(self.outbox)
         self.pressure = Pressure()
         self.unit_watch = _unit_watch()
-        self.status = Status(
-            keeper=self.keeper,
-            rules=self.rules,
-            compiler=self.compiler,
-            recorder=self.recorder,
-            pace=self.pace,
-            pressure=self.pressure,
-            problems=self.problems,
-            unit_watch=self.unit_watch,
-        )
-        self.metrics = Metrics(options.metrics, self.status, self.problems)
-        self.stopping = False
+        self.counts = Counts()
+        self.metrics = Metrics(options.metrics)
+        self.ready = self.stopping = False
+        self.unlocked = ""
         self._resumes = not options.given
         self._alive_at = self._looked_at = -_NEVER
         self._listen_at = _NEVER
-        self.poll = PollTable()
-        self._wake = self._catch_signals()
+        # When something is due, in seconds since the boot, and what is done then.
+        self._timers: list[tuple[Callable[[], float], Callable[[], None]]] = [
+            (self._alive_due, self._alive),
+            (self._look_due, self._look_for_pressure),
+            (lambda: self._listen_at, self._listen_to_units),
+            (lambda: self.compiler.due(self.pace.calm_at), self._compile_or_collect),
+            (self._refresh_due, lambda: self._refresh(self.pace.reason())),
+        ]
         self.poll.add(self.pressure.descriptor, self._feel_pressure, select.POLLPRI)
         self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
-        self.poll.add(self.rule_watch.descriptor, lambda _: self._rules_changed())
+        self._follow(self.rule_watch, self.compiler.change)
         # The names in rules stand for the ids that these files give them.
         files = [os.path.join(passwd.directory(), name) for name in passwd.FILES.values()]
-        self.account_watch = RuleWatch((), "", files)
-        self.poll.add(self.account_watch.descriptor, lambda _: self._accounts_changed())
+        self._follow(RuleWatch((), "", files), self.compiler.rename)
         self._listen_to_units()
         self.kernel_log = self._open_kernel_log()
         self.listener = self._open_listener()
-        self._timers = (
-            Timer(self._alive_due, self._alive),
-            Timer(self._look_due, self._look_for_pressure),
-            Timer(lambda: self._listen_at, self._listen_to_units),
-            Timer(lambda: self.compiler.due(self.pace.calm_at), self._compile_or_collect),
-            Timer(lambda: self.pace.due if self.keeper.program else _NEVER, self._keep_pace),
-            Timer(lambda: self.listener.due if self.listener else _NEVER, self._expire),
-        )
 
     def _catch_signals(self) -> int:
         """Return a descriptor that is readable when a signal has come."""
@@ -146,13 +130,22 @@ class Service:
         self.poll.add(readable, lambda _: self._read_signals())
         return readable
 
+    def _follow(self, watch: RuleWatch, tell: Callable[[float], None]) -> None:
+        """Call a function when watched files change."""
+
+        def read(events: int) -> None:
+            if watch.changed():
+                tell(now())
+
+        self.poll.add(watch.descriptor, read)
+
     def _open_kernel_log(self) -> KernelLog | None:
         """Open it where a service before this one, or a hook, has stopped reading."""
         last = self.state.last_list()
         known = last.get("kernel_log")
         after = known if isinstance(known, int) else None
         try:
-            log = KernelLog(after, left=last.get("kills_left", ()), lost=self.recorder.miss)
+            log = KernelLog(after, left=last.get("kills_left", ()))
         except OSError as error:
             self.problems.report("kmsg", f"kills are not recorded: /dev/kmsg: {reason(error)}")
             return None
@@ -160,21 +153,27 @@ class Service:
         return log
 
     def _open_listener(self) -> Listener | None:
-        path = self.state.path(NAME)
         try:
-            return Listener(path, self.poll, self.status.encode, self._promise_refresh)
+            listener = Listener(
+                self.state.path(NAME),
+                self.poll,
+                lambda: status.encode(self),
+                self._promise_refresh,
+            )
         except Failure as error:
             self.problems.report("listener", error.message, error.hint)
             return None
+        self._timers.append((lambda: listener.due, lambda: listener.expire(now())))
+        return listener
 
     # --- the loop --------------------------------------------------------------------
 
     def run(self) -> None:
         """Work until a signal ends it."""
-        self.keeper.recall()
+        self.current_list.recall()
         if self._resumes:
-            self.keeper.resume()
-            # There may be no time to lose.
+            self.current_list.resume()
+            # Memory may be short already.
             self._refresh("start")
         self._compile()
         while not self.stopping:
@@ -185,7 +184,7 @@ class Service:
 
     def _idle(self) -> float:
         """Return the seconds until there is something to do, if nothing happens before."""
-        idle = min(timer.due() for timer in self._timers) - now()
+        idle = min(due() for due, _ in self._timers) - now()
         if self.outbox.waiting or self.notifier.waiting:
             idle = min(idle, _OFFER_AGAIN)
         return max(0.0, idle)
@@ -195,9 +194,9 @@ class Service:
         self.recorder.sum_up(now())
         self.outbox.flush()
         self.notifier.flush()
-        for timer in self._timers:
-            if now() >= timer.due():
-                timer.act()
+        for due, act in self._timers:
+            if now() >= due():
+                act()
 
     def _read_signals(self) -> None:
         try:
@@ -206,7 +205,7 @@ class Service:
             return
         if signal.SIGHUP in numbers:
             self.compiler.reload = True
-            self.keeper.look_anew()
+            self.current_list.look_anew()
             self.notifier.reloading()
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
             self.stopping = True
@@ -240,7 +239,7 @@ class Service:
             self._press()
 
     def _press(self) -> None:
-        self.status.pressure_events += 1
+        self.counts.pressure += 1
         self.pace.press(now())
 
     def _listen_to_units(self) -> None:
@@ -259,14 +258,6 @@ class Service:
 
     # --- the rules -------------------------------------------------------------------
 
-    def _rules_changed(self) -> None:
-        if self.rule_watch.changed():
-            self.compiler.change(now())
-
-    def _accounts_changed(self) -> None:
-        if self.account_watch.changed():
-            self.compiler.rename(now())
-
     def _compile_or_collect(self) -> None:
         if self.compiler.running:
             self._collect()
@@ -274,13 +265,13 @@ class Service:
             self._compile()
 
     def _compile(self) -> None:
-        self.status.compilations += 1
+        self.counts.compilations += 1
         try:
             running = self.compiler.start(now())
         except Failure as error:
             self._fail(error)
             return
-        self.keeper.own(running.pid)
+        self.current_list.own(running.pid)
         self.poll.add(running.descriptor, lambda _: self._collect())
 
     def _collect(self) -> None:
@@ -293,7 +284,7 @@ class Service:
             self._fail(error)
             return
         finally:
-            self.keeper.own(0)
+            self.current_list.own(0)
         self.rules.adopt(compiled)
         self.rule_watch.watch()
         self._settle()
@@ -305,28 +296,28 @@ class Service:
 
     def _settle(self) -> None:
         """Make a list by the rules there are; then all that a round needs was needed once."""
-        self._refresh("rules" if self.status.ready else "start")
+        self._refresh("rules" if self.ready else "start")
         if self.compiler.reload:
             return  # another reload came while this one was on its way
-        if not self.status.ready:
-            self.status.encode()
+        if not self.ready:
+            status.encode(self)
             memory.settle()
-            self.status.unlocked = memory.lock()
-            if self.status.unlocked:
-                self.problems.report("lock", f"the memory cannot be locked: {self.status.unlocked}")
+            self.unlocked = memory.lock()
+            if self.unlocked:
+                self.problems.report("lock", f"the memory cannot be locked: {self.unlocked}")
         memory.bound(memory.sizes().get("VmData", 0))
-        self.status.ready = True
+        self.ready = True
         self.notifier.ready()
         self._show()
 
     # --- the list --------------------------------------------------------------------
 
-    def _keep_pace(self) -> None:
-        self._refresh(self.pace.reason())
+    def _refresh_due(self) -> float:
+        return self.pace.due if self.current_list.program else _NEVER
 
     def _promise_refresh(self) -> bool:
         """Make a list soon, if there are rules to make it by."""
-        if self.keeper.program is None:
+        if self.current_list.program is None:
             return False
         self.pace.ask(now())
         return True
@@ -335,39 +326,35 @@ class Service:
         """Make the list anew; on a quiet host it is true as it is."""
         begun, cost = now(), time.process_time()
         if why == "heartbeat":
-            if self.keeper.stale:
+            if self.current_list.stale:
                 self.compiler.change(begun)
-            if self.keeper.quiet():
-                self.status.quiet += 1
+            if self.current_list.quiet():
+                self.counts.quiet += 1
                 self.pace.done(begun, 0.0)
                 return
         # A process that was killed was on the list that was in force then.
         self._read_kernel_log()
         try:
-            listed = self.keeper.refresh(why == "pressure", self.pace.stirred)
+            listed = self.current_list.refresh(why == "pressure", self.pace.stirred)
         except Failure as error:
             listed = None
-            self.status.failures += 1
+            self.counts.failures += 1
             self.problems.report("list", error.message, error.hint)
         ended = now()
         self.pace.done(ended, time.process_time() - cost)
         if listed:
-            self.status.count(why, ended - begun)
-            self.problems.report("list", self.keeper.problem)
-            self.problems.report("searches", "; ".join(self.keeper.slow_searches()))
+            self.counts.made(why, ended - begun)
+            self.problems.report("list", self.current_list.problem)
+            self.problems.report("searches", "; ".join(self.current_list.slow_searches()))
         if self.listener:
             self.listener.answer_waiting()
-        self.metrics.write(ended)
-        if self.status.ready:
+        self.metrics.write(self, ended)
+        if self.ready:
             self._show()
-
-    def _expire(self) -> None:
-        assert self.listener
-        self.listener.expire(now())
 
     def _show(self) -> None:
         """Keep the line in ``systemctl status`` true."""
-        listed = self.keeper.listed
+        listed = self.current_list.listed
         to = " ".join(listed.to) if listed else ""
         where = f"the list is in {to}" if to else "there is no list"
         self.notifier.status(f"{self.rules.line}; {where}")
@@ -377,7 +364,7 @@ class Service:
     def _hear_kernel(self) -> None:
         self._read_kernel_log()
         # A module that comes or goes leaves a word there, more often than not.
-        if self.keeper.listed and self.keeper.misplaced:
+        if self.current_list.listed and self.current_list.misplaced:
             self.pace.ask(now())
 
     def _read_kernel_log(self) -> None:
@@ -394,13 +381,13 @@ class Service:
             self.kernel_log.close()
             self.kernel_log = None
             return
-        keeper = self.keeper
-        keeper.log = self.kernel_log.last
+        current = self.current_list
+        current.log, self.recorder.lost = self.kernel_log.last, self.kernel_log.lost
         for kill in kills:
-            self.recorder.record(kill, keeper.listed, keeper.before, keeper.known)
+            self.recorder.record(kill, current.listed, current.before, current.known)
         if kills:
-            keeper.dealt_with(self.kernel_log.last)
-        # A user can have processes of his own killed at his own limit as often as he likes.
+            current.dealt_with(self.kernel_log.last)
+        # Users can have their own processes killed at their own limits without end.
         if not all(kill.constraint.endswith("MEMCG") for kill in kills):
             self.pace.ask(now())
         elif kills:
@@ -414,13 +401,13 @@ class Service:
         if self.compiler.running:
             self.compiler.running.abandon()
         try:
-            self.keeper.release()
+            self.current_list.release()
         except Failure as error:
             self.problems.say(error.message, journal.ERROR)
         self.metrics.remove()
         if self.listener:
             self.listener.close()
-        self.keeper.close()
+        self.current_list.close()
         self.recorder.sum_up(_NEVER)
         self.outbox.flush()
         self.pressure.close()

@@ -31,20 +31,20 @@ def main() -> int:
     os.umask(0o077)
     _be_called_oomrules()
     try:
-        said = _run()
+        problem = _run()
     except MemoryError:
-        said = _OUT_OF_MEMORY
-    if not said:
+        problem = _OUT_OF_MEMORY
+    if not problem:
         return 0
     memory.unbound()
-    journal.say(said, journal.ERROR)
+    journal.say(problem, journal.ERROR)
     return 2
 
 
 def _run() -> str:
-    """Run until the end; give what went wrong, or an empty text.
+    """Run until the end; return what went wrong, or an empty text.
 
-    It is for the caller to say it: by then nothing is left of what took the memory.
+    The caller says it: by then nothing is left of what took the memory.
     """
     given = os.environ.pop(OPTIONS, "")
     if not given:
@@ -67,7 +67,7 @@ def _run() -> str:
 
 
 def _have_streams() -> None:
-    """Open what the caller closed: else the first files that are opened take their place."""
+    """Open the standard streams that are closed: else the first files take their place."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -80,7 +80,7 @@ def _have_streams() -> None:
 
 
 def _be_called_oomrules() -> None:
-    """Be found under this name by ps, and in what the kernel says of a lack of memory."""
+    """Take this name, for ps and for what the kernel says of a lack of memory."""
     try:
         with open("/proc/self/comm", "w", encoding="ascii") as file:
             file.write("oomrules")
@@ -89,7 +89,7 @@ def _be_called_oomrules() -> None:
 
 
 def _place(error: BaseException) -> str:
-    """Say where an error happened: the innermost line of this package."""
+    """Return where an error happened: the innermost file and line."""
     trace, place = error.__traceback__, "?"
     while trace is not None:
         place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

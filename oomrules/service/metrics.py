@@ -13,30 +13,15 @@ import time
 from oomrules.errors import Failure
 from oomrules.files import replace
 from oomrules.lean import Any
-from oomrules.service.problems import Problems
+from oomrules.service import status
 from oomrules.service.rules_state import BROKEN, MISSING
-from oomrules.service.status import Status
+from oomrules.service.status import Parts
 
 FILE = "oomrules.prom"
 
 _EVERY = 10.0
 
-# By name: the kind, the unit if there is one, and what it is.
-_FAMILIES = {
-    "oomrules_list_candidates": ("gauge", "", "Processes on the list."),
-    "oomrules_list_timestamp_seconds": ("gauge", "seconds", "When the list was read."),
-    "oomrules_list_problem": ("gauge", "", "Whether the list could not be handed over."),
-    "oomrules_refreshes": ("counter", "", "Lists made, by reason."),
-    "oomrules_refresh_seconds": ("counter", "seconds", "Time that making lists took."),
-    "oomrules_refresh_failures": ("counter", "", "Lists that could not be made."),
-    "oomrules_rules": ("gauge", "", "Rules in force."),
-    "oomrules_rules_broken": ("gauge", "", "Whether the rules on disk have errors."),
-    "oomrules_pressure_events": ("counter", "", "Signs of memory pressure."),
-    "oomrules_kills": ("counter", "", "OOM kills seen."),
-    "oomrules_asked": ("counter", "", "Processes that the kernel's module asked to end."),
-    "oomrules_resident_memory_bytes": ("gauge", "bytes", "Memory of the service."),
-    "oomrules_open_descriptors": ("gauge", "", "Files of processes kept open."),
-}
+_UNITS = ("seconds", "bytes")
 
 
 class Metrics:
@@ -46,20 +31,20 @@ class Metrics:
         path: of the file; empty for none.
     """
 
-    def __init__(self, path: str, status: Status, problems: Problems) -> None:
-        self._path, self._status, self._problems = path, status, problems
+    def __init__(self, path: str) -> None:
+        self._path = path
         self._due = float("-inf")
 
-    def write(self, at: float) -> None:
+    def write(self, parts: Parts, at: float) -> None:
         """Write the file anew, unless that was done a short time ago."""
         if not self._path or at < self._due:
             return
         self._due = at + _EVERY
         try:
-            replace(self._path, _text(self._status).encode())
-            self._problems.clear("metrics")
+            replace(self._path, _text(parts).encode())
+            parts.problems.clear("metrics")
         except Failure as error:
-            self._problems.report("metrics", error.message)
+            parts.problems.report("metrics", error.message)
 
     def remove(self) -> None:
         """Remove the file: its figures would look true for ever."""
@@ -69,38 +54,50 @@ class Metrics:
             pass
 
 
-def _text(status: Status) -> str:
-    document = status.document()
-    listed = document["list"] or {"candidates": 0, "problem": None, "age": None}
+def _text(parts: Parts) -> str:
+    document, counts = status.document(parts), parts.counts
+    rules, listed = document["rules"], document["list"]
+    read = round(time.time() - listed["age"], 3) if listed else None
     refreshes = {key: value for key, value in document["refreshes"].items() if key != "total"}
-    values: dict[str, Any] = {
-        "oomrules_list_candidates": listed["candidates"],
-        "oomrules_list_timestamp_seconds": None
-        if listed["age"] is None
-        else round(time.time() - listed["age"], 3),
-        "oomrules_list_problem": int(bool(listed["problem"])),
-        "oomrules_refreshes": refreshes,
-        "oomrules_refresh_seconds": round(status.seconds, 6),
-        "oomrules_refresh_failures": status.failures,
-        "oomrules_rules": document["rules"]["count"],
-        "oomrules_rules_broken": int(document["rules"]["state"] in (BROKEN, MISSING)),
-        "oomrules_pressure_events": document["pressure"]["events"],
-        "oomrules_kills": document["kills"],
-        "oomrules_asked": document["asked"],
-        "oomrules_resident_memory_bytes": document["memory"]["rss"],
-        "oomrules_open_descriptors": document["descriptors"],
+    # Each with its kind, its value, and what it is.
+    families: dict[str, tuple[str, Any, str]] = {
+        "list_candidates": (
+            "gauge",
+            listed["candidates"] if listed else 0,
+            "Processes on the list.",
+        ),
+        "list_timestamp_seconds": ("gauge", read, "When the list was read."),
+        "list_problem": (
+            "gauge",
+            int(bool(listed and listed["problem"])),
+            "Whether the list could not be handed over.",
+        ),
+        "refreshes": ("counter", refreshes, "Lists made, by reason."),
+        "refresh_seconds": ("counter", round(counts.seconds, 6), "Time that making lists took."),
+        "refresh_failures": ("counter", counts.failures, "Lists that could not be made."),
+        "rules": ("gauge", rules["count"], "Rules in force."),
+        "rules_broken": (
+            "gauge",
+            int(rules["state"] in (BROKEN, MISSING)),
+            "Whether the rules on disk have errors.",
+        ),
+        "pressure_events": ("counter", counts.pressure, "Signs of memory pressure."),
+        "kills": ("counter", document["kills"], "OOM kills seen."),
+        "asked": ("counter", document["asked"], "Processes that the kernel's module asked to end."),
+        "resident_memory_bytes": ("gauge", document["memory"]["rss"], "Memory of the service."),
+        "open_descriptors": ("gauge", document["descriptors"], "Files of processes kept open."),
     }
     lines = []
-    for name, (kind, unit, help_text) in _FAMILIES.items():
-        value = values[name]
+    for key, (kind, value, about) in families.items():
+        name, unit = f"oomrules_{key}", key.rpartition("_")[2]
         if value is None:
             continue
         lines.append(f"# TYPE {name} {kind}")
-        lines += [f"# UNIT {name} {unit}"] if unit else []
-        lines.append(f"# HELP {name} {help_text}")
+        lines += [f"# UNIT {name} {unit}"] if unit in _UNITS else []
+        lines.append(f"# HELP {name} {about}")
         sample = f"{name}_total" if kind == "counter" else name
         if isinstance(value, dict):
-            lines += [f'{sample}{{reason="{key}"}} {number}' for key, number in value.items()]
+            lines += [f'{sample}{{reason="{why}"}} {number}' for why, number in value.items()]
         else:
             lines.append(f"{sample} {value}")
     return "\n".join((*lines, "# EOF", ""))

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 # A notification is one datagram; systemd reads no longer ones.
 _LONGEST = 1024
 
-# What systemd waits for is kept until it takes it; of more than this nobody waits for the first.
+# Messages that systemd is waiting for are kept until delivered. Beyond this many, the oldest no
+# longer matters.
 _MOST = 8
 
 
 class Notifier:
-    """Sends notifications; does nothing where nobody asked for them.
+    """Sends notifications; does nothing where systemd did not ask for them.
 
     Attributes:
         watchdog: seconds within which systemd wants to hear from this process; None if it
@@ -39,20 +40,20 @@ class Notifier:
         self._owed: list[str] = []
 
     def ready(self) -> None:
-        """The service works, by the rules in force."""
+        """Say that the service works, by the rules in force."""
         self._tell("READY=1")
 
     def reloading(self) -> None:
-        """The rules are read again; ``ready`` ends it."""
+        """Say that the rules are read again; ``ready`` ends it."""
         micros = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._tell(f"RELOADING=1\nMONOTONIC_USEC={micros}")
 
     def stopping(self) -> None:
-        """The service ends."""
+        """Say that the service ends."""
         self._tell("STOPPING=1")
 
     def alive(self) -> None:
-        """The main loop goes round."""
+        """Say that the main loop goes round."""
         self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
@@ -62,14 +63,14 @@ class Notifier:
             self._said = line
 
     def flush(self) -> None:
-        """Tell what systemd has not taken yet: it reads nothing while it is busy."""
+        """Deliver what systemd has not taken yet: it reads nothing while it is busy."""
         while self._owed:
             try:
                 self._hand_over(self._owed[0])
             except BlockingIOError:
                 return
             except OSError:
-                pass  # nobody listens, so nobody waits
+                pass  # systemd does not listen, so it does not wait either
             del self._owed[0]
 
     @property
@@ -78,18 +79,18 @@ class Notifier:
         return bool(self._owed)
 
     def _tell(self, message: str) -> None:
-        """Say what systemd waits for: in order, and later if not now."""
+        """Send a message that systemd waits for: in order, and later if not now."""
         self._owed = [*self._owed[1 - _MOST :], message]
         self.flush()
 
     def close(self) -> None:
-        """Say nothing any more."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def _send(self, message: str) -> bool:
-        """Say what may as well not be heard."""
+        """Send a message that need not arrive; return whether it was sent."""
         try:
             self._hand_over(message)
         except OSError:

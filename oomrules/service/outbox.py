@@ -6,7 +6,8 @@ import errno
 
 from oomrules.kills import journal
 
-# Beyond this the oldest are given up: a journald that takes none for so long is broken.
+# Beyond this many, the oldest entries are given up: a journald that takes none for so long is
+# broken.
 _MOST = 256
 
 
@@ -14,7 +15,7 @@ class Outbox:
     """Hands entries to journald as it takes them, and never waits for it.
 
     Attributes:
-        lost: how many were given up and nobody has been told.
+        lost: how many were given up since the journal was last told of it.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,7 @@ class Outbox:
                 if error.errno != errno.EMSGSIZE:
                     self._waiting.clear()
                     return False
-                # There is a journal, and the others are none the worse for this one.
+                # There is a journal, and the other entries can still be sent.
                 del self._waiting[0]
                 if not self._waiting:
                     return False
@@ -60,8 +61,10 @@ class Outbox:
                 continue
             del self._waiting[0]
             if self.lost and not self._waiting:
-                said = f"{self.lost} entries are lost: too long, or journald took none for too long"
-                self._waiting.append(journal.entry(said, journal.WARNING))
+                message = (
+                    f"{self.lost} entries are lost: too long, or journald took none for too long"
+                )
+                self._waiting.append(journal.entry(message, journal.WARNING))
                 self.lost = 0
         return True
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 HEARTBEAT = 30.0
 
-# What a refresh costs is its processor time: one that waited for memory has cost nothing, and the
-# next one is the more urgent.
+# The cost of a refresh is its processor time. A refresh that waited for memory has cost nothing,
+# and the next one is all the more urgent.
 
-# Under pressure: at least so long between two refreshes, in seconds, and so many times what
-# the last one cost, but not longer than is good for anybody. It counts as pressure until so long
-# after the last sign of it.
+# Under pressure, wait at least _LEAST seconds or _TIMES the cost of the last refresh, but never
+# more than _MOST seconds. Pressure is over CALM seconds after its last sign.
 _LEAST, _TIMES, _MOST = 0.5, 5, 3.0
 CALM = 10.0
 
-# Units that come and go: wait for those that come with them, and then the same.
+# When a unit comes or goes, wait _SETTLE seconds for those that come with it. Between two such
+# refreshes, wait at least _LEAST_UNITS seconds or _TIMES_UNITS the cost of the last one.
 _SETTLE, _LEAST_UNITS, _TIMES_UNITS = 0.2, 1.0, 20
 
-# Somebody waits for it: others may, too.
+# A client waits for the list; other clients may do the same, one after the other.
 _TIMES_ASKED = 2
 
 _NEVER = float("inf")
@@ -37,24 +37,24 @@ class Pace:
         self._units = self._asked = _NEVER
 
     def press(self, now: float) -> None:
-        """There is a sign of pressure."""
+        """Take note of a sign of pressure."""
         self._pressed = now
 
     def stir(self, now: float) -> None:
-        """A unit came or went."""
+        """Take note that a unit came or went."""
         self._units = min(self._units, now)
 
     def ask(self, now: float) -> None:
-        """Somebody waits for a fresh list."""
+        """Take note that a client waits for a fresh list."""
         self._asked = min(self._asked, now)
 
     def done(self, ended: float, cost: float) -> None:
-        """There is a fresh list; it cost so many seconds of processor time."""
+        """Take note of a fresh list, and of its cost in seconds of processor time."""
         self._ended, self._cost = ended, cost
         self._units = self._asked = _NEVER
 
     def pressed(self, now: float) -> bool:
-        """Whether there is pressure."""
+        """Return whether there is pressure."""
         return now < self.calm_at
 
     @property
@@ -73,7 +73,7 @@ class Pace:
         return min(self._heart, self._pressure, self._stirred, self._answer)
 
     def reason(self) -> str:
-        """Say why the next refresh is due: pressure, request, units or heartbeat."""
+        """Return why the next refresh is due: pressure, request, units or heartbeat."""
         due = {
             "heartbeat": self._heart,
             "pressure": self._pressure,
@@ -114,14 +114,14 @@ class Settling:
         self._first = self._last = _NEVER
 
     def change(self, now: float) -> None:
-        """It changed."""
+        """Take note of a change."""
         self._first, self._last = min(self._first, now), now
 
     def reset(self) -> None:
-        """It has been dealt with."""
+        """Take note that the changes have been dealt with."""
         self._first = self._last = _NEVER
 
     @property
     def due(self) -> float:
-        """When it is to be dealt with."""
+        """When the changes are to be dealt with."""
         return min(self._last + self._quiet, self._first + self._longest)

@@ -1,13 +1,15 @@
 """Whether memory is short: the kernel wakes us, and where it cannot, a look now and then.
 
 The kernel's rules for triggers (Documentation/accounting/psi.rst): a window of 500 ms to
-10 s; before Linux 6.5 only with CAP_SYS_RESOURCE; since then anybody, if the window is a
-multiple of 2 s. At most one event comes in a window.
+10 s; before Linux 6.5 only with CAP_SYS_RESOURCE; since then for any process, if the window is
+a multiple of 2 s. At most one event comes in a window.
 """
 
 from __future__ import annotations
 
 import os
+
+from oomrules.files import read_small
 
 MEMORY = "/proc/pressure/memory"
 MEMINFO = "/proc/meminfo"
@@ -39,7 +41,7 @@ class Pressure:
         self.open()
 
     def open(self) -> None:
-        """Set the trigger, or find out what there is instead."""
+        """Set the trigger, or find out which source there is instead."""
         self.close()
         for trigger in _TRIGGERS:
             try:
@@ -56,7 +58,7 @@ class Pressure:
         self.source = "psi" if self.shares() else "meminfo" if self._available() else "none"
 
     def close(self) -> None:
-        """Give the trigger up."""
+        """Close the trigger."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -67,7 +69,7 @@ class Pressure:
         return _LOOK if self.source in ("psi", "meminfo") else None
 
     def high(self, now: float) -> bool:
-        """Look whether there was pressure since the last look."""
+        """Return whether there was pressure since the last call."""
         if self.source == "meminfo":
             available = self._available()
             return available is not None and available < _AVAILABLE
@@ -78,9 +80,9 @@ class Pressure:
         return (total - before[1]) / 1e6 >= _SHARE * (now - before[0])
 
     def shares(self) -> tuple[float, float] | None:
-        """Give ``some`` and ``full`` of the last 10 s, in percent; None if nobody knows."""
+        """Return ``some`` and ``full`` of the last 10 s, in percent; None without PSI."""
         try:
-            lines = _read(self._path).split(b"\n")
+            lines = read_small(self._path).split(b"\n")
             some, full = (float(line.split(b"avg10=", 1)[1].split()[0]) for line in lines[:2])
         except (OSError, ValueError, IndexError):
             return None
@@ -88,24 +90,16 @@ class Pressure:
 
     def _total(self) -> int | None:
         try:
-            return int(_read(self._path).split(b"total=", 1)[1].split()[0])
+            return int(read_small(self._path).split(b"total=", 1)[1].split()[0])
         except (OSError, ValueError, IndexError):
             return None
 
     def _available(self) -> float | None:
         try:
-            data = _read(self._meminfo)
+            data = read_small(self._meminfo)
             total, available = (
                 int(data.split(key, 1)[1].split()[0]) for key in (b"MemTotal:", b"MemAvailable:")
             )
         except (OSError, ValueError, IndexError):
             return None
         return available / total if total else None
-
-
-def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, 4096)
-    finally:
-        os.close(descriptor)

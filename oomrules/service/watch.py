@@ -1,4 +1,4 @@
-"""Directories that are watched: those of the rules, and the slices that units live in.
+"""Directories that are watched: those of the rules, and the slices that units are in.
 
 systemd makes a control group's directory when a unit starts and removes it when the unit
 ends, so its slice's directory tells of both, without D-Bus. Only slices are watched, and
@@ -30,31 +30,42 @@ _UNITS = inotify.CREATE | inotify.DELETE
 
 MOST = 1024
 
-# A user makes as many slices as he likes: so many of one are watched, and half of all at the most
-# are users'.
+# A user can make any number of slices, so only this many of one user's are watched. Users'
+# slices get at most half of all watches.
 _MOST_OF_USER = 32
 
 
-class RuleWatch:
-    """Tells when a rule file may have changed.
+class _Watch:
+    """Directories that are watched; how many is bounded."""
 
-    Args:
-        directories: where rule files are, or may be one day.
-        suffix: of rule files; other names do not matter.
-        files: rule files that were named one by one.
-    """
-
-    def __init__(self, directories: Iterable[str], suffix: str, files: Iterable[str] = ()) -> None:
-        self._inotify = Inotify(64)
-        self._suffix = suffix
-        self._directories = tuple(map(os.path.abspath, directories))
-        self._files = frozenset(map(os.path.abspath, files))
-        self.watch()
+    def __init__(self, most: int) -> None:
+        self._inotify = Inotify(most)
 
     @property
     def descriptor(self) -> int:
         """Readable when something happened; -1 if nothing can be watched."""
         return self._inotify.descriptor
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._inotify.close()
+
+
+class RuleWatch(_Watch):
+    """Tells when a rule file may have changed.
+
+    Args:
+        directories: where rule files are or may come to be.
+        suffix: of rule files; other names do not matter.
+        files: rule files that were named one by one.
+    """
+
+    def __init__(self, directories: Iterable[str], suffix: str, files: Iterable[str] = ()) -> None:
+        super().__init__(64)
+        self._suffix = suffix
+        self._directories = tuple(map(os.path.abspath, directories))
+        self._files = frozenset(map(os.path.abspath, files))
+        self.watch()
 
     def watch(self) -> None:
         """Watch what is there now; of a directory that is missing, the nearest above it."""
@@ -66,16 +77,12 @@ class RuleWatch:
             self._inotify.add(os.path.dirname(file), _RULES)
 
     def changed(self) -> bool:
-        """Read what happened; True if rules may be other ones now."""
+        """Read what happened; return whether the rules may have changed."""
         events = self._inotify.read()
         mattered = [event for event in events if self._matters(event)]
         if mattered:
             self.watch()
         return bool(mattered)
-
-    def close(self) -> None:
-        """Watch nothing any more."""
-        self._inotify.close()
 
     def _matters(self, event: Event) -> bool:
         if event.mask & inotify.Q_OVERFLOW:
@@ -88,11 +95,11 @@ class RuleWatch:
             return event.name.endswith(self._suffix)
         # A parent of what is missing was watched, and the next part has come.
         return path in self._files or any(
-            one == path or one.startswith(path + "/") for one in self._directories
+            directory == path or directory.startswith(path + "/") for directory in self._directories
         )
 
 
-class UnitWatch:
+class UnitWatch(_Watch):
     """Tells when a unit came or went.
 
     Args:
@@ -100,28 +107,18 @@ class UnitWatch:
     """
 
     def __init__(self, root: str, most: int = MOST) -> None:
+        super().__init__(most)
         self._root, self._most = root, most
-        self._inotify = Inotify(most)
         self._theirs: Counter[str] = Counter()
         self._add(root)
-
-    @property
-    def descriptor(self) -> int:
-        """Readable when something happened; -1 if nothing can be watched."""
-        return self._inotify.descriptor
 
     @property
     def watches(self) -> int:
         """How many directories are watched."""
         return len(self._inotify)
 
-    @property
-    def full(self) -> bool:
-        """Whether some could not be watched."""
-        return self._inotify.full
-
     def changed(self) -> bool:
-        """Read what happened; True if a unit came or went."""
+        """Read what happened; return whether a unit came or went."""
         changed = False
         events = self._inotify.read()
         self._count_theirs()
@@ -136,10 +133,6 @@ class UnitWatch:
                 if event.mask & inotify.CREATE and where is not None and _holds_units(event.name):
                     self._add(f"{where}/{event.name}")
         return changed
-
-    def close(self) -> None:
-        """Watch nothing any more."""
-        self._inotify.close()
 
     def _add(self, directory: str) -> None:
         """Watch a directory before it is listed, so that nothing slips through between."""
@@ -166,7 +159,7 @@ class UnitWatch:
 
 
 def _manager(path: str) -> str:
-    """Give the directory of the user's manager that a path is in; empty if it is in none."""
+    """Return the directory of the user's manager that a path is in; empty if it is in none."""
     start = path.find("/user@")
     end = path.find("/", start + 1)
     return path[: end if end > 0 else len(path)] if start >= 0 else ""

@@ -1,4 +1,4 @@
-"""Test files: TOML that describes processes, and says what shall become of them."""
+"""Test files: TOML that describes processes, and how the rules must rank them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,19 @@ SUFFIX = ".test.toml"
 HERE = Root()
 _LARGEST = 2**20
 _FILE = ("rules", "snapshot", "host", "process", "scope", "test")
-# What a test can say, each about names of processes.
+# What a test can expect of processes, which it names.
 EXPECTATIONS = ("first", "last", "order", "protected", "candidates")
 _TEST = ("name", "only", *EXPECTATIONS)
 
 
 class Case(NamedTuple):
-    """One test: a name, the processes that are there, and what is expected of them."""
+    """One test.
+
+    Attributes:
+        name: what it shows.
+        only: the processes that it is about; all of the file if there are none.
+        expected: by expectation, the processes of which it is expected.
+    """
 
     name: str
     only: tuple[str, ...]
@@ -50,7 +56,7 @@ class TestFile(NamedTuple):
     cases: tuple[Case, ...]
 
     def pid(self, name: str) -> int:
-        """Find a process by its name in the file, by its pid, or by its comm.
+        """Return the pid of a process, by its name in the file, its pid or its comm.
 
         Raises:
             Failure: there is no such process, or more than one.
@@ -77,10 +83,10 @@ class TestFile(NamedTuple):
 
 
 def files(paths: list[Path], tree: Root = HERE) -> Iterator[Path]:
-    """Find test files: those that are named, and those in directories that are.
+    """Return test files: those of ``paths``, and those in directories of ``paths``.
 
     Args:
-        tree: in what is below it, no link leads out of it.
+        tree: no link below it leads out of it.
 
     Raises:
         Failure: a path is not there.
@@ -96,13 +102,13 @@ def files(paths: list[Path], tree: Root = HERE) -> Iterator[Path]:
 
 
 def read(path: Path, tree: Root = HERE) -> TestFile:
-    """Read a test file.
+    """Return a test file.
 
     Args:
-        tree: what the files are in that it names, if it is in there itself.
+        tree: the directory that stands for ``/`` for the files that it names, if it is below it.
 
     Raises:
-        Failure: it cannot be read, or what it says makes no sense.
+        Failure: it cannot be read, or has a mistake.
     """
     try:
         data = tomllib.loads(_bytes(path, tree).decode("utf-8"))
@@ -112,7 +118,7 @@ def read(path: Path, tree: Root = HERE) -> TestFile:
     except OSError as error:
         raise Failure(f"cannot read {path}: {reason(error)}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Failure(f"{path}: this is no TOML: {error}", "see docs/testing.md") from error
+        raise Failure(f"{path}: this is not TOML: {error}", "see docs/testing.md") from error
     except (ValueError, RecursionError) as error:
         raise Failure(
             f"{path}: a number in it has more than 64 bits, or it is nested too deeply",
@@ -121,18 +127,31 @@ def read(path: Path, tree: Root = HERE) -> TestFile:
     _known(path, data, _FILE, "")
     if "snapshot" in data:
         if "process" in data:
-            raise Failure(f"{path}: it names a snapshot and describes processes", "choose one")
+            raise Failure(
+                f"{path}: it names a snapshot and describes processes",
+                "remove `snapshot`, or the tables [process.NAME]",
+            )
         snapshot = recorded.load(_beside(path, str(data["snapshot"]), tree), tree.lines)
         pids: dict[str, int] = {}
     else:
         snapshot, pids = Described(str(path)).snapshot(data)
     tests = data.get("test", [])
-    if not isinstance(tests, list) or not all(isinstance(one, dict) for one in tests) or not tests:
+    if (
+        not isinstance(tests, list)
+        or not all(isinstance(test, dict) for test in tests)
+        or not tests
+    ):
         raise Failure(f"{path}: it has no test", "begin one with [[test]]")
     rules = None
     if "rules" in data:
-        rules = tuple(_beside(path, one, tree) for one in _names(path, data["rules"], "rules"))
-    return TestFile(path, rules, snapshot, pids, tuple(_case(path, one) for one in tests))
+        rules = tuple(_beside(path, name, tree) for name in _names(path, data["rules"], "rules"))
+    return TestFile(
+        path=path,
+        rules=rules,
+        snapshot=snapshot,
+        pids=pids,
+        cases=tuple(_case(path, test) for test in tests),
+    )
 
 
 def _bytes(path: Path, tree: Root) -> bytes:
@@ -140,18 +159,18 @@ def _bytes(path: Path, tree: Root) -> bytes:
 
 
 def _beside(path: Path, named: str, tree: Root) -> str:
-    """Give the path of a file that a test file names: from its directory on, or from the root."""
+    """Return the path of a file that a test file names: from its directory on, or from the root."""
     if tree.whole or not tree.holds(path):
         return os.path.normpath(path.parent / named)
-    # What `..` means there, the walk decides.
+    # Not normalised: the walk decides what `..` means there.
     return str(tree.path / named.lstrip("/") if named.startswith("/") else path.parent / named)
 
 
 def _refuse_large(data: Any) -> None:
-    """Refuse numbers that TOML does not have, though Python does."""
+    """Raise ValueError for a number that TOML does not have, though Python does."""
     if isinstance(data, dict | list):
-        for one in data.values() if isinstance(data, dict) else data:
-            _refuse_large(one)
+        for value in data.values() if isinstance(data, dict) else data:
+            _refuse_large(value)
     elif isinstance(data, int) and not -(2**63) <= data < 2**63:
         raise ValueError("a number has more than 64 bits")
 
@@ -159,14 +178,15 @@ def _refuse_large(data: Any) -> None:
 def _case(path: Path, data: dict[str, Any]) -> Case:
     name = str(data.get("name", ""))
     if not name:
-        raise Failure(f"{path}: a test without a name", 'say what it shows: name = "…"')
+        raise Failure(f"{path}: a test has no name", 'say what it shows: name = "…"')
     _known(path, data, _TEST, f"{name}: ")
     expected = {
         key: _names(path, data[key], f"{name}: {key}") for key in EXPECTATIONS if key in data
     }
     if not expected:
         raise Failure(
-            f"{path}: {name}: nothing is expected", f"say one of {', '.join(EXPECTATIONS)}"
+            f"{path}: {name}: nothing is expected",
+            f"add one of {', '.join(EXPECTATIONS)}",
         )
     return Case(name, _names(path, data.get("only", []), f"{name}: only"), expected)
 

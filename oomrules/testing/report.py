@@ -1,4 +1,4 @@
-"""Outcomes of tests: for people, as TAP 13, and as JUnit's XML."""
+"""Outcomes of tests: as text, as TAP 13, and as JUnit's XML."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FORMATS = ("text", "tap", "junit")
 
 
 def text(outcomes: Sequence[Outcome], paint: Paint) -> str:
-    """Say for people what failed and why."""
+    """Return what failed and why, for a terminal."""
     lines = []
     for outcome in outcomes:
         mark = paint("failed", "red") if outcome.problems else paint("ok", "green")
@@ -26,7 +26,7 @@ def text(outcomes: Sequence[Outcome], paint: Paint) -> str:
 
 
 def tap(outcomes: Sequence[Outcome]) -> str:
-    """Write the Test Anything Protocol, version 13 (https://testanything.org)."""
+    """Return the outcomes in the Test Anything Protocol, version 13 (https://testanything.org)."""
     lines = ["TAP version 13", f"1..{len(outcomes)}"]
     for number, outcome in enumerate(outcomes, 1):
         name = printable(f"{outcome.file.path}: {outcome.case.name}").replace("#", "\\#")
@@ -36,7 +36,7 @@ def tap(outcomes: Sequence[Outcome]) -> str:
 
 
 def junit(outcomes: Sequence[Outcome]) -> str:
-    """Write the XML that continuous integration reads from JUnit."""
+    """Return the outcomes as the XML that continuous integration reads from JUnit."""
     failed = sum(bool(outcome.problems) for outcome in outcomes)
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
@@ -45,7 +45,7 @@ def junit(outcomes: Sequence[Outcome]) -> str:
     for outcome in outcomes:
         path, name = _attribute(str(outcome.file.path)), _attribute(outcome.case.name)
         lines.append(f"  <testcase classname={path} name={name}>")
-        lines += [f"    <failure message={_attribute(one)}/>" for one in outcome.problems]
+        lines += [f"    <failure message={_attribute(said)}/>" for said in outcome.problems]
         lines.append("  </testcase>")
     return "\n".join([*lines, "</testsuite>"])
 

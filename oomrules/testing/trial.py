@@ -1,4 +1,4 @@
-"""Tests against rules: who is first, who is protected, who ranks above whom."""
+"""Test files run against rules: which process is first, protected, or above another."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 from oomrules.processes.snapshot import Process, Snapshot
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker, Ranking
 from oomrules.testing.cases import Case, TestFile
 
 
 class Outcome(NamedTuple):
-    """What became of a test: empty ``problems`` is success."""
+    """The result of a test; without ``problems`` it succeeded."""
 
     file: TestFile
     case: Case
@@ -22,10 +21,10 @@ class Outcome(NamedTuple):
 
 
 def run(file: TestFile, program: Program, exercised: set[str]) -> Iterator[Outcome]:
-    """Run the tests of a file.
+    """Run the tests of a file, and return their outcomes.
 
     Args:
-        exercised: takes the places of the rules that decided something.
+        exercised: the places of the rules that decided something are added to it.
     """
     ranked: dict[frozenset[int], Ranking] = {}
     for case in file.cases:
@@ -39,12 +38,12 @@ def run(file: TestFile, program: Program, exercised: set[str]) -> Iterator[Outco
 def _ranking(
     file: TestFile, program: Program, there: frozenset[int], exercised: set[str]
 ) -> Ranking:
-    """Rank these processes, or without any, all of them."""
+    """Return the ranking of these processes; of all of them if there are none."""
 
     def keep(process: Process, _: Snapshot) -> bool:
         return not there or process.pid in there
 
-    ranking = Ranker(Evaluator(program, file.snapshot.host)).rank(file.snapshot, keep)
+    ranking = Ranker(program, file.snapshot.host).rank(file.snapshot, keep)
     for process in file.snapshot.by_pid.values():
         if keep(process, file.snapshot):
             verdict = ranking.verdict(process)
@@ -67,7 +66,7 @@ def _problems(file: TestFile, case: Case, ranking: Ranking) -> Iterator[str]:
     for key, number in (("first", 0), ("last", len(ranks) - 1)):
         for name in case.expected.get(key, ()):
             if ranks.get(file.pid(name)) != number:
-                other = ranking.candidates[number].comm if ranks else "nobody"
+                other = ranking.candidates[number].comm if ranks else "no process"
                 yield f"{key} is {other}; {place(name)}"
     for name in case.expected.get("protected", ()):
         if file.pid(name) in ranks:

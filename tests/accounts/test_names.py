@@ -21,7 +21,6 @@ from oomrules.language.text import RuleText
 from oomrules.processes import recorded
 from oomrules.program import nodes
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from tests.children import CHECKOUT
 
@@ -149,7 +148,7 @@ def test_the_names_that_are_chosen_decide_as_all_names_would(text: str, tmp_path
             lines.append({**one, **more, "capabilities": "0", "oom_score_adj": 0})
         (tmp_path / "host.jsonl").write_text("\n".join(map(json.dumps, lines)))
         snapshot = recorded.load(str(tmp_path / "host.jsonl"))
-        ranking = Ranker(Evaluator(made, snapshot.host)).rank(snapshot)
+        ranking = Ranker(made, snapshot.host).rank(snapshot)
         said = []
         for process in snapshot.by_pid.values():
             verdict = ranking.verdict(process)

@@ -20,10 +20,10 @@ from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Snapshot
 from oomrules.processes.values import GETTERS, LIMIT
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker, Ranking
+from oomrules.ranking.verdict import Why
 from oomrules.sinks.oom_score_adj import survey
-from tests.children import FakeProc
+from tests.fake_proc import FakeProc
 
 RULES = """
 score rss
@@ -131,7 +131,7 @@ def nearest(host: Drawn, group: str) -> int:
 
 
 def ranked(world: Snapshot) -> Ranking:
-    return Ranker(Evaluator(PROGRAM, world.host)).rank(world)
+    return Ranker(PROGRAM, world.host).rank(world)
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def test_who_is_outside_of_our_namespace_is_in_doubt(tmp_path: Path) -> None:
     source.refresh()
     process = source.by_pid[10]
     assert [GETTERS[name](process, source) for name in ("cgroup", "unit", LIMIT)] == [None] * 3
-    assert "in doubt" in ranked(source).verdict(process).reason
+    assert ranked(source).verdict(process).why is Why.NEVER_IN_DOUBT
     (note,) = (note for note in selection.notes(source) if "namespace" in note)
     assert "of 1 process lies outside" in note
     shutil.rmtree(tmp_path / "proc/10")

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from oomrules import terminal
-from oomrules.commands import rank
+from oomrules.commands.parts import verdicts
 from oomrules.plain import printable
-
-from .conftest import CHECKOUT, DATA, Done
+from tests.children import CHECKOUT
+from tests.commands.done import DATA, Done
 
 # A title, a cleared screen, C1's CSI and OSC, a link, a direction turned, nothing visible,
 # separators of lines and paragraphs, a bell, a return, a backspace, half a surrogate pair.
@@ -273,7 +273,7 @@ def test_a_long_name_hides_no_row_of_others_and_makes_none(
     monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1" if columns == 80 else "")
-    columns_of = [one for one in rank.COLUMNS if one.name not in ("PID", "USER", "RSS")]
+    columns_of = [one for one in verdicts.COLUMNS if one.name not in ("PID", "USER", "RSS")]
     rows = [["1", f"{name}.scope", "99", "hog", "prefer anything"]]
     rows.append(["2", "ssh.service", "7", "sshd", "by its score alone " * 30])
     paint = terminal.Paint(sys.stdout)

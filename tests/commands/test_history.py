@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from oomrules.commands import history
 from oomrules.kills.entry import ASKED_ID
-
-from .conftest import Done
+from tests.commands.done import Done
 
 Run = Callable[..., Done]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.conftest import CHECKOUT
+from tests.children import CHECKOUT
 
 # Waits for ever in C, as a directory service may: no handler of a signal runs meanwhile, and the
 # alarm of a process is not heeded either.

@@ -35,7 +35,7 @@ def test_a_kill_is_the_units_by_the_log_or_else_by_the_last_list(
     cgroup: str, listed: str | None, manager: str, recorded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kill = Kill(5, "CONSTRAINT_MEMCG", cgroup, "shop", 77, 1000, 1.0)
-    monkeypatch.setattr(kernel_log, "recent", lambda after: ([kill], 5))
+    monkeypatch.setattr(kernel_log, "recent", lambda after, left: ([kill], 5, 0))
     seen: list[Any] = []
     monkeypatch.setattr(kills, "record", lambda *given: seen.append(given))
     entry = {"rank": 1, "pid": 77, "unit": listed, "manager": manager, "points": 3}
@@ -48,12 +48,12 @@ def test_a_victim_is_named_by_the_thread_that_stood_in_for_its_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kill = Kill(5, "CONSTRAINT_MEMCG", "/system.slice/shop.service", "shop", 78, 1000, 1.0)
-    monkeypatch.setattr(kernel_log, "recent", lambda after: ([kill], 5))
+    monkeypatch.setattr(kernel_log, "recent", lambda after, left: ([kill], 5, 0))
     seen: list[Any] = []
     monkeypatch.setattr(kills, "record", lambda *given: seen.append(given))
     entry = {"rank": 2, "pid": 77, "thread": 78, "unit": "shop.service", "points": 3}
     hook._record("shop.service", {"time": 0.0, "candidates": [entry]})
-    assert [(given[1].pid, given[2]) for given in seen] == [(77, 2)]
+    assert [(given[1].pid, given[2].rank) for given in seen] == [(77, 2)]
 
 
 def test_the_kills_of_other_units_are_left_to_their_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,12 +63,11 @@ def test_the_kills_of_other_units_are_left_to_their_hooks(monkeypatch: pytest.Mo
         for number, unit in enumerate(["a", "b", "c", "b"], 5)
     ]
 
-    def read(after: int, left: list[int] | None = None) -> tuple[list[Kill], int]:
-        return [kill for kill in told if kill.sequence > after or kill.sequence in (left or ())], 8
+    def read(after: int, left: list[int]) -> tuple[list[Kill], int, int]:
+        return [kill for kill in told if kill.sequence > after or kill.sequence in left], 8, 0
 
     seen: list[Any] = []
     monkeypatch.setattr(kernel_log, "recent", read)
-    monkeypatch.setattr(kernel_log, "overwritten", lambda after: 0)
     monkeypatch.setattr(kills, "record", lambda *given: seen.append(given))
     last: dict[str, Any] = {}
     for unit in ("a", "b", "a"):
@@ -83,9 +82,9 @@ def test_a_list_that_is_newer_than_the_kill_has_no_rank_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kill = Kill(5, "CONSTRAINT_MEMCG", "/system.slice/shop.service", "shop", 77, 1000, 1.0)
-    monkeypatch.setattr(kernel_log, "recent", lambda after: ([kill], 5))
+    monkeypatch.setattr(kernel_log, "recent", lambda after, left: ([kill], 5, 0))
     seen: list[Any] = []
     monkeypatch.setattr(kills, "record", lambda *given: seen.append(given))
     entry = {"rank": 2, "pid": 77, "unit": "shop.service", "points": 3}
     hook._record("shop.service", {"time": now() - 0.01, "candidates": [entry]})
-    assert [given[2:] for given in seen] == [(None, None, 0, None)]
+    assert [given[2] for given in seen] == [kills.Listing(None, None, 0, None)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.conftest import DATA, Done
+from tests.commands.done import DATA, Done
 
 Run = Callable[..., Done]
 

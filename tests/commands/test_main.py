@@ -17,8 +17,7 @@ from oomrules import __version__
 from oomrules.commands import main as main_module
 from oomrules.commands import rank
 from oomrules.commands.parts import streams
-
-from .conftest import CHECKOUT
+from tests.children import CHECKOUT
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]

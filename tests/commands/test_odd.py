@@ -24,8 +24,8 @@ from oomrules.dbus import cgroup_tree
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.program.program import Program
-
-from .conftest import CHECKOUT, Done
+from tests.children import CHECKOUT
+from tests.commands.done import Done
 
 Run = Callable[..., Done]
 
@@ -98,7 +98,7 @@ def test_so_is_the_configuration(kind: str, tmp_path: Path) -> None:
         os.truncate(path, 2**40)
     else:
         path.symlink_to(kind)
-    with pytest.raises(Failure, match=r"no regular file|larger than|written by everybody"):
+    with pytest.raises(Failure, match=r"no regular file|larger than|writable by every user"):
         config.load(str(path))
 
 

@@ -16,7 +16,7 @@ from oomrules.config import Config
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.roots import Dangling, Root
-from tests.commands.conftest import Done
+from tests.commands.done import Done
 
 Run = Callable[..., Done]
 

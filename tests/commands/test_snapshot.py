@@ -22,7 +22,8 @@ from oomrules.processes.cmdlines import READER
 from oomrules.processes.hidden import Hidden
 from oomrules.processes.procfs import ProcSource
 from oomrules.program.program import make
-from tests.children import OBEY_LEADERLESS, Child, FakeProc
+from tests.children import OBEY_LEADERLESS, Child
+from tests.fake_proc import FakeProc
 
 Run = Callable[..., Any]
 

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from textual.widgets import DataTable
 
-from oomrules.commands.parts.screen import Ranks, Row, Screen
+from oomrules.commands.parts.screen import Ranks, Screen, cells, texts
+from oomrules.commands.parts.verdicts import COLUMNS, Row
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes import turns
+from oomrules.terminal import layout
 from tests.children import Child
 
 
@@ -24,9 +26,10 @@ def shown(screen: Screen) -> list[list[str]]:
 
 def test_names_are_neither_markup_nor_escapes() -> None:
     evil = "[red]x[/red][@click=app.quit]y\x1b]0;PWNED\x07\x9b31m\u202e"
-    cells = Row(1, 2, evil, evil, 3, 4, evil, evil, 1).cells()
-    assert all(cell.plain.isprintable() and not cell.spans for cell in cells)
-    assert cells[2].plain.startswith("[red]x[/red][@click=app.quit]y")
+    row = Row(1, 2, evil, evil, 3, 4, evil, evil, "")
+    found = cells(row, layout(COLUMNS, [texts(row)], 0))
+    assert all(cell.plain.isprintable() and not cell.spans for cell in found)
+    assert found[2].plain.strip().startswith("[red]x[/red][@click=app.quit]y")
 
 
 def test_it_follows_the_host_and_sorts(spawn: Callable[..., Child]) -> None:
@@ -58,7 +61,7 @@ def test_it_follows_the_host_and_sorts(spawn: Callable[..., Child]) -> None:
             assert pids == sorted(pids)
             under = shown(screen)[screen.query_one(DataTable).cursor_row][1]
             await pilot.press("m")
-            by_memory = sorted(screen._rows, key=lambda row: -row.rss)
+            by_memory = sorted(screen._rows, key=lambda row: -(row.rss or 0))
             assert [row[1] for row in shown(screen)] == [str(row.pid) for row in by_memory]
             # The cursor stays on its process.
             assert shown(screen)[screen.query_one(DataTable).cursor_row][1] == under

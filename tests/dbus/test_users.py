@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oomrules.dbus import asking, bounds, users
+from oomrules.dbus import bounds, users, users_child
 from oomrules.dbus.users import Users
 from oomrules.processes.units import Placement, placement
 
@@ -260,10 +260,10 @@ def test_a_text_is_cut_at_a_character(text: str, most: int) -> None:
 
 def test_a_process_that_asks_has_little_memory() -> None:
     code = (
-        "from oomrules.dbus import asking; asking._limit()\n"
-        "try: bytes(asking._MEMORY + (1 << 20))\n"
+        "from oomrules.dbus import users_child; users_child._limit()\n"
+        "try: bytes(users_child._MEMORY + (1 << 20))\n"
         "except MemoryError: print('little')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "little\n"
-    assert asking._MEMORY < 128 << 20
+    assert users_child._MEMORY < 128 << 20

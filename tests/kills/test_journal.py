@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oomrules.kills import journal
-from oomrules.kills.entry import record
+from oomrules.kills.entry import Listing, record
 from oomrules.kills.kernel_log import Kill
 
 EVIL = "x\x1b]0;PWNED\x07\x9b31m\u202e\r\x00\u2028"
@@ -27,7 +27,7 @@ def test_a_kill_by_any_name_is_one_line() -> None:
 
     comm = "a\nMESSAGE=forged"
     kill = Kill(1, "CONSTRAINT_NONE", f"/{EVIL}.service", comm, 7, 1000, 1.0)
-    record(f"{EVIL}.service", kill, 1, 2, 3, 4.0, send)
+    record(f"{EVIL}.service", kill, Listing(1, 2, 3, 4.0), send=send)
     ((entry, fields),) = said
     first, *rest = entry.split("\n")
     assert first.startswith("MESSAGE=") and first.isprintable() and "forged" in first

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oomrules.kills.kernel_log import KernelLog, Kill, overwritten, recent
+from oomrules.kills.kernel_log import KernelLog, Kill, recent
 from oomrules.processes.units import placement
 
 # As Linux 6.1 says it.
@@ -78,7 +78,7 @@ def test_a_kill_is_told_once_though_the_kernel_says_it_twice(log: Log, tmp_path:
     log.say("hello")
     log.say(GLOBAL)
     log.say(said(144))
-    (kill,), last = recent(-1, str(tmp_path / "kmsg"))
+    (kill,), last, _ = recent(-1, str(tmp_path / "kmsg"))
     assert (kill.pid, kill.comm, kill.cgroup) == (144, "tail", "/system.slice/hog.service")
     assert (kill.constraint, kill.uid, kill.time, last) == ("CONSTRAINT_NONE", 0, 2.0, 2)
 
@@ -86,7 +86,7 @@ def test_a_kill_is_told_once_though_the_kernel_says_it_twice(log: Log, tmp_path:
 def test_what_the_module_kills_is_told_too(log: Log, tmp_path: Path) -> None:
     log.say(said(12, "a (b) c", 7))
     log.say(said(13, "d", 7))
-    found, _ = recent(-1, str(tmp_path / "kmsg"))
+    found, *_ = recent(-1, str(tmp_path / "kmsg"))
     assert [(kill.pid, kill.comm, kill.uid) for kill in found] == [(12, "a (b) c", 7), (13, "d", 7)]
     assert {(kill.constraint, kill.cgroup) for kill in found} == {("CONSTRAINT_NONE", "")}
 
@@ -94,7 +94,7 @@ def test_what_the_module_kills_is_told_too(log: Log, tmp_path: Path) -> None:
 def test_a_kill_at_a_limit_names_the_victims_group(log: Log, tmp_path: Path) -> None:
     log.say(LIMIT)
     log.say(said(9, "x, y", 1000, what="Memory cgroup out of memory"))
-    (kill,), _ = recent(-1, str(tmp_path / "kmsg"))
+    (kill,), *_ = recent(-1, str(tmp_path / "kmsg"))
     assert (kill.constraint, kill.cgroup, kill.comm, kill.pid) == (
         *("CONSTRAINT_MEMCG", "/a.slice/b.service"),
         *("x, y", 9),
@@ -107,7 +107,7 @@ def test_a_kill_without_its_summary_is_told_all_the_same(log: Log, tmp_path: Pat
     for pid in (9, 10, 11):
         log.say(said(pid, "x, y", 1000, what="Memory cgroup out of memory"))
     log.say(said(12, what="Out of memory (oom_kill_allocating_task)"))
-    found, _ = recent(-1, str(tmp_path / "kmsg"))
+    found, *_ = recent(-1, str(tmp_path / "kmsg"))
     limit, whole = "CONSTRAINT_MEMCG", "CONSTRAINT_NONE"
     assert [(kill.pid, kill.constraint, kill.cgroup) for kill in found] == [
         *((9, limit, "/a.slice/b.service"), (10, limit, ""), (11, limit, "")),
@@ -124,7 +124,7 @@ def test_a_signal_to_end_is_no_kill_and_a_second_word_on_one_no_second_kill(
     log.say(said(144), seconds=3.2)
     # So much later it is another process with the same number.
     log.say(said(144, "other"), seconds=100)
-    found, _ = recent(-1, str(tmp_path / "kmsg"))
+    found, *_ = recent(-1, str(tmp_path / "kmsg"))
     assert [(kill.comm, kill.time) for kill in found] == [("tail", 3.0), ("other", 100.0)]
 
 
@@ -134,7 +134,7 @@ def test_a_summary_is_only_about_the_process_that_is_killed(log: Log, tmp_path: 
     log.say(said(144, uid=1000), seconds=2)
     log.say(GLOBAL.replace("144", "146"), seconds=3)
     log.say(said(146), seconds=300)
-    found, _ = recent(-1, str(tmp_path / "kmsg"))
+    found, *_ = recent(-1, str(tmp_path / "kmsg"))
     assert [(kill.pid, kill.cgroup) for kill in found] == [(145, ""), (144, ""), (146, "")]
 
 
@@ -159,7 +159,7 @@ def test_the_logs_escapes_are_undone(log: Log, tmp_path: Path) -> None:
     unit, comm = r"/system.slice/my\x2dapp.service", "caf\u00e9\n\\"
     log.say(GLOBAL.replace("/system.slice/hog.service", unit).replace("=tail", f"={comm}"))
     log.say(said(144, comm))
-    (kill,), _ = recent(-1, str(tmp_path / "kmsg"))
+    (kill,), *_ = recent(-1, str(tmp_path / "kmsg"))
     assert (kill.cgroup, kill.comm) == (unit, comm)
 
 
@@ -208,7 +208,7 @@ def test_a_kill_is_never_laid_at_the_door_of_a_unit_that_the_victim_was_not_in(
         log = Log(patched)
         log.say(summary)
         log.say(said(77, comm, 1000))
-        (kill,), _ = recent(-1, os.devnull)
+        (kill,), *_ = recent(-1, os.devnull)
     assert (kill.pid, kill.comm, kill.uid) == (77, comm, 1000)
     assert kill.cgroup == cgroup or cgroup.startswith(kill.cgroup.rstrip("/") + "/")
     chain = placement(cgroup).chain
@@ -315,25 +315,24 @@ def test_what_was_said_before_counts_for_what_is_read_later(log: Log, tmp_path: 
 def test_who_is_left_by_others_is_told_yet(log: Log, tmp_path: Path) -> None:
     for pid in (1, 2, 3):
         log.say(said(pid))
-    found, last = recent(2, str(tmp_path / "kmsg"), left=[1])
+    found, last, _ = recent(2, str(tmp_path / "kmsg"), left=[1])
     assert ([kill.pid for kill in found], last) == ([2], 2)
 
 
 def test_what_was_overwritten_is_counted(log: Log, tmp_path: Path) -> None:
-    lost: list[int] = []
     log.sequence = 100
     log.say(GLOBAL)
     log.sequence = 150
     # The report of a kill is not about the one behind a gap.
     log.say(said(144))
-    kernel_log = KernelLog(60, str(tmp_path / "kmsg"), lost=lost.append)
+    kernel_log = KernelLog(60, str(tmp_path / "kmsg"))
     (kill,) = kernel_log.read()
-    assert (lost, kill.cgroup) == ([39, 49], "")
+    assert (kernel_log.lost, kill.cgroup) == (39 + 49, "")
     log.at = 0
-    assert overwritten(60, str(tmp_path / "kmsg")) == 88
+    assert recent(60, str(tmp_path / "kmsg"))[2] == 88
     log.at = 0
     # What came before anybody wanted to know is not lost.
-    assert overwritten(-1, str(tmp_path / "kmsg")) == 49
+    assert recent(-1, str(tmp_path / "kmsg"))[2] == 49
 
 
 FIGURES = "total-vm:400000kB, anon-rss:390000kB, file-rss:4kB"
@@ -455,7 +454,7 @@ def test_what_the_kernel_says_is_what_is_read(
             told = comm.decode("utf-8", "backslashreplace")
             place = group.decode("utf-8", "backslashreplace") if summary else ""
             expected.append((number, told, uid, constraint, place))
-        found, _ = recent(-1, os.devnull)
+        found, *_ = recent(-1, os.devnull)
     for kill, (pid, comm_, uid, constraint, place) in zip(found, expected, strict=True):
         assert (kill.pid, kill.comm, kill.uid, kill.constraint) == (pid, comm_, uid, constraint)
         assert kill.cgroup in (place, "/system.slice") if place else kill.cgroup == ""
@@ -466,7 +465,7 @@ def test_what_is_known_is_not_told_again_however_much_it_is(log: Log, tmp_path: 
     for _ in range(10_000):
         log.say("noise")
     log.say(said(145))
-    found, last = recent(0, str(tmp_path / "kmsg"))
+    found, last, _ = recent(0, str(tmp_path / "kmsg"))
     assert [kill.pid for kill in found] == [145]
     assert last == 10_001
 

@@ -31,7 +31,7 @@ CASES: dict[str, list[Case]] = {
         Case("never ‸kil uid 0", "`kill`", "never kill uid 0"),
         Case("‸preffer anything", "`prefer`", "prefer anything"),
         Case("spare anything ‸whenn nice > 0", "`when`", "spare anything when nice > 0"),
-        Case("kill ‸uid 0", "first or last", "kill first uid 0"),
+        Case("kill ‸uid 0", "`kill first …` or `kill last …`", "kill first uid 0"),
         Case("prefer anything by‸", "N", "prefer anything by 3"),
         Case("spare anything when nice ‸= 0", "`==`", "spare anything when nice == 0"),
         Case("spare anything when rss > 5 ‸MiB", "`5MiB`", "spare anything when rss > 5MiB"),
@@ -173,8 +173,8 @@ CASES: dict[str, list[Case]] = {
         Case("score ‸rss + cpu_time", "divide", "score rss / 1MiB + cpu_time / 1s"),
         Case("score ‸rss + 1", "", "score rss + 1MiB"),
         Case("score ‸rss * rss", "divide", "score rss * (rss / 1MiB)"),
-        Case("score ‸uid * 2", "names, not amounts", "score nice * 2"),
-        Case("define x = uid == ‸gid + 0", "names, not amounts", "define x = uid == gid"),
+        Case("score ‸uid * 2", "a name, not an amount", "score nice * 2"),
+        Case("define x = uid == ‸gid + 0", "a name, not an amount", "define x = uid == gid"),
         Case("score -‸comm", "before a number", "score -nice"),
     ],
     "OOM303": [
@@ -251,7 +251,7 @@ CASES: dict[str, list[Case]] = {
         Case(f'list x = "a", ‸"{"a" * 4097}"', "part", 'list x = "a"'),
     ],
 }
-# These are about files as a whole; they have tests of their own, below and in test_bounds.py.
+# These are about files as a whole; they have tests of their own, below and in test_limits.py.
 FILES = {"OOM001", "OOM002", "OOM107"}
 
 EVERY = [
@@ -383,11 +383,11 @@ HABITS = {
     "kill first anything except uid 0": "`when not …`",
     "kill first not uid 0": "`anything when not …`",
     "never kill when uid == 0": "`anything when …`",
-    "never kill uid 0 or uid 1": "a rule for each",
+    "never kill uid 0 or uid 1": "one rule for each",
     'never kill uid 0 and comm "a"': "leave it out",
     'never kill comm = "a"': "side by side",
     'never kill comm: "a"': "side by side",
-    "prefer rss > 1GiB": "behind `when`",
+    "prefer rss > 1GiB": "after `when`",
     "never kill comm sshd": '`comm "sshd"`',
     "never kill comm systemd-journald": '`comm "systemd-journald"`',
     "never kill exe /usr/sbin/sshd": '`exe "/usr/sbin/sshd"`',
@@ -395,7 +395,7 @@ HABITS = {
     "spare unit nginx.service": '`unit "nginx.service"`',
     "never kill uid root": '`user "root"`',
     "never kill comm 'sshd'": '`"sshd"`',
-    'never kill comm "a", "b"': '`list NAME = "a", "b"`, and say `comm @NAME`',
+    'never kill comm "a", "b"': '`list NAME = "a", "b"`, and write `comm @NAME`',
     'list a = "b" "c"': "comma",
     "spare uid 0 by -4": "no sign",
     "in a.slice:\n": "on this line",

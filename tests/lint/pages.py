@@ -11,9 +11,8 @@ from oomrules.language.diagnostics import Diagnostic, Rejected
 from oomrules.language.rulefiles import DIRECTORIES, Found
 from oomrules.language.text import RuleText
 from oomrules.lint import linter, registry
-from oomrules.lint.checks.host import HostFacts, units_of, user_units_of
+from oomrules.lint.host_facts import HostFacts, units_of, user_units_of
 from oomrules.processes import recorded
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 
 SNAPSHOT = Path(__file__).parent.parent / "data" / "lint.jsonl"
@@ -73,7 +72,7 @@ def host(found: Found, **facts: Any) -> HostFacts | None:
     except Rejected:
         return None
     snapshot = recorded.load(str(SNAPSHOT))
-    ranking = Ranker(Evaluator(made, snapshot.host)).rank(snapshot)
+    ranking = Ranker(made, snapshot.host).rank(snapshot)
     known: dict[str, Any] = {
         "units": units_of(snapshot),
         "user_units": user_units_of(snapshot),

@@ -21,7 +21,7 @@ ELSEWHERE = {
     "OOM003": "tests/lint/checks/test_filenames.py",
     "OOM004": "tests/lint/checks/test_filenames.py",
     "OOM106": "tests/language/test_diagnostics.py",
-    "OOM107": "tests/language/test_bounds.py",
+    "OOM107": "tests/language/test_limits.py",
     "OOM703": "tests/lint/checks/test_host.py",
     "OOM707": "tests/lint/checks/test_host.py",
 }

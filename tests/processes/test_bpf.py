@@ -29,7 +29,6 @@ from oomrules.processes.machine import Memory
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import PF_KTHREAD, UNREAD
 from oomrules.program.program import Program, make
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from oomrules.resources import rules
 from tests.children import CHECKOUT
@@ -295,7 +294,7 @@ def test_this_host_has_the_same_ranking_by_rows_as_by_proc(
     by_proc = ProcSource(made)
     by_proc.host = by_rows.host = everything.host
     by_proc.by_pid = everything.by_pid
-    rankings = [Ranker(Evaluator(made, s.host)).rank(s) for s in (by_rows, by_proc)]
+    rankings = [Ranker(made, s.host).rank(s) for s in (by_rows, by_proc)]
     assert rankings[0].pids == rankings[1].pids
     assert len(rankings[0].pids) >= 1
     for one, other in zip(*(ranking.candidates for ranking in rankings), strict=True):
@@ -353,10 +352,10 @@ def test_a_recycled_pid_is_another_process(
     source = open_source()
     tasks.says(listing(row(100001)))
     process = believed(source).by_pid[100001]
-    process.cmdline, process.judge = "old", lambda *_: None
+    process.cmdline, process.decider = "old", lambda *_: None
     tasks.says(listing(row(100001, start=6 * 10**9)))
     believed(source)
-    assert process.judge is UNREAD
+    assert process.decider is UNREAD
     assert process.cmdline is UNREAD
     assert process.starttime == 6 * 10**9 // TICK
 
@@ -395,7 +394,7 @@ def test_a_change_is_seen_by_the_rules_at_the_next_refresh(
 ) -> None:
     made = compiler.compile_texts([RuleText("f.oom", f"score 1000 * threads\n{rule}\n")])
     source = open_source(made)
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
 
     def points() -> int | None:
         ranking = ranker.rank(believed(source))
@@ -660,7 +659,7 @@ def test_places_that_are_kept_are_those_that_would_be_found_anew(
     uptime = 1000.5
     with tempfile.NamedTemporaryFile() as file:
         kept = IteratorSource(made, tasks=file.name)
-        ranker = Ranker(Evaluator(made, kept.host))
+        ranker = Ranker(made, kept.host)
         for changes, later in steps:
             for pid, change in changes.items():
                 if change is None:
@@ -672,7 +671,7 @@ def test_places_that_are_kept_are_those_that_would_be_found_anew(
             believed(kept)
             fresh = believed(IteratorSource(made, tasks=file.name))
             kept.host = fresh.host = kept.host._replace(uptime=uptime)
-            expected = Ranker(Evaluator(made, fresh.host)).rank(fresh).pids
+            expected = Ranker(made, fresh.host).rank(fresh).pids
             assert ranker.rank(kept).pids == expected
             fresh.close()
         kept.close()
@@ -684,7 +683,7 @@ def test_a_place_is_kept_for_as_long_as_time_does_not_count(
     made = compiler.compile_texts([RuleText("f.oom", KEPT[0])])
     source = open_source(made)
     tasks.says(listing(row(100001, start=100 * 10**9)))
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     believed(source)
     source.host = source.host._replace(uptime=1100.0)
     ranker.rank(source)

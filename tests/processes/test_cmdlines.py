@@ -22,9 +22,8 @@ from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import UNREAD
 from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
-from tests.children import FakeProc
+from tests.fake_proc import FakeProc
 
 NOTHING = make((), {})
 
@@ -233,7 +232,7 @@ def test_a_judgement_made_in_doubt_is_made_again_when_the_doubt_is_over(blocked:
         blocked.proc.add(pid, cmdline=b"wanted\0" if pid == 8 else b"x\0")
     os.kill(_child(blocked), signal.SIGKILL)
     os.waitid(os.P_PID, READER.pid, os.WEXITED | os.WNOWAIT)
-    ranker = Ranker(Evaluator(made, blocked.source.host))
+    ranker = Ranker(made, blocked.source.host)
     # Nobody knows, so the elder and then the lower pid is first.
     assert ranker.rank(blocked.source.refresh()).pids == [7, 8]
     assert ranker.rank(blocked.source.refresh()).pids == [8, 7]
@@ -415,7 +414,7 @@ def test_after_a_fork_each_has_a_child_of_its_own(blocked: Blocked) -> None:
 def test_the_child_is_no_candidate() -> None:
     made = program('score rss\nspare cmdline "*nothing like it*"\n')
     source = ProcSource(made).refresh()
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     ranker.rank(source)
     child = READER.pid
     assert child and child in source.own_pids
@@ -431,7 +430,7 @@ def test_where_no_rule_asks_there_is_no_child() -> None:
     READER.close()
     made = program("score rss\nprefer uid 0\nspare comm 'x*'\n".replace("'", '"'))
     source = ProcSource(made).refresh()
-    ranking = Ranker(Evaluator(made, source.host)).rank(source)
+    ranking = Ranker(made, source.host).rank(source)
     source.verify(ranking.candidates)
     source.refresh()
     assert READER.pid == 0
@@ -481,7 +480,7 @@ def test_what_is_kept_of_all_command_lines_together_is_bounded(
         proc.add(pid, cmdline=b"p%d " % pid + b"x" * 4000 + "\U0001f600".encode())
     made = program('score rss\nprefer cmdline "p1234 *" by 8\n')
     source = ProcSource(made, root=str(proc.root)).refresh()
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     tracemalloc.start()
     try:
         assert ranker.rank(source).pids[0] == 1234

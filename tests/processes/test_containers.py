@@ -16,6 +16,7 @@ from oomrules.processes.values import GETTERS
 from oomrules.program.program import Program
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
+from oomrules.ranking.verdict import Why
 from oomrules.resources import rules
 
 MANAGER = b"0::/user.slice/user-1000.slice/user@1000.service/init.scope\n"
@@ -69,7 +70,7 @@ def test_a_container_s_root_is_known_whatever_its_control_group_is_called(
         status = directory / "status"
         status.write_bytes(status.read_bytes() + line)
     source = source_of(SHIPPED)
-    assert Ranker(Evaluator(SHIPPED, source.host)).rank(source.refresh()).pids == [71]
+    assert Ranker(SHIPPED, source.host).rank(source.refresh()).pids == [71]
 
 
 def test_an_old_record_that_does_not_tell_is_in_doubt_and_protects() -> None:
@@ -78,11 +79,11 @@ def test_an_old_record_that_does_not_tell_is_in_doubt_and_protects() -> None:
     process = {"kind": "process", "pid": 7, "comm": "sshd", "uid": 0, "euid": 0, "state": "S"}
     process |= {"total_vm": 1000, "cgroup": "/default/0a1b", "starttime": 1, "capabilities": "0"}
     process |= {"utime": 0, "stime": 0, "rss": 9, "nice": 0, "threads": 1, "oom_score_adj": 0}
-    for depth, reason in ((None, "never killed, in doubt"), (0, "never killed"), (1, "")):
+    for depth, why in ((None, Why.NEVER_IN_DOUBT), (0, Why.NEVER), (1, Why.CANDIDATE)):
         more = {} if depth is None else {"pid_depth": depth}
         world = recorded.parse([json.dumps(host), json.dumps(process | more)], "a host")
         assert GETTERS["pid_depth"](world.by_pid[7], world) == depth
-        assert Evaluator(SHIPPED, world.host).judge(world.by_pid[7], world).reason == reason
+        assert Evaluator(SHIPPED, world.host).judge(world.by_pid[7], world).why is why
 
 
 def test_processes_of_a_unit_are_counted_at_each_refresh_with_those_below(
@@ -90,7 +91,7 @@ def test_processes_of_a_unit_are_counted_at_each_refresh_with_those_below(
 ) -> None:
     made = program("score total_vm\nnever kill anything when unit.processes <= 2")
     source = source_of(made)
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     proc.add(70, cgroup=MANAGER)
     proc.add(71, cgroup=MANAGER.replace(b"scope", b"scope/below"))
     proc.add(72, cgroup=b"0::/user.slice/user-1000.slice/session-1.scope\n")
@@ -105,7 +106,7 @@ def test_no_more_user_managers_are_protected_than_there_are(
     proc: Any, source_of: Callable[[Program], ProcSource]
 ) -> None:
     source = source_of(SHIPPED)
-    ranker = Ranker(Evaluator(SHIPPED, source.host))
+    ranker = Ranker(SHIPPED, source.host)
     proc.add(100, b"systemd", uid=1000, cgroup=MANAGER, start=1)
     proc.add(101, b"(sd-pam)", uid=1000, cgroup=MANAGER, start=2)
     assert ranker.rank(source.refresh()).pids == [101]

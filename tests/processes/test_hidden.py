@@ -17,7 +17,8 @@ from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.hidden import Hidden, look, notes
 from oomrules.processes.procfs import ProcSource
 from oomrules.program.program import make
-from tests.children import CHECKOUT, FakeProc
+from tests.children import CHECKOUT
+from tests.fake_proc import FakeProc
 
 NOTHING = make((), {})
 Groups = Callable[..., Hierarchy]

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from oomrules.processes.procfs import ProcSource
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from tests.processes.support import (
     field,
@@ -56,6 +55,6 @@ def test_capabilities_count_in_the_user_namespace_of_the_reader(
     made = program("never kill anything with RAWIO\nscore total_vm")
     source = ProcSource(made, root=str(proc.root)).refresh()
     assert field(source, 7, "capabilities") == (1 << 17 if counts else 0)
-    ranked = Ranker(Evaluator(made, source.host)).rank(source).pids
+    ranked = Ranker(made, source.host).rank(source).pids
     assert ranked == ([] if counts else [7])
     source.close()

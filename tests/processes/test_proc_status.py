@@ -12,7 +12,6 @@ import pytest
 
 from oomrules.processes.proc_status import read_status
 from oomrules.processes.procfs import ProcSource
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from tests.processes.support import (
     NOTHING,
@@ -45,7 +44,7 @@ def test_who_is_in_very_many_groups_does_not_hold_up_the_others(proc: Any, rules
     made = program(f"never kill uid 0\n{rules}")
     source = ProcSource(made, root=str(proc.root))
     source.most_long = 20
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     for turn in range(1, 7):
         ranking = ranker.rank(source.refresh())
         # Nobody is protected by what he hides; nor is root's own forgotten, be it as long.

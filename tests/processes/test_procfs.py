@@ -26,9 +26,9 @@ from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.cmdlines import READER
 from oomrules.processes.procfs import ProcSource
 from oomrules.program.nodes import SELF_MADE
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
-from tests.children import CHECKOUT, FakeProc
+from tests.children import CHECKOUT
+from tests.fake_proc import FakeProc
 from tests.processes.support import (
     NOTHING,
     PAGE,
@@ -221,7 +221,7 @@ def test_an_exec_makes_the_rules_decide_anew(
 ) -> None:
     made = program('never kill comm "sh"\nscore total_vm')
     source = open_source(made)
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     assert child.pid in ranker.rank(source).pids
     child.become("/bin/sh", "-c", "echo ready; read line")
     assert child.pid not in ranker.rank(source.refresh()).pids
@@ -254,7 +254,7 @@ def test_a_process_that_leaves_its_session_is_seen_in_its_own(
 def test_a_zombie_is_seen_as_one(child: Any, open_source: Callable[..., ProcSource]) -> None:
     made = program("score total_vm")
     source = open_source(made)
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     assert child.pid in ranker.rank(source).pids
     child.rot()
     source.refresh()
@@ -321,7 +321,7 @@ def test_who_goes_too_deep_among_the_control_groups_stays_with_his_user(
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"26 1 0:22 / {tmp_path}/cgroup rw - cgroup2 cgroup2 rw\n")
     source.hierarchy = Hierarchy(str(mounts))
-    ranked = Ranker(Evaluator(made, source.host)).rank(source.refresh()).pids
+    ranked = Ranker(made, source.host).rank(source.refresh()).pids
     assert field(source, 7, "cgroup") == expected
     assert ranked == ([7] if expected != "/" else [])
     source.close()
@@ -332,7 +332,7 @@ def test_a_recycled_pid_is_another_process(same_name: bool, proc: Any) -> None:
     proc.add(7, b"old", uid=0, adj=-1000, cgroup=b"0::/old.service\n", cmdline=b"old\0", exe="/old")
     made = program("never kill oom_score_adj -1000\nscore total_vm")
     source = ProcSource(made, root=str(proc.root)).refresh()
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     assert ranker.rank(source).pids == []
     watched(source, 7)
     proc.add(
@@ -516,7 +516,7 @@ def sizes_in_churn(root: str) -> dict[int, int]:
     proc = FakeProc(Path(root))
     made = program('score total_vm\nin "churn-*.service": prefer anything when rss > 1MiB\n')
     source = ProcSource(made, root=str(proc.root))
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     sizes = {}
     # Above every pid that there can be: this process and its parents are no candidates.
     first = 1 << 22

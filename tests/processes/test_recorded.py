@@ -22,7 +22,6 @@ from oomrules.processes.recorded import Recorded
 from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.values import GETTERS
 from oomrules.program.nodes import SELF_MADE
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 
 # A snapshot as it has been since the first version, to the letter.
@@ -99,7 +98,7 @@ def test_the_first_lines_of_this_format_are_read(tmp_path: Path) -> None:
 def test_the_first_lines_of_this_format_can_be_ranked() -> None:
     snapshot = recorded.parse(LINES.splitlines(True), "snap")
     made = compiler.compile_texts([RuleText("f", "score total_vm")])
-    ranking = Ranker(Evaluator(made, snapshot.host)).rank(snapshot)
+    ranking = Ranker(made, snapshot.host).rank(snapshot)
     assert ranking.pids == [812]
     assert ranking.verdict(ranking.candidates[0]).points == 3853
 
@@ -136,7 +135,7 @@ def test_what_a_process_line_leaves_out_is_unknown(key: str, how: str) -> None:
     assert getattr(process, key) is None
     assert snapshot.read(process, key) is None
     # Whatever is missing, it can be ranked.
-    Ranker(Evaluator(SHIPPED, snapshot.host)).rank(snapshot)
+    Ranker(SHIPPED, snapshot.host).rank(snapshot)
 
 
 def test_a_limit_of_a_scope_is_none_unless_it_is_named_as_unreadable() -> None:
@@ -332,10 +331,10 @@ def test_a_random_snapshot_is_refused_with_its_line_or_can_be_ranked(
     except Failure as failure:
         assert re.match(r"snap:[123]: ", failure.message)
         return
-    ranking = Ranker(Evaluator(RULES, snapshot.host)).rank(snapshot)
+    ranking = Ranker(RULES, snapshot.host).rank(snapshot)
     for process in snapshot.by_pid.values():
         verdict = ranking.verdict(process)
-        assert (process in ranking.candidates) == (not verdict.reason)
+        assert (process in ranking.candidates) == verdict.candidate
 
 
 def test_what_a_process_made_unknown_is_told_from_what_is_unknown() -> None:

@@ -20,8 +20,9 @@ from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import PF_EXITING, UNREAD, Process
 from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program, make
-from oomrules.ranking.evaluator import Evaluator, ineligible
+from oomrules.ranking.evaluator import ineligible
 from oomrules.ranking.ranker import Ranker
+from oomrules.ranking.verdict import Why
 from oomrules.sinks.oom_score_adj import origins, survey
 from oomrules.sinks.oom_score_adj.record import Record
 
@@ -64,7 +65,7 @@ def assert_is_as_its_thread(source: ProcSource, child: Any) -> None:
     process = source.refresh().by_pid[child.pid]
     stat = child.stat(thread)
     assert source.stand_in(process) == thread
-    assert ineligible(process, source.own_pids) == ""
+    assert ineligible(process, source.own_pids) is None
     assert process.state == stat[0]
     assert process.flags == int(stat[6]) and not process.flags & PF_EXITING
     assert process.total_vm == int(stat[20]) // PAGE > 0
@@ -100,10 +101,10 @@ def test_the_biggest_one_is_taken_first_even_if_its_first_thread_has_ended(
     small.do("ballast = b'x' * 20_000_000")
     made = program(f"only kill anything when ppid == {os.getpid()}\nscore rss\n")
     source = open_source(made)
-    ranking = Ranker(Evaluator(made, source.host)).rank(source)
+    ranking = Ranker(made, source.host).rank(source)
     assert ranking.pids == [hog.pid, small.pid, other.pid]
     assert source.verify(ranking.candidates)
-    assert Ranker(Evaluator(made, source.host)).rank(source).pids == ranking.pids
+    assert Ranker(made, source.host).rank(source).pids == ranking.pids
 
 
 def test_its_memory_is_looked_at_in_each_refresh(spawn: Spawn, open_source: Open) -> None:
@@ -289,11 +290,11 @@ def test_a_first_thread_that_is_about_to_end_counts_as_ended(proc: Any) -> None:
     proc.add(7, flags=PF_EXITING)
     proc.add_thread(7, 7, flags=PF_EXITING)
     source = ProcSource(NOTHING, root=str(proc.root)).refresh()
-    assert ineligible(source.by_pid[7], frozenset()) == "exiting already"
+    assert ineligible(source.by_pid[7], frozenset()) is Why.EXITING
     proc.add_thread(7, 8, flags=0x400040)
     (proc.root / "7/stat").write_bytes((proc.root / "7/stat").read_bytes() + b" ")
     source.refresh()
-    assert ineligible(source.by_pid[7], frozenset()) == ""
+    assert ineligible(source.by_pid[7], frozenset()) is None
     assert source.by_pid[7].flags == 0x400040
     source.close()
 
@@ -303,7 +304,7 @@ def test_only_a_process_of_one_thread_is_a_zombie(child: Any, open_source: Open)
     source = open_source()
     process = source.by_pid[child.pid]
     assert (process.state, process.threads) == ("Z", 1)
-    assert ineligible(process, frozenset()) == "a zombie"
+    assert ineligible(process, frozenset()) is Why.ZOMBIE
     assert source.stand_in(process) == 0
 
 
@@ -324,7 +325,7 @@ def test_a_plan_for_oom_score_adj_knows_its_size(
     small.do("ballast = b'x' * 20_000_000")
     made = program(f"only kill anything when ppid == {os.getpid()}\nscore rss\n")
     source = open_source(made)
-    ranking = Ranker(Evaluator(made, source.host)).rank(source)
+    ranking = Ranker(made, source.host).rank(source)
     found = survey.survey_live(ranking, source, _no_record(source, tmp_path))
     sizes = {task.pid: task.size for task in found.candidates}
     assert list(sizes) == [hog.pid, small.pid]

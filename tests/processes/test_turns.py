@@ -10,7 +10,6 @@ import pytest
 
 from oomrules.processes import turns
 from oomrules.processes.procfs import ProcSource
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from tests.processes.support import (
     NOTHING,
@@ -99,7 +98,7 @@ def test_a_change_makes_the_rules_decide_anew(proc: Any) -> None:
     made = program("never kill uid 0\nscore total_vm")
     proc.add(7)
     source = ProcSource(made, root=str(proc.root)).refresh()
-    ranker = Ranker(Evaluator(made, source.host))
+    ranker = Ranker(made, source.host)
     assert ranker.rank(source).pids == []
     changed(proc, 7)
     advance(proc, 1)

@@ -17,7 +17,6 @@ from oomrules.language.text import RuleText
 from oomrules.processes import recorded
 from oomrules.program import automaton, expressions
 from oomrules.program.automaton import WORK, Automaton
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from tests.oracle.strategies import thorough
 
@@ -303,7 +302,7 @@ def test_over_its_budget_an_attribute_is_unknown_to_all_rules_in_any_order(
 ) -> None:
     compiled = compiler.compile_texts([RuleText("rules", "\n".join(rules))])
     snapshot = recorded.parse(_host(HARD_TEXT, "bab"), "host")
-    ranking = Ranker(Evaluator(compiled, snapshot.host)).rank(snapshot)
+    ranking = Ranker(compiled, snapshot.host).rank(snapshot)
     # Who hides behind the work that he makes wins nothing.
     assert ranking.pids == [100, 101]
     hidden, plain = (ranking.verdict(process) for process in ranking.candidates)
@@ -324,13 +323,13 @@ def test_what_changes_is_searched_within_the_budget_too() -> None:
     for description, pids in ((HARD_TEXT, [100]), ("short", [])):
         told = json.dumps({**scope, "properties": {"Description": description}})
         snapshot = recorded.parse([lines[0], told, lines[1]], "host")
-        assert Ranker(Evaluator(compiled, snapshot.host)).rank(snapshot).pids == pids
+        assert Ranker(compiled, snapshot.host).rank(snapshot).pids == pids
 
 
 def test_a_hundred_plain_expressions_are_within_the_budget() -> None:
     rules = [f'spare anything when cmdline ~ "java.*-D{number}=.*jar"' for number in range(100)]
     compiled = compiler.compile_texts([RuleText("rules", "\n".join(rules))])
     snapshot = recorded.parse(_host("java -Dx=1 " * 370, "java -D7=1 a.jar"), "host")
-    ranking = Ranker(Evaluator(compiled, snapshot.host)).rank(snapshot)
+    ranking = Ranker(compiled, snapshot.host).rank(snapshot)
     assert ranking.evaluator.over_budget == {}
     assert len(ranking.verdict(snapshot.by_pid[101]).held) == 1

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.conftest import CHECKOUT, DATA
+from tests.children import CHECKOUT
+from tests.commands.done import DATA
 
 LEVELS = 60
 

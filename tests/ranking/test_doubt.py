@@ -10,7 +10,7 @@ from oomrules.processes import recorded
 from oomrules.processes.values import GETTERS, LIMIT, PROTECTING, SCORING
 from oomrules.program.nodes import SELF_MADE
 from oomrules.ranking.doubt import DIVISION, NEAREST_LIMIT, PLACE
-from oomrules.ranking.evaluator import Verdict
+from oomrules.ranking.verdict import Verdict, Why
 from tests.oracle import strategies
 from tests.oracle.strategies import Object, RuleSet, thorough
 from tests.ranking.test_evaluator import rank, verdicts
@@ -32,9 +32,9 @@ def test_a_doubt_is_named_and_is_one(rule_set: RuleSet, host: list[Object]) -> N
         process = snapshot.by_pid[pid]
         for held in verdict.held:
             assert bool(held.doubts) is not held.surely
-        if verdict.reason in ("never killed, in doubt", "its score is unknown"):
+        if verdict.why in (Why.NEVER_IN_DOUBT, Why.UNKNOWN_SCORE):
             assert verdict.doubts
-        if verdict.reason in ("", "never killed", "no points"):
+        if verdict.why in (Why.CANDIDATE, Why.NEVER, Why.NO_POINTS):
             assert not verdict.doubts
         for name in named(verdict) - NO_ATTRIBUTES:
             getter = GETTERS[LIMIT if name == NEAREST_LIMIT else name]

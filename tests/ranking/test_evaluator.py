@@ -21,8 +21,8 @@ from oomrules.language.compiler import compile_texts
 from oomrules.language.text import RuleText
 from oomrules.processes import recorded
 from oomrules.program import program
-from oomrules.ranking.evaluator import Evaluator, Verdict
 from oomrules.ranking.ranker import Ranker, Ranking
+from oomrules.ranking.verdict import Verdict, Why
 from tests.oracle import reference, strategies
 from tests.oracle.strategies import Object, RuleSet, Stated, thorough
 
@@ -37,7 +37,7 @@ def rank(sources: Iterable[RuleText], objects: Iterable[Object]) -> Ranking:
 def rank_program(compiled: program.Program, objects: Iterable[Object]) -> Ranking:
     """Rank by a program that is there already."""
     snapshot = recorded.parse(strategies.lines(objects), "host")
-    return Ranker(Evaluator(compiled, snapshot.host)).rank(snapshot)
+    return Ranker(compiled, snapshot.host).rank(snapshot)
 
 
 def verdicts(ranking: Ranking) -> dict[int, Verdict]:
@@ -204,7 +204,7 @@ def assert_as_in_the_reference(rule_set: RuleSet, host: list[Object]) -> None:
     explained = verdicts(ranking)
     for one in judged:
         verdict = explained[one.pid]
-        assert (verdict.reason == "") == (one.why == ""), (one, verdict)
+        assert verdict.candidate == (one.why == ""), (one, verdict)
         if not one.why:
             said = (verdict.tier, verdict.base, Fraction(*verdict.weight), verdict.points)
             assert said == (one.tier, one.base, one.weight, one.points)
@@ -229,7 +229,7 @@ def test_the_list_and_the_explanations_agree(rule_set: RuleSet, host: list[Objec
         exact = verdict.base * Fraction(*verdict.weight)
         return verdict.tier, -exact, 2**64 if start is None else start, pid
 
-    candidates = [item for item in verdicts(ranking).items() if not item[1].reason]
+    candidates = [item for item in verdicts(ranking).items() if item[1].candidate]
     assert ranking.pids == [pid for pid, _ in sorted(candidates, key=key)]
     assert all(verdict.points >= 1 for _, verdict in candidates)
     excluded = [process.pid for process, _ in ranking.excluded()]
@@ -261,7 +261,7 @@ def test_the_order_of_statements_and_files_changes_nothing(
     as_before = verdicts(before)
     for pid, verdict in verdicts(after).items():
         was = as_before[pid]
-        assert (verdict.reason == "") == (was.reason == "")
+        assert verdict.candidate == was.candidate
         assert (verdict.tier, verdict.base, verdict.weight) == (was.tier, was.base, was.weight)
 
 
@@ -327,7 +327,7 @@ def test_what_the_kernel_would_not_kill_is_never_a_candidate(
     others = [line for line in host if line.get("pid") not in (pid, line_pid)]
     ranking = rank(strategies.texts(eager), [*others, process])
     assert pid not in ranking.pids
-    assert verdicts(ranking)[pid].reason
+    assert not verdicts(ranking)[pid].candidate
 
 
 # --- pids are only names -----------------------------------------------------------------
@@ -462,16 +462,16 @@ def test_a_ranker_ranks_the_next_snapshot_as_a_new_one_would(
         line |= {key: value for key, value in fresh.items() if value is not None}
     compiled = compile_texts(strategies.texts(rule_set))
     first = recorded.parse(strategies.lines(host), "first")
-    ranker = Ranker(Evaluator(compiled, first.host))
+    ranker = Ranker(compiled, first.host)
     ranker.rank(first)
     second = recorded.parse(strategies.lines(later), "second")
-    expected = Ranker(Evaluator(compiled, second.host)).rank(second).pids
+    expected = Ranker(compiled, second.host).rank(second).pids
     # The same processes, with what the ranker keeps on them, and their values of now.
     for pid, process in first.by_pid.items():
         for key in _FLEETING:
             if hasattr(process, key):
                 setattr(process, key, getattr(second.by_pid[pid], key))
-    second.by_pid, second.prepared_for = first.by_pid, first.prepared_for
+    second.by_pid, second.ranker = first.by_pid, first.ranker
     assert ranker.rank(second).pids == expected
 
 
@@ -505,7 +505,7 @@ def test_what_a_process_makes_unknown_protects_it_from_nothing(
         {one.rule.place for one in found.held if one.rule.kind == "spare"} for found in (was, now)
     ]
     assert spared[1] <= spared[0]
-    if now.reason == "its score is unknown":
+    if now.why is Why.UNKNOWN_SCORE:
         assert was.base is None or victim.get("rss") is None
 
 
@@ -553,7 +553,7 @@ def test_a_doubt_of_its_own_making(condition: str, protects: bool) -> None:
         opposite = ranked(f"{define}never kill anything when not ({condition})")
         assert only.pids == opposite.pids
     in_doubt = verdicts(ranked(f"never kill anything when {condition} or anon > 1B"))[812]
-    assert in_doubt.reason.startswith("never killed")
+    assert in_doubt.why in (Why.NEVER, Why.NEVER_IN_DOUBT)
 
 
 @pytest.mark.parametrize("rule", ["prefer", "kill first"])

@@ -20,7 +20,6 @@ from oomrules.language.diagnostics import CODES, Diagnostic, Rejected
 from oomrules.language.text import RuleText
 from oomrules.processes import recorded
 from oomrules.program import program
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 
 MUTANTS = 10_000
@@ -256,7 +255,7 @@ def test_a_damaged_rule_file_is_compiled_or_rejected_with_helpful_diagnostics() 
             else:
                 accepted += 1
                 assert program.loads(program.dumps(compiled)) == compiled
-                ranking = Ranker(Evaluator(compiled, SNAPSHOT.host)).rank(SNAPSHOT)
+                ranking = Ranker(compiled, SNAPSHOT.host).rank(SNAPSHOT)
                 for process in SNAPSHOT.by_pid.values():
                     ranking.verdict(process)
         except Exception as error:

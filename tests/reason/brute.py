@@ -22,7 +22,8 @@ from oomrules.language.text import RuleText
 from oomrules.lint import linter
 from oomrules.processes import recorded
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator, Verdict
+from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.verdict import Verdict
 from oomrules.reason.effects import PROTECTING, Effects
 
 HOST = {

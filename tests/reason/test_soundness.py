@@ -9,10 +9,10 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from oomrules.processes import recorded
-from oomrules.ranking.evaluator import Verdict
+from oomrules.ranking.verdict import Verdict, Why
+from oomrules.reason import Undecided
 from oomrules.reason.effects import Effects
-from oomrules.reason.globs import Undecided
-from oomrules.reason.regions import EVERYBODY
+from oomrules.reason.regions import EVERY_PROCESS
 from oomrules.reason.witness.proposals import proposals
 from tests.oracle.strategies import thorough
 from tests.reason import brute
@@ -40,7 +40,7 @@ def test_always_and_never_are_so(text: str) -> None:
     reasoner = effects.reasoner
     try:
         never, always = reasoner.empty(reasoner.holds(node)), reasoner.empty(reasoner.fails(node))
-        sure = reasoner.covers(reasoner.holds(node, doubt=True), EVERYBODY)
+        sure = reasoner.covers(reasoner.holds(node, doubt=True), EVERY_PROCESS)
     except Undecided:
         return
     assert never == (True not in values)
@@ -80,7 +80,7 @@ def test_a_rule_inside_another_in_blocks(around: str, one: str, elsewhere: str, 
     last = next(effect for effect in effects.all if effect.rule.kind == "last")
     excluded, late = set(), set()
     for number, verdict in enumerate(brute.verdicts(made, world)):
-        if verdict.reason.startswith("never killed"):
+        if verdict.why in (Why.NEVER, Why.NEVER_IN_DOUBT):
             excluded.add(number)
         if verdict.tier == 2:
             late.add(number)
@@ -100,10 +100,10 @@ def test_whoever_only_leaves_out_is_left_out(texts: list[str], around: str) -> N
     out = effects.shut_out(targets, level)
     verdicts = list(brute.verdicts(made, world))
     assert effects.reasoner.empty(out) == (
-        not any(verdict.reason == "outside what may be killed" for verdict in verdicts)
+        not any(verdict.why is Why.OUTSIDE for verdict in verdicts)
     )
-    assert effects.reasoner.covers(out, EVERYBODY) == all(
-        verdict.reason == "outside what may be killed" for verdict in verdicts
+    assert effects.reasoner.covers(out, EVERY_PROCESS) == all(
+        verdict.why is Why.OUTSIDE for verdict in verdicts
     )
 
 
@@ -206,7 +206,7 @@ def test_nobody_is_left_just_where_that_is_said(
         rules = [rule._replace(around=around) for rule in rules]
     world = _world(rules)
     rows = brute.values(rules, world)
-    excluded = [bool(verdict.reason) for verdict in _verdicts(rules, world)]
+    excluded = [not verdict.candidate for verdict in _verdicts(rules, world)]
     found = brute.findings(rules)
     said = found.of("OOM617")
     levels: dict[str, list[int]] = {}
@@ -235,7 +235,7 @@ def test_nobody_is_left_just_where_that_is_said(
         assert blamed <= set(nevers) and all(excluded)
     for finding in said.values():
         _, verdict = _as_shown(rules, finding.witness)
-        assert verdict.reason
+        assert not verdict.candidate
     if found.decided:
         assert expected <= said.keys()
         assert bool(blamed) == (everybody and not alone)
@@ -270,8 +270,8 @@ def test_a_rule_is_shadowed_just_where_that_is_said(rules: list[brute.Sentence])
             levels.setdefault(rule.around, []).append(number)
     outside = {}
     for around, level in levels.items():
-        reasons = [verdict.reason for verdict in _verdicts([rules[n] for n in level], world)]
-        outside[around] = {n for n, reason in enumerate(reasons) if reason}
+        alone = _verdicts([rules[n] for n in level], world)
+        outside[around] = {n for n, verdict in enumerate(alone) if not verdict.candidate}
 
     def protected(one: int) -> set[int]:
         rule = rules[one]
@@ -319,7 +319,7 @@ def test_a_rule_is_shadowed_just_where_that_is_said(rules: list[brute.Sentence])
             held, verdict = _as_shown(rules, finding.witness)
             assert rules[one].effect(held[one])
             if finding.code in ("OOM611", "OOM615"):
-                assert verdict.reason
+                assert not verdict.candidate
             elif finding.code == "OOM614":
                 assert verdict.tier == 2
             else:

@@ -178,10 +178,10 @@ def test_who_was_asked_to_end_is_recorded_and_not_counted_as_killed() -> None:
 def test_what_was_overwritten_is_said_once_a_minute() -> None:
     outbox, at = Kept(), now()
     recorder = Recorder(outbox)
-    recorder.miss(5)
+    recorder.lost = 5
     for later in (0, 1):
         recorder.sum_up(at + later)
-        recorder.miss(1)
+        recorder.lost += 1
     recorder.sum_up(at + 70)
     recorder.sum_up(at + 700)
     assert [one.split("(")[1].split()[0] for one in outbox.said] == ["5", "2"]
@@ -239,11 +239,11 @@ def test_what_is_counted_of_units_has_an_end() -> None:
 
 def test_a_kill_at_a_limit_is_no_reason_to_hurry(tmp_path: Path) -> None:
     service = object.__new__(Service)
-    service.recorder, service.keeper = Recorder(Kept()), CurrentList(State(str(tmp_path)))
+    service.recorder, service.current_list = Recorder(Kept()), CurrentList(State(str(tmp_path)))
 
     def due_after(*constraints: str) -> float:
         found = [at_limit("/system.slice/x.service", one) for one in constraints]
-        log = types.SimpleNamespace(read=lambda: found, last=5, descriptor=-1)
+        log = types.SimpleNamespace(read=lambda: found, last=5, lost=0, descriptor=-1)
         service.kernel_log = log  # type: ignore[assignment]
         service.pace = Pace(3600.0, now())
         service.pace.done(now(), 0.5)

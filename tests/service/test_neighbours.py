@@ -22,7 +22,7 @@ from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.state import State
 from tests.children import CHECKOUT, Child
-from tests.service.conftest import RULES, Service, wait
+from tests.service.daemon import RULES, Service, wait
 
 # Takes every lock that there is on whatever of a directory it can open, and says what that was.
 _GREEDY = """

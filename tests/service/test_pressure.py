@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,10 +36,10 @@ def test_where_there_is_no_trigger_the_file_is_looked_at(
     # As a user finds it before Linux 6.5: the file can be read and not written.
     real = os.open
 
-    def refuse(path: str, flags: int) -> int:
+    def refuse(path: str, flags: int, **more: Any) -> int:
         if flags & os.O_RDWR:
             raise PermissionError(1, "Operation not permitted", path)
-        return real(path, flags)
+        return real(path, flags, **more)
 
     monkeypatch.setattr(os, "open", refuse)
     file = tmp_path / "memory"

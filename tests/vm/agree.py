@@ -36,7 +36,6 @@ def main() -> None:
     from oomrules.processes.procfs import ProcSource
     from oomrules.processes.snapshot import UNREAD
     from oomrules.program.program import Program, make
-    from oomrules.ranking.evaluator import Evaluator
     from oomrules.ranking.ranker import Ranker
 
     wanted = {int(pid) for pid in pids}
@@ -83,7 +82,7 @@ def main() -> None:
                 if process.pid in wanted
             ]
             for source in both(program)
-            for ranking in [Ranker(Evaluator(program, source.host)).rank(source)]
+            for ranking in [Ranker(program, source.host).rank(source)]
         ]
     result = {
         "problems": problems,

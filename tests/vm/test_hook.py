@@ -61,7 +61,7 @@ def test_broken_rules_keep_no_unit_from_starting_and_the_last_good_ones_stay(
     assert _list(hooked)[0] == _pid(hooked, "served")
     said = hooked.journal(since=since)
     assert "/etc/oomrules.d/60-broken.oom:1:1: error[OOM101]" in said
-    assert "the last good rules stay in force" in said
+    assert "the last good ones stay in force" in said
 
 
 def test_a_reload_with_broken_rules_fails_and_says_why(fresh_guest: Guest) -> None:

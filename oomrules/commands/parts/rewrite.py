@@ -27,8 +27,8 @@ def print_difference(before: RuleText, after: str) -> None:
 def write(before: RuleText, after: str, tree: Root) -> None:
     """Replace a rule file's text, all or nothing.
 
-    A link is followed if root or the caller made it, and within ``tree`` if that is another
-    system's; owner and mode are kept.
+    A link is followed if root or the caller made it; below the ``tree`` of another system it
+    never leads out. Owner and mode are kept.
 
     Raises:
         Failure: the file is not what was read, or it cannot be written; it is untouched.
@@ -41,7 +41,7 @@ def write(before: RuleText, after: str, tree: Root) -> None:
     now = rulefiles.decode(data, before.name, before.level)
     if not isinstance(now, RuleText) or now.text != before.text:
         raise Failure(
-            f"{before.name} was changed by somebody else meanwhile",
+            f"{before.name} was changed meanwhile",
             "nothing was written; try again",
         )
     if inside:

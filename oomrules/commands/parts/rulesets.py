@@ -1,6 +1,6 @@
-"""Which rules a command is about, and what else every command says and asks alike.
+"""The rules that a command is about, and options and messages that commands share.
 
-What it takes to see the processes of a host is in ``selection``, which loads much more.
+The processes that a command is about are in ``selection``, which loads much more.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def add_host(parser: argparse.ArgumentParser) -> None:
 
 
 def named(option: str) -> Callable[[str], str]:
-    """Make a type of argument that must not be empty, as an unset variable of a script is."""
+    """Return a type of argument that must not be empty, as an unset variable of a script is."""
 
     def check(text: str) -> str:
         if not text:
@@ -83,14 +83,14 @@ def named(option: str) -> Callable[[str], str]:
 
 
 def rules(options: argparse.Namespace) -> rulefiles.Found:
-    """Find the rules that the options name."""
+    """Return the rule files that the options name."""
     if options.rules:
         return rulefiles.given(options.rules, options.root)
     return rulefiles.system(options.root)
 
 
 def program(options: argparse.Namespace) -> Program:
-    """Compile the rules that the options name.
+    """Return the program of the rules that the options name.
 
     Raises:
         Failure: they have errors, which have been printed.
@@ -104,7 +104,7 @@ def program(options: argparse.Namespace) -> Program:
         findings.print_full(error.diagnostics, sys.stderr)
         raise Failure(
             f"the rules have {count(len(error.diagnostics), 'error')}, so none of them is used",
-            "mend the above; `oomrules check` shows it again",
+            "fix the errors above; `oomrules check` shows them again",
         ) from error
 
 

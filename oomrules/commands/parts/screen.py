@@ -6,7 +6,7 @@ import os
 import select
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -18,64 +18,41 @@ from textual.events import Resize
 from textual.widgets import DataTable, Footer, Static
 
 from oomrules.commands.parts import selection
-from oomrules.commands.rank import COLUMNS, why
+from oomrules.commands.parts.verdicts import COLUMNS, Row
+from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.values import innermost_unit, known
 from oomrules.program.program import Program
-from oomrules.ranking.codegen import FIRST, LAST
-from oomrules.ranking.evaluator import Evaluator
-from oomrules.ranking.freshness import fresh
-from oomrules.ranking.ranker import Ranker, within
+from oomrules.ranking.ranker import Ranker, fresh, within
 from oomrules.terminal import (
     Layout,
-    called,
     count,
     layout,
     legible,
-    memory,
     width,
 )
 
-# More rows than anybody looks at; the verdict of each is worked out anew each time.
+# More rows than a user looks at: the verdict of each is computed anew each time.
 _MOST = 200
-# What stands for a character that is not as wide to everybody.
+# Stands for a character that not all take for equally wide.
 _UNCLEAR = "\N{REPLACEMENT CHARACTER}"
 
 
-class Row(NamedTuple):
-    """A candidate, as it is shown."""
+def cells(row: Row, where: Layout) -> list[Text]:
+    """Return a row's cells, as wide as they are laid out; nothing in them is taken for markup."""
+    return [
+        Text(text, row.style, justify="right" if column.right else "left", no_wrap=True)
+        for text, column in zip(_in_place(texts(row), where), COLUMNS, strict=True)
+    ]
 
-    rank: int
-    pid: int
-    user: str
-    unit: str
-    rss: int
-    points: int
-    command: str
-    why: str
-    tier: int
 
-    def texts(self) -> list[str]:
-        """Give what its columns say, each of it one harmless line."""
-        texts = [str(self.rank), str(self.pid), self.user, self.unit, memory(self.rss)]
-        texts += [str(self.points), self.command, self.why]
-        return list(map(_plain, texts))
-
-    def cells(self, where: Layout | None = None) -> list[Text]:
-        """Give its cells, as wide as they are laid out; nothing in them is taken for markup."""
-        texts = self.texts()
-        if where is not None:
-            texts = _in_place(texts, where)
-        style = {FIRST: "red", LAST: "green"}.get(self.tier, "")
-        return [
-            Text(text, style, justify="right" if column.right else "left", no_wrap=True)
-            for text, column in zip(texts, COLUMNS, strict=True)
-        ]
+def texts(row: Row) -> list[str]:
+    """Return what stands in a row's columns, made harmless."""
+    return list(map(_plain, row.texts()))
 
 
 def _in_place(texts: Sequence[str], where: Layout) -> list[str]:
-    """Cut texts as they are laid out; those that stand left have the gap before them."""
+    """Return texts cut as they are laid out; those aligned to the left have the gap before them."""
     wide = dict(zip(where.shown, where.widths, strict=True))
     cut = [
         column.cut(text, wide[number]) if number in wide else ""
@@ -88,7 +65,7 @@ def _in_place(texts: Sequence[str], where: Layout) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Make a text harmless, and leave out what textual and terminals take for differently wide."""
+    """Return a text made harmless, without what is wider to textual than to terminals."""
     text = legible(text)
     if not text.isascii() and cell_len(text) != width(text):
         text = "".join(one if cell_len(one) == width(one) else _UNCLEAR for one in text)
@@ -97,10 +74,10 @@ def _plain(text: str) -> str:
     return text
 
 
-# By the key that chooses it: what it is called, and what to sort by.
+# By key: the name of an order, and what to sort by.
 _ORDERS: dict[str, tuple[str, Callable[[Row], Any]]] = {
     "r": ("rank", lambda row: row.rank),
-    "m": ("memory", lambda row: -row.rss),
+    "m": ("memory", lambda row: -(row.rss or 0)),
     "u": ("unit", lambda row: (row.unit, row.rank)),
     "c": ("command", lambda row: (row.command, row.rank)),
     "p": ("pid", lambda row: row.pid),
@@ -116,51 +93,34 @@ class Ranks:
     """
 
     def __init__(self, made: Program, within_unit: str | None, most: int | None) -> None:
-        asked = selection.asked_within(made, within_unit)
-        self._source: ProcSource = selection.live(made, asked)
-        self._ranker = Ranker(Evaluator(made, self._source.host))
+        questions = gather.questions(made, [within_unit] if within_unit else [])
+        self._source: ProcSource = selection.live(made, questions)
+        self._ranker = Ranker(made, self._source.host)
         self._keep = within(within_unit) if within_unit else None
         self._most = min(most or _MOST, _MOST)
 
     def rows(self) -> tuple[list[Row], int]:
-        """Look; give the rows, worst first, and how many candidates there are.
+        """Read the host; return the rows, worst first, and the number of candidates.
 
         Raises:
             Failure: the processes cannot be read.
         """
         ranking = fresh(self._ranker, self._source.refresh(), self._keep)
-        page, found = ranking.snapshot.host.page_size, []
         first = ranking.candidates[: self._most]
         selection.show_names(first, ranking.snapshot)
-        for number, process in enumerate(first, 1):
-            verdict = ranking.verdict(process)
-            user = known("user", process, ranking.snapshot)
-            unit = innermost_unit(process, ranking.snapshot)
-            found.append(
-                Row(
-                    number,
-                    process.pid,
-                    user or "?",
-                    "?" if unit is None else unit or "-",
-                    (process.rss or 0) * page,
-                    verdict.points,
-                    called(process.comm),
-                    why(verdict),
-                    verdict.tier,
-                )
-            )
-        return found, len(ranking.candidates)
+        rows = [Row.of(process, ranking, rank) for rank, process in enumerate(first, 1)]
+        return rows, len(ranking.candidates)
 
 
 def end_with_terminal() -> None:
-    """End this process when its terminal is gone, whoever ignores the signal that says so.
+    """End this process when its terminal is gone, even if the signal for that is ignored.
 
-    Nobody is there to read what it would say, and nothing that it would have to put back.
+    No user is left to read a message, and there is no terminal to restore.
     """
     terminal = select.poll()
     for descriptor in range(3):
         if os.isatty(descriptor):
-            # A hang-up is told in any case.
+            # A hang-up is always reported, even without any event asked for.
             terminal.register(descriptor, 0)
     while not terminal.poll(1000):
         pass
@@ -168,10 +128,10 @@ def end_with_terminal() -> None:
 
 
 class Keyboard(LinuxDriver):
-    """The terminal's input, whatever is typed there."""
+    """The terminal's input, of any bytes."""
 
     def run_input_thread(self) -> None:
-        """Wait for input; what is no UTF-8 is passed over."""
+        """Wait for input, and skip what is no UTF-8."""
         while not self.exit_event.is_set():
             try:
                 super().run_input_thread()
@@ -183,7 +143,7 @@ class Screen(App[None]):
     """The terminal.
 
     Attributes:
-        failure: why it ended, if nobody asked it to.
+        failure: why it ended, if the user did not ask for that.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -210,14 +170,14 @@ class Screen(App[None]):
         self._order = "r"
 
     def compose(self) -> ComposeResult:
-        """Lay it out."""
+        """Yield the widgets, from top to bottom."""
         yield Static("reading…", id="said", markup=False)
         yield DataTable(cursor_type="row", zebra_stripes=True, cell_padding=0)
         yield Static("", id="whole", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
-        """Begin."""
+        """Add the columns, and start to read."""
         table = self.query_one(DataTable)
         for column in COLUMNS:
             table.add_column(column.name, width=len(column.name) + 1)
@@ -229,16 +189,16 @@ class Screen(App[None]):
         self._show(event.size.width)
 
     def on_data_table_row_highlighted(self, _: DataTable.RowHighlighted) -> None:
-        """Show the whole of another row."""
+        """Show all of the row that is now under the cursor."""
         self._say_whole()
 
     def action_order(self, key: str) -> None:
-        """Sort by something else."""
+        """Sort by another column."""
         self._order = key
         self._show()
 
     def panic(self, *renderables: Any) -> None:
-        """End with one sentence, not with a traceback."""
+        """End with one sentence instead of a traceback."""
         if os.environ.get("OOMRULES_DEBUG"):
             super().panic(*renderables)
             return
@@ -254,8 +214,8 @@ class Screen(App[None]):
         what = f"{type(error).__name__}: {error}" if error else "the terminal's input failed"
         self.failure = self.failure or Failure(
             f"a mistake in oomrules top: {what}",
-            "set OOMRULES_DEBUG=1 to see where, and report it; `watch oomrules rank --top 20` "
-            "does without",
+            "run it with OOMRULES_DEBUG=1 to see where, and report it; "
+            "`watch oomrules rank --top 20` does without",
         )
         self.exit()
 
@@ -287,21 +247,20 @@ class Screen(App[None]):
         at = table.cursor_row
         pid = self._shown[at].pid if 0 <= at < len(self._shown) else None
         self._shown = sorted(self._rows, key=_ORDERS[self._order][1])
-        texts = [row.texts() for row in self._shown]
         # One column is the scroll bar's.
-        where = layout(COLUMNS, texts, (wide or self.size.width) - 1)
+        where = layout(COLUMNS, map(texts, self._shown), (wide or self.size.width) - 1)
         self._set_widths(table, where)
-        while table.row_count > len(texts):
+        while table.row_count > len(self._shown):
             table.remove_row(table.coordinate_to_cell_key(Coordinate(table.row_count - 1, 0))[0])
         for number, row in enumerate(self._shown):
-            _fill(table, number, row.cells(where))
+            _fill(table, number, cells(row, where))
         pids = [row.pid for row in self._shown]
         if pid in pids:
             table.move_cursor(row=pids.index(pid), scroll=False)
         self._say_whole()
 
     def _set_widths(self, table: DataTable[Text], where: Layout) -> None:
-        """Make the columns as wide as they are laid out, with the gap behind; 0: not shown."""
+        """Make the columns as wide as they are laid out, with the gap behind; 0 hides one."""
         wanted = dict(zip(where.shown, where.widths, strict=True))
         names = _in_place([column.name for column in COLUMNS], where)
         for number, column in enumerate(table.ordered_columns):
@@ -312,13 +271,13 @@ class Screen(App[None]):
                 table.refresh(layout=True)
 
     def _say_whole(self) -> None:
-        """Show of the row under the cursor what its columns may be too narrow for."""
+        """Show the row under the cursor in full: its columns may be too narrow."""
         at = self.query_one(DataTable).cursor_row
         text = ""
         if 0 <= at < len(self._shown):
             row = self._shown[at]
-            _, pid, user, unit, _, _, command, because = row.texts()
-            text = f"{pid} {command}, user {user}, unit {unit}: {because}"
+            names = f"{row.pid} {_plain(row.command)}, user {_plain(row.user)}"
+            text = f"{names}, unit {_plain(row.unit)}: {_plain(row.why)}"
         self.query_one("#whole", Static).update(text)
 
 

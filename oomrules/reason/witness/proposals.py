@@ -10,14 +10,16 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from oomrules.attributes import ATTRIBUTES, Provider, Type
 from oomrules.fields import FIELDS, Unit
 from oomrules.processes import ordinary
 from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.units import placement
-from oomrules.reason import solver
-from oomrules.reason.atoms import FALSE, GRANULE, TRUE, Variable
-from oomrules.reason.globs import Texts, Undecided
-from oomrules.reason.regions import Box, narrowed
+from oomrules.reason import Undecided
+from oomrules.reason.arithmetic import GRANULE, mentioned
+from oomrules.reason.globs import Texts
+from oomrules.reason.regions import narrowed
+from oomrules.reason.variables import FALSE, TRUE, Box, Variable
 from oomrules.reason.witness.numbers import numbers_in
 from oomrules.reason.witness.places import places_in
 from oomrules.reason.witness.witness import TICKS, Witness
@@ -39,14 +41,7 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "session.type": ("tty", "wayland", ""),
 }
 _SIZES = [name for name, field in FIELDS.items() if field.unit is Unit.BYTES]
-_PROPERTIES = {
-    "unit.description": "Description",
-    "unit.active_state": "ActiveState",
-    "unit.oom_policy": "OOMPolicy",
-    "unit.oom_score_adjust": "OOMScoreAdjust",
-    "unit.managed_oom_preference": "ManagedOOMPreference",
-    "unit.managed_oom_memory_pressure": "ManagedOOMMemoryPressure",
-}
+_PROPERTIES = [a for a in ATTRIBUTES.values() if a.provider is Provider.SYSTEMD]
 
 
 def proposals(box: Box) -> Iterator[Witness]:
@@ -136,7 +131,7 @@ def _unknowns(box: Box) -> Iterable[str]:
         elif kind == "search":
             yield key[0]
         elif kind in ("number", "order", "share", "same"):
-            yield from sorted(solver.mentioned(key))[:1]
+            yield from sorted(mentioned(key))[:1]
             if kind == "same":
                 yield key[0]
 
@@ -170,9 +165,9 @@ def _scopes(
             line["pressure"] = numbers.get("unit.pressure", 0) / 100
             properties.update(
                 {
-                    key: numbers.get(name, 0) if name.endswith("adjust") else said[name]
-                    for name, key in _PROPERTIES.items()
-                    if name not in gone
+                    a.field: said[a.name] if a.type is Type.TEXT else numbers.get(a.name, 0)
+                    for a in _PROPERTIES
+                    if a.name not in gone
                 }
             )
             line["session"] = {

@@ -15,6 +15,7 @@ from oomrules.files import read_small
 from oomrules.lean import Any
 from oomrules.processes.cgroups import as_bytes
 from oomrules.processes.proc_stat import family
+from oomrules.processes.proc_status import line_of
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import UNREAD, Process
 from oomrules.processes.units import Placement
@@ -169,8 +170,7 @@ class Origins:
             return None, False
         place = place_of(relative.cgroup, self._source)
         direct = not place.manager
-        while place.manager and place.above is not None:
-            place = place.above
+        place = place.system
         return (place, direct) if place.unit.endswith(_STARTED) else (None, False)
 
     def _is_roots(self, unit: Placement) -> bool:
@@ -221,9 +221,8 @@ def in_first_namespace(root: str, pid: int | str) -> bool:
 def effective_capabilities(root: str, pid: int | str) -> int:
     """Return the effective capabilities of a process, a bit for each; 0 if they are unknown."""
     try:
-        status = read_small(f"{root}/{pid}/status")
-        return int(status.split(b"\nCapEff:", 1)[1].split(b"\n", 1)[0], 16)
-    except (OSError, ValueError, IndexError):
+        return int(line_of(read_small(f"{root}/{pid}/status"), b"\nCapEff:"), 16)
+    except (OSError, ValueError):
         return 0
 
 

@@ -12,6 +12,7 @@ from oomrules.language.text import RuleText
 from oomrules.processes import recorded
 from oomrules.program.program import Program
 from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.verdict import Why
 from oomrules.reason.effects import Effects
 from oomrules.reason.witness import proposals
 from oomrules.reason.witness import witness as witnesses
@@ -59,7 +60,7 @@ def test_a_place_where_rules_hold_is_found_where_there_is_one(
         witness
         for box in effect.sure
         for witness in proposals.proposals(box)
-        if witness.judge(judge).reason == "never killed"
+        if witness.judge(judge).why is Why.NEVER
     ]
     assert found or not there
 
@@ -70,4 +71,4 @@ def _protected(made: Program, path: str) -> bool:
     process = {"kind": "process", "pid": 7, "comm": "a", "state": "S", "total_vm": 1000}
     process |= {"cgroup": path, "starttime": 1, "utime": 0, "stime": 0}
     world = recorded.parse([json.dumps(host), json.dumps(process)], "a host")
-    return Evaluator(made, world.host).judge(world.by_pid[7], world).reason == "never killed"
+    return Evaluator(made, world.host).judge(world.by_pid[7], world).why is Why.NEVER

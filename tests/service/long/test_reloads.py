@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from tests.service.conftest import Service, serve
-from tests.service.test_run import descriptors
-
-__all__ = ["serve"]
+from tests.service.daemon import Service
+from tests.service.test_service import descriptors
 
 RELOADS = 20 if os.environ.get("STORM") == "short" else 1000
 

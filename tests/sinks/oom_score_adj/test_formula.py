@@ -19,7 +19,6 @@ from oomrules import resources
 from oomrules.language import rulefiles
 from oomrules.language.compiler import compile_rules
 from oomrules.processes import recorded
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker, Ranking
 from tests.children import CHECKOUT
 
@@ -178,7 +177,7 @@ def rank_by(snapshot: recorded.Recorded, *names: str) -> Ranking:
     """Rank by shipped rules; by all of them, if no file is named."""
     directory = resources.rules()
     paths = [str(directory / name) for name in names] or [str(directory)]
-    return Ranker(Evaluator(compile_rules(rulefiles.given(paths)), snapshot.host)).rank(snapshot)
+    return Ranker(compile_rules(rulefiles.given(paths)), snapshot.host).rank(snapshot)
 
 
 def assert_chosen_as_in_c(ranking: Ranking, answer: Answer) -> None:

@@ -16,7 +16,7 @@ from oomrules.processes.facts import Facts
 from oomrules.sinks.oom_score_adj import origins, record, survey
 from oomrules.sinks.oom_score_adj import write as adjusting
 from oomrules.sinks.oom_score_adj.origins import Origins
-from tests.children import FakeProc
+from tests.fake_proc import FakeProc
 from tests.sinks.oom_score_adj.test_write import ABLE, Host
 
 SERVICE = b"0::/system.slice/guard.service\n"

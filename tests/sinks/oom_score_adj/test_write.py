@@ -20,7 +20,6 @@ from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes.procfs import ProcSource
 from oomrules.program.program import Program
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from oomrules.sinks.oom_score_adj import origins
 from oomrules.sinks.oom_score_adj import record as records
@@ -30,7 +29,8 @@ from oomrules.sinks.oom_score_adj.record import Entry, Record
 from oomrules.sinks.oom_score_adj.survey import Survey, may_lower
 from oomrules.sinks.oom_score_adj.write import Outcome
 from oomrules.state import ADJUSTMENTS
-from tests.children import CHECKOUT, Child, FakeProc
+from tests.children import CHECKOUT, Child
+from tests.fake_proc import FakeProc
 
 RULES = """
 score rss
@@ -85,7 +85,7 @@ class Host:
 
     def emit(self) -> tuple[Survey, Plan, Outcome]:
         source = self.source()
-        ranker = Ranker(Evaluator(source.program, source.host))  # type: ignore[attr-defined]
+        ranker = Ranker(source.program, source.host)  # type: ignore[attr-defined]
         try:
             return adjusting.adjust(ranker.rank(source), source, self.path)
         finally:
@@ -488,7 +488,7 @@ def mine(path: str, pids: list[int]) -> int:
     source.pids = frozenset(pids)
     source.refresh()
     origins.see_originals(source, path)
-    ranking = Ranker(Evaluator(made, source.host)).rank(source)
+    ranking = Ranker(made, source.host).rank(source)
     _, _, outcome = adjusting.adjust(ranking, source, path)
     return outcome.claims[0].claimed
 

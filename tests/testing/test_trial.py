@@ -15,7 +15,6 @@ from oomrules.language import compiler, rulefiles
 from oomrules.language.text import RuleText
 from oomrules.processes.values import GETTERS
 from oomrules.program.program import make
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from oomrules.testing import cases, trial
 
@@ -202,7 +201,7 @@ def test_a_described_process_has_what_is_said_and_is_like_any_other_else(
     file = cases.read(write(case('candidates = "p"'), f"[process.p]\n{said}\n"))
     for condition, expected in ((holds, True), (fails, False)):
         made = compiler.compile_texts([RuleText("x", f"never kill anything when {condition}")])
-        ranking = Ranker(Evaluator(made, file.snapshot.host)).rank(file.snapshot)
+        ranking = Ranker(made, file.snapshot.host).rank(file.snapshot)
         assert (ranking.candidates == []) is expected, condition
 
 
@@ -229,13 +228,13 @@ run_time = "90min"
     file = cases.read(write(case('protected = "p"'), text))
     for condition in ("rss > 50%", 'unit.oom_policy == "stop"', "unit.memory_max == 100MiB"):
         made = compiler.compile_texts([RuleText("x", f"never kill anything when {condition}")])
-        assert not Ranker(Evaluator(made, file.snapshot.host)).rank(file.snapshot).candidates
+        assert not Ranker(made, file.snapshot.host).rank(file.snapshot).candidates
 
 
 WRONG = {
-    "no TOML": ("[process.p", "no TOML"),
+    "no TOML": ("[process.p", "not TOML"),
     "no test": ("[process.p]", "no test"),
-    "no name": ('[[test]]\nfirst = "p"', "without a name"),
+    "no name": ('[[test]]\nfirst = "p"', "has no name"),
     "nothing expected": ('[process.p]\n[[test]]\nname = "a"', "nothing is expected"),
     "unknown key": ("[proces.p]\n" + case('first = "p"'), "did you mean `process`"),
     "unknown expectation": ("[process.p]\n" + case('frist = "p"'), "did you mean `first`"),

@@ -19,11 +19,8 @@ from oomrules.program.nodes import Names
 from oomrules.service.compile_child import Compiled
 from oomrules.service.list import CurrentList
 from oomrules.state import State
-from tests.accounts.conftest import accounts_of, directory_library
 from tests.children import CHECKOUT, Child
-from tests.service.conftest import Service, wait
-
-__all__ = ["accounts_of", "directory_library"]
+from tests.service.daemon import Service, wait
 
 Serve = Callable[..., Service]
 

@@ -1,10 +1,10 @@
-"""Asks users' managers about their units, each from a process of its own.
+"""The child that asks users' managers about their units, each in a process of its own.
 
-What listens at a user's bus is the user's to choose. It may answer slowly, with anything, or with
-more than there is memory for, and the library that reads it ends the process where memory is
-short. So each user has a process that has little memory and little time, and that is the user
-while it connects. ``oomrules.dbus.users`` starts this one, which starts those; it says a line of
-JSON for each user as soon as it is known.
+A user chooses what listens on the user's bus. It may answer slowly, with anything, or with more
+than there is memory for, and the library that reads the answer aborts where memory is short. So
+each user is asked by a process that has little memory and little time, and that takes the user's
+id to connect. ``oomrules.dbus.users`` starts this child, which forks those processes. It prints a
+line of JSON for each user as soon as the answer is complete.
 """
 
 from __future__ import annotations
@@ -22,21 +22,23 @@ from typing import Any
 
 from oomrules.dbus import bounds
 from oomrules.dbus.bus import BusError, Connection
-from oomrules.dbus.systemd import LISTED, Manager
+from oomrules.dbus.systemd import Manager
 
-# An answer to one question, and all that one user's manager says, in bytes.
+# Bytes of one answer, and of all that one user's manager says.
 _LARGEST = 1 << 20
 MOST_SAID = 256 << 10
+# Units that are asked about before it is looked how much was said.
+_BATCH = 32
 
-# Two at a time: the service's unit allows few processes.
+# Processes at a time: the service's unit allows few.
 _AT_ONCE = 2
 
-# Beside what the libraries take: memory of its own, and processor time in seconds.
+# Of each process: bytes of memory beside what the libraries take, and seconds of CPU time.
 _MEMORY = 64 << 20
 _PROCESSOR = 5
 
 
-class _Asked:
+class _Questioner:
     """A process that asks one user's manager."""
 
     def __init__(self, user: str, units: list[str], request: dict[str, Any]) -> None:
@@ -50,13 +52,13 @@ class _Asked:
         os.close(write)
 
     def read(self) -> bool:
-        """Read what it says; False at the end."""
+        """Read what it says; return False at the end."""
         piece = os.read(self.descriptor, 65536)
         self.said += piece
         return bool(piece) and len(self.said) <= MOST_SAID
 
     def end(self) -> bool:
-        """Collect it; True if it came to its end by itself."""
+        """Collect the process; return whether it came to its end by itself."""
         os.close(self.descriptor)
         if len(self.said) > MOST_SAID or time.monotonic() >= self.deadline:
             os.kill(self.pid, signal.SIGKILL)
@@ -64,44 +66,45 @@ class _Asked:
 
 
 def main() -> None:
-    """Ask for everything that standard input wants, and say it on standard output."""
+    """Answer the request on standard input, on standard output."""
     request = json.load(sys.stdin)
-    # Before anybody's time begins: the processes that ask are copies of this one.
+    # Before any user's time begins: the processes that ask are copies of this one.
     Connection.load()
     until = time.monotonic() + request["total"]
     waiting = deque(request["users"])
-    running: dict[int, _Asked] = {}
+    running: dict[int, _Questioner] = {}
     poll = select.poll()
     while running or waiting:
         while waiting and len(running) < _AT_ONCE and time.monotonic() < until:
             user, units = waiting.popleft()
-            one = _Asked(user, units, request)
-            running[one.descriptor] = one
-            poll.register(one.descriptor)
+            questioner = _Questioner(user, units, request)
+            running[questioner.descriptor] = questioner
+            poll.register(questioner.descriptor)
         if not running:
             break
-        first = min(one.deadline for one in running.values())
-        ready = {found for found, _ in poll.poll(max(0, first - time.monotonic()) * 1000 + 1)}
-        for descriptor, one in list(running.items()):
-            late = time.monotonic() >= one.deadline
-            if (descriptor in ready and not one.read()) or late:
+        first = min(questioner.deadline for questioner in running.values())
+        events = poll.poll(max(0, first - time.monotonic()) * 1000 + 1)
+        ready = {descriptor for descriptor, _ in events}
+        for descriptor, questioner in list(running.items()):
+            late = time.monotonic() >= questioner.deadline
+            if (descriptor in ready and not questioner.read()) or late:
                 poll.unregister(descriptor)
                 del running[descriptor]
-                _say(one.user, one.said if one.end() else b"")
+                _say(questioner.user, questioner.said if questioner.end() else b"")
 
 
 def _say(user: str, said: bytes | bytearray) -> None:
-    # As a text, which it is whatever it is: who asked reads it with care.
+    # As a text, whatever it holds: the parent checks it.
     print(json.dumps([user, said.decode("utf-8", "replace")]), flush=True)
 
 
 def _be_the_child(
     user: int, units: list[str], request: dict[str, Any], write: int, deadline: float
 ) -> None:
-    """Ask one manager, say it, and end."""
+    """Ask one manager, write its answer, and end."""
     status = 1
     try:
-        # The kernel keeps to it, whatever a library is waiting for.
+        # The kernel ends it in time, whatever a library is waiting for.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, request["each"])
         said = json.dumps(_ask(user, units, request, deadline)).encode()
@@ -113,12 +116,12 @@ def _be_the_child(
 
 
 def _ask(user: int, units: list[str], request: dict[str, Any], deadline: float) -> Any:
-    """Give the units' properties, or why they are not known, as a text."""
+    """Return the units' properties, or as a text why they are not known."""
     try:
         _limit()
         if os.geteuid() != user:
-            # A user's bus takes nobody else, not even root. The real id stays, so that the user
-            # can neither stop nor debug this.
+            # A user's bus accepts only the user, not even root. The real id stays, so that the
+            # user can neither stop nor debug this process.
             os.seteuid(user)
         bus = _bus(user, request["directory"])
         connection = Connection(
@@ -130,35 +133,31 @@ def _ask(user: int, units: list[str], request: dict[str, Any], deadline: float) 
     except OSError as error:
         return os.strerror(error.errno).lower() if error.errno else "there is no socket of the user"
     except BusError as error:
-        # Its own words are left out: they are the user's.
+        # The bus's own words are left out: they are the user's.
         return "it did not answer in time" if error.late else "it answered with an error"
     except Exception:
         return "it answered with something else"
 
 
 def _properties(manager: Manager, units: list[str], names: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the properties of the units that there are.
+
+    Raises:
+        BusError: the manager did not answer, or says more than ``MOST_SAID``.
+    """
     found: dict[str, dict[str, Any]] = {}
-    said = 0
-    for unit in units:
-        found[unit] = manager.properties(unit, names)
-        said += bounds.size(unit) + bounds.size(found[unit]) + 8
-        if said > MOST_SAID:
+    for start in range(0, len(units), _BATCH):
+        found |= manager.described(units[start : start + _BATCH], names)
+        if bounds.size(found) > MOST_SAID:
             raise BusError("it says too much")
-    # Afterwards, since a unit may have vanished before its properties were read.
-    known = manager.known(units)
-    for unit in found.keys() & known.keys():
-        found[unit] |= {name: known[unit][name] for name in LISTED if name in names}
-        said += bounds.size(known[unit])
-    if said > MOST_SAID:
-        raise BusError("it says too much")
-    return {unit: values for unit, values in found.items() if unit in known}
+    return found
 
 
 def _bus(user: int, directory: str) -> int:
-    """Open a user's bus, so that it is the socket that was looked at.
+    """Return a descriptor of a user's bus, which stays the socket that was checked.
 
     Raises:
-        OSError: there is none, or somebody else made it.
+        OSError: there is no socket, or it is not the user's.
     """
     path = os.path.join(directory, str(user), "bus")
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -169,7 +168,7 @@ def _bus(user: int, directory: str) -> int:
 
 
 def _limit() -> None:
-    """Have little, so that whoever wants much of it ends it and nothing else."""
+    """Limit this process, so that an answer that takes too much ends it and nothing else."""
     with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
         data = next(int(line.split()[1]) for line in file if line.startswith("VmData"))
     limits = {

@@ -1,0 +1,40 @@
+"""Where files are: what a newcomer looks for is where its name says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PACKAGE = CHECKOUT / "oomrules"
+TESTS = CHECKOUT / "tests"
+# Tests of a whole machine, which may have a command's or a module's name; not of a module alone.
+OF_MACHINES = ("vm", "fresh")
+
+
+def test_a_test_that_has_a_modules_name_is_where_the_module_is() -> None:
+    names = {path.stem for path in PACKAGE.rglob("*.py")}
+    lost = []
+    for test in TESTS.rglob("test_*.py"):
+        place = test.relative_to(TESTS)
+        name = test.stem.removeprefix("test_")
+        module = PACKAGE / place.with_name(f"{name}.py")
+        if place.parts[0] not in OF_MACHINES and name in names and not module.exists():
+            lost.append(str(place))
+    assert lost == []
+
+
+def test_make_lint_reads_every_shell_script() -> None:
+    makefile = (CHECKOUT / "Makefile").read_text()
+    (listed,) = re.findall(r"^SHELL_SCRIPTS := (.*)$", makefile, re.M)
+    folders = [
+        path
+        for path in CHECKOUT.iterdir()
+        if path.is_dir() and (not path.name.startswith(".") or path.name == ".ci")
+    ]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    files += [path for path in CHECKOUT.iterdir() if path.is_file()]
+    for path in files:
+        with path.open("rb") as file:
+            if re.match(rb"#!.*\b(ba|da|k)?sh\n", file.readline(100)):
+                assert str(path.relative_to(CHECKOUT)) in listed

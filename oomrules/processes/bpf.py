@@ -83,7 +83,7 @@ def shown_times(
     """Scale the sampled times to the exact runtime, as /proc/PID/stat would show them now.
 
     This is cputime_adjust() of kernel/sched/cputime.c. All times are in ns; shown_utime
-    and shown_stime are what it gave when somebody last looked.
+    and shown_stime are what it gave at the last look.
     """
     if shown_utime + shown_stime >= runtime:
         return shown_utime, shown_stime
@@ -134,7 +134,7 @@ class IteratorSource(ProcSource):
     ) -> None:
         super().__init__(program, root, descriptors, own, names, facts)
         self.tasks = tasks
-        # Why the last refresh was not by the iterator, if somebody should know.
+        # Why the last refresh was not by the iterator, if that is worth a note.
         self.note = ""
         self.by_iterator = False
         self._expected = expected
@@ -262,8 +262,8 @@ class IteratorSource(ProcSource):
         return present
 
     def _check_head(self, data: bytes) -> None:
-        nobody, version, magic, size, notes = HEAD.unpack_from(data)
-        if nobody or magic != MAGIC:
+        pid, version, magic, size, notes = HEAD.unpack_from(data)
+        if pid or magic != MAGIC:
             raise Unusable("this is no list of tasks")
         if (version, size) != (VERSION, ROW.size):
             raise Unusable(f"its format is version {version}, and this is for {VERSION}")

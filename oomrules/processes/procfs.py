@@ -3,7 +3,7 @@
 Which files are read matters more than anything else. ``stat`` is read at each refresh,
 from a descriptor that is kept open; the identity of a process (ids, capabilities,
 control group, adjustment) once, and again after an exec, when ``verify`` or ``look_anew`` asks,
-and in turn: everybody's within five minutes. A kept descriptor answers ESRCH once its process is
+and in turn: that of each within five minutes. A kept descriptor answers ESRCH once its process is
 gone, so it cannot name a recycled pid.
 
 A process is all its threads. ``/proc/PID`` describes the first one, which may have ended; then
@@ -69,9 +69,9 @@ _NO_LOGIN = 2**32 - 1
 _LONG = ("cmdline", "exe")
 _MOST_TEXTS = 8 << 20
 
-# One field of each file that tells who a process is.
+# One field of each file that the identity of a process is read from.
 IDENTITY_FILES = ("uid", "gid", "oom_score_adj", "cgroup", "exe", "cmdline", "ppid")
-# Those that tell where a process is and what it may, none of which waits for its memory.
+# Those that tell where a process is, and those that tell what it may; none waits for its memory.
 PLACE_FILES = ("cgroup",)
 QUICK_FILES = ("uid", "gid", "oom_score_adj", "cgroup", "ppid")
 
@@ -148,7 +148,7 @@ class ProcSource:
 
     @property
     def own_pids(self) -> frozenset[int]:
-        """Processes that are never candidates: oomrules' own."""
+        """Return the processes that are never candidates: those of oomrules."""
         reader = self._cmdlines.reader.pid
         return self._own | {reader} if reader else self._own
 
@@ -157,11 +157,11 @@ class ProcSource:
         self._own = pids
 
     def stand_in(self, process: Process) -> int:
-        """Give the thread that stands in for the first one, which has ended; 0 if it has not."""
+        """Return the thread that stands in for the first one, which has ended; 0 if it has not."""
         return self.threads.stand_in(process.pid)
 
     def look_anew(self, files: Iterable[str] = IDENTITY_FILES) -> None:
-        """Have everybody's identity, or some files of it, read anew at the next refresh."""
+        """Have the identity of all processes, or some files of it, read at the next refresh."""
         self._files_anew |= frozenset(files)
 
     def is_as_it_was(self) -> bool:
@@ -176,17 +176,17 @@ class ProcSource:
 
     @property
     def unreadable(self) -> dict[str, int]:
-        """Of how many processes which field could not be read for want of rights."""
+        """Return of how many processes each field could not be read for want of rights."""
         return {field: len(pids) for field, pids in self._denied.items() if pids}
 
     @property
     def kept_descriptors(self) -> int:
-        """How many ``stat`` files are open."""
+        """Return how many ``stat`` files are open."""
         return self.descriptors.kept
 
     @property
     def hides_processes(self) -> bool:
-        """Whether proc is mounted so that this process does not see those of other users."""
+        """Return whether proc is mounted so that this process does not see those of other users."""
         try:
             with open(f"{self._prefix}self/mounts", "rb") as mounts:
                 return any(hidden.is_hiding(line, os.fsencode(self.root)) for line in mounts)
@@ -204,7 +204,7 @@ class ProcSource:
         return self.facts.get(place, name)
 
     def read(self, process: Process, field: str) -> Any:
-        """Read a field that nobody has asked for yet, with all that its file holds."""
+        """Read a field that was not asked for yet, with all that its file holds."""
         new = getattr(process, field) is UNREAD
         try:
             self._read_file_of(field, process)
@@ -234,7 +234,7 @@ class ProcSource:
     def _forget_texts(self) -> None:
         """Keep no more of what processes say of themselves than there is room for.
 
-        What has been worked out from it stays; who asks again has it read again.
+        What has been worked out from it stays. Asked for once more, it is read again.
         """
         kept = [one.more for one in self.by_pid.values() if one.more]
         self._texts = sum(sys.getsizeof(more.get(name)) for more in kept for name in _LONG)
@@ -266,7 +266,7 @@ class ProcSource:
             self._read_status(process, self._statuses.read(process), field)
 
     def cgroups_of(self, pid: int) -> tuple[str | None, str | None]:
-        """Give the control group of a process, and the one that its memory is charged to."""
+        """Return the control group of a process, and the one that its memory is charged to."""
         memory = None
         try:
             lines = self.threads.read(pid, "cgroup", read_small)
@@ -274,8 +274,8 @@ class ProcSource:
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
-            # Below a group that was delegated to him somebody has gone deeper than the kernel can
-            # say. That must be worth nothing: what root says of the user holds for him.
+            # Below a group that is delegated to him, a user has gone deeper than the kernel can
+            # say. He must gain nothing by it: what root says of the user holds.
             path = self._manager_of(pid)
         if path is None or not is_in_sight(path, self._unit_root):
             if path is not None:
@@ -286,9 +286,9 @@ class ProcSource:
         return path, path if memory is None else sys.intern(memory)
 
     def _manager_of(self, pid: int) -> str:
-        """Give the control group of the manager of the user who has logged in, with a process.
+        """Return the control group of the manager of the user that a process was logged in as.
 
-        The kernel keeps who that was (proc_pid_loginuid(5)), whatever user the process takes on.
+        The kernel keeps that user (proc_pid_loginuid(5)), whatever other user the process becomes.
         """
         try:
             user = int(self.threads.read(pid, "loginuid", read_small))
@@ -307,8 +307,8 @@ class ProcSource:
         try:
             raw = self.threads.read(pid, "exe", lambda path: os.readlink(os.fsencode(path)))
         except OSError as error:
-            # Only who puts a program there has one that deep, and only who has threads has some
-            # that end faster than they are looked at.
+            # The user put the program so deep, or has threads that end faster than they are looked
+            # at.
             if error.errno == errno.ENAMETOOLONG or (leaderless and isinstance(error, GONE)):
                 return SELF_MADE
             raise
@@ -321,7 +321,7 @@ class ProcSource:
         return f"{self.threads.directory(process.pid)}cmdline"
 
     def _user(self, process: Process) -> Any:
-        """Give the real user id, without taking it over: nobody has asked for it."""
+        """Return the real user id, without taking it over: no rule has asked for it."""
         if isinstance(process.uid, int):
             return process.uid
         try:
@@ -415,7 +415,7 @@ class ProcSource:
                     self._deny(process, field.name)
 
     def look_in_turn(self, files: Iterable[str]) -> bool:
-        """Read the identity of some processes anew: who was so the longest time ago.
+        """Read the identity of some processes anew: those that were read the longest time ago.
 
         Args:
             files: those of IDENTITY_FILES that have to be read for it.

@@ -1,7 +1,7 @@
 """Processes that may be in a box, each on a small host of its own.
 
-What is made here is only proposed. Whoever uses it runs the evaluator on it, and drops
-the witness where the evaluator disagrees.
+These are only proposals. The caller runs the evaluator on each, and drops the witness where the
+evaluator disagrees.
 """
 
 from __future__ import annotations

@@ -243,7 +243,7 @@ def narrowed(box: Box) -> Box | None:
     """Apply what is certain about attributes that come from the same place.
 
     Returns:
-        the box with fewer values, or None if nobody is in it.
+        the box with fewer values, or None if no process is in it.
     """
     place: list[Variable] = []
     caps: list[Variable] = []
@@ -336,7 +336,7 @@ def _of_users_well(box: Box) -> bool:
 
 
 def _named_well(box: Box, place: list[Variable]) -> bool:
-    """Whoever is in a unit is in every block whose target matches one of its names."""
+    """Tell whether the units around can have such names: each block that matches one is around."""
     out = _out(box)
     # Nothing is outside of the root slice.
     if any(glob(ROOT_SLICE, target) for target in out):

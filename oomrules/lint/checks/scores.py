@@ -32,7 +32,7 @@ def _constant_scores(rules: RuleSet) -> Iterator[Diagnostic]:
             help_ = "score by something that grows with badness, as in `score rss`"
         else:
             what = "is unknown, by a division by 0," if value == UNKNOWN else "gives no points"
-            message = f"this score {what} whatever the process, so nobody can be killed"
+            message = f"this score {what} whatever the process, so no process can be killed"
             help_ = "say `never kill anything` if that is meant, else score by memory"
         yield CONSTANT.at(score.source, score.statement.expression.span, message, help_)
 
@@ -72,7 +72,7 @@ def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
         yield POINTLESS.at(
             score.source,
             score.statement.expression.span,
-            "this score is 0 or less for every process, so nobody can be killed"
+            "this score is 0 or less for every process, so no process can be killed"
             + (f": {ranges}" if ranges else ""),
             "score by something that grows with badness, as in `score rss`",
             witness={**found[0].about(_box(score)), "points": found[1]},

@@ -1,6 +1,6 @@
 """Processes that may be in a box, each on a small host of its own.
 
-What is made here is only proposed. Whoever uses it runs the evaluator on it, and drops
+What is made here is only proposed. The caller runs the evaluator on it, and drops
 the witness where the evaluator disagrees.
 """
 
@@ -17,7 +17,7 @@ from oomrules.processes.units import placement
 from oomrules.reason import Undecided
 from oomrules.reason.arithmetic import GRANULE, mentioned
 from oomrules.reason.globs import Texts
-from oomrules.reason.regions import narrowed
+from oomrules.reason.regions import Region, narrowed
 from oomrules.reason.variables import FALSE, TRUE, Box, Variable
 from oomrules.reason.witness.numbers import numbers_in
 from oomrules.reason.witness.places import places_in
@@ -48,6 +48,12 @@ _PROPERTIES = {
     "unit.managed_oom_preference": "ManagedOOMPreference",
     "unit.managed_oom_memory_pressure": "ManagedOOMMemoryPressure",
 }
+
+
+def in_region(region: Region, boxes: int, tries: int) -> Iterator[Witness]:
+    """Make processes that may be in a region: so many for each of its first boxes."""
+    for box in region[:boxes]:
+        yield from itertools.islice(proposals(box), tries)
 
 
 def proposals(box: Box) -> Iterator[Witness]:

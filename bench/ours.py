@@ -56,7 +56,7 @@ def main() -> None:
         pids = ranker.rank(source.refresh()).pids
         if source.note:
             raise SystemExit(source.note)
-        file.write(list_file, pids)
+        file.File(list_file).write(pids)
         return len(pids)
 
     go = True

@@ -1,4 +1,4 @@
-"""``/etc/oomrules.conf``: what an administrator settles besides the rules."""
+"""``/etc/oomrules.conf``: what an administrator configures besides the rules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LARGEST = 64 * 1024
 
 
 class Config(NamedTuple):
-    """What is configured.
+    """The configuration.
 
     Attributes:
         to: the targets of the list (``oomrules.targets``); empty if the host decides.
@@ -42,8 +42,8 @@ def load(path: str = PATH, root: Path = Path("/")) -> Config:
 
     Args:
         path: of the file, as it is below the root.
-        root: what stands for ``/``. Another system's configuration does not decide which files of
-            this host are replaced.
+        root: what stands for ``/``. Another system's configuration must not name files of this
+            host, which would be replaced.
 
     Raises:
         Failure: it cannot be read, or a line of it is wrong.
@@ -57,7 +57,7 @@ def load(path: str = PATH, root: Path = Path("/")) -> Config:
             raise Failure(
                 f"{root / path.lstrip('/')}: To= names {target}, which would be a file of this "
                 "host, not of the one below --root",
-                f"say with `--to {shlex.quote(target)}` that it is meant",
+                f"use `--to {shlex.quote(target)}` if it is meant",
             )
     return settled
 
@@ -68,10 +68,10 @@ def _load(
     try:
         status = look(path)
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o002:
-            whose = "everybody" if status.st_mode & 0o002 else f"uid {status.st_uid}"
+            whose = "every user" if status.st_mode & 0o002 else f"uid {status.st_uid}"
             raise Failure(
-                f"{path} can be written by {whose}, who would decide which files are overwritten",
-                f"look what is in it, then `chown root {path}` and `chmod 644 {path}`",
+                f"{path} is writable by {whose}, who could change which files are overwritten",
+                f"check its contents, then `chown root {path}` and `chmod 644 {path}`",
             )
         # Editors on other systems put a byte order mark in front; it means nothing.
         text = read(path, _LARGEST).decode("utf-8").removeprefix("\ufeff")
@@ -89,7 +89,7 @@ def _load(
         first = _line(text, rf"{re.escape(error.option)}\s*[=:]")
         raise Failure(
             f"{path}:{error.lineno}: {error.option}= a second time; it stands in line {first} too",
-            "remove one of the two lines; To= takes several targets, with blanks between them",
+            "remove one of the two lines; To= takes several targets, separated by blanks",
         ) from error
     except configparser.DuplicateSectionError as error:
         first = _line(text, rf"\[{re.escape(error.section)}\]")
@@ -141,6 +141,6 @@ def _head(value: str | None, path: str, text: str) -> int | None:
 
 
 def _line(text: str, pattern: str) -> int:
-    """Find the line that begins with a pattern, for a message; lines count from 1."""
+    """Return the number of the line that begins with a pattern, counted from 1."""
     found = re.search(rf"^\s*{pattern}", text, re.MULTILINE)
     return 1 + text.count("\n", 0, found.end() if found else 0)

@@ -1,8 +1,8 @@
 """Files: replaced whole, read within bounds, and no link followed that a stranger made.
 
-Root works in directories that others can write, ``/tmp`` above all. What lies there under the
-name that root gave may be a link to /etc/passwd, a pipe, or a file that everybody can read. So a
-path is walked name by name on descriptors, and what was looked at is what is used.
+Root works in directories that other users can write, ``/tmp`` above all. Under the name that root
+gave there may be a link to /etc/passwd, a pipe, or a file that all users can read. So a path is
+walked name by name on descriptors: the file that was checked is the file that is used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from oomrules.errors import Failure, reason
 
-# Names of what a caller has opened already.
+# Names of files that the caller has opened already.
 STREAMS = ("/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
 _READABLE_STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 
@@ -33,8 +33,8 @@ def replace(path: str, data: bytes, mode: int = 0o644, expected: bytes | None = 
     of others are not written where others could have put them.
 
     Args:
-        mode: of a new file. A file of the caller's keeps its own, unless ``mode`` shuts out
-            everybody else, which then holds in any case.
+        mode: of a new file. A file of the caller's keeps its own, unless ``mode`` shuts out all
+            other users, which then holds in any case.
         expected: what the file must hold to be replaced; it then keeps its owner and mode.
 
     Raises:
@@ -88,7 +88,7 @@ def open_regular(path: str, follow: bool = True) -> int:
     _refuse_null(path)
     if follow and path.startswith(_READABLE_STREAMS):
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    # Opening some devices does something already, so it is looked at first.
+    # Opening some devices has an effect, so the kind of file is checked first.
     refuse_odd(os.stat(path, follow_symlinks=follow))
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
@@ -163,13 +163,13 @@ def _size(most: int) -> str:
 
 
 def _refuse_null(path: str) -> None:
-    """Refuse a name that ends for the kernel before it ends for us."""
+    """Refuse a name with a null character, at which it would end for the kernel."""
     if "\0" in path:
         raise OSError(errno.EINVAL, "there is a null character in its name")
 
 
 def refuse_odd(status: os.stat_result) -> None:
-    """Refuse what is no regular file: reading it could wait for ever, or do something.
+    """Refuse what is no regular file: reading it could wait for ever, or have an effect.
 
     Raises:
         OSError: it is none.
@@ -235,8 +235,8 @@ def _target(link: int, status: os.stat_result, name: str, path: str) -> str:
     """Read a link, if it may be followed."""
     if status.st_uid not in (0, os.geteuid()):
         raise Failure(
-            f"cannot write {path}: {name} is a link that uid {status.st_uid} made, who decides "
-            "where it leads",
+            f"cannot write {path}: {name} is a link that uid {status.st_uid} made, and that user "
+            "decides where it leads",
             "remove the link, or name the file that is meant; "
             "only your own links and root's are followed",
         )
@@ -269,20 +269,20 @@ def put(
 
 
 def _mode(there: os.stat_result | None, mode: int, known: bool) -> int:
-    """Choose the mode of the new file.
+    """Return the mode of the new file.
 
     Args:
-        known: the file that is there is the one that was meant, whoever owns it.
+        known: whether the file that is there is the one that was meant, whatever its owner.
     """
     if there is None or not mode & 0o077:
         return mode
-    # A second name of another file of ours, put there by somebody, says nothing about this one.
+    # Another user may have made a second name for some other file of ours: its mode is not meant.
     ours = there.st_uid == os.geteuid() and there.st_nlink == 1
     return stat.S_IMODE(there.st_mode) & 0o777 if ours or known else mode
 
 
 def _checked(directory: int, name: str, path: str, expected: bytes) -> os.stat_result:
-    """Look whether a file still holds what it held."""
+    """Return the status of a file that still holds what it held; refuse any other one."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with os.fdopen(os.open(name, flags, dir_fd=directory), "rb") as file:
         status = os.fstat(file.fileno())
@@ -290,7 +290,7 @@ def _checked(directory: int, name: str, path: str, expected: bytes) -> os.stat_r
         if file.read(len(expected) + 1) == expected:
             return status
     raise Failure(
-        f"{path} was changed by somebody else meanwhile", "nothing was written; try again"
+        f"{path} was changed by another process meanwhile", "nothing was written; try again"
     )
 
 
@@ -303,7 +303,7 @@ def _exchange(
     expected: bytes | None,
 ) -> None:
     """Write a new file beside the old one and give it the old one's name."""
-    # Nobody can guess the name; ``State.tidy`` knows its end.
+    # No other user can guess the name; ``State.tidy`` knows its end.
     temporary = f"{name[:40]}.{os.urandom(8).hex()}.{os.getpid()}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
@@ -327,7 +327,7 @@ def _exchange(
 
 
 def _give(descriptor: int, there: os.stat_result) -> None:
-    """Give a file to whom the old one belonged."""
+    """Give a file the owner of the old one."""
     if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
         os.fchown(descriptor, there.st_uid, there.st_gid)
 
@@ -341,7 +341,7 @@ def _write_special(
     safe = around.st_uid in ours and not around.st_mode & 0o022
     if there.st_uid not in ours and not safe:
         raise Failure(
-            f"cannot write {path}: it is no regular file, and uid {there.st_uid}, who made it, "
+            f"cannot write {path}: it is no regular file, and uid {there.st_uid} made it and "
             "would get what is written",
             "remove it, or name a file in a directory that only you can write",
         )
@@ -356,7 +356,7 @@ def _write_special(
 
 
 def _append(path: str, data: bytes) -> None:
-    """Write to a stream; it may be a file that somebody else has written to before."""
+    """Write to a stream; it may be a file with something in it already."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:
         _write_all(descriptor, data)

@@ -19,7 +19,7 @@ from oomrules.lean import Any
 
 STANDARD = "/run/oomrules"
 
-# Others may go through the directory, to the figures for monitoring, but not look around in it.
+# Other users may pass through the directory, to the figures for monitoring, but not list it.
 DIRECTORY_MODE = 0o711
 FILE_MODE = 0o600
 
@@ -35,10 +35,10 @@ def standard() -> str:
 
 
 def directory(path: str) -> None:
-    """Make a directory that is ours alone, or see that it is.
+    """Make a directory that only this user can change, or check that it is one.
 
     Args:
-        path: where; what is missing above it is made too.
+        path: where; missing directories above it are made too.
 
     Raises:
         Failure: it cannot be made, or others could change what is in it.
@@ -46,7 +46,7 @@ def directory(path: str) -> None:
     path = os.path.abspath(path)
     above = os.path.dirname(path)
     try:
-        # First, since others could put a link to anywhere in the place of what is made.
+        # First, since others could put a link in the place of what is made.
         wrong = _ancestor_of_others(above)
         if not wrong:
             os.makedirs(above, mode=0o755, exist_ok=True)
@@ -62,13 +62,13 @@ def directory(path: str) -> None:
     if wrong:
         raise Failure(
             f"{path} cannot be trusted: {wrong}",
-            "mend that, be the user to whom it belongs, or name a directory of your own by "
-            "OOMRULES_STATE",
+            "mend that, run it as the user who owns the directory, or name a directory of your "
+            "own by OOMRULES_STATE",
         )
 
 
 def _of_others(status: os.stat_result) -> str:
-    """Say why a state directory is not ours alone; empty if it is."""
+    """Return why others could change a state directory; empty if only this user can."""
     if stat.S_ISLNK(status.st_mode):
         return "it is a symbolic link"
     if not stat.S_ISDIR(status.st_mode):
@@ -81,7 +81,7 @@ def _of_others(status: os.stat_result) -> str:
 
 
 def _ancestor_of_others(path: str) -> str:
-    """Say which directory above lets others put another one in its place; empty if none does."""
+    """Return which directory above lets others replace it, and why; empty if none does."""
     path = os.path.realpath(path)
     while not os.path.exists(path):
         path = os.path.dirname(path)
@@ -98,7 +98,7 @@ def _ancestor_of_others(path: str) -> str:
 
 
 def tighten(paths: Iterable[str]) -> None:
-    """Take from others what an earlier version let them have of these files."""
+    """Make files private that an earlier version let others read."""
     for path in paths:
         try:
             if stat.S_ISREG(os.lstat(path).st_mode):
@@ -108,25 +108,25 @@ def tighten(paths: Iterable[str]) -> None:
 
 
 def lock(path: str, wait: bool = True) -> int:
-    """Lock a file that only its owner can open, so that nobody else can hold it.
+    """Lock a file that only its owner can open, so no other user can hold it.
 
     Args:
-        wait: until whoever holds it lets go.
+        wait: whether to wait until the process that holds it lets go.
 
     Returns:
         the descriptor; closing it, or the end of the process, unlocks.
 
     Raises:
-        BlockingIOError: somebody holds it, and ``wait`` is False.
+        BlockingIOError: another process holds it, and ``wait`` is False.
         OSError: the file cannot be opened or locked.
     """
     descriptor = _private(path)
     if descriptor < 0:
-        # One that others can open, or a link, is none of ours.
+        # A file that others can open, or a link, is not ours.
         os.unlink(path)
         descriptor = _private(path)
     if descriptor < 0:
-        raise OSError(errno.EPERM, "somebody else makes files there")
+        raise OSError(errno.EPERM, "another user makes files there")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:
@@ -136,7 +136,7 @@ def lock(path: str, wait: bool = True) -> int:
 
 
 def _private(path: str) -> int:
-    """Open a file that nobody else can have opened, or make it; -1 if it is not such a one."""
+    """Open a file that no other user can have opened, or make it; -1 if it is another one."""
     # Not blocking, should it be a FIFO.
     flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

@@ -1,8 +1,8 @@
 """The tree below ``--root``: files of another system, an image or a container.
 
-Whoever made that system decides what its links say, so no link in it leads out of it: a path is
-walked name by name on descriptors, as openat2(2) does with RESOLVE_IN_ROOT. An absolute link
-begins at the root again, ``..`` ends there.
+The other system's links are not to be trusted, so no link in it leads out of it. A path is walked
+name by name on descriptors, as openat2(2) does with RESOLVE_IN_ROOT: an absolute link begins at
+the root again, and ``..`` ends there.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class _Link(NamedTuple):
 class Root:
     """A directory that stands for ``/``.
 
-    Paths are those that this host has for the files: ``/mnt/etc/oomrules.d`` below ``/mnt``. One
-    that is not below the root is none of the other system's, and opened as usual.
+    Paths are those that this host has for the files: ``/mnt/etc/oomrules.d`` below ``/mnt``. A path
+    that is not below the root is this host's own, and opened as usual.
 
     Args:
         path: the directory. Links on the way to it are the caller's own, and followed.
@@ -76,7 +76,7 @@ class Root:
         return self._parts == ("/",)
 
     def holds(self, path: Path | str) -> bool:
-        """Tell whether a path is below the root, as it is written."""
+        """Return whether a path is below the root, as it is written."""
         return self._absolute(path).parts[: len(self._parts)] == self._parts
 
     def stat(self, path: Path | str) -> os.stat_result:
@@ -91,14 +91,14 @@ class Root:
             return os.fstat(found.descriptor)
 
     def is_dir(self, path: Path | str) -> bool:
-        """Tell whether there is such a directory."""
+        """Return whether there is such a directory."""
         try:
             return stat.S_ISDIR(self.stat(path).st_mode)
         except OSError:
             return False
 
     def is_null(self, path: Path | str) -> bool:
-        """Tell whether a link leads to ``/dev/null``, which need not be there below a root."""
+        """Return whether a link leads to ``/dev/null``, which need not be there below a root."""
         if not self.holds(path):
             return os.path.realpath(path) == os.devnull
         try:
@@ -108,7 +108,7 @@ class Root:
             return isinstance(error, _Null)
 
     def real(self, path: Path | str) -> Path:
-        """Give the path of a file without the links in it.
+        """Return the path of a file without the links in it.
 
         Raises:
             OSError: it is not there.
@@ -238,7 +238,7 @@ class Root:
             try:
                 found = os.open(name, _PATH, dir_fd=opened[-1])
             except FileNotFoundError:
-                self._miss([one for one in links if one.left <= len(left)], [*names, name], left)
+                self._miss([link for link in links if link.left <= len(left)], [*names, name], left)
                 raise
             opened.append(found)
             status = os.fstat(found)
@@ -279,7 +279,7 @@ class _Null(Dangling):
 
 
 def missing(path: Path | str) -> Dangling | None:
-    """Tell whether a file of this host is missing because a link to it, or on its way, dangles."""
+    """Return the dangling link because of which a file of this host is missing, if one is."""
     try:
         Root().stat(path)
     except Dangling as error:

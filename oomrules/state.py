@@ -114,7 +114,7 @@ class State:
             ) from error
 
     def save_program(self, made: program.Program, fingerprint: list[Any]) -> None:
-        """Keep the rules that were compiled, and from which files.
+        """Save the rules that were compiled, and from which files.
 
         Raises:
             Failure: they cannot be written, or are more than ``program`` would read again.
@@ -124,19 +124,19 @@ class State:
             raise Failure(
                 f"the rules take {len(data)} bytes when compiled; more than {kept.LARGEST} are not "
                 "kept for the next start",
-                "are these all rules for this host?",
+                "are all these rules for this host?",
             )
         files.replace(self.path(PROGRAM), data, kept.FILE_MODE)
 
     def program(self) -> tuple[program.Program, list[Any]] | None:
-        """Give the last good rules and the files they came from; None if there are none."""
+        """Return the last good rules and the files they came from; None if there are none."""
         data = kept.load(self.path(PROGRAM))
         if data is None or not _is_fingerprint(data.get("fingerprint")):
             return None
         try:
             return program.from_data(data.get("program")), data["fingerprint"]
         except (Failure, MemoryError):
-            # Of another version: as good as none.
+            # It is of another version, or damaged.
             return None
 
     def save_list(
@@ -146,20 +146,20 @@ class State:
         log: int | None,
         left: Sequence[int] = (),
     ) -> None:
-        """Keep what a list said.
+        """Save what a list said.
 
         Args:
             entries: the candidates, worst first.
             since: when the processes were read.
             log: the number of the last kernel message that has been dealt with.
-            left: the numbers of those before it that tell of kills nobody has recorded.
+            left: the numbers of those before it that tell of kills that are not recorded.
         """
         data = {"schema": SCHEMA, "time": since, "kernel_log": log, "candidates": entries}
         data["kills_left"] = list(left[-_REMEMBERED:])
         files.replace(self.path(LAST_LIST), json.dumps(data).encode(), kept.FILE_MODE)
 
     def last_list(self) -> dict[str, Any]:
-        """Give what the last list said, as ``save_list`` has it; an empty object if none."""
+        """Return what ``save_list`` saved last; an empty object if there is nothing."""
         data = kept.load(self.path(LAST_LIST)) or {}
         return data if data.get("schema") == SCHEMA and _is_list(data) else {}
 
@@ -169,7 +169,7 @@ class State:
             pid = name.removesuffix(".new").rpartition(".")[2]
             if not (name.endswith(".new") and pid.isdigit()):
                 continue
-            # What has this process's pid was left by one before it: this one has only begun.
+            # A file with this process's pid is of an earlier process: this one has only begun.
             if pid == str(os.getpid()) or not os.path.exists(f"/proc/{pid}"):
                 try:
                     os.unlink(self.path(name))
@@ -178,7 +178,7 @@ class State:
 
 
 def entries(ranking: Ranking, source: ProcSource, most: int = _REMEMBERED) -> list[dict[str, Any]]:
-    """Say in plain data who stands at the head of a ranking of a source, worst first."""
+    """Return the head of a ranking of a source as plain data, worst first."""
     found = []
     for rank, process in enumerate(ranking.candidates[:most], 1):
         place = innermost_place(process, ranking.snapshot)
@@ -186,16 +186,16 @@ def entries(ranking: Ranking, source: ProcSource, most: int = _REMEMBERED) -> li
             {
                 "rank": rank,
                 **described(process, place),
-                # By this one the kernel's log names a process whose first thread has ended.
+                # The kernel's log names a process by it if its first thread has ended.
                 "thread": source.stand_in(process),
-                "points": _points(process, ranking),
+                "points": ranking.points(process),
             }
         )
     return found
 
 
 def described(process: Process, place: Placement | None) -> dict[str, Any]:
-    """Say in plain data which process this is.
+    """Return what identifies a process, as plain data.
 
     Args:
         place: where it is; None if that is unknown.
@@ -205,35 +205,24 @@ def described(process: Process, place: Placement | None) -> dict[str, Any]:
         "uid": process.uid if type(process.uid) is int else None,
         "comm": process.comm,
         "unit": place and place.unit,
-        # Whose manager the unit belongs to: users call theirs as they like.
+        # The user whose manager the unit belongs to: users call their units as they like.
         "manager": place.manager if place else "",
     }
 
 
 def victim(entry: dict[str, Any]) -> int:
-    """Give the number by which the kernel's log names a process of ``entries``."""
+    """Return the number by which the kernel's log names a process of ``entries``."""
     thread = entry.get("thread")
     return thread if type(thread) is int and thread > 0 else int(entry["pid"])
 
 
-def _points(process: Process, ranking: Ranking) -> int:
-    """Work out the points of a candidate by what ranked it, which costs less than to say why."""
-    host, judge = ranking.snapshot.host, process.judge
-    if callable(judge):
-        found = judge(process, int(host.uptime), host.clock_ticks, ranking.snapshot)
-        if found is not None:
-            points: int = found[1] // found[2]
-            return points
-    return ranking.verdict(process).points
-
-
 def now() -> float:
-    """The time that lists and their readers compare, in seconds since the boot."""
+    """Return the time that lists and their readers compare, in seconds since the boot."""
     return boot_seconds()
 
 
 def _is_fingerprint(data: Any) -> bool:
-    """Whether this tells rule files apart: entries of a name and numbers or texts."""
+    """Return whether this can tell rule files apart: entries of a name and numbers or texts."""
     return isinstance(data, list) and all(
         isinstance(entry, list)
         and entry
@@ -244,7 +233,7 @@ def _is_fingerprint(data: Any) -> bool:
 
 
 def _is_list(data: dict[str, Any]) -> bool:
-    """Whether these are the candidates of a list, when it was read, and a message's number."""
+    """Return whether these are a list's candidates, the time of reading and a message's number."""
     read, log, candidates = data.get("time"), data.get("kernel_log"), data.get("candidates")
     left = data.get("kills_left", [])
     return (

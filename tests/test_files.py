@@ -259,7 +259,7 @@ def test_a_file_that_is_mended_keeps_its_owner_and_mode(tmp_path: Path) -> None:
 def test_a_file_that_was_changed_meanwhile_stays(now: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.oom"
     path.write_bytes(now)
-    with pytest.raises(Failure, match="changed by somebody else"):
+    with pytest.raises(Failure, match="changed by another process"):
         files.replace(str(path), b"better", expected=b"old")
     assert path.read_bytes() == now and os.listdir(tmp_path) == ["x.oom"]
 

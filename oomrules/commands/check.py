@@ -149,6 +149,7 @@ def _write(changes: list[tuple[RuleText, RuleText]], tree: Root) -> None:
 def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | None:
     """Look at the host, unless the rules are in error."""
     from oomrules.commands.parts import selection
+    from oomrules.dbus import gather
     from oomrules.language import compiler
     from oomrules.language.diagnostics import Rejected
     from oomrules.lint import host_facts
@@ -163,8 +164,10 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
         snapshot = recorded.load(options.snapshot)
         ranking = Ranker(program, snapshot.host).rank(snapshot)
         return host_facts.recorded(ranking, options.least_freeable)
-    asked = host_facts.Asked(program)
-    source = selection.live(program, asked)
+    source = selection.live(
+        program,
+        gather.questions(program, properties=host_facts.PROPERTIES),
+    )
     rulesets.print_notes(selection.notes(source))
     ranking = Ranker(program, source.host).rank(source)
     return host_facts.live(
@@ -172,7 +175,7 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
         Root(options.root),
         exists=source.names.exists,
         least_freeable=options.least_freeable,
-        booted=asked.booted,
+        booted=gather.booted_with_systemd(),
     )
 
 

@@ -77,9 +77,9 @@ def run(options: argparse.Namespace) -> int:
 def _is_in_force(wanted: Sequence[str], options: argparse.Namespace) -> bool:
     """Return whether the list is put into force, and leaves its traces in the state directory.
 
-    A file that is named on the command line, or ``-``, gets a copy: of other rules, maybe, and
-    while the service has its own list. Whoever has no state directory leaves no traces in it;
-    only values of oom_score_adj cannot be restored without one.
+    A file that is named on the command line, or ``-``, gets a copy, maybe by other rules and while
+    the service has its own list. A user without a state directory leaves no traces; only values of
+    oom_score_adj cannot be restored without one.
     """
     if targets.OOM_SCORE_ADJ in wanted:
         return True
@@ -88,7 +88,7 @@ def _is_in_force(wanted: Sequence[str], options: argparse.Namespace) -> bool:
 
 
 def _report(put: Put, sinks: Sequence[Sink], ranked: Ranked, options: argparse.Namespace) -> int:
-    """Say what was done, what limits it, and what failed; return the exit code."""
+    """Print what was done, what limits it, and what failed; return the exit code."""
     adjusted = next((sink.adjusted for sink in sinks if isinstance(sink, OomScoreAdj)), None)
     if put.to or adjusted:
         rulesets.print_notes(ranked.notes())

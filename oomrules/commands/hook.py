@@ -1,4 +1,4 @@
-"""What a systemd unit calls when it starts and stops: make the list true again."""
+"""Make the list anew when a systemd unit starts or stops, which calls this command."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from oomrules.sinks import LastList, chosen, named, put_all
 from oomrules.state import State, now
 from oomrules.terminal import say
 
-# A unit waits for its hook; beyond this it must not: systemd gives a unit 90 s to start.
+# Seconds that a unit may wait for its hook: systemd gives a unit 90 s to start.
 _DEADLINE = 45
 
-# How long the service may take to answer; it does at once, or not at all.
+# Seconds that the service may take to answer; it does at once, or not at all.
 _ANSWER = 10.0
 
 
@@ -78,10 +78,9 @@ def _whom(unit: str | None) -> str:
 
 
 def _in_time(work: Callable[[], int], unit: str | None) -> int:
-    """Do work that may hang in a child, which can be killed wherever it hangs.
+    """Do work that may hang, in a child, which can be killed wherever it hangs.
 
-    A handler of a signal would not run in this process while a directory service is asked for
-    a name.
+    In this process no handler of a signal would run while a directory service is asked for a name.
 
     Returns:
         the exit code of the work.
@@ -97,7 +96,7 @@ def _in_time(work: Callable[[], int], unit: str | None) -> int:
     if not child:
         code = 2
         try:
-            # What it starts itself is killed with it.
+            # The processes that it starts are killed with it.
             os.setpgid(0, 0)
             memory.bound(memory.START)
             code = main.attempt(work)
@@ -129,13 +128,13 @@ def _in_time(work: Callable[[], int], unit: str | None) -> int:
             os.killpg(child, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        # One that not even that ends is not waited for.
+        # If not even that ends it, it is not waited for.
         poll.poll(1000)
         os.close(descriptor)
 
 
 def _served(unit: str | None) -> dict[str, Any] | None:
-    """Let the service do it, if it runs; its status, or None if it did not make a list."""
+    """Let the service make the list, if it runs; return its status, or None if it did not."""
     try:
         answer = client.ask(REFRESH, _ANSWER)
     except PermissionError:
@@ -156,7 +155,7 @@ def _apply(options: argparse.Namespace) -> int:
         if options.unit and os.environ.get("SERVICE_RESULT") == "oom-kill":
             last["kernel_log"] = _record(options.unit, last)
         elif last.get("time", -1.0) > called:
-            # While this one waited for the lock another read the processes.
+            # While this hook waited for the lock, another one read the processes.
             return 0
         program, broken = _program(options, state)
         read = now()
@@ -194,7 +193,7 @@ def _say(message: str, priority: int) -> None:
 
 
 def _program(options: argparse.Namespace, state: State) -> tuple[Program, bool]:
-    """Give the rules in force, compiled anew if a file changed; True if they are broken."""
+    """Return the rules in force, compiled anew if a file changed, and whether those are broken."""
     fingerprint = rulefiles.fingerprint(options.root)
     kept = state.program()
     if kept and kept[1] == fingerprint:
@@ -219,9 +218,9 @@ def _program(options: argparse.Namespace, state: State) -> tuple[Program, bool]:
 
 
 def _record(unit: str, last: dict[str, Any]) -> int | None:
-    """Write an entry for each kill in the unit that the kernel tells of.
+    """Write an entry for each kill in the unit that the kernel's log has.
 
-    The others are left to the hooks of their own units; ``last`` says which they are.
+    The other kills are left to the hooks of their own units; ``last`` says which they are.
 
     Returns:
         the number of the kernel's last message.
@@ -240,10 +239,12 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
     last["kills_left"] = []
     for kill in found:
         at = kills.died(kill)
-        # A list that was made after the kill says nothing of it, but where others were.
+        # A list that was made after the kill was not in force; it still says where processes were.
         in_force = "time" in last and last["time"] <= at
         candidates = last.get("candidates", [])
-        entry: dict[str, Any] = next((one for one in candidates if kills.is_of(kill, one)), {})
+        entry: dict[str, Any] = next(
+            (listed for listed in candidates if kills.is_of(kill, listed)), {}
+        )
         if unit not in _whereabouts(kill, entry):
             last["kills_left"].append(kill.sequence)
             continue
@@ -261,8 +262,8 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
 
 
 def _whereabouts(kill: Kill, entry: dict[str, Any]) -> tuple[str | None, ...]:
-    """Give the system's units around a victim: users call their own units as they like."""
+    """Return the system's units around a victim: users call their own units as they like."""
     if kill.cgroup:
         return placement(kill.cgroup, Hierarchy().unit_root()).system.chain
-    # Where the log does not tell the group, the last list may know where the process was.
+    # If the log does not name the group, the last list may know where the process was.
     return () if entry.get("manager") else (entry.get("unit"),)

@@ -14,7 +14,6 @@ from oomrules.errors import Failure
 from oomrules.processes.snapshot import PF_KTHREAD, Process, Snapshot
 from oomrules.processes.units import Placement
 from oomrules.processes.values import innermost_place, places
-from oomrules.program.program import Program
 from oomrules.ranking.ranker import Ranking
 from oomrules.roots import Root
 
@@ -129,15 +128,6 @@ def names_of(kind: str, tree: Root) -> frozenset[str] | None:
         return None
     found = (line.partition(b":")[0] for line in data.split(b"\n"))
     return frozenset(name.decode("utf-8", "backslashreplace") for name in found)
-
-
-class Asked(gather.Asked):
-    """What the rules want to know, and the settings of units that are compared with them."""
-
-    def __init__(self, program: Program) -> None:
-        super().__init__(program)
-        self.properties = sorted({*self.properties, *PROPERTIES})
-        self.booted = gather.booted_with_systemd()
 
 
 def recorded(ranking: Ranking, least_freeable: int) -> HostFacts:

@@ -91,28 +91,23 @@ class PacedAdjustment:
         self._adjusted: set[int] = set()
 
     def put(self, ranking: Ranking, source: ProcSource | None) -> str:
-        """Recompute the values if it is time to; until then the last ones stay in force.
-
-        Raises:
-            Failure: as the sink does.
-        """
+        """Recompute the values if it is time to; until then the last ones stay in force."""
         if not self.is_due(now(), ranking):
             return ""
-        cost = time.process_time()
-        # Made anew each time: it holds on to what it did, for people to read.
-        done = named(self.name, self._state, self._head).put(ranking, source)
-        cost = time.process_time() - cost
-        self._at = now() + max(_ADJUST_EVERY, _ADJUST_TIMES * cost)
-        self._new_at = now() + max(_ADJUST_NEW_EVERY, _ADJUST_NEW_TIMES * cost)
-        self._adjusted = _first(ranking)
-        return done
+        # If it is held, the next list has its turn.
+        with self._state.lock():
+            begun = time.process_time()
+            try:
+                # A new one each time, since it holds on to what it did.
+                return named(self.name, self._state, self._head).put(ranking, source)
+            finally:
+                cost = time.process_time() - begun
+                self._at = now() + max(_ADJUST_EVERY, _ADJUST_TIMES * cost)
+                self._new_at = now() + max(_ADJUST_NEW_EVERY, _ADJUST_NEW_TIMES * cost)
+                self._adjusted = _first(ranking)
 
     def take_back(self) -> None:
-        """Restore the values from before.
-
-        Raises:
-            Failure: as the sink does.
-        """
+        """Restore the values from before."""
         named(self.name, self._state).take_back()
 
     def is_due(self, at: float, ranking: Ranking) -> bool:
@@ -188,7 +183,8 @@ class CurrentList:
         if self._source is not None:
             self._source.facts = facts
             # What has been worked out for each process may rest on the old facts.
-            self._source.prepared_for = None
+            for process in self._source.by_pid.values():
+                process.reconsider()
         self.examined = prepared.fingerprint
         if prepared.program is None:
             return
@@ -231,7 +227,7 @@ class CurrentList:
             return {}, {}
 
     def direct(self, to: list[str] | None, head: int | None) -> None:
-        """Say where the list goes.
+        """Set where the list goes.
 
         Args:
             to: as ``config.Config`` has it; None: as before, since the configuration is wrong.
@@ -290,7 +286,7 @@ class CurrentList:
             self.problem = error.message
         self._ranker = Ranker(made, self._source.host)
         self._seen = None
-        # The old ones are garbage now, in cycles too, and nobody else looks for these.
+        # The old ones are garbage now, partly in cycles, which are collected only here.
         resident.settle()
 
     def own(self, pid: int) -> None:

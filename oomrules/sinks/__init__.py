@@ -57,14 +57,12 @@ def named(target: str, state: State | None = None, head: int | None = None) -> S
         head: how many candidates oom_score_adj puts in order; None: as usual.
     """
     if target == targets.KERNEL_LIST:
-        return kernel_list.KernelList()
+        return kernel_list.KernelList(target)
     if target == targets.OOM_SCORE_ADJ:
         # Loaded only where it is the sink: it is a third of the run-time half.
         from oomrules.sinks.oom_score_adj.sink import OomScoreAdj
 
         return OomScoreAdj(state or State(), head)
-    if target == file.STANDARD_OUTPUT:
-        return file.StandardOutput()
     # Which processes there are is no business of other users (hidepid).
     private = state and target == state.path(LIST)
     return file.File(target, kept.FILE_MODE if private else 0o644)
@@ -83,7 +81,7 @@ class LastList(NamedTuple):
     Attributes:
         read: when the processes were read, in seconds since the boot.
         log: the number of the last kernel message that has been dealt with.
-        left: the numbers of those before it that tell of kills nobody has recorded.
+        left: the numbers of those before it that tell of kills that are not recorded.
     """
 
     read: float
@@ -157,7 +155,7 @@ def take_back_all(state: State) -> list[Failure]:
     """
     failures: list[Failure] = []
     with _noted(failures):
-        kernel_list.KernelList().take_back()
+        named(targets.KERNEL_LIST).take_back()
     # Without a record there is nothing to restore, and nothing to load for it.
     if state.is_adjusted:
         with _noted(failures), state.lock(wait=True):

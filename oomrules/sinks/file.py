@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from oomrules.files import replace
+from oomrules import files
 from oomrules.processes.procfs import ProcSource
 from oomrules.ranking.ranker import Ranking
-from oomrules.sinks.kernel_list import format_pids, written
+from oomrules.sinks.kernel_list import format_pids, said
 
 STANDARD_OUTPUT = "-"
 
 
 class File:
-    """A file that is replaced by each list.
+    """A file that is replaced by each list, or ``-``.
 
     Args:
         name: its path.
@@ -25,39 +25,20 @@ class File:
         self.name, self.mode = name, mode
 
     def put(self, ranking: Ranking, source: ProcSource | None) -> str:
-        """Replace the file, also by an empty list.
-
-        Returns:
-            what was done, in words.
-
-        Raises:
-            Failure: it cannot be written; an old file is left as it was.
-        """
-        write(self.name, ranking.pids, self.mode)
-        return written(ranking.pids, self.name)
-
-    def take_back(self) -> None:
-        """Leave the file: nothing follows it but what people made to."""
-
-
-class StandardOutput:
-    """Standard output."""
-
-    name = STANDARD_OUTPUT
-
-    def put(self, ranking: Ranking, source: ProcSource | None) -> str:
-        """Print the list; there is nothing to say about it."""
+        """Replace the file, or print the list, about which nothing need be said."""
+        if self.name != STANDARD_OUTPUT:
+            return self.write(ranking.pids)
         sys.stdout.write(format_pids(ranking.pids))
         return ""
 
     def take_back(self) -> None:
-        """Leave what is printed."""
+        """Leave the file: the kernel does not follow it."""
 
+    def write(self, pids: Sequence[int]) -> str:
+        """Replace the file by a list; say so.
 
-def write(path: str, pids: Sequence[int], mode: int = 0o644) -> None:
-    """Replace a file by a list.
-
-    Raises:
-        Failure: it cannot be written; an old file is left as it was.
-    """
-    replace(path, format_pids(pids).encode(), mode)
+        Raises:
+            Failure: it cannot be written; an old file is left as it was.
+        """
+        files.replace(self.name, format_pids(pids).encode(), self.mode)
+        return said(pids, self.name)

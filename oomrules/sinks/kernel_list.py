@@ -24,41 +24,58 @@ _REFUSED = {
 
 
 class KernelList:
-    """The list that the kernel module kills by."""
+    """The list that the kernel module kills by.
 
-    def __init__(self) -> None:
-        self.name = targets.KERNEL_LIST
+    Args:
+        name: the path of the module's file.
+    """
+
+    def __init__(self, name: str = targets.KERNEL_LIST) -> None:
+        self.name = name
 
     def put(self, ranking: Ranking, source: ProcSource | None) -> str:
-        """Replace the kernel's list, also by an empty one: an old list must not stay.
+        """Replace the kernel's list, also by an empty one: an old list must not stay."""
+        return self.write(ranking.pids)
 
-        Returns:
-            what was done, in words.
+    def take_back(self) -> None:
+        """Leave the choice to the kernel, by an empty list."""
+        if is_there():
+            self.write([])
+
+    def write(self, pids: Sequence[int]) -> str:
+        """Replace the kernel's list, in one write and never more; say so.
 
         Raises:
             Failure: the kernel refused it, or took only a part.
         """
-        write(ranking.pids, self.name)
-        return written(ranking.pids, self.name)
-
-    def take_back(self) -> None:
-        """Leave the choice to the kernel: an empty list.
-
-        Raises:
-            Failure: the kernel refused it.
-        """
-        if is_there():
-            write([], self.name)
-
-
-def written(pids: Sequence[int], target: str) -> str:
-    """Say that a list was written."""
-    return f"{len(pids)} pid{'s' if len(pids) != 1 else ''} written to {target}"
+        data = format_pids(pids).encode()
+        try:
+            descriptor = os.open(self.name, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                written = os.write(descriptor, data)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise Failure(
+                f"{self.name} refused the list of {len(pids)} pids: {reason(error)}",
+                _REFUSED.get(error.errno or 0, "see the kernel log"),
+            ) from error
+        if written != len(data):
+            raise Failure(
+                f"{self.name} took {written} of {len(data)} bytes",
+                "is it the file of oomrules' module?",
+            )
+        return said(pids, self.name)
 
 
 def is_there() -> bool:
     """Return whether the kernel module is loaded."""
     return os.path.exists(targets.KERNEL_LIST)
+
+
+def said(pids: Sequence[int], target: str) -> str:
+    """Say that a list was written."""
+    return f"{len(pids)} pid{'s' if len(pids) != 1 else ''} written to {target}"
 
 
 def format_pids(pids: Sequence[int]) -> str:
@@ -68,27 +85,3 @@ def format_pids(pids: Sequence[int]) -> str:
         " ".join(map(str, pids[start : start + _PIECE])) for start in range(0, len(pids), _PIECE)
     ]
     return " ".join(pieces) + "\n"
-
-
-def write(pids: Sequence[int], path: str = targets.KERNEL_LIST) -> None:
-    """Replace the kernel's list, in one write and never more.
-
-    Raises:
-        Failure: the kernel refused it, or took only a part.
-    """
-    data = format_pids(pids).encode()
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            written = os.write(descriptor, data)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise Failure(
-            f"{path} refused the list of {len(pids)} pids: {reason(error)}",
-            _REFUSED.get(error.errno or 0, "see the kernel log"),
-        ) from error
-    if written != len(data):
-        raise Failure(
-            f"{path} took {written} of {len(data)} bytes", "is it the file of oomrules' module?"
-        )

@@ -16,6 +16,7 @@ from oomrules.commands.parts import adjustment
 from oomrules.config import Config
 from oomrules.errors import Failure
 from oomrules.sinks import kernel_list
+from oomrules.sinks.kernel_list import KernelList, said
 from oomrules.sinks.oom_score_adj.survey import HEAD
 
 Run = Callable[..., Any]
@@ -80,7 +81,7 @@ def test_an_empty_list_is_written_too_since_an_old_one_must_not_stay(
     done = oomrules("emit", "--snapshot", recorded, "--rules", never, "--to", path)
     assert done.code == 1
     assert path.read_text() == "\n"
-    assert "nobody may be killed" in done.err
+    assert "no process may be killed" in done.err
 
 
 def test_this_host_is_emitted_as_it_is_ranked(
@@ -156,7 +157,7 @@ def test_the_pids_of_a_snapshot_never_go_to_the_kernel(
     def refuse(*arguments: Any) -> None:
         raise AssertionError("it was written")
 
-    monkeypatch.setattr(kernel_list, "write", refuse)
+    monkeypatch.setattr(KernelList, "write", refuse)
     done = emit(*target)
     assert done.code == 2
     assert "snapshot" in done.err
@@ -179,8 +180,13 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     path = tmp_path / "oom"
     path.touch()
     written: list[list[int]] = []
+
+    def write(_: KernelList, pids: list[int]) -> str:
+        written.append(list(pids))
+        return said(pids, str(path))
+
     monkeypatch.setattr(targets, "KERNEL_LIST", str(path))
-    monkeypatch.setattr(kernel_list, "write", lambda pids, *_: written.append(list(pids)))
+    monkeypatch.setattr(KernelList, "write", write)
     return written
 
 
@@ -199,7 +205,7 @@ def test_a_refusal_of_the_kernel_is_told(
     def refuse(*arguments: Any) -> None:
         raise Failure("/proc/oom refused the list of 1 pids: invalid argument", "see the log")
 
-    monkeypatch.setattr(kernel_list, "write", refuse)
+    monkeypatch.setattr(KernelList, "write", refuse)
     done = oomrules("emit", "--rules", rules("score total_vm\n"))
     assert done.code == 2
     assert "refused" in done.err and "see the log" in done.err

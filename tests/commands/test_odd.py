@@ -98,7 +98,7 @@ def test_so_is_the_configuration(kind: str, tmp_path: Path) -> None:
         os.truncate(path, 2**40)
     else:
         path.symlink_to(kind)
-    with pytest.raises(Failure, match=r"no regular file|larger than|written by everybody"):
+    with pytest.raises(Failure, match=r"no regular file|larger than|writable by every user"):
         config.load(str(path))
 
 

@@ -67,18 +67,18 @@ def test_the_kernel_gets_the_whole_list_in_one_write(
     pids: list[int], kernel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writes = Writes(monkeypatch)
-    kernel_list.write(pids, str(kernel))
+    kernel_list.KernelList(str(kernel)).write(pids)
     assert writes.seen == [kernel_list.format_pids(pids).encode()]
 
 
 def test_the_kernel_s_file_is_neither_made_nor_emptied_nor_replaced(kernel: Path) -> None:
     kernel.write_text("9" * 20)
     before = kernel.stat().st_ino
-    kernel_list.write([5], str(kernel))
+    kernel_list.KernelList(str(kernel)).write([5])
     # A regular file keeps what a shorter write does not reach; the module takes the write.
     assert (kernel.read_text(), kernel.stat().st_ino) == ("5\n" + "9" * 18, before)
     with pytest.raises(Failure):
-        kernel_list.write([5], str(kernel.parent / "missing"))
+        kernel_list.KernelList(str(kernel.parent / "missing")).write([5])
     assert os.listdir(kernel.parent) == ["oom"]
 
 
@@ -87,7 +87,7 @@ def test_a_list_that_was_taken_only_in_part_is_a_failure_and_not_written_on(
 ) -> None:
     writes = Writes(monkeypatch, answer=4)
     with pytest.raises(Failure, match="took 4 of 9 bytes") as failure:
-        kernel_list.write([1234, 567], str(kernel))
+        kernel_list.KernelList(str(kernel)).write([1234, 567])
     assert len(writes.seen) == 1
     assert failure.value.hint
 
@@ -109,7 +109,7 @@ def test_a_refusal_is_told_with_what_it_means(
     opened = set(os.listdir("/proc/self/fd"))
     writes = Writes(monkeypatch, answer=OSError(code, os.strerror(code)))
     with pytest.raises(Failure) as failure:
-        kernel_list.write([1, 2, 3], str(kernel))
+        kernel_list.KernelList(str(kernel)).write([1, 2, 3])
     monkeypatch.undo()
     assert len(writes.seen) == 1
     assert str(kernel) in failure.value.message
@@ -121,7 +121,7 @@ def test_a_refusal_is_told_with_what_it_means(
 
 def test_without_the_module_it_says_how_to_load_it(tmp_path: Path) -> None:
     with pytest.raises(Failure) as failure:
-        kernel_list.write([1], str(tmp_path / "oom"))
+        kernel_list.KernelList(str(tmp_path / "oom")).write([1])
     assert failure.value.hint and "modprobe" in failure.value.hint
 
 

@@ -14,6 +14,7 @@ from oomrules.processes.units import placement
 from oomrules.processes.values import innermost_unit
 from oomrules.ranking.ranker import Ranking
 from oomrules.sinks.oom_score_adj import record
+from oomrules.sinks.oom_score_adj.formula import UNKILLABLE
 from oomrules.sinks.oom_score_adj.plan import Plan
 from oomrules.sinks.oom_score_adj.search import Claim
 from oomrules.sinks.oom_score_adj.survey import Survey, survey_live, survey_recorded
@@ -38,7 +39,7 @@ _WHY = {
     "original": "back to what it was",
     "": "as it is",
 }
-# So many names say enough.
+# So many names are enough in a message.
 _NAMED = 5
 
 
@@ -66,15 +67,15 @@ def dry_run(options: argparse.Namespace, head: int) -> int:
 
 
 def notes(survey: Survey, plan: Plan) -> list[str]:
-    """Say what limits the plan."""
+    """Return notes on what limits the plan."""
     said = []
-    everybody = survey.tasks
-    if any(task.lowest > -1000 for task in everybody):
+    tasks = survey.tasks
+    if any(task.lowest > UNKILLABLE for task in tasks):
         said.append(
-            "no value can be lowered here (that takes CAP_SYS_RESOURCE on the host itself), so "
-            "nobody can be made safe from the kernel; candidates are put above the protected"
+            "no value can be lowered here (that takes CAP_SYS_RESOURCE on the host itself), so no "
+            "process can be made safe from the kernel; candidates are put above the protected ones"
         )
-    fixed = sum(task.lowest == task.highest for task in everybody)
+    fixed = sum(task.lowest == task.highest for task in tasks)
     if fixed:
         said.append(f"{count(fixed, 'process')} of other users cannot be adjusted; run as root")
     if survey.unreadable:
@@ -82,17 +83,17 @@ def notes(survey: Survey, plan: Plan) -> list[str]:
     if plan.last:
         names = {pid: called(survey.processes[pid].comm) for pid in plan.last}
         said.append(
-            f"killed last instead of never, since users may not make more than a quarter of the "
+            "killed last instead of never, since a user may not make more than a quarter of the "
             f"memory unkillable, nor nearly all that is in use: {_list(plan.last, names)}; run "
-            "what must never be killed as a system user"
+            "a process that must never be killed as a system user"
         )
     if plan.kept:
-        said.append("what is in force still serves, at half the distances; it stays")
+        said.append("the values in force still keep the order, at half the distances, so they stay")
     return said
 
 
 def claims(made: Sequence[Claim], survey: Survey) -> list[str]:
-    """Say what the kernel will do in each domain, and what of the order it will not."""
+    """Return how much of the order the kernel will keep in each domain."""
     names = {pid: called(process.comm) for pid, process in survey.processes.items()}
     return [_claim(claim, names, survey) for claim in made if claim.candidates]
 
@@ -151,7 +152,7 @@ def _list(pids: Sequence[int], names: Mapping[int, str]) -> str:
 
 def _print_plan(survey: Survey, plan: Plan, ranking: Ranking) -> None:
     ranks = {task.pid: rank for rank, task in enumerate(survey.candidates, 1)}
-    reasons = {one.task.pid: one.why for one in plan.assignments}
+    reasons = {assignment.task.pid: assignment.why for assignment in plan.assignments}
     rows: list[list[str]] = []
     styles = []
     head = survey.domains[0].head

@@ -41,7 +41,7 @@ def _target(text: str) -> str:
 
 
 def settled(options: argparse.Namespace) -> config.Config:
-    """Give what is configured, with what the options say instead.
+    """Return what is configured, or what the options say instead.
 
     Raises:
         Failure: the configuration is wrong, and needed.
@@ -86,7 +86,7 @@ class Ranked(NamedTuple):
     source: ProcSource | recorded.Recorded
 
     def notes(self) -> list[str]:
-        """Say what could not be seen, and what that means."""
+        """Return notes on what could not be seen, and what that means."""
         if isinstance(self.source, ProcSource):
             said = notes(self.source)
         else:
@@ -98,7 +98,7 @@ class Ranked(NamedTuple):
 
 def live(
     made: Program,
-    asked: gather.Asked | None = None,
+    asked: gather.Questions | None = None,
     choice: str = "auto",
     most_long: int = 10 * MOST_LONG,
 ) -> Live:
@@ -123,32 +123,29 @@ def live(
     source.names, source.most_long = names, most_long
     source.refresh()
     settle_names(names, source)
-    problems = see_originals(source)
-    asked = gather.Asked(made) if asked is None else asked
+    problems: list[str] = []
+    try:
+        sinks.see_originals(source, kept.standard())
+    except Failure as error:
+        problems.append(f"{error.message}; rules see every oom_score_adj as it is now")
+    asked = gather.questions(made) if asked is None else asked
     gathered = gather.gather(asked, places(source) if asked.properties else ())
     source.facts = gathered._replace(problems=(*gathered.problems, *problems))
     return source
 
 
-def asked_within(made: Program, unit: str | None) -> gather.Asked:
-    """Tell what to ask systemd: what the rules need, and which unit ``--in`` means."""
-    asked = gather.Asked(made)
-    asked.name(unit or "")
-    return asked
-
-
 def settle_names(names: Names, source: ProcSource) -> None:
     """Wait for the names that rules ask for, those of running processes too if they need them."""
     if names.need_ids:
-        # The oldest first: whoever has subordinate ids can make many, but not before the others.
-        everybody = sorted(source.by_pid.values(), key=lambda process: process.starttime or 0)
-        names.settle(ids(everybody, source, "uid"), ids(everybody, source, "gid"))
+        # The oldest first: a user with subordinate ids can make many, but not before the others.
+        oldest = sorted(source.by_pid.values(), key=lambda process: process.starttime or 0)
+        names.settle(ids(oldest, source, "uid"), ids(oldest, source, "gid"))
     else:
         names.settle()
 
 
 def ids(processes: Iterable[Process], snapshot: Snapshot, attribute: str) -> list[int]:
-    """Give the user or group ids of processes, as far as they are known, each once."""
+    """Return the user or group ids of processes that are known, each once."""
     found = dict.fromkeys(GETTERS[attribute](process, snapshot) for process in processes)
     return [number for number in found if isinstance(number, int)]
 
@@ -158,19 +155,6 @@ def show_names(processes: Iterable[Process], snapshot: Snapshot, groups_too: boo
     if isinstance(snapshot, Live):
         groups = ids(processes, snapshot, "gid") if groups_too else ()
         snapshot.names.show(ids(processes, snapshot, "uid"), groups)
-
-
-def see_originals(source: ProcSource) -> list[str]:
-    """Let rules see each oom_score_adj as it was before oomrules adjusted it.
-
-    Returns:
-        what is in the way of that, if anything is.
-    """
-    try:
-        sinks.see_originals(source, kept.standard())
-    except Failure as error:
-        return [f"{error.message}; rules see every oom_score_adj as it is now"]
-    return []
 
 
 def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
@@ -186,7 +170,7 @@ def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
         snapshot = recorded.load(options.snapshot)
         ranker = Ranker(made, snapshot.host)
         return Ranked(_top(ranker.rank(snapshot, keep), options), snapshot)
-    source = live(made, asked_within(made, unit), options.source)
+    source = live(made, gather.questions(made, [unit] if unit else []), options.source)
     ranker = Ranker(made, source.host)
     ranking = fresh(ranker, source, keep) if verified else ranker.rank(source, keep)
     return Ranked(_top(ranking, options), source)
@@ -198,7 +182,7 @@ def _top(ranking: Ranking, options: argparse.Namespace) -> Ranking:
 
 
 def notes(source: ProcSource) -> list[str]:
-    """Say what of this host could not be seen."""
+    """Return notes on what of this host could not be seen."""
     said = list(source.facts.problems)
     if isinstance(source, Live):
         said += source.names.problems()
@@ -223,7 +207,7 @@ def notes(source: ProcSource) -> list[str]:
 
 
 def recorded_notes(snapshot: recorded.Recorded) -> list[str]:
-    """Say what of a host could not be seen when it was recorded."""
+    """Return notes on what of a host could not be seen when it was recorded."""
     if not snapshot.hidden:
         return []
     return [f"{count(snapshot.hidden, 'process')} could not be seen when this was recorded"]

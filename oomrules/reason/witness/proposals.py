@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from oomrules.attributes import ATTRIBUTES, Provider, Type
 from oomrules.fields import FIELDS, Unit
 from oomrules.processes import ordinary
 from oomrules.processes.snapshot import NO_LIMIT
@@ -40,14 +41,7 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "session.type": ("tty", "wayland", ""),
 }
 _SIZES = [name for name, field in FIELDS.items() if field.unit is Unit.BYTES]
-_PROPERTIES = {
-    "unit.description": "Description",
-    "unit.active_state": "ActiveState",
-    "unit.oom_policy": "OOMPolicy",
-    "unit.oom_score_adjust": "OOMScoreAdjust",
-    "unit.managed_oom_preference": "ManagedOOMPreference",
-    "unit.managed_oom_memory_pressure": "ManagedOOMMemoryPressure",
-}
+_PROPERTIES = [a for a in ATTRIBUTES.values() if a.provider is Provider.SYSTEMD]
 
 
 def in_region(region: Region, boxes: int, tries: int) -> Iterator[Witness]:
@@ -63,8 +57,8 @@ def proposals(box: Box) -> Iterator[Witness]:
         if narrow is None:
             return
         for numbers, limit in numbers_in(narrow):
-            for cgroup, aliases, relations in itertools.islice(places_in(narrow), 4):
-                yield _made(narrow, numbers, limit, cgroup, aliases, relations)
+            for cgroup, _, relations in itertools.islice(places_in(narrow), 4):
+                yield _made(narrow, numbers, limit, cgroup, relations)
     except Undecided:
         return
 
@@ -74,7 +68,6 @@ def _made(
     numbers: dict[str, int],
     limit: int,
     cgroup: str | None,
-    aliases: dict[str, list[str]],
     relations: dict[str, dict[str, list[str]]],
 ) -> Witness:
     said = {name: _chosen_text(box, name) for name in _TEXTS}
@@ -90,21 +83,15 @@ def _made(
         if kind == "cap" and TRUE in values.others and FALSE not in values.others
     )
     uptime = max(numbers["run_time"] // 1000 + 100, 86_400)
-    ids = {name: numbers[name] for name in ("uid", "gid")}
-    users: dict[str, str] | None = {str(ids["uid"]): said["user"]}
-    groups: dict[str, str] | None = {str(ids["gid"]): said["group"]}
     named = {variable.key for variable in box if variable.kind == "text"}
-    if "user" not in named:
-        users = {str(ids["uid"]): "root" if ids["uid"] == 0 else "ann"}
-    if "group" not in named:
-        groups = {str(ids["gid"]): "root" if ids["gid"] == 0 else "users"}
-    host = ordinary.host_line(
-        clock_ticks=TICKS,
-        uptime=uptime,
-        mem_total=limit,
-        users=None if "user" in gone else users,
-        groups=None if "group" in gone else groups,
-    )
+    names: dict[str, dict[str, str] | None] = {}
+    for kind, number, usual in (
+        ("user", numbers["uid"], "ann"),
+        ("group", numbers["gid"], "users"),
+    ):
+        name = said[kind] if kind in named else "root" if number == 0 else usual
+        names[f"{kind}s"] = None if kind in gone else {str(number): name}
+    host = {"clock_ticks": TICKS, "uptime": uptime, "mem_total": limit, **names}
     values: dict[str, Any] = {
         **{name: numbers[name] for name in FIELDS if name in numbers},
         **{name: numbers[name] * GRANULE for name in _SIZES},
@@ -123,8 +110,8 @@ def _made(
         if field in FIELDS:
             values[field] = None
     scopes = _scopes(cgroup, numbers, said, flags, relations, gone)
-    lines = (host, *scopes, ordinary.process_line(**values))
-    snapshot = ordinary.snapshot(lines, "a witness")
+    lines = [*scopes, ordinary.process_line(**values)]
+    snapshot = ordinary.snapshot("a witness", host, lines)
     return Witness(snapshot, snapshot.by_pid[numbers["pid"]])
 
 
@@ -184,9 +171,9 @@ def _scopes(
             line["pressure"] = numbers.get("unit.pressure", 0) / 100
             properties.update(
                 {
-                    key: numbers.get(name, 0) if name.endswith("adjust") else said[name]
-                    for name, key in _PROPERTIES.items()
-                    if name not in gone
+                    a.field: said[a.name] if a.type is Type.TEXT else numbers.get(a.name, 0)
+                    for a in _PROPERTIES
+                    if a.name not in gone
                 }
             )
             line["session"] = {

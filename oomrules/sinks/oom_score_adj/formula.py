@@ -17,7 +17,7 @@ UNKILLABLE = -1000
 LOWEST = -999
 HIGHEST = 1000
 
-# Stands for a user who is not known.
+# The uid of a process whose user is not known.
 NOBODY = 65534
 
 # What systemd gives to units with DynamicUser= (systemd.io, "Users, Groups, UIDs and GIDs").
@@ -76,7 +76,7 @@ class Domain(NamedTuple):
 
     @property
     def step(self) -> int:
-        """What one step of an adjustment weighs here, in pages; 0 below 1000 pages."""
+        """What one step of oom_score_adj weighs here, in pages; 0 below 1000 pages."""
         return self.totalpages // 1000
 
     def margin(self, steps: int) -> int:

@@ -15,7 +15,7 @@ class OomScoreAdj:
     """The values of oom_score_adj of this host's processes.
 
     Args:
-        state: where the values from before are kept, under its lock.
+        state: where the values from before are kept.
         head: how many candidates are put in order; None: as usual.
 
     Attributes:
@@ -29,15 +29,7 @@ class OomScoreAdj:
         self.adjusted: Adjusted | None = None
 
     def put(self, ranking: Ranking, source: ProcSource | None) -> str:
-        """Write the values that make the kernel follow a ranking.
-
-        Returns:
-            what was done, in words.
-
-        Raises:
-            Failure: the lock is held, the record of the values cannot be read or written, or the
-                kernel refused values.
-        """
+        """Write the values that make the kernel follow a ranking, under the lock."""
         if not ranking.candidates or source is None:
             # With every process at -1000 the kernel panics when memory runs out.
             return f"no process may be killed, so no {self.name} was changed"
@@ -51,11 +43,7 @@ class OomScoreAdj:
         return write.summary(self.adjusted)
 
     def take_back(self) -> None:
-        """Restore the values from before.
-
-        Raises:
-            Failure: the lock is held, the record cannot be read, or the kernel refused a value.
-        """
+        """Restore the values from before, under the lock."""
         with self._state.lock():
             released = write.release(self._state.path(ADJUSTMENTS))
         if released.refused:

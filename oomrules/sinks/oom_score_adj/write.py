@@ -14,12 +14,14 @@ from oomrules.errors import Failure, reason
 from oomrules.files import read_small
 from oomrules.lean import NamedTuple
 from oomrules.plain import printable
+from oomrules.processes.proc_stat import family
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process
 from oomrules.processes.values import innermost_unit, known
 from oomrules.program.program import make
 from oomrules.ranking.ranker import Ranking
-from oomrules.sinks.oom_score_adj.origins import Origins, current_value, family
+from oomrules.sinks.oom_score_adj.formula import Task
+from oomrules.sinks.oom_score_adj.origins import Origins, current_value
 from oomrules.sinks.oom_score_adj.plan import Plan, verify
 from oomrules.sinks.oom_score_adj.record import Entry, Identity, Record, load, save
 from oomrules.sinks.oom_score_adj.search import Claim
@@ -196,21 +198,23 @@ def _journal(survey: Survey, plan: Plan, record: Record, since: int) -> Record:
         elif task.current != task.original:
             # It inherited its value, and its own children may be older than this run.
             first = task.start
-        entries.append(
-            Entry(
-                pid=task.pid,
-                start=task.start,
-                original=task.original,
-                values=tuple(sorted(values)),
-                since=first,
-                cgroup=survey.processes[task.pid].cgroup,
-            )
-        )
+        entries.append(_entry(task, values, first, survey))
     entries += [
         old._replace(fading=True) for old in record if old.identity not in known and not old.fading
     ]
     first = record.since or (since if survey.lowering else 0)
     return Record(entries, first, record.seen, record.watched)
+
+
+def _entry(task: Task, values: Iterable[int], since: int, survey: Survey) -> Entry:
+    return Entry(
+        pid=task.pid,
+        start=task.start,
+        original=task.original,
+        values=tuple(sorted(values)),
+        since=since,
+        cgroup=survey.processes[task.pid].cgroup,
+    )
 
 
 def _settled(
@@ -230,16 +234,7 @@ def _settled(
         if entry is None:
             # Processes that share their memory share the value: writing one writes all of them.
             if task.pid in alive and value != task.current and value in written:
-                entries.append(
-                    Entry(
-                        pid=task.pid,
-                        start=task.start,
-                        original=task.original,
-                        values=(value,),
-                        since=since,
-                        cgroup=survey.processes[task.pid].cgroup,
-                    )
-                )
+                entries.append(_entry(task, {value}, since, survey))
         elif task.pid not in alive or value == task.original:
             if entry.values:
                 entries.append(entry._replace(fading=True))
@@ -324,25 +319,22 @@ class _Undoing:
         return restored
 
     def _leave(self, process: Process, current: int, first: bool) -> None:
-        """Deal with a process that has its original; say in the first round what is odd."""
-        pid, start = process.pid, process.starttime or 0
-        entry = self._record.entries.get((pid, start))
+        """Deal with a process that has its original; note in the first round what is odd."""
+        record, pid, start = self._record, process.pid, process.starttime or 0
+        entry = record.entries.get((pid, start))
         name = process.comm or "?"
         if first and entry and current != entry.original and not entry.fading:
             self._released.left.append((pid, name))
         if first and self._origins.is_like_ours(process, current) and self._origins.able(pid):
             self._released.unsure.append((pid, name))
-        if not self._dry and (pid, start) not in self._settled:
-            self._settled.add((pid, start))
-            self._settle(process, current, entry)
-
-    def _settle(self, process: Process, current: int, entry: Entry | None) -> None:
-        """Write the value of one that may have inherited a lower minimum than it has a right to."""
-        record, start = self._record, process.starttime or 0
+        if self._dry or (pid, start) in self._settled:
+            return
+        self._settled.add((pid, start))
+        # It may have inherited a lower minimum than it has a right to; see _settle_newcomers().
         changed = entry is not None and current not in entry.values
-        young = start >= max(record.since, record.seen) or (process.pid, start) in record.watched
-        if record.since and (changed or young) and not self._origins.able(process.pid):
-            _write(self._source.root, process.pid, start, current, current)
+        young = start >= max(record.since, record.seen) or (pid, start) in record.watched
+        if record.since and (changed or young) and not self._origins.able(pid):
+            _write(self._source.root, pid, start, current, current)
 
     def _restore(self, process: Process, current: int, original: int) -> bool:
         """Restore the value of one process; return whether that was done."""

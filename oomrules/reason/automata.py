@@ -10,8 +10,7 @@ from __future__ import annotations
 import fnmatch
 import heapq
 import re
-from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 from oomrules.reason import Undecided
@@ -142,7 +141,7 @@ def shortest(tree: Tree, longest: int) -> str | None:
         work += len(leaves) + sum(map(len, filter(None, state)))
         if len(seen) > MOST_STATES or work > MOST_PLACES:
             raise Undecided("these patterns are too many to compare")
-        if holds(tree, partial(_accepts, numbers, state)):
+        if _accepts(tree, numbers, state):
             return text
         for char in _telling(leaves, state, following_of, alphabet):
             wide = size + _bytes(char)
@@ -202,18 +201,14 @@ def _collect(tree: Tree, numbers: dict[Tree, int]) -> None:
             _collect(part, numbers)
 
 
-def holds(tree: Tree, of_leaf: Callable[[Tree], bool]) -> bool:
-    """Tell whether a text is in a set, by what is told of the leaves of its tree."""
+def _accepts(tree: Tree, numbers: dict[Tree, int], state: tuple[Any, ...]) -> bool:
     match tree[0]:
+        case "in":
+            return state[numbers[tree]] in tree[1]
+        case "glob":
+            return len(pieces(tree[1])) in state[numbers[tree]]
         case "not":
-            return not holds(tree[1], of_leaf)
+            return not _accepts(tree[1], numbers, state)
         case "and":
-            return all(holds(part, of_leaf) for part in tree[1:])
-        case "or":
-            return any(holds(part, of_leaf) for part in tree[1:])
-    return of_leaf(tree)
-
-
-def _accepts(numbers: dict[Tree, int], state: tuple[Any, ...], leaf: Tree) -> bool:
-    at = state[numbers[leaf]]
-    return at in leaf[1] if leaf[0] == "in" else len(pieces(leaf[1])) in at
+            return all(_accepts(part, numbers, state) for part in tree[1:])
+    return any(_accepts(part, numbers, state) for part in tree[1:])

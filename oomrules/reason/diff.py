@@ -21,7 +21,7 @@ from oomrules.reason import Undecided
 from oomrules.reason.arithmetic import canonical
 from oomrules.reason.effects import Effect, Effects, eligible, inside
 from oomrules.reason.numbers import whole
-from oomrules.reason.regions import Reasoner, Region, meet
+from oomrules.reason.regions import Reasoner, Region, apart
 from oomrules.reason.variables import UNKNOWN, Values, Variable, attribute, only
 from oomrules.reason.witness import proposals
 from oomrules.reason.witness import witness as witnesses
@@ -172,7 +172,7 @@ class _Side:
         return less
 
     def _minus(self, region: Region, less: Region) -> Region:
-        apart = all(meet(one, two) is None for one in region for two in less)
+        apart = all(apart(one, two) for one in region for two in less)
         return region if apart else self.effects.reasoner.difference(region, less)
 
     def of(self, *kinds: str) -> Region:

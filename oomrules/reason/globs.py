@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from oomrules.program import nodes
-from oomrules.reason.automata import Tree, holds, is_wild, pieces, shortest
+from oomrules.reason.automata import Tree, is_wild, pieces, shortest
 
 _ALL: Tree = ("not", ("in", frozenset()))
 
@@ -213,10 +213,16 @@ def _negated(tree: Tree) -> Tree:
 
 
 def _holds(tree: Tree, text: str) -> bool:
-    def of_leaf(leaf: Tree) -> bool:
-        return text in leaf[1] if leaf[0] == "in" else nodes.glob(text, leaf[1])
-
-    return holds(tree, of_leaf)
+    match tree[0]:
+        case "in":
+            return text in tree[1]
+        case "glob":
+            return nodes.glob(text, tree[1])
+        case "not":
+            return not _holds(tree[1], text)
+        case "and":
+            return all(_holds(part, text) for part in tree[1:])
+    return any(_holds(part, text) for part in tree[1:])
 
 
 def _beginnings(tree: Tree) -> frozenset[str] | None:

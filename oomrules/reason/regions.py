@@ -185,6 +185,13 @@ def meet(one: Box, two: Box) -> Box | None:
     return both
 
 
+def apart(one: Box, two: Box) -> bool:
+    """Tell at a glance whether no process can be in both boxes."""
+    if len(one) > len(two):
+        one, two = two, one
+    return any(variable in two and not values & two[variable] for variable, values in one.items())
+
+
 def _subtract(box: Box, without: Box) -> Iterable[Box]:
     """Give disjoint boxes that make up what is left of a box."""
     common = meet(box, without)

@@ -136,14 +136,7 @@ class Meaning:
             boxes = self.candidates_only(region)
         except Undecided:
             return
-        for box in boxes[:_MOST_BOXES_TRIED]:
-            try:
-                for tried, witness in enumerate(proposals.proposals(box)):
-                    if tried == _MOST_TRIED:
-                        break
-                    yield witness
-            except Undecided:
-                self.reasoner.undecided += 1
+        yield from proposals.in_region(boxes, _MOST_BOXES_TRIED, _MOST_TRIED)
 
     def witness(
         self, region: Region, confirms: Callable[[Witness, Verdict], bool]

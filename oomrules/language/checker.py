@@ -107,7 +107,7 @@ def check(sources: Iterable[RuleText]) -> Checked:
         checked.diagnostics += diagnostics
         checked.trees.append((source, tree))
         checked.diagnostics += _bad_targets(source, tree)
-        statements += [Stated(source, *found) for found in syntax.walk(tree)]
+        statements += [Stated(source, targets, inner) for targets, inner in syntax.walk(tree)]
     definitions = _in_force(only(statements, syntax.Define), checked)
     lists = _in_force(only(statements, syntax.ListOf), checked)
     broken = {diagnostic.breaks for diagnostic in checked.diagnostics}
@@ -332,12 +332,12 @@ def _find_scores(checked: Checked) -> None:
 
 def _twice(code: str, what: str, second: Stated[Any], first: Stated[Any], span: Span) -> Diagnostic:
     return Diagnostic(
-        code,
-        f"{what} here and at {first.place}",
-        second.source,
-        span,
-        "remove one, or move the one that you want into a directory of higher precedence; rules "
-        "have no order, so neither comes first",
+        code=code,
+        message=f"{what} here and at {first.place}",
+        source=second.source,
+        span=span,
+        help="remove one, or move the one that you want into a directory of higher precedence; "
+        "rules have no order, so neither comes first",
         related=(Related(first.source, first.statement.span, "the other one"),),
     )
 

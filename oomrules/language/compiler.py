@@ -45,11 +45,11 @@ def made_of(checked: checker.Checked) -> program.Program:
     for rule in checked.rules:
         by_targets.setdefault(rule.scope, []).append(
             program.Rule(
-                rule.statement.kind.key,
-                rule.node,
-                rule.place,
-                rule.text,
-                (rule.factor.numerator, rule.factor.denominator),
+                kind=rule.statement.kind.key,
+                when=rule.node,
+                place=rule.place,
+                text=rule.text,
+                factor=(rule.factor.numerator, rule.factor.denominator),
             )
         )
     scopes = []

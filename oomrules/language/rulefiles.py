@@ -99,10 +99,10 @@ def system(root: Path = Path("/")) -> Found:
 
 def directories(root: Path = Path("/")) -> list[Path]:
     """Return the directories of a host's rules, the highest precedence first."""
-    found = [root / directory.lstrip("/") for directory in DIRECTORIES]
-    if not Root(root).is_dir(found[-1]):
-        found[-1] = resources.rules()
-    return found
+    paths = [root / directory.lstrip("/") for directory in DIRECTORIES]
+    if not Root(root).is_dir(paths[-1]):
+        paths[-1] = resources.rules()
+    return paths
 
 
 def fingerprint(root: Path = Path("/")) -> list[list[str | int]]:
@@ -260,11 +260,11 @@ def decode(data: bytes, name: str, level: int = 0) -> RuleText | Diagnostic:
         readable = data[: error.start].decode("utf-8").removeprefix("\ufeff")
         text = RuleText(name, readable + data[error.start :].decode("latin-1"), level)
         return Diagnostic(
-            "OOM002",
-            f"this is not UTF-8: byte 0x{data[error.start]:02x}",
-            text,
-            Span(len(readable), len(readable) + 1),
-            f"save the file as UTF-8, for example with `iconv -f {_guess(data)} -t utf8`",
+            code="OOM002",
+            message=f"this is not UTF-8: byte 0x{data[error.start]:02x}",
+            source=text,
+            span=Span(len(readable), len(readable) + 1),
+            help=f"save the file as UTF-8, for example with `iconv -f {_guess(data)} -t utf8`",
         )
 
 
@@ -279,9 +279,9 @@ def _unreadable(path: Path, error: OSError) -> Diagnostic:
         link = shlex.quote(error.link)
         mend = f"let it lead to another file with `ln -sfn FILE {link}`, or `rm {link}`"
     return Diagnostic(
-        "OOM001",
-        f"cannot read {path}: {reason(error)}",
-        RuleText(str(path), ""),
-        Span(0, 0),
-        f"{mend}; no rules are used while one of their files cannot be read",
+        code="OOM001",
+        message=f"cannot read {path}: {reason(error)}",
+        source=RuleText(str(path), ""),
+        span=Span(0, 0),
+        help=f"{mend}; no rules are used while one of their files cannot be read",
     )

@@ -191,8 +191,8 @@ def _case(path: Path, data: dict[str, Any]) -> Case:
     return Case(name, _names(path, data.get("only", []), f"{name}: only"), expected)
 
 
-def _names(path: Path, said: Any, where: str) -> tuple[str, ...]:
-    names = said if isinstance(said, list) else [said]
+def _names(path: Path, given: Any, where: str) -> tuple[str, ...]:
+    names = given if isinstance(given, list) else [given]
     if not all(isinstance(name, str | int) for name in names):
         raise Failure(f"{path}: {where}: give names in quotes, in brackets if several")
     return tuple(map(str, names))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from oomrules import files as readable
+from oomrules import roots
 from oomrules.errors import Failure, reason
 from oomrules.language.diagnostics import did_you_mean
 from oomrules.processes import recorded
@@ -111,7 +111,7 @@ def read(path: Path, tree: Root = HERE) -> TestFile:
         Failure: it cannot be read, or has a mistake.
     """
     try:
-        data = tomllib.loads(_bytes(path, tree).decode("utf-8"))
+        data = tomllib.loads(roots.named(tree.path).read(path, _LARGEST).decode("utf-8"))
         _refuse_large(data)
     except FileNotFoundError as error:
         raise Failure(f"no such test file or directory: {path}") from error
@@ -152,10 +152,6 @@ def read(path: Path, tree: Root = HERE) -> TestFile:
         pids=pids,
         cases=tuple(_case(path, test) for test in tests),
     )
-
-
-def _bytes(path: Path, tree: Root) -> bytes:
-    return readable.read(str(path), _LARGEST) if tree.whole else tree.read(path, _LARGEST)
 
 
 def _beside(path: Path, named: str, tree: Root) -> str:

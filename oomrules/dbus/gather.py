@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.dbus import bounds, logind
 from oomrules.dbus.bus import BusError, Connection
 from oomrules.dbus.systemd import Manager
@@ -20,8 +20,8 @@ from oomrules.processes.units import Placement
 from oomrules.program.nodes import Node, is_glob, walk
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY, Program
 
-_PROPERTIES = {a.name: a.field for a in ATTRIBUTES.values() if a.source is Source.SYSTEMD}
-_SESSIONS = frozenset(a.name for a in ATTRIBUTES.values() if a.source is Source.LOGIND)
+_PROPERTIES = {a.name: a.field for a in ATTRIBUTES.values() if a.provider is Provider.SYSTEMD}
+_SESSIONS = frozenset(a.name for a in ATTRIBUTES.values() if a.provider is Provider.LOGIND)
 
 # How a unit lists the other side of the relations that targets name.
 _RELATIONS = {WANTED_BY: ("Wants", "WantedBy"), PART_OF: ("ConsistsOf", "PartOf")}

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.language import syntax
 from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Diagnostic, Level, did_you_mean
@@ -164,11 +164,11 @@ _WHY_OF = {
     "kernel measures it: if `cat /proc/pressure/memory` fails, boot with `psi=1`",
 }
 _WHY = {
-    Source.SYSTEMD: "it is asked of systemd over D-Bus",
-    Source.LOGIND: "it is asked of logind over D-Bus",
-    Source.SCOPE: "it is read from the unit's control group, where the memory controller has to "
+    Provider.SYSTEMD: "it is asked of systemd over D-Bus",
+    Provider.LOGIND: "it is asked of logind over D-Bus",
+    Provider.SCOPE: "it is read from the unit's control group, where the memory controller has to "
     "be on: the last figure of `grep memory /proc/cgroups` is 1 if it is",
-    Source.EXE: "it takes root and CAP_SYS_PTRACE to read it",
+    Provider.EXE: "it takes root and CAP_SYS_PTRACE to read it",
 }
 
 
@@ -197,7 +197,7 @@ def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
                     f"`{name.name}` is unknown for every process of this host",
                     _WHY_OF.get(name.name)
                     or _WHY.get(
-                        attribute.source, f"it is read from /proc/PID/{attribute.source.value}"
+                        attribute.provider, f"it is read from /proc/PID/{attribute.provider.value}"
                     ),
                 )
 

@@ -57,8 +57,8 @@ def proposals(box: Box) -> Iterator[Witness]:
         if narrow is None:
             return
         for numbers, limit in numbers_in(narrow):
-            for cgroup, aliases, relations in itertools.islice(places_in(narrow), 4):
-                yield _made(narrow, numbers, limit, cgroup, aliases, relations)
+            for cgroup, _, relations in itertools.islice(places_in(narrow), 4):
+                yield _made(narrow, numbers, limit, cgroup, relations)
     except Undecided:
         return
 
@@ -68,7 +68,6 @@ def _made(
     numbers: dict[str, int],
     limit: int,
     cgroup: str | None,
-    aliases: dict[str, list[str]],
     relations: dict[str, dict[str, list[str]]],
 ) -> Witness:
     said = {name: _chosen_text(box, name) for name in _TEXTS}
@@ -84,21 +83,15 @@ def _made(
         if kind == "cap" and TRUE in values.others and FALSE not in values.others
     )
     uptime = max(numbers["run_time"] // 1000 + 100, 86_400)
-    ids = {name: numbers[name] for name in ("uid", "gid")}
-    users: dict[str, str] | None = {str(ids["uid"]): said["user"]}
-    groups: dict[str, str] | None = {str(ids["gid"]): said["group"]}
     named = {variable.key for variable in box if variable.kind == "text"}
-    if "user" not in named:
-        users = {str(ids["uid"]): "root" if ids["uid"] == 0 else "ann"}
-    if "group" not in named:
-        groups = {str(ids["gid"]): "root" if ids["gid"] == 0 else "users"}
-    host = ordinary.host_line(
-        clock_ticks=TICKS,
-        uptime=uptime,
-        mem_total=limit,
-        users=None if "user" in gone else users,
-        groups=None if "group" in gone else groups,
-    )
+    names: dict[str, dict[str, str] | None] = {}
+    for kind, number, usual in (
+        ("user", numbers["uid"], "ann"),
+        ("group", numbers["gid"], "users"),
+    ):
+        name = said[kind] if kind in named else "root" if number == 0 else usual
+        names[f"{kind}s"] = None if kind in gone else {str(number): name}
+    host = {"clock_ticks": TICKS, "uptime": uptime, "mem_total": limit, **names}
     values: dict[str, Any] = {
         **{name: numbers[name] for name in FIELDS if name in numbers},
         **{name: numbers[name] * GRANULE for name in _SIZES},
@@ -117,8 +110,8 @@ def _made(
         if field in FIELDS:
             values[field] = None
     scopes = _scopes(cgroup, numbers, said, flags, relations, gone)
-    lines = (host, *scopes, ordinary.process_line(**values))
-    snapshot = ordinary.snapshot(lines, "a witness")
+    lines = [*scopes, ordinary.process_line(**values)]
+    snapshot = ordinary.snapshot("a witness", host, lines)
     return Witness(snapshot, snapshot.by_pid[numbers["pid"]])
 
 

@@ -183,7 +183,8 @@ class CurrentList:
         if self._source is not None:
             self._source.facts = facts
             # What has been worked out for each process may rest on the old facts.
-            self._source.prepared_for = None
+            for process in self._source.by_pid.values():
+                process.reconsider()
         self.examined = prepared.fingerprint
         if prepared.program is None:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.processes.recorded import Recorded
 from oomrules.processes.snapshot import Process, Snapshot
 from oomrules.processes.values import GETTERS, LIMIT, known
@@ -17,14 +17,14 @@ from oomrules.terminal import count
 
 # Why an attribute may be unknown, by where its value comes from; of a recording and of this host.
 _RECORDED = {
-    Source.SYSTEMD: "recorded without this property of the unit",
-    Source.LOGIND: "recorded without logind's sessions",
-    Source.SCOPE: "recorded without this figure of the unit",
+    Provider.SYSTEMD: "recorded without this property of the unit",
+    Provider.LOGIND: "recorded without logind's sessions",
+    Provider.SCOPE: "recorded without this figure of the unit",
 }
 _LIVE = {
-    Source.SYSTEMD: "the unit's manager did not say it",
-    Source.LOGIND: "logind did not say it",
-    Source.SCOPE: "the unit's control group does not tell it",
+    Provider.SYSTEMD: "the unit's manager did not say it",
+    Provider.LOGIND: "logind did not say it",
+    Provider.SCOPE: "the unit's control group does not tell it",
 }
 _GONE = "it could not be read"
 _NOT_RECORDED = "it was not recorded, or could not be read then"
@@ -85,18 +85,18 @@ def cause(name: str, process: Process, snapshot: Snapshot) -> str:
         where = _recorded_or_not(recorded)
         return where if known("cgroup", process, snapshot) is None else _SAYS_NOT[recorded]
     if name == NEAREST_LIMIT:
-        return _by_source(Source.SCOPE, recorded)
+        return _by_provider(Provider.SCOPE, recorded)
     attribute = ATTRIBUTES.get(name)
     if attribute is None:
         return ""
-    if attribute.source in _LIVE and known("cgroup", process, snapshot) is None:
+    if attribute.provider in _LIVE and known("cgroup", process, snapshot) is None:
         return "its control group is unknown"
     if name in ("user", "group"):
         number = known("uid" if name == "user" else "gid", process, snapshot)
         if number is not None:
             what = "recorded without names" if recorded else "no name is known"
             return f"{what} of {name}s, for id {number}"
-    return _by_source(attribute.source, recorded)
+    return _by_provider(attribute.provider, recorded)
 
 
 def causes(names: Iterable[str], process: Process, snapshot: Snapshot) -> list[str]:
@@ -115,8 +115,8 @@ def _recorded_or_not(recorded: bool) -> str:
     return _NOT_RECORDED if recorded else _GONE
 
 
-def _by_source(source: Source, recorded: bool) -> str:
-    return (_RECORDED if recorded else _LIVE).get(source, _recorded_or_not(recorded))
+def _by_provider(provider: Provider, recorded: bool) -> str:
+    return (_RECORDED if recorded else _LIVE).get(provider, _recorded_or_not(recorded))
 
 
 def summary(verdicts: Iterable[Verdict]) -> list[str]:
@@ -162,9 +162,9 @@ def _recorded_as(name: str, process: Process) -> str:
     if name == LIMIT:
         return NEAREST_LIMIT
     attribute = ATTRIBUTES[name]
-    if attribute.source in (*_RECORDED, Source.CGROUP) and process.cgroup is None:
+    if attribute.provider in (*_RECORDED, Provider.CGROUP) and process.cgroup is None:
         return "cgroup"
-    if attribute.source in _RECORDED:
+    if attribute.provider in _RECORDED:
         return name
     return attribute.field if getattr(process, attribute.field, None) is None else name
 
@@ -174,4 +174,4 @@ def _why_lacking(name: str, snapshot: Recorded) -> str:
     if name in names and names[name] is None:
         return f"the recording has no names of {name}s"
     attribute = ATTRIBUTES.get(name)
-    return _by_source(attribute.source if attribute else Source.SCOPE, True)
+    return _by_provider(attribute.provider if attribute else Provider.SCOPE, True)

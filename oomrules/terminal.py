@@ -1,7 +1,7 @@
 """Text for people: colours on a terminal only, aligned tables, human units.
 
-Whatever is shown passes one of these: ``Paint``, ``table``, ``say``, ``show`` or ``print_json``.
-They make harmless what is in it of processes, rule files, users and units.
+Every text that is shown passes one of these: ``Paint``, ``table``, ``say``, ``show`` or
+``print_json``. They make harmless what comes from processes, rule files, users and units.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _STYLES = {
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Tell whether a person is looking."""
+    """Return whether a person is looking."""
     return stream.isatty()
 
 
-# Columns of a table stand so far apart, and where there is little room.
+# The gap between columns of a table, and the one where there is little room.
 _GAPS = (2, 1)
-# That part of a line is for the last column, as long as it needs it.
+# The last column keeps one part in so many of a line, if it needs it.
 _PART = 4
-# What the last of the columns that may go is worth showing with.
+# The last of the columns that may go is worth showing with this width.
 _SCANTY = 10
-# Marks that stand upon one character: more of them cover the lines above.
+# Combining marks upon one character: more of them cover the lines above.
 _MOST_MARKS = 2
-# Signs that choose a form of the character before them (Unicode Technical Standard 51): whether it
-# is a wide one then, terminals do not agree.
+# Signs that choose a form of the character before them (Unicode Technical Standard 51). Terminals
+# do not agree on its width then.
 _FORMS = re.compile("[\ufe00-\ufe0f]")
 _KINDS_OF_UNITS = re.compile(r"\.(service|scope|slice|mount|swap|socket|timer|path|target)$")
 
@@ -53,13 +53,13 @@ class Paint:
     """Colours text for one stream; it does nothing where no person is looking."""
 
     def __init__(self, stream: TextIO) -> None:
-        # Lines are cut for whoever looks, also without colours.
+        # Lines are cut for a person who looks, also without colours.
         self.seen = is_terminal(stream)
         # https://no-color.org: any value but an empty one switches colours off.
         self.on = self.seen and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def __call__(self, text: str, *styles: str) -> str:
-        """Give the text, made harmless, in these styles."""
+        """Return the text, made harmless, in these styles."""
         text = printable(text)
         if not self.on or not styles:
             return text
@@ -69,8 +69,8 @@ class Paint:
 class Harmless:
     """A terminal that gets nothing but text, line ends and the colours of ``Paint``.
 
-    The functions of this module leave nothing for it to do. It stands behind them for what does
-    not go through them: libraries, and a line that somebody forgot.
+    The functions of this module leave nothing for it to do. It is there for texts that do not go
+    through them: those of libraries, and a line that was forgotten.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -94,7 +94,7 @@ class Harmless:
             self.write(text)
 
     def __getattr__(self, name: str) -> Any:
-        """All else is the stream's own."""
+        """Return any other attribute of the stream."""
         return getattr(self.stream, name)
 
 
@@ -125,21 +125,17 @@ def show(text: str) -> None:
 
 
 def print_json(data: Any, indent: int = 1) -> None:
-    """Print JSON; what is no printable text stands there as its number (RFC 8259, section 7)."""
+    """Print JSON; unprintable characters are written as numbers (RFC 8259, section 7)."""
     text = json.dumps(data, indent=indent, ensure_ascii=False)
     if not text.replace("\n", "").isprintable():
-        text = "".join(one if one.isprintable() or one == "\n" else _numbered(one) for one in text)
+        # json itself writes the numbers: two surrogates above U+FFFF.
+        text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
     print(text)
 
 
-def _numbered(char: str) -> str:
-    # Two surrogates above U+FFFF; json knows how.
-    return json.dumps(char)[1:-1]
-
-
-def count(number: int, what: str) -> str:
-    """Say how many there are: ``1 file``, ``2 files``, ``2 processes``."""
-    return f"{number} {what}{'' if number == 1 else 'es' if what.endswith('s') else 's'}"
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 file``, ``2 files``, ``2 processes``."""
+    return f"{number} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
 
 
 def _columns(char: str) -> int:
@@ -150,16 +146,16 @@ def _columns(char: str) -> int:
 
 
 def width(text: str) -> int:
-    """Count the columns that a text takes on a terminal (Unicode Standard Annex 11)."""
+    """Return how many columns a text takes on a terminal (Unicode Standard Annex 11)."""
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 
 def legible(text: str) -> str:
-    """Make a text one harmless line, as wide to all and of which no mark reaches far above it."""
+    """Return a text as one harmless line, equally wide everywhere, with few marks upon letters."""
     text = _FORMS.sub("", printable(text))
     if text.isascii():
         return text
-    # The first one has nothing of its own to stand upon.
+    # A mark at the beginning has no character to stand upon.
     kept, marks = [], _MOST_MARKS
     for char in text:
         marks = 0 if _columns(char) else marks + 1
@@ -169,7 +165,7 @@ def legible(text: str) -> str:
 
 
 def memory(size: int | None) -> str:
-    """Write a size in bytes in the unit that suits it."""
+    """Return a size in bytes in the unit that suits it; a question mark if it is unknown."""
     if size is None:
         return "?"
     power = min((max(size, 1).bit_length() - 1) // 10, len(_UNITS) - 1)
@@ -178,14 +174,14 @@ def memory(size: int | None) -> str:
 
 
 def clip(text: str, columns: int) -> str:
-    """Cut a text at its end, to so many columns of a terminal."""
+    """Return a text cut at its end, to a number of columns of a terminal."""
     if width(text) <= columns:
         return text
     return _head(text, columns - 1) + "…" if columns > 0 else ""
 
 
 def middle(text: str, columns: int) -> str:
-    """Cut a name in its middle: ``docker-1a2b…9f.scope``; the kind of a unit stays."""
+    """Return a name cut in its middle: ``docker-1a2b…9f.scope``; the kind of a unit stays."""
     if width(text) <= columns:
         return text
     kind = _KINDS_OF_UNITS.search(text)
@@ -194,20 +190,20 @@ def middle(text: str, columns: int) -> str:
     if left < 2:
         return clip(text, columns)
     stem = text.removesuffix(end)
-    # Of ids that begin alike the end tells which is which; where there is no room the name is.
+    # Ids that begin alike differ at their ends. With little room, the beginning is kept.
     tail = legible(_head(stem[::-1], (left + 1) // 3 if left > 4 else 0)[::-1])
     return f"{_head(stem, left - width(tail))}…{tail}{end}"
 
 
 def branch(text: str, columns: int) -> str:
-    """Cut an indented name; the indentation has a third of the room at the most."""
+    """Return an indented name, cut; the indentation has a third of the room at the most."""
     name = text.lstrip(" ")
     indent = min(len(text) - len(name), columns // 3)
     return " " * indent + middle(name, columns - indent)
 
 
 def rough(text: str, columns: int) -> str:
-    """Write a whole number that is too long as ``1.2e34``, rounded down."""
+    """Return a whole number, one that is too long as ``1.2e34``, rounded down."""
     if len(text) <= max(columns, 2) or not text.isdecimal():
         return clip(text, columns)
     short = f"{text[0]}.{text[1]}e{len(text) - 1}"
@@ -215,7 +211,7 @@ def rough(text: str, columns: int) -> str:
 
 
 def _head(text: str, columns: int) -> str:
-    """Give what of a text fits, with the marks upon its last character."""
+    """Return the beginning of a text that fits, with the marks upon its last character."""
     if text.isascii():
         return text[: max(0, columns)]
     for end in range(1, len(text) + 1):
@@ -225,15 +221,15 @@ def _head(text: str, columns: int) -> str:
 
 
 class Column(NamedTuple):
-    """A column of a table, and what becomes of it on a narrow terminal.
+    """A column of a table, and how it yields on a narrow terminal.
 
     Attributes:
         name: its heading.
         right: whether it is aligned to the right.
         least: the width that it keeps; 0: it stays whole.
-        enough: the width that it keeps as long as others are wider than they need to be.
+        enough: it keeps this width while another column has more than its own ``enough``.
         turn: columns are narrowed in the order of their turns.
-        goes: where the least is too much, columns are left out in this order; 0: never.
+        goes: if the least is too much, columns are left out in this order; 0: never.
         cut: shortens a cell.
     """
 
@@ -255,12 +251,12 @@ class Layout(NamedTuple):
 
     @property
     def total(self) -> int:
-        """How wide a line is."""
+        """The width of a line."""
         return sum(self.widths) + self.gap * (len(self.widths) - 1)
 
 
 def layout(columns: Sequence[Column], rows: Iterable[Sequence[str]], limit: int) -> Layout:
-    """Lay out a table.
+    """Return the layout of a table.
 
     Args:
         columns: as many as the rows have cells.
@@ -270,33 +266,34 @@ def layout(columns: Sequence[Column], rows: Iterable[Sequence[str]], limit: int)
     widths = [width(column.name) for column in columns]
     for row in rows:
         widths = list(map(max, widths, map(width, row)))
-    everything = tuple(range(len(columns)))
+    narrow = whole = Layout(tuple(range(len(columns))), tuple(widths), _GAPS[0])
     if not limit:
-        return Layout(everything, tuple(widths), _GAPS[0])
-    going = sorted((one for one in everything if columns[one].goes), key=lambda i: columns[i].goes)
-    narrow = Layout(everything, tuple(widths), _GAPS[0])
+        return whole
+    going = sorted((one for one in whole.shown if columns[one].goes), key=lambda i: columns[i].goes)
     for gone in range(len(going) + 1):
-        shown = tuple(one for one in everything if one not in going[:gone])
+        shown = tuple(one for one in whole.shown if one not in going[:gone])
         for gap, enough in zip(_GAPS, (True, False), strict=True):
             narrow = _narrowed(columns, widths, Layout(shown, (), gap), limit, enough)
             if narrow.total <= limit:
                 return narrow
-        over, last = narrow.total - limit, len(going) - 1
-        if gone == last and narrow.widths[shown.index(going[last])] - over >= _SCANTY:
-            # It stays with what there is.
-            return _squeezed(narrow, limit, shown.index(going[last]))
+        if gone == len(going) - 1:
+            # The last of those that may go stays if there is some room for it.
+            scanty, at = list(narrow.widths), shown.index(going[gone])
+            scanty[at] -= narrow.total - limit
+            if scanty[at] >= _SCANTY:
+                return narrow._replace(widths=tuple(scanty))
     return _squeezed(narrow, limit)
 
 
 def _narrowed(
     columns: Sequence[Column], widths: Sequence[int], of: Layout, limit: int, enough: bool
 ) -> Layout:
-    """Narrow what may be narrowed, as far as it must be."""
+    """Return a layout with columns narrowed as far as needed, and as they may be."""
     left = {one: widths[one] for one in of.shown}
     over = sum(left.values()) + of.gap * (len(left) - 1) - limit
     turns = sorted((one for one in left if columns[one].least), key=lambda one: columns[one].turn)
     floors = [(one, max(columns[one].enough, columns[one].least)) for one in turns]
-    # The last one holds sentences: it gives first, but keeps a good part of a long line.
+    # The last column holds sentences: it is narrowed first, but keeps a good part of a long line.
     floors[:0] = [(one, max(least, limit // _PART)) for one, least in floors if one == of.shown[-1]]
     if not enough:
         floors += [(one, columns[one].least) for one in turns]
@@ -306,12 +303,9 @@ def _narrowed(
     return of._replace(widths=tuple(left.values()))
 
 
-def _squeezed(found: Layout, limit: int, only: int | None = None) -> Layout:
-    """Take from one column, or from the widest, until all fit: no line may wrap."""
+def _squeezed(found: Layout, limit: int) -> Layout:
+    """Return a layout narrowed in its widest columns, until no line wraps."""
     widths, over = list(found.widths), found.total - limit
-    if only is not None:
-        widths[only] -= over
-        return found._replace(widths=tuple(widths))
     while over > 0 and max(widths) > 1:
         widths[widths.index(max(widths))] -= 1
         over -= 1
@@ -319,7 +313,7 @@ def _squeezed(found: Layout, limit: int, only: int | None = None) -> Layout:
 
 
 def aligned(columns: Sequence[Column], row: Sequence[str], where: Layout) -> Iterator[str]:
-    """Give the cells of a row that are shown, each as wide as its column."""
+    """Yield the cells of a row that are shown, each as wide as its column."""
     for one, wide in zip(where.shown, where.widths, strict=True):
         cell = columns[one].cut(row[one], wide)
         missing = " " * (wide - width(cell))
@@ -332,14 +326,14 @@ def table(
     paint: Paint,
     styles: Sequence[str] = (),
 ) -> str:
-    """Align rows in columns below their headings, each cell made harmless.
+    """Return rows aligned in columns below their headings, each cell made harmless.
 
     On a terminal no line is longer than its width; elsewhere nothing is shortened.
 
     Args:
-        columns: what they are, and what becomes of them where there is little room.
+        columns: as many as each row has cells.
         rows: the cells.
-        paint: for the terminal, or whatever it is.
+        paint: of the stream that the table is for.
         styles: a style for each row, or an empty text.
     """
     rows = [[legible(cell) for cell in row] for row in rows]
@@ -354,14 +348,14 @@ def table(
 
 
 def called(comm: str | None) -> str:
-    """Write the name of a command; in quotes where it would be seen as none, or as unknown."""
+    """Return the name of a command; in quotes if it would be seen as none, or as unknown."""
     if comm is None:
         return "?"
     return f"'{comm}'" if comm in ("", "?", "-") or comm != comm.strip() else comm
 
 
 def duration(milliseconds: int) -> str:
-    """Write a duration in the units that suit it: ``120 ms``, ``2.5 s``, ``13min 18s``."""
+    """Return a duration in the units that suit it: ``120 ms``, ``2.5 s``, ``13min 18s``."""
     if milliseconds < 1000:
         return f"{milliseconds} ms"
     seconds, rest = divmod(milliseconds, 1000)

@@ -1,6 +1,6 @@
 """Show what a change of rules means: on this host, and over all possible processes.
 
-Exit codes: 0 nobody is ranked or protected differently, 1 somebody is, 2 failure.
+Exit codes: 0 no process is ranked or protected differently, 1 one is, 2 failure.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rulesets.add_root(parser)
     rulesets.add_host(parser)
     parser.add_argument(
-        "--no-host", action="store_true", help="do not look at processes that there are"
+        "--no-host", action="store_true", help="do not compare the processes of this host"
     )
     parser.add_argument("--format", choices=("table", "json"), default="table")
 
@@ -103,7 +103,7 @@ def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[st
 
 
 def _importance(change: dict[str, Any]) -> tuple[int, int]:
-    """Put first who goes first, under either rule set."""
+    """Return a key that sorts by the better of both ranks, then by pid."""
     ranks = [change[side]["rank"] for side in ("old", "new") if change[side]["rank"]]
     return min(ranks, default=sys.maxsize), change["pid"]
 
@@ -158,7 +158,9 @@ def _print(
     if changes is not None:
         where = options.snapshot or "this host"
         found = changes["changes"]
-        print(paint(f"On {where}: {_of(found, changes['processes'])}", "bold"))
+        processes = count(changes["processes"], "process")
+        summary = f"{len(found) or 'none'} of {processes} ranked or protected differently"
+        print(paint(f"On {where}: {summary}", "bold"))
         if found:
             rows = [
                 [
@@ -175,12 +177,6 @@ def _print(
     _print_everywhere(compared, paint)
 
 
-def _of(found: list[Any], processes: int) -> str:
-    if not found:
-        return f"none of {count(processes, 'process')} is ranked or protected differently"
-    return f"{len(found)} of {count(processes, 'process')} ranked or protected differently"
-
-
 def _said(verdict: dict[str, Any]) -> str:
     if verdict["reason"]:
         by = f" ({verdict['rule']})" if verdict["rule"] else ""
@@ -193,7 +189,7 @@ def _said(verdict: dict[str, Any]) -> str:
 def _print_everywhere(compared: Comparison, paint: Paint) -> None:
     head = "Over all possible processes: "
     if compared.proved:
-        print(paint(f"{head}nobody is ranked or protected differently (proved)", "bold"))
+        print(paint(f"{head}none is ranked or protected differently (proved)", "bold"))
         return
     found = compared.differences
     print(paint(f"{head}{count(len(found), 'difference') if found else 'none found'}", "bold"))

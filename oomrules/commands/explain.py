@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the way from base to rank; 1 if the process is no candidate."""
+    """Print the steps from base to rank; 1 if the process is no candidate."""
     ranked = selection.ranked(options)
     process = ranked.source.by_pid.get(options.pid)
     if process is None:
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         if verdict.rule:
             say(f"  {within_block(verdict.targets, verdict.rule.text)}")
             say(f"  at {verdict.rule.place}")
-    # What no rule decides about has no points to speak of.
+    # A process that no rule decides about has no points.
     if verdict.eligible:
         _print_points(verdict, bool(verdict.rule))
         _print_doubts(verdict, process, ranking)
@@ -71,15 +71,15 @@ def _title(process: Process, ranking: Ranking) -> str:
 
 
 def _print_values(process: Process, ranking: Ranking) -> None:
-    """Show what the rules asked of the process."""
+    """Print the attributes that the rules ask for, with their values."""
     page_size = ranking.snapshot.host.page_size
     for name in sorted(ranking.evaluator.program.attributes):
         value = GETTERS[name](process, ranking.snapshot)
         kind = ATTRIBUTES[name].type
         if value is None:
-            text = "unknown, so in doubt it protects"
+            text = "unknown, so in doubt it protects the process"
         elif value is SELF_MADE:
-            text = "unknown by its own doing, which protects nobody"
+            text = "unknown by its own doing, which protects no process"
         elif kind is Type.MEMORY:
             text = f"{value} pages ({memory(value * page_size)})"
         elif kind is Type.DURATION:
@@ -98,7 +98,7 @@ def _print_values(process: Process, ranking: Ranking) -> None:
 
 
 def _print_points(verdict: Verdict, idle: bool) -> None:
-    """Show the points before and after each rule that weighs."""
+    """Print the points before and after each rule that weighs."""
     print(f"\n{'without that rule it would be:' if idle else 'points:'}")
     if verdict.base is None:
         print("  the score is unknown, because a value that it needs could not be read")
@@ -128,12 +128,12 @@ def _print_points(verdict: Verdict, idle: bool) -> None:
 
 
 def _print_doubts(verdict: Verdict, process: Process, ranking: Ranking) -> None:
-    """Say what decided in doubt, and why it was unknown."""
+    """Print what decided in doubt, and why it was unknown."""
     names = doubts.of(verdict)
     if names:
         print("\nin doubt, because")
         for cause in doubts.causes(names, process, ranking.snapshot):
             say(f"  {cause}")
     if verdict.own_doubts:
-        print("\nits own doing, which protects nobody:")
+        print("\nits own doing, which protects no process:")
         say(f"  {', '.join(verdict.own_doubts)}")

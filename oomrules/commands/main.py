@@ -1,4 +1,4 @@
-"""The command line: options, exit codes, and the promise that no traceback gets out.
+"""The command line: options, exit codes, and no traceback, whatever happens.
 
 Exit codes: 0 fine, 1 findings or nothing to kill, 2 usage or failure, 3 warnings under
 ``check --fatal-warnings``.
@@ -46,20 +46,20 @@ _INTERNAL = ("prepare",)
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints quote what was given, made harmless."""
+    """A parser whose messages quote what was given, made harmless."""
 
-    # What may stand on the command line; the parser of a command leaves it to the whole one to
-    # complain of what it does not know.
+    # The options of the command that was given: the parser of the whole command line reports those
+    # that are unknown.
     options: tuple[str, ...] = ()
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and end."""
+        """Print what is wrong, and end with exit code 2."""
         self.print_usage(sys.stderr)
         say(f"{self.prog}: error: {message}{self._meant(message)}", sys.stderr)
         raise SystemExit(2)
 
     def _meant(self, message: str) -> str:
-        """Name the options that may have been meant."""
+        """Return a hint at the options that may have been meant."""
         head, _, words = message.partition("unrecognized arguments: ")
         unknown = [] if head else [word.partition("=")[0] for word in words.split()]
         near = [difflib.get_close_matches(word, self.options, 1) for word in unknown]
@@ -68,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """Make the parser; where a command is named, with the options of that one only.
+    """Return the parser; if a command is named, with the options of that one only.
 
     Each command is a module, and importing all of them takes longer than most of them run.
     """
@@ -124,7 +124,7 @@ def _command(given: Sequence[str]) -> int:
 
 
 def _no_command(given: str) -> str:
-    """Say that there is no such command, and which may have been meant."""
+    """Return a sentence that there is no such command, with those that may have been meant."""
     near = difflib.get_close_matches(given, COMMANDS, 3, 0.5)
     meant = " or ".join(f"`oomrules {one}`" for one in near)
     hint = f"did you mean {meant}?" if meant else "`oomrules --help` lists the commands"
@@ -132,7 +132,7 @@ def _no_command(given: str) -> str:
 
 
 def attempt(work: Callable[[], int]) -> int:
-    """Do some work, and say in one sentence what ended it, whatever that was.
+    """Do some work, and print in one sentence what ended it, whatever that was.
 
     Returns:
         the exit code.
@@ -152,15 +152,15 @@ def attempt(work: Callable[[], int]) -> int:
         where = f" {error.filename}" if error.filename else ""
         return _fail(f"the system refused{where}: {reason(error)}", None)
     except RecursionError:
-        return _fail("what was given is nested too deeply", "nothing was changed")
+        return _fail("the input is nested too deeply", "nothing was changed")
     except MemoryError:
-        return _fail("out of memory", "this host needs its rules in force, not tried out")
+        return _fail("out of memory", "free memory on this host, and run the command again")
     except Exception as error:
         if os.environ.get("OOMRULES_DEBUG"):
             raise
         return _fail(
             f"a mistake in oomrules itself: {type(error).__name__}: {error}",
-            "set OOMRULES_DEBUG=1 to see where, and report it",
+            "run it with OOMRULES_DEBUG=1 to see where, and report it",
         )
 
 

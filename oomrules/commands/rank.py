@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the ranking; 1 if there is nobody to kill."""
+    """Print the ranking; 1 if there is no candidate."""
     ranked = selection.ranked(options)
     ranking = ranked.ranking
     if options.by and options.format == "pids":
@@ -109,7 +109,7 @@ Chain = tuple[str, ...]
 
 
 def _by_unit(ranking: Ranking) -> list[tuple[Chain | None, list[tuple[int, Process]]]]:
-    """Give each unit's candidates, with their ranks among all; None: the unit is unknown."""
+    """Return each unit's candidates, with their ranks among all; None: the unit is unknown."""
     lists: dict[Chain | None, list[tuple[int, Process]]] = {}
     for number, process in enumerate(ranking.candidates, 1):
         place = innermost_place(process, ranking.snapshot)

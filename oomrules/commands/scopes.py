@@ -75,13 +75,13 @@ def run(options: argparse.Namespace) -> int:
         _print(units, sum(len(scope.rules) for scope in program.scopes if not scope.targets))
     rulesets.print_notes(ranked.notes())
     if len(units) < 2:
-        print("no units: this host has no control groups of systemd", file=sys.stderr)
+        print("no units: there are no control groups of systemd here", file=sys.stderr)
         return 1
     return 0
 
 
 def _units(source: ProcSource | recorded.Recorded) -> Iterable[tuple[Placement, dict[str, Any]]]:
-    """Give each unit with its figures, in the order of the tree."""
+    """Yield each unit with its figures, in the order of the tree."""
     root = source.host.unit_root
     if isinstance(source, ProcSource) and source.hierarchy.layout == "v2":
         # cgroupspy is loaded here: no other command needs it.
@@ -139,7 +139,7 @@ def _print(units: list[Unit], everywhere: int) -> None:
     styles = ["dim" if not unit.candidates else "" for unit in units]
     print(table(_COLUMNS, rows, Paint(sys.stdout), styles))
     hold = "rule holds" if everywhere == 1 else "rules hold"
-    print(f"\n{everywhere} {hold} everywhere; those of `in` blocks stand beside their units")
+    print(f"\n{everywhere} {hold} everywhere; those of `in` blocks are shown beside their units")
 
 
 def _limit(value: int | None) -> str:

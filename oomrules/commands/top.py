@@ -1,4 +1,4 @@
-"""Show the ranking as it changes: who would go first, in which unit, and why."""
+"""Show the ranking as it changes: which process would be killed first, in which unit, and why."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _seconds(text: str) -> float:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show it until somebody has seen enough."""
+    """Show it until the user quits."""
     try:
         from oomrules.commands.parts.screen import Screen, end_with_terminal
     except ModuleNotFoundError as error:
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         ) from error
     if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         raise Failure("oomrules top is for a terminal", "take `oomrules rank` for a file or a pipe")
-    # What is wrong with the rules is said before the terminal is taken.
+    # Errors in the rules are printed before the terminal is taken.
     screen = Screen(rulesets.program(options), options.within, options.top, options.interval)
     Thread(target=end_with_terminal, daemon=True).start()
     screen.run()

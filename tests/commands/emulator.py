@@ -1,8 +1,9 @@
-"""Commands on a terminal that is emulated, so that a test sees what a person would."""
+"""Commands and tables on a terminal that is emulated: a test sees what a person would."""
 
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import select
@@ -16,11 +17,29 @@ from collections.abc import Callable
 from typing import Any
 
 import pyte
+import pytest
 
+from oomrules import terminal
+from oomrules.terminal import Column, Paint
 from tests.children import CHECKOUT
 
 # How long a loaded machine may take for what a test waits for.
 _PATIENCE = 120.0
+
+
+class Seen(io.StringIO):
+    """A stream that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(columns: tuple[Column, ...], rows: list[list[str]], wide: int) -> list[str]:
+    """Lay out a table for a terminal of that width."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("COLUMNS", str(wide))
+        patched.setenv("NO_COLOR", "1")
+        return terminal.table(columns, rows, Paint(Seen())).split("\n")
 
 
 class Emulator:

@@ -29,7 +29,7 @@ def test_rules_in_other_words_are_proved_the_same(
     old, new = rules("prefer niced\n", "prefer anything when not nice <= 0\n")
     done = oomrules("diff", "--no-host", old, new)
     assert done.code == 0
-    assert "nobody is ranked or protected differently (proved)" in done.out
+    assert "none is ranked or protected differently (proved)" in done.out
 
 
 def test_a_difference_has_a_witness_and_exit_code_1(

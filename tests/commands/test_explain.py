@@ -120,7 +120,7 @@ def test_what_is_unknown_is_said_and_that_it_protects(explain: Run) -> None:
     done = explain(909)
     assert done.code == 1
     assert "never killed, in doubt" in done.out
-    assert "uid = unknown, so in doubt it protects" in done.out
+    assert "uid = unknown, so in doubt it protects the process" in done.out
     assert "spare superuser (in doubt)" in done.out
 
 

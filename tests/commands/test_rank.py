@@ -267,12 +267,12 @@ def test_nobody_may_be_killed_is_a_result_of_its_own(
     assert done.code == 1
     assert done.data["candidates"] == []
     assert len(done.data["excluded"]) == 13
-    assert "nobody may be killed" in done.err
+    assert "no process may be killed" in done.err
     pids = oomrules(*given, "--format", "pids")
     assert (pids.code, pids.out) == (1, "\n")
     table = oomrules(*given)
     assert table.code == 1
-    assert "0 candidates, 12 excluded" in table.out and "nobody may be killed" in table.err
+    assert "0 candidates, 12 excluded" in table.out and "no process may be killed" in table.err
 
 
 # --- this host -----------------------------------------------------------------------

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from textual.widgets import DataTable
 
-from oomrules.commands.parts.screen import Ranks, Screen, cells
-from oomrules.commands.parts.verdicts import Row
+from oomrules.commands.parts.screen import Ranks, Screen, cells, texts
+from oomrules.commands.parts.verdicts import COLUMNS, Row
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes import turns
+from oomrules.terminal import layout
 from tests.children import Child
 
 
@@ -25,9 +26,10 @@ def shown(screen: Screen) -> list[list[str]]:
 
 def test_names_are_neither_markup_nor_escapes() -> None:
     evil = "[red]x[/red][@click=app.quit]y\x1b]0;PWNED\x07\x9b31m\u202e"
-    found = cells(Row(1, 2, evil, evil, 3, 4, evil, evil, ""))
+    row = Row(1, 2, evil, evil, 3, 4, evil, evil, "")
+    found = cells(row, layout(COLUMNS, [texts(row)], 0))
     assert all(cell.plain.isprintable() and not cell.spans for cell in found)
-    assert found[2].plain.startswith("[red]x[/red][@click=app.quit]y")
+    assert found[2].plain.strip().startswith("[red]x[/red][@click=app.quit]y")
 
 
 def test_it_follows_the_host_and_sorts(spawn: Callable[..., Child]) -> None:

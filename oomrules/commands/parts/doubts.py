@@ -1,4 +1,4 @@
-"""What was in doubt, and why: the words for it in every command."""
+"""What was unknown where it decided, and why: the words for it in every command."""
 
 from __future__ import annotations
 
@@ -26,12 +26,10 @@ _LIVE = {
     Provider.LOGIND: "logind did not say it",
     Provider.SCOPE: "the unit's control group does not tell it",
 }
-_GONE = "it could not be read"
-_NOT_RECORDED = "it was not recorded, or could not be read then"
 
 
 def of(verdict: Verdict) -> tuple[str, ...]:
-    """Name all that was unknown where a doubt decided about a process, each once."""
+    """Return the names of all that was unknown where a doubt decided, each once."""
     names = dict.fromkeys((*verdict.doubts, *verdict.score_doubts))
     for held in verdict.held:
         names |= dict.fromkeys(held.doubts)
@@ -39,12 +37,12 @@ def of(verdict: Verdict) -> tuple[str, ...]:
 
 
 def as_data(verdict: Verdict) -> list[str]:
-    """Name it for a program: what decided, and what the process made unknown itself."""
+    """Return the names for a program: what decided, and what the process made unknown itself."""
     return list(dict.fromkeys((*of(verdict), *verdict.own_doubts)))
 
 
 def unknown(names: Sequence[str]) -> str:
-    """Say what is unknown: ``uid and exe are unknown``."""
+    """Return what is unknown, as words: ``uid and exe are unknown``."""
     listed = _listed(names)
     if all(name.startswith("a ") for name in names):
         return f"there is {listed}"
@@ -56,20 +54,20 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def said(verdict: Verdict) -> list[str]:
-    """Say of a candidate what was in doubt, for WHY; nothing where nothing was."""
+    """Return what was in doubt about a candidate, as parts of WHY; empty if nothing was."""
     parts, names = [], of(verdict)
     if names:
         parts.append(f"in doubt, because {unknown(names)}")
     if verdict.own_doubts:
         own = " and ".join(verdict.own_doubts)
         verb = "are" if verdict.own_doubts[1:] else "is"
-        # It is unknown by the process's doing, or what its user says of the user's own unit.
-        parts.append(f"{own} {verb} its own doing, which protects nobody")
+        # The process made it unknown, or its user states it of a unit of the user's own.
+        parts.append(f"{own} {verb} its own doing, which protects no process")
     return parts
 
 
 def excluded(verdict: Verdict) -> str:
-    """Say why a process is no candidate, and what was unknown."""
+    """Return why a process is no candidate, with what was unknown."""
     reason = verdict.reason
     if not verdict.doubts:
         return reason
@@ -79,17 +77,19 @@ def excluded(verdict: Verdict) -> str:
 
 
 def cause(name: str, process: Process, snapshot: Snapshot) -> str:
-    """Say why an attribute of a process is unknown, as far as that is known."""
+    """Return why an attribute of a process is unknown; empty if that is not known either."""
     recorded = isinstance(snapshot, Recorded)
+    cgroup = known("cgroup", process, snapshot)
     if name == PLACE:
-        where = _recorded_or_not(recorded)
-        return where if known("cgroup", process, snapshot) is None else _SAYS_NOT[recorded]
+        if cgroup is None:
+            return _by_provider(Provider.CGROUP, recorded)
+        return "recorded without it" if recorded else "systemd did not say what it belongs to"
     if name == NEAREST_LIMIT:
         return _by_provider(Provider.SCOPE, recorded)
     attribute = ATTRIBUTES.get(name)
     if attribute is None:
         return ""
-    if attribute.provider in _LIVE and known("cgroup", process, snapshot) is None:
+    if attribute.provider in _LIVE and cgroup is None:
         return "its control group is unknown"
     if name in ("user", "group"):
         number = known("uid" if name == "user" else "gid", process, snapshot)
@@ -100,7 +100,7 @@ def cause(name: str, process: Process, snapshot: Snapshot) -> str:
 
 
 def causes(names: Iterable[str], process: Process, snapshot: Snapshot) -> list[str]:
-    """Say it of each name: ``uid is unknown: it could not be read``."""
+    """Return a line for each name: ``uid is unknown: it could not be read``."""
     found = []
     for name in names:
         why = cause(name, process, snapshot)
@@ -108,19 +108,14 @@ def causes(names: Iterable[str], process: Process, snapshot: Snapshot) -> list[s
     return found
 
 
-_SAYS_NOT = {False: "systemd did not say what it belongs to", True: "recorded without it"}
-
-
-def _recorded_or_not(recorded: bool) -> str:
-    return _NOT_RECORDED if recorded else _GONE
-
-
 def _by_provider(provider: Provider, recorded: bool) -> str:
-    return (_RECORDED if recorded else _LIVE).get(provider, _recorded_or_not(recorded))
+    if recorded:
+        return _RECORDED.get(provider, "it was not recorded, or could not be read then")
+    return _LIVE.get(provider, "it could not be read")
 
 
 def summary(verdicts: Iterable[Verdict]) -> list[str]:
-    """Say of all candidates together what was in doubt, for a note; nothing where nothing was."""
+    """Return a note on what was in doubt about all candidates together, or no note."""
     decided, names = 0, Counter[str]()
     for verdict in verdicts:
         found = of(verdict)
@@ -130,13 +125,13 @@ def summary(verdicts: Iterable[Verdict]) -> list[str]:
         return []
     parts = ", ".join(f"{name} ({number})" for name, number in names.most_common())
     return [
-        f"of {count(decided, 'candidate')} something that rules ask for is unknown, so in doubt "
-        f"they are spared or last: {parts}; `oomrules explain PID` says why"
+        f"attributes that rules ask for are unknown for {count(decided, 'candidate')}, which in "
+        f"doubt are spared or last: {parts}; `oomrules explain PID` says why"
     ]
 
 
 def of_recording(snapshot: Recorded, program: Program) -> list[str]:
-    """Say what a recording lacks of what rules ask for, and what was noted when it was made."""
+    """Return notes on what a recording lacks for these rules, and those made when it was made."""
     lacking: dict[str, Counter[str]] = {}
     asked = [*sorted(program.attributes), *([LIMIT] if program.uses_limit else [])]
     for process in snapshot.by_pid.values():
@@ -158,7 +153,7 @@ def of_recording(snapshot: Recorded, program: Program) -> list[str]:
 
 
 def _recorded_as(name: str, process: Process) -> str:
-    """Name what a recording would have to hold for an attribute to be known."""
+    """Return the key that a recording would need for an attribute to be known."""
     if name == LIMIT:
         return NEAREST_LIMIT
     attribute = ATTRIBUTES[name]

@@ -32,29 +32,27 @@ from oomrules.terminal import (
     width,
 )
 
-# More rows than anybody looks at; the verdict of each is worked out anew each time.
+# More rows than a user looks at: the verdict of each is computed anew each time.
 _MOST = 200
-# What stands for a character that is not as wide to everybody.
+# Stands for a character that not all take for equally wide.
 _UNCLEAR = "\N{REPLACEMENT CHARACTER}"
 
 
-def cells(row: Row, where: Layout | None = None) -> list[Text]:
+def cells(row: Row, where: Layout) -> list[Text]:
     """Return a row's cells, as wide as they are laid out; nothing in them is taken for markup."""
-    texts = _texts(row)
-    if where is not None:
-        texts = _in_place(texts, where)
     return [
         Text(text, row.style, justify="right" if column.right else "left", no_wrap=True)
-        for text, column in zip(texts, COLUMNS, strict=True)
+        for text, column in zip(_in_place(texts(row), where), COLUMNS, strict=True)
     ]
 
 
-def _texts(row: Row) -> list[str]:
+def texts(row: Row) -> list[str]:
+    """Return what stands in a row's columns, made harmless."""
     return list(map(_plain, row.texts()))
 
 
 def _in_place(texts: Sequence[str], where: Layout) -> list[str]:
-    """Cut texts as they are laid out; those that stand left have the gap before them."""
+    """Return texts cut as they are laid out; those aligned to the left have the gap before them."""
     wide = dict(zip(where.shown, where.widths, strict=True))
     cut = [
         column.cut(text, wide[number]) if number in wide else ""
@@ -67,7 +65,7 @@ def _in_place(texts: Sequence[str], where: Layout) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Make a text harmless, and leave out what textual and terminals take for differently wide."""
+    """Return a text made harmless, without what is wider to textual than to terminals."""
     text = legible(text)
     if not text.isascii() and cell_len(text) != width(text):
         text = "".join(one if cell_len(one) == width(one) else _UNCLEAR for one in text)
@@ -76,7 +74,7 @@ def _plain(text: str) -> str:
     return text
 
 
-# By the key that chooses it: what it is called, and what to sort by.
+# By key: the name of an order, and what to sort by.
 _ORDERS: dict[str, tuple[str, Callable[[Row], Any]]] = {
     "r": ("rank", lambda row: row.rank),
     "m": ("memory", lambda row: -(row.rss or 0)),
@@ -102,7 +100,7 @@ class Ranks:
         self._most = min(most or _MOST, _MOST)
 
     def rows(self) -> tuple[list[Row], int]:
-        """Look; give the rows, worst first, and how many candidates there are.
+        """Read the host; return the rows, worst first, and the number of candidates.
 
         Raises:
             Failure: the processes cannot be read.
@@ -115,14 +113,14 @@ class Ranks:
 
 
 def end_with_terminal() -> None:
-    """End this process when its terminal is gone, whoever ignores the signal that says so.
+    """End this process when its terminal is gone, even if the signal for that is ignored.
 
-    Nobody is there to read what it would say, and nothing that it would have to put back.
+    No user is left to read a message, and there is no terminal to restore.
     """
     terminal = select.poll()
     for descriptor in range(3):
         if os.isatty(descriptor):
-            # A hang-up is told in any case.
+            # A hang-up is always reported, even without any event asked for.
             terminal.register(descriptor, 0)
     while not terminal.poll(1000):
         pass
@@ -130,10 +128,10 @@ def end_with_terminal() -> None:
 
 
 class Keyboard(LinuxDriver):
-    """The terminal's input, whatever is typed there."""
+    """The terminal's input, of any bytes."""
 
     def run_input_thread(self) -> None:
-        """Wait for input; what is no UTF-8 is passed over."""
+        """Wait for input, and skip what is no UTF-8."""
         while not self.exit_event.is_set():
             try:
                 super().run_input_thread()
@@ -145,7 +143,7 @@ class Screen(App[None]):
     """The terminal.
 
     Attributes:
-        failure: why it ended, if nobody asked it to.
+        failure: why it ended, if the user did not ask for that.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -172,14 +170,14 @@ class Screen(App[None]):
         self._order = "r"
 
     def compose(self) -> ComposeResult:
-        """Lay it out."""
+        """Yield the widgets, from top to bottom."""
         yield Static("reading…", id="said", markup=False)
         yield DataTable(cursor_type="row", zebra_stripes=True, cell_padding=0)
         yield Static("", id="whole", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
-        """Begin."""
+        """Add the columns, and start to read."""
         table = self.query_one(DataTable)
         for column in COLUMNS:
             table.add_column(column.name, width=len(column.name) + 1)
@@ -191,16 +189,16 @@ class Screen(App[None]):
         self._show(event.size.width)
 
     def on_data_table_row_highlighted(self, _: DataTable.RowHighlighted) -> None:
-        """Show the whole of another row."""
+        """Show all of the row that is now under the cursor."""
         self._say_whole()
 
     def action_order(self, key: str) -> None:
-        """Sort by something else."""
+        """Sort by another column."""
         self._order = key
         self._show()
 
     def panic(self, *renderables: Any) -> None:
-        """End with one sentence, not with a traceback."""
+        """End with one sentence instead of a traceback."""
         if os.environ.get("OOMRULES_DEBUG"):
             super().panic(*renderables)
             return
@@ -216,8 +214,8 @@ class Screen(App[None]):
         what = f"{type(error).__name__}: {error}" if error else "the terminal's input failed"
         self.failure = self.failure or Failure(
             f"a mistake in oomrules top: {what}",
-            "set OOMRULES_DEBUG=1 to see where, and report it; `watch oomrules rank --top 20` "
-            "does without",
+            "run it with OOMRULES_DEBUG=1 to see where, and report it; "
+            "`watch oomrules rank --top 20` does without",
         )
         self.exit()
 
@@ -249,11 +247,10 @@ class Screen(App[None]):
         at = table.cursor_row
         pid = self._shown[at].pid if 0 <= at < len(self._shown) else None
         self._shown = sorted(self._rows, key=_ORDERS[self._order][1])
-        texts = list(map(_texts, self._shown))
         # One column is the scroll bar's.
-        where = layout(COLUMNS, texts, (wide or self.size.width) - 1)
+        where = layout(COLUMNS, map(texts, self._shown), (wide or self.size.width) - 1)
         self._set_widths(table, where)
-        while table.row_count > len(texts):
+        while table.row_count > len(self._shown):
             table.remove_row(table.coordinate_to_cell_key(Coordinate(table.row_count - 1, 0))[0])
         for number, row in enumerate(self._shown):
             _fill(table, number, cells(row, where))
@@ -263,7 +260,7 @@ class Screen(App[None]):
         self._say_whole()
 
     def _set_widths(self, table: DataTable[Text], where: Layout) -> None:
-        """Make the columns as wide as they are laid out, with the gap behind; 0: not shown."""
+        """Make the columns as wide as they are laid out, with the gap behind; 0 hides one."""
         wanted = dict(zip(where.shown, where.widths, strict=True))
         names = _in_place([column.name for column in COLUMNS], where)
         for number, column in enumerate(table.ordered_columns):
@@ -274,7 +271,7 @@ class Screen(App[None]):
                 table.refresh(layout=True)
 
     def _say_whole(self) -> None:
-        """Show of the row under the cursor what its columns may be too narrow for."""
+        """Show the row under the cursor in full: its columns may be too narrow."""
         at = self.query_one(DataTable).cursor_row
         text = ""
         if 0 <= at < len(self._shown):

@@ -1,10 +1,10 @@
 """Standard input, output and error as a command needs them: open, and never in its way.
 
-What a command does must not depend on whether its output can be written: a list that is not put
-into force because a note about it met a full disk is a list that nobody has. So a write that
-fails raises nothing. It is remembered, what comes after it is dropped, and `main` asks at the
-end whether something is missing. Nothing is left over then for the interpreter, which writes
-what it finds in buffers when it ends, complains in its own words and returns 120.
+What a command does must not depend on whether its output can be written: a full disk that refuses
+a note must not keep the list from being put into force. A write that fails therefore raises
+nothing. The failure is remembered, later output is dropped, and `main` asks at the end whether
+something is missing. Nothing is left in buffers for the interpreter, which would write them when
+it ends, complain in its own words and return 120.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any, cast
 class Output(io.FileIO):
     """A standard stream under its buffer.
 
-    Output that goes on behind a hole is worse than output that ends: a list of pids is read by
-    others. Notes are lines that stand by themselves, and a service writes them for months.
+    Output that goes on after a hole is worse than output that ends: programs read a list of pids.
+    Notes are lines that stand by themselves, and a service writes them for months.
 
     Attributes:
         lost: why what was written last is lost; None while all goes well.
@@ -35,7 +35,7 @@ class Output(io.FileIO):
 
     @property
     def failed(self) -> OSError | None:
-        """Why something is lost that somebody wanted; who left or gave up has lost nothing."""
+        """The error that lost output which was still wanted: not that of a reader who has left."""
         return None if isinstance(self.lost, BrokenPipeError | InterruptedError) else self.lost
 
     def write(self, data: Any, /) -> int:
@@ -43,14 +43,14 @@ class Output(io.FileIO):
         if self.lost is None or self._resumes:
             try:
                 written = cast("int | None", super().write(data))
-                if written is None:  # it was opened for somebody who does not wait
+                if written is None:  # the descriptor is one that does not wait
                     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
                 self.lost = None
                 return written
             except OSError as error:
                 self.lost = error
             except KeyboardInterrupt:
-                # Who is tired of a reader that does not read waits for the rest no more either.
+                # A user who interrupts a write does not wait for the rest either.
                 self.lost = InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
                 raise
         return len(data)
@@ -59,14 +59,14 @@ class Output(io.FileIO):
 def take() -> tuple[Output | None, Output | None]:
     """Make the standard streams fit for use.
 
-    What the caller has closed is opened, else the first files that are opened take its place.
-    Who closed standard error wants no notes; who closed standard output has still to learn that
-    what he asked for went nowhere, so that one is opened for reading.
+    Streams that the caller has closed are opened, else the first files that are opened take their
+    place. A closed standard error means that notes are not wanted. A closed standard output is
+    opened for reading, so that the user still learns that the output went nowhere.
     Names of processes are bytes of any kind, so a character that a stream cannot show is escaped.
 
     Returns:
-        what lies under standard output and standard error; None for one that somebody else, such
-        as a test, has put in the place of Python's own.
+        what lies under standard output and standard error; None for a stream that is not Python's
+        own, such as a test's.
 
     Raises:
         OSError: there is no /dev/null to open.
@@ -93,7 +93,7 @@ def _replace(name: str, descriptor: int) -> Output | None:
         io.BufferedWriter(raw),
         encoding=stream.encoding if stream else "utf-8",
         errors="backslashreplace",
-        # Who looks on sees each line at once.
+        # A person sees each line at once.
         line_buffering=descriptor == 2 or raw.isatty(),
     )
     setattr(sys, name, fresh)

@@ -79,9 +79,9 @@ class Row(NamedTuple):
 
 
 def factor(held: Held) -> str:
-    """Write what a rule does to the points: ``x2``, ``/4``, or the tier it puts into.
+    """Return what a rule does to the points: ``x2``, ``/4``, or the tier it puts into.
 
-    A question mark says that the rule was in doubt.
+    A question mark behind it: the rule was in doubt.
     """
     above, below = held.rule.factor
     if held.rule.kind in ("first", "last"):
@@ -92,43 +92,43 @@ def factor(held: Held) -> str:
 
 
 def within_block(targets: Sequence[str], text: str) -> str:
-    """Write a statement with the blocks around it, as in a rule file."""
+    """Return a statement with the blocks around it, as in a rule file."""
     return "".join(f"in {target}: " for target in targets) + text
 
 
 def why(verdict: Verdict) -> str:
-    """Name the rules that held: what each does to the points, in which block, and whom it means.
+    """Return the rules that held: what each does to the points, in which block, to which processes.
 
-    What was in doubt comes last, with what was unknown.
+    What was unknown comes last.
     """
-    said = []
+    parts = []
     for held in verdict.held:
         words = held.rule.text.split(" by ")[0].split()
         whom = " ".join(words[2:] if words[0] == "kill" else words[1:])
         effect = factor(held)
         if held.targets:
             around = "…/" if len(held.targets) > 1 else ""
-            said.append(f"{effect} in {around}{held.targets[-1]}: {whom}")
+            parts.append(f"{effect} in {around}{held.targets[-1]}: {whom}")
         else:
-            said.append(f"{effect}{':' if held.rule.kind in ('first', 'last') else ''} {whom}")
-    text = ", ".join(said) or "by its score alone"
+            parts.append(f"{effect}{':' if held.rule.kind in ('first', 'last') else ''} {whom}")
+    text = ", ".join(parts) or "by its score alone"
     return "; ".join((text, *doubts.said(verdict)))
 
 
 def because(verdict: Verdict) -> str:
-    """Say why a process is no candidate, by which rule, and what was unknown."""
+    """Return why a process is no candidate: the reason, what was unknown, and the rule."""
     text = doubts.excluded(verdict)
     if verdict.rule:
         text += f": {within_block(verdict.targets, verdict.rule.text)} ({verdict.rule.place})"
     return text
 
 
-# Why processes are no candidates, said of some of them.
+# Why processes are no candidates, in words for a number of them.
 _NOBODY = {Why.NO_POINTS: "without points", Why.UNKNOWN_SCORE: "with an unknown score"}
 
 
 def nobody(ranking: Ranking, unit: str | None = None) -> str:
-    """Say that there is no candidate, and why."""
+    """Return a sentence that says why there is no candidate."""
     if unit and not any(True for _ in ranking.excluded()):
         return f"no process is in a unit that `{unit}` matches; {_meant(unit, ranking)}"
     where = f" in `{unit}`" if unit else ""
@@ -138,13 +138,13 @@ def nobody(ranking: Ranking, unit: str | None = None) -> str:
         if verdict.eligible
     )
     if not reasons:
-        return f"nobody may be killed{where}: there is no process that the kernel would take"
+        return f"no process{where} may be killed: there is none that the kernel would take"
     said = ", ".join(f"{count(number, 'process')} {why}" for why, number in reasons.most_common())
-    return f"nobody may be killed{where}: {said}; `oomrules rank --all` says why of each"
+    return f"no process{where} may be killed: {said}; `oomrules rank --all` says why for each"
 
 
 def _meant(unit: str, ranking: Ranking) -> str:
-    """Say which unit was meant: a kind may be missing, or a letter."""
+    """Return a hint at the unit that was meant: its kind may be missing, or a letter."""
     units = {name for place in places(ranking.snapshot) for name in place.chain}
     longer = sorted(one for one in units if one.startswith(f"{unit}."))
     words = longer or sorted(units)

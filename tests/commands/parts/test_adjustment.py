@@ -96,7 +96,7 @@ def test_with_nobody_to_kill_it_says_so(
         *("emit", "--to", "oom_score_adj", "--dry-run"), "--snapshot", recorded, "--rules", never
     )
     assert done.code == 1
-    assert "nobody may be killed" in done.err
+    assert "no process may be killed" in done.err
     assert "protected by a rule" in done.out
 
 

@@ -142,7 +142,7 @@ def test_nothing_waits_for_a_process_whose_address_space_is_locked(fresh_guest: 
     assert (show(guest, "NRestarts"), status(guest)["list"]["problem"]) == ("0", None)
     assert _candidate(guest, pid)["rank"] == 1
     explained = guest.run(["oomrules", "explain", str(pid)], timeout=240)
-    assert "cmdline = unknown by its own doing, which protects nobody" in explained.stdout
+    assert "cmdline = unknown by its own doing, which protects no process" in explained.stdout
     guest.run(["oomrules", "snapshot", "-o", "/root/snapshot"], check=True, timeout=240)
     guest.run(["oomrules", "scopes"], check=True, timeout=240)
     guest.run(["systemctl", "restart", "oomrules"], check=True, timeout=300)

@@ -25,10 +25,10 @@ class Type(Enum):
     CAPABILITIES = "capability set"
 
 
-class Source(Enum):
-    """Where an attribute is read; the value is the file's name.
+class Provider(Enum):
+    """What an attribute is read from; the value is the file's name.
 
-    The run-time half reads a source only if the program needs an attribute of it.
+    The run-time half reads a file only if the program needs an attribute of it.
     """
 
     STAT = "stat"
@@ -53,7 +53,7 @@ class Attribute(NamedTuple):
 
     name: str
     type: Type
-    source: Source
+    provider: Provider
     changes: bool
     doc: str
     read: str = ""
@@ -68,15 +68,15 @@ def _table(*entries: Attribute) -> dict[str, Attribute]:
     return {entry.name: entry for entry in entries}
 
 
-_STAT, _STATUS, _CGROUP = Source.STAT, Source.STATUS, Source.CGROUP
-_SCOPE, _SYSTEMD, _LOGIND = Source.SCOPE, Source.SYSTEMD, Source.LOGIND
+_STAT, _STATUS, _CGROUP = Provider.STAT, Provider.STATUS, Provider.CGROUP
+_SCOPE, _SYSTEMD, _LOGIND = Provider.SCOPE, Provider.SYSTEMD, Provider.LOGIND
 
 ATTRIBUTES: dict[str, Attribute] = _table(
     Attribute("pid", Type.ID, _STAT, False, "process id"),
     Attribute("ppid", Type.ID, _STAT, False, "process id of the parent"),
     Attribute("comm", Type.TEXT, _STAT, False, "command name, cut at 15 bytes by the kernel"),
-    Attribute("cmdline", Type.TEXT, Source.CMDLINE, False, "first 4 KiB of the command line"),
-    Attribute("exe", Type.TEXT, Source.EXE, False, "path of the executable"),
+    Attribute("cmdline", Type.TEXT, Provider.CMDLINE, False, "first 4 KiB of the command line"),
+    Attribute("exe", Type.TEXT, Provider.EXE, False, "path of the executable"),
     Attribute("uid", Type.ID, _STATUS, False, "real user id"),
     Attribute("euid", Type.ID, _STATUS, False, "effective user id"),
     Attribute("gid", Type.ID, _STATUS, False, "real group id"),
@@ -114,7 +114,7 @@ ATTRIBUTES: dict[str, Attribute] = _table(
     Attribute(
         "oom_score_adj",
         Type.COUNT,
-        Source.OOM_SCORE_ADJ,
+        Provider.OOM_SCORE_ADJ,
         False,
         "the kernel's adjustment, -1000 to 1000",
     ),

@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import IO
 
 
 class Child:
@@ -45,10 +44,27 @@ class Child:
         return self._process.pid
 
     def lines(self, deadline: float, most: int) -> Iterator[bytes]:
-        """Return its lines as ``until`` does; afterwards the child is ended."""
-        assert self._process.stdout
+        """Return whole lines as they come, then end the child.
+
+        Args:
+            deadline: no longer than this, by ``time.monotonic``.
+            most: no more is read once so many bytes have come.
+        """
+        stream = self._process.stdout
+        assert stream
+        poll, rest, size = select.poll(), b"", 0
+        poll.register(stream)
         try:
-            yield from until(self._process.stdout, deadline, most)
+            while size <= most:
+                left = deadline - time.monotonic()
+                if left <= 0 or not poll.poll(left * 1000):
+                    return
+                piece = os.read(stream.fileno(), 65536)
+                if not piece:
+                    return
+                size += len(piece)
+                *lines, rest = (rest + piece).split(b"\n")
+                yield from lines
         finally:
             self.end()
 
@@ -66,25 +82,3 @@ class Child:
         except subprocess.TimeoutExpired:
             # It waits in the kernel, for a file server; whoever runs last collects it.
             pass
-
-
-def until(stream: IO[bytes], deadline: float, most: int) -> Iterator[bytes]:
-    """Read whole lines until the stream ends; what comes behind the last line end is left out.
-
-    Args:
-        stream: a pipe; nothing else has read from it.
-        deadline: no longer than this, by ``time.monotonic``.
-        most: no more is read once so many bytes have come.
-    """
-    poll, rest, size = select.poll(), b"", 0
-    poll.register(stream)
-    while size <= most:
-        left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
-            return
-        piece = os.read(stream.fileno(), 65536)
-        if not piece:
-            return
-        size += len(piece)
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from lines

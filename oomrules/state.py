@@ -188,7 +188,7 @@ def entries(ranking: Ranking, source: ProcSource, most: int = _REMEMBERED) -> li
                 **described(process, place),
                 # The kernel's log names a process by it if its first thread has ended.
                 "thread": source.stand_in(process),
-                "points": _points(process, ranking),
+                "points": ranking.points(process),
             }
         )
     return found
@@ -214,17 +214,6 @@ def victim(entry: dict[str, Any]) -> int:
     """Return the number by which the kernel's log names a process of ``entries``."""
     thread = entry.get("thread")
     return thread if type(thread) is int and thread > 0 else int(entry["pid"])
-
-
-def _points(process: Process, ranking: Ranking) -> int:
-    """Return the points of a candidate, from what ranked it: that costs less than a verdict."""
-    host, judge = ranking.snapshot.host, process.judge
-    if callable(judge):
-        found = judge(process, int(host.uptime), host.clock_ticks, ranking.snapshot)
-        if found is not None:
-            points: int = found[1] // found[2]
-            return points
-    return ranking.verdict(process).points
 
 
 def now() -> float:

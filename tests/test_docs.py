@@ -29,7 +29,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 def attribute_table() -> str:
     """Give the table that belongs into docs/language.md."""
     rows = [
-        f"| `{a.name}` | {a.type.value} | {a.doc} | {a.source.value} |" for a in ATTRIBUTES.values()
+        f"| `{a.name}` | {a.type.value} | {a.doc} | {a.provider.value} |"
+        for a in ATTRIBUTES.values()
     ]
     return "\n".join(["| attribute | type | what it is | from |", "|---|---|---|---|", *rows])
 

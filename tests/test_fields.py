@@ -72,8 +72,8 @@ def test_each_row_says_where_its_field_is() -> None:
 def test_an_attribute_is_read_from_the_file_that_its_field_is_in() -> None:
     for attribute in ATTRIBUTES.values():
         field = FIELDS.get(attribute.field)
-        if field and attribute.source.value in FILES and "." not in attribute.name:
-            assert attribute.source.value == field.file
+        if field and attribute.provider.value in FILES and "." not in attribute.name:
+            assert attribute.provider.value == field.file
             if attribute.name == field.name:
                 assert attribute.changes == field.changes
 
@@ -118,7 +118,7 @@ program = compiler.compile_texts([RuleText("f.oom", "score hugetlb\\n")])
 
 
 def pids(source):
-    return list(Ranker(Evaluator(program, source.host)).rank(source).pids)
+    return list(Ranker(program, source.host).rank(source).pids)
 
 
 source = ProcSource(program, root=sys.argv[1]).refresh()

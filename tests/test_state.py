@@ -336,6 +336,19 @@ def test_one_at_a_time_holds_a_lock_and_its_end_lets_go(tmp_path: Path) -> None:
     os.close(state.only_one())
 
 
+def test_the_holder_of_a_lock_can_take_it_again_and_keeps_it_to_the_first_end(
+    tmp_path: Path,
+) -> None:
+    state, other = State(str(tmp_path)), State(str(tmp_path), wait=False)
+    with state.lock():
+        with state.lock(wait=False):
+            pass
+        with pytest.raises(Failure, match="another oomrules holds it"), other.lock():
+            pass
+    with other.lock():
+        pass
+
+
 def readable(path: Path) -> None:
     path.touch()
     path.chmod(0o644)

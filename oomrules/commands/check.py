@@ -20,7 +20,7 @@ from oomrules.terminal import count, print_json, say
 
 if TYPE_CHECKING:
     from oomrules.language.text import RuleText
-    from oomrules.lint.checks.host import HostFacts
+    from oomrules.lint.host_facts import HostFacts
     from oomrules.lint.ruleset import RuleSet
 
 FORMATS = ("full", "concise", "json", "sarif", "github")
@@ -149,55 +149,33 @@ def _write(changes: list[tuple[RuleText, RuleText]], tree: Root) -> None:
 def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | None:
     """Look at the host, unless the rules are in error."""
     from oomrules.commands.parts import selection
+    from oomrules.dbus import gather
     from oomrules.language import compiler
     from oomrules.language.diagnostics import Rejected
-    from oomrules.lint.checks import host
+    from oomrules.lint import host_facts
     from oomrules.processes import recorded
     from oomrules.ranking.ranker import Ranker
 
     try:
-        made = compiler.compile_rules(found)
+        program = compiler.compile_rules(found)
     except Rejected:
         return None
     if options.snapshot:
         snapshot = recorded.load(options.snapshot)
-        ranking = Ranker(made, snapshot.host).rank(snapshot)
-        return host.HostFacts(
-            ranking,
-            host.units_of(snapshot),
-            least_freeable=options.least_freeable,
-            user_units=host.user_units_of(snapshot),
-            aliases=host.aliases_of(snapshot),
-        )
-    asked = host.Asked(made)
-    source = selection.live(made, asked)
+        ranking = Ranker(program, snapshot.host).rank(snapshot)
+        return host_facts.recorded(ranking, options.least_freeable)
+    source = selection.live(
+        program,
+        gather.questions(program, properties=host_facts.PROPERTIES),
+    )
     rulesets.print_notes(selection.notes(source))
-    ranking = Ranker(made, source.host).rank(source)
-    tree = Root(options.root)
-    units, aliases = host.unit_files("system", tree)
-    user_units, user_aliases = host.unit_files("user", tree)
-    if not tree.whole:
-        # The processes are this host's, which tell nothing of whom and what the other one has.
-        users, groups = (host.names_of(kind, tree) for kind in ("user", "group"))
-        return host.HostFacts(
-            ranking,
-            frozenset(units) if units else None,
-            None if users is None else users.__contains__,
-            None if groups is None else groups.__contains__,
-            options.least_freeable,
-            frozenset(user_units),
-            aliases,
-            user_aliases,
-        )
-    return host.HostFacts(
+    ranking = Ranker(program, source.host).rank(source)
+    return host_facts.live(
         ranking,
-        host.units_of(source) | host.loaded_units() | units if asked.booted else None,
-        lambda name: source.names.exists("user", name),
-        lambda name: source.names.exists("group", name),
-        options.least_freeable,
-        host.user_units_of(source) | user_units,
-        aliases,
-        user_aliases,
+        Root(options.root),
+        exists=source.names.exists,
+        least_freeable=options.least_freeable,
+        booted=gather.booted_with_systemd(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Show who was killed when memory ran out, and what the list had said of it."""
+"""Show which processes were killed when memory ran out, and what the list had said of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCHEMA = "oomrules.history/1"
 
 
 def _moment(text: str, columns: int) -> str:
-    """Write a time of ISO 8601 shorter: without its zone, its year, its seconds."""
+    """Return a time of ISO 8601 shortened: without its zone, its year, its seconds."""
     day, _, clock = text.partition("T")
     forms = (
         text,
@@ -42,7 +42,7 @@ def _moment(text: str, columns: int) -> str:
     return next((form for form in forms if width(form) <= columns), clip(clock, columns))
 
 
-# Behind the rank of a process that was asked to end, since no terminal is too narrow for that one.
+# Stands behind the rank of a process that was asked to end, a column that every terminal shows.
 _ASKED = ", SIGTERM"
 
 _COLUMNS = (
@@ -58,11 +58,10 @@ _COLUMNS = (
 
 SERVICE = "oomrules.service"
 
-# Who was asked to end and is killed within this time was not let off.
+# A process that was asked to end and is killed within this time did not end by itself.
 _GRACE = timedelta(minutes=10)
 
-
-# An entry of ours has less than a tenth of this.
+# The longest line of the journal that is read, in bytes. An entry of ours has less than a tenth.
 _LONGEST = 64 * 1024
 
 
@@ -75,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the kills, the oldest first."""
-    kills, asked = _told(_entries(_command(options)))
+    kills, asked = _split(_entries(_command(options)))
     if options.format == "json":
         print_json({"schema": SCHEMA, "kills": kills, "terminated": asked})
     elif kills or asked:
@@ -97,8 +96,8 @@ def _command(options: argparse.Namespace) -> list[str]:
     return command
 
 
-def _told(entries: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Give the kills, and those who were asked to end and did not have to be killed."""
+def _split(entries: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the kills, and the processes that were asked to end and did not have to be killed."""
     kills: list[dict[str, Any]] = []
     asked: list[dict[str, Any]] = []
     seen: set[tuple[str, str]] = set()
@@ -106,21 +105,21 @@ def _told(entries: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list
         kill = _kill(entry) if _is_ours(entry) else None
         if kill is None:
             continue
-        # A message has one number in a boot. Who had recorded it was ended, maybe, before it
-        # could write that down.
+        # A message has one number in a boot. A service that ends before it has saved which
+        # messages it has dealt with records the last ones again when it is started.
         number = _text(entry, "_BOOT_ID"), _text(entry, "OOMRULES_SEQUENCE")
         if number[1] and number in seen:
             continue
         seen.add(number)
         (asked if _text(entry, "MESSAGE_ID") == ASKED_ID else kills).append(kill)
-    return kills, [one for one in asked if not any(_is_end(kill, one) for kill in kills)]
+    return kills, [entry for entry in asked if not any(_is_end(kill, entry) for kill in kills)]
 
 
 def _is_ours(entry: dict[str, Any]) -> bool:
-    """Whether an entry was written by the service, or by the hook of the unit that it is about.
+    """Return whether the service wrote an entry, or the hook of the unit that it is about.
 
-    Anybody can send an entry with our id, and a container's root has the uid 0 too. Who sent it,
-    journald says itself: nobody else can write a field whose name begins with an underscore
+    Any process can send an entry with our id, and a container's root has the uid 0 too. The
+    sender is what journald says: only journald writes fields whose names begin with an underscore
     (systemd.journal-fields(7)).
     """
     sender = _text(entry, "_SYSTEMD_UNIT")
@@ -128,7 +127,7 @@ def _is_ours(entry: dict[str, Any]) -> bool:
 
 
 def _is_end(kill: dict[str, Any], asked: dict[str, Any]) -> bool:
-    """Whether a process that was asked to end was killed after all."""
+    """Return whether a process that was asked to end was killed after all."""
     if (kill["pid"], kill["uid"]) != (asked["pid"], asked["uid"]):
         return False
     waited = datetime.fromisoformat(kill["time"]) - datetime.fromisoformat(asked["time"])
@@ -136,28 +135,28 @@ def _is_end(kill: dict[str, Any], asked: dict[str, Any]) -> bool:
 
 
 def _entries(command: list[str]) -> Iterator[dict[str, Any]]:
-    """Ask the journal; what is no entry, or too long for one, is left out."""
-    with tempfile.TemporaryFile() as said:
+    """Read entries of the journal; what is no entry, or too long for one, is left out."""
+    with tempfile.TemporaryFile() as errors:
         try:
-            asked = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said)  # noqa: S603
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)  # noqa: S603
         except FileNotFoundError as error:
             raise Failure(
                 "there is no journalctl on this host", "the history is kept in systemd's journal"
             ) from error
-        with asked:
-            assert asked.stdout is not None
-            for line in _lines(asked.stdout):
+        with child:
+            assert child.stdout is not None
+            for line in _lines(child.stdout):
                 entry = _object(line)
                 if entry is not None:
                     yield entry
-        said.seek(0)
-        why = said.read(_LONGEST).decode("utf-8", "replace").strip()
-    if asked.returncode and why:
+        errors.seek(0)
+        why = errors.read(_LONGEST).decode("utf-8", "replace").strip()
+    if child.returncode and why:
         raise Failure(f"journalctl: {why}", "run it as root, or as a member of systemd-journal")
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Give the lines that are not too long; of the others no more than a piece is kept."""
+    """Return the lines that are not too long; of the others no more than a piece is kept."""
     whole = True
     while line := stream.readline(_LONGEST):
         ended = line.endswith(b"\n")
@@ -175,7 +174,7 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def _kill(entry: dict[str, Any]) -> dict[str, Any] | None:
-    """Give a kill in the form of schema ``oomrules.history/1``; None if the entry has no time."""
+    """Return a kill in the form of schema ``oomrules.history/1``; None if the entry has no time."""
     moment = _number(entry, "__REALTIME_TIMESTAMP")
     try:
         ago = _seconds(entry, "OOMRULES_AGO") or 0.0
@@ -200,7 +199,7 @@ def _kill(entry: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _text(entry: dict[str, Any], name: str) -> str:
-    """Give a field; what is there twice, or is no text at all, counts as empty."""
+    """Return a field; one that is there twice, or is no text at all, counts as empty."""
     value = entry.get(name)
     if isinstance(value, str):
         return value

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         compiled, diagnostics, files = _compiled(options, after, kept)
     # Where the rules on disk have errors the last good ones stay in force.
     in_force = compiled or (kept and kept[0])
-    asked = gather.Asked(in_force) if in_force else None
+    asked = gather.questions(in_force) if in_force else None
     names = Names(in_force) if in_force else None
     try:
         settled, problem = selection.settled(options), ""
@@ -146,7 +146,7 @@ def _compiled(
         return None, [concise(diagnostic) for diagnostic in error.diagnostics], files
 
 
-def _facts(asked: gather.Asked, source: ProcSource) -> dict[str, Any]:
+def _facts(asked: gather.Questions, source: ProcSource) -> dict[str, Any]:
     units = places(source)
     facts = gather.gather(asked, units)
     known = sorted(gather.of_system(units)) if asked else None

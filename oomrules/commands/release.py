@@ -34,12 +34,12 @@ def run(options: argparse.Namespace) -> int:
     print(f"{count(len(released.restored), 'value')} {would}restored", file=sys.stderr)
     if released.left:
         who = ", ".join(f"{name} ({pid})" for pid, name in released.left)
-        say(f"note: changed since by another process, and left as it is: {who}", sys.stderr)
+        say(f"note: another process has changed these since, and they are left: {who}", sys.stderr)
     if released.unsure:
         who = ", ".join(f"{name} ({pid})" for pid, name in released.unsure)
         say(
-            f"note: may have set their oom_score_adj themselves, or got it from oomrules, and keep "
-            f"it: {who}; if it is not theirs, `choom -p PID -n 0` sets it to 0",
+            "note: these may have set their oom_score_adj themselves or have it from oomrules, and "
+            f"keep it: {who}; if it is not theirs, `choom -p PID -n 0` sets it to 0",
             sys.stderr,
         )
     if released.refused:

@@ -15,6 +15,7 @@ from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.units import Placement, placement
 from oomrules.processes.values import innermost_place, places
 from oomrules.program.program import Scope
+from oomrules.ranking.blocks import scopes_in
 from oomrules.terminal import Column, Paint, branch, memory, print_json, rough, table
 
 SCHEMA = "oomrules.scopes/1"
@@ -58,20 +59,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the tree; 1 if there are no units."""
     ranked = selection.ranked(options)
-    source, evaluator = ranked.source, ranked.ranking.evaluator
+    source, program = ranked.source, ranked.ranking.evaluator.program
     counts: Counter[str] = Counter()
     for process in ranked.ranking.candidates:
         place = innermost_place(process, source)
         counts.update(unit.path for unit in (place.ancestors if place else ()))
     units = [
-        Unit(place, figures, counts[place.path], evaluator.scopes_in(place, source))
+        Unit(place, figures, counts[place.path], scopes_in(program, place, source))
         for place, figures in _units(source)
     ]
     if options.format == "json":
         data = {"schema": SCHEMA, "units": [_as_data(unit) for unit in units]}
         print_json(data)
     else:
-        _print(units, evaluator.everywhere)
+        _print(units, sum(len(scope.rules) for scope in program.scopes if not scope.targets))
     rulesets.print_notes(ranked.notes())
     if len(units) < 2:
         print("no units: there are no control groups of systemd here", file=sys.stderr)

@@ -11,7 +11,7 @@ from typing import Any
 
 from oomrules import files
 from oomrules.commands.parts import rulesets, selection
-from oomrules.dbus.gather import Everything
+from oomrules.dbus.gather import EVERYTHING
 from oomrules.fields import FIELDS
 from oomrules.processes import recorded
 from oomrules.processes.cgroups import FIGURES, LIMITS, LiveScope, enclosing
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Record the host."""
     # No rule is asked, so everything is read.
-    source = selection.live(make((), {}), Everything(), "auto", sys.maxsize)
+    source = selection.live(make((), {}), EVERYTHING, "auto", sys.maxsize)
     lines = list(_lines(source))
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
@@ -122,7 +122,7 @@ def _scope(cgroup: str, scope: LiveScope, source: ProcSource) -> dict[str, Any]:
             elif value >= NO_LIMIT:
                 value = None
         line[key] = value
-    names = Everything().properties
+    names = EVERYTHING.properties
     facts = {name: source.fact(where, name) for name in names} if line["unit"] else {}
     line["properties"] = {name: value for name, value in facts.items() if value is not None}
     session = source.fact(where, "session") if line["unit"] else None

@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def overruling(sysctls: Path) -> list[str]:
-    """Say which of the kernel's settings overrule the list, and how to change them.
+    """Return sentences on settings of the kernel that overrule the list, and how to change them.
 
     Args:
         sysctls: the directory of `vm`'s settings. One that is not there overrules nothing.
@@ -82,7 +82,7 @@ def overruling(sysctls: Path) -> list[str]:
 
 
 def span(seconds: float) -> str:
-    """Write a duration in the unit that suits it."""
+    """Return a duration in the unit that suits it."""
     for limit, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= limit:
             return f"{seconds / limit:.1f} {unit}"
@@ -159,9 +159,9 @@ def _pressure(document: dict[str, Any]) -> str:
         now += f"; some {pressure['some']:.2f} %, full {pressure['full']:.2f} % of the last 10 s"
     how = {
         "trigger": "the kernel tells",
-        "psi": "looked at now and then",
+        "psi": "read now and then",
         "meminfo": "this kernel has no PSI: by the memory that is left",
-    }.get(pressure["source"], "nobody can tell")
+    }.get(pressure["source"], "this kernel cannot tell")
     return f"{now}; {count(pressure['events'], 'sign')} of it so far ({how})"
 
 

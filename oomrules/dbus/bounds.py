@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from oomrules.attributes import ATTRIBUTES, Source, Type
+from oomrules.attributes import ATTRIBUTES, Provider, Type
 
 # Bytes of a text, of a unit's name (systemd's own limit), and members of a list.
 MOST_TEXT, MOST_NAME, MOST_LIST = 4096, 256, 4096
@@ -21,7 +21,7 @@ _TYPES: dict[str, type] = {
     **{
         attribute.field: str if attribute.type is Type.TEXT else int
         for attribute in ATTRIBUTES.values()
-        if attribute.source is Source.SYSTEMD
+        if attribute.provider is Provider.SYSTEMD
     },
     **dict.fromkeys(LISTS, list),
 }

@@ -6,21 +6,22 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.dbus import bounds, logind
 from oomrules.dbus.bus import BusError, Connection
 from oomrules.dbus.systemd import Manager
 from oomrules.dbus.users import Users
 from oomrules.errors import Failure
-from oomrules.processes.facts import Facts, key
+from oomrules.processes.facts import RELATIONS, Facts, key
 from oomrules.processes.units import Placement
 from oomrules.program.nodes import Node, is_glob, walk
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY, Program
 
-_PROPERTIES = {a.name: a.field for a in ATTRIBUTES.values() if a.source is Source.SYSTEMD}
-_SESSIONS = frozenset(a.name for a in ATTRIBUTES.values() if a.source is Source.LOGIND)
+_PROPERTIES = {a.name: a.field for a in ATTRIBUTES.values() if a.provider is Provider.SYSTEMD}
+_SESSIONS = frozenset(a.name for a in ATTRIBUTES.values() if a.provider is Provider.LOGIND)
 
 # How a unit lists the other side of the relations that targets name.
 _RELATIONS = {WANTED_BY: ("Wants", "WantedBy"), PART_OF: ("ConsistsOf", "PartOf")}
@@ -41,44 +42,59 @@ def booted_with_systemd() -> bool:
     return os.path.isdir("/run/systemd/system")
 
 
-class Asked:
-    """What the rules of a program want to know."""
+@dataclass(frozen=True)
+class Questions:
+    """What systemd and logind are asked.
 
-    def __init__(self, program: Program) -> None:
-        self.properties = sorted(
-            {_PROPERTIES[name] for name in program.attributes if name in _PROPERTIES}
-        )
-        self.sessions = bool(program.attributes & _SESSIONS)
-        targets = {target for scope in program.scopes for target in scope.targets}
-        self.related = sorted(t for t in targets if t.startswith((WANTED_BY, PART_OF)))
-        # The system's manager does not know the units of users' managers.
-        named = {target for target in targets if not target.startswith(USER_UNIT)}
-        named -= set(self.related)
-        for node in program.nodes:
-            named |= _unit_names(node)
-        self.named: list[str] = []
-        for name in sorted(named):
-            self.name(name)
+    Attributes:
+        properties: of each unit that holds processes, by their D-Bus names.
+        sessions: whether logind is asked about sessions.
+        related: targets that say how a unit belongs to others, such as ``units part of x``.
+        named: names of units that may be aliases.
+    """
 
-    def name(self, unit: str) -> None:
-        """Add the question which unit has this name; a glob may mean any alias, and adds none."""
-        if "." in unit and not is_glob(unit) and unit not in self.named:
-            self.named.append(unit)
+    properties: tuple[str, ...] = ()
+    sessions: bool = False
+    related: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether D-Bus is needed at all."""
         return bool(self.properties or self.sessions or self.related or self.named)
 
 
-class Everything(Asked):
-    """What a snapshot records: all that any rule could ask."""
+# What a snapshot records: all that any rule could ask.
+EVERYTHING = Questions(
+    properties=tuple(sorted({*_PROPERTIES.values(), *RELATIONS})),
+    sessions=True,
+)
 
-    def __init__(self) -> None:
-        self.properties = sorted({*_PROPERTIES.values(), "Names", "WantedBy", "PartOf"})
-        self.sessions, self.related, self.named = True, [], []
+
+def questions(
+    program: Program, names: Iterable[str] = (), properties: Iterable[str] = ()
+) -> Questions:
+    """Return what the rules of a program need to know.
+
+    Args:
+        names: names of units that may be aliases, beside those in the rules.
+        properties: properties of units, beside those in the rules.
+    """
+    targets = {target for scope in program.scopes for target in scope.targets}
+    related = {target for target in targets if target.startswith((WANTED_BY, PART_OF))}
+    # The system's manager does not know the units of users' managers.
+    named = {target for target in targets - related if not target.startswith(USER_UNIT)}
+    named = named.union(names, *map(_unit_names, program.nodes))
+    used = {_PROPERTIES[name] for name in program.attributes if name in _PROPERTIES}
+    return Questions(
+        properties=tuple(sorted(used.union(properties))),
+        sessions=bool(program.attributes & _SESSIONS),
+        related=tuple(sorted(related)),
+        # A glob may mean any alias, so none is looked up for it.
+        named=tuple(sorted(name for name in named if "." in name and not is_glob(name))),
+    )
 
 
-def gather(asked: Asked, places: Iterable[Placement], patience: float = PATIENCE) -> Facts:
+def gather(asked: Questions, places: Iterable[Placement], patience: float = PATIENCE) -> Facts:
     """Return what systemd and logind say.
 
     What could not be asked is unknown, and among the problems.
@@ -146,7 +162,7 @@ def _sentence(whom: str, error: BusError) -> str:
 
 
 def _units(
-    asked: Asked, every: list[Placement], connection: Connection, problems: list[str]
+    asked: Questions, every: list[Placement], connection: Connection, problems: list[str]
 ) -> tuple[Units, bool]:
     """Return what is known of units, and whether that is all."""
     manager = Manager(connection)
@@ -154,7 +170,7 @@ def _units(
     return found, _properties(asked, every, manager, found, problems)
 
 
-def _related(asked: Asked, manager: Manager) -> Units:
+def _related(asked: Questions, manager: Manager) -> Units:
     """Return aliases, and how units belong together."""
     found: Units = {}
     for alias in asked.named:
@@ -171,7 +187,7 @@ def _related(asked: Asked, manager: Manager) -> Units:
 
 
 def _properties(
-    asked: Asked,
+    asked: Questions,
     every: list[Placement],
     manager: Manager,
     found: Units,

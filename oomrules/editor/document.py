@@ -107,7 +107,9 @@ def _meaning(document: Document, word: str) -> str:
     checked = document.rules.checked
     if word in ATTRIBUTES:
         attribute = ATTRIBUTES[word]
-        return f"`{word}`: {attribute.type.value}; {attribute.doc} (from {attribute.source.value})"
+        return (
+            f"`{word}`: {attribute.type.value}; {attribute.doc} (from {attribute.provider.value})"
+        )
     named = checked.listed.get(word[1:]) if word.startswith("@") else checked.defined.get(word)
     if named is not None:
         return f"`{named.text}`\n\n{named.place}"

@@ -41,10 +41,7 @@ def make() -> LanguageServer:
             lsp.PublishDiagnosticsParams(uri, diagnostics, text.version)
         )
 
-    def opened(given: lsp.DidOpenTextDocumentParams) -> None:
-        publish(given.text_document.uri)
-
-    def changed(given: lsp.DidChangeTextDocumentParams) -> None:
+    def changed(given: lsp.DidOpenTextDocumentParams | lsp.DidChangeTextDocumentParams) -> None:
         publish(given.text_document.uri)
 
     def formatting(given: lsp.DocumentFormattingParams) -> list[lsp.TextEdit]:
@@ -82,7 +79,7 @@ def make() -> LanguageServer:
             and given.range.start <= _range(finding.source, finding.span).end
         ]
 
-    server.feature(lsp.TEXT_DOCUMENT_DID_OPEN)(opened)
+    server.feature(lsp.TEXT_DOCUMENT_DID_OPEN)(changed)
     server.feature(lsp.TEXT_DOCUMENT_DID_CHANGE)(changed)
     server.feature(lsp.TEXT_DOCUMENT_FORMATTING)(formatting)
     triggers = lsp.CompletionOptions(trigger_characters=["@", " "])

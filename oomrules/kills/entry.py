@@ -50,7 +50,7 @@ def overwritten(count: int) -> str:
 
 
 def is_of(kill: Kill, entry: dict[str, Any]) -> bool:
-    """Whether the victim is the process of an entry of a list (``state.entries``).
+    """Return whether the victim is the process of an entry of a list (``state.entries``).
 
     A pid may have been used again since the list was made; another process has another user or
     another name, as far as that can be told.

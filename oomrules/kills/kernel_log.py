@@ -251,7 +251,7 @@ class _Story:
     def _is_repeated(
         self, time: float, line: oom_lines.Victim, summary: oom_lines.Summary | None, told: _Told
     ) -> bool:
-        """Whether a message is about a kill that was told already, not about another process.
+        """Return whether a message is about a kill that was told already, not about another one.
 
         The kernel says it twice of the first victim in a group that is killed as a whole, and
         once more of one that the module has killed, if that does not end at once.
@@ -291,7 +291,7 @@ def _kill(
     return Kill(
         sequence=sequence,
         constraint=_text(constraint),
-        cgroup=_text(oom_lines.group(summary.said, line.comm) if summary else whole),
+        cgroup=_text(oom_lines.group(summary.details, line.comm) if summary else whole),
         comm=_text(line.comm),
         pid=line.pid,
         uid=-1 if line.uid is None else line.uid,

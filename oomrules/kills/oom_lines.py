@@ -76,10 +76,15 @@ class Chosen(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What the kernel says before it kills: the victim, and where it is."""
+    """What the kernel says before it kills.
+
+    Attributes:
+        details: what stands between the constraint and the pid.
+        pid, uid: the victim's.
+    """
 
     constraint: bytes
-    said: bytes
+    details: bytes
     pid: int
     uid: int
 
@@ -104,8 +109,8 @@ def read(text: bytes) -> Line | None:
     if match := _KILLED.fullmatch(text):
         return _victim(match)
     if match := _SUMMARY.fullmatch(text):
-        constraint, said, pid, uid = match.groups()
-        return Summary(constraint=constraint, said=said, pid=int(pid), uid=int(uid) % 2**32)
+        constraint, details, pid, uid = match.groups()
+        return Summary(constraint=constraint, details=details, pid=int(pid), uid=int(uid) % 2**32)
     if match := _WHOLE.fullmatch(text):
         return Whole(match[1])
     if match := _CHOSEN.fullmatch(text):
@@ -132,7 +137,7 @@ def _is_limit(why: bytes) -> bool:
     return why.startswith(b"Memory cgroup")
 
 
-def group(said: bytes, comm: bytes) -> bytes:
+def group(details: bytes, comm: bytes) -> bytes:
     """Return the victim's control group, from what the kernel says of an OOM kill.
 
     Users name the groups below their own as they like. A name can look like more of the message.
@@ -142,24 +147,24 @@ def group(said: bytes, comm: bytes) -> bytes:
     or one around it, whatever a user does.
 
     Args:
-        said: the message between its constraint and the victim's pid.
+        details: the message between its constraint and the victim's pid.
 
     Returns:
         the group's path; empty if it is not told.
     """
-    if not said.endswith(_TASK + comm):
+    if not details.endswith(_TASK + comm):
         return b""
-    said = said.removesuffix(_TASK + comm)
+    details = details.removesuffix(_TASK + comm)
     # A cpuset's name stands before, and has no slash unless it is one.
-    limit, whole = said.find(_LIMIT + b"/"), said.find(_GLOBAL + _GROUP + b"/")
+    limit, whole = details.find(_LIMIT + b"/"), details.find(_GLOBAL + _GROUP + b"/")
     if whole >= 0 and not 0 <= limit < whole:
-        return said[whole + len(_GLOBAL + _GROUP) :]
+        return details[whole + len(_GLOBAL + _GROUP) :]
     if limit < 0:
         return b""
-    said = said[limit + len(_LIMIT) :]
+    details = details[limit + len(_LIMIT) :]
     readings = []
-    for between in re.finditer(_GROUP, said):
-        limited, path = said[: between.start()], said[between.end() :]
+    for between in re.finditer(_GROUP, details):
+        limited, path = details[: between.start()], details[between.end() :]
         if path == limited or path.startswith(limited.rstrip(b"/") + b"/"):
             readings.append(path)
     return _around(readings) if readings else b""

@@ -11,13 +11,12 @@ from typing import Any, Generic, TypeVar
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.language import parser, quantities, syntax
-from oomrules.language.diagnostics import Diagnostic, Related
+from oomrules.language.diagnostics import Bad, Diagnostic, Related
 from oomrules.language.text import RuleText, Span
-from oomrules.language.typing import Bad, Typing
+from oomrules.language.typing import Typing
+from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.program import nodes, program
 
-# The kinds of unit that have a control group (systemd.unit(5)).
-UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
 _RELATIONS = tuple(relation.value for relation in syntax.Relation if relation.value)
 
 Targets = tuple[str, ...]
@@ -260,51 +259,45 @@ def _bad_targets(
 ) -> Iterable[Diagnostic]:
     """Return the diagnostics of targets that cannot be the name of a unit."""
     for statement in statements:
-        if not isinstance(statement, syntax.Block):
-            continue
-        target, relation = statement.target.unit.value, statement.target.relation
-        is_glob = nodes.is_glob(target)
-        by_name = relation in (syntax.Relation.WANTED_BY, syntax.Relation.PART_OF)
-        if by_name and (is_glob or "." not in target):
-            yield Diagnostic(
-                "OOM211",
-                f"`{target}` is not the full name of a unit",
-                source,
-                statement.target.unit.span,
-                'write the full name, as in `in units wanted by "multi-user.target"`',
-            )
-        elif target != target.strip():
-            yield Diagnostic(
-                "OOM211",
-                f'"{target}" is not the name of a unit: no name begins or ends with a space',
-                source,
-                statement.target.unit.span,
-                f'write `in {relation.value}"{target.strip() or "nginx.service"}"`',
-            )
-        elif relation is syntax.Relation.NAMED and target.startswith(_RELATIONS):
-            yield Diagnostic(
-                "OOM211",
-                f'"{target}" is not the name of a unit: these words stand before the quotes',
-                source,
-                statement.target.span,
-                f"write {_unquoted(target)}",
-            )
-        elif not by_name and not is_glob and not target.endswith(UNIT_SUFFIXES):
-            yield Diagnostic(
-                "OOM211",
-                f"`{target}` is not the name of a unit that holds processes",
-                source,
-                statement.target.span,
-                f"write the full name, as in `{relation.value}{target or 'nginx'}.service`; "
-                "the suffix is .service, .scope or .slice",
-            )
-        yield from _bad_targets(source, statement.statements)
+        if isinstance(statement, syntax.Block):
+            mistake = _bad_target(statement.target)
+            if mistake:
+                message, span, help_ = mistake
+                yield Diagnostic("OOM211", message, source, span, help_)
+            yield from _bad_targets(source, statement.statements)
 
 
-def _unquoted(target: str) -> str:
-    """Return how a target is written whose words were inside the quotes."""
-    words = next(words for words in _RELATIONS if target.startswith(words))
-    return f'`in {words}"{target.removeprefix(words).strip()}"`'
+def _bad_target(target: syntax.Target) -> tuple[str, Span, str] | None:
+    """Return what is wrong with a target, where, and what to do; None if nothing is."""
+    name, relation = target.unit.value, target.relation
+    by_name = relation in (syntax.Relation.WANTED_BY, syntax.Relation.PART_OF)
+    if by_name and (nodes.is_glob(name) or "." not in name):
+        return (
+            f"`{name}` is not the full name of a unit",
+            target.unit.span,
+            'write the full name, as in `in units wanted by "multi-user.target"`',
+        )
+    if name != name.strip():
+        return (
+            f'"{name}" is not the name of a unit: no name begins or ends with a space',
+            target.unit.span,
+            f'write `in {relation.value}"{name.strip() or "nginx.service"}"`',
+        )
+    if relation is syntax.Relation.NAMED and name.startswith(_RELATIONS):
+        words = next(words for words in _RELATIONS if name.startswith(words))
+        return (
+            f'"{name}" is not the name of a unit: these words stand before the quotes',
+            target.span,
+            f'write `in {words}"{name.removeprefix(words).strip()}"`',
+        )
+    if not by_name and not nodes.is_glob(name) and not name.endswith(UNIT_SUFFIXES):
+        return (
+            f"`{name}` is not the name of a unit that holds processes",
+            target.span,
+            f"write the full name, as in `{relation.value}{name or 'nginx'}.service`; "
+            "the suffix is .service, .scope or .slice",
+        )
+    return None
 
 
 def _in_force(definitions: list[Stated[Named]], checked: Checked) -> dict[str, Stated[Named]]:

@@ -120,6 +120,14 @@ class Diagnostic:
         return (self.source.name, self.span.start, self.span.end, self.code)
 
 
+class Bad(Exception):
+    """A statement with a mistake; it carries the statement's one diagnostic."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
+
+
 class Rejected(Exception):
     """A rule set with errors; none of it is used."""
 

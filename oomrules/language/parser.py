@@ -12,7 +12,7 @@ from lark import Lark, Token, Tree, lexer
 
 from oomrules import resources
 from oomrules.language import foreign, syntax, syntax_errors
-from oomrules.language.diagnostics import Diagnostic
+from oomrules.language.diagnostics import Bad, Diagnostic
 from oomrules.language.recovery import Recovery
 from oomrules.language.text import RuleText, Span
 
@@ -97,13 +97,6 @@ def _span(token: Token) -> Span:
     return Span(start, start + len(token))
 
 
-class _Unbuilt(Exception):
-    """Ends the building of a statement."""
-
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        self.diagnostic = diagnostic
-
-
 class _Builder:
     """What turns lark's tree into frozen data; it checks nothing but sizes."""
 
@@ -119,7 +112,7 @@ class _Builder:
             depth = self.depth
             try:
                 yield self.statement(node)
-            except _Unbuilt as error:
+            except Bad as error:
                 self.depth = depth
                 self.diagnostics.append(error.diagnostic)
 
@@ -128,7 +121,7 @@ class _Builder:
         """Count one level of nesting."""
         self.depth += 1
         if self.depth > DEPTH:
-            raise _Unbuilt(syntax_errors.too_deep(self.source, span, DEPTH))
+            raise Bad(syntax_errors.too_deep(self.source, span, DEPTH))
         yield
         self.depth -= 1
 
@@ -165,7 +158,8 @@ class _Builder:
                 clauses.append(syntax.When(_tree_span(part), self.expression(part.children[1])))
             else:
                 names = tuple(_name(token) for token in part.children[-1].children)
-                clauses.append(syntax.With(_tree_span(part), _HOLDINGS[part.data], names))
+                holding = syntax.Holding[part.data.upper()]
+                clauses.append(syntax.With(_tree_span(part), holding, names))
         return syntax.Selector(_tree_span(tree), tuple(terms), tuple(clauses))
 
     def term(self, span: Span, kind: str, parts: list[Any]) -> syntax.Term:
@@ -181,7 +175,7 @@ class _Builder:
 
     def target(self, tree: Any) -> syntax.Target:
         unit = self.text(tree.children[-1])
-        return syntax.Target(_tree_span(tree), unit, _RELATIONS[tree.data])
+        return syntax.Target(_tree_span(tree), unit, syntax.Relation[tree.data.upper()])
 
     def text(self, token: Any) -> syntax.Text:
         # A backslash stands for itself, so that regular expressions and systemd's \x2d can
@@ -190,7 +184,7 @@ class _Builder:
         if value.startswith('"'):
             value = value[1:-1].replace('\\"', '"')
         if len(value) > LONGEST:
-            raise _Unbuilt(syntax_errors.too_long(self.source, _span(token), LONGEST))
+            raise Bad(syntax_errors.too_long(self.source, _span(token), LONGEST))
         return syntax.Text(_span(token), value)
 
     def expression(self, tree: Any) -> syntax.Expression:
@@ -250,15 +244,4 @@ def _quantity(token: Any) -> syntax.Quantity:
     return syntax.Quantity(_span(token), str(token))
 
 
-_RELATIONS = {
-    "unit": syntax.Relation.NAMED,
-    "wanted_by": syntax.Relation.WANTED_BY,
-    "part_of": syntax.Relation.PART_OF,
-    "of_user": syntax.Relation.OF_USER,
-}
-_HOLDINGS = {
-    "with_all": syntax.Holding.ALL,
-    "with_any": syntax.Holding.ANY,
-    "without": syntax.Holding.NONE,
-}
 _TERMS = ("named", "equals", "matches", "member")

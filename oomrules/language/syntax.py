@@ -175,7 +175,10 @@ Term = Named | Equals | Matches | Member
 
 
 class Holding(Enum):
-    """How many of the capabilities of a ``with`` clause must be there."""
+    """How many of the capabilities of a ``with`` clause must be there.
+
+    The value is how the clause starts; the name is what the grammar calls it.
+    """
 
     ALL = "with"
     ANY = "with any of"
@@ -263,7 +266,10 @@ class ListOf(Node):
 
 
 class Relation(Enum):
-    """How a target says which units it means; the value is how it goes in the sentence."""
+    """How a target says which units it means.
+
+    The value is how it goes in the sentence; the name is what the grammar calls it.
+    """
 
     NAMED = ""
     WANTED_BY = "units wanted by "

@@ -16,6 +16,7 @@ from oomrules import capabilities
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.language import quantities, syntax, type_help
 from oomrules.language.diagnostics import (
+    Bad,
     Diagnostic,
     Fix,
     did_you_mean,
@@ -28,14 +29,6 @@ from oomrules.language.type_help import EXAMPLES, NUMERIC, Typed, in_words, is_s
 from oomrules.program import expressions
 
 FUNCTIONS = ("root", "cap")
-
-
-class Bad(Exception):
-    """Ends the check of one statement; it carries the statement's one diagnostic."""
-
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        super().__init__(diagnostic.message)
-        self.diagnostic = diagnostic
 
 
 class Typing:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from oomrules.language import checker
 from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.language.rulefiles import Found
 from oomrules.lint import registry, suppressions
+from oomrules.lint.host_facts import HostFacts
 from oomrules.lint.ruleset import RuleSet
-
-if TYPE_CHECKING:
-    from oomrules.lint.checks.host import HostFacts
 
 
 def lint(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any, NamedTuple, TypeVar
 
 from oomrules.language import compiler, syntax
-from oomrules.language.checker import Stated
+from oomrules.language.checker import Checked, Stated
 from oomrules.language.diagnostics import Related
-from oomrules.lint.ruleset import RuleSet
 from oomrules.ranking.verdict import Verdict
+from oomrules.reason import Undecided
 from oomrules.reason.effects import Effect, Effects, eligible
-from oomrules.reason.globs import Undecided
 from oomrules.reason.regions import Region
 from oomrules.reason.witness import proposals
 from oomrules.reason.witness import witness as witnesses
@@ -28,12 +28,17 @@ _MOST_TRIED = 12
 _MOST_SECONDS = 20
 
 
-class Placed(NamedTuple):
-    """A rule with its effect and its place in the files."""
+class RuleMeaning(NamedTuple):
+    """A rule with its effect.
+
+    Attributes:
+        effect: the processes that it is about.
+        stated: where it stands.
+        number: how many rules stand before it.
+    """
 
     effect: Effect
     stated: Stated[syntax.Rule]
-    rule: syntax.Rule
     number: int
 
     @property
@@ -42,38 +47,45 @@ class Placed(NamedTuple):
         return self.effect.rule.kind
 
     @property
+    def factor(self) -> Fraction:
+        """By what the rule multiplies the points."""
+        return Fraction(*self.effect.rule.factor)
+
+    @property
     def words(self) -> str:
         """What kind of sentence it is, for messages."""
-        return self.rule.kind.value
+        return self.stated.statement.kind.value
 
     @property
     def related(self) -> tuple[Related, ...]:
         """This rule as the other place of a finding."""
-        return (Related(self.stated.source, self.rule.span, "the other rule"),)
+        return (Related(self.stated.source, self.stated.statement.span, "the other rule"),)
 
 
 class Meaning:
     """The meaning of a rule set without errors."""
 
-    def __init__(self, rules: RuleSet) -> None:
-        self.rules = rules
-        self.program = compiler.made_of(rules.checked)
+    def __init__(self, checked: Checked) -> None:
+        self.program = compiler.made_of(checked)
         self.effects = Effects(self.program)
         self.reasoner = self.effects.reasoner
         self.judge = witnesses.judge_of(self.program)
         self._kept: dict[str, Any] = {}
         self._candidates: dict[int, Region | None] = {}
         self._until = time.process_time() + _MOST_SECONDS
-        found = {}
-        for number, stated in enumerate(rules.rules()):
-            found[stated.scope, stated.place, stated.text] = (stated, stated.statement, number)
-        self.placed = sorted(
-            (
-                Placed(effect, *found[effect.targets, effect.rule.place, effect.rule.text])
-                for effect in self.effects.all
-            ),
-            key=lambda placed: placed.number,
-        )
+        stated = {
+            (one.scope, one.place, one.text): (number, one)
+            for number, one in enumerate(checked.rules)
+        }
+        self.rules: list[RuleMeaning] = []
+        for effect in self.effects.all:
+            number, rule = stated[effect.targets, effect.rule.place, effect.rule.text]
+            self.rules.append(RuleMeaning(effect=effect, stated=rule, number=number))
+        self.rules.sort(key=lambda rule: rule.number)
+
+    def of(self, *kinds: str) -> list[RuleMeaning]:
+        """Return the rules of some kinds, in the order of the files."""
+        return [rule for rule in self.rules if rule.kind in kinds]
 
     def once(self, what: str, make: Callable[[], Result]) -> Result:
         """Keep what several checks ask for."""
@@ -101,12 +113,11 @@ class Meaning:
         """Leave out the processes that can never be candidates."""
         return self.reasoner.intersection([eligible()], region)
 
-    def candidates_of(self, placed: Placed) -> Region | None:
-        """Give the candidates on which a rule has its effect; None without any, or in doubt."""
-        if placed.number not in self._candidates:
-            found = self._candidates_in(placed.effect.region)
-            self._candidates[placed.number] = found
-        return self._candidates[placed.number]
+    def candidates_of(self, rule: RuleMeaning) -> Region | None:
+        """Return the candidates on which a rule has its effect; None without any, or in doubt."""
+        if rule.number not in self._candidates:
+            self._candidates[rule.number] = self._candidates_in(rule.effect.region)
+        return self._candidates[rule.number]
 
     def _candidates_in(self, region: Region | None) -> Region | None:
         if not region:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from oomrules import resources
 from oomrules.language import syntax
@@ -16,11 +16,9 @@ from oomrules.language.checker import Checked, Stated, only
 from oomrules.language.diagnostics import Diagnostic, Fix, Level, Related
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText, Span
+from oomrules.lint.host_facts import HostFacts
+from oomrules.lint.meaning import Meaning
 from oomrules.roots import Root
-
-if TYPE_CHECKING:
-    from oomrules.lint.checks.host import HostFacts
-    from oomrules.lint.meaning import Meaning
 
 _PARTS = re.compile(r'"(?:\\"|[^"\n])*"|#[^\n]*')
 _VENDOR = "/usr/lib/oomrules.d"
@@ -129,6 +127,15 @@ class RuleSet:
         return only(self.checked.sound, syntax.Score)
 
     @cached_property
+    def blocks(self) -> list[StatedBlock]:
+        """Every block of every file, the outer ones first."""
+        return [
+            StatedBlock(source, targets, block)
+            for source, statements in self.checked.trees
+            for targets, block in _blocks(statements, ())
+        ]
+
+    @cached_property
     def patterns(self) -> list[Pattern]:
         """Every text that is compared with an attribute."""
         return list(_patterns(self))
@@ -136,13 +143,28 @@ class RuleSet:
     @cached_property
     def meaning(self) -> Meaning:
         """What the rules mean, for checks of rule sets without errors."""
-        from oomrules.lint.meaning import Meaning
-
-        return Meaning(self)
+        return Meaning(self.checked)
 
     def list_of(self, name: str) -> Stated[syntax.ListOf] | None:
         """Find the list that a name stands for."""
         return self.checked.listed.get(name)
+
+
+class StatedBlock(NamedTuple):
+    """A block: its file, the targets of the blocks around it, outermost first, and itself."""
+
+    source: RuleText
+    around: tuple[syntax.Target, ...]
+    block: syntax.Block
+
+
+def _blocks(
+    statements: Iterable[syntax.Statement], around: tuple[syntax.Target, ...]
+) -> Iterator[tuple[tuple[syntax.Target, ...], syntax.Block]]:
+    for statement in statements:
+        if isinstance(statement, syntax.Block):
+            yield around, statement
+            yield from _blocks(statement.statements, (*around, statement.target))
 
 
 def shipped(source: RuleText) -> bool:

@@ -17,10 +17,11 @@ from struct import Struct
 
 from oomrules.errors import reason
 from oomrules.fields import FIELDS, Unit
+from oomrules.files import read_small
 from oomrules.lean import Any
 from oomrules.processes.cgroups import as_bytes
 from oomrules.processes.facts import Facts
-from oomrules.processes.proc_stat import read_file
+from oomrules.processes.proc_stat import family
 from oomrules.processes.procfs import PLACE_FILES, ProcSource
 from oomrules.processes.snapshot import Process
 from oomrules.program.program import Program
@@ -269,8 +270,7 @@ class IteratorSource(ProcSource):
         """
         pid = os.getpid()
         if self._self is None or self._self[0] != pid:
-            data = read_file(f"{self._prefix}self/stat")
-            self._self = pid, int(data[data.rindex(b")") + 2 :].split(None, 20)[19])
+            self._self = pid, family(read_small(f"{self._prefix}self/stat"))[0]
         process = self.by_pid.get(pid)
         if process is None or process.starttime != self._self[1]:
             raise Unusable("it does not have this very process in it")
@@ -292,7 +292,7 @@ class IteratorSource(ProcSource):
             return
         if process is None:
             process = self.by_pid[pid] = Process(pid)
-        process.until = -1
+        process.changed()
         leaderless = bool(doubt & FIRST_THREAD_ENDED)
         if leaderless != (pid in self.threads.stand_ins):
             # Whatever else was read was of another thread.
@@ -378,7 +378,7 @@ class IteratorSource(ProcSource):
         """Read of a process what its row could not say; again at each refresh."""
         process.seen = None
         try:
-            self.update(process, read_file(f"{self._prefix}{process.pid}/stat", 1024))
+            self.update(process, read_small(f"{self._prefix}{process.pid}/stat"))
         except (OSError, ValueError, IndexError):
             process.state = "X"
 

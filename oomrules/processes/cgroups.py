@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from oomrules.files import read_small
 from oomrules.lean import Any
 from oomrules.processes.mounts import MOUNTINFO, Table, Tree, below
 from oomrules.processes.snapshot import NO_LIMIT
@@ -112,15 +113,9 @@ def _tree(table: Table, key: str, ours: Mapping[str, str]) -> Tree | None:
 
 def _lines(path: str) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return read_small(path)
     except OSError:
         return b""
-    try:
-        return os.read(descriptor, 65536)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)
 
 
 def _places(lines: bytes) -> dict[str, str]:
@@ -165,17 +160,6 @@ def enclosing(path: str) -> Iterator[str]:
 def as_bytes(path: str) -> bytes:
     """Give the path of a control group as the kernel has it, whatever the locale."""
     return path.encode("utf-8", "surrogateescape")
-
-
-def _read(path: str) -> str:
-    descriptor = os.open(as_bytes(path), os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        pieces = []
-        while piece := os.read(descriptor, 65536):
-            pieces.append(piece)
-        return b"".join(pieces).decode("utf-8", "backslashreplace")
-    finally:
-        os.close(descriptor)
 
 
 def _limit(text: str) -> int:
@@ -253,7 +237,8 @@ class LiveScope:
         if directory is None:
             return None
         try:
-            value = convert(_read(f"{directory}/{file}"))
+            data = read_small(as_bytes(f"{directory}/{file}"))
+            value = convert(data.decode("utf-8", "backslashreplace"))
         except FileNotFoundError:
             # No such file in a group that is there: its controller is off, so no limit. The same
             # holds for a group that is there in other hierarchies than the controller's.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from oomrules.processes.proc_stat import read_file
+from oomrules.files import read_small
 from oomrules.processes.snapshot import Process
 from oomrules.processes.threads import Threads
 
@@ -63,7 +63,7 @@ class Namespaces:
     def _outside_of_own(self, pid: int, effective: int) -> int | None:
         """Return the capabilities that a process has in our user namespace."""
         try:
-            theirs = self._threads.read(pid, "uid_map", read_file)
+            theirs = self._threads.read(pid, "uid_map", read_small)
             return effective if theirs.split() == self._own_ids() else 0
         except FileNotFoundError:
             # A kernel without user namespaces, or it is gone.
@@ -74,5 +74,5 @@ class Namespaces:
     def _own_ids(self) -> list[bytes]:
         """Return how ids are mapped in our user namespace; no other namespace has the same map."""
         if self._id_map is None:
-            self._id_map = read_file(f"{self._threads.prefix}self/uid_map").split()
+            self._id_map = read_small(f"{self._threads.prefix}self/uid_map").split()
         return self._id_map

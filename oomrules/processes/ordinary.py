@@ -31,31 +31,21 @@ def process_line(pid: int, **values: Any) -> dict[str, Any]:
     return recorded.process_line({**usual, "pid": pid, "session": pid, **values})
 
 
-def host_line(**values: Any) -> dict[str, Any]:
-    """Return the line of a host with pages of ``PAGE_SIZE``.
+def snapshot(
+    name: str, host: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]
+) -> recorded.Recorded:
+    """Return the snapshot of a host with pages of ``PAGE_SIZE``.
 
     Args:
-        values: by the key of a recording: ``clock_ticks``, ``uptime`` and ``mem_total`` at least.
-    """
-    return {
-        "kind": "host",
-        "schema": recorded.SCHEMA,
-        "page_size": PAGE_SIZE,
-        "swap_total": 0,
-        **values,
-    }
-
-
-def snapshot(lines: Iterable[Mapping[str, Any]], name: str) -> recorded.Recorded:
-    """Return the snapshot that the lines of a host make.
-
-    Args:
-        name: what they are called in messages.
+        name: what it is called in messages.
+        host: ``clock_ticks``, ``uptime`` and ``mem_total`` at least, by the key of a recording.
+        lines: of its processes and control groups.
 
     Raises:
         Failure: a line says something impossible.
     """
-    return recorded.parse((json.dumps(line) for line in lines), name)
+    usual = {"kind": "host", "schema": recorded.SCHEMA, "page_size": PAGE_SIZE}
+    return recorded.parse(map(json.dumps, ({**usual, **host}, *lines)), name)
 
 
 def terminal(name: str) -> int | None:

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import os
+from operator import itemgetter
 
 from oomrules.fields import FIELDS
+from oomrules.files import read_small
 from oomrules.processes.snapshot import PF_EXITING
 
 # Larger than any stat.
 LARGEST = 1024
 _DEAD = (b"Z", b"X", b"x")
-
-
-def read_file(path: str, size: int = 65536) -> bytes:
-    """Read a file of proc: no more than its first bytes, which is all of most files."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, size)
-    finally:
-        os.close(descriptor)
-
-
 # The number of the first field behind the name, which may hold spaces and brackets; how many of
 # them are used.
 _FIRST, USED = 3, 22
@@ -33,9 +23,10 @@ def position_of(name: str) -> int:
     return key - _FIRST
 
 
-STATE, FLAGS, UTIME, STIME, NICE, THREADS, START, SIZE, RSS = map(
-    position_of, "state flags utime stime nice threads starttime total_vm rss".split()
-)
+# What is of all threads together, and what each thread has of its own.
+of_process = itemgetter(*map(position_of, ("starttime", "utime", "stime", "nice", "threads")))
+of_thread = itemgetter(*map(position_of, ("state", "flags", "total_vm", "rss")))
+_of_family = itemgetter(position_of("starttime"), position_of("ppid"))
 
 
 def split(data: bytes) -> list[bytes]:
@@ -47,13 +38,14 @@ def split(data: bytes) -> list[bytes]:
     return data[data.rindex(b")") + 2 :].split(None, USED)
 
 
-def start_of(data: bytes) -> int:
-    """Return when a process began, in clock ticks since the boot.
+def family(data: bytes) -> tuple[int, int]:
+    """Return the start time of a process, in clock ticks since the boot, and its parent's pid.
 
     Raises:
         ValueError, IndexError: this is no stat.
     """
-    return int(split(data)[START])
+    start, parent = _of_family(split(data))
+    return int(start), int(parent)
 
 
 def living(path: str) -> list[bytes] | None:
@@ -63,9 +55,9 @@ def living(path: str) -> list[bytes] | None:
         its fields behind the name; nothing if it ends or has no memory, None if it is gone.
     """
     try:
-        fields = split(read_file(path, LARGEST))
-        if fields[STATE] in _DEAD or int(fields[FLAGS]) & PF_EXITING or not int(fields[SIZE]):
-            return []
+        fields = split(read_small(path))
+        state, flags, size, _ = of_thread(fields)
+        alive = state not in _DEAD and not int(flags) & PF_EXITING and int(size)
     except (OSError, ValueError, IndexError):
         return None
-    return fields
+    return fields if alive else []

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure, reason
 from oomrules.fields import FIELDS, Field, is_read_as
+from oomrules.files import read_small
 from oomrules.lean import Any
 from oomrules.processes import hidden
 from oomrules.processes.cgroups import Hierarchy, LiveScope, is_in_sight
@@ -29,22 +30,7 @@ from oomrules.processes.descriptors import Descriptors
 from oomrules.processes.facts import Facts
 from oomrules.processes.machine import Memory, boot_seconds
 from oomrules.processes.namespaces import Namespaces
-from oomrules.processes.proc_stat import (
-    FLAGS,
-    LARGEST,
-    NICE,
-    RSS,
-    SIZE,
-    START,
-    STATE,
-    STIME,
-    THREADS,
-    USED,
-    UTIME,
-    position_of,
-    read_file,
-    split,
-)
+from oomrules.processes.proc_stat import LARGEST, USED, of_process, of_thread, position_of, split
 from oomrules.processes.proc_status import Statuses, line_of, taking
 from oomrules.processes.snapshot import PF_EXITING, UNREAD, Host, Process
 from oomrules.processes.threads import GONE, LOOKS, Threads
@@ -101,7 +87,7 @@ class ProcSource:
     ) -> None:
         self.root = root
         self._own = frozenset((os.getpid(), *own))
-        self.prepared_for: Any = None
+        self.ranker: Any = None
         self.facts = facts or Facts()
         self.hierarchy = Hierarchy()
         self._unit_root = self.hierarchy.unit_root(root)
@@ -138,7 +124,7 @@ class ProcSource:
         self.descriptors = Descriptors(descriptors, self.host.mem_total, self._prefix)
         asked = [ATTRIBUTES[name] for name in program.attributes]
         # The fields that rules ask for, and which of them are in status.
-        self.asked = {one.field for one in asked if is_read_as(one.field, one.source.value)}
+        self.asked = {one.field for one in asked if is_read_as(one.field, one.provider.value)}
         self._in_status = self._wanted("")
         self._family = any(name in self.asked for name, _ in _FAMILY)
         self._status_each_time = any(field.changes for field in self._in_status)
@@ -213,7 +199,7 @@ class ProcSource:
             # A kernel thread has no exe; the other files are there as long as the process.
             if field != "exe":
                 process.state = "X"
-                process.until = -1
+                process.changed()
         except (OSError, ValueError) as error:
             if isinstance(error, PermissionError):
                 self._deny(process, field)
@@ -251,12 +237,12 @@ class ProcSource:
             if memory != process.cgroup or process.memory_cgroup is not UNREAD:
                 process.memory_cgroup = memory
         elif field == "oom_score_adj":
-            own = int(read_file(f"{self._prefix}{process.pid}/oom_score_adj"))
+            own = int(read_small(f"{self._prefix}{process.pid}/oom_score_adj"))
             if self.original is not None:
                 own = self.original(process, own)
             process.oom_score_adj = own
         elif FIELDS[field].file == "stat":
-            stat = read_file(f"{self._prefix}{process.pid}/stat", LARGEST)
+            stat = read_small(f"{self._prefix}{process.pid}/stat")
             self._update_family(process, split(stat))
         elif field == "exe":
             process.exe = self._exe(process.pid)
@@ -269,7 +255,7 @@ class ProcSource:
         """Give the control group of a process, and the one that its memory is charged to."""
         memory = None
         try:
-            lines = self.threads.read(pid, "cgroup", read_file)
+            lines = self.threads.read(pid, "cgroup", read_small)
             path, memory = self.hierarchy.path_of(lines), self.hierarchy.memory_path_of(lines)
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
@@ -291,12 +277,12 @@ class ProcSource:
         The kernel keeps who that was (proc_pid_loginuid(5)), whatever user the process takes on.
         """
         try:
-            user = int(self.threads.read(pid, "loginuid", read_file))
+            user = int(self.threads.read(pid, "loginuid", read_small))
         except (FileNotFoundError, ValueError):
             # A kernel without audit.
             user = _NO_LOGIN
         if user == _NO_LOGIN:
-            uids = line_of(self.threads.read(pid, "status", read_file), b"\nUid:").split(None, 1)
+            uids = line_of(self.threads.read(pid, "status", read_small), b"\nUid:").split(None, 1)
             user = int(uids[0]) if uids else 0
         path = f"{self._unit_root}/user.slice/user-{user}.slice/user@{user}.service"
         directory = self.hierarchy.units and self.hierarchy.units.directory(path)
@@ -463,7 +449,7 @@ class ProcSource:
         for denied in self._denied.values():
             denied.discard(process.pid)
         self.descriptors.release(process)
-        process.until = -1
+        process.changed()
         self.by_pid.pop(process.pid, None)
 
     def verify(self, processes: Iterable[Process]) -> bool:
@@ -477,7 +463,7 @@ class ProcSource:
         for process in processes:
             before = _identity(process)
             try:
-                self.update(process, read_file(f"{self._prefix}{process.pid}/stat", LARGEST))
+                self.update(process, read_small(f"{self._prefix}{process.pid}/stat"))
             except (OSError, ValueError, IndexError):
                 self.drop(process)
                 same = False
@@ -493,11 +479,12 @@ class ProcSource:
 
     def update(self, process: Process, data: bytes) -> None:
         """Take over what stat says."""
-        process.until = -1
+        process.changed()
         # As ``proc_stat.split`` does; a call less, for every process that was on a processor.
         end = data.rindex(b")")
         fields = data[end + 2 :].split(None, USED)
-        start = int(fields[START])
+        start, utime, stime, nice, threads = of_process(fields)
+        start = int(start)
         name = data[data.index(b"(") + 1 : end].decode("utf-8", "backslashreplace")
         if start != process.starttime or name != process.comm:
             # An exec changes the name and may change everything else; another start is
@@ -508,10 +495,8 @@ class ProcSource:
             process.comm = sys.intern(name)
         if self._family or (process.more and "ppid" in process.more):
             self._update_family(process, fields)
-        process.utime = int(fields[UTIME])
-        process.stime = int(fields[STIME])
-        process.nice = int(fields[NICE])
-        process.threads = int(fields[THREADS])
+        process.utime, process.stime = int(utime), int(stime)
+        process.nice, process.threads = int(nice), int(threads)
         self._update_thread(process, fields)
         ended = not process.total_vm or (process.flags or 0) & PF_EXITING
         if (ended and process.threads > 1) or process.pid in self.threads.stand_ins:
@@ -519,10 +504,10 @@ class ProcSource:
 
     def _update_thread(self, process: Process, fields: list[bytes]) -> None:
         """Take over what belongs to a thread."""
-        process.state = fields[STATE].decode("ascii", "replace")
-        process.flags = self.shared(int(fields[FLAGS]))
-        process.total_vm = int(fields[SIZE]) // _PAGE_SIZE
-        process.rss = int(fields[RSS])
+        state, flags, size, rss = of_thread(fields)
+        process.state = state.decode("ascii", "replace")
+        process.flags = self.shared(int(flags))
+        process.total_vm, process.rss = int(size) // _PAGE_SIZE, int(rss)
 
     def _update_by_threads(self, process: Process) -> None:
         """Take over what belongs to a thread from the first that goes on, if the first has not."""

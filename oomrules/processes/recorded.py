@@ -75,7 +75,7 @@ class Recorded:
     ) -> None:
         self.host = host
         self.own_pids = frozenset(own)
-        self.prepared_for: Any = None
+        self.ranker: Any = None
         self.scopes = scopes
         self.hidden = hidden
         self.notes = notes
@@ -102,6 +102,10 @@ class Recorded:
 
 class _Wrong(Exception):
     """A line that says something impossible."""
+
+
+def _no(what: str, key: str, value: Any) -> _Wrong:
+    return _Wrong(f"{key} is {json.dumps(value)[:40]}, not {what}")
 
 
 # The host's line names every user who has processes; others are far shorter.
@@ -190,14 +194,25 @@ def _whole(data: dict[str, Any], key: str) -> int | None:
     if value is None:
         return None
     if type(value) is not int or abs(value) >= _LARGEST:
-        raise _Wrong(f"{key} is {json.dumps(value)[:40]}, not a whole number")
+        raise _no("a whole number", key, value)
     return value
+
+
+def _number(data: dict[str, Any], key: str, most: int, what: str) -> float:
+    value = data.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise _no(what, key, value)
+    return value
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _text(data: dict[str, Any], key: str) -> str | None:
     value = data.get(key)
     if value is not None and not isinstance(value, str):
-        raise _Wrong(f"{key} is {json.dumps(value)[:40]}, not a text")
+        raise _no("a text", key, value)
     if key in _PATHS and value is not None and len(value) > _LONGEST_PATH:
         raise _Wrong(f"{key} is longer than {_LONGEST_PATH} characters")
     return value
@@ -215,19 +230,12 @@ def _host(data: dict[str, Any]) -> Host:
         raise _Wrong('the first line is not the host ("kind":"host")')
     if data.get("schema") != SCHEMA:
         raise _Wrong(f"the schema is {json.dumps(data.get('schema'))}, not {SCHEMA}")
-    uptime = data.get("uptime")
-    if (
-        not isinstance(uptime, int | float)
-        or isinstance(uptime, bool)
-        or not 0 <= uptime < _LARGEST
-    ):
-        raise _Wrong(f"uptime is {json.dumps(uptime)[:40]}, not a number of seconds")
     return Host(
         time=_text(data, "time") or "",
         kernel=_text(data, "kernel") or "",
         page_size=_needed(data, "page_size", 1),
         clock_ticks=_needed(data, "clock_ticks", 1),
-        uptime=uptime,
+        uptime=_number(data, "uptime", _LARGEST - 1, "a number of seconds"),
         mem_total=_needed(data, "mem_total", 0),
         swap_total=_whole(data, "swap_total") or 0,
         users=_names(data, "users"),
@@ -238,8 +246,8 @@ def _host(data: dict[str, Any]) -> Host:
 
 def _notes(data: dict[str, Any]) -> tuple[str, ...]:
     notes = data.get("notes") or []
-    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
-        raise _Wrong(f"notes is {json.dumps(notes)[:40]}, not a list of texts")
+    if not _are_texts(notes):
+        raise _no("a list of texts", "notes", notes)
     return tuple(note[:_LONGEST_NOTE] for note in notes[:_MOST_NOTES])
 
 
@@ -260,19 +268,14 @@ def _scope(data: dict[str, Any]) -> RecordedScope:
         value = _whole(data, key)
         if value is not None and value < 0:
             raise _Wrong(f"{key} is {value}")
-    pressure = data.get("pressure")
-    if pressure is not None and (
-        not isinstance(pressure, int | float)
-        or isinstance(pressure, bool)
-        or not 0 <= pressure <= _MOST_PRESSURE
-    ):
-        raise _Wrong(f"pressure is {json.dumps(pressure)[:40]}, not a percentage")
+    if data.get("pressure") is not None:
+        _number(data, "pressure", _MOST_PRESSURE, "a percentage")
     properties = data.get("properties")
     if not isinstance(properties, dict | None):
         raise _Wrong("properties is not an object")
     for key, value in (properties or {}).items():
         if key in RELATIONS:
-            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            if not _are_texts(value):
                 raise _Wrong(f"the property {key} is not a list of units")
         elif not isinstance(value, str | int | None):
             raise _Wrong(f"the property {key} is {json.dumps(value)[:40]}")
@@ -295,10 +298,10 @@ def _process(data: dict[str, Any]) -> Process:
     process = Process(pid)
     for field in FIELDS.values():
         if not field.optional or field.name in data:
-            setattr(process, field.name, _READERS.get(field.name, _raw)(data, field))
+            setattr(process, field.name, _value(data, field))
     self_made = data.get("self_made") or ()
     if not isinstance(self_made, list | tuple) or not all(key in _SELF_MADE for key in self_made):
-        raise _Wrong(f"self_made is {json.dumps(self_made)[:40]}, not a list of keys")
+        raise _no("a list of keys", "self_made", self_made)
     for key in self_made:
         setattr(process, key, SELF_MADE)
     # A key may be missing because no rule needs it; a null says that it could not be read.
@@ -308,17 +311,24 @@ def _process(data: dict[str, Any]) -> Process:
     return process
 
 
-def _raw(data: dict[str, Any], field: Field) -> Any:
+def _value(data: dict[str, Any], field: Field) -> Any:
+    key = field.name
+    if key == "cmdline":
+        words = data.get(key)
+        if words is not None and not _are_texts(words):
+            raise _Wrong("cmdline is not a list of texts")
+        return None if words is None else cut("\0".join(words))
+    if key == "capabilities":
+        return _capabilities(_text(data, key))
     if field.unit is Unit.TEXT:
-        return _text(data, field.name)
-    value = _whole(data, field.name)
+        return _text(data, key)
+    value = _whole(data, key)
     if value is not None and value < 0 and not field.unit.is_signed:
-        raise _Wrong(f"{field.name} is {value}")
+        raise _Wrong(f"{key} is {value}")
     return value
 
 
-def _capabilities(data: dict[str, Any], field: Field) -> int | None:
-    text = _text(data, field.name)
+def _capabilities(text: str | None) -> int | None:
     try:
         value = None if text is None else int(text, 16)
         if value is not None and not 0 <= value < _LARGEST:
@@ -326,21 +336,6 @@ def _capabilities(data: dict[str, Any], field: Field) -> int | None:
     except ValueError as error:
         raise _Wrong(f"capabilities is {text!r}, not a hexadecimal number") from error
     return value
-
-
-def _cmdline(data: dict[str, Any], field: Field) -> str | None:
-    words = data.get(field.name)
-    if words is not None and not (
-        isinstance(words, list) and all(isinstance(word, str) for word in words)
-    ):
-        raise _Wrong("cmdline is not a list of texts")
-    return None if words is None else cut("\0".join(words))
-
-
-_READERS: dict[str, Callable[[dict[str, Any], Field], Any]] = {
-    "capabilities": _capabilities,
-    "cmdline": _cmdline,
-}
 
 
 def process_line(values: Mapping[str, Any]) -> dict[str, Any]:

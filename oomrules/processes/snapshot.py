@@ -77,14 +77,17 @@ class Process:
     ``capabilities`` is the effective set. In ``cmdline``, arguments are separated by null
     characters; in ``cgroup``, bytes that are no UTF-8 are surrogates, so that its files can be
     opened. ``memory_cgroup`` is UNREAD where it is the same group. Where the first thread has
-    ended, what belongs to a thread is that of the first one that goes on. ``judge`` belongs
-    to the evaluator, ``descriptor`` and ``seen`` to the source. ``key`` is the place in
-    the order that the ranker found last; it holds before ``until`` (seconds of uptime).
+    ended, what belongs to a thread is that of the first one that goes on. ``descriptor``
+    and ``seen`` belong to the source.
+
+    ``decider``, ``key`` and ``until`` belong to the ranker: the function that decides, the place in
+    the order that was found last, and before when it holds (seconds of uptime). Others call
+    ``changed`` and ``reconsider``.
     """
 
     __slots__ = (
         *(field.name for field in FIELDS.values() if not field.rare),
-        *("descriptor", "judge", "key", "more", "seen", "until"),
+        *("decider", "descriptor", "key", "more", "seen", "until"),
     )
 
     # Rare fields that are named somewhere.
@@ -93,6 +96,7 @@ class Process:
     exe: Any
     gid: Any
     memory_cgroup: Any
+    pgtables: Any
     pid_depth: Any
     ppid: Any
     session: Any
@@ -127,10 +131,14 @@ class Process:
         self.more: dict[str, Any] | None = None
         self.reconsider()
 
-    def reconsider(self) -> None:
-        """Have the evaluator look at the identity again."""
-        self.judge: Any = UNREAD
+    def changed(self) -> None:
+        """Have the ranker find the place anew: a value that it may rest on has changed."""
         self.until: int = -1
+
+    def reconsider(self) -> None:
+        """Have the ranker decide anew: what should last as long as the process has changed."""
+        self.decider: Any = UNREAD
+        self.changed()
 
 
 for _field in FIELDS.values():
@@ -150,10 +158,9 @@ class Snapshot(Protocol):
 
     host: Host
     own_pids: frozenset[int]
-    # The ranker whose judges and keys the processes carry.
-    prepared_for: Any
-    # Whether ``until`` of a process is reset with each value of it that changes, and when it
-    # goes.
+    # The ranker whose deciders and keys the processes carry, which it notes here.
+    ranker: Any
+    # Whether ``Process.changed`` is called with each value that changes, and when a process goes.
     tells_changes: bool
 
     @property

@@ -16,6 +16,8 @@ from oomrules.lean import NamedTuple
 
 _SUFFIXES = (".service", ".scope", ".socket", ".mount", ".swap")
 ROOT_SLICE = "-.slice"
+# The kinds of unit that have a control group (systemd.unit(5)).
+UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
 
 # systemd puts "_" in front of a name that the kernel could take for a file of its own, and of no
 # other (cg_needs_escape). So nobody has two groups that are called like one unit.

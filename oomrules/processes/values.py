@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from oomrules.attributes import ATTRIBUTES, Attribute, Source, Type
+from oomrules.attributes import ATTRIBUTES, Attribute, Provider, Type
 from oomrules.fields import FIELDS, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import enclosing
@@ -250,11 +250,11 @@ _IN_PAGES = ("unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap")
 
 
 def _getter(attribute: Attribute) -> Getter:
-    if attribute.source is Source.SCOPE:
+    if attribute.provider is Provider.SCOPE:
         return _of_scope(attribute.field, attribute.name in _IN_PAGES)
-    if attribute.source is Source.SYSTEMD:
+    if attribute.provider is Provider.SYSTEMD:
         return _of_unit(attribute.field, str if attribute.type is Type.TEXT else int)
-    if attribute.source is Source.LOGIND:
+    if attribute.provider is Provider.LOGIND:
         return _of_session(attribute.field, False if attribute.type is Type.BOOLEAN else "")
     in_bytes = FIELDS[attribute.field].unit is Unit.BYTES
     return _pages(attribute.field) if in_bytes else _field(attribute.field)
@@ -291,7 +291,7 @@ SCORING: dict[str, Getter] = {
     **{
         name: _told_by_a_user(GETTERS[name], known_too=False)
         for name, attribute in ATTRIBUTES.items()
-        if attribute.source in (Source.SYSTEMD, Source.SCOPE)
+        if attribute.provider in (Provider.SYSTEMD, Provider.SCOPE)
     },
     LIMIT: _told_by_a_user(limit, known_too=False),
 }
@@ -302,7 +302,7 @@ PROTECTING: dict[str, Getter] = {
     **{
         name: _told_by_a_user(GETTERS[name], known_too=True)
         for name, attribute in ATTRIBUTES.items()
-        if attribute.source is Source.SYSTEMD
+        if attribute.provider is Provider.SYSTEMD
     },
 }
 

@@ -345,6 +345,26 @@ def _connect(kind: str, node: Node, get: Get, names: Callable[[str], Any]) -> An
     return None if unknown else SELF_MADE if self_made else not settles
 
 
+class Definitions:
+    """Works each definition out once. No closure: one that calls itself would be a cycle.
+
+    Args:
+        definitions: the nodes by their names.
+        get: gives an attribute's value, as for ``reduce``.
+    """
+
+    def __init__(self, definitions: Mapping[str, Node], get: Get) -> None:
+        self._definitions = definitions
+        self._get = get
+        self._done: dict[str, Any] = {}
+
+    def __call__(self, name: str) -> Any:
+        """Return the value of a definition, or the node that is left of it."""
+        if name not in self._done:
+            self._done[name] = reduce(self._definitions[name], self._get, self)
+        return self._done[name]
+
+
 def localise(node: Node, page_size: int, limit: str) -> Node:
     """Turn quantities of memory into this host's pages.
 

@@ -17,61 +17,28 @@ from oomrules.processes import values
 from oomrules.program import nodes
 from oomrules.program.automaton import WORK
 from oomrules.program.nodes import SELF_MADE, Node
+from oomrules.ranking.residual import Residual
 from oomrules.ranking.verdict import FIRST, LAST, NORMAL
 
 # How many places automata may look at for one process: some 50 ms of work. A hundred expressions
 # that are searched in a command line of 4096 bytes take half of it.
 BUDGET = 100_000
 
-# (process, uptime in whole seconds, clock ticks per second, snapshot) to None for
-# nobody's victim, else the tier and the points as a fraction.
-Judge = Callable[[Any, int, int, Any], "tuple[int, int, int] | None"]
 
+class Decider(NamedTuple):
+    """A residual as a function.
 
-class Weight(NamedTuple):
-    """A prefer or spare that is not decided yet."""
-
-    sparing: bool
-    factor: tuple[int, int]
-    when: Node
-
-
-class Residual(NamedTuple):
-    """What is left to be decided about a process, once some attributes are known.
-
-    ``scores`` are the innermost ones; where several stand equally deep the fewest
-    points count. ``only`` has a list of conditions for each level. ``protecting`` are the
-    definitions as rules that protect see them, where that is another way; else None.
+    Attributes:
+        decide: takes a process, the uptime in whole seconds, the clock ticks per second and the
+            snapshot. Returns None for a process that is no candidate, else its tier and its
+            points as a fraction.
+        steps: for how long an answer holds if no value changes but the time: until the age of
+            the process reaches the next multiple of one of these seconds. None: it has to be
+            asked each time.
     """
 
-    never: list[Node]
-    only: list[list[Node]]
-    first: list[Node]
-    last: list[Node]
-    weights: list[Weight]
-    factor: tuple[int, int]
-    tier: int
-    scores: list[Any]
-    definitions: dict[str, Any]
-    protecting: dict[str, Any] | None = None
-
-    @property
-    def nodes(self) -> list[Node]:
-        """All conditions, scores and definitions that are left; scores may be decided already.
-
-        A definition that no condition asks for any more may be among them, which costs little.
-        """
-        conditions = [*self.never, *self.first, *self.last, *self.scores]
-        conditions += [node for level in self.only for node in level]
-        conditions += [weight.when for weight in self.weights]
-        conditions += self.definitions.values()
-        conditions += (self.protecting or {}).values()
-        return [node for node in conditions if isinstance(node, list)]
-
-    @property
-    def protecting_definitions(self) -> dict[str, Any]:
-        """The definitions for rules that protect."""
-        return self.definitions if self.protecting is None else self.protecting
+    decide: Callable[[Any, int, int, Any], tuple[int, int, int] | None]
+    steps: tuple[int, ...] | None
 
 
 def lift(function: Callable[..., Any], *operands: Any) -> Any:
@@ -96,18 +63,11 @@ def four(holds: bool, fails: bool) -> Any:
     return (None if fails else True) if holds else (False if fails else SELF_MADE)
 
 
-def compile_residual(residual: Residual) -> Judge:
-    """Make the function that decides about a process from its changing values.
-
-    Its attribute ``steps`` says for how long an answer holds if no value changes but the
-    time: until the age of the process reaches the next multiple of one of these seconds.
-    None: it has to be asked each time.
-    """
-    judge = _Writer(residual).function()
+def compile_residual(residual: Residual) -> Decider:
+    """Make the function that decides about a process from its changing values."""
     steps: set[int] = set()
     steady = all(_steady(node, steps) for node in residual.nodes)
-    setattr(judge, "steps", tuple(sorted(steps)) if steady else None)  # noqa: B010
-    return judge
+    return Decider(_Writer(residual).function(), tuple(sorted(steps)) if steady else None)
 
 
 def _steady(node: Node, steps: set[int]) -> bool:
@@ -137,7 +97,8 @@ class _Writer:
         # What is known of definitions; they stand upon one another.
         self.known: dict[tuple[str, str], bool] = {}
 
-    def function(self) -> Judge:
+    def function(self) -> Callable[..., Any]:
+        """Compile the text."""
         residual = self.residual
         tier = self._tier()
         for node in residual.never:
@@ -161,9 +122,9 @@ class _Writer:
         self.lines.append("if a < b: return None")
         self.lines.append(f"return {tier}, a, b")
         body = "\n".join(f"    {line}" for line in self.lines)
-        exec(f"def judge(p, now, hz, s):\n{body}\n", self.given)  # noqa: S102
-        judge: Judge = self.given["judge"]
-        return judge
+        exec(f"def decide(p, now, hz, s):\n{body}\n", self.given)  # noqa: S102
+        decide: Callable[..., Any] = self.given["decide"]
+        return decide
 
     def _tier(self) -> str:
         tier = str(self.residual.tier)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 
 from oomrules.lean import NamedTuple
@@ -12,7 +12,7 @@ from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Host, Pr
 from oomrules.processes.values import innermost_place
 from oomrules.program.nodes import glob, is_glob
 from oomrules.program.program import Program
-from oomrules.ranking.codegen import Judge
+from oomrules.ranking.codegen import Decider
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.verdict import NORMAL, Verdict
 
@@ -59,6 +59,18 @@ class Ranking(NamedTuple):
         """Say why a process ranks where it does, or why it does not."""
         return self.evaluator.judge(process, self.snapshot)
 
+    def points(self, process: Process) -> int:
+        """Return the points of a candidate by what ranked it, which costs less than a verdict."""
+        if isinstance(process.decider, Decider):
+            host = self.snapshot.host
+            decision = process.decider.decide(
+                process, int(host.uptime), host.clock_ticks, self.snapshot
+            )
+            if decision is not None:
+                _, above, below = decision
+                return above // below
+        return self.verdict(process).points
+
     def _wanted(self, process: Process) -> bool:
         return self.keep is None or self.keep(process, self.snapshot)
 
@@ -103,16 +115,17 @@ class Ranker:
         Args:
             keep: limits the candidates, for a list of one unit.
         """
-        prepare, host = self.evaluator.prepare, snapshot.host
+        specialise, host = self.evaluator.specialise, snapshot.host
         table = snapshot.by_pid
         now, hz = int(host.uptime), host.clock_ticks
         self.evaluator.forget(len(table))
-        if snapshot.prepared_for is not self:
+        if snapshot.ranker is not self:
             for process in table.values():
                 process.reconsider()
-            snapshot.prepared_for = self
+            snapshot.ranker = self
         if now < self._now or snapshot is not self._of:
-            _forget_places(table.values())
+            for process in table.values():
+                process.changed()
             self._ordered = []
         self._now, self._of = now, snapshot
         scales, tells = self._scales, snapshot.tells_changes
@@ -123,22 +136,22 @@ class Ranker:
         for process in table.values():
             if process.until > now:
                 continue
-            judge = process.judge
+            decider = process.decider
             if (
-                judge is None
+                decider is None
                 or process.total_vm == 0
                 or (process.flags or 0) & _NEVER_FLAGS
                 or process.state in _DEAD_STATES
             ):
                 continue
-            if judge is UNREAD:
-                judge = process.judge = prepare(process, snapshot)
+            if decider is UNREAD:
+                decider = process.decider = specialise(process, snapshot)
                 # It may have vanished while its identity was read.
-                if judge is None or process.state in _DEAD_STATES:
+                if decider is None or process.state in _DEAD_STATES:
                     continue
-            found = judge(process, now, hz, snapshot)
-            if found is not None:
-                tier, above, below = found
+            decision = decider.decide(process, now, hz, snapshot)
+            if decision is not None:
+                tier, above, below = decision
                 if below not in scales:
                     wider = self._widen(below)
                     for other in table.values():
@@ -150,7 +163,7 @@ class Ranker:
                 process.key = later + process.pid - points
                 tiers[tier].append(process)
                 if tells and tier == NORMAL and start is not None:
-                    process.until = _until(judge, now, start // hz)
+                    process.until = _until(decider, now, start // hz)
         for processes in tiers:
             processes.sort(key=_PLACE)
         first, self._ordered, last = tiers
@@ -168,21 +181,15 @@ class Ranker:
         return self._common // before
 
 
-def _until(judge: Judge, now: int, start: int) -> int:
-    """Find out when the time alone changes an answer; times in seconds of uptime."""
-    steps = getattr(judge, "steps", None)
-    if steps is None:
+def _until(decider: Decider, now: int, start: int) -> int:
+    """Return when the time alone changes an answer; times in seconds of uptime."""
+    if decider.steps is None:
         return -1
     age = max(0, now - start)
     until = _FOREVER
-    for step in steps:
+    for step in decider.steps:
         until = min(until, start + (age // step + 1) * step)
     return until
-
-
-def _forget_places(processes: Iterable[Process]) -> None:
-    for process in processes:
-        process.until = -1
 
 
 def fresh(ranker: Ranker, source: ProcSource, keep: Keep | None = None) -> Ranking:

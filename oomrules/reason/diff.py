@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 from oomrules.program.nodes import Node, attributes
 from oomrules.program.program import Program, make
 from oomrules.ranking.verdict import Verdict
-from oomrules.reason.atoms import UNKNOWN, Values, Variable, canonical, only
+from oomrules.reason import Undecided
+from oomrules.reason.arithmetic import canonical
 from oomrules.reason.effects import Effect, Effects, eligible, inside, kept_apart
-from oomrules.reason.globs import Undecided
 from oomrules.reason.numbers import whole
-from oomrules.reason.regions import Box, Reasoner, Region
+from oomrules.reason.regions import Reasoner, Region
+from oomrules.reason.variables import UNKNOWN, Box, Values, Variable, attribute, only
 from oomrules.reason.witness import proposals
 from oomrules.reason.witness import witness as witnesses
 from oomrules.reason.witness.witness import Witness
@@ -341,7 +342,7 @@ class _Comparing:
             shown = after or before
             assert shown is not None
             asked = {
-                Variable("number", ("attr", name))
+                attribute(name)
                 for score in (before, after)
                 if score
                 for name in attributes(score.value)

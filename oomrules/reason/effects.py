@@ -11,10 +11,21 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from oomrules.program.program import Program, Rule, Scope
-from oomrules.reason.atoms import DOUBT, IN, UNKNOWN, Values, Variable, domain, only
-from oomrules.reason.globs import Undecided, literal
+from oomrules.reason import Undecided
+from oomrules.reason.globs import literal
 from oomrules.reason.numbers import whole
-from oomrules.reason.regions import Box, Reasoner, Region
+from oomrules.reason.regions import Reasoner, Region
+from oomrules.reason.variables import (
+    DOUBT,
+    IN,
+    UNKNOWN,
+    Box,
+    Values,
+    Variable,
+    attribute,
+    domain,
+    only,
+)
 
 PROTECTING = ("never", "spare", "last")
 
@@ -48,8 +59,8 @@ def eligible() -> Box:
     """
     state = Variable("text", "state")
     return {
-        Variable("number", ("attr", "pid")): Values(whole(2, 2**22)),
-        Variable("number", ("attr", "total_vm")): Values(whole(1), frozenset([UNKNOWN])),
+        attribute("pid"): Values(whole(2, 2**22)),
+        attribute("total_vm"): Values(whole(1), frozenset([UNKNOWN])),
         state: domain(state) - Values(literal("Z", "X", "x")),
     }
 

@@ -1,33 +1,17 @@
 """Sets of texts: finite ones, and those that globs describe, decided exactly.
 
-A glob is run as an automaton over the characters that can make a difference: those that
-a pattern names, the ends of its ranges, and one for each gap between them. Inclusion and
-emptiness follow from a walk through the product of all automata of a set.
+Most questions are answered at a glance; the others by the automata of the globs.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import heapq
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 from oomrules.program import nodes
+from oomrules.reason.automata import Tree, is_wild, pieces, shortest
 
-# More states than any sensible patterns have together; beyond it nothing is claimed.
-MOST_STATES = 4000
-# And no more places in patterns, for all states together.
-MOST_PLACES = 200_000
-
-
-class Undecided(Exception):
-    """A question that is too large, or outside of what is decided."""
-
-
-# A set as a tree: ("in", texts), ("glob", pattern), ("not", a), ("and", a, b, …), ("or", …).
-Tree = tuple[Any, ...]
 _ALL: Tree = ("not", ("in", frozenset()))
 
 
@@ -92,7 +76,7 @@ class Texts:
         """Choose a member, a short and readable one."""
         if self.these is not None:
             return min(self.these, key=lambda text: (len(text), text))
-        found = _shortest(self.tree, self.longest)
+        found = shortest(self.tree, self.longest)
         assert found is not None
         return found
 
@@ -153,7 +137,7 @@ def _member(tree: Tree, longest: int) -> str | None:
     """Find a text of a set; None if it is empty.
 
     Raises:
-        Undecided: see ``_shortest``.
+        Undecided: see ``shortest``.
     """
     if _taken_away(tree):
         return None
@@ -161,13 +145,13 @@ def _member(tree: Tree, longest: int) -> str | None:
         for glob in ("*", *_positive(tree)):
             text = "".join(
                 probe if piece == "*" else probe[:1] or "x" if piece == "?" else piece[-2:][:1]
-                for piece in _pieces(glob)
+                for piece in pieces(glob)
             )
             if (not longest or len(text.encode("utf-8", "replace")) <= longest) and _holds(
                 tree, text
             ):
                 return text
-    return _shortest(tree, longest)
+    return shortest(tree, longest)
 
 
 def _taken_away(tree: Tree) -> bool:
@@ -271,194 +255,5 @@ def beginning(pattern: str) -> str:
 @lru_cache(maxsize=8192)
 def longest_run(pattern: str) -> str:
     """Give the most plain characters in a row that a glob names; perhaps none."""
-    pieces = _pieces(pattern)
-    plain = "".join("\n" if len(one) > 1 or one in "*?" else one for one in pieces)
+    plain = "".join("\n" if is_wild(piece) else piece for piece in pieces(pattern))
     return max(plain.split("\n"), key=len)
-
-
-# --- automata ------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=8192)
-def _pieces(pattern: str) -> tuple[str, ...]:
-    """Take a glob apart as fnmatch does: ``*``, ``?``, plain characters, whole classes."""
-    found = []
-    at = 0
-    while at < len(pattern):
-        end = at + 1
-        if pattern[at] == "[":
-            inside = at + 1
-            if pattern[inside : inside + 1] == "!":
-                inside += 1
-            if pattern[inside : inside + 1] == "]":
-                inside += 1
-            closing = pattern.find("]", inside)
-            end = closing + 1 if closing >= 0 else end
-        found.append(pattern[at:end])
-        at = end
-    return tuple(found)
-
-
-@lru_cache(maxsize=65536)
-def _takes(piece: str, char: str) -> bool:
-    if piece == "?":
-        return True
-    if len(piece) > 1:
-        return re.compile(fnmatch.translate(piece)).match(char) is not None
-    return piece == char
-
-
-@lru_cache(maxsize=65536)
-def _closed(pattern: str, places: frozenset[int]) -> frozenset[int]:
-    pieces, found, left = _pieces(pattern), set(places), list(places)
-    while left:
-        at = left.pop()
-        if at < len(pieces) and pieces[at] == "*" and at + 1 not in found:
-            found.add(at + 1)
-            left.append(at + 1)
-    return frozenset(found)
-
-
-@lru_cache(maxsize=1 << 18)
-def _step(pattern: str, places: frozenset[int], char: str) -> frozenset[int]:
-    pieces = _pieces(pattern)
-    found = set()
-    for at in places:
-        if at < len(pieces):
-            if pieces[at] == "*":
-                found.add(at)
-            elif _takes(pieces[at], char):
-                found.add(at + 1)
-    return _closed(pattern, frozenset(found))
-
-
-def _alphabet(leaves: list[Tree]) -> list[str]:
-    """List characters of which one is like any that there is."""
-    plain: set[str] = set()
-    classes = False
-    for leaf in leaves:
-        if leaf[0] == "in":
-            for text in leaf[1]:
-                plain.update(text)
-            continue
-        for piece in _pieces(leaf[1]):
-            if len(piece) > 1:
-                classes = True
-                plain.update(piece)
-            elif piece not in "*?":
-                plain.add(piece)
-    liked = [char for char in "xyzabcdefghijklmnopqrstuvwXYZ0123456789._ " if char not in plain]
-    if not classes:
-        other = liked[:1] or [chr(max(map(ord, plain)) + 1)]
-        return sorted(plain) + other
-    # A range may end between the named characters, so each gap has one of its own.
-    codes = sorted({0x20, *map(ord, plain)})
-    gaps = []
-    for low, high in zip([-1, *codes], [*codes, 0x110000], strict=True):
-        if low + 1 < high:
-            near = next((char for char in liked if low < ord(char) < high), None)
-            # A byte that is no UTF-8 counts as one, and is read as one of these.
-            odd = "\udc80" if low < 0xDC80 < high else chr(low + 1)
-            gaps.append(near or odd)
-    return sorted({*plain, " ", *gaps})
-
-
-def _bytes(char: str) -> int:
-    return 1 if "\ud800" <= char <= "\udfff" else len(char.encode())
-
-
-@lru_cache(maxsize=65536)
-def _shortest(tree: Tree, longest: int) -> str | None:
-    """Find the shortest text of a set; None if it is empty.
-
-    Raises:
-        Undecided: the patterns have more states than are looked at.
-    """
-    numbers: dict[Tree, int] = {}
-    _collect(tree, numbers)
-    leaves = list(numbers)
-    alphabet = _alphabet(leaves)
-    start = tuple("" if leaf[0] == "in" else _closed(leaf[1], frozenset([0])) for leaf in leaves)
-    following_of = [_continued(leaf[1]) if leaf[0] == "in" else {} for leaf in leaves]
-    queue: list[tuple[int, int, str, tuple[Any, ...]]] = [(0, 0, "", start)]
-    seen: set[Any] = set()
-    number = work = 0
-    while queue:
-        size, _, text, state = heapq.heappop(queue)
-        if state in seen:
-            continue
-        seen.add(state)
-        work += len(leaves) + sum(map(len, filter(None, state)))
-        if len(seen) > MOST_STATES or work > MOST_PLACES:
-            raise Undecided("these patterns are too many to compare")
-        if _accepts(tree, numbers, state):
-            return text
-        for char in _telling(leaves, state, following_of, alphabet):
-            wide = size + _bytes(char)
-            if longest and wide > longest:
-                continue
-            following = tuple(
-                (at + char if at is not None and char in known.get(at, "") else None)
-                if leaf[0] == "in"
-                else _step(leaf[1], at, char)
-                for leaf, at, known in zip(leaves, state, following_of, strict=True)
-            )
-            if following not in seen:
-                number += 1
-                heapq.heappush(queue, (wide, number, text + char, following))
-    return None
-
-
-def _continued(texts: frozenset[str]) -> dict[str, set[str]]:
-    """Give the characters that come after each beginning of some texts."""
-    found: dict[str, set[str]] = {}
-    for text in texts:
-        for end, char in enumerate(text):
-            found.setdefault(text[:end], set()).add(char)
-    return found
-
-
-def _telling(
-    leaves: list[Tree],
-    state: tuple[Any, ...],
-    following_of: list[dict[str, set[str]]],
-    alphabet: list[str],
-) -> list[str]:
-    """Give the characters that lead to different states from here, one of a kind."""
-    named: set[str] = set()
-    for leaf, at, known in zip(leaves, state, following_of, strict=True):
-        if leaf[0] == "in":
-            named |= known.get(at, set()) if at is not None else set()
-            continue
-        pieces = _pieces(leaf[1])
-        for place in at:
-            if place < len(pieces):
-                if len(pieces[place]) > 1:
-                    return alphabet
-                if pieces[place] not in "*?":
-                    named.add(pieces[place])
-    # All others do the same; the narrowest stands for them.
-    others = [char for char in alphabet if char not in named]
-    liked = [char for char in "xyz" if char in others] or others
-    return [*sorted(named), min(liked, key=_bytes)]
-
-
-def _collect(tree: Tree, numbers: dict[Tree, int]) -> None:
-    if tree[0] in ("in", "glob"):
-        numbers.setdefault(tree, len(numbers))
-    else:
-        for part in tree[1:]:
-            _collect(part, numbers)
-
-
-def _accepts(tree: Tree, numbers: dict[Tree, int], state: tuple[Any, ...]) -> bool:
-    match tree[0]:
-        case "in":
-            return state[numbers[tree]] in tree[1]
-        case "glob":
-            return len(_pieces(tree[1])) in state[numbers[tree]]
-        case "not":
-            return not _accepts(tree[1], numbers, state)
-        case "and":
-            return all(_accepts(part, numbers, state) for part in tree[1:])
-    return any(_accepts(part, numbers, state) for part in tree[1:])

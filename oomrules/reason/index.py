@@ -12,21 +12,20 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from oomrules.processes.snapshot import Host, Process, Snapshot
-from oomrules.processes.units import ROOT_SLICE
-from oomrules.processes.values import GETTERS, innermost_place
+from oomrules.processes.units import ROOT_SLICE, UNIT_SUFFIXES
+from oomrules.processes.values import innermost_place, known
 from oomrules.program import nodes
 from oomrules.program.nodes import Node
 from oomrules.program.program import Program, Rule, Scope
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.verdict import Verdict
-from oomrules.reason import atoms
-from oomrules.reason import globs as texts
-from oomrules.reason.atoms import FALSE, IN, UNKNOWN, Values, Variable, attribute, domain
+from oomrules.reason import Undecided, globs, variables
+from oomrules.reason.arithmetic import mentioned
 from oomrules.reason.effects import Effect
-from oomrules.reason.globs import Texts, Undecided
+from oomrules.reason.globs import Texts
 from oomrules.reason.numbers import Numbers
-from oomrules.reason.regions import PLACE, Box, Region, narrowed
-from oomrules.reason.solver import mentioned
+from oomrules.reason.regions import PLACE, Region, narrowed
+from oomrules.reason.variables import FALSE, IN, UNKNOWN, Box, Values, Variable, attribute, domain
 
 Item = TypeVar("Item")
 
@@ -109,7 +108,7 @@ def _keys_of_targets(targets: tuple[str, ...]) -> list[Key]:
     """Return keys for the processes that may be in blocks; one that names units is enough."""
     for target in targets:
         # The root slice is around every process.
-        if atoms.named(target) and not nodes.glob(ROOT_SLICE, target):
+        if variables.named(target) and not nodes.glob(ROOT_SLICE, target):
             keys = _or_unknown(_NAMES, [_key_of_glob(_NAMES, target)])
             if keys:
                 return keys
@@ -124,14 +123,14 @@ def _or_unknown(about: str, keys: list[Key | None]) -> list[Key]:
 
 def _key_of_glob(about: str, pattern: str) -> Key | None:
     """Return the key for the texts that a glob matches; None if any text could match."""
-    start = texts.beginning(pattern)
+    start = globs.beginning(pattern)
     if start == pattern:
         return (about, "is", pattern)
     if start:
         return (about, "begins", start[:_LONGEST])
     # The suffix of a unit tells nothing apart.
-    stem = pattern[: pattern.rfind(".")] if pattern.endswith(atoms.UNIT_SUFFIXES) else pattern
-    piece = texts.longest_run(stem)
+    stem = pattern[: pattern.rfind(".")] if pattern.endswith(UNIT_SUFFIXES) else pattern
+    piece = globs.longest_run(stem)
     return (about, "inside", piece[-_LONGEST:]) if piece else None
 
 
@@ -153,14 +152,14 @@ class Judge:
         self._program = program
         self._host = host
         self._index = _Index()
-        # Of each rule, the number of its scope and the definitions that it names.
-        self._rules: list[tuple[int, Rule, frozenset[str]]] = []
+        # Each rule with the number of its scope.
+        self._rules: list[tuple[int, Rule]] = []
         for number, scope in enumerate(program.scopes):
             for rule in scope.rules:
                 # A level of ``only kill`` counts even where none of its rules holds.
                 keys = [] if rule.kind == "only" else _keys(rule, scope.targets)
                 self._index.add(len(self._rules), keys)
-                self._rules.append((number, rule, frozenset(nodes.names(rule.when))))
+                self._rules.append((number, rule))
 
     def judge(self, process: Process, snapshot: Snapshot) -> Verdict:
         """Decide about one process, and say why, as ``Evaluator.judge`` does."""
@@ -168,33 +167,23 @@ class Judge:
         def values(about: str) -> Iterable[Any]:
             if about == _NAMES:
                 return _unit_names(process, snapshot)
-            value = GETTERS[about](process, snapshot)
+            value = known(about, process, snapshot)
             return [value, *getattr(value, "aliases", ())]
 
         rules: list[list[Rule]] = [[] for _ in self._program.scopes]
-        names: set[str] = set()
         for number in self._index.find(values):
-            scope_number, rule, named = self._rules[number]
+            scope_number, rule = self._rules[number]
             rules[scope_number].append(rule)
-            names |= named
         scopes = tuple(
             Scope(scope.targets, scope.score, tuple(left))
             for scope, left in zip(self._program.scopes, rules, strict=True)
             if left or scope.score
         )
-        program = self._program._replace(scopes=scopes, definitions=self._definitions(names))
+        asked = [rule.when for scope in scopes for rule in scope.rules]
+        asked += [scope.score.value for scope in scopes if scope.score]
+        definitions = nodes.needed(asked, self._program.definitions)
+        program = self._program._replace(scopes=scopes, definitions=definitions)
         return Evaluator(program, self._host).judge(process, snapshot)
-
-    def _definitions(self, names: set[str]) -> dict[str, Node]:
-        """Return the definitions of some names, and those that they need."""
-        definitions: dict[str, Node] = {}
-        left = list(names)
-        while left:
-            name = left.pop()
-            if name not in definitions:
-                definitions[name] = self._program.definitions[name]
-                left += nodes.names(definitions[name])
-        return definitions
 
 
 def _unit_names(process: Process, snapshot: Snapshot) -> list[str | None]:
@@ -202,11 +191,8 @@ def _unit_names(process: Process, snapshot: Snapshot) -> list[str | None]:
     place = innermost_place(process, snapshot)
     if place is None:
         return [None]
-    names: list[str | None] = ["", *place.chain]
-    for unit in place.ancestors:
-        # The root slice has no other name.
-        names += (snapshot.fact(unit, "Names") if unit.above else None) or ()
-    return names
+    aliases = (name for unit in place.ancestors for name in snapshot.fact(unit, "Names") or ())
+    return ["", *place.chain, *aliases]
 
 
 # --- the rules that may cover a region ---------------------------------------------------------
@@ -221,7 +207,7 @@ _TIED = (_UNIT, Variable("text", "user.unit"), Variable("text", "user.slice"))
 _SMALL, _LARGE = 5, 2**40
 
 
-class Wider(Generic[Item]):
+class CoverIndex(Generic[Item]):
     """Effects, to look up those that may cover a region.
 
     A region that covers another holds its samples. So two samples are looked up.
@@ -238,7 +224,7 @@ class Wider(Generic[Item]):
                 self._index.add(len(self._entries), _keys(effect.rule, effect.targets))
                 self._entries.append((item, effect.region))
 
-    def of(self, region: Region) -> Iterator[Item]:
+    def may_cover(self, region: Region) -> Iterator[Item]:
         """Give what may cover a region, in the order in which it was given."""
         box = _possible(region)
         if box is None:
@@ -284,7 +270,7 @@ class _Sample:
         }
         around: list[str] = []
         for (kind, key), values in box.items():
-            if kind == "in" and atoms.named(key) and IN in values.others:
+            if kind == "in" and variables.named(key) and IN in values.others:
                 around.append(key)
             elif kind == "unit" and FALSE not in values.others:
                 around += key
@@ -320,7 +306,7 @@ class _Sample:
 
     def _may_have(self, variable: Variable, values: Values) -> bool:
         kind, key = variable
-        if kind == "in" and atoms.named(key):
+        if kind == "in" and variables.named(key):
             return self._may_be_called((key,)) or nodes.glob(ROOT_SLICE, key)
         if kind == "unit":
             return FALSE in values.others or self._may_be_called(key)
@@ -341,8 +327,8 @@ class _Sample:
 @lru_cache(maxsize=8192)
 def _name_like(pattern: str) -> str:
     """Return the name of a unit that a glob matches, or what comes closest to one."""
-    matching = texts.matching((pattern,))
-    likely = matching & atoms.UNIT_NAMES or matching
+    matching = globs.matching((pattern,))
+    likely = matching & variables.UNIT_NAMES or matching
     return likely.member() if likely else ""
 
 

@@ -11,28 +11,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from oomrules.processes.units import ROOT_SLICE
+from oomrules.processes.values import LIMIT
 from oomrules.program.nodes import Node, glob
 from oomrules.program.program import USER_UNIT
-from oomrules.reason import atoms, globs, solver
-from oomrules.reason.atoms import (
+from oomrules.reason import Undecided, arithmetic, atoms, globs, solver, variables
+from oomrules.reason.arithmetic import mentioned
+from oomrules.reason.atoms import Atom
+from oomrules.reason.variables import (
     DOUBT,
     FALSE,
     IN,
     OUT,
     TRUE,
     UNKNOWN,
-    Atom,
+    Box,
     Values,
     Variable,
+    attribute,
     domain,
     only,
 )
-from oomrules.reason.globs import Undecided
 
-Box = dict[Variable, Values]
 Region = list[Box]
 
-EVERYBODY: Region = [{}]
+EVERY_PROCESS: Region = [{}]
 
 # More boxes than any sensible rule has; beyond it nothing is claimed.
 MOST_BOXES = 128
@@ -95,7 +97,7 @@ class Reasoner:
                 return _tidied([box for part in parts for box in part])
             case "name":
                 return self._region(self.definitions[node[1]], positive, doubt)
-            case "==" | "!=" if atoms.is_condition(node[1]):
+            case "==" | "!=" if arithmetic.is_condition(node[1]):
                 # For yes and no, equal is: both, or neither.
                 one, two = node[1:]
                 same = ["or", ["and", one, two], ["and", ["not", one], ["not", two]]]
@@ -107,7 +109,7 @@ class Reasoner:
                 if not doubt:
                     return self._region(same, True, False)
                 # In doubt unless it is surely otherwise.
-                return self.difference(EVERYBODY, self._region(other, True, False))
+                return self.difference(EVERY_PROCESS, self._region(other, True, False))
         found = atoms.atom(node)
         if not isinstance(found, Atom):
             holds = doubt if found is None else found is positive
@@ -250,20 +252,20 @@ def narrowed(box: Box) -> Box | None:
         if not values:
             return None
         kind, key = variable
-        if variable in PLACE or kind == "unit" or (kind == "in" and atoms.in_cgroup(key)):
+        if variable in PLACE or kind == "unit" or (kind == "in" and variables.in_cgroup(key)):
             place.append(variable)
         elif kind == "cap":
             caps.append(variable)
         elif kind in ("order", "share") or (kind == "number" and key[0] != "attr"):
             # An expression is unknown just where one of its parts is, or by a division by 0.
-            names = solver.mentioned(key)
+            names = mentioned(key)
             if values.must_be_known and any(_is_unknown(box, name) for name in names):
                 return None
             if "'/'" not in str(key):
-                more = [solver.LIMIT] if kind == "share" or "'share'" in str(key) else []
+                more = [LIMIT] if kind == "share" or "'share'" in str(key) else []
                 sums.setdefault(frozenset([*names, *more]), []).append(variable)
         elif variable in _NAMED_BY:
-            id_ = box.get(Variable("number", ("attr", _NAMED_BY[variable])))
+            id_ = box.get(attribute(_NAMED_BY[variable]))
             if id_ is not None and id_.must_be_unknown and values.must_be_known:
                 return None
     for group in (place, caps, *sums.values()):
@@ -276,7 +278,7 @@ def narrowed(box: Box) -> Box | None:
 
 
 def _is_unknown(box: Box, name: str) -> bool:
-    values = box.get(Variable("number", ("attr", name)))
+    values = box.get(attribute(name))
     return values is not None and values.must_be_unknown
 
 
@@ -304,7 +306,7 @@ def _known_together(box: Box, group: list[Variable]) -> Box | None:
 def _out(box: Box) -> tuple[str, ...]:
     """Give the globs that match none of the system's units around."""
     return tuple(
-        v.key for v in box if v.kind == "in" and atoms.named(v.key) and box[v].others == {OUT}
+        v.key for v in box if v.kind == "in" and variables.named(v.key) and box[v].others == {OUT}
     )
 
 
@@ -313,14 +315,14 @@ def _of_users_well(box: Box) -> bool:
     asked = {
         v.key.removeprefix(USER_UNIT): box[v].others
         for v in box
-        if v.kind == "in" and atoms.of_user(v.key)
+        if v.kind == "in" and variables.of_user(v.key)
     }
     own = box.get(Variable("text", "user.unit"))
     if not asked and own is None:
         return True
     out = globs.matching(tuple(name for name, others in asked.items() if others == {OUT}))
     inside = [name for name, others in asked.items() if others == {IN}]
-    if any(not (atoms.UNIT_NAMES & globs.matching((name,))) - out for name in inside):
+    if any(not (variables.UNIT_NAMES & globs.matching((name,))) - out for name in inside):
         return False
     if own is not None and own.must_be_known and isinstance(own.known, globs.Texts):
         nowhere = globs.literal("")
@@ -330,7 +332,7 @@ def _of_users_well(box: Box) -> bool:
             inside.append("*")
             if not own.known - out:
                 return False
-    return not inside or bool(atoms.MANAGERS - globs.matching(_out(box)))
+    return not inside or bool(variables.MANAGERS - globs.matching(_out(box)))
 
 
 def _named_well(box: Box, place: list[Variable]) -> bool:
@@ -346,11 +348,11 @@ def _named_well(box: Box, place: list[Variable]) -> bool:
     own = globs.matching(unit_out)
     for variable in place:
         kind, key = variable
-        if kind == "in" and atoms.named(key) and box[variable].others == {IN}:
-            if out and not (atoms.UNIT_NAMES & globs.matching((key,))) - around:
+        if kind == "in" and variables.named(key) and box[variable].others == {IN}:
+            if out and not (variables.UNIT_NAMES & globs.matching((key,))) - around:
                 return False
         elif kind == "unit" and box[variable].others == {TRUE}:
-            called = (atoms.UNIT_NAMES | globs.literal("")) & globs.matching(key)
+            called = (variables.UNIT_NAMES | globs.literal("")) & globs.matching(key)
             if not called - own:
                 return False
             # The innermost unit is one of those around; no unit at all is none.

@@ -7,23 +7,21 @@ is unknown by zero, ``root`` is never below 1. Memory is tried with each page si
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 from math import isinf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from oomrules.fields import FIELDS
-from oomrules.reason import atoms
-from oomrules.reason.atoms import GRANULE, NOTHING_BY_NOTHING, UNKNOWN, Values, Variable
+from oomrules.processes.values import LIMIT
+from oomrules.reason import arithmetic, variables
+from oomrules.reason.arithmetic import GRANULE, mentioned
 from oomrules.reason.numbers import Numbers
-
-if TYPE_CHECKING:
-    from oomrules.reason.regions import Box
+from oomrules.reason.variables import NOTHING_BY_NOTHING, UNKNOWN, Box, Values, Variable, attribute
 
 # What Debian's kernels have: amd64 and most; ppc64el's and arm64's larger ones.
 PAGE_SIZES = (4096, 16_384, 65_536)
-LIMIT = "(memory limit)"
 
 # z3's own count of steps: unlike a time, it gives up in the same place on every machine.
 _STEPS = 400_000
@@ -65,24 +63,9 @@ def needed(box: Box) -> bool:
     return deep and shared
 
 
-def mentioned(key: Any) -> set[str]:
-    """Return the attributes of a canonical node, or of two."""
-    return set(_attributes(key))
-
-
-def _attributes(key: Any) -> Iterator[str]:
-    """Yield the attributes of a canonical node as often as it uses them."""
-    if isinstance(key, tuple):
-        if key[:1] == ("attr",):
-            yield key[1]
-        else:
-            for part in key:
-                yield from _attributes(part)
-
-
 def _hard(key: Any) -> bool:
     """Tell whether an expression uses an attribute twice, or more than sums."""
-    asked = list(_attributes(key))
+    asked = list(arithmetic.uses(key))
     return len(asked) > len(set(asked)) or any(
         part in str(key) for part in ("'root'", "'/'", "'*'")
     )
@@ -171,13 +154,13 @@ class _Model:
             if name == LIMIT:
                 self.claims.append(made >= 0)
             else:
-                variable = Variable("number", ("attr", name))
-                self._within(self._scaled(variable.key, made), atoms.domain(variable).known)
+                variable = attribute(name)
+                self._within(self._scaled(variable.key, made), variables.domain(variable).known)
         return self.symbols[name]
 
     def _scaled(self, key: Any, value: Any) -> Any:
         """Give a value in the units of its variable's set."""
-        if atoms.is_memory(key):
+        if arithmetic.is_memory(key):
             return value * (self.page // GRANULE)
         return value
 

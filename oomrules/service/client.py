@@ -1,4 +1,4 @@
-"""How others speak to the service."""
+"""How commands speak to the service."""
 
 from __future__ import annotations
 

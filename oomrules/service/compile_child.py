@@ -1,4 +1,4 @@
-"""The short-lived half, at work: ``oomrules prepare`` compiles the rules and asks systemd."""
+"""The child that compiles the rules and asks systemd: a running ``oomrules prepare``."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from oomrules.program import program
 
 SCHEMA = "oomrules.prepared/2"
 
-# What it writes, a line each, in this order, and how long each may be: 10,000 rules are 3 MiB, and
-# all that is asked of 5,000 units is 2 MiB. To read a line takes ten times as much memory. Each
-# has bounds of its own where it is gathered; this is the belt.
+# The parts that it writes, a line each, in this order, and how many bytes each may have: 10,000
+# rules are 3 MiB, and all that is asked of 5,000 units is 2 MiB. To read a line takes ten times as
+# much memory. Each part is also bounded where it is gathered.
 PARTS = {"program": 4 << 20, "names": 1 << 20, "facts": 4 << 20}
 
-# Beyond this it hangs: what it asks of others has deadlines of some seconds itself. systemd waits
-# for the first one (TimeoutStartSec in oomrules.service).
+# After this many seconds the child is considered hung: what it asks systemd and directories has
+# deadlines of a few seconds. systemd waits for the first child (TimeoutStartSec= in
+# oomrules.service).
 DEADLINE = 90.0
 
-# Killed, it may still be in the kernel, where it waits for somebody's memory.
+# A child that was killed may still be in the kernel, waiting for memory of another process.
 _LAST_WAIT = 1.0
 
-# -I, so that nothing of the environment gets in; what it may import is handed over. What it may
-# take is its own, since it takes more to compile rules than to keep to them.
+# -I keeps the environment out; what it may import is handed over. It has a bound of its own, since
+# compiling rules takes more memory than applying them.
 _CODE = (
     "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
     "from oomrules.service import memory; memory.bound(memory.START); "
@@ -42,20 +43,20 @@ _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class Compiled(NamedTuple):
-    """What the short-lived half found out.
+    """What the child found out.
 
     Attributes:
         program: the rules; None if they have errors.
         diagnostics: those errors, one line each.
         fingerprint: what tells whether a rule file has changed.
         files: the rule files.
-        asks: whether units that come or go call for asking systemd again.
+        asks: whether systemd is to be asked again when units come or go.
         facts: what systemd and logind said; if they were not asked, a problem says why.
         users, groups: names by id, those that matter to the rules.
         to, head: where the list goes, and how much of it, by oomrules.conf; None if that is
             wrong, and then ``problem`` says why.
         names_problems: what could not be looked up, and what that means.
-        names_complete: whether these are all names; else those known before stay.
+        names_complete: whether these are all names; if not, those known before stay.
     """
 
     program: program.Program | None
@@ -96,7 +97,7 @@ class CompileChild:
         self.deadline = now + DEADLINE
         self._output = self.descriptor = -1
         try:
-            # In memory: it needs no room in /run, and nobody has to read along.
+            # In memory: it needs no room in /run, and no reader while it is written.
             self._output = os.memfd_create("oomrules-prepared", os.MFD_CLOEXEC)
             # By vfork, so that nothing of a locked memory is copied.
             self.pid = os.posix_spawn(
@@ -119,7 +120,7 @@ class CompileChild:
         What it wrote before it failed counts: above all the rules, which come first.
 
         Raises:
-            Failure: it failed before it had said what the rules are.
+            Failure: it failed before it had written the rules.
         """
         try:
             why = self._end()
@@ -131,7 +132,7 @@ class CompileChild:
             if size >= PARTS["program"]:
                 raise Failure(
                     f"`oomrules prepare` wrote {size} bytes, {PARTS['program']} are allowed",
-                    "are these rules?",
+                    "are these files rules?",
                 )
             raise why or _other_result()
         compiled = _compiled(parts)
@@ -142,7 +143,7 @@ class CompileChild:
         return compiled._replace(facts=facts)
 
     def _end(self) -> Failure | None:
-        """Collect the process; say what was wrong with it."""
+        """Collect the process; return what was wrong with it."""
         if not self._ended(0):
             signal.pidfd_send_signal(self.descriptor, signal.SIGKILL)
             if self._ended(_LAST_WAIT):
@@ -156,7 +157,7 @@ class CompileChild:
             return None
         code = os.waitstatus_to_exitcode(status)
         how = f"was killed by signal {-code}" if code < 0 else f"failed (status {code})"
-        return Failure(f"`oomrules prepare` {how}", "it has said why above, if it could")
+        return Failure(f"`oomrules prepare` {how}", "it has printed why above, if it could")
 
     def _parts(self) -> dict[str, Any]:
         """Read what it wrote, up to the first part that is not whole, or too long."""
@@ -180,7 +181,7 @@ class CompileChild:
         return parts
 
     def abandon(self) -> None:
-        """Kill it, whatever it was about to say."""
+        """Kill it, and drop what it wrote."""
         try:
             self.finish()
         except (Failure, OSError):

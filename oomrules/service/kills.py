@@ -15,7 +15,7 @@ from oomrules.service.outbox import Outbox
 from oomrules.state import now
 
 # How many kills at a limit are recorded one by one within _SPAN seconds: of each user, of each unit
-# of the system, and of all of them. A user can have his own processes killed as often as he likes.
+# of the system, and of all of them. Users can have their own processes killed without end.
 _USER, _UNIT, _ALL, _SPAN = 30, 100, 300, 60.0
 
 # Units and users that are counted apart.
@@ -94,7 +94,7 @@ class Recorder:
         }
 
     def _is_recorded(self, kill: Kill, unit: str, user_unit: str, at: float) -> bool:
-        """Whether a kill has an entry of its own; one for want of memory in the host always has."""
+        """Return whether a kill gets an entry of its own; one of the whole host always does."""
         if kill.constraint and not kill.constraint.endswith("MEMCG"):
             return True
         self.sum_up(at)
@@ -111,7 +111,7 @@ class Recorder:
         return True
 
     def sum_up(self, at: float) -> None:
-        """Say how many kills were left out, once the time is over in which they were counted."""
+        """Log how many kills were left out, once the time is over in which they were counted."""
         if self.lost > self._lost_told and at >= self._lost_told_at + _SPAN:
             self._outbox.send(overwritten(self.lost - self._lost_told), journal.WARNING)
             self._lost_told, self._lost_told_at = self.lost, at

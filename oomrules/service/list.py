@@ -94,14 +94,17 @@ class PacedAdjustment:
         """Recompute the values if it is time to; until then the last ones stay in force."""
         if not self.is_due(now(), ranking):
             return ""
-        cost = time.process_time()
-        # Made anew each time: it holds on to what it did, for people to read.
-        done = named(self.name, self._state, self._head).put(ranking, source)
-        cost = time.process_time() - cost
-        self._at = now() + max(_ADJUST_EVERY, _ADJUST_TIMES * cost)
-        self._new_at = now() + max(_ADJUST_NEW_EVERY, _ADJUST_NEW_TIMES * cost)
-        self._adjusted = _first(ranking)
-        return done
+        # If it is held, the next list has its turn.
+        with self._state.lock():
+            begun = time.process_time()
+            try:
+                # A new one each time, since it holds on to what it did.
+                return named(self.name, self._state, self._head).put(ranking, source)
+            finally:
+                cost = time.process_time() - begun
+                self._at = now() + max(_ADJUST_EVERY, _ADJUST_TIMES * cost)
+                self._new_at = now() + max(_ADJUST_NEW_EVERY, _ADJUST_NEW_TIMES * cost)
+                self._adjusted = _first(ranking)
 
     def take_back(self) -> None:
         """Restore the values from before."""
@@ -180,7 +183,8 @@ class CurrentList:
         if self._source is not None:
             self._source.facts = facts
             # What has been worked out for each process may rest on the old facts.
-            self._source.prepared_for = None
+            for process in self._source.by_pid.values():
+                process.reconsider()
         self.examined = prepared.fingerprint
         if prepared.program is None:
             return

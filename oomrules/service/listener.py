@@ -42,7 +42,7 @@ class Client:
 
 
 class Listener:
-    """Answers those who connect.
+    """Answers the clients that connect.
 
     Args:
         path: of the socket; one that is there is of a service that has died.
@@ -71,7 +71,7 @@ class Listener:
         try:
             if os.path.lexists(path):
                 os.unlink(path)
-            # Root's alone: it tells of everybody's processes.
+            # Root's alone: it tells of all users' processes.
             before = os.umask(0o177)
             try:
                 self._socket.bind(path)
@@ -97,7 +97,7 @@ class Listener:
             self._dismiss(client)
 
     def answer_waiting(self) -> None:
-        """Answer those who have asked for a refresh: there is a fresh list, or there is none."""
+        """Answer the clients that asked for a refresh: there is a fresh list, or there is none."""
         waiting = [client for client in self._clients if client.waits]
         if waiting:
             document = self._document()

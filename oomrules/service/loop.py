@@ -31,14 +31,14 @@ from oomrules.service.status import Counts
 from oomrules.service.watch import RuleWatch, UnitWatch
 from oomrules.state import State, now
 
-# The watchdog hears from us so many times in its interval.
+# How often the watchdog hears from us within its interval.
 _ALIVE = 2
 
-# What systemd or journald did not take is offered again after so long.
+# What systemd or journald did not take is offered again after this many seconds.
 _OFFER_AGAIN = 0.5
 
-# A user can make directories in his own part of the tree faster than this process hears of them,
-# so it listens only so often; the kernel's queue has an end, too.
+# Users can make directories in their part of the tree faster than this process hears of them, so
+# it listens again only after this long; the kernel's queue has an end, too.
 _LISTEN_AGAIN = 0.2
 
 _LONGEST_WAIT = 3600.0
@@ -71,13 +71,6 @@ class Options(NamedTuple):
     head: int | None
 
 
-class Timer(NamedTuple):
-    """What is done at a time: ``due`` says when, in seconds since the boot."""
-
-    due: Callable[[], float]
-    act: Callable[[], None]
-
-
 class Service:
     """Everything that the service has: made once, and never more of it.
 
@@ -86,6 +79,8 @@ class Service:
     """
 
     def __init__(self, options: Options) -> None:
+        self.poll = PollTable()
+        self._wake = self._catch_signals()
         self.outbox = Outbox()
         self.notifier = Notifier()
         # It must not wait for another process.
@@ -108,18 +103,14 @@ class Service:
         self._resumes = not options.given
         self._alive_at = self._looked_at = -_NEVER
         self._listen_at = _NEVER
-        self._timers = [
-            Timer(self._alive_due, self._alive),
-            Timer(self._look_due, self._look_for_pressure),
-            Timer(lambda: self._listen_at, self._listen_to_units),
-            Timer(lambda: self.compiler.due(self.pace.calm_at), self._compile_or_collect),
-            Timer(
-                lambda: self.pace.due if self.current_list.program else _NEVER,
-                lambda: self._refresh(self.pace.reason()),
-            ),
+        # When something is due, in seconds since the boot, and what is done then.
+        self._timers: list[tuple[Callable[[], float], Callable[[], None]]] = [
+            (self._alive_due, self._alive),
+            (self._look_due, self._look_for_pressure),
+            (lambda: self._listen_at, self._listen_to_units),
+            (lambda: self.compiler.due(self.pace.calm_at), self._compile_or_collect),
+            (self._refresh_due, lambda: self._refresh(self.pace.reason())),
         ]
-        self.poll = PollTable()
-        self._wake = self._catch_signals()
         self.poll.add(self.pressure.descriptor, self._feel_pressure, select.POLLPRI)
         self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
         self._follow(self.rule_watch, self.compiler.change)
@@ -140,7 +131,7 @@ class Service:
         return readable
 
     def _follow(self, watch: RuleWatch, tell: Callable[[float], None]) -> None:
-        """Tell when watched files change."""
+        """Call a function when watched files change."""
 
         def read(events: int) -> None:
             if watch.changed():
@@ -172,7 +163,7 @@ class Service:
         except Failure as error:
             self.problems.report("listener", error.message, error.hint)
             return None
-        self._timers.append(Timer(lambda: listener.due, lambda: listener.expire(now())))
+        self._timers.append((lambda: listener.due, lambda: listener.expire(now())))
         return listener
 
     # --- the loop --------------------------------------------------------------------
@@ -182,7 +173,7 @@ class Service:
         self.current_list.recall()
         if self._resumes:
             self.current_list.resume()
-            # There may be no time to lose.
+            # Memory may be short already.
             self._refresh("start")
         self._compile()
         while not self.stopping:
@@ -193,7 +184,7 @@ class Service:
 
     def _idle(self) -> float:
         """Return the seconds until there is something to do, if nothing happens before."""
-        idle = min(timer.due() for timer in self._timers) - now()
+        idle = min(due() for due, _ in self._timers) - now()
         if self.outbox.waiting or self.notifier.waiting:
             idle = min(idle, _OFFER_AGAIN)
         return max(0.0, idle)
@@ -203,9 +194,9 @@ class Service:
         self.recorder.sum_up(now())
         self.outbox.flush()
         self.notifier.flush()
-        for timer in self._timers:
-            if now() >= timer.due():
-                timer.act()
+        for due, act in self._timers:
+            if now() >= due():
+                act()
 
     def _read_signals(self) -> None:
         try:
@@ -321,6 +312,9 @@ class Service:
 
     # --- the list --------------------------------------------------------------------
 
+    def _refresh_due(self) -> float:
+        return self.pace.due if self.current_list.program else _NEVER
+
     def _promise_refresh(self) -> bool:
         """Make a list soon, if there are rules to make it by."""
         if self.current_list.program is None:
@@ -393,7 +387,7 @@ class Service:
             self.recorder.record(kill, current.listed, current.before, current.known)
         if kills:
             current.dealt_with(self.kernel_log.last)
-        # A user can have processes of his own killed at his own limit as often as he likes.
+        # Users can have their own processes killed at their own limits without end.
         if not all(kill.constraint.endswith("MEMCG") for kill in kills):
             self.pace.ask(now())
         elif kills:

@@ -54,7 +54,7 @@ class Pace:
         self._units = self._asked = _NEVER
 
     def pressed(self, now: float) -> bool:
-        """Whether there is pressure."""
+        """Return whether there is pressure."""
         return now < self.calm_at
 
     @property

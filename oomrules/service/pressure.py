@@ -58,7 +58,7 @@ class Pressure:
         self.source = "psi" if self.shares() else "meminfo" if self._available() else "none"
 
     def close(self) -> None:
-        """Give the trigger up."""
+        """Close the trigger."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1

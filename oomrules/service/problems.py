@@ -14,7 +14,7 @@ class Problems:
         self._standing: dict[str, str] = {}
 
     def report(self, topic: str, message: str = "", hint: str | None = None) -> None:
-        """Say what is wrong, once until that changes; without a message, that nothing is."""
+        """Log what is wrong, once until that changes; without a message, that nothing is."""
         if not message:
             self.clear(topic)
         elif self._standing.get(topic) != message:
@@ -22,7 +22,7 @@ class Problems:
             self.say(f"{message}; {hint}" if hint else message, journal.WARNING)
 
     def clear(self, topic: str) -> None:
-        """Say that what was wrong with a topic is so no longer, if anything was."""
+        """Log that what was wrong with a topic is so no longer, if anything was."""
         before = self._standing.pop(topic, None)
         if before:
             self.say(f"no longer so: {before}", journal.INFO)

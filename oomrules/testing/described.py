@@ -16,7 +16,7 @@ from oomrules.fields import FIELDS, Unit
 from oomrules.language import quantities
 from oomrules.language.diagnostics import did_you_mean
 from oomrules.processes import recorded
-from oomrules.processes.ordinary import PAGE_SIZE, host_line, process_line, snapshot, terminal
+from oomrules.processes.ordinary import PAGE_SIZE, process_line, snapshot, terminal
 
 TICKS = 100
 
@@ -88,15 +88,15 @@ class Described:
             self._scope(cgroup, self._table(said, f"scope.{cgroup}"))
             for cgroup, said in self._table(data.get("scope", {}), "scope").items()
         ]
-        host = host_line(
-            clock_ticks=TICKS,
-            uptime=self.uptime,
-            mem_total=self._bytes(memory, "host.memory"),
-            swap_total=self._bytes(swap, "host.swap"),
-            users={str(number): name for name, number in self.users.items()},
-            groups={str(number): name for name, number in self.groups.items()},
-        )
-        return snapshot((host, *scopes, *processes), self.file), pids
+        host = {
+            "clock_ticks": TICKS,
+            "uptime": self.uptime,
+            "mem_total": self._bytes(memory, "host.memory"),
+            "swap_total": self._bytes(swap, "host.swap"),
+            "users": {str(number): name for name, number in self.users.items()},
+            "groups": {str(number): name for name, number in self.groups.items()},
+        }
+        return snapshot(self.file, host, [*scopes, *processes]), pids
 
     # --- processes ---------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import pytest
 from oomrules.dbus import bounds, systemd
 from oomrules.dbus import gather as facts
 from oomrules.dbus.bus import BusError, Connection
-from oomrules.dbus.gather import Asked, Everything, gather
+from oomrules.dbus.gather import EVERYTHING, Questions, gather, questions
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes.facts import Facts
@@ -47,8 +47,8 @@ def listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listen]:
         process.wait()
 
 
-def asked(text: str) -> Asked:
-    return Asked(compiler.compile_texts([RuleText("x.oom", text)]))
+def asked(text: str) -> Questions:
+    return questions(compiler.compile_texts([RuleText("x.oom", text)]))
 
 
 def places(number: int) -> list[Placement]:
@@ -152,7 +152,7 @@ def test_the_deadline_holds_for_all_calls_together(listen: Listen) -> None:
 
 def test_a_snapshot_asks_for_all_that_rules_could(listen: Listen) -> None:
     listen("numbers")
-    found = gather(Everything(), places(2))
+    found = gather(EVERYTHING, places(2))
     assert found.units is not None and found.problems == ()
     says = {"Description": "A café", "ActiveState": "active", "OOMScoreAdjust": 2**64 - 1}
     assert found.units["u0.service"] == says

@@ -11,7 +11,7 @@ from oomrules.language.diagnostics import Diagnostic, Rejected
 from oomrules.language.rulefiles import DIRECTORIES, Found
 from oomrules.language.text import RuleText
 from oomrules.lint import linter, registry
-from oomrules.lint.checks.host import HostFacts, units_of, user_units_of
+from oomrules.lint.host_facts import HostFacts, units_of, user_units_of
 from oomrules.processes import recorded
 from oomrules.ranking.ranker import Ranker
 

@@ -140,7 +140,7 @@ def test_a_file_that_was_changed_meanwhile_is_not_written(path: Path) -> None:
     read = rulefiles.read_file(path)
     assert isinstance(read, RuleText)
     path.write_text("never kill uid 0\n")
-    with pytest.raises(Failure, match="changed by another process"):
+    with pytest.raises(Failure, match="changed meanwhile"):
         rewrite.write(read, "spare uid 0\n", Root("/"))
     assert path.read_text() == "never kill uid 0\n"
 

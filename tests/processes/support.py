@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes.procfs import ProcSource
@@ -84,7 +84,7 @@ def watched(source: ProcSource, pid: int) -> Process:
     process = source.by_pid.get(pid)
     assert process is not None
     for name, attribute in ATTRIBUTES.items():
-        if attribute.source not in (Source.SCOPE, Source.SYSTEMD, Source.LOGIND):
+        if attribute.provider not in (Provider.SCOPE, Provider.SYSTEMD, Provider.LOGIND):
             GETTERS[name](process, source)
     return process
 

@@ -352,10 +352,10 @@ def test_a_recycled_pid_is_another_process(
     source = open_source()
     tasks.says(listing(row(100001)))
     process = believed(source).by_pid[100001]
-    process.cmdline, process.judge = "old", lambda *_: None
+    process.cmdline, process.decider = "old", lambda *_: None
     tasks.says(listing(row(100001, start=6 * 10**9)))
     believed(source)
-    assert process.judge is UNREAD
+    assert process.decider is UNREAD
     assert process.cmdline is UNREAD
     assert process.starttime == 6 * 10**9 // TICK
 

@@ -20,10 +20,10 @@ import psutil
 import pytest
 
 from oomrules.errors import Failure
+from oomrules.files import read_small
 from oomrules.processes import procfs
 from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.cmdlines import READER
-from oomrules.processes.proc_stat import read_file
 from oomrules.processes.procfs import ProcSource
 from oomrules.program.nodes import SELF_MADE
 from oomrules.ranking.ranker import Ranker
@@ -308,14 +308,14 @@ def test_who_goes_too_deep_among_the_control_groups_stays_with_his_user(
     if login is not None:
         (directory / "loginuid").write_text(login)
     (tmp_path / f"cgroup/user.slice/user-{there}.slice/user@{there}.service").mkdir(parents=True)
-    read = read_file
+    read = read_small
 
     def too_deep(path: str, *size: int) -> bytes:
         if path.endswith("7/cgroup"):
             raise OSError(errno.ENAMETOOLONG, "File name too long", path)
         return read(path, *size)
 
-    monkeypatch.setattr(procfs, "read_file", too_deep)
+    monkeypatch.setattr(procfs, "read_small", too_deep)
     made = program('score total_vm\nonly kill slice "user-*.slice"')
     source = ProcSource(made, root=str(proc.root))
     mounts = tmp_path / "mountinfo"

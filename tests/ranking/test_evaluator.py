@@ -471,7 +471,7 @@ def test_a_ranker_ranks_the_next_snapshot_as_a_new_one_would(
         for key in _FLEETING:
             if hasattr(process, key):
                 setattr(process, key, getattr(second.by_pid[pid], key))
-    second.by_pid, second.prepared_for = first.by_pid, first.prepared_for
+    second.by_pid, second.ranker = first.by_pid, first.ranker
     assert ranker.rank(second).pids == expected
 
 

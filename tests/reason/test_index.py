@@ -10,9 +10,9 @@ from oomrules.language.text import RuleText
 from oomrules.processes import recorded
 from oomrules.program.program import Program
 from oomrules.ranking.evaluator import Evaluator
+from oomrules.reason import Undecided
 from oomrules.reason.effects import Effect
-from oomrules.reason.globs import Undecided
-from oomrules.reason.index import Judge, Wider
+from oomrules.reason.index import CoverIndex, Judge
 from tests.oracle import strategies
 from tests.oracle.strategies import thorough
 from tests.reason import brute
@@ -52,9 +52,9 @@ def _given(rules: list[str]) -> list[Effect]:
 def test_whatever_covers_a_region_is_found(rules: list[str]) -> None:
     made = brute.effects("\n".join(rules))
     effects = [one for one in made.all if one.region]
-    index = Wider((number, one) for number, one in enumerate(effects))
+    index = CoverIndex((number, one) for number, one in enumerate(effects))
     for one in effects:
-        found = list(index.of(one.region or []))
+        found = list(index.may_cover(one.region or []))
         assert found == sorted(found)
         for number, other in enumerate(effects):
             try:
@@ -69,16 +69,16 @@ def test_a_region_of_several_boxes_is_found_by_any_of_them() -> None:
     effects = _given(
         ["spare anything when uid == 0 or cap(SYS_ADMIN)", "spare uid 7 with SYS_ADMIN"]
     )
-    index = Wider((one.rule.text, one) for one in effects)
+    index = CoverIndex((one.rule.text, one) for one in effects)
     narrow = next(one for one in effects if "uid 7" in one.rule.text)
-    assert len(list(index.of(narrow.region or []))) == 2
+    assert len(list(index.may_cover(narrow.region or []))) == 2
 
 
 def test_units_that_no_glob_matches_are_in_nobodys_way() -> None:
     effects = _given(['in "[b-a].slice": spare uid 0', 'spare unit "[b-a]"', "spare anything"])
-    index = Wider((one.rule.text, one) for one in effects)
+    index = CoverIndex((one.rule.text, one) for one in effects)
     for one in effects:
-        assert "spare anything" in list(index.of(one.region or []))
+        assert "spare anything" in list(index.may_cover(one.region or []))
 
 
 def test_only_what_may_cover_is_looked_at() -> None:
@@ -86,9 +86,9 @@ def test_only_what_may_cover_is_looked_at() -> None:
     rules += [f'in "*-{number}.slice": spare nice 3' for number in range(100, 200)]
     rules += [f'spare unit "{number}-*.service"' for number in range(100, 200)]
     effects = _given(rules)
-    index = Wider((one, one) for one in effects)
+    index = CoverIndex((one, one) for one in effects)
     for one in effects:
-        assert list(index.of(one.region or [])) == [one]
+        assert list(index.may_cover(one.region or [])) == [one]
 
 
 # --- the judge of witnesses: it leaves rules out, and decides as with all of them -------------

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from oomrules.processes import recorded
 from oomrules.ranking.verdict import Verdict, Why
+from oomrules.reason import Undecided
 from oomrules.reason.effects import Effects
-from oomrules.reason.globs import Undecided
-from oomrules.reason.regions import EVERYBODY
+from oomrules.reason.regions import EVERY_PROCESS
 from oomrules.reason.witness.proposals import proposals
 from tests.oracle.strategies import thorough
 from tests.reason import brute
@@ -40,7 +40,7 @@ def test_always_and_never_are_so(text: str) -> None:
     reasoner = effects.reasoner
     try:
         never, always = reasoner.empty(reasoner.holds(node)), reasoner.empty(reasoner.fails(node))
-        sure = reasoner.covers(reasoner.holds(node, doubt=True), EVERYBODY)
+        sure = reasoner.covers(reasoner.holds(node, doubt=True), EVERY_PROCESS)
     except Undecided:
         return
     assert never == (True not in values)
@@ -102,7 +102,7 @@ def test_whoever_only_leaves_out_is_left_out(texts: list[str], around: str) -> N
     assert effects.reasoner.empty(out) == (
         not any(verdict.why is Why.OUTSIDE for verdict in verdicts)
     )
-    assert effects.reasoner.covers(out, EVERYBODY) == all(
+    assert effects.reasoner.covers(out, EVERY_PROCESS) == all(
         verdict.why is Why.OUTSIDE for verdict in verdicts
     )
 

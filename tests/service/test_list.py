@@ -9,6 +9,7 @@ import pytest
 
 from oomrules import files
 from oomrules.accounts import passwd
+from oomrules.errors import Failure
 from oomrules.language.compiler import compile_texts
 from oomrules.language.text import RuleText
 from oomrules.processes.bpf import IteratorSource
@@ -110,6 +111,26 @@ def test_values_are_reconsidered_sooner_if_somebody_new_is_among_the_first(
     assert not paced.is_due(10.6, ranking(2, 1))
     assert not paced.is_due(10.6, ranking(1))
     assert paced.is_due(12.1, ranking(1))
+    source.close()
+
+
+def test_a_refusal_keeps_the_pace_and_a_held_lock_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing:
+        def put(self, *_: Any) -> str:
+            raise Failure("the kernel refused it")
+
+    monkeypatch.setattr(list_module, "named", lambda *_: Refusing())
+    source = ProcSource(program.make((), {}))
+    ranking = Ranking([Process(1)], source, Evaluator(program.make((), {}), source.host))
+    paced = PacedAdjustment(State(str(tmp_path), wait=False), None)
+    with State(str(tmp_path)).lock(), pytest.raises(Failure, match="holds it"):
+        paced.put(ranking, source)
+    # The next list has its turn.
+    with pytest.raises(Failure, match="refused"):
+        paced.put(ranking, source)
+    assert paced.put(ranking, source) == ""
     source.close()
 
 

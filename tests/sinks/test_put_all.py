@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,17 +19,19 @@ from oomrules.commands.parts import selection
 from oomrules.config import Config
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
-from oomrules.language.compiler import compile_rules
+from oomrules.language.compiler import compile_rules, compile_texts
+from oomrules.language.text import RuleText
 from oomrules.processes.bpf import IteratorSource
 from oomrules.processes.facts import Facts
 from oomrules.processes.procfs import ProcSource
-from oomrules.program.program import Program
+from oomrules.program.program import Program, dumps
 from oomrules.service.compile_child import Compiled
 from oomrules.service.list import CurrentList
 from oomrules.sinks import see_originals
 from oomrules.sinks.oom_score_adj import write
 from oomrules.sinks.oom_score_adj.origins import CAP_SYS_RESOURCE
 from oomrules.state import ADJUSTMENTS, LAST_LIST, LIST, State
+from tests.children import CHECKOUT
 from tests.fake_proc import FakeProc
 
 RULES = """
@@ -167,12 +171,25 @@ def unit_hook(host: Host) -> list[str]:
     return [text.partition(";")[0] for text in said if "cannot write" in text]
 
 
+def compiled(program: Program) -> Compiled:
+    return Compiled(
+        program=program,
+        diagnostics=[],
+        fingerprint=[["x", 1]],
+        files=[],
+        asks=False,
+        facts=Facts(),
+        users={},
+        groups={},
+    )
+
+
 def service(host: Host) -> list[str]:
     """Make a list as the service does; return what failed."""
     program = compile_rules(rulefiles.system(host.root))
     current = CurrentList(State(str(host.state), wait=False))
     current.direct(list(host.targets), None)
-    current.adopt(Compiled(program, [], [["x", 1]], [], False, Facts(), {}, {}))
+    current.adopt(compiled(program))
     assert current._source
     current._source.close()
     current._source = host.source(program)
@@ -306,6 +323,38 @@ def test_the_command_and_the_hook_hold_the_lock_from_before_they_read_the_proces
 
     monkeypatch.setattr(selection, "live", live)
     assert way(host) == [] and held
+
+
+# --- what is loaded --------------------------------------------------------------------
+
+LISTS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from oomrules.processes.facts import Facts
+from oomrules.program.program import load
+from oomrules.service.compile_child import Compiled
+from oomrules.service.list import CurrentList
+from oomrules.state import State
+current = CurrentList(State(sys.argv[2], wait=False))
+current.direct([sys.argv[2] + "/mine"], None)
+current.adopt(Compiled(load(sys.argv[3]), [], [["x", 1]], [], False, Facts(), {}, {}))
+assert current.refresh() and not current.problem
+print(*sys.modules)
+"""
+
+
+def test_the_service_loads_oom_score_adj_only_where_it_is_the_sink(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.json"
+    rules.write_text(dumps(compile_texts([RuleText("x.oom", RULES)])))
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-E", "-c", LISTS, CHECKOUT, str(tmp_path), str(rules)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    modules = set(done.stdout.split())
+    assert "oomrules.sinks.file" in modules
+    assert not any(name.startswith("oomrules.sinks.oom_score_adj") for name in modules)
 
 
 # --- a copy ----------------------------------------------------------------------------

@@ -232,9 +232,9 @@ run_time = "90min"
 
 
 WRONG = {
-    "no TOML": ("[process.p", "no TOML"),
+    "no TOML": ("[process.p", "not TOML"),
     "no test": ("[process.p]", "no test"),
-    "no name": ('[[test]]\nfirst = "p"', "without a name"),
+    "no name": ('[[test]]\nfirst = "p"', "has no name"),
     "nothing expected": ('[process.p]\n[[test]]\nname = "a"', "nothing is expected"),
     "unknown key": ("[proces.p]\n" + case('first = "p"'), "did you mean `process`"),
     "unknown expectation": ("[process.p]\n" + case('frist = "p"'), "did you mean `first`"),

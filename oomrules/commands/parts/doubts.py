@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from oomrules.attributes import ATTRIBUTES, Source
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.processes.recorded import Recorded
 from oomrules.processes.snapshot import Process, Snapshot
 from oomrules.processes.values import GETTERS, LIMIT, known
@@ -17,14 +17,14 @@ from oomrules.terminal import count
 
 # Why an attribute may be unknown, by where its value comes from; of a recording and of this host.
 _RECORDED = {
-    Source.SYSTEMD: "recorded without this property of the unit",
-    Source.LOGIND: "recorded without logind's sessions",
-    Source.SCOPE: "recorded without this figure of the unit",
+    Provider.SYSTEMD: "recorded without this property of the unit",
+    Provider.LOGIND: "recorded without logind's sessions",
+    Provider.SCOPE: "recorded without this figure of the unit",
 }
 _LIVE = {
-    Source.SYSTEMD: "the unit's manager did not say it",
-    Source.LOGIND: "logind did not say it",
-    Source.SCOPE: "the unit's control group does not tell it",
+    Provider.SYSTEMD: "the unit's manager did not say it",
+    Provider.LOGIND: "logind did not say it",
+    Provider.SCOPE: "the unit's control group does not tell it",
 }
 
 
@@ -82,21 +82,21 @@ def cause(name: str, process: Process, snapshot: Snapshot) -> str:
     cgroup = known("cgroup", process, snapshot)
     if name == PLACE:
         if cgroup is None:
-            return _by_source(Source.CGROUP, recorded)
+            return _by_provider(Provider.CGROUP, recorded)
         return "recorded without it" if recorded else "systemd did not say what it belongs to"
     if name == NEAREST_LIMIT:
-        return _by_source(Source.SCOPE, recorded)
+        return _by_provider(Provider.SCOPE, recorded)
     attribute = ATTRIBUTES.get(name)
     if attribute is None:
         return ""
-    if attribute.source in _LIVE and cgroup is None:
+    if attribute.provider in _LIVE and cgroup is None:
         return "its control group is unknown"
     if name in ("user", "group"):
         number = known("uid" if name == "user" else "gid", process, snapshot)
         if number is not None:
             what = "recorded without names" if recorded else "no name is known"
             return f"{what} of {name}s, for id {number}"
-    return _by_source(attribute.source, recorded)
+    return _by_provider(attribute.provider, recorded)
 
 
 def causes(names: Iterable[str], process: Process, snapshot: Snapshot) -> list[str]:
@@ -108,10 +108,10 @@ def causes(names: Iterable[str], process: Process, snapshot: Snapshot) -> list[s
     return found
 
 
-def _by_source(source: Source, recorded: bool) -> str:
+def _by_provider(provider: Provider, recorded: bool) -> str:
     if recorded:
-        return _RECORDED.get(source, "it was not recorded, or could not be read then")
-    return _LIVE.get(source, "it could not be read")
+        return _RECORDED.get(provider, "it was not recorded, or could not be read then")
+    return _LIVE.get(provider, "it could not be read")
 
 
 def summary(verdicts: Iterable[Verdict]) -> list[str]:
@@ -157,9 +157,9 @@ def _recorded_as(name: str, process: Process) -> str:
     if name == LIMIT:
         return NEAREST_LIMIT
     attribute = ATTRIBUTES[name]
-    if attribute.source in (*_RECORDED, Source.CGROUP) and process.cgroup is None:
+    if attribute.provider in (*_RECORDED, Provider.CGROUP) and process.cgroup is None:
         return "cgroup"
-    if attribute.source in _RECORDED:
+    if attribute.provider in _RECORDED:
         return name
     return attribute.field if getattr(process, attribute.field, None) is None else name
 
@@ -169,4 +169,4 @@ def _why_lacking(name: str, snapshot: Recorded) -> str:
     if name in names and names[name] is None:
         return f"the recording has no names of {name}s"
     attribute = ATTRIBUTES.get(name)
-    return _by_source(attribute.source if attribute else Source.SCOPE, True)
+    return _by_provider(attribute.provider if attribute else Provider.SCOPE, True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from oomrules.dbus.gather import booted_with_systemd
 from oomrules.errors import Failure, reason
 from oomrules.roots import Root
 from oomrules.terminal import say
@@ -64,7 +65,7 @@ def install(service: str, root: Path) -> int:
 
 def _exists(service: str, root: Path) -> bool:
     """Return whether there is such a service; an instance of a template counts as one."""
-    if root == Path("/") and _is_booted():
+    if root == Path("/") and booted_with_systemd():
         asked = subprocess.run(  # noqa: S603
             ["systemctl", "show", "--property=LoadState", "--value", "--", service],  # noqa: S607
             capture_output=True,
@@ -76,11 +77,6 @@ def _exists(service: str, root: Path) -> bool:
     head, at, _ = service.removesuffix(".service").partition("@")
     names = (service, f"{head}@.service") if at else (service,)
     return any(os.path.lexists(root / folder / name) for folder in _FOLDERS for name in names)
-
-
-def _is_booted() -> bool:
-    # sd_booted(3)
-    return Path("/run/systemd/system").is_dir()
 
 
 def remove(service: str, root: Path) -> int:
@@ -117,7 +113,7 @@ def _path(service: str, root: Path) -> Path:
 
 
 def _reload(root: Path) -> None:
-    if root != Path("/") or not _is_booted():
+    if root != Path("/") or not booted_with_systemd():
         return
     done = subprocess.run(
         ["systemctl", "daemon-reload"],  # noqa: S607

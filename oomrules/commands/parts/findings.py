@@ -1,4 +1,4 @@
-"""How diagnostics are shown: to people, editors, programs and GitHub. SARIF is in ``lint``."""
+"""Diagnostics as text, for editors, as JSON and for GitHub; SARIF is in ``lint``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 from oomrules import terminal
-from oomrules.language.diagnostics import Diagnostic, Edit, Level
-from oomrules.language.text import RuleText
+from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.language.text import RuleText, Span
 from oomrules.plain import printable
 from oomrules.terminal import Paint, say, width
 
@@ -56,13 +56,13 @@ def _full(diagnostic: Diagnostic, paint: Paint) -> str:
 
 
 def print_concise(diagnostics: Iterable[Diagnostic]) -> None:
-    """Print one line a finding, in the form that editors and grep understand."""
+    """Print one line per finding, in the form that editors and grep understand."""
     for diagnostic in diagnostics:
         say(concise(diagnostic))
 
 
 def concise(diagnostic: Diagnostic) -> str:
-    """Say a finding in one line."""
+    """Return a finding in one line."""
     line, column = diagnostic.source.position(diagnostic.span.start)
     place = f"{printable(diagnostic.source.name)}:{line}:{column}"
     level = f"{diagnostic.level.value}[{diagnostic.code}]"
@@ -70,38 +70,30 @@ def concise(diagnostic: Diagnostic) -> str:
 
 
 def as_data(diagnostic: Diagnostic) -> dict[str, Any]:
-    """Give a finding in the form of schema ``oomrules.check/1``."""
-    line, column = diagnostic.source.position(diagnostic.span.start)
-    end_line, end_column = diagnostic.source.position(diagnostic.span.end)
+    """Return a finding in the form of schema ``oomrules.check/1``."""
     data: dict[str, Any] = {
         "code": diagnostic.code,
         "level": diagnostic.level.value,
         "message": diagnostic.message,
         "file": diagnostic.source.name,
-        "line": line,
-        "column": column,
-        "end_line": end_line,
-        "end_column": end_column,
+        **_range(diagnostic.source, diagnostic.span),
         "help": diagnostic.help,
     }
     if diagnostic.witness is not None:
         data["witness"] = dict(diagnostic.witness)
     if diagnostic.fix is not None:
-        edits = [_edit(diagnostic.source, edit) for edit in diagnostic.fix.edits]
+        edits = [
+            {**_range(diagnostic.source, edit.span), "text": edit.text}
+            for edit in diagnostic.fix.edits
+        ]
         data["fix"] = {"description": diagnostic.fix.says, "edits": edits}
     return data
 
 
-def _edit(source: RuleText, edit: Edit) -> dict[str, Any]:
-    line, column = source.position(edit.span.start)
-    end_line, end_column = source.position(edit.span.end)
-    return {
-        "line": line,
-        "column": column,
-        "end_line": end_line,
-        "end_column": end_column,
-        "text": edit.text,
-    }
+def _range(source: RuleText, span: Span) -> dict[str, int]:
+    line, column = source.position(span.start)
+    end_line, end_column = source.position(span.end)
+    return {"line": line, "column": column, "end_line": end_line, "end_column": end_column}
 
 
 def print_json(diagnostics: Iterable[Diagnostic]) -> None:
@@ -127,8 +119,8 @@ def print_github(diagnostics: Iterable[Diagnostic]) -> None:
             "title": data["code"],
         }
         given = ",".join(f"{key}={_escaped(str(value), ':,')}" for key, value in properties.items())
-        said = f"{data['message']}; {data['help']}"
-        say(f"::{command} {given}::{_escaped(said)}")
+        text = f"{data['message']}; {data['help']}"
+        say(f"::{command} {given}::{_escaped(text)}")
 
 
 def _escaped(text: str, more: str = "") -> str:

@@ -19,6 +19,7 @@ from textual.widgets import DataTable, Footer, Static
 
 from oomrules.commands.parts import selection
 from oomrules.commands.parts.verdicts import COLUMNS, Row
+from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.program.program import Program
@@ -92,8 +93,8 @@ class Ranks:
     """
 
     def __init__(self, made: Program, within_unit: str | None, most: int | None) -> None:
-        asked = selection.asked_within(made, within_unit)
-        self._source: ProcSource = selection.live(made, asked)
+        questions = gather.questions(made, [within_unit] if within_unit else [])
+        self._source: ProcSource = selection.live(made, questions)
         self._ranker = Ranker(made, self._source.host)
         self._keep = within(within_unit) if within_unit else None
         self._most = min(most or _MOST, _MOST)

@@ -98,7 +98,7 @@ class Ranked(NamedTuple):
 
 def live(
     made: Program,
-    asked: gather.Asked | None = None,
+    asked: gather.Questions | None = None,
     choice: str = "auto",
     most_long: int = 10 * MOST_LONG,
 ) -> Live:
@@ -128,17 +128,10 @@ def live(
         sinks.see_originals(source, kept.standard())
     except Failure as error:
         problems.append(f"{error.message}; rules see every oom_score_adj as it is now")
-    asked = gather.Asked(made) if asked is None else asked
+    asked = gather.questions(made) if asked is None else asked
     gathered = gather.gather(asked, places(source) if asked.properties else ())
     source.facts = gathered._replace(problems=(*gathered.problems, *problems))
     return source
-
-
-def asked_within(made: Program, unit: str | None) -> gather.Asked:
-    """Return what to ask systemd: what the rules need, and which unit ``--in`` means."""
-    asked = gather.Asked(made)
-    asked.name(unit or "")
-    return asked
 
 
 def settle_names(names: Names, source: ProcSource) -> None:
@@ -177,7 +170,7 @@ def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
         snapshot = recorded.load(options.snapshot)
         ranker = Ranker(made, snapshot.host)
         return Ranked(_top(ranker.rank(snapshot, keep), options), snapshot)
-    source = live(made, asked_within(made, unit), options.source)
+    source = live(made, gather.questions(made, [unit] if unit else []), options.source)
     ranker = Ranker(made, source.host)
     ranking = fresh(ranker, source, keep) if verified else ranker.rank(source, keep)
     return Ranked(_top(ranking, options), source)

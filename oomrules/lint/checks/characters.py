@@ -68,16 +68,9 @@ def _quoted(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text | syntax.Nam
                     yield stated.source, text
                 case syntax.Text():
                     yield stated.source, node
-    for source, statements in rules.checked.trees:
+    for source, _, block in rules.blocks:
         if not source.text.isascii():
-            yield from ((source, target.unit) for target in _targets(statements))
-
-
-def _targets(statements: tuple[syntax.Statement, ...]) -> Iterator[syntax.Target]:
-    for statement in statements:
-        if isinstance(statement, syntax.Block):
-            yield statement.target
-            yield from _targets(statement.statements)
+            yield source, block.target.unit
 
 
 def _plain(char: str) -> str | None:

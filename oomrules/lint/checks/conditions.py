@@ -15,11 +15,11 @@ from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.program import nodes
 from oomrules.program.nodes import Node, attributes
-from oomrules.reason.atoms import Variable, known
+from oomrules.reason.arithmetic import mentioned
 from oomrules.reason.effects import eligible
 from oomrules.reason.numbers import Numbers
 from oomrules.reason.regions import Region
-from oomrules.reason.solver import mentioned
+from oomrules.reason.variables import Variable, known
 
 # The attributes that ``eligible`` asks for.
 _FITNESS = {one.key if one.kind == "text" else one.key[1] for one in eligible()}
@@ -172,11 +172,11 @@ def _is_constant(meaning: Meaning, node: Node, never: bool) -> bool:
 
 def _not_candidates(rules: RuleSet) -> Iterator[Diagnostic]:
     meaning = rules.meaning
-    for placed in meaning.placed:
-        if _only_others(meaning, placed.effect.sure):
+    for rule in meaning.rules:
+        if _only_others(meaning, rule.effect.sure):
             yield NO_CANDIDATES.at(
-                placed.stated.source,
-                placed.rule.selector.span,
+                rule.stated.source,
+                rule.stated.statement.selector.span,
                 "this is about processes that are never candidates: pid 1, zombies and exiting "
                 "ones, and those without memory of their own",
                 "remove it; whatever the rules say, these are never killed",

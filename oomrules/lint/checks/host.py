@@ -7,196 +7,24 @@ on this one.
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from oomrules.accounts import passwd
-from oomrules.accounts.names import asks_elsewhere
-from oomrules.attributes import ATTRIBUTES, Source
-from oomrules.dbus import gather
-from oomrules.dbus.bus import BusError, Connection
-from oomrules.dbus.systemd import Manager
-from oomrules.errors import Failure
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.language import syntax
 from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Diagnostic, Level, did_you_mean
 from oomrules.language.rulefiles import DIRECTORIES
 from oomrules.language.text import RuleText, Span
+from oomrules.lint.host_facts import HostFacts
 from oomrules.lint.ruleset import Check, RuleSet, nodes, shipped
-from oomrules.processes.snapshot import PF_KTHREAD, Process, Snapshot
+from oomrules.processes.snapshot import Process
 from oomrules.processes.units import Placement
-from oomrules.processes.values import GETTERS, innermost_place, known, places
-from oomrules.program.nodes import glob
-from oomrules.program.program import Program
-from oomrules.ranking.ranker import Ranking
-from oomrules.roots import Root
+from oomrules.processes.values import GETTERS, known
+from oomrules.program.nodes import glob, is_glob
 
-_GLOB = "*?["
-SERVICE = "oomrules.service"
-
-# What systemd is asked about each unit that has processes.
-PROPERTIES = (
-    "OOMScoreAdjust",
-    "OOMPolicy",
-    "ManagedOOMPreference",
-    "ManagedOOMMemoryPressure",
-)
-# systemd's own directories of units, in which a unit is known that does not run at present.
-_UNIT_FILES = (
-    "/etc/systemd",
-    "/run/systemd",
-    "/usr/local/lib/systemd",
-    "/usr/lib/systemd",
-    "/lib/systemd",
-)
-
-
-@dataclass(frozen=True)
-class HostFacts:
-    """What is known of a host.
-
-    Attributes:
-        ranking: its processes, ranked by the rules.
-        units: the names of the system's units; None if they are not known.
-        user_units: the names of units of users' managers.
-        aliases: other names of the system's units, each with the name of its unit.
-        user_aliases: the same for units of users' managers.
-        user: tells whether a user exists; None if that is not known.
-        group: the same for groups.
-        least_freeable: the share of the memory in use that the rules shall leave to be freed,
-            in percent.
-    """
-
-    ranking: Ranking
-    units: frozenset[str] | None = None
-    user: Callable[[str], bool] | None = None
-    group: Callable[[str], bool] | None = None
-    least_freeable: int = 25
-    user_units: frozenset[str] = frozenset()
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    user_aliases: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """The processes."""
-        return self.ranking.snapshot
-
-    def processes(self) -> list[Process]:
-        """The processes that hold memory of their own."""
-        return [
-            process
-            for process in self.snapshot.by_pid.values()
-            if process.total_vm and not (process.flags or 0) & PF_KTHREAD
-        ]
-
-    def place(self, process: Process) -> Placement | None:
-        """Where a process is among the units; None if it is unknown."""
-        return innermost_place(process, self.snapshot)
-
-
-def unit_files(kind: str, tree: Root) -> tuple[set[str], dict[str, str]]:
-    """List the units that have a file, whether they run or not.
-
-    Args:
-        kind: ``system`` or ``user``, the manager that they are for.
-        tree: what the files are in.
-
-    Returns:
-        their names, and of those that are links to others the name of the unit (the aliases of
-        systemd.unit(5)).
-    """
-    found: set[str] = set()
-    aliases: dict[str, str] = {}
-    for directory in _UNIT_FILES:
-        path = tree.path / directory.lstrip("/") / kind
-        try:
-            names = [name for name in tree.names(path) if "." in name]
-        except OSError:
-            continue  # not every host has all of them
-        for name in sorted(set(names) - found):
-            found.add(name)
-            try:
-                real = tree.real(path / name).name
-            except OSError:
-                continue  # masked, or it dangles
-            # An instance of a template is no alias of it.
-            if real != name and "." in real and "@." not in real:
-                aliases[name] = real
-    return found, aliases
-
-
-def names_of(kind: str, tree: Root) -> frozenset[str] | None:
-    """List the users or groups of another system; None if they are not known.
-
-    Args:
-        kind: ``user`` or ``group``.
-        tree: the system, whose own files are read; nobody is asked who it would ask.
-    """
-    try:
-        if asks_elsewhere(kind, tree.read(tree.path / "etc/nsswitch.conf", 65536)):
-            return None
-    except FileNotFoundError:
-        pass
-    except OSError:
-        return None
-    try:
-        data = tree.read(tree.path / "etc" / passwd.FILES[kind], 16 << 20)
-    except OSError:
-        return None
-    found = (line.partition(b":")[0] for line in data.split(b"\n"))
-    return frozenset(name.decode("utf-8", "backslashreplace") for name in found)
-
-
-class Asked(gather.Asked):
-    """What the rules want to know, and the settings of units that are compared with them."""
-
-    def __init__(self, program: Program) -> None:
-        super().__init__(program)
-        self.properties = sorted({*self.properties, *PROPERTIES})
-        self.booted = gather.booted_with_systemd()
-
-
-def units_of(snapshot: Snapshot) -> frozenset[str]:
-    """List the system's units that processes are in, those around them, and their aliases."""
-    found: set[str] = set()
-    for place in places(snapshot):
-        for unit in place.system.ancestors:
-            found |= {*unit.chain, *(snapshot.fact(unit, "Names") or ())}
-    return frozenset(found)
-
-
-def aliases_of(snapshot: Snapshot) -> dict[str, str]:
-    """Give the aliases of the system's units that processes are in, as far as they are known."""
-    found: dict[str, str] = {}
-    for process in snapshot.by_pid.values():
-        innermost = innermost_place(process, snapshot)
-        for place in innermost.system.ancestors if innermost else ():
-            names = snapshot.fact(place, "Names") or ()
-            found |= dict.fromkeys((name for name in names if name != place.unit), place.unit)
-    return found
-
-
-def user_units_of(snapshot: Snapshot) -> frozenset[str]:
-    """List the units of users' managers that processes are in, and those around them."""
-    found = (place.chain[len(place.system.chain) :] for place in places(snapshot))
-    return frozenset().union(*found)
-
-
-def loaded_units() -> frozenset[str]:
-    """List the units that systemd has loaded; none if it cannot be asked."""
-    if not gather.booted_with_systemd():
-        return frozenset()
-    try:
-        connection = Connection()
-        try:
-            return frozenset(Manager(connection).known())
-        finally:
-            connection.close()
-    except (BusError, Failure):
-        return frozenset()  # the notes say that systemd did not answer
-
+_SERVICE = "oomrules.service"
 
 # --- targets, users and groups ------------------------------------------------------------
 
@@ -209,20 +37,12 @@ def _known(name: str, units: frozenset[str]) -> bool:
 
 def _unit_names(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text, bool]]:
     """Give the names of units that are written out, and whether they are a user's."""
-    for source, statements in rules.checked.trees:
-        for target in _targets(statements):
-            yield source, target.unit, target.relation is syntax.Relation.OF_USER
+    for source, _, block in rules.blocks:
+        yield source, block.target.unit, block.target.relation is syntax.Relation.OF_USER
     for pattern in rules.patterns:
         asked = pattern.attribute in ("unit", "user.unit") and pattern.how == "glob"
         if asked and not pattern.related:
             yield pattern.source, pattern.text, pattern.attribute == "user.unit"
-
-
-def _targets(statements: tuple[syntax.Statement, ...]) -> Iterator[syntax.Target]:
-    for statement in statements:
-        if isinstance(statement, syntax.Block):
-            yield statement.target
-            yield from _targets(statement.statements)
 
 
 def _no_unit(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -248,7 +68,7 @@ def _no_unit(rules: RuleSet) -> Iterator[Diagnostic]:
             yield NO_UNIT.at(source, text.span, why, help_)
             continue
         # Scopes come and go, and a glob may be about units to come.
-        if _is_glob(name) or name.endswith(".scope") or "." not in name or _known(name, units):
+        if is_glob(name) or name.endswith(".scope") or "." not in name or _known(name, units):
             continue
         listed = "`oomrules scopes` and `systemctl list-units` name them"
         help_ = did_you_mean(name, units, listed)
@@ -258,13 +78,9 @@ def _no_unit(rules: RuleSet) -> Iterator[Diagnostic]:
         yield NO_UNIT.at(source, text.span, f"{owner} unit `{name}`", help_)
 
 
-def _is_glob(name: str) -> bool:
-    return any(char in name for char in _GLOB)
-
-
 def _aliases(name: str, host: HostFacts, of_user: bool) -> list[tuple[str, str]]:
     """Give the aliases, and their units, that a name matches in vain: it matches nothing else."""
-    if not of_user and not _is_glob(name):
+    if not of_user and not is_glob(name):
         return []
     aliases = host.user_aliases if of_user else host.aliases
     units = (host.user_units if of_user else host.units or frozenset()) - aliases.keys()
@@ -284,7 +100,7 @@ def _no_account(rules: RuleSet) -> Iterator[Diagnostic]:
         if there is None or pattern.how == "search" or pattern.related or shipped(pattern.source):
             continue
         # Who has no name is known by the number.
-        if name.isdigit() or (pattern.how == "glob" and any(char in name for char in _GLOB)):
+        if name.isdigit() or (pattern.how == "glob" and is_glob(name)):
             continue
         if not there(name):
             yield NO_ACCOUNT.at(
@@ -348,11 +164,11 @@ _WHY_OF = {
     "kernel measures it: if `cat /proc/pressure/memory` fails, boot with `psi=1`",
 }
 _WHY = {
-    Source.SYSTEMD: "it is asked of systemd over D-Bus",
-    Source.LOGIND: "it is asked of logind over D-Bus",
-    Source.SCOPE: "it is read from the unit's control group, where the memory controller has to "
+    Provider.SYSTEMD: "it is asked of systemd over D-Bus",
+    Provider.LOGIND: "it is asked of logind over D-Bus",
+    Provider.SCOPE: "it is read from the unit's control group, where the memory controller has to "
     "be on: the last figure of `grep memory /proc/cgroups` is 1 if it is",
-    Source.EXE: "it takes root and CAP_SYS_PTRACE to read it",
+    Provider.EXE: "it takes root and CAP_SYS_PTRACE to read it",
 }
 
 
@@ -381,7 +197,7 @@ def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
                     f"`{name.name}` is unknown for every process of this host",
                     _WHY_OF.get(name.name)
                     or _WHY.get(
-                        attribute.source, f"it is read from /proc/PID/{attribute.source.value}"
+                        attribute.provider, f"it is read from /proc/PID/{attribute.provider.value}"
                     ),
                 )
 
@@ -497,20 +313,20 @@ def _resident(processes: Iterable[Process]) -> int:
 
 def _own_service(rules: RuleSet) -> Iterator[Diagnostic]:
     host = rules.host
-    if host is None or host.units is None or SERVICE not in host.units:
+    if host is None or host.units is None or _SERVICE not in host.units:
         return
     for process in host.processes():
         place = host.place(process)
-        if place is None or place.unit != SERVICE:
+        if place is None or place.unit != _SERVICE:
             continue
         adjust = known("oom_score_adj", process, host.snapshot)
         if adjust is not None and adjust > _UNLIKELY:
             yield UNPROTECTED.at(
-                RuleText(SERVICE, ""),
+                RuleText(_SERVICE, ""),
                 Span(0, 0),
                 f"the kernel may kill the service of oomrules itself: the oom_score_adj of its "
                 f"process {process.pid} is {adjust}",
-                f"set OOMScoreAdjust=-1000 with `systemctl edit {SERVICE}`",
+                f"set OOMScoreAdjust=-1000 with `systemctl edit {_SERVICE}`",
             )
             return
 
@@ -534,9 +350,19 @@ CONTRADICTION = Check(
     host=True,
 )
 LITTLE = Check(
-    "OOM706", "rules that leave too little to free", Level.WARNING, _freeable, True, True
+    "OOM706",
+    "rules that leave too little to free",
+    Level.WARNING,
+    _freeable,
+    whole=True,
+    host=True,
 )
 UNPROTECTED = Check(
-    "OOM707", "the service of oomrules unprotected", Level.WARNING, _own_service, True, True
+    "OOM707",
+    "the service of oomrules unprotected",
+    Level.WARNING,
+    _own_service,
+    whole=True,
+    host=True,
 )
 CHECKS = (NO_UNIT, NO_ACCOUNT, WRITABLE, UNREADABLE, CONTRADICTION, LITTLE, UNPROTECTED)

@@ -47,29 +47,18 @@ def _is_wrong(name: str, targets: Iterable[syntax.Target]) -> str:
     return ""
 
 
-def _blocks(
-    source: RuleText, statements: Iterable[syntax.Statement], around: tuple[syntax.Target, ...]
-) -> Iterator[Diagnostic]:
-    for statement in statements:
-        if not isinstance(statement, syntax.Block):
-            continue
-        target = statement.target
-        if target.relation is syntax.Relation.NAMED:
-            why = _is_wrong(target.unit.value, around)
-            if why:
-                better = f'`in user unit "{target.unit.value}"`'
-                yield _found(source, target.span, why, better)
-        yield from _blocks(source, statement.statements, (*around, target))
-
-
 def _found(source: RuleText, span: Span, why: str, better: str) -> Diagnostic:
     return OF_USERS.at(source, span, f"{why}: this is about nobody", f"write {better}")
 
 
 def _asked_for_wrongly(rules: RuleSet) -> Iterator[Diagnostic]:
-    for source, statements in rules.checked.trees:
-        if source in rules.sources:
-            yield from _blocks(source, statements, ())
+    for source, around, block in rules.blocks:
+        if source not in rules.sources or block.target.relation is not syntax.Relation.NAMED:
+            continue
+        name = block.target.unit.value
+        why = _is_wrong(name, around)
+        if why:
+            yield _found(source, block.target.span, why, f'`in user unit "{name}"`')
     for pattern in rules.patterns:
         attribute, name = pattern.attribute, pattern.text.value
         if attribute not in ("unit", "slice") or pattern.how == "search":

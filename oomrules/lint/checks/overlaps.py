@@ -1,51 +1,93 @@
-"""Rules that others make pointless, and exclusions that leave nobody."""
+"""Rules that others make pointless, and exclusions that leave no process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from oomrules.language.diagnostics import Diagnostic, Level
-from oomrules.lint.meaning import Meaning, Placed
+from oomrules.lint.meaning import Meaning, RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet, shipped
-from oomrules.ranking.verdict import Verdict, Why
+from oomrules.ranking.verdict import LAST, Verdict, Why
+from oomrules.reason import Undecided
 from oomrules.reason.effects import Effect, eligible, inside
-from oomrules.reason.globs import Undecided
-from oomrules.reason.index import Wider
-from oomrules.reason.regions import EVERYBODY, Region
+from oomrules.reason.index import CoverIndex
+from oomrules.reason.regions import EVERY_PROCESS, Region
 from oomrules.reason.witness.witness import Witness
 
 # More wider rules than this are not compared with one; one is enough.
 _MOST_COMPARED = 40
 
 
-def _index(meaning: Meaning, *kinds: str) -> Wider[Placed]:
-    return Wider(
-        (placed, placed.effect)
-        for placed in meaning.placed
-        if placed.kind in kinds and placed.effect.region
-    )
+class _Overlap(NamedTuple):
+    """A rule that another one makes pointless, and a process that shows it."""
+
+    rule: RuleMeaning
+    other: RuleMeaning
+    witness: dict[str, Any]
+
+    def finding(self, check: Check, message: str, help_: str) -> Diagnostic:
+        """Return the finding; ``{other}`` in the message stands for the other rule's place."""
+        return check.at(
+            self.rule.stated.source,
+            self.rule.stated.statement.span,
+            message.format(other=self.other.stated.place, words=self.other.words),
+            help_,
+            related=self.other.related,
+            witness=self.witness,
+        )
 
 
-def _wider(meaning: Meaning, placed: Placed, index: Wider[Placed]) -> Iterator[Placed]:
-    """Find rules that have an effect on every candidate that one rule is about."""
-    compared = 0
-    for other in index.of(placed.effect.region or []):
-        wide = other.effect.region
-        if other.number == placed.number or not wide:
-            continue
-        # Rules of a package are for every host: what is pointless there is no one's mistake.
-        if not compared and shipped(placed.stated.source):
+def _confirmed(
+    meaning: Meaning,
+    rule: RuleMeaning,
+    others: Iterable[RuleMeaning],
+    region: Region,
+    says: Callable[[Verdict], bool] | None = None,
+) -> Iterator[_Overlap]:
+    """Yield the overlap with the first of some rules for which a process of a region shows it.
+
+    Args:
+        says: tells whether a verdict says that the rule is in vain; without it both rules
+            have to hold.
+    """
+    for other in others:
+
+        def confirms(witness: Witness, verdict: Verdict, other: RuleMeaning = other) -> bool:
+            if not meaning.has_effect(witness, rule.effect):
+                return False
+            return says(verdict) if says else meaning.has_effect(witness, other.effect)
+
+        witness = meaning.witness(region, confirms)
+        if witness:
+            yield _Overlap(rule, other, witness)
             return
-        about = meaning.candidates_of(placed)
+
+
+def _index(rules: Iterable[RuleMeaning]) -> CoverIndex[RuleMeaning]:
+    return CoverIndex((rule, rule.effect) for rule in rules)
+
+
+def _wider(
+    meaning: Meaning, rule: RuleMeaning, index: CoverIndex[RuleMeaning]
+) -> Iterator[RuleMeaning]:
+    """Yield the rules that have an effect on every candidate that one rule is about."""
+    compared = 0
+    for other in index.may_cover(rule.effect.region or []):
+        if other.number == rule.number:
+            continue
+        # Rules of a package are for every host: a pointless one among them is no mistake.
+        if not compared and shipped(rule.stated.source):
+            return
+        about = meaning.candidates_of(rule)
         if about is None:
             return  # that has a finding of its own
         compared += 1
         if compared > _MOST_COMPARED:
             meaning.reasoner.undecided += 1
             return
-        if _covers(meaning, wide, about):
+        if _covers(meaning, other.effect.region or [], about):
             yield other
 
 
@@ -53,138 +95,102 @@ def _covers(meaning: Meaning, wide: Region, about: Region) -> bool:
     return meaning.decide(lambda: meaning.reasoner.covers(wide, about))
 
 
-def _equal(meaning: Meaning, one: Placed, two: Placed) -> bool:
-    """Tell whether a rule that is covered by another covers it in turn."""
-    region, wide = one.effect.region, two.effect.region
-    if not region or not wide:
-        return False
-    return meaning.decide(lambda: meaning.reasoner.covers(region, meaning.candidates_only(wide)))
-
-
-def _holds(meaning: Meaning, placed: Placed, witness: Witness) -> bool:
-    return meaning.has_effect(witness, placed.effect)
-
-
 def _on_the_protected(rules: RuleSet) -> Iterator[Diagnostic]:
     meaning = rules.meaning
-    index = _index(meaning, "never")
+    index = _index(meaning.of("never"))
     levels = meaning.effects.levels()
-    for placed in meaning.placed:
-        # An `only` that allows nobody by itself is told as that (OOM617).
-        alone = placed.kind == "only" and len(levels[placed.effect.targets]) == 1
-        if placed.kind == "never" or alone:
+    for rule in meaning.of("only", "first", "last", "prefer", "spare"):
+        # An `only` that allows no process by itself has a finding of its own (OOM617).
+        if rule.kind == "only" and len(levels[rule.effect.targets]) == 1:
             continue
-        for other in _wider(meaning, placed, index):
-
-            def confirms(witness: Witness, verdict: Verdict, placed: Placed = placed) -> bool:
-                never = verdict.why in (Why.NEVER, Why.NEVER_IN_DOUBT)
-                return never and _holds(meaning, placed, witness)
-
-            witness = meaning.witness(placed.effect.region or [], confirms)
-            if witness:
-                yield PROTECTED.at(
-                    placed.stated.source,
-                    placed.rule.span,
-                    f"this has no effect: whoever it is about is never killed, by "
-                    f"{other.stated.place}",
-                    "remove one of them, or narrow the `never kill`",
-                    related=other.related,
-                    witness=witness,
-                )
-                break
+        wider, region = _wider(meaning, rule, index), rule.effect.region or []
+        for overlap in _confirmed(meaning, rule, wider, region, _is_never_killed):
+            yield overlap.finding(
+                PROTECTED,
+                "this has no effect: whoever it is about is never killed, by {other}",
+                "remove one of them, or narrow the `never kill`",
+            )
 
 
-def _inside_its_kind(rules: RuleSet) -> Iterator[tuple[Placed, Placed, dict[str, Any]]]:
-    meaning = rules.meaning
-    for kind in ("never", "first", "last", "only"):
-        index = _index(meaning, kind)
-        for placed in meaning.placed:
-            if placed.kind != kind:
-                continue
-            for other in _wider(meaning, placed, index):
-                if kind == "only" and other.effect.targets != placed.effect.targets:
-                    continue  # levels of `only` are intersected: a second one matters
-                if (
-                    placed.effect.rule._replace(place="", text="")
-                    == other.effect.rule._replace(place="", text="")
-                    and placed.effect.targets == other.effect.targets
-                ):
-                    continue  # said twice, which is OOM514
-                # Of two that say the same, the later is blamed.
-                if placed.number < other.number and _equal(meaning, placed, other):
-                    continue
-
-                def confirms(
-                    witness: Witness,
-                    verdict: Verdict,
-                    placed: Placed = placed,
-                    other: Placed = other,
-                ) -> bool:
-                    return _holds(meaning, placed, witness) and _holds(meaning, other, witness)
-
-                witness = meaning.witness(placed.effect.region or [], confirms)
-                if witness:
-                    yield placed, other, witness
-                    break
-
-
-def _covered_pairs(rules: RuleSet) -> list[tuple[Placed, Placed, dict[str, Any]]]:
-    return rules.meaning.once("covered", lambda: list(_inside_its_kind(rules)))
-
-
-def _nested(rules: RuleSet) -> Iterator[Diagnostic]:
-    for placed, other, witness in _covered_pairs(rules):
-        if placed.effect.targets != other.effect.targets:
-            continue
-        yield NESTED.at(
-            placed.stated.source,
-            placed.rule.span,
-            f"this adds nothing: the `{other.words}` at {other.stated.place} is about all of "
-            "these processes",
-            "remove it, or narrow the other one",
-            related=other.related,
-            witness=witness,
-        )
-
-
-def _block_covered(rules: RuleSet) -> Iterator[Diagnostic]:
-    for placed, other, witness in _covered_pairs(rules):
-        if placed.effect.targets == other.effect.targets:
-            continue
-        yield COVERED.at(
-            placed.stated.source,
-            placed.rule.span,
-            f"this adds nothing: the `{other.words}` at {other.stated.place} holds here too, and "
-            "is about all of these processes",
-            "remove it, or narrow the other one",
-            related=other.related,
-            witness=witness,
-        )
+def _is_never_killed(verdict: Verdict) -> bool:
+    return verdict.why in (Why.NEVER, Why.NEVER_IN_DOUBT)
 
 
 def _first_and_last(rules: RuleSet) -> Iterator[Diagnostic]:
     meaning = rules.meaning
-    index = _index(meaning, "last")
-    for placed in meaning.placed:
-        if placed.kind != "first":
-            continue
-        for other in _wider(meaning, placed, index):
+    index = _index(meaning.of("last"))
+    for rule in meaning.of("first"):
+        wider, region = _wider(meaning, rule, index), rule.effect.region or []
+        for overlap in _confirmed(meaning, rule, wider, region, _is_last):
+            yield overlap.finding(
+                LAST_WINS,
+                "this has no effect: whoever it is about is killed last, by {other}, and who is "
+                "both is last",
+                "remove one of them",
+            )
 
-            def confirms(witness: Witness, verdict: Verdict, placed: Placed = placed) -> bool:
-                return verdict.tier == 2 and _holds(meaning, placed, witness)
 
-            witness = meaning.witness(placed.effect.region or [], confirms)
-            if witness:
-                yield LAST_WINS.at(
-                    placed.stated.source,
-                    placed.rule.span,
-                    f"this has no effect: whoever it is about is killed last, by "
-                    f"{other.stated.place}, and who is both is last",
-                    "remove one of them",
-                    related=other.related,
-                    witness=witness,
-                )
-                break
+def _is_last(verdict: Verdict) -> bool:
+    return verdict.tier == LAST
+
+
+def _inside_its_kind(meaning: Meaning) -> Iterator[_Overlap]:
+    for kind in ("never", "first", "last", "only"):
+        index = _index(meaning.of(kind))
+        for rule in meaning.of(kind):
+            wider = (
+                other for other in _wider(meaning, rule, index) if _is_told(meaning, rule, other)
+            )
+            yield from _confirmed(meaning, rule, wider, rule.effect.region or [])
+
+
+def _is_told(meaning: Meaning, rule: RuleMeaning, other: RuleMeaning) -> bool:
+    """Tell whether a rule that another of its kind covers is a mistake for that reason."""
+    one, two = rule.effect, other.effect
+    if one.targets != two.targets:
+        # Levels of `only` are intersected: a second one matters.
+        return rule.kind != "only" and not _is_blamed(meaning, other, rule)
+    # To say the same twice is OOM514.
+    return one.rule.when != two.rule.when and not _is_blamed(meaning, other, rule)
+
+
+def _is_blamed(meaning: Meaning, later: RuleMeaning, earlier: RuleMeaning) -> bool:
+    """Tell whether a rule is blamed in place of an earlier one, since both say the same."""
+    region, wide = earlier.effect.region, later.effect.region
+    if later.number < earlier.number or not region or not wide:
+        return False
+    return _covers_all(meaning, region, wide)
+
+
+def _covers_all(meaning: Meaning, wide: Region, region: Region) -> bool:
+    """Tell whether a region covers all candidates of another."""
+    return meaning.decide(lambda: meaning.reasoner.covers(wide, meaning.candidates_only(region)))
+
+
+def _inside(rules: RuleSet, in_one_block: bool) -> Iterator[_Overlap]:
+    meaning = rules.meaning
+    for overlap in meaning.once("inside", lambda: list(_inside_its_kind(meaning))):
+        if (overlap.rule.effect.targets == overlap.other.effect.targets) is in_one_block:
+            yield overlap
+
+
+def _nested(rules: RuleSet) -> Iterator[Diagnostic]:
+    for overlap in _inside(rules, in_one_block=True):
+        yield overlap.finding(
+            NESTED,
+            "this adds nothing: the `{words}` at {other} is about all of these processes",
+            "remove it, or narrow the other one",
+        )
+
+
+def _block_covered(rules: RuleSet) -> Iterator[Diagnostic]:
+    for overlap in _inside(rules, in_one_block=False):
+        yield overlap.finding(
+            COVERED,
+            "this adds nothing: the `{words}` at {other} holds here too, and is about all of "
+            "these processes",
+            "remove it, or narrow the other one",
+        )
 
 
 def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -196,99 +202,69 @@ def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
             meaning.reasoner.undecided += 1
             continue
         first = _first(meaning, level)
-        for placed in meaning.placed:
-            region = placed.effect.region
-            # A `never` on top is belt and braces, and no mistake.
-            if placed.kind in ("only", "never") or not region:
+        # A `never` on top is belt and braces, and no mistake.
+        for rule in meaning.of("first", "last", "prefer", "spare"):
+            region = rule.effect.region
+            if not region or not set(targets) <= set(rule.effect.targets):
                 continue
-            if not set(targets) <= set(placed.effect.targets) or shipped(placed.stated.source):
+            if shipped(rule.stated.source) or meaning.candidates_of(rule) is None:
                 continue
-            if not _surely_inside(out, region, meaning):
+            if not _covers_all(meaning, out, region):
                 continue
-
-            def confirms(witness: Witness, verdict: Verdict, placed: Placed = placed) -> bool:
-                return not verdict.candidate and _holds(meaning, placed, witness)
-
-            witness = meaning.witness(region, confirms)
-            if witness:
-                yield SHUT_OUT.at(
-                    placed.stated.source,
-                    placed.rule.span,
-                    f"this has no effect: `only kill` at {first.stated.place} leaves out whoever "
-                    "it is about",
+            for overlap in _confirmed(meaning, rule, [first], region, _is_excluded):
+                yield overlap.finding(
+                    SHUT_OUT,
+                    "this has no effect: `only kill` at {other} leaves out whoever it is about",
                     "remove it, or widen the `only kill`",
-                    related=first.related,
-                    witness=witness,
                 )
 
 
-def _first(meaning: Meaning, level: list[Effect]) -> Placed:
-    """Give the rule of a level that stands first in the files."""
-    return next(one for one in meaning.placed if any(one.effect is effect for effect in level))
+def _is_excluded(verdict: Verdict) -> bool:
+    return not verdict.candidate
 
 
-def _surely_inside(out: Region, region: Region, meaning: Meaning) -> bool:
-    reasoner = meaning.reasoner
-    return meaning.decide(
-        lambda: (
-            not reasoner.empty(meaning.candidates_only(region))
-            and reasoner.covers(out, meaning.candidates_only(region))
-        )
-    )
+def _first(meaning: Meaning, level: list[Effect]) -> RuleMeaning:
+    """Return the rule of a level that stands first in the files."""
+    return next(one for one in meaning.rules if any(one.effect is effect for effect in level))
 
 
 def _cancelling(rules: RuleSet) -> Iterator[Diagnostic]:
     meaning = rules.meaning
-    by_factor: dict[Fraction, list[Placed]] = {}
-    for placed in meaning.placed:
-        if placed.kind == "prefer" and placed.effect.sure:
-            by_factor.setdefault(Fraction(*placed.effect.rule.factor), []).append(placed)
-    indexes = {
-        factor: Wider((one, one.effect) for one in found) for factor, found in by_factor.items()
-    }
-    for placed in meaning.placed:
-        factor = 1 / Fraction(*placed.effect.rule.factor)
-        region = placed.effect.sure
-        if placed.kind != "spare" or not region or factor == 1 or factor not in indexes:
+    by_factor: dict[Fraction, list[RuleMeaning]] = {}
+    for rule in meaning.of("prefer"):
+        by_factor.setdefault(rule.factor, []).append(rule)
+    indexes = {factor: _index(preferring) for factor, preferring in by_factor.items()}
+    for rule in meaning.of("spare"):
+        region = rule.effect.sure
+        if not region or rule.factor == 1 or 1 / rule.factor not in indexes:
             continue
-        for other in indexes[factor].of(region):
-            same = other.effect.sure
-            if not same or (shipped(placed.stated.source) and shipped(other.stated.source)):
-                continue
-            if not (_both_ways(meaning, region, same) and not meaning.reasoner.empty(region)):
-                continue
-
-            def confirms(
-                witness: Witness, verdict: Verdict, placed: Placed = placed, other: Placed = other
-            ) -> bool:
-                return _holds(meaning, placed, witness) and _holds(meaning, other, witness)
-
-            witness = meaning.witness(region, confirms)
-            if witness:
-                yield CANCELLING.at(
-                    placed.stated.source,
-                    placed.rule.span,
-                    f"this and the `prefer` at {other.stated.place} cancel out: both hold for the "
-                    "same processes, but where a value is unknown",
-                    "remove both, or say which one is meant",
-                    related=other.related,
-                    witness=witness,
-                )
-                break
-
-
-def _both_ways(meaning: Meaning, one: Region, two: Region) -> bool:
-    covers = meaning.reasoner.covers
-    return meaning.decide(
-        lambda: (
-            covers(one, meaning.candidates_only(two)) and covers(two, meaning.candidates_only(one))
+        others = (
+            other
+            for other in indexes[1 / rule.factor].may_cover(region)
+            if not (shipped(rule.stated.source) and shipped(other.stated.source))
+            and _are_equal(meaning, region, other.effect.sure or [])
         )
+        for overlap in _confirmed(meaning, rule, others, region):
+            yield overlap.finding(
+                CANCELLING,
+                "this and the `prefer` at {other} cancel out: both hold for the same processes, "
+                "but where a value is unknown",
+                "remove both, or say which one is meant",
+            )
+
+
+def _are_equal(meaning: Meaning, one: Region, two: Region) -> bool:
+    """Tell whether two regions have the same candidates, and there may be any."""
+    return (
+        _covers_all(meaning, one, two)
+        and _covers_all(meaning, two, one)
+        and not meaning.reasoner.empty(one)
     )
 
 
 def _nobody_left(rules: RuleSet) -> Iterator[Diagnostic]:
     meaning = rules.meaning
-    nevers = [one for one in meaning.placed if one.kind == "never" and one.effect.region]
+    nevers = [one for one in meaning.of("never") if one.effect.region]
     levels = meaning.effects.levels()
     for targets, level in levels.items():
         left: Region = [allowed for effect in level for allowed in effect.sure or []]
@@ -299,22 +275,22 @@ def _nobody_left(rules: RuleSet) -> Iterator[Diagnostic]:
     # Without `only`: several `never` that leave nobody together. One alone says so itself.
     everywhere = [one for one in nevers if not one.effect.targets]
     if () not in levels and len(everywhere) > 1:
-        whole = meaning.candidates_only(EVERYBODY)
+        whole = meaning.candidates_only(EVERY_PROCESS)
         if not any(_covers(meaning, one.effect.region or [], whole) for one in everywhere):
-            yield from _none(rules, EVERYBODY, everywhere, [], (), {})
+            yield from _none(rules, EVERY_PROCESS, everywhere, [], (), {})
 
 
 def _none(
     rules: RuleSet,
     left: Region,
-    nevers: Iterable[Placed],
+    nevers: Iterable[RuleMeaning],
     level: list[Effect],
     targets: tuple[str, ...],
     others: dict[tuple[str, ...], list[Effect]],
 ) -> Iterator[Diagnostic]:
     meaning = rules.meaning
     reasoner = meaning.reasoner
-    by: list[Placed] = []
+    by: list[RuleMeaning] = []
     try:
         left = meaning.candidates_only(reasoner.intersection([inside(targets, False)], left))
         if not level:
@@ -368,7 +344,7 @@ def _none(
     )
     yield NOBODY.at(
         blamed.stated.source,
-        blamed.rule.span,
+        blamed.stated.statement.span,
         what,
         "narrow one of them, or say `never kill anything` if that is meant",
         related=tuple(found for one in rest_of[:3] for found in one.related),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import re
 import warnings
 from collections.abc import Iterator
@@ -10,27 +11,26 @@ from typing import Any
 
 from oomrules.language.diagnostics import Diagnostic, Level, replacing
 from oomrules.lint.ruleset import Check, Pattern, RuleSet
+from oomrules.processes.units import UNIT_SUFFIXES
+from oomrules.reason.automata import is_wild, pieces
+from oomrules.reason.variables import COMM_LENGTH, STATES
 
 # re's own parser; its nodes are the only way to know what an expression can match.
 from re import _constants as sre  # isort: skip
 from re import _parser as sre_parser  # isort: skip
 
-# TASK_COMM_LEN of the kernel, without the final zero (include/linux/sched.h).
-COMM_LENGTH = 15
-
-_UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
 # Each of an attribute's values begins with one of these, or is empty where "" is among them.
 _BEGINNINGS = {
     "cgroup": (("/",), "a control group's path begins with `/`"),
     "exe": (("/", "("), "an executable is given by its whole path, which begins with `/`"),
 }
 _ENDINGS = {
-    "unit": ((*_UNIT_SUFFIXES, ""), "a unit's name ends in its kind, as in `nginx.service`"),
+    "unit": ((*UNIT_SUFFIXES, ""), "a unit's name ends in its kind, as in `nginx.service`"),
     "slice": ((".slice",), "the name of a slice ends in `.slice`"),
 }
 # All that there can be, by proc(5) and by systemd.service(5), systemd.resource-control(5).
 _VALUES = {
-    "state": ("R", "S", "D", "Z", "T", "t", "W", "X", "x", "K", "P", "I"),
+    "state": STATES,
     "unit.oom_policy": ("continue", "stop", "kill", ""),
     "unit.managed_oom_preference": ("none", "avoid", "omit", ""),
     "unit.managed_oom_memory_pressure": ("auto", "kill", ""),
@@ -38,71 +38,37 @@ _VALUES = {
 
 
 class _Glob:
-    """A glob, taken apart into plain characters and what stands for others."""
+    """What the plain characters of a glob say of the texts that it matches.
+
+    Attributes:
+        least: how many bytes a text has at least.
+        plain: whether there is one text only.
+        everything: whether every text is matched.
+        empty_class: whether there is a class without a character, as in ``[z-a]``.
+        beginning, ending: the plain characters that every text begins and ends with.
+    """
 
     def __init__(self, written: str) -> None:
-        self.parts: list[str | None] = []  # a plain character, or None for a wild one
-        self.stars = False
-        self.least = 0  # bytes that it matches at least
-        self.empty_class = False
-        at = 0
-        while at < len(written):
-            char = written[at]
-            at += 1
-            if char == "*":
-                self.stars = True
-                self.parts.append(None)
-            elif char == "?":
-                self.parts.append(None)
-                self.least += 1
-            elif char == "[" and (end := _class_end(written, at)):
-                # This is how fnmatch writes what never matches.
-                self.empty_class |= "(?!)" in fnmatch.translate(f"[{written[at:end]}]")
-                self.parts.append(None)
-                self.least += 1
-                at = end + 1
-            else:
-                self.parts.append(char)
-                self.least += len(char.encode("utf-8", "surrogateescape"))
-
-    @property
-    def plain(self) -> bool:
-        """Whether it stands for one text only."""
-        return None not in self.parts
-
-    @property
-    def everything(self) -> bool:
-        """Whether it matches every text."""
-        return self.stars and self.least == 0
-
-    @property
-    def beginning(self) -> str:
-        """The plain characters that every match begins with."""
-        return _until_wild(self.parts)
-
-    @property
-    def ending(self) -> str:
-        """The plain characters that every match ends with."""
-        return _until_wild(self.parts[::-1])[::-1]
+        parts = pieces(written)
+        wild = [part for part in parts if is_wild(part)]
+        self.least = sum(_bytes(part) for part in parts)
+        self.plain = not wild
+        self.everything = "*" in wild and self.least == 0
+        # This is how fnmatch writes what never matches.
+        self.empty_class = any("(?!)" in fnmatch.translate(part) for part in wild)
+        self.beginning = "".join(itertools.takewhile(_is_plain, parts))
+        self.ending = "".join([*itertools.takewhile(_is_plain, reversed(parts))][::-1])
 
 
-def _class_end(written: str, at: int) -> int:
-    """Find where a class like ``[a-z]`` ends, as fnmatch does; 0 if it does not."""
-    end = at
-    if written[end : end + 1] == "!":
-        end += 1
-    if written[end : end + 1] == "]":
-        end += 1
-    return max(0, written.find("]", end))
+def _is_plain(piece: str) -> bool:
+    return not is_wild(piece)
 
 
-def _until_wild(parts: list[str | None]) -> str:
-    plain = []
-    for part in parts:
-        if part is None:
-            break
-        plain.append(part)
-    return "".join(plain)
+def _bytes(piece: str) -> int:
+    """Return how many bytes a piece of a glob matches at least."""
+    if is_wild(piece):
+        return 0 if piece == "*" else 1
+    return len(piece.encode("utf-8", "surrogateescape"))
 
 
 def _all(rules: RuleSet, *kinds: str) -> Iterator[Pattern]:

@@ -1,33 +1,65 @@
-"""Scores that never give points, and scores whose points cannot be compared."""
+"""Scores that tell no processes apart, never give points, or count different things."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.language import syntax
 from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Diagnostic, Level, Related
-from oomrules.lint.checks.constant_scores import constant
 from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
+from oomrules.program import nodes
 from oomrules.program.nodes import Node, attributes
-from oomrules.reason import atoms
-from oomrules.reason.atoms import Variable
+from oomrules.reason import arithmetic, variables
 from oomrules.reason.effects import inside
-from oomrules.reason.regions import Box, Region
+from oomrules.reason.regions import Region
+from oomrules.reason.variables import UNKNOWN, Box, attribute
 from oomrules.reason.witness import proposals
 from oomrules.reason.witness.witness import Witness
+
+
+def _constant_scores(rules: RuleSet) -> Iterator[Diagnostic]:
+    for score in rules.scores():
+        value = _constant(score.node)
+        if value is None:
+            continue
+        if isinstance(value, int) and value > 0:
+            message = "this score is the same for every process, so only weights tell them apart"
+            help_ = "score by something that grows with badness, as in `score rss`"
+        else:
+            what = "is unknown, by a division by 0," if value == UNKNOWN else "gives no points"
+            message = f"this score {what} whatever the process, so nobody can be killed"
+            help_ = "say `never kill anything` if that is meant, else score by memory"
+        yield CONSTANT.at(score.source, score.statement.expression.span, message, help_)
+
+
+def _constant(node: Node) -> int | str | None:
+    """Work out a score that does not depend on the process.
+
+    Returns:
+        its value with pages of 4 KiB, ``unknown`` for a division by zero, or None where it
+        depends on something.
+    """
+    if any(part[0] == "/" and arithmetic.bounds(part[2]) == (0, 0) for part in nodes.walk(node)):
+        return UNKNOWN
+    low, high = arithmetic.bounds(node)
+    # What is multiplied by 0 makes no difference; without attributes, only the page size does.
+    if low == high or (high < inf and not attributes(node)):
+        return int(high)
+    return None
 
 
 def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
     meaning = rules.meaning
     for score in rules.checked.scores.values():
-        if constant(score.node) is not None:
+        if _constant(score.node) is not None:
             continue  # OOM521
-        _, most = atoms.bounds(score.node)
-        unit = "bytes" if atoms.is_memory(score.node) else "number"
+        _, most = arithmetic.bounds(score.node)
+        unit = "bytes" if arithmetic.is_memory(score.node) else "number"
         has_points: Node = [">", score.node, [unit, 0]]
         if most > 0 and not meaning.decide(
             lambda node=has_points: meaning.reasoner.empty(meaning.reasoner.holds(node))  # type: ignore[misc]
@@ -49,13 +81,13 @@ def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
 
 def _box(score: Stated[syntax.Score]) -> Region:
     """Give the questions that a score asks."""
-    asked = {Variable("number", ("attr", name)) for name in attributes(score.node)}
-    return [{**inside(score.scope, False), **{one: atoms.domain(one) for one in asked}}]
+    asked = {attribute(name) for name in attributes(score.node)}
+    return [{**inside(score.scope, False), **{one: variables.domain(one) for one in asked}}]
 
 
 def _range(name: str) -> str:
-    low, high = atoms.bounds(["attr", name])
-    return f"`{name}` is {low} or more" if high == float("inf") else f"`{name}` is {low} to {high}"
+    low, high = arithmetic.bounds(["attr", name])
+    return f"`{name}` is {low} or more" if high == inf else f"`{name}` is {low} to {high}"
 
 
 def _scored(meaning: Meaning, box: Box, score: Stated[syntax.Score]) -> tuple[Witness, int] | None:
@@ -72,7 +104,7 @@ def _dimension(node: Node) -> str:
     kinds = {ATTRIBUTES[name].type for name in attributes(node)}
     if not kinds:
         return ""
-    if atoms.is_memory(node):
+    if arithmetic.is_memory(node):
         return "memory"
     # A plain number that was made from memory may be meant for a measure of it.
     if Type.MEMORY in kinds:
@@ -124,8 +156,11 @@ def _both_scored(meaning: Meaning, score: Stated[syntax.Score]) -> dict[str, Any
     return None
 
 
+CONSTANT = Check(
+    "OOM521", "a score that is the same for every process", Level.WARNING, _constant_scores
+)
 POINTLESS = Check(
     "OOM621", "a score that never gives points", Level.WARNING, _pointless, whole=True
 )
 MIXED = Check("OOM622", "scores that count different things", Level.WARNING, _mixed, whole=True)
-CHECKS = (POINTLESS, MIXED)
+CHECKS = (CONSTANT, POINTLESS, MIXED)

@@ -15,18 +15,17 @@ from functools import lru_cache
 from math import inf
 
 from oomrules.language.diagnostics import Diagnostic, Level
-from oomrules.lint.meaning import Placed
+from oomrules.lint.meaning import RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.program import nodes
 from oomrules.program.program import USER_UNIT
 from oomrules.ranking.verdict import LAST, Verdict, Why
-from oomrules.reason import atoms
-from oomrules.reason import globs as texts
-from oomrules.reason.atoms import FALSE, TRUE, Values, Variable
-from oomrules.reason.globs import Texts, Undecided
+from oomrules.reason import Undecided, arithmetic, globs, variables
+from oomrules.reason.arithmetic import mentioned
+from oomrules.reason.globs import Texts
 from oomrules.reason.numbers import Numbers, whole
-from oomrules.reason.regions import Box, meet
-from oomrules.reason.solver import mentioned
+from oomrules.reason.regions import meet
+from oomrules.reason.variables import FALSE, TRUE, Box, Values, Variable, attribute
 from oomrules.reason.witness.witness import Witness
 
 # What any process can change as it likes: its name (prctl(2), PR_SET_NAME), its command line
@@ -115,9 +114,9 @@ def _asked(variable: Variable, values: Values) -> set[str]:
         case "cap":
             return _unless(holds)
         case "in":
-            if atoms.of_user(key):
+            if variables.of_user(key):
                 return {_UNIT_OF_USER}
-            return _unless(not atoms.named(key) or not _one_matches(_AROUND, (key,)))
+            return _unless(not variables.named(key) or not _one_matches(_AROUND, (key,)))
         case "unit":
             around = _one_matches(_UNITS, key) or "" in key
             return _unless(not around if holds else _all_match(_UNITS, key))
@@ -161,7 +160,7 @@ def _text(name: str, known: Texts) -> set[str]:
     if name == "slice":
         return _unless(_SLICE not in known)
     if name == "cgroup":
-        _unless(not known & texts.matching(_WITHIN))
+        _unless(not known & globs.matching(_WITHIN))
         return set() if all(path in known for path in _PATHS) else {_GROUP_OF_USER}
     if name in _SAID:
         return _unless(not any(text in known for text in _SAID[name]))
@@ -206,18 +205,20 @@ def _bounded(box: Box) -> bool:
     That needs a bound on the size, one on the number of processes in the unit, and a place
     of which there is only one for each user.
     """
-    number = box.get(Variable("number", ("attr", "unit.processes")))
+    number = box.get(attribute("unit.processes"))
     if number is None or _greatest(number) > _FEW:
         return False
     if not any(_is_size(v) and _greatest(values) < inf for v, values in box.items()):
         return False
-    named = any(kind == "in" and atoms.of_user(key) and not nodes.is_glob(key) for kind, key in box)
+    named = any(
+        kind == "in" and variables.of_user(key) and not nodes.is_glob(key) for kind, key in box
+    )
     root = box.get(Variable("text", "user.slice"))
-    return named and root is not None and root.known == texts.literal("")
+    return named and root is not None and root.known == globs.literal("")
 
 
 def _is_size(variable: Variable) -> bool:
-    return variable.kind == "number" and atoms.is_memory(variable.key)
+    return variable.kind == "number" and arithmetic.is_memory(variable.key)
 
 
 def _greatest(values: Values) -> float:
@@ -230,52 +231,48 @@ def _greatest(values: Values) -> float:
 @lru_cache(maxsize=1)
 def _somebody() -> Box:
     """Give the box of ordinary users' processes."""
-    return {
-        Variable("number", ("attr", name)): Values(whole(1000, 60_000)) for name in ("uid", "euid")
-    }
+    return {attribute(name): Values(whole(1000, 60_000)) for name in ("uid", "euid")}
 
 
 def _self_made(rules: RuleSet) -> Iterator[Diagnostic]:
     meaning = rules.meaning
-    for placed in meaning.placed:
-        if placed.kind not in ("never", "last"):
-            continue
-        for box in placed.effect.sure or []:
+    for rule in meaning.of("never", "last"):
+        for box in rule.effect.sure or []:
             names = _chosen(box)
             theirs = meet(box, _somebody()) if names else None
             if theirs is None:
                 continue
 
-            def confirms(witness: Witness, verdict: Verdict, placed: Placed = placed) -> bool:
-                if placed.kind == "never":
+            def confirms(witness: Witness, verdict: Verdict, rule: RuleMeaning = rule) -> bool:
+                if rule.kind == "never":
                     protected = verdict.why is Why.NEVER
                 else:
                     protected = verdict.candidate and verdict.tier == LAST
-                return protected and meaning.has_effect(witness, placed.effect)
+                return protected and meaning.has_effect(witness, rule.effect)
 
             witness = meaning.witness([theirs], confirms)
             if not witness:
                 continue
-            can = "protect itself" if placed.kind == "never" else "put itself last"
+            can = "protect itself" if rule.kind == "never" else "put itself last"
             yield SELF_MADE.at(
-                placed.stated.source,
-                placed.rule.selector.span,
+                rule.stated.source,
+                rule.stated.statement.selector.span,
                 f"any process can {can} with this: it chooses {' and '.join(sorted(names))}",
-                _better(placed, box),
+                _better(rule, box),
                 witness=witness,
             )
             break
 
 
-def _better(placed: Placed, box: Box) -> str:
+def _better(rule: RuleMeaning, box: Box) -> str:
     """Propose a rule that says whose the process is, and one that buys a discount only."""
-    source, selector = placed.stated.source, placed.rule.selector
+    source, selector = rule.stated.source, rule.stated.statement.selector
     written = source.text[selector.span.start : selector.span.end].replace("\\\n", " ")
     said = " ".join(_COMMENTS.sub(lambda part: part[1] or "", written).split())
     asks = said.removeprefix("anything").strip()
-    root = meet(box, {Variable("number", ("attr", "uid")): Values(whole(0, 0))})
+    root = meet(box, {attribute("uid"): Values(whole(0, 0))})
     whose = "uid 0" if root is not None and not _is_of_user(box) else 'user "anna"'
-    also = f"{placed.words} {whose} {asks}".strip()
+    also = f"{rule.words} {whose} {asks}".strip()
     return (
         f"say also whose it is, as in `{also}`, or write `spare {said}`, which buys a discount "
         "and no hiding place"

@@ -11,12 +11,13 @@ from typing import Any
 from oomrules.attributes import ATTRIBUTES
 from oomrules.fields import FIELDS, Unit
 from oomrules.processes.snapshot import NO_LIMIT
+from oomrules.processes.values import LIMIT
 from oomrules.program import nodes
-from oomrules.reason import atoms, solver
-from oomrules.reason.atoms import GRANULE, NOTHING_BY_NOTHING, UNKNOWN, Values, Variable
+from oomrules.reason import solver, variables
+from oomrules.reason.arithmetic import GRANULE, mentioned
 from oomrules.reason.numbers import Numbers
-from oomrules.reason.regions import Box
-from oomrules.reason.witness.witness import LIMIT, MEMORY
+from oomrules.reason.variables import NOTHING_BY_NOTHING, UNKNOWN, Box, Values, Variable, attribute
+from oomrules.reason.witness.witness import MEMORY
 
 PID = 4242
 
@@ -64,8 +65,8 @@ def numbers_in(box: Box) -> Iterator[tuple[dict[str, int], int]]:
     yield from itertools.islice(searched, 1)
     solved = solver.solution(box) if solver.available() else None
     if solved is not None:
-        limit = solved.pop(solver.LIMIT, MEMORY)
-        asked = {name for variable, _ in hard for name in solver.mentioned(variable.key)}
+        limit = solved.pop(LIMIT, MEMORY)
+        asked = {name for variable, _ in hard for name in mentioned(variable.key)}
         solved = {name: value for name, value in solved.items() if name in asked}
         yield {**chosen, **solved}, limit
     yield from searched
@@ -85,7 +86,7 @@ def _searched(
     hard: list[tuple[Variable, Values]], chosen: dict[str, int], plain: dict[str, list[int]]
 ) -> Iterator[tuple[dict[str, int], int]]:
     """Try edges, small and large numbers for what is compared in expressions."""
-    names = sorted({name for variable, _ in hard for name in solver.mentioned(variable.key)})
+    names = sorted({name for variable, _ in hard for name in mentioned(variable.key)})
     edges: set[int] = set()
     for _, values in hard:
         if isinstance(values.known, Numbers):
@@ -97,7 +98,7 @@ def _searched(
                     edges |= {int(bound) - 1, int(bound), int(bound) + 1}
     pools = []
     for name in names:
-        everything = atoms.domain(Variable("number", ("attr", name))).known
+        everything = variables.domain(attribute(name)).known
         assert isinstance(everything, Numbers)
         tried = [chosen.get(name, 0), *(_own_units(name, edge) for edge in sorted(edges, key=abs))]
         tried += [_own_units(name, value) for value in (0, 1, 2, 7, 2**20, 2**40)]

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 from oomrules.processes.units import ROOT_SLICE, placement
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
-from oomrules.reason import atoms
-from oomrules.reason import globs as texts
-from oomrules.reason.atoms import FALSE, IN, OUT, TRUE, Variable
+from oomrules.reason import globs, variables
 from oomrules.reason.globs import Texts
-from oomrules.reason.regions import Box
+from oomrules.reason.variables import FALSE, IN, OUT, TRUE, Box, Variable
 
 _PLACES = (
     "/system.slice/example.service",
@@ -21,7 +19,7 @@ _PLACES = (
     "/example",
 )
 _MANAGER = "user@1000.service"
-_SLICES = texts.matching(("*.slice",))
+_SLICES = globs.matching(("*.slice",))
 Place = tuple[str | None, dict[str, list[str]], dict[str, dict[str, list[str]]]]
 
 
@@ -35,13 +33,13 @@ def places_in(box: Box) -> Iterator[Place]:
     unknown = False
     for (kind, key), values in box.items():
         if kind == "in":
-            unknown = unknown or (values.must_be_unknown and atoms.in_cgroup(key))
-            if atoms.of_user(key):
+            unknown = unknown or (values.must_be_unknown and variables.in_cgroup(key))
+            if variables.of_user(key):
                 if len(values.others) == 1:
                     (of_user[key.removeprefix(USER_UNIT)],) = values.others
-            elif IN in values.others and atoms.named(key) and values.others == {IN}:
+            elif IN in values.others and variables.named(key) and values.others == {IN}:
                 inside.append(key)
-            elif values.others == {IN} or (IN in values.others and not atoms.named(key)):
+            elif values.others == {IN} or (IN in values.others and not variables.named(key)):
                 related.append(key)
             elif IN in values.others and OUT not in values.others:
                 inside.append(key)
@@ -59,7 +57,7 @@ def places_in(box: Box) -> Iterator[Place]:
     below = _of_user(box, of_user)
     if below is None:
         return
-    for path in _paths(box, inside, texts.matching(tuple(outside)), units, below):
+    for path in _paths(box, inside, globs.matching(tuple(outside)), units, below):
         place = placement(path).system
         relations: dict[str, dict[str, list[str]]] = {}
         for target in related:
@@ -81,14 +79,14 @@ def _of_user(box: Box, targets: dict[str, str]) -> str | None:
     Returns:
         the end of a path, or None if there can be none.
     """
-    outside = texts.matching(tuple(name for name, where in targets.items() if where == OUT))
-    possible = atoms.UNIT_NAMES - outside
+    outside = globs.matching(tuple(name for name, where in targets.items() if where == OUT))
+    possible = variables.UNIT_NAMES - outside
     own, slice_ = (_known_text(box, name) for name in ("user.unit", "user.slice"))
-    wanted = [texts.matching((name,)) for name, where in targets.items() if where == IN]
+    wanted = [globs.matching((name,)) for name, where in targets.items() if where == IN]
     if not wanted and all(known is None or "" in known for known in (own, slice_)):
         return ""
     last = possible if own is None else own & possible
-    if slice_ is not None and not slice_ - texts.literal(""):
+    if slice_ is not None and not slice_ - globs.literal(""):
         last -= _SLICES
     slices: list[str] = []
     # What leaves the least choice comes first.
@@ -125,25 +123,25 @@ def _paths(
     own = box.get(Variable("text", "unit"))
     slices: list[str] = []
     others: list[str] = []
-    wanted: list[Texts] = [texts.matching((target,)) for target in inside]
-    last = atoms.UNIT_NAMES
+    wanted: list[Texts] = [globs.matching((target,)) for target in inside]
+    last = variables.UNIT_NAMES
     if own is not None and isinstance(own.known, Texts):
-        last = own.known & (atoms.UNIT_NAMES | texts.literal(""))
-    for globs in units:
-        last = last & texts.matching(globs)
+        last = own.known & (variables.UNIT_NAMES | globs.literal(""))
+    for patterns in units:
+        last = last & globs.matching(patterns)
     names = [last.sample()] if (units or own is not None) and last else []
     for target in wanted:
         if ROOT_SLICE in target or any(name in target for name in [*names, *slices, *others]):
             continue
-        possible = (target & atoms.UNIT_NAMES) - outside
+        possible = (target & variables.UNIT_NAMES) - outside
         if not possible:
             return
-        slice_ = possible & texts.matching(("*.slice",))
+        slice_ = possible & globs.matching(("*.slice",))
         name = slice_.sample() if slice_ and slice_.these is None else possible.sample()
         (slices if name.endswith(".slice") else others).append(name)
     middle = box.get(Variable("text", "slice"))
     if middle is not None and isinstance(middle.known, Texts):
-        sampled = (middle.known & texts.matching(("*.slice",))).sample() if middle.known else ""
+        sampled = (middle.known & globs.matching(("*.slice",))).sample() if middle.known else ""
         if sampled and sampled != ROOT_SLICE and sampled not in slices:
             slices.append(sampled)
     managers = [name for name in others if name.startswith("user@")]
@@ -166,6 +164,6 @@ def _paths(
     tried = [made, f"/user.slice{made}", *_PLACES] if made else list(_PLACES)
     yield from (path for path in tried if path and path in exact.known)
     for shape in ([f"/*.slice{made}", f"{made}/*"] if made else []) + ["/*"]:
-        below = exact.known & texts.matching((shape,))
+        below = exact.known & globs.matching((shape,))
         if below:
             yield below.sample()

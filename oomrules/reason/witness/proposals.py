@@ -14,10 +14,11 @@ from oomrules.fields import FIELDS, Unit
 from oomrules.processes import ordinary
 from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.units import placement
-from oomrules.reason import solver
-from oomrules.reason.atoms import FALSE, GRANULE, TRUE, Variable
-from oomrules.reason.globs import Texts, Undecided
-from oomrules.reason.regions import Box, narrowed
+from oomrules.reason import Undecided
+from oomrules.reason.arithmetic import GRANULE, mentioned
+from oomrules.reason.globs import Texts
+from oomrules.reason.regions import narrowed
+from oomrules.reason.variables import FALSE, TRUE, Box, Variable
 from oomrules.reason.witness.numbers import numbers_in
 from oomrules.reason.witness.places import places_in
 from oomrules.reason.witness.witness import TICKS, Witness
@@ -56,8 +57,8 @@ def proposals(box: Box) -> Iterator[Witness]:
         if narrow is None:
             return
         for numbers, limit in numbers_in(narrow):
-            for cgroup, aliases, relations in itertools.islice(places_in(narrow), 4):
-                yield _made(narrow, numbers, limit, cgroup, aliases, relations)
+            for cgroup, _, relations in itertools.islice(places_in(narrow), 4):
+                yield _made(narrow, numbers, limit, cgroup, relations)
     except Undecided:
         return
 
@@ -67,7 +68,6 @@ def _made(
     numbers: dict[str, int],
     limit: int,
     cgroup: str | None,
-    aliases: dict[str, list[str]],
     relations: dict[str, dict[str, list[str]]],
 ) -> Witness:
     said = {name: _chosen_text(box, name) for name in _TEXTS}
@@ -83,21 +83,15 @@ def _made(
         if kind == "cap" and TRUE in values.others and FALSE not in values.others
     )
     uptime = max(numbers["run_time"] // 1000 + 100, 86_400)
-    ids = {name: numbers[name] for name in ("uid", "gid")}
-    users: dict[str, str] | None = {str(ids["uid"]): said["user"]}
-    groups: dict[str, str] | None = {str(ids["gid"]): said["group"]}
     named = {variable.key for variable in box if variable.kind == "text"}
-    if "user" not in named:
-        users = {str(ids["uid"]): "root" if ids["uid"] == 0 else "ann"}
-    if "group" not in named:
-        groups = {str(ids["gid"]): "root" if ids["gid"] == 0 else "users"}
-    host = ordinary.host_line(
-        clock_ticks=TICKS,
-        uptime=uptime,
-        mem_total=limit,
-        users=None if "user" in gone else users,
-        groups=None if "group" in gone else groups,
-    )
+    names: dict[str, dict[str, str] | None] = {}
+    for kind, number, usual in (
+        ("user", numbers["uid"], "ann"),
+        ("group", numbers["gid"], "users"),
+    ):
+        name = said[kind] if kind in named else "root" if number == 0 else usual
+        names[f"{kind}s"] = None if kind in gone else {str(number): name}
+    host = {"clock_ticks": TICKS, "uptime": uptime, "mem_total": limit, **names}
     values: dict[str, Any] = {
         **{name: numbers[name] for name in FIELDS if name in numbers},
         **{name: numbers[name] * GRANULE for name in _SIZES},
@@ -116,8 +110,8 @@ def _made(
         if field in FIELDS:
             values[field] = None
     scopes = _scopes(cgroup, numbers, said, flags, relations, gone)
-    lines = (host, *scopes, ordinary.process_line(**values))
-    snapshot = ordinary.snapshot(lines, "a witness")
+    lines = [*scopes, ordinary.process_line(**values)]
+    snapshot = ordinary.snapshot("a witness", host, lines)
     return Witness(snapshot, snapshot.by_pid[numbers["pid"]])
 
 
@@ -143,7 +137,7 @@ def _unknowns(box: Box) -> Iterable[str]:
         elif kind == "search":
             yield key[0]
         elif kind in ("number", "order", "share", "same"):
-            yield from sorted(solver.mentioned(key))[:1]
+            yield from sorted(mentioned(key))[:1]
             if kind == "same":
                 yield key[0]
 

@@ -9,20 +9,18 @@ from oomrules.attributes import ATTRIBUTES
 from oomrules.capabilities import CAPABILITIES
 from oomrules.processes import recorded
 from oomrules.processes.snapshot import NO_LIMIT, Host, Process
+from oomrules.processes.values import GETTERS, LIMIT
 from oomrules.program import nodes
 from oomrules.program.program import Program
 from oomrules.ranking.verdict import Verdict
-from oomrules.reason import solver
-from oomrules.reason.atoms import GRANULE, Variable
+from oomrules.reason.arithmetic import GRANULE, mentioned
 from oomrules.reason.index import Judge
 from oomrules.reason.regions import Region
+from oomrules.reason.variables import Variable
 
 # The host of all witnesses: bytes of memory, and a tick is a millisecond.
 MEMORY = 2**33
 TICKS = 1000
-
-# What stands for the nearest memory limit in a localised condition.
-LIMIT = "(memory limit)"
 
 
 class Witness(NamedTuple):
@@ -66,8 +64,6 @@ def judge_of(program: Program) -> Judge:
 
 
 def _value(witness: Witness, name: str) -> Any:
-    from oomrules.processes.values import GETTERS
-
     return GETTERS[name](witness.process, witness.snapshot)
 
 
@@ -79,7 +75,7 @@ def _asked(questions: set[Variable], witness: Witness) -> dict[str, Any]:
     caps = False
     for kind, key in questions:
         if kind in ("number", "order", "share"):
-            names |= solver.mentioned(key)
+            names |= mentioned(key)
         elif kind in ("text", "flag"):
             names.add(key)
         elif kind == "search":

@@ -14,6 +14,8 @@ import os
 from oomrules.files import read_small
 from oomrules.lean import Any
 from oomrules.processes.cgroups import as_bytes
+from oomrules.processes.proc_stat import family
+from oomrules.processes.proc_status import line_of
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import UNREAD, Process
 from oomrules.processes.units import Placement
@@ -219,9 +221,8 @@ def in_first_namespace(root: str, pid: int | str) -> bool:
 def effective_capabilities(root: str, pid: int | str) -> int:
     """Return the effective capabilities of a process, a bit for each; 0 if they are unknown."""
     try:
-        status = read_small(f"{root}/{pid}/status")
-        return int(status.split(b"\nCapEff:", 1)[1].split(b"\n", 1)[0], 16)
-    except (OSError, ValueError, IndexError):
+        return int(line_of(read_small(f"{root}/{pid}/status"), b"\nCapEff:"), 16)
+    except (OSError, ValueError):
         return 0
 
 
@@ -231,16 +232,6 @@ def current_value(root: str, pid: int) -> int | None:
         return int(read_small(f"{root}/{pid}/oom_score_adj"))
     except (OSError, ValueError):
         return None
-
-
-def family(stat: bytes) -> tuple[int, int]:
-    """Return the start time of a process, in clock ticks since the boot, and its parent's pid.
-
-    Raises:
-        ValueError, IndexError: this is no stat (proc_pid_stat(5)).
-    """
-    fields = stat[stat.rindex(b")") + 2 :].split(None, 20)
-    return int(fields[19]), int(fields[1])
 
 
 def see_originals(source: ProcSource, path: str) -> Record:

@@ -8,7 +8,7 @@ from oomrules.files import read_small
 from oomrules.lean import NamedTuple
 from oomrules.processes.cgroups import enclosing
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Scope, Snapshot
+from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Scope
 from oomrules.processes.values import known, memory_group
 from oomrules.ranking.ranker import Ranking
 from oomrules.ranking.verdict import Why
@@ -83,14 +83,14 @@ def survey_live(ranking: Ranking, source: ProcSource, record: Record, head: int 
         record: what has been written so far.
         head: how many candidates of the host are to be in order.
     """
-    reader = _Live(source, record)
-    survey = _Surveyor(ranking, reader, head).survey()
-    return _with_newcomers(survey, source, record)._replace(lowering=reader.lowering)
+    surveyor = _LiveSurveyor(ranking, head, source, record)
+    survey = _with_newcomers(surveyor.survey(), source, record)
+    return survey._replace(lowering=surveyor.lowering)
 
 
 def survey_recorded(ranking: Ranking, head: int = HEAD) -> Survey:
     """Look at a recorded host: what could be done there by root."""
-    return _Surveyor(ranking, _Recorded(ranking.snapshot), head).survey()
+    return _Surveyor(ranking, head).survey()
 
 
 def may_lower(root: str = "/proc") -> bool:
@@ -102,73 +102,18 @@ def may_lower(root: str = "/proc") -> bool:
     return bool(able) and in_first_namespace(root, "self")
 
 
-class _Recorded:
-    """Reads what is to be known of a recorded process."""
-
-    # What it was there is not recorded.
-    counts_swap = True
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-
-    def current(self, process: Process) -> int | None:
-        """Return the value that it has; None if it is gone or cannot be read."""
-        value = process.oom_score_adj
-        return None if value is UNREAD else value
-
-    def original(self, process: Process, current: int) -> int:
-        """Return the value that it would have without oomrules."""
-        return current
-
-    def bounds(self, process: Process, original: int) -> tuple[int, int]:
-        """Return the lowest and the highest value that can be written."""
-        return UNKILLABLE, HIGHEST
-
-    def size(self, process: Process) -> int:
-        """Return the sum that oom_badness() makes, in pages."""
-        read = (getattr(process, field) for field in ("swap", "pgtables"))
-        swap, tables = (value if isinstance(value, int) else 0 for value in read)
-        return (process.rss or 0) + swap + tables // self._snapshot.host.page_size
-
-
-class _Live(_Recorded):
-    """Reads what is to be known of a process of this host."""
-
-    def __init__(self, source: ProcSource, record: Record) -> None:
-        super().__init__(source)
-        self._source, self._root = source, source.root
-        self._origins = Origins(source, record)
-        self._is_root = os.geteuid() == 0
-        self.lowering = may_lower(source.root)
-        self.counts_swap = _swappiness(source.root) > 0
-
-    def current(self, process: Process) -> int | None:
-        return current_value(self._root, process.pid)
-
-    def original(self, process: Process, current: int) -> int:
-        return self._origins.original(process, current)
-
-    def bounds(self, process: Process, original: int) -> tuple[int, int]:
-        if self.lowering:
-            return UNKILLABLE, HIGHEST
-        path = f"{self._root}/{process.pid}/oom_score_adj"
-        if not self._is_root and not os.access(path, os.W_OK):
-            return original, original
-        return original, HIGHEST
-
-    def size(self, process: Process) -> int:
-        # Both are in the same file, which has to be as fresh as the rest; so are then the user
-        # and the capabilities.
-        for field in ("swap", "pgtables"):
-            self._source.read(process, field)
-        return super().size(process)
-
-
 class _Surveyor:
-    """Collects the processes and the domains of one ranking."""
+    """Collects the processes and the domains of one ranking, of a recorded host.
 
-    def __init__(self, ranking: Ranking, reader: _Recorded, head: int) -> None:
-        self._ranking, self._snapshot, self._reader = ranking, ranking.snapshot, reader
+    Args:
+        head: how many candidates of the host are to be in order.
+    """
+
+    # What vm.swappiness was there is not recorded.
+    _host_counts_swap = True
+
+    def __init__(self, ranking: Ranking, head: int) -> None:
+        self._ranking, self._snapshot = ranking, ranking.snapshot
         host = self._snapshot.host
         pages = (host.mem_total + host.swap_total) // host.page_size
         self._domains = [Domain("", pages, head)]
@@ -201,7 +146,7 @@ class _Surveyor:
         )
 
     def _task(self, process: Process) -> Task | None:
-        current = self._reader.current(process)
+        current = self._current(process)
         if current is None:
             # A vanished one needs nothing.
             self._unreadable += process.state not in ("X", "x")
@@ -210,9 +155,9 @@ class _Surveyor:
         if cgroup is not None and cgroup not in self._numbers:
             self._numbers[cgroup] = self._domains_of(cgroup)
         # It reads the user and the capabilities, too.
-        size = self._reader.size(process)
-        original = self._reader.original(process, current)
-        lowest, highest = self._reader.bounds(process, original)
+        size = self._size(process)
+        original = self._original(process, current)
+        lowest, highest = self._bounds(process, original)
         uid = known("uid", process, self._snapshot)
         self._processes[process.pid] = process
         return Task(
@@ -251,7 +196,61 @@ class _Surveyor:
     def _counts_swap(self, scope: Scope) -> bool:
         """Return whether the kernel counts a group's swap; v1 has a swappiness for each group."""
         own = scope.get("swappiness")
-        return self._reader.counts_swap if own is None else own > 0
+        return self._host_counts_swap if own is None else own > 0
+
+    # --- what a live host is asked for -------------------------------------------------
+
+    def _current(self, process: Process) -> int | None:
+        """Return the value that a process has; None if it is gone or cannot be read."""
+        value = process.oom_score_adj
+        return None if value is UNREAD else value
+
+    def _original(self, process: Process, current: int) -> int:
+        """Return the value that it would have without oomrules."""
+        return current
+
+    def _bounds(self, process: Process, original: int) -> tuple[int, int]:
+        """Return the lowest and the highest value that can be written."""
+        return UNKILLABLE, HIGHEST
+
+    def _size(self, process: Process) -> int:
+        """Return the sum that oom_badness() makes, in pages."""
+        read = (getattr(process, field) for field in ("swap", "pgtables"))
+        swap, tables = (value if isinstance(value, int) else 0 for value in read)
+        return (process.rss or 0) + swap + tables // self._snapshot.host.page_size
+
+
+class _LiveSurveyor(_Surveyor):
+    """Collects them of this host, as it is now."""
+
+    def __init__(self, ranking: Ranking, head: int, source: ProcSource, record: Record) -> None:
+        super().__init__(ranking, head)
+        self._source, self._root = source, source.root
+        self._origins = Origins(source, record)
+        self._is_root = os.geteuid() == 0
+        self.lowering = may_lower(source.root)
+        self._host_counts_swap = _swappiness(source.root) > 0
+
+    def _current(self, process: Process) -> int | None:
+        return current_value(self._root, process.pid)
+
+    def _original(self, process: Process, current: int) -> int:
+        return self._origins.original(process, current)
+
+    def _bounds(self, process: Process, original: int) -> tuple[int, int]:
+        if self.lowering:
+            return UNKILLABLE, HIGHEST
+        path = f"{self._root}/{process.pid}/oom_score_adj"
+        if not self._is_root and not os.access(path, os.W_OK):
+            return original, original
+        return original, HIGHEST
+
+    def _size(self, process: Process) -> int:
+        # Both are in the same file, which has to be as fresh as the rest; so are then the user
+        # and the capabilities.
+        for field in ("swap", "pgtables"):
+            self._source.read(process, field)
+        return super()._size(process)
 
 
 def _swappiness(root: str) -> int:

@@ -14,13 +14,14 @@ from oomrules.errors import Failure, reason
 from oomrules.files import read_small
 from oomrules.lean import NamedTuple
 from oomrules.plain import printable
+from oomrules.processes.proc_stat import family
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process
 from oomrules.processes.values import innermost_unit, known
 from oomrules.program.program import make
 from oomrules.ranking.ranker import Ranking
 from oomrules.sinks.oom_score_adj.formula import Task
-from oomrules.sinks.oom_score_adj.origins import Origins, current_value, family
+from oomrules.sinks.oom_score_adj.origins import Origins, current_value
 from oomrules.sinks.oom_score_adj.plan import Plan, verify
 from oomrules.sinks.oom_score_adj.record import Entry, Identity, Record, load, save
 from oomrules.sinks.oom_score_adj.search import Claim

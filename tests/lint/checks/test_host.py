@@ -14,8 +14,8 @@ from oomrules import resources
 from oomrules.commands.main import main
 from oomrules.language import rulefiles
 from oomrules.language.text import RuleText
-from oomrules.lint import linter
-from oomrules.lint.checks import host
+from oomrules.lint import host_facts, linter
+from oomrules.lint.checks import host as host_checks
 from oomrules.processes.recorded import Recorded
 from oomrules.roots import Root
 from tests.lint import pages
@@ -103,7 +103,7 @@ def test_unit_files_of_a_root_are_told_with_their_aliases(tmp_path: Path) -> Non
     (links / "sshd.service").symlink_to("/usr/lib/systemd/system/ssh.service")
     (links / "getty@tty1.service").symlink_to("/usr/lib/systemd/system/getty@.service")
     (links / "masked.service").symlink_to("/dev/null")
-    names, aliases = host.unit_files("system", Root(tmp_path))
+    names, aliases = host_facts.unit_files("system", Root(tmp_path))
     assert names == {
         "ssh.service", "getty@.service", "sshd.service", "getty@tty1.service", "masked.service"
     }  # fmt: skip
@@ -165,8 +165,8 @@ def writable(
     path: Path, monkeypatch: pytest.MonkeyPatch, mine: Callable[[Path], bool]
 ) -> list[str]:
     """List the paths that are found to be writable; only ours are looked at."""
-    real = host._who_may_write
-    monkeypatch.setattr(host, "_who_may_write", lambda one: real(one) if mine(one) else "")
+    real = host_checks._who_may_write
+    monkeypatch.setattr(host_checks, "_who_may_write", lambda one: real(one) if mine(one) else "")
     root = path.parent.parent.parent
     directories = tuple(one for one in rulefiles.directories(root) if one.is_dir())
     found = rulefiles.system(root)

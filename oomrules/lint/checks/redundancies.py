@@ -116,20 +116,9 @@ def _pair(factor: Fraction) -> tuple[int, int]:
 
 
 def _empty(rules: RuleSet) -> Iterator[Diagnostic]:
-    for source, statements in rules.checked.trees:
-        yield from _empty_blocks(source, statements)
-
-
-def _empty_blocks(
-    source: RuleText, statements: tuple[syntax.Statement, ...]
-) -> Iterator[Diagnostic]:
-    for statement in statements:
-        if isinstance(statement, syntax.Block):
-            if not statement.statements:
-                yield EMPTY.at(
-                    source, statement.target.span, "this block is empty", "fill or remove it"
-                )
-            yield from _empty_blocks(source, statement.statements)
+    for source, _, block in rules.blocks:
+        if not block.statements:
+            yield EMPTY.at(source, block.target.span, "this block is empty", "fill or remove it")
 
 
 NO_WEIGHT = Check("OOM511", "a factor without effect", Level.WARNING, _factors)

@@ -1,0 +1,230 @@
+"""What is known of a host, for the checks of ``check --host``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from oomrules.accounts import passwd
+from oomrules.accounts.names import asks_elsewhere
+from oomrules.dbus import gather
+from oomrules.dbus.bus import BusError, Connection
+from oomrules.dbus.systemd import Manager
+from oomrules.errors import Failure
+from oomrules.processes.snapshot import PF_KTHREAD, Process, Snapshot
+from oomrules.processes.units import Placement
+from oomrules.processes.values import innermost_place, places
+from oomrules.ranking.ranker import Ranking
+from oomrules.roots import Root
+
+# What systemd is asked about each unit that has processes.
+PROPERTIES = (
+    "OOMScoreAdjust",
+    "OOMPolicy",
+    "ManagedOOMPreference",
+    "ManagedOOMMemoryPressure",
+)
+# systemd's own directories of units, in which a unit is known that does not run at present.
+_UNIT_FILES = (
+    "/etc/systemd",
+    "/run/systemd",
+    "/usr/local/lib/systemd",
+    "/usr/lib/systemd",
+    "/lib/systemd",
+)
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What is known of a host.
+
+    Attributes:
+        ranking: its processes, ranked by the rules.
+        units: the names of the system's units; None if they are not known.
+        user_units: the names of units of users' managers.
+        aliases: other names of the system's units, each with the name of its unit.
+        user_aliases: the same for units of users' managers.
+        user: tells whether a user exists; None if that is not known.
+        group: the same for groups.
+        least_freeable: the share of the memory in use that the rules shall leave to be freed,
+            in percent.
+    """
+
+    ranking: Ranking
+    units: frozenset[str] | None = None
+    user: Callable[[str], bool] | None = None
+    group: Callable[[str], bool] | None = None
+    least_freeable: int = 25
+    user_units: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    user_aliases: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The processes."""
+        return self.ranking.snapshot
+
+    def processes(self) -> list[Process]:
+        """The processes that hold memory of their own."""
+        return [
+            process
+            for process in self.snapshot.by_pid.values()
+            if process.total_vm and not (process.flags or 0) & PF_KTHREAD
+        ]
+
+    def place(self, process: Process) -> Placement | None:
+        """Where a process is among the units; None if it is unknown."""
+        return innermost_place(process, self.snapshot)
+
+
+def unit_files(kind: str, tree: Root) -> tuple[set[str], dict[str, str]]:
+    """List the units that have a file, whether they run or not.
+
+    Args:
+        kind: ``system`` or ``user``, the manager that they are for.
+        tree: what the files are in.
+
+    Returns:
+        their names, and of those that are links to others the name of the unit (the aliases of
+        systemd.unit(5)).
+    """
+    found: set[str] = set()
+    aliases: dict[str, str] = {}
+    for directory in _UNIT_FILES:
+        path = tree.path / directory.lstrip("/") / kind
+        try:
+            names = [name for name in tree.names(path) if "." in name]
+        except OSError:
+            continue  # not every host has all of them
+        for name in sorted(set(names) - found):
+            found.add(name)
+            try:
+                real = tree.real(path / name).name
+            except OSError:
+                continue  # masked, or it dangles
+            # An instance of a template is no alias of it.
+            if real != name and "." in real and "@." not in real:
+                aliases[name] = real
+    return found, aliases
+
+
+def names_of(kind: str, tree: Root) -> frozenset[str] | None:
+    """List the users or groups of another system; None if they are not known.
+
+    Args:
+        kind: ``user`` or ``group``.
+        tree: the system, whose own files are read; nobody is asked who it would ask.
+    """
+    try:
+        if asks_elsewhere(kind, tree.read(tree.path / "etc/nsswitch.conf", 65536)):
+            return None
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return None
+    try:
+        data = tree.read(tree.path / "etc" / passwd.FILES[kind], 16 << 20)
+    except OSError:
+        return None
+    found = (line.partition(b":")[0] for line in data.split(b"\n"))
+    return frozenset(name.decode("utf-8", "backslashreplace") for name in found)
+
+
+def recorded(ranking: Ranking, least_freeable: int) -> HostFacts:
+    """Return what a recorded host tells about itself: its processes, and the units around them."""
+    return HostFacts(
+        ranking,
+        units=units_of(ranking.snapshot),
+        user_units=user_units_of(ranking.snapshot),
+        aliases=aliases_of(ranking.snapshot),
+        least_freeable=least_freeable,
+    )
+
+
+def live(
+    ranking: Ranking,
+    tree: Root,
+    exists: Callable[[str, str], bool],
+    least_freeable: int,
+    booted: bool,
+) -> HostFacts:
+    """Return what is known of this host, or of another system in a directory.
+
+    Args:
+        ranking: the processes of this host.
+        tree: the system that the rules are for.
+        exists: tells whether this host has a ``user`` or a ``group`` of a name.
+        least_freeable: see ``HostFacts``.
+        booted: whether this host was booted with systemd.
+    """
+    unit_names, aliases = unit_files("system", tree)
+    user_units, user_aliases = unit_files("user", tree)
+    if not tree.whole:
+        # The processes are this host's; they do not tell which users and units the other one has.
+        users, groups = (names_of(kind, tree) for kind in ("user", "group"))
+        return HostFacts(
+            ranking,
+            units=frozenset(unit_names) if unit_names else None,
+            user=None if users is None else users.__contains__,
+            group=None if groups is None else groups.__contains__,
+            least_freeable=least_freeable,
+            user_units=frozenset(user_units),
+            aliases=aliases,
+            user_aliases=user_aliases,
+        )
+    snapshot = ranking.snapshot
+    return HostFacts(
+        ranking,
+        units=units_of(snapshot) | loaded_units() | unit_names if booted else None,
+        user=lambda name: exists("user", name),
+        group=lambda name: exists("group", name),
+        least_freeable=least_freeable,
+        user_units=user_units_of(snapshot) | user_units,
+        aliases=aliases,
+        user_aliases=user_aliases,
+    )
+
+
+def _system_units(snapshot: Snapshot) -> Iterator[tuple[Placement, tuple[str, ...]]]:
+    """Yield the system's units that processes are in and those around them, with their names."""
+    units = {unit for place in places(snapshot) for unit in place.system.ancestors}
+    for place in units:
+        yield place, tuple(snapshot.fact(place, "Names") or ())
+
+
+def units_of(snapshot: Snapshot) -> frozenset[str]:
+    """Return the system's units that processes are in, those around them, and their aliases."""
+    return frozenset(
+        name for place, names in _system_units(snapshot) for name in (*place.chain, *names)
+    )
+
+
+def aliases_of(snapshot: Snapshot) -> dict[str, str]:
+    """Return the known aliases of the system's units that processes are in."""
+    return {
+        name: place.unit
+        for place, names in _system_units(snapshot)
+        for name in names
+        if name != place.unit
+    }
+
+
+def user_units_of(snapshot: Snapshot) -> frozenset[str]:
+    """Return the units of users' managers that processes are in, and those around them."""
+    return frozenset(
+        name for place in places(snapshot) for name in place.chain[len(place.system.chain) :]
+    )
+
+
+def loaded_units() -> frozenset[str]:
+    """List the units that systemd has loaded; none if it cannot be asked."""
+    if not gather.booted_with_systemd():
+        return frozenset()
+    try:
+        connection = Connection()
+        try:
+            return frozenset(Manager(connection).known())
+        finally:
+            connection.close()
+    except (BusError, Failure):
+        return frozenset()  # the notes say that systemd did not answer

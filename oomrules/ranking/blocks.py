@@ -1,0 +1,205 @@
+"""Which rules hold for a process: those of the blocks that are about the units around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from oomrules.lean import NamedTuple
+from oomrules.processes.facts import RELATIONS
+from oomrules.processes.snapshot import Process, Snapshot
+from oomrules.processes.units import Placement
+from oomrules.processes.values import innermost_place
+from oomrules.program import nodes
+from oomrules.program.nodes import Node
+from oomrules.program.program import (
+    PART_OF,
+    USER_UNIT,
+    WANTED_BY,
+    Program,
+    Rule,
+    Scope,
+    Score,
+)
+
+# Units inside which it is remembered which rules hold (``kinds``).
+_MOST = 512
+
+
+class Around(NamedTuple):
+    """A unit around a process: its names, and the units that it belongs to (None: unknown).
+
+    ``of_user`` says that it is a unit of a user's manager.
+    """
+
+    names: tuple[str, ...]
+    wanted_by: tuple[str, ...] | None
+    part_of: tuple[str, ...] | None
+    of_user: bool = False
+
+
+Chain = tuple[Around, ...]
+
+
+class ActiveRule(NamedTuple):
+    """A rule that holds somewhere.
+
+    Attributes:
+        rule: it.
+        when: its condition, ready for this host.
+        targets: the units of its block, outermost first.
+        in_doubt: whether the process may be outside that block. Other rules than ``only`` have
+            this doubt in ``when``.
+    """
+
+    rule: Rule
+    when: Node
+    targets: tuple[str, ...]
+    in_doubt: bool = False
+
+
+class ActiveScore(NamedTuple):
+    """A score that counts somewhere; ``in_doubt`` where another one may count instead."""
+
+    score: Score
+    value: Node
+    targets: tuple[str, ...]
+    in_doubt: bool
+
+
+class Active(NamedTuple):
+    """The rules that hold for the processes of one unit, by what they do."""
+
+    never: list[ActiveRule]
+    only: list[list[ActiveRule]]
+    first: list[ActiveRule]
+    last: list[ActiveRule]
+    weights: list[ActiveRule]
+    scores: list[ActiveScore]
+
+
+class Blocks:
+    """The blocks of a program.
+
+    Args:
+        program: the rules.
+        local: makes a node ready for this host (``nodes.localise``).
+    """
+
+    def __init__(self, program: Program, local: Callable[[Node], Node]) -> None:
+        self._scopes = [
+            (
+                scope,
+                [local(rule.when) for rule in scope.rules],
+                local(scope.score.value) if scope.score else None,
+            )
+            for scope in program.scopes
+        ]
+        self._asks_for_units = any(scope.targets for scope in program.scopes)
+        self._active: dict[Chain | None, Active] = {}
+
+    def around(self, process: Process, snapshot: Snapshot) -> Chain | None:
+        """Return the units around a process; none if no rule asks, None if they are unknown."""
+        if not self._asks_for_units:
+            return ()
+        place = innermost_place(process, snapshot)
+        return None if place is None else _chain(place, snapshot)
+
+    def active(self, chain: Chain | None) -> Active:
+        """Return the rules that hold inside units."""
+        if chain not in self._active:
+            if len(self._active) >= _MOST:
+                self._active.clear()
+            self._active[chain] = self._collect(chain)
+        return self._active[chain]
+
+    def forget(self, most: int) -> None:
+        """Forget which rules hold inside which units, once more than so many are remembered."""
+        if len(self._active) > most:
+            self._active.clear()
+
+    def _collect(self, chain: Chain | None) -> Active:
+        active = Active(never=[], only=[], first=[], last=[], weights=[], scores=[])
+        groups = {"never": active.never, "first": active.first, "last": active.last}
+        sure: list[tuple[tuple[int, int], ActiveScore]] = []
+        for scope, conditions, value in self._scopes:
+            depth, in_doubt = _depth(scope, chain)
+            if depth is None:
+                continue
+            only = []
+            for rule, when in zip(scope.rules, conditions, strict=True):
+                if rule.kind == "only":
+                    only.append(ActiveRule(rule, when, scope.targets, in_doubt))
+                    continue
+                doubted = ["and", ["unknown"], when] if in_doubt else when
+                group = groups.get(rule.kind, active.weights)
+                group.append(ActiveRule(rule, doubted, scope.targets))
+            if only:
+                active.only.append(only)
+            if scope.score and value is not None:
+                score = ActiveScore(scope.score, value, scope.targets, in_doubt)
+                if in_doubt:
+                    active.scores.append(score)
+                else:
+                    sure.append(((depth, len(scope.targets)), score))
+        innermost = max(rank for rank, _ in sure)
+        active.scores.extend(score for rank, score in sure if rank == innermost)
+        return active
+
+
+def scopes_in(program: Program, place: Placement, snapshot: Snapshot) -> tuple[Scope, ...]:
+    """Return the blocks whose rules hold for the processes of a unit, in doubt or not."""
+    chain = _chain(place, snapshot)
+    return tuple(
+        scope for scope in program.scopes if scope.targets and _depth(scope, chain)[0] is not None
+    )
+
+
+def _chain(place: Placement, snapshot: Snapshot) -> Chain:
+    """Gather what targets can ask of the units around a process, outermost first."""
+    return tuple(_around(unit, snapshot) for unit in reversed([*place.ancestors]))
+
+
+def _around(unit: Placement, snapshot: Snapshot) -> Around:
+    if unit.above is None:
+        # The root slice belongs to nothing.
+        return Around(unit.chain, (), ())
+    if unit.manager:
+        # Its name is its user's choice; what else the user says of it makes it match nothing.
+        return Around((unit.unit,), (), (), of_user=True)
+    names, wanted_by, part_of = (snapshot.fact(unit, name) for name in RELATIONS)
+    return Around(
+        names=(unit.unit, *sorted(names or ())),
+        wanted_by=None if wanted_by is None else tuple(sorted(wanted_by)),
+        part_of=None if part_of is None else tuple(sorted(part_of)),
+    )
+
+
+def _matches(unit: Around, target: str) -> bool | None:
+    """Tell whether a target means a unit; None if that is unknown."""
+    if unit.of_user or target.startswith(USER_UNIT):
+        meant = target.startswith(USER_UNIT) and unit.of_user
+        return meant and nodes.glob(unit.names[0], target.removeprefix(USER_UNIT))
+    for words, related in ((WANTED_BY, unit.wanted_by), (PART_OF, unit.part_of)):
+        if target.startswith(words):
+            return None if related is None else target.removeprefix(words) in related
+    return any(nodes.glob(name, target) for name in unit.names)
+
+
+def _depth(scope: Scope, chain: Chain | None) -> tuple[int | None, bool]:
+    """Return how deep in a chain of units a scope lies, and whether that is in doubt.
+
+    The depth is that of the innermost unit that its innermost target matches, -1 for
+    the rules that hold everywhere, None for a scope that does not lie there.
+    """
+    if not scope.targets or chain is None:
+        return -1, bool(scope.targets)
+    depth, in_doubt = -1, False
+    for target in scope.targets:
+        matched = [_matches(unit, target) for unit in chain]
+        if True in matched:
+            depth = len(matched) - 1 - matched[::-1].index(True)
+        elif None in matched:
+            in_doubt = True
+        else:
+            return None, False
+    return depth, in_doubt

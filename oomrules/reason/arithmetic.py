@@ -1,0 +1,175 @@
+"""Expressions: in one form, the values that they can have, and those that are constant.
+
+Memory is counted in granules of 4096 bytes, which every page is made of; ``run_time`` in
+whole seconds, as it is read. So what is decided holds for every page size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf, isqrt
+from typing import Any
+
+from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.fields import FIELDS
+from oomrules.program import nodes
+from oomrules.program.nodes import Node
+from oomrules.reason.numbers import Numbers, whole
+
+GRANULE = 4096
+# Constants that are whole pages whatever the page size, up to 256 KiB (arm64, ppc64).
+_ANY_PAGE = 2**18
+
+_DOMAINS: dict[str, Numbers] = {
+    **{
+        field.name: whole(field.least, field.most)
+        for field in FIELDS.values()
+        if field.most is not None
+    },
+    "unit.oom_score_adjust": whole(-1000, 1000),
+    "unit.pressure": whole(0, 10_000),
+}
+
+
+def is_text(node: Node) -> bool:
+    """Tell whether an expression is a text."""
+    return node[0] == "text" or (node[0] == "attr" and ATTRIBUTES[node[1]].type is Type.TEXT)
+
+
+def is_condition(node: Node) -> bool:
+    """Tell whether an expression is yes or no."""
+    if node[0] == "attr":
+        return ATTRIBUTES[node[1]].type is Type.BOOLEAN
+    return node[0] in (
+        *("name", "cap", "not", "and", "or", "glob", "among", "search", "unknown"),
+        *nodes.COMPARISONS,
+    )
+
+
+def canonical(node: Node) -> tuple[Any, ...]:
+    """Write a node so that sums and products of the same things are equal."""
+    if node[0] in ("+", "*"):
+        parts: list[tuple[Any, ...]] = []
+        for part in map(canonical, node[1:]):
+            # Only sums and products of whole terms are flat; a floor between is kept.
+            parts += part[1:] if part[0] == node[0] else [part]
+        return (node[0], *sorted(parts, key=repr))
+    return tuple(canonical(part) if isinstance(part, list) else part for part in node)
+
+
+def is_memory(node: Any) -> bool:
+    """Tell whether an expression counts memory."""
+    match node[0]:
+        case "attr":
+            return ATTRIBUTES[node[1]].type is Type.MEMORY
+        case "bytes" | "share":
+            return True
+        case "+" | "*":
+            return any(map(is_memory, node[1:]))
+        case "-" | "negative":
+            return is_memory(node[1])
+        case "/":
+            return is_memory(node[1]) and not is_memory(node[2])
+    return False
+
+
+def span(node: Any) -> tuple[float, float]:
+    """Return the least and the greatest value that an expression can have, or wider."""
+    match node[0]:
+        case "number":
+            return node[1], node[1]
+        case "bytes":
+            # Rounded down to pages, which may be large.
+            return (node[1] - node[1] % _ANY_PAGE) // GRANULE, node[1] // GRANULE
+        case "share":
+            return 0, inf
+        case "attr":
+            ((low, high),) = _DOMAINS.get(node[1], whole(0)).spans
+            return low, high
+        case "negative":
+            low, high = span(node[1])
+            return -high, -low
+        case "root":
+            low, high = span(node[1])
+            # Pages are fewer where they are larger.
+            return 1 if is_memory(node[1]) else _root(low), _root(high)
+        case "+":
+            spans = [span(part) for part in node[1:]]
+            return sum(span[0] for span in spans), sum(span[1] for span in spans)
+        case "-":
+            (a, b), (c, d) = span(node[1]), span(node[2])
+            return a - d, b - c
+        case "*":
+            low, high = span(node[1])
+            for part in node[2:]:
+                c, d = span(part)
+                edges = [_times(x, y) for x in (low, high) for y in (c, d)]
+                low, high = min(edges), max(edges)
+            return low, high
+    (a, b), (c, d) = span(node[1]), span(node[2])
+    if a < 0 or c < 0 or d == 0:
+        return -inf, inf
+    if a == b and c == d and c > 0 and _divides_alike(node, int(a), int(c)):
+        return a // c, a // c
+    # Zero is no divisor: then the whole is unknown. Floors of pages depend on their size.
+    same = is_memory(node[1]) == is_memory(node[2])
+    most = b if b == inf or (same and is_memory(node[1])) else b // max(c, 1)
+    if same and is_memory(node[1]):
+        most = inf if b else 0
+    least = 0 if is_memory(node[1]) or a == inf else (0 if d == inf else a // max(d, 1))
+    return least, most
+
+
+def _divides_alike(node: Any, dividend: int, divisor: int) -> bool:
+    """Tell whether a quotient of constants is the same for every page size."""
+    if is_memory(node):
+        return dividend * GRANULE % (divisor * _ANY_PAGE) == 0
+    return True
+
+
+def _root(value: float) -> float:
+    if value in (inf, -inf):
+        return inf if value > 0 else 1
+    return max(1, isqrt(int(value))) if value > 0 else 1
+
+
+def _times(x: float, y: float) -> float:
+    return 0 if x == 0 or y == 0 else x * y
+
+
+def bounds(node: Node) -> tuple[float, float]:
+    """Return the least and the greatest value of an expression, perhaps infinite."""
+    return span(canonical(node))
+
+
+def constant(node: Node) -> tuple[str, int] | None:
+    """Work out an expression without attributes.
+
+    Returns:
+        ``number`` or ``bytes``, and how many; None where it is no constant, is unknown, or
+        depends on the page size.
+    """
+    if node[0] in ("number", "bytes"):
+        return node[0], node[1]
+    if nodes.attributes(node):
+        return None
+    low, high = bounds(node)
+    if low != high:
+        return None
+    value = int(low)
+    return ("bytes", value * GRANULE) if is_memory(node) else ("number", value)
+
+
+def mentioned(key: Any) -> set[str]:
+    """Return the attributes of a canonical node, or of two."""
+    return set(uses(key))
+
+
+def uses(key: Any) -> Iterator[str]:
+    """Yield the attributes of a canonical node as often as it uses them."""
+    if isinstance(key, tuple):
+        if key[:1] == ("attr",):
+            yield key[1]
+        else:
+            for part in key:
+                yield from uses(part)

@@ -1,0 +1,159 @@
+"""What conditions ask, as variables, and the sets of the answers that there can be.
+
+A variable is one question that has one answer for a process: an attribute, a sum of
+attributes that is compared with constants, whether a capability is there, whether a
+target's unit is around. *Unknown* is an answer of its own, so that three-valued logic
+becomes plain sets: an uncertain ``never`` holds for the values that satisfy it and for the
+unknown one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from math import inf
+from typing import Any, NamedTuple
+
+from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.processes.units import UNIT_SUFFIXES
+from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
+from oomrules.reason import globs
+from oomrules.reason.arithmetic import span
+from oomrules.reason.globs import Texts
+from oomrules.reason.numbers import ALL_FRACTIONS, Numbers, whole
+
+UNKNOWN = "unknown"
+TRUE, FALSE = "true", "false"
+IN, OUT, DOUBT = "in", "out", "doubt"
+NOTHING_BY_NOTHING = "0/0"
+
+
+class Variable(NamedTuple):
+    """A question, of one of these kinds.
+
+    ``number``, ``share`` (of the memory limit): the canonical node; ``order``: two of them;
+    ``text``, ``flag``: the attribute; ``cap``: the bit; ``unit``: globs on the names of
+    the innermost unit; ``search``: attribute and expression; ``same``: two texts;
+    ``in``: the target of a block.
+    """
+
+    kind: str
+    key: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Answers: numbers or texts, and others that have names."""
+
+    known: Numbers | Texts | None
+    others: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.others) or bool(self.known)
+
+    def __and__(self, other: Values) -> Values:
+        return Values(_both("&", self.known, other.known), self.others & other.others)
+
+    def __or__(self, other: Values) -> Values:
+        return Values(_both("|", self.known, other.known), self.others | other.others)
+
+    def __sub__(self, other: Values) -> Values:
+        return Values(_both("-", self.known, other.known), self.others - other.others)
+
+    @property
+    def must_be_known(self) -> bool:
+        """Whether unknown is not among them."""
+        return not self.others & {UNKNOWN, DOUBT}
+
+    @property
+    def must_be_unknown(self) -> bool:
+        """Whether nothing but unknown is among them."""
+        return self.others in ({UNKNOWN}, {DOUBT}) and not self.known
+
+
+# A box: for each variable that is asked for, the answers that a process in it may have.
+Box = dict[Variable, Values]
+
+
+def _both(operation: str, one: Any, two: Any) -> Any:
+    if one is None or two is None:
+        return one if operation != "&" and one is not None else two if operation == "|" else None
+    if operation == "&":
+        return one & two
+    return one | two if operation == "|" else one - two
+
+
+def only(*others: str) -> Values:
+    """Give named answers."""
+    return Values(None, frozenset(others))
+
+
+def attribute(name: str) -> Variable:
+    """Return the variable that asks for the value of an attribute."""
+    kind = ATTRIBUTES[name].type
+    if kind in (Type.TEXT, Type.BOOLEAN):
+        return Variable("text" if kind is Type.TEXT else "flag", name)
+    return Variable("number", ("attr", name))
+
+
+def named(target: str) -> bool:
+    """Tell whether a target names units of the system, and not what they belong to."""
+    return not target.startswith((WANTED_BY, PART_OF, USER_UNIT))
+
+
+def of_user(target: str) -> bool:
+    """Tell whether a target names units of users' managers."""
+    return target.startswith(USER_UNIT)
+
+
+def in_cgroup(target: str) -> bool:
+    """Tell whether the control group of a process decides if it is in a block."""
+    return named(target) or of_user(target)
+
+
+# --- domains ---
+
+STATES = ("R", "S", "D", "Z", "T", "t", "W", "X", "x", "K", "P", "I")
+COMM_LENGTH = 15  # TASK_COMM_LEN without the final zero, include/linux/sched.h
+_ALWAYS_KNOWN = ("pid",)
+# What a unit around a process can be called.
+UNIT_NAMES = globs.matching(tuple("*" + suffix for suffix in UNIT_SUFFIXES))
+_OF_TEXT: dict[str, Texts] = {
+    "comm": globs.everything(COMM_LENGTH),
+    "state": globs.literal(*STATES),
+    "unit": UNIT_NAMES | globs.literal(""),
+    "slice": globs.matching(("*.slice",)),
+    "user.unit": UNIT_NAMES | globs.literal(""),
+    "user.slice": globs.matching(("*.slice",)) | globs.literal(""),
+}
+# The units of the system below which users' managers keep theirs.
+MANAGERS = globs.matching(("user@*.service",))
+
+
+@lru_cache(maxsize=8192)
+def domain(variable: Variable) -> Values:
+    """Give all answers that a question can have."""
+    kind, key = variable
+    unknown = frozenset([UNKNOWN])
+    if kind == "number":
+        plain = key[0] == "attr" and key[1] in _ALWAYS_KNOWN
+        return Values(whole(*span(key)), frozenset() if plain else unknown)
+    if kind == "share":
+        low, _ = span(key)
+        least = Numbers((((Fraction(0), 0), (inf, 0)),)) if low >= 0 else ALL_FRACTIONS
+        return Values(least, unknown | {NOTHING_BY_NOTHING})
+    if kind == "order":
+        return only("=", UNKNOWN) if key[0] == key[1] else only("<", "=", ">", UNKNOWN)
+    if kind == "text":
+        return Values(_OF_TEXT.get(key, globs.everything()), unknown)
+    if kind == "in":
+        return only(IN, OUT, DOUBT)
+    return only(TRUE, FALSE, UNKNOWN)
+
+
+@lru_cache(maxsize=8192)
+def known(variable: Variable) -> Values:
+    """Give all answers but *unknown*."""
+    found = domain(variable)
+    return replace(found, others=found.others - {UNKNOWN, DOUBT})

@@ -151,7 +151,7 @@ def test_every_page_is_linked_from_the_index_and_links_back() -> None:
 
 def test_a_generated_page_names_its_command_in_its_first_line() -> None:
     generated = [*(DOCS / "generated").glob("*.md")]
-    assert len(generated) == 2
+    assert len(generated) == 3
     for page in generated:
         (command,) = re.findall(
             r"^<!-- Made by `(make|python -m) ([\w.]+).*`; .*-->$",
@@ -186,6 +186,16 @@ def test_contributing_names_files_that_there_are() -> None:
     assert len(named) > 40
     for path in named:
         assert (CHECKOUT / path).exists() or (CHECKOUT / "oomrules" / path).exists(), path
+
+
+def test_the_picture_of_the_chain_has_every_folder_and_module() -> None:
+    (picture,) = re.findall(r"^### The chain$(.*)", INDEX.read_text(encoding="utf-8"), re.M | re.S)
+    package = CHECKOUT / "oomrules"
+    folders = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__", "state"}
+    assert set(re.findall(r"\b([a-z_]+)/", picture)) >= folders
+    assert set(re.findall(r"`([a-z_]+)`", picture)) == modules
+    assert "state.py" in picture
 
 
 def test_the_changelog_begins_with_the_version_of_the_program() -> None:

@@ -24,13 +24,16 @@ FILES = {"stat", "status", "cmdline", "exe", "cgroup", "oom_score_adj"}
 def page() -> str:
     """Give what belongs into docs/generated/fields.md."""
     lines = [
+        f"<!-- Made by `python -m tests.test_fields {PAGE}`; do not edit it here. -->",
         "# Raw fields",
         "",
-        "What oomrules reads of each process, and under which name `oomrules snapshot` records it.",
-        f"Written from `oomrules/fields.py` by `python -m tests.test_fields {PAGE}`.",
-        "A field that *changes* may do so from one refresh to the next. A *rare* one is read only",
-        "where a rule asks for it. A process can make a *self-made* one unknown by itself.",
-        "The fast source reads what `struct row` (bpf/rows.h) does not have from `/proc`, too.",
+        "What oomrules reads of each process, and under which name `oomrules snapshot` records it:",
+        "the table in `oomrules/fields.py`. [All pages](../README.md)",
+        "",
+        "A field that *changes* may do so from one refresh to the next. A *rare* field is read",
+        "only if a rule asks for it. A process can make a *self-made* field unknown by itself.",
+        "Fields that `struct row` (bpf/rows.h) does not have are read from `/proc`, by the fast",
+        "source too.",
         "",
         "| field | unit | /proc/PID | struct row | |",
         "|---|---|---|---|---|",
@@ -110,7 +113,6 @@ from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes import recorded
 from oomrules.processes.procfs import ProcSource
-from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.ranker import Ranker
 from oomrules.testing.described import Described
 

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from oomrules.attributes import ATTRIBUTES, Provider, Type
 from oomrules.fields import FIELDS, Unit
 from oomrules.processes import ordinary
 from oomrules.processes.snapshot import NO_LIMIT
@@ -40,14 +41,7 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "session.type": ("tty", "wayland", ""),
 }
 _SIZES = [name for name, field in FIELDS.items() if field.unit is Unit.BYTES]
-_PROPERTIES = {
-    "unit.description": "Description",
-    "unit.active_state": "ActiveState",
-    "unit.oom_policy": "OOMPolicy",
-    "unit.oom_score_adjust": "OOMScoreAdjust",
-    "unit.managed_oom_preference": "ManagedOOMPreference",
-    "unit.managed_oom_memory_pressure": "ManagedOOMMemoryPressure",
-}
+_PROPERTIES = [a for a in ATTRIBUTES.values() if a.provider is Provider.SYSTEMD]
 
 
 def proposals(box: Box) -> Iterator[Witness]:
@@ -171,9 +165,9 @@ def _scopes(
             line["pressure"] = numbers.get("unit.pressure", 0) / 100
             properties.update(
                 {
-                    key: numbers.get(name, 0) if name.endswith("adjust") else said[name]
-                    for name, key in _PROPERTIES.items()
-                    if name not in gone
+                    a.field: said[a.name] if a.type is Type.TEXT else numbers.get(a.name, 0)
+                    for a in _PROPERTIES
+                    if a.name not in gone
                 }
             )
             line["session"] = {

@@ -54,6 +54,6 @@ def test_code_in_texts_imports_what_there_is() -> None:
                 for name in names.split(","):
                     word = name.split()[0]
                     package = hasattr(found, "__path__")
-                    if not (hasattr(found, word) or package and find_spec(f"{module}.{word}")):
+                    if not (hasattr(found, word) or (package and find_spec(f"{module}.{word}"))):
                         lost.append(f"{path.relative_to(CHECKOUT)}: {module}.{word}")
     assert lost == []

@@ -113,7 +113,7 @@ def names_of(kind: str, tree: Root) -> frozenset[str] | None:
 
     Args:
         kind: ``user`` or ``group``.
-        tree: the system, whose own files are read; nobody is asked who it would ask.
+        tree: the system, whose own files are read; no other source of accounts is asked.
     """
     try:
         if asks_elsewhere(kind, tree.read(tree.path / "etc/nsswitch.conf", 65536)):

@@ -66,7 +66,7 @@ class Meaning:
     """The meaning of a rule set without errors."""
 
     def __init__(self, checked: Checked) -> None:
-        self.program = compiler.made_of(checked)
+        self.program = compiler.program_of(checked)
         self.effects = Effects(self.program)
         self.reasoner = self.effects.reasoner
         self.judge = witnesses.judge_of(self.program)
@@ -136,14 +136,7 @@ class Meaning:
             boxes = self.candidates_only(region)
         except Undecided:
             return
-        for box in boxes[:_MOST_BOXES_TRIED]:
-            try:
-                for tried, witness in enumerate(proposals.proposals(box)):
-                    if tried == _MOST_TRIED:
-                        break
-                    yield witness
-            except Undecided:
-                self.reasoner.undecided += 1
+        yield from proposals.in_region(boxes, _MOST_BOXES_TRIED, _MOST_TRIED)
 
     def witness(
         self, region: Region, confirms: Callable[[Witness, Verdict], bool]

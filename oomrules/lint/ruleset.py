@@ -97,6 +97,12 @@ class RuleSet:
         """What the files are in."""
         return Root(self.found.root)
 
+    @property
+    def known_host(self) -> HostFacts:
+        """This host, for the checks that run only where it is known."""
+        assert self.host is not None
+        return self.host
+
     @cached_property
     def sources(self) -> tuple[RuleText, ...]:
         """The files that were asked for: not the vocabulary that is added to them."""

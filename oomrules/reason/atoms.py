@@ -10,7 +10,7 @@ from oomrules.program import nodes
 from oomrules.program.nodes import Node
 from oomrules.reason import globs
 from oomrules.reason.arithmetic import GRANULE, canonical, constant, is_text
-from oomrules.reason.numbers import FLIPPED, beyond, fractions_beyond
+from oomrules.reason.numbers import FLIPPED, SIGNS, beyond, fractions_beyond
 from oomrules.reason.regexes import as_globs
 from oomrules.reason.variables import (
     FALSE,
@@ -108,8 +108,7 @@ def _compared(operator: str, left: Node, right: Node) -> Atom | bool | None:
     other = canonical(right)
     if repr(other) < repr(key):
         operator, key, other = FLIPPED[operator], other, key
-    orders = {"<": "<", "<=": "<=", "==": "=", "!=": "<>", ">=": ">=", ">": ">"}[operator]
-    return _made(Variable("order", (key, other)), only(*orders))
+    return _made(Variable("order", (key, other)), only(*SIGNS[operator]))
 
 
 def _texts_compared(operator: str, left: Node, right: Node) -> Atom | bool:

@@ -19,10 +19,10 @@ from oomrules.program.program import Program, make
 from oomrules.ranking.verdict import Verdict
 from oomrules.reason import Undecided
 from oomrules.reason.arithmetic import canonical
-from oomrules.reason.effects import Effect, Effects, eligible, inside, kept_apart
+from oomrules.reason.effects import Effect, Effects, eligible, inside
 from oomrules.reason.numbers import whole
-from oomrules.reason.regions import Reasoner, Region
-from oomrules.reason.variables import UNKNOWN, Box, Values, Variable, attribute, only
+from oomrules.reason.regions import Reasoner, Region, apart
+from oomrules.reason.variables import UNKNOWN, Values, Variable, attribute, only
 from oomrules.reason.witness import proposals
 from oomrules.reason.witness import witness as witnesses
 from oomrules.reason.witness.witness import Witness
@@ -70,7 +70,7 @@ class Comparison(NamedTuple):
 
     @property
     def proved(self) -> bool:
-        """Whether it is proved that nobody is judged differently."""
+        """Whether it is proved that no process is judged differently."""
         return not self.differences and not self.undecided
 
 
@@ -109,14 +109,6 @@ def _renamed(node: Node, side: str) -> Node:
     if node[0] == "name":
         return ["name", f"{side}.{node[1]}"]
     return [_renamed(part, side) if isinstance(part, list) else part for part in node]
-
-
-def _proposed(box: Box) -> Iterator[Witness]:
-    """Propose processes; none where the texts of a box are too many to choose from."""
-    try:
-        yield from proposals.proposals(box)
-    except Undecided:
-        return
 
 
 class _Side:
@@ -166,7 +158,7 @@ class _Side:
         return found
 
     def excluded(self, less: Region) -> Region:
-        """Take away from a region whoever is excluded here.
+        """Take the processes that are excluded here away from a region.
 
         Raises:
             Undecided: what is left would have too many boxes.
@@ -180,7 +172,7 @@ class _Side:
         return less
 
     def _minus(self, region: Region, less: Region) -> Region:
-        apart = all(kept_apart(one, two) for one in region for two in less)
+        apart = all(apart(one, two) for one in region for two in less)
         return region if apart else self.effects.reasoner.difference(region, less)
 
     def of(self, *kinds: str) -> Region:
@@ -204,19 +196,23 @@ class _Comparing:
 
     def show(self, region: Region, place: str, text: str, added: bool, about: Region) -> bool:
         """Find a process of a region that is judged differently, and keep it."""
-        for box in region[:_MOST_BOXES_TRIED]:
-            for number, witness in enumerate(_proposed(box)):
-                if number == _MOST_TRIED:
-                    break
-                old, new = (witness.judge(side.judge) for side in self.sides)
-                what = what_differs(old, new)
-                if what:
-                    self.found.append(
-                        Difference(
-                            what, place, text, added, witness.about(about), old, new, witness
-                        )
+        for witness in proposals.in_region(region, _MOST_BOXES_TRIED, _MOST_TRIED):
+            old, new = (witness.judge(side.judge) for side in self.sides)
+            what = what_differs(old, new)
+            if what:
+                self.found.append(
+                    Difference(
+                        what=what,
+                        place=place,
+                        text=text,
+                        added=added,
+                        process=witness.about(about),
+                        old=old,
+                        new=new,
+                        witness=witness,
                     )
-                    return True
+                )
+                return True
         return False
 
     def follow(self, effect: Effect, added: bool, narrow: Callable[[Region], Region]) -> None:

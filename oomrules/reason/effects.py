@@ -113,10 +113,3 @@ class Effects:
             allowed = self.reasoner.holds(effect.rule.when)
             region = self.reasoner.difference(region, allowed)
         return region
-
-
-def kept_apart(one: Box, two: Box) -> bool:
-    """Tell at a glance whether nobody can be in both boxes."""
-    if len(one) > len(two):
-        one, two = two, one
-    return any(variable in two and not values & two[variable] for variable, values in one.items())

@@ -14,7 +14,8 @@ from typing import Any
 
 Endpoint = Any  # int, an infinite float, or a pair of a Fraction and -1, 0 or 1
 
-_ORDERS = ("==", "!=", "<", "<=", ">", ">=")
+# How two numbers can stand to each other for a comparison to hold.
+SIGNS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 FLIPPED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
@@ -138,34 +139,25 @@ ALL_FRACTIONS = Numbers((((-inf, 0), (inf, 0)),))
 
 
 def beyond(operator: str, bound: Fraction) -> Numbers:
-    """Give the whole numbers that compare so with a bound, which need not be whole."""
-    equal = whole(int(bound), int(bound)) if bound.denominator == 1 else Numbers(())
-    match operator:
-        case "==":
-            return equal
-        case "!=":
-            return whole() - equal
-        case "<":
-            return whole(high=ceil(bound) - 1)
-        case "<=":
-            return whole(high=floor(bound))
-        case ">":
-            return whole(low=floor(bound) + 1)
-    return whole(low=ceil(bound))
+    """Return the whole numbers that compare so with a bound, which need not be whole."""
+    return _union(
+        operator,
+        below=whole(high=ceil(bound) - 1),
+        equal=whole(ceil(bound), floor(bound)),
+        above=whole(low=floor(bound) + 1),
+    )
 
 
 def fractions_beyond(operator: str, bound: Fraction) -> Numbers:
-    """Give the fractions that compare so with a bound."""
-    low, high = (-inf, 0), (inf, 0)
-    match operator:
-        case "==":
-            return Numbers((((bound, 0), (bound, 0)),))
-        case "!=":
-            return Numbers(((low, (bound, -1)), ((bound, 1), high)))
-        case "<":
-            return Numbers(((low, (bound, -1)),))
-        case "<=":
-            return Numbers(((low, (bound, 0)),))
-        case ">":
-            return Numbers((((bound, 1), high),))
-    return Numbers((((bound, 0), high),))
+    """Return the fractions that compare so with a bound."""
+    return _union(
+        operator,
+        below=Numbers((((-inf, 0), (bound, -1)),)),
+        equal=Numbers((((bound, 0), (bound, 0)),)),
+        above=Numbers((((bound, 1), (inf, 0)),)),
+    )
+
+
+def _union(operator: str, below: Numbers, equal: Numbers, above: Numbers) -> Numbers:
+    parts = {"<": below, "=": equal, ">": above}
+    return _joined(span for sign in SIGNS[operator] for span in parts[sign].spans)

@@ -15,12 +15,18 @@ from re import _parser as sre_parser  # isort: skip
 _MOST_SPELLED = 64
 
 
+def parse(pattern: str) -> Any:
+    """Return what ``re`` itself makes of an expression."""
+    with warnings.catch_warnings():
+        # What a later Python may read otherwise is no matter here.
+        warnings.simplefilter("ignore", FutureWarning)
+        return sre_parser.parse(pattern)
+
+
 @lru_cache(maxsize=1024)
 def as_globs(pattern: str) -> tuple[str, ...] | None:
     """Write an expression of plain characters and anchors as globs; None for all others."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        parsed = sre_parser.parse(pattern)
+    parsed = parse(pattern)
     if parsed.state.flags & ~re.UNICODE:
         return None
     branches = _spelled(list(parsed))

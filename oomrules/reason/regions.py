@@ -185,6 +185,13 @@ def meet(one: Box, two: Box) -> Box | None:
     return both
 
 
+def apart(one: Box, two: Box) -> bool:
+    """Tell at a glance whether no process can be in both boxes."""
+    if len(one) > len(two):
+        one, two = two, one
+    return any(variable in two and not values & two[variable] for variable, values in one.items())
+
+
 def _subtract(box: Box, without: Box) -> Iterable[Box]:
     """Give disjoint boxes that make up what is left of a box."""
     common = meet(box, without)
@@ -243,7 +250,7 @@ def narrowed(box: Box) -> Box | None:
     """Apply what is certain about attributes that come from the same place.
 
     Returns:
-        the box with fewer values, or None if nobody is in it.
+        the box with fewer values, or None if no process is in it.
     """
     place: list[Variable] = []
     caps: list[Variable] = []
@@ -336,7 +343,7 @@ def _of_users_well(box: Box) -> bool:
 
 
 def _named_well(box: Box, place: list[Variable]) -> bool:
-    """Whoever is in a unit is in every block whose target matches one of its names."""
+    """Tell whether the units around can have such names: each block that matches one is around."""
     out = _out(box)
     # Nothing is outside of the root slice.
     if any(glob(ROOT_SLICE, target) for target in out):

@@ -117,24 +117,16 @@ def _found(rules: RuleSet, always: bool) -> Iterator[tuple[Stated[syntax.Stateme
 
 def _never(rules: RuleSet) -> Iterator[Diagnostic]:
     for stated, part in _found(rules, always=False):
-        yield NEVER.at(
-            stated.source,
-            part.span,
-            f"{part.quoted(stated)} holds for no process: "
-            f"{_why(rules.meaning, stated, part, never=True)}",
-            "say what is meant, or remove it",
-        )
+        why = _why(rules.meaning, stated, part, never=True)
+        message = f"{part.quoted(stated)} holds for no process: {why}"
+        yield NEVER.at(stated.source, part.span, message, "say what is meant, or remove it")
 
 
 def _always(rules: RuleSet) -> Iterator[Diagnostic]:
     for stated, part in _found(rules, always=True):
-        yield ALWAYS.at(
-            stated.source,
-            part.span,
-            f"{part.quoted(stated)} holds for every process: "
-            f"{_why(rules.meaning, stated, part, never=False)}",
-            "leave it out, or say what is meant",
-        )
+        why = _why(rules.meaning, stated, part, never=False)
+        message = f"{part.quoted(stated)} holds for every process: {why}"
+        yield ALWAYS.at(stated.source, part.span, message, "leave it out, or say what is meant")
 
 
 # Pairs of parts that are looked at to say which two exclude each other.
@@ -184,7 +176,7 @@ def _not_candidates(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _only_others(meaning: Meaning, region: Region | None) -> bool:
-    """Tell whether there is somebody in a region, but nobody who can be a candidate."""
+    """Tell whether a region has processes, but none that can be a candidate."""
     if not region or not any(_asks_for_fitness(variable) for box in region for variable in box):
         return False
     empty = meaning.reasoner.empty

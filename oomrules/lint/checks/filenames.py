@@ -82,9 +82,7 @@ def _almost(rules: RuleSet) -> Iterator[Diagnostic]:
     # Only a name that is the same to the letter replaces or masks one further down.
     above: dict[str, Path] = {}
     for directory in rules.directories:
-        here = [
-            name for name in _names(directory, rules) if name.endswith(SUFFIX) and name[0] != "."
-        ]
+        here = list(filter(_is_rule_file, _names(directory, rules)))
         for name in here:
             other = above.get(_alike(name))
             if other is not None and other.name != name:

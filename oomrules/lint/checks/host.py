@@ -46,8 +46,8 @@ def _unit_names(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text, bool]]:
 
 
 def _no_unit(rules: RuleSet) -> Iterator[Diagnostic]:
-    host = rules.host
-    if host is None or host.units is None:
+    host = rules.known_host
+    if host.units is None:
         return
     for source, text, of_user in _unit_names(rules):
         units = host.user_units if of_user else host.units
@@ -90,9 +90,7 @@ def _aliases(name: str, host: HostFacts, of_user: bool) -> list[tuple[str, str]]
 
 
 def _no_account(rules: RuleSet) -> Iterator[Diagnostic]:
-    host = rules.host
-    if host is None:
-        return
+    host = rules.known_host
     exists = {"user": host.user, "group": host.group}
     for pattern in rules.patterns:
         there = exists.get(pattern.attribute)
@@ -136,7 +134,8 @@ def _writable(rules: RuleSet) -> Iterator[Diagnostic]:
                 yield WRITABLE.at(
                     RuleText(str(above), ""),
                     Span(0, 0),
-                    f"{above} can be written by {why}, who so decides whom the kernel kills",
+                    f"{above} is writable by {why}, who could change which processes the kernel "
+                    "kills",
                     f"`chown root:root {above}; chmod go-w {above}`",
                 )
 
@@ -150,7 +149,7 @@ def _who_may_write(path: Path) -> str:
     if status.st_uid != 0:
         return f"user {status.st_uid}"
     if status.st_mode & stat.S_IWOTH and not sticky:
-        return "everybody"
+        return "every user"
     if status.st_mode & stat.S_IWGRP and status.st_gid != 0:
         return f"group {status.st_gid}"
     return ""
@@ -173,9 +172,9 @@ _WHY = {
 
 
 def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
-    host = rules.host
-    processes = host.processes() if host else []
-    if host is None or not processes:
+    host = rules.known_host
+    processes = host.processes()
+    if not processes:
         return
     unknown: dict[str, bool] = {}
     said = set()
@@ -220,9 +219,7 @@ _UNLIKELY = -500  # at most this, it all but excludes the unit
 
 
 def _contradictions(rules: RuleSet) -> Iterator[Diagnostic]:
-    host = rules.host
-    if host is None:
-        return
+    host = rules.known_host
     by_place = {stated.place: stated for stated in rules.rules()}
     said: set[tuple[str, str]] = set()
     candidates = {process.pid for process in host.ranking.candidates}
@@ -252,7 +249,7 @@ def _contradictions(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _is_about_some(stated: Stated[syntax.Rule]) -> bool:
-    """Tell whether a rule speaks of certain processes; one about all contradicts nobody."""
+    """Tell whether a rule is about certain processes; one about all contradicts no setting."""
     return bool(stated.statement.selector.terms or stated.targets)
 
 
@@ -267,9 +264,15 @@ def _against(
     adjust = setting("OOMScoreAdjust")
     protects = kind in ("never", "last")
     if isinstance(adjust, int) and protects and adjust > _LIKELY:
-        yield f"OOMScoreAdjust={adjust}", "makes it more likely to be killed, but the rule less"
+        yield (
+            f"OOMScoreAdjust={adjust}",
+            "makes it more likely to be killed; this rule makes it less likely",
+        )
     if isinstance(adjust, int) and not protects and adjust <= _UNLIKELY and candidate:
-        yield f"OOMScoreAdjust={adjust}", "makes it less likely to be killed, but the rule more"
+        yield (
+            f"OOMScoreAdjust={adjust}",
+            "makes it less likely to be killed; this rule makes it more likely",
+        )
     together = kind == "never" and setting("OOMPolicy") == "kill"
     if together and any(host.place(other) == place for other in host.ranking.candidates):
         yield "OOMPolicy=kill", "kills all of its processes with the first, this one too"
@@ -287,9 +290,7 @@ def _against(
 
 
 def _freeable(rules: RuleSet) -> Iterator[Diagnostic]:
-    host = rules.host
-    if host is None:
-        return
+    host = rules.known_host
     total = _resident(host.processes())
     free = _resident(host.ranking.candidates)
     if total and free * 100 < total * host.least_freeable:
@@ -312,8 +313,8 @@ def _resident(processes: Iterable[Process]) -> int:
 
 
 def _own_service(rules: RuleSet) -> Iterator[Diagnostic]:
-    host = rules.host
-    if host is None or host.units is None or _SERVICE not in host.units:
+    host = rules.known_host
+    if host.units is None or _SERVICE not in host.units:
         return
     for process in host.processes():
         place = host.place(process)

@@ -36,7 +36,7 @@ def _is_below_a_manager(targets: Iterable[syntax.Target]) -> bool:
 
 
 def _is_wrong(name: str, targets: Iterable[syntax.Target]) -> str:
-    """Say why nobody is in a unit of the system of this name; empty if somebody may be."""
+    """Return why no process is in a unit of the system of this name; empty if one may be."""
     if among(name, *_OF_USERS):
         return f"`{name}` is a unit of users' managers, and a name alone means one of the system's"
     if _is_below_a_manager(targets) and not name.startswith(_ABOVE):
@@ -48,7 +48,7 @@ def _is_wrong(name: str, targets: Iterable[syntax.Target]) -> str:
 
 
 def _found(source: RuleText, span: Span, why: str, better: str) -> Diagnostic:
-    return OF_USERS.at(source, span, f"{why}: this is about nobody", f"write {better}")
+    return OF_USERS.at(source, span, f"{why}: this is about no process", f"write {better}")
 
 
 def _asked_for_wrongly(rules: RuleSet) -> Iterator[Diagnostic]:

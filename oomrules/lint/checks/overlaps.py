@@ -107,7 +107,7 @@ def _on_the_protected(rules: RuleSet) -> Iterator[Diagnostic]:
         for overlap in _confirmed(meaning, rule, wider, region, _is_never_killed):
             yield overlap.finding(
                 PROTECTED,
-                "this has no effect: whoever it is about is never killed, by {other}",
+                "this has no effect: the `never kill` at {other} is about all of these processes",
                 "remove one of them, or narrow the `never kill`",
             )
 
@@ -124,8 +124,8 @@ def _first_and_last(rules: RuleSet) -> Iterator[Diagnostic]:
         for overlap in _confirmed(meaning, rule, wider, region, _is_last):
             yield overlap.finding(
                 LAST_WINS,
-                "this has no effect: whoever it is about is killed last, by {other}, and who is "
-                "both is last",
+                "this has no effect: the `kill last` at {other} is about all of these processes, "
+                "and what is both is killed last",
                 "remove one of them",
             )
 
@@ -214,7 +214,8 @@ def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
             for overlap in _confirmed(meaning, rule, [first], region, _is_excluded):
                 yield overlap.finding(
                     SHUT_OUT,
-                    "this has no effect: `only kill` at {other} leaves out whoever it is about",
+                    "this has no effect: the `only kill` at {other} leaves out all of these "
+                    "processes",
                     "remove it, or widen the `only kill`",
                 )
 
@@ -262,7 +263,7 @@ def _are_equal(meaning: Meaning, one: Region, two: Region) -> bool:
     )
 
 
-def _nobody_left(rules: RuleSet) -> Iterator[Diagnostic]:
+def _none_left(rules: RuleSet) -> Iterator[Diagnostic]:
     meaning = rules.meaning
     nevers = [one for one in meaning.of("never") if one.effect.region]
     levels = meaning.effects.levels()
@@ -272,7 +273,7 @@ def _nobody_left(rules: RuleSet) -> Iterator[Diagnostic]:
             continue
         others = {around: one for around, one in levels.items() if around != targets}
         yield from _none(rules, left, nevers, level, targets, others)
-    # Without `only`: several `never` that leave nobody together. One alone says so itself.
+    # Without `only`: several `never` that leave no process together. One alone says so itself.
     everywhere = [one for one in nevers if not one.effect.targets]
     if () not in levels and len(everywhere) > 1:
         whole = meaning.candidates_only(EVERY_PROCESS)
@@ -294,13 +295,13 @@ def _none(
     try:
         left = meaning.candidates_only(reasoner.intersection([inside(targets, False)], left))
         if not level:
-            # What no rule asks for may be unknown; nobody is left means nobody who is known.
+            # What no rule asks for may be unknown; none is left means none that is known.
             left = reasoner.intersection(left, [eligible()])
         if reasoner.empty(left):
-            return  # the conditions themselves hold for nobody
+            return  # the conditions themselves hold for no process
         start = left
         if any(not _excluded(witness.judge(meaning.judge)) for witness in meaning.proposals(left)):
-            return  # somebody is left
+            return  # a process is left
         for one in nevers:
             region = one.effect.region or []
             rest = reasoner.difference(left, region)
@@ -338,9 +339,9 @@ def _none(
     places = ", ".join(one.stated.place for one in rest_of[:3])
     how = "never killed" if all(one.kind == "never" for one in rest_of) else "excluded as well"
     what = (
-        f"nobody {where}can be killed: whoever `only kill` leaves is {how}, by {places}"
+        f"no process {where}can be killed: those that `only kill` leaves are {how}, by {places}"
         if level
-        else f"nobody can be killed: this and the `never kill` at {places} exclude everybody"
+        else f"no process can be killed: this and the `never kill` at {places} exclude all of them"
     )
     yield NOBODY.at(
         blamed.stated.source,
@@ -353,12 +354,16 @@ def _none(
 
 
 def _excluded(verdict: Verdict) -> bool:
-    """Tell whether it is a rule that makes somebody no candidate."""
+    """Tell whether it is a rule that makes the process no candidate."""
     return verdict.rule is not None
 
 
 PROTECTED = Check(
-    "OOM611", "a rule about whoever is never killed", Level.WARNING, _on_the_protected, whole=True
+    "OOM611",
+    "a rule about processes that are never killed",
+    Level.WARNING,
+    _on_the_protected,
+    whole=True,
 )
 NESTED = Check("OOM612", "a rule inside another of its kind", Level.WARNING, _nested, whole=True)
 COVERED = Check(
@@ -369,13 +374,21 @@ COVERED = Check(
     whole=True,
 )
 LAST_WINS = Check(
-    "OOM614", "a `kill first` of whoever is killed last", Level.WARNING, _first_and_last, whole=True
+    "OOM614",
+    "a `kill first` of processes that are killed last",
+    Level.WARNING,
+    _first_and_last,
+    whole=True,
 )
 SHUT_OUT = Check(
-    "OOM615", "a rule about whoever `only kill` leaves out", Level.WARNING, _shut_out, whole=True
+    "OOM615",
+    "a rule about processes that `only kill` leaves out",
+    Level.WARNING,
+    _shut_out,
+    whole=True,
 )
 CANCELLING = Check(
     "OOM616", "a `prefer` and a `spare` that cancel out", Level.WARNING, _cancelling, whole=True
 )
-NOBODY = Check("OOM617", "exclusions that leave nobody", Level.WARNING, _nobody_left, whole=True)
+NOBODY = Check("OOM617", "exclusions that leave no process", Level.WARNING, _none_left, whole=True)
 CHECKS = (PROTECTED, NESTED, COVERED, LAST_WINS, SHUT_OUT, CANCELLING, NOBODY)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import re
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from oomrules.language.diagnostics import Diagnostic, Level, replacing
 from oomrules.lint.ruleset import Check, Pattern, RuleSet
 from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.reason.automata import is_wild, pieces
+from oomrules.reason.regexes import parse
 from oomrules.reason.variables import COMM_LENGTH, STATES
 
 # re's own parser; its nodes are the only way to know what an expression can match.
@@ -172,15 +172,8 @@ def _why_nothing(pattern: Pattern) -> str:
 # --- regular expressions -------------------------------------------------------------------
 
 
-def _parsed(pattern: str) -> Any:
-    with warnings.catch_warnings():
-        # What a later Python may read otherwise is no matter here.
-        warnings.simplefilter("ignore", FutureWarning)
-        return sre_parser.parse(pattern)
-
-
 def _width(pattern: str) -> int:
-    least: int = _parsed(pattern).getwidth()[0]
+    least: int = parse(pattern).getwidth()[0]
     return least
 
 
@@ -189,7 +182,7 @@ _AT_START = (sre.AT_BEGINNING, sre.AT_BEGINNING_STRING)
 
 def _matches_all(pattern: str) -> bool:
     """Tell whether an expression is found in every text: it matches nothing at its beginning."""
-    return _nullable(_parsed(pattern)) or pattern in (".*$", "^.*$")
+    return _nullable(parse(pattern)) or pattern in (".*$", "^.*$")
 
 
 def _nullable(parsed: Any) -> bool:
@@ -216,7 +209,7 @@ def _contradicts_itself(pattern: str) -> bool:
     if "(?" in pattern:
         return False  # flags may give both another meaning
     consumed, ended = 0, False
-    for kind, argument in _parsed(pattern):
+    for kind, argument in parse(pattern):
         least = sre_parser.SubPattern(sre_parser.State(), [(kind, argument)]).getwidth()[0]
         if kind is sre.AT and argument in _AT_START and consumed:
             return True
@@ -229,7 +222,7 @@ def _contradicts_itself(pattern: str) -> bool:
 
 def _anchored(pattern: str) -> str:
     """Give the plain character that every match begins with at the beginning of the text."""
-    parsed = list(_parsed(pattern))
+    parsed = list(parse(pattern))
     if len(parsed) > 1 and parsed[0] == (sre.AT, sre.AT_BEGINNING) and "(?" not in pattern:
         kind, argument = parsed[1]
         return chr(argument) if kind is sre.LITERAL else ""

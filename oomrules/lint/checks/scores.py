@@ -12,9 +12,11 @@ from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Diagnostic, Level, Related
 from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
+from oomrules.processes.values import LIMIT
 from oomrules.program import nodes
 from oomrules.program.nodes import Node, attributes
 from oomrules.reason import arithmetic, variables
+from oomrules.reason.arithmetic import GRANULE
 from oomrules.reason.effects import inside
 from oomrules.reason.regions import Region
 from oomrules.reason.variables import UNKNOWN, Box, attribute
@@ -32,7 +34,7 @@ def _constant_scores(rules: RuleSet) -> Iterator[Diagnostic]:
             help_ = "score by something that grows with badness, as in `score rss`"
         else:
             what = "is unknown, by a division by 0," if value == UNKNOWN else "gives no points"
-            message = f"this score {what} whatever the process, so nobody can be killed"
+            message = f"this score {what} whatever the process, so no process can be killed"
             help_ = "say `never kill anything` if that is meant, else score by memory"
         yield CONSTANT.at(score.source, score.statement.expression.span, message, help_)
 
@@ -46,11 +48,13 @@ def _constant(node: Node) -> int | str | None:
     """
     if any(part[0] == "/" and arithmetic.bounds(part[2]) == (0, 0) for part in nodes.walk(node)):
         return UNKNOWN
+    local = nodes.localise(node, GRANULE, LIMIT)
+    value: Any = nodes.reduce(local, lambda name: nodes.PENDING, lambda name: None)
+    if not isinstance(value, list):
+        return UNKNOWN if value is None else int(value)
+    # What is multiplied by 0 makes no difference.
     low, high = arithmetic.bounds(node)
-    # What is multiplied by 0 makes no difference; without attributes, only the page size does.
-    if low == high or (high < inf and not attributes(node)):
-        return int(high)
-    return None
+    return int(low) if low == high else None
 
 
 def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -72,7 +76,7 @@ def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
         yield POINTLESS.at(
             score.source,
             score.statement.expression.span,
-            "this score is 0 or less for every process, so nobody can be killed"
+            "this score is 0 or less for every process, so no process can be killed"
             + (f": {ranges}" if ranges else ""),
             "score by something that grows with badness, as in `score rss`",
             witness={**found[0].about(_box(score)), "points": found[1]},

@@ -51,13 +51,13 @@ _UNIT_OF_USER = "the unit of its user that it is in"
 _GROUP_OF_USER = "its control group below that of its user"
 # A user who may log in can do so from this host itself (ssh localhost), and stay.
 _LOGIN_FROM_AFAR = "a remote session of its user"
-# Whoever waits long enough, or works for nothing, has it before it takes the memory.
+# A process that waits long enough, or works for nothing, has it before it takes the memory.
 _GROWS = {"run_time": "how long it waits", "cpu_time": "how long it works"}
 _OF_USER = {"user.unit": _UNIT_OF_USER, "user.slice": _UNIT_OF_USER, "cgroup": _GROUP_OF_USER}
 _IDS = ("uid", "euid", "gid", "egid")
 _NAMES_OF_IDS = ("user", "group")
 
-# An ordinary user whom no rule names, and where the processes of such a user are.
+# An ordinary user that no rule names, and where the processes of such a user are.
 _UID = 54321
 _LOGIN = "qzx54321"
 _SLICE = f"user-{_UID}.slice"
@@ -229,7 +229,7 @@ def _greatest(values: Values) -> float:
 
 
 @lru_cache(maxsize=1)
-def _somebody() -> Box:
+def _ordinary_users() -> Box:
     """Give the box of ordinary users' processes."""
     return {attribute(name): Values(whole(1000, 60_000)) for name in ("uid", "euid")}
 
@@ -239,7 +239,7 @@ def _self_made(rules: RuleSet) -> Iterator[Diagnostic]:
     for rule in meaning.of("never", "last"):
         for box in rule.effect.sure or []:
             names = _chosen(box)
-            theirs = meet(box, _somebody()) if names else None
+            theirs = meet(box, _ordinary_users()) if names else None
             if theirs is None:
                 continue
 

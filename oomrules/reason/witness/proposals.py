@@ -18,7 +18,7 @@ from oomrules.processes.units import placement
 from oomrules.reason import Undecided
 from oomrules.reason.arithmetic import GRANULE, mentioned
 from oomrules.reason.globs import Texts
-from oomrules.reason.regions import narrowed
+from oomrules.reason.regions import Region, narrowed
 from oomrules.reason.variables import FALSE, TRUE, Box, Variable
 from oomrules.reason.witness.numbers import numbers_in
 from oomrules.reason.witness.places import places_in
@@ -42,6 +42,12 @@ _TEXTS: dict[str, tuple[str, ...]] = {
 }
 _SIZES = [name for name, field in FIELDS.items() if field.unit is Unit.BYTES]
 _PROPERTIES = [a for a in ATTRIBUTES.values() if a.provider is Provider.SYSTEMD]
+
+
+def in_region(region: Region, boxes: int, tries: int) -> Iterator[Witness]:
+    """Make processes that may be in a region: so many for each of its first boxes."""
+    for box in region[:boxes]:
+        yield from itertools.islice(proposals(box), tries)
 
 
 def proposals(box: Box) -> Iterator[Witness]:
@@ -148,8 +154,7 @@ def _scopes(
         return []
     place = placement(cgroup)
     lines = []
-    inner = place
-    while True:
+    for inner in place.ancestors:
         properties: dict[str, Any] = {"Names": [inner.chain[-1]], "WantedBy": [], "PartOf": []}
         properties.update(relations.get(inner.path, {}))
         line: dict[str, Any] = {"kind": "scope", "cgroup": inner.path, "memory_max": None}
@@ -183,6 +188,4 @@ def _scopes(
             }
         line["properties"] = properties
         lines.append(line)
-        if inner.above is None:
-            return lines
-        inner = inner.above
+    return lines

@@ -282,7 +282,7 @@ class IteratorSource(ProcSource):
         """
         pid = os.getpid()
         if self._self is None or self._self[0] != pid:
-            self._self = pid, family(read_small(f"{self._prefix}self/stat"))[0]
+            self._self = pid, family(read_small(f"{self.root}/self/stat"))[0]
         process = self.by_pid.get(pid)
         if process is None or process.starttime != self._self[1]:
             raise Unusable("it does not have this very process in it")
@@ -387,7 +387,7 @@ class IteratorSource(ProcSource):
         """Read of a process what its row could not say; again at each refresh."""
         process.seen = None
         try:
-            self.update(process, read_small(f"{self._prefix}{process.pid}/stat"))
+            self.update(process, read_small(f"{self.root}/{process.pid}/stat"))
         except (OSError, ValueError, IndexError):
             process.state = "X"
 

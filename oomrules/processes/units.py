@@ -14,7 +14,6 @@ from functools import lru_cache
 
 from oomrules.lean import NamedTuple
 
-_SUFFIXES = (".service", ".scope", ".socket", ".mount", ".swap")
 ROOT_SLICE = "-.slice"
 # The kinds of unit that have a control group (systemd.unit(5)).
 UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
@@ -99,7 +98,7 @@ def placement(cgroup: str, root: str = "") -> Placement:
         manager = place.manager
         if not in_slices and not manager and _is_manager(place.unit):
             manager, in_slices = place.unit[len("user@") : -len(".service")], True
-        if not in_slices or not name.endswith((".slice", *_SUFFIXES)):
+        if not in_slices or not name.endswith(UNIT_SUFFIXES):
             break
         if len(place.chain) == _DEEPEST:
             break

@@ -12,7 +12,6 @@ from oomrules.dbus.bus import TIMEOUT, BusError, Connection
 
 _SERVICE = "org.freedesktop.systemd1"
 _MANAGER_PATH = "/org/freedesktop/systemd1"
-_MANAGER = f"{_SERVICE}.Manager"
 _UNIT = f"{_SERVICE}.Unit"
 _UNIT_PREFIX = f"{_MANAGER_PATH}/unit/"
 
@@ -125,8 +124,9 @@ class Manager:
     def _call(
         self, method: str, returns: str, arguments: tuple[str, tuple[Any, ...]] | None = None
     ) -> Any:
-        method = f"{_MANAGER}.{method}"
-        return self._connection.call(_SERVICE, _MANAGER_PATH, method, returns, arguments)
+        method = f"{_SERVICE}.Manager.{method}"
+        answer = self._connection.call(_SERVICE, _MANAGER_PATH, method, returns, arguments)
+        return answer.unpack()
 
 
 def _there(listed: Any) -> dict[str, dict[str, Any]]:

@@ -98,10 +98,7 @@ class Connection:
 
     @staticmethod
     def load() -> tuple[Any, Any, Any]:
-        """Load the libraries, which takes longer than a call.
-
-        Returns:
-            Gio, GLib and pydbus' class of a bus.
+        """Return Gio, GLib and pydbus' class of a bus, which takes longer to load than a call.
 
         Raises:
             Failure: one is not installed.
@@ -124,11 +121,7 @@ class Connection:
             pass
 
     def _left(self) -> float:
-        """Return the seconds that the next step may take.
-
-        Raises:
-            BusError: there are none.
-        """
+        """Return the seconds that the next step may take; raise BusError if there are none."""
         left = min(self._timeout, self._deadline - time.monotonic())
         if left <= 0:
             raise BusError("it took too long in all", final=True, late=True)
@@ -184,21 +177,13 @@ class Connection:
         return answer
 
     def has(self, name: str) -> bool:
-        """Return whether a name on the bus has an owner.
-
-        Raises:
-            BusError: as ``call``.
-        """
+        """Return whether a name on the bus has an owner; raise as ``call`` does."""
         bus, path = "org.freedesktop.DBus", "/org/freedesktop/DBus"
         answer = self.call(bus, path, f"{bus}.NameHasOwner", "(b)", ("(s)", (name,)))
         return bool(answer.unpack()[0])
 
     def get(self, destination: str, path: str, interface: str, name: str) -> Any:
-        """Return a property; None if its type is not in ``bounds.SIGNATURES``.
-
-        Raises:
-            BusError: as ``call``.
-        """
+        """Return a property, None if it has no type of ``bounds.SIGNATURES``; raise as ``call``."""
         method = "org.freedesktop.DBus.Properties.Get"
         answer = self.call(destination, path, method, "(v)", ("(ss)", (interface, name)))
         # Checked before it becomes a Python value: a nested one can take any amount of memory.

@@ -145,14 +145,8 @@ def _attempt(problems: list[str], whom: str, ask: Callable[[], _Answer]) -> _Ans
 def _units(
     asked: Questions, every: list[Placement], connection: Connection, problems: list[str]
 ) -> tuple[Units, bool]:
-    """Return what is known of units, and whether that is all."""
+    """Return aliases, how units belong together and properties, and whether these are all."""
     manager = Manager(connection)
-    found = _related(asked, manager)
-    return found, _properties(asked, every, manager, found, problems)
-
-
-def _related(asked: Questions, manager: Manager) -> Units:
-    """Return aliases, and how units belong together."""
     found: Units = {}
     for alias in asked.named:
         unit = manager.primary(alias)
@@ -164,7 +158,7 @@ def _related(asked: Questions, manager: Manager) -> Units:
         listed, relation = _RELATIONS[words]
         for unit in manager.properties(other, [listed]).get(listed, []):
             found.setdefault(unit, {}).setdefault(relation, []).append(other)
-    return found
+    return found, _properties(asked, every, manager, found, problems)
 
 
 def _properties(

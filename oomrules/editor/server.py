@@ -207,9 +207,5 @@ def _offset(source: RuleText, position: lsp.Position) -> int:
     if position.line >= len(lines):
         return len(source.text)
     start = sum(len(line) + 1 for line in lines[: position.line])
-    units = 0
-    for number, char in enumerate(lines[position.line]):
-        if units >= position.character:
-            return start + number
-        units += 2 if ord(char) > 0xFFFF else 1
-    return start + len(lines[position.line])
+    line = lines[position.line].encode("utf-16-le", "surrogatepass")
+    return start + len(line[: 2 * position.character].decode("utf-16-le", "surrogatepass"))

@@ -176,11 +176,7 @@ def _size(sound: Stated[syntax.Statement], scopes: set[Targets]) -> int:
 
 
 def _sound(stated: Stated[syntax.Statement], typing: Typing) -> Stated[syntax.Statement]:
-    """Return a statement with its meaning.
-
-    Raises:
-        Bad: it has a mistake.
-    """
+    """Return a statement with its meaning; raise Bad if it has a mistake."""
     match stated.statement:
         case syntax.Rule() as rule:
             node = typing.selector(rule.selector)
@@ -208,11 +204,7 @@ def _sound(stated: Stated[syntax.Statement], typing: Typing) -> Stated[syntax.St
 
 
 def _factor(rule: syntax.Rule, typing: Typing) -> Fraction:
-    """Return the weight of a rule as a multiplier: the kernel's own 2 and 1/4, or what it says.
-
-    Raises:
-        Bad: it says something that is no weight.
-    """
+    """Return the weight of a rule as a multiplier: the kernel's own 2 and 1/4, or what it says."""
     if rule.factor is None:
         return {syntax.Kind.PREFER: Fraction(2), syntax.Kind.SPARE: Fraction(1, 4)}.get(
             rule.kind, Fraction(1)

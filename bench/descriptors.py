@@ -3,8 +3,8 @@
     python3 bench/descriptors.py
 
 Opens one file many times, reads each once as the portable source does, and looks at
-how much the kernel's own memory has grown: the least of some tries, because everybody
-else's counts too. The buffer of a page that the kernel keeps for each makes up most.
+how much the kernel's own memory has grown: the least of some tries, because the memory of
+other processes counts too. The buffer of a page that the kernel keeps for each makes up most.
 """
 
 from __future__ import annotations

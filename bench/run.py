@@ -3,7 +3,7 @@
 Every contender is a process that makes one pass when it starts and one more for
 each line it is sent, and answers each with one line of JSON: ``wall`` and
 ``cpu`` nanoseconds. So one run can interleave them all, and what disturbs the
-machine disturbs everybody.
+machine disturbs all of them.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ add an entry here and its one line in ``oomrules.processes.values``.
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 
 from oomrules.lean import NamedTuple
 
@@ -53,9 +54,9 @@ class Attribute(NamedTuple):
 
     name: str
     type: Type
+    doc: str
     provider: Provider
     changes: bool
-    doc: str
     read: str = ""
 
     @property
@@ -64,156 +65,120 @@ class Attribute(NamedTuple):
         return self.read or self.name
 
 
-def _table(*entries: Attribute) -> dict[str, Attribute]:
-    return {entry.name: entry for entry in entries}
+_BOOLEAN, _ID, _COUNT, _TEXT = Type.BOOLEAN, Type.ID, Type.COUNT, Type.TEXT
+_MEMORY, _DURATION = Type.MEMORY, Type.DURATION
 
+# What a process has as long as it lives, and what it has now.
+_stat = partial(Attribute, provider=Provider.STAT, changes=False)
+_stat_now = partial(Attribute, provider=Provider.STAT, changes=True)
+_status = partial(Attribute, provider=Provider.STATUS, changes=False)
+_status_now = partial(Attribute, provider=Provider.STATUS, changes=True)
+_cgroup = partial(Attribute, provider=Provider.CGROUP, changes=False)
+# What its unit or its session has now.
+_scope = partial(Attribute, provider=Provider.SCOPE, changes=True)
+_systemd = partial(Attribute, provider=Provider.SYSTEMD, changes=True)
+_logind = partial(Attribute, provider=Provider.LOGIND, changes=True)
 
-_STAT, _STATUS, _CGROUP = Provider.STAT, Provider.STATUS, Provider.CGROUP
-_SCOPE, _SYSTEMD, _LOGIND = Provider.SCOPE, Provider.SYSTEMD, Provider.LOGIND
-
-ATTRIBUTES: dict[str, Attribute] = _table(
-    Attribute("pid", Type.ID, _STAT, False, "process id"),
-    Attribute("ppid", Type.ID, _STAT, False, "process id of the parent"),
-    Attribute("comm", Type.TEXT, _STAT, False, "command name, cut at 15 bytes by the kernel"),
-    Attribute("cmdline", Type.TEXT, Provider.CMDLINE, False, "first 4 KiB of the command line"),
-    Attribute("exe", Type.TEXT, Provider.EXE, False, "path of the executable"),
-    Attribute("uid", Type.ID, _STATUS, False, "real user id"),
-    Attribute("euid", Type.ID, _STATUS, False, "effective user id"),
-    Attribute("gid", Type.ID, _STATUS, False, "real group id"),
-    Attribute("egid", Type.ID, _STATUS, False, "effective group id"),
-    Attribute("user", Type.TEXT, _STATUS, False, "name of the real user", "uid"),
-    Attribute("group", Type.TEXT, _STATUS, False, "name of the real group", "gid"),
-    Attribute("nice", Type.COUNT, _STAT, True, "nice value, -20 to 19"),
+_TABLE: tuple[Attribute, ...] = (
+    _stat("pid", _ID, "process id"),
+    _stat("ppid", _ID, "process id of the parent"),
+    _stat("comm", _TEXT, "command name, cut at 15 bytes by the kernel"),
     Attribute(
+        "cmdline",
+        _TEXT,
+        "first 4 KiB of the command line",
+        provider=Provider.CMDLINE,
+        changes=False,
+    ),
+    Attribute("exe", _TEXT, "path of the executable", provider=Provider.EXE, changes=False),
+    _status("uid", _ID, "real user id"),
+    _status("euid", _ID, "effective user id"),
+    _status("gid", _ID, "real group id"),
+    _status("egid", _ID, "effective group id"),
+    _status("user", _TEXT, "name of the real user", read="uid"),
+    _status("group", _TEXT, "name of the real group", read="gid"),
+    _stat_now("nice", _COUNT, "nice value, -20 to 19"),
+    _status(
         "capabilities",
         Type.CAPABILITIES,
-        _STATUS,
-        False,
         "effective capabilities, asked with `with CAP` or `cap(CAP)`",
     ),
-    Attribute("cpu_time", Type.DURATION, _STAT, True, "user and system time used", "utime"),
-    Attribute(
-        "run_time", Type.DURATION, _STAT, True, "time since the start, whole seconds", "starttime"
-    ),
-    Attribute("threads", Type.COUNT, _STAT, True, "number of threads"),
-    Attribute("state", Type.TEXT, _STAT, True, "state letter: R, S, D, T, t, I"),
-    Attribute("total_vm", Type.MEMORY, _STAT, True, "address space mapped"),
-    Attribute("rss", Type.MEMORY, _STAT, True, "resident memory"),
-    Attribute("anon", Type.MEMORY, _STATUS, True, "resident anonymous memory"),
-    Attribute("shmem", Type.MEMORY, _STATUS, True, "resident shared memory"),
-    Attribute("locked", Type.MEMORY, _STATUS, True, "memory locked with mlock"),
-    Attribute("swap", Type.MEMORY, _STATUS, True, "memory swapped out"),
-    Attribute("pgtables", Type.MEMORY, _STATUS, True, "page tables"),
-    Attribute(
-        "pid_depth",
-        Type.COUNT,
-        _STATUS,
-        False,
-        "pid namespaces below this one, 0 outside containers",
-    ),
+    _stat_now("cpu_time", _DURATION, "user and system time used", read="utime"),
+    _stat_now("run_time", _DURATION, "time since the start, whole seconds", read="starttime"),
+    _stat_now("threads", _COUNT, "number of threads"),
+    _stat_now("state", _TEXT, "state letter: R, S, D, T, t, I"),
+    _stat_now("total_vm", _MEMORY, "address space mapped"),
+    _stat_now("rss", _MEMORY, "resident memory"),
+    _status_now("anon", _MEMORY, "resident anonymous memory"),
+    _status_now("shmem", _MEMORY, "resident shared memory"),
+    _status_now("locked", _MEMORY, "memory locked with mlock"),
+    _status_now("swap", _MEMORY, "memory swapped out"),
+    _status_now("pgtables", _MEMORY, "page tables"),
+    _status("pid_depth", _COUNT, "pid namespaces below this one, 0 outside containers"),
     Attribute(
         "oom_score_adj",
-        Type.COUNT,
-        Provider.OOM_SCORE_ADJ,
-        False,
+        _COUNT,
         "the kernel's adjustment, -1000 to 1000",
+        provider=Provider.OOM_SCORE_ADJ,
+        changes=False,
     ),
-    Attribute("tty", Type.TEXT, _STAT, False, "controlling terminal, empty if none", "tty_nr"),
-    Attribute("session", Type.ID, _STAT, False, "process id of the session leader"),
-    Attribute("cgroup", Type.TEXT, _CGROUP, False, "path of the control group"),
-    Attribute("unit", Type.TEXT, _CGROUP, False, "innermost unit of the system", "cgroup"),
-    Attribute(
-        "slice",
-        Type.TEXT,
-        _CGROUP,
-        False,
-        "innermost slice of the system, -.slice at the root",
-        "cgroup",
-    ),
-    Attribute(
-        "user.unit",
-        Type.TEXT,
-        _CGROUP,
-        False,
-        "innermost unit of a user's manager; or empty",
-        "cgroup",
-    ),
-    Attribute(
-        "user.slice",
-        Type.TEXT,
-        _CGROUP,
-        False,
-        "innermost slice of a user's manager; or empty",
-        "cgroup",
-    ),
+    _stat("tty", _TEXT, "controlling terminal, empty if none", read="tty_nr"),
+    _stat("session", _ID, "process id of the session leader"),
+    _cgroup("cgroup", _TEXT, "path of the control group"),
+    _cgroup("unit", _TEXT, "innermost unit of the system", read="cgroup"),
+    _cgroup("slice", _TEXT, "innermost slice of the system, -.slice at the root", read="cgroup"),
+    _cgroup("user.unit", _TEXT, "innermost unit of a user's manager; or empty", read="cgroup"),
+    _cgroup("user.slice", _TEXT, "innermost slice of a user's manager; or empty", read="cgroup"),
     Attribute(
         "unit.processes",
-        Type.COUNT,
-        _CGROUP,
-        True,
+        _COUNT,
         "processes with memory in the unit and below it",
-        "cgroup",
+        provider=Provider.CGROUP,
+        changes=True,
+        read="cgroup",
     ),
-    Attribute("unit.memory", Type.MEMORY, _SCOPE, True, "memory in use by the unit", "memory"),
-    Attribute(
+    _scope("unit.memory", _MEMORY, "memory in use by the unit", read="memory"),
+    _scope(
         "unit.memory_max",
-        Type.MEMORY,
-        _SCOPE,
-        True,
+        _MEMORY,
         "the unit's own hard limit; none counts as the largest value",
-        "memory_max",
+        read="memory_max",
     ),
-    Attribute(
+    _scope(
         "unit.memory_high",
-        Type.MEMORY,
-        _SCOPE,
-        True,
+        _MEMORY,
         "the unit's own throttling limit; none counts as the largest value",
-        "memory_high",
+        read="memory_high",
     ),
-    Attribute("unit.swap", Type.MEMORY, _SCOPE, True, "swap in use by the unit", "swap"),
-    Attribute(
+    _scope("unit.swap", _MEMORY, "swap in use by the unit", read="swap"),
+    _scope(
         "unit.pressure",
         Type.PERCENTAGE,
-        _SCOPE,
-        True,
         "share of the last 10 s in which some task of the unit waited for memory",
-        "pressure",
+        read="pressure",
     ),
-    Attribute(
-        "unit.oom_kills", Type.COUNT, _SCOPE, True, "OOM kills in the unit so far", "oom_kills"
-    ),
-    Attribute("unit.description", Type.TEXT, _SYSTEMD, True, "Description=", "Description"),
-    Attribute(
-        "unit.active_state", Type.TEXT, _SYSTEMD, True, "active, activating, …", "ActiveState"
-    ),
-    Attribute("unit.oom_policy", Type.TEXT, _SYSTEMD, True, "OOMPolicy=", "OOMPolicy"),
-    Attribute(
-        "unit.oom_score_adjust", Type.COUNT, _SYSTEMD, True, "OOMScoreAdjust=", "OOMScoreAdjust"
-    ),
-    Attribute(
+    _scope("unit.oom_kills", _COUNT, "OOM kills in the unit so far", read="oom_kills"),
+    _systemd("unit.description", _TEXT, "Description=", read="Description"),
+    _systemd("unit.active_state", _TEXT, "active, activating, …", read="ActiveState"),
+    _systemd("unit.oom_policy", _TEXT, "OOMPolicy=", read="OOMPolicy"),
+    _systemd("unit.oom_score_adjust", _COUNT, "OOMScoreAdjust=", read="OOMScoreAdjust"),
+    _systemd(
         "unit.managed_oom_preference",
-        Type.TEXT,
-        _SYSTEMD,
-        True,
+        _TEXT,
         "ManagedOOMPreference=: none, avoid or omit",
-        "ManagedOOMPreference",
+        read="ManagedOOMPreference",
     ),
-    Attribute(
+    _systemd(
         "unit.managed_oom_memory_pressure",
-        Type.TEXT,
-        _SYSTEMD,
-        True,
+        _TEXT,
         "ManagedOOMMemoryPressure=: auto or kill",
-        "ManagedOOMMemoryPressure",
+        read="ManagedOOMMemoryPressure",
     ),
-    Attribute(
-        "session.active", Type.BOOLEAN, _LOGIND, True, "the login session is in front", "active"
-    ),
-    Attribute("session.remote", Type.BOOLEAN, _LOGIND, True, "the session is remote", "remote"),
-    Attribute("session.idle", Type.BOOLEAN, _LOGIND, True, "nobody is active in it", "idle"),
-    Attribute(
-        "session.class", Type.TEXT, _LOGIND, True, "user, greeter, background, …; or empty", "class"
-    ),
-    Attribute("session.type", Type.TEXT, _LOGIND, True, "tty, x11, wayland, …; or empty", "type"),
+    _logind("session.active", _BOOLEAN, "the login session is in front", read="active"),
+    _logind("session.remote", _BOOLEAN, "the session is remote", read="remote"),
+    _logind("session.idle", _BOOLEAN, "nobody is active in it", read="idle"),
+    _logind("session.class", _TEXT, "user, greeter, background, …; or empty", read="class"),
+    _logind("session.type", _TEXT, "tty, x11, wayland, …; or empty", read="type"),
 )
+
+ATTRIBUTES = {attribute.name: attribute for attribute in _TABLE}

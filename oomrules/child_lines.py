@@ -80,5 +80,5 @@ class Child:
         try:
             self._process.wait(1)
         except subprocess.TimeoutExpired:
-            # It waits in the kernel, for a file server; whoever runs last collects it.
+            # It waits in the kernel, for a file server; it is collected when this process ends.
             pass

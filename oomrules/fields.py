@@ -27,12 +27,12 @@ class Unit(Enum):
 
     @property
     def is_memory(self) -> bool:
-        """Whether it is an amount of memory."""
+        """Return whether it is an amount of memory."""
         return self in (Unit.PAGES, Unit.BYTES)
 
     @property
     def is_signed(self) -> bool:
-        """Whether a value may be negative; the kernel also has -1 for an id that it cannot tell."""
+        """Return whether a value may be negative; -1 is also an id that the kernel cannot tell."""
         return self in (Unit.ID, Unit.NUMBER)
 
 
@@ -130,5 +130,5 @@ FIELDS: dict[str, Field] = {field.name: field for field in _TABLE}
 
 
 def is_read_as(name: str, file: str) -> bool:
-    """Tell whether a name is that of a raw field in a file of /proc/PID."""
+    """Return whether a name is that of a raw field in a file of /proc/PID."""
     return name in FIELDS and FIELDS[name].file == file

@@ -278,6 +278,30 @@ class _Null(Dangling):
     """A link to ``/dev/null``, whatever that is below the root."""
 
 
+class _Host(Root):
+    """This host's own ``/``. Files are opened as usual, since a path may be a stream."""
+
+    def holds(self, path: Path | str) -> bool:
+        """Return False: no path is walked."""
+        return False
+
+    def stat(self, path: Path | str) -> os.stat_result:
+        """Return the status of a file; raise OSError as ``Root.stat`` does."""
+        try:
+            return os.stat(path)
+        except FileNotFoundError as error:
+            raise (missing(path) or error) from None
+
+
+HOST = _Host()
+
+
+def named(root: Path) -> Root:
+    """Return the root for paths that the caller named: ``HOST``, or that of another system."""
+    tree = Root(root)
+    return HOST if tree.whole else tree
+
+
 def missing(path: Path | str) -> Dangling | None:
     """Return the dangling link because of which a file of this host is missing, if one is."""
     try:

@@ -26,21 +26,21 @@ class Mentions(NamedTuple):
 
     @property
     def open(self) -> bool:
-        """Whether more names than those that are written out may matter."""
+        """Return whether more names than those that are written out may matter."""
         return self.any or bool(self.globs)
 
     @property
     def nothing(self) -> bool:
-        """Whether no rule asks for a name."""
+        """Return whether no rule asks for a name."""
         return not (self.names or self.open)
 
     @property
     def ids(self) -> list[int]:
-        """Give the ids that are written as names: such a rule means an id without a name."""
+        """Return the ids that are written as names: such a rule means an id without a name."""
         return sorted(int(name) for name in self.names if is_number(name))
 
     def matches(self, name: str) -> bool:
-        """Tell whether a rule can hold because of this name, or of one of its aliases."""
+        """Return whether a rule can hold because of this name, or of one of its aliases."""
         texts = (name, *getattr(name, "aliases", ()))
         return (
             self.any
@@ -78,7 +78,7 @@ def _conditions(program: Program) -> Iterator[tuple[Node, str]]:
 
 
 def _patterns(node: Node, attribute: Node) -> Iterator[str | None]:
-    """Give what an attribute is compared with; None for anything but a text or a glob."""
+    """Return what an attribute is compared with; None for anything but a text or a glob."""
     if node == attribute:
         yield None
     for kind, *operands in nodes.walk(node):
@@ -90,10 +90,10 @@ def _patterns(node: Node, attribute: Node) -> Iterator[str | None]:
 
 
 def _text(part: Any) -> Any:
-    """Give what a node of a text says; anything else as it is."""
+    """Return what a node of a text says; anything else as it is."""
     return part[1] if isinstance(part, list) and part[0] == "text" else part
 
 
 def is_number(name: str) -> bool:
-    """Tell whether a text is the number of an id, which is never a name."""
+    """Return whether a text is the number of an id, which is never a name."""
     return name.isascii() and name.isdigit() and len(name) <= 10

@@ -1,6 +1,6 @@
 """The names of users and groups that rules ask for, and that tables show.
 
-/etc/passwd and /etc/group are read first, which waits for nobody. What they do not have is asked
+/etc/passwd and /etc/group are read first, without waiting. What they do not have is asked
 of the C library, which may wait for a directory service: in a child that is given a few seconds
 in all. An answer that came before its end counts.
 """
@@ -22,7 +22,7 @@ from oomrules.program.program import Program
 # In all, however often it is asked.
 PATIENCE = 2.5
 
-# Of the ids of running processes; whoever has subordinate ids can make 65,536.
+# Of the ids of running processes; a user who has subordinate ids can make 65,536.
 _MOST_IDS = 8192
 _LARGEST_ANSWER = 4 << 20
 _SWITCH = "nsswitch.conf"
@@ -67,19 +67,19 @@ class Names:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Give the child that is at work, which is no candidate."""
+        """Return the child that is at work, which is no candidate."""
         return (self._running.pid,) if self._running else ()
 
     # --- for rules ---------------------------------------------------------------------
 
     @property
     def needed(self) -> bool:
-        """Whether rules ask for any name."""
+        """Return whether rules ask for any name."""
         return not all(asked.nothing for asked in self.asked.values())
 
     @property
     def need_ids(self) -> bool:
-        """Whether rules may hold for names that they do not write out."""
+        """Return whether rules may hold for names that they do not write out."""
         return any(asked.open for asked in self.asked.values())
 
     def settle(self, users: Iterable[int] = (), groups: Iterable[int] = ()) -> None:
@@ -99,7 +99,7 @@ class Names:
         self._collect()
 
     def exists(self, kind: str, name: str) -> bool:
-        """Tell whether there is a user or group of this name; in doubt there is."""
+        """Return whether there is a user or group of this name; in doubt there is."""
         question = (kind, "name", name.encode("utf-8", "replace").hex())
         if self._known[kind].id_of(name) is not None:
             return True
@@ -111,7 +111,7 @@ class Names:
         return self._answers.get(question) is not False
 
     def chosen(self, kind: str, present: Iterable[int]) -> dict[int, str]:
-        """Give the names that can matter to the rules."""
+        """Return the names that can matter to the rules."""
         return self._known[kind].chosen(self.asked[kind], present)
 
     # --- for people --------------------------------------------------------------------
@@ -123,7 +123,7 @@ class Names:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that was asked has been answered."""
+        """Return whether everything that was asked has been answered."""
         return None not in self._answers.values()
 
     def problems(self) -> list[str]:
@@ -239,7 +239,7 @@ def _answer(line: bytes) -> tuple[Question, int | None, str] | None:
 
 
 def _asks_elsewhere(kind: str) -> bool:
-    """Tell whether the C library looks anywhere else than in the file."""
+    """Return whether the C library looks anywhere else than in the file."""
     try:
         with open(os.path.join(passwd.directory(), _SWITCH), "rb") as file:
             return asks_elsewhere(kind, file.read(65536), ())
@@ -250,7 +250,7 @@ def _asks_elsewhere(kind: str) -> bool:
 
 
 def asks_elsewhere(kind: str, switch: bytes, besides: Iterable[str] = ("systemd",)) -> bool:
-    """Tell whether a system's users or groups are looked for beyond its own files.
+    """Return whether a system's users or groups are looked for beyond its own files.
 
     Args:
         kind: ``user`` or ``group``.

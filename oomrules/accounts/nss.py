@@ -47,7 +47,7 @@ def _by_id(kind: str, number: int) -> tuple[int, str]:
 
 
 def _all(kind: str) -> Iterator[tuple[int, str]]:
-    # One by one: the standard library makes a list of everybody first. Loaded only here,
+    # One by one: the standard library makes a list of all of them first. Loaded only here,
     # since that takes as long as all the rest.
     import ctypes
 
@@ -85,7 +85,7 @@ def _answer(kind: str, how: str, key: str) -> Iterator[tuple[int, str]]:
 
 def main() -> None:
     """Answer every question, in the order in which they are asked."""
-    # Should nobody be left to kill it, it ends by itself.
+    # If its parent is gone and cannot kill it, it ends by itself.
     signal.alarm(_LONGEST)
     for limit, most in ((resource.RLIMIT_DATA, _MEMORY), (resource.RLIMIT_CORE, 0)):
         hard = resource.getrlimit(limit)[1]

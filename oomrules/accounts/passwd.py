@@ -1,7 +1,7 @@
 """The users and groups of the host's own files, /etc/passwd and /etc/group.
 
 A rule means the user or group that its name stands for when it is looked up. An id whose name
-nobody has looked up stands for itself, as in ps(1): it is never unknown, since whoever has
+has not been looked up stands for itself, as in ps(1): it is never unknown, since a user with
 subordinate ids could choose one that is.
 """
 
@@ -46,19 +46,19 @@ class Accounts:
     """
 
     def __init__(self) -> None:
-        # Whatever is said elsewhere: nobody else is root, and root is called so.
+        # Whatever is said elsewhere: id 0 alone is root, and root is called so.
         self.by_id: dict[int, str] = {0: "root"}
         self._ids: dict[str, int] = {"root": 0}
 
     def id_of(self, name: str) -> int | None:
-        """Give the id that a name stands for; None if it is not known."""
+        """Return the id that a name stands for; None if it is not known."""
         return self._ids.get(name)
 
     def add(self, name: str, number: int) -> bool:
         """Take a name for an id.
 
         Returns:
-            whether it is one: not so if it is malformed, a number, or somebody else's.
+            whether it is one: not if it is malformed, a number, or the name of another id.
         """
         if not (acceptable(name) and 0 <= number <= MOST_ID):
             return False
@@ -71,7 +71,7 @@ class Accounts:
         return True
 
     def chosen(self, asked: Mentions, present: Iterable[int] = ()) -> dict[int, str]:
-        """Give the names that can matter to rules: at most MOST_NAMES, those present first.
+        """Return the names that can matter to rules: at most MOST_NAMES, those present first.
 
         A number that a pattern matches matters too: its id is known by its name.
         """
@@ -87,7 +87,7 @@ class Accounts:
 
 
 def acceptable(name: str) -> bool:
-    """Tell whether a text can be a name; a number cannot, since it would be another's id."""
+    """Return whether a text can be a name; a number cannot, since it would be another's id."""
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
@@ -131,7 +131,7 @@ Both = tuple[dict[int, str], dict[int, str]]
 
 
 def of_files(program: Program, besides: Both = ({}, {})) -> Both:
-    """Give the names that rules ask for, users' and groups', as far as the files have them.
+    """Return the names that rules ask for, users' and groups', as far as the files have them.
 
     Args:
         besides: names from elsewhere, which count where the files do not say otherwise.
@@ -151,7 +151,7 @@ def of_files(program: Program, besides: Both = ({}, {})) -> Both:
 
 
 def to_data(names: dict[int, str]) -> dict[str, Any]:
-    """Give names as plain data: a text, or a list where there are aliases."""
+    """Return names as plain data: a text, or a list where there are aliases."""
     return {
         str(number): [str(name), *name.aliases] if isinstance(name, nodes.Names) else name
         for number, name in names.items()

@@ -100,9 +100,9 @@ def run(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _keeping_everything() -> Iterator[None]:
-    """Look for no garbage: all that the linter makes is in use to the end, and looking takes long.
+    """Keep the collector from looking for garbage: the linter uses what it makes to the end.
 
-    What refers to itself is not freed meanwhile, which is next to nothing.
+    Looking takes long, and the cycles that are not freed meanwhile take next to nothing.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -114,7 +114,7 @@ def _keeping_everything() -> Iterator[None]:
 
 
 def _found(options: argparse.Namespace) -> tuple[rulefiles.Found, tuple[Path, ...]]:
-    """Find the rules, and the directories in which they were looked for."""
+    """Return the rules, and the directories in which they were looked for."""
     paths = [*options.paths, *(options.rules or [])]
     if "-" not in paths:
         options.rules = paths
@@ -141,7 +141,7 @@ def _write(changes: list[tuple[RuleText, RuleText]], tree: Root) -> None:
 
     for before, after in changes:
         if before.name == rulefiles.STDIN:
-            raise Failure("standard input cannot be mended in place", "take --diff, or name a file")
+            raise Failure("standard input cannot be mended in place", "use --diff, or name a file")
         rewrite.write(before, after.text, tree)
         say(f"mended {before.name}", sys.stderr)
 
@@ -196,18 +196,22 @@ def _print(form: str, rules: RuleSet, diagnostics: list[Diagnostic]) -> None:
 
 
 def _summary(rules: RuleSet, diagnostics: list[Diagnostic]) -> str:
-    # What could not be read (OOM001, OOM002) was looked at all the same.
-    unread = {one.source.name for one in diagnostics if one.code in ("OOM001", "OOM002")}
+    # Files that could not be read (OOM001, OOM002) count too.
+    unread = {
+        diagnostic.source.name
+        for diagnostic in diagnostics
+        if diagnostic.code in ("OOM001", "OOM002")
+    }
     named = {source.name for source in rules.sources} | unread
-    asked, made = len(named), len(rules.checked.rules)
-    if not asked:
+    files = count(len(named), "file")
+    if not named:
         return "no rule file was found; their names end in `.oom`"
     if not diagnostics:
-        return f"{count(asked, 'file')}, {count(made, 'rule')}: nothing to complain about"
+        return f"{files}, {count(len(rules.checked.rules), 'rule')}: nothing to complain about"
     parts = []
-    for level, what in ((Level.ERROR, "error"), (Level.WARNING, "warning"), (Level.INFO, "note")):
+    for level, noun in ((Level.ERROR, "error"), (Level.WARNING, "warning"), (Level.INFO, "note")):
         number = sum(diagnostic.level is level for diagnostic in diagnostics)
-        parts += [count(number, what)] if number else []
+        parts += [count(number, noun)] if number else []
     fixable = sum(diagnostic.fix is not None for diagnostic in diagnostics)
     mend = f"; --fix mends {fixable}" if fixable else ""
-    return f"{count(asked, 'file')}: {', '.join(parts)}{mend}"
+    return f"{files}: {', '.join(parts)}{mend}"

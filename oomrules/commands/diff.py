@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from oomrules.commands.parts import rulesets, selection
 from oomrules.errors import Failure
+from oomrules.processes import recorded
+from oomrules.program.program import Program
+from oomrules.ranking.ranker import Ranker
 from oomrules.ranking.verdict import TIERS, Verdict
 from oomrules.terminal import Column, Paint, called, count, print_json, say, table
 
 if TYPE_CHECKING:
-    from oomrules.program.program import Program
     from oomrules.reason.diff import Comparison, Difference
 
 SCHEMA = "oomrules.diff/1"
@@ -67,8 +69,6 @@ def _compiled(path: str, options: argparse.Namespace) -> Program:
 
 def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[str, Any]:
     """Compare process by process, on this host or a recorded one."""
-    from oomrules.processes import recorded
-    from oomrules.ranking.ranker import Ranker
     from oomrules.reason import diff
 
     if options.snapshot:
@@ -134,20 +134,20 @@ def _data(
             "proved": compared.proved,
             "undecided": compared.undecided,
             "needs_z3": bool(compared.unsolved),
-            "differences": [_difference(one) for one in compared.differences],
+            "differences": [_difference(difference) for difference in compared.differences],
         },
     }
 
 
-def _difference(one: Difference) -> dict[str, Any]:
+def _difference(difference: Difference) -> dict[str, Any]:
     return {
-        "what": one.what,
-        "side": "new" if one.added else "old",
-        "place": one.place,
-        "text": one.text,
-        "witness": one.process,
-        "old": _verdict(one.old),
-        "new": _verdict(one.new),
+        "what": difference.what,
+        "side": "new" if difference.added else "old",
+        "place": difference.place,
+        "text": difference.text,
+        "witness": difference.process,
+        "old": _verdict(difference.old),
+        "new": _verdict(difference.new),
     }
 
 
@@ -157,21 +157,20 @@ def _print(
     paint = Paint(sys.stdout)
     if changes is not None:
         where = options.snapshot or "this host"
-        found = changes["changes"]
-        processes = count(changes["processes"], "process")
-        summary = f"{len(found) or 'none'} of {processes} ranked or protected differently"
-        print(paint(f"On {where}: {summary}", "bold"))
-        if found:
-            rows = [
-                [
-                    str(change["pid"]),
-                    called(change["comm"]),
-                    change["what"],
-                    _said(change["old"]),
-                    _said(change["new"]),
-                ]
-                for change in found
+        rows = [
+            [
+                str(change["pid"]),
+                called(change["comm"]),
+                change["what"],
+                _said(change["old"]),
+                _said(change["new"]),
             ]
+            for change in changes["changes"]
+        ]
+        processes = count(changes["processes"], "process")
+        summary = f"{len(rows) or 'none'} of {processes} ranked or protected differently"
+        print(paint(f"On {where}: {summary}", "bold"))
+        if rows:
             print(table(_COLUMNS, rows, paint))
         print()
     _print_everywhere(compared, paint)
@@ -191,15 +190,15 @@ def _print_everywhere(compared: Comparison, paint: Paint) -> None:
     if compared.proved:
         print(paint(f"{head}none is ranked or protected differently (proved)", "bold"))
         return
-    found = compared.differences
-    print(paint(f"{head}{count(len(found), 'difference') if found else 'none found'}", "bold"))
-    for one in found:
-        side = "new" if one.added else "old"
-        say(f"{one.what}, by the {side} rule at {one.place}: {one.text}")
-        seen = ", ".join(f"{key} {value}" for key, value in one.process.items())
-        say(f"  for example: {seen}")
-        say(f"    old: {_said(_verdict(one.old))}")
-        say(f"    new: {_said(_verdict(one.new))}")
+    number = len(compared.differences)
+    print(paint(f"{head}{count(number, 'difference') if number else 'none found'}", "bold"))
+    for difference in compared.differences:
+        side = "new" if difference.added else "old"
+        say(f"{difference.what}, by the {side} rule at {difference.place}: {difference.text}")
+        example = ", ".join(f"{key} {value}" for key, value in difference.process.items())
+        say(f"  for example: {example}")
+        say(f"    old: {_said(_verdict(difference.old))}")
+        say(f"    new: {_said(_verdict(difference.new))}")
     if compared.undecided:
         print(f"not decided: {count(compared.undecided, 'condition')}")
         if compared.unsolved:

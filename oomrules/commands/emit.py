@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from oomrules import config, kept, targets
 from oomrules.commands.parts import adjustment, rulesets, selection
 from oomrules.commands.parts.selection import Ranked
-from oomrules.commands.parts.verdicts import nobody
+from oomrules.commands.parts.verdicts import no_candidate
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.sinks import LastList, Put, Sink, chosen, kernel_list, named, put_all
@@ -103,7 +103,7 @@ def _report(put: Put, sinks: Sequence[Sink], ranked: Ranked, options: argparse.N
     if put.failures:
         raise put.failures[0]
     if not ranked.ranking.candidates:
-        say(nobody(ranked.ranking, options.within), sys.stderr)
+        say(no_candidate(ranked.ranking, options.within), sys.stderr)
         return 1
     return 0
 

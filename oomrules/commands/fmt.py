@@ -23,11 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rule files, directories of them, or - for standard input",
     )
     rulesets.add_root(parser)
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument(
         "--check", action="store_true", help="name the files that are not in this form; 1 if any"
     )
-    what.add_argument("--diff", action="store_true", help="show what would change; 1 if anything")
+    change.add_argument("--diff", action="store_true", help="show what would change; 1 if anything")
 
 
 def run(options: argparse.Namespace) -> int:

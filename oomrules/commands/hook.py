@@ -13,7 +13,7 @@ from typing import Any
 
 from oomrules.commands.parts import dropin, selection
 from oomrules.commands.parts.findings import concise
-from oomrules.commands.parts.verdicts import nobody
+from oomrules.commands.parts.verdicts import no_candidate
 from oomrules.errors import Failure, reason
 from oomrules.kills import entry as kills
 from oomrules.kills import journal, kernel_log
@@ -175,7 +175,7 @@ def _apply(options: argparse.Namespace) -> int:
     for note in selection.notes(source):
         _say(f"note: {note}", journal.WARNING)
     if not ranking.candidates:
-        _say(nobody(ranking), journal.WARNING)
+        _say(no_candidate(ranking), journal.WARNING)
     after = f" after {options.unit}" if options.unit else ""
     for done in put.done:
         _say(f"{done}{after}", journal.INFO)

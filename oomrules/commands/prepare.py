@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from oomrules import __version__
+from oomrules import __version__, roots
 from oomrules.accounts import passwd
 from oomrules.accounts.names import Names
 from oomrules.commands.parts import rulesets, selection
@@ -25,7 +25,6 @@ from oomrules.processes.procfs import ProcSource
 from oomrules.processes.values import places
 from oomrules.program import program
 from oomrules.program.program import Program
-from oomrules.roots import Root
 from oomrules.service.compile_child import SCHEMA
 from oomrules.state import State
 
@@ -115,9 +114,9 @@ def _fingerprint(options: argparse.Namespace) -> list[list[Any]]:
     if not options.rules:
         return rulefiles.fingerprint(options.root)
     named: list[list[Any]] = [["oomrules", __version__], ["--rules", *options.rules]]
-    tree = Root(options.root)
+    tree = roots.named(options.root)
     for file in rulefiles.given(options.rules, options.root).files:
-        status = os.stat(file.name) if tree.whole else tree.stat(file.name)
+        status = tree.stat(file.name)
         named.append([file.name, status.st_ino, status.st_size, status.st_mtime_ns])
     return named
 

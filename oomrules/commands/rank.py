@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from oomrules.commands.parts import doubts, rulesets, selection
-from oomrules.commands.parts.verdicts import COLUMNS, Row, nobody
+from oomrules.commands.parts.verdicts import COLUMNS, Row, no_candidate
 from oomrules.errors import Failure
 from oomrules.processes.snapshot import Process
 from oomrules.processes.values import innermost_place, innermost_unit, known
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         in_doubt = doubts.summary(map(ranking.verdict, ranking.candidates))
     rulesets.print_notes([*in_doubt, *ranked.notes()])
     if not ranking.candidates:
-        say(nobody(ranking, options.within), sys.stderr)
+        say(no_candidate(ranking, options.within), sys.stderr)
         return 1
     return 0
 

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
-    """Give every line; the processes are read first, since the host names their users."""
+    """Return every line; the processes are read first, since the host names their users."""
     users: dict[str, str] = {}
     groups: dict[str, str] = {}
     processes, present = [], []

@@ -29,7 +29,7 @@ def sessions(connection: Connection) -> list[Session]:
         BusError: logind did not answer.
     """
     (listed,) = connection.call(_SERVICE, _PATH, f"{_MANAGER}.ListSessions", "(a(susso))")
-    found = []
+    known = []
     for _, uid, _, _, path in listed[:_MOST]:
         try:
             (values,) = connection.call(
@@ -50,8 +50,8 @@ def sessions(connection: Connection) -> list[Session]:
             "class": bounds.text(str(values.get("Class", "")), bounds.MOST_NAME),
             "type": bounds.text(str(values.get("Type", "")), bounds.MOST_NAME),
         }
-        found.append(Session(uid, str(values.get("Scope", "")), facts))
-    return found
+        known.append(Session(uid, str(values.get("Scope", "")), facts))
+    return known
 
 
 def of_user(of_one_user: list[Session]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class Manager:
         """
         kind = unit.rpartition(".")[2].capitalize()
         path = _UNIT_PREFIX + escape(unit)
-        found = {}
+        values = {}
         for name in names:
             if name in _LISTED_TOO:
                 continue
@@ -104,8 +104,8 @@ class Manager:
                 continue
             value = bounds.value(name, value)
             if value is not None:
-                found[name] = value
-        return found
+                values[name] = value
+        return values
 
     def described(self, units: list[str], names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Return all of these properties of the units that there are.
@@ -113,13 +113,13 @@ class Manager:
         Raises:
             BusError: the manager did not answer.
         """
-        found = {unit: self.properties(unit, names) for unit in units}
+        properties = {unit: self.properties(unit, names) for unit in units}
         # Afterwards, since a unit may have vanished before its properties were read.
         known = self.known(units)
         listed = [name for name in _LISTED_TOO if name in names]
         return {
-            unit: {**found[unit], **{name: known[unit][name] for name in listed}}
-            for unit in found.keys() & known.keys()
+            unit: {**properties[unit], **{name: known[unit][name] for name in listed}}
+            for unit in properties.keys() & known.keys()
         }
 
     def _call(

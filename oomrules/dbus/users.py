@@ -81,13 +81,13 @@ class Users:
 
     def _bounded(self, places: Iterable[Placement]) -> dict[str, dict[str, Placement]]:
         """Return the units by user and name, users with few units first."""
-        found: dict[str, dict[str, Placement]] = {}
+        by_user: dict[str, dict[str, Placement]] = {}
         for place in places:
             user = place.manager
             if user.isascii() and user.isdigit() and len(user) <= 10 and bounds.names([place.unit]):
-                found.setdefault(user, {})[place.unit] = place
+                by_user.setdefault(user, {})[place.unit] = place
         left, chosen = _MOST_OF_ALL, {}
-        for user, units in sorted(found.items(), key=lambda item: (len(item[1]), item[0])):
+        for user, units in sorted(by_user.items(), key=lambda item: (len(item[1]), item[0])):
             most = min(MOST_UNITS, left)
             chosen[user] = {name: units[name] for name in sorted(units)[:most]}
             left -= len(chosen[user])
@@ -109,15 +109,15 @@ class Users:
         found: Units = {}
         silent = dict(self._places)
         left = _MOST_SAID
-        for user, said in self._lines():
+        for user, line in self._lines():
             units = silent.pop(user, None)
             if units is None:
                 continue
-            left -= len(said)
+            left -= len(line)
             if left < 0:
                 self._problem(user, "all users together say too much")
             else:
-                self._take(user, units, said, found)
+                self._take(user, units, line, found)
         for user in silent:
             self._problem(user, f"there was no time left of the {self._total:g} s for all users")
         return found

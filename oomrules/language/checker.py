@@ -20,13 +20,13 @@ from oomrules.program import nodes, program
 _RELATIONS = tuple(relation.value for relation in syntax.Relation if relation.value)
 
 Targets = tuple[str, ...]
-Kind = TypeVar("Kind", bound=syntax.Statement, covariant=True)
-Wanted = TypeVar("Wanted", bound=syntax.Statement)
-Named = TypeVar("Named", syntax.Define, syntax.ListOf)
+_Statement = TypeVar("_Statement", bound=syntax.Statement, covariant=True)
+_Wanted = TypeVar("_Wanted", bound=syntax.Statement)
+_Named = TypeVar("_Named", syntax.Define, syntax.ListOf)
 
 
 @dataclass(frozen=True, eq=False)
-class Stated(Generic[Kind]):
+class Stated(Generic[_Statement]):
     """A statement: where it stands and, once it is checked, what it means.
 
     Two of them are equal only if they are the same one: a sentence may stand in two places.
@@ -42,7 +42,7 @@ class Stated(Generic[Kind]):
 
     source: RuleText
     targets: tuple[syntax.Target, ...]
-    statement: Kind
+    statement: _Statement
     node: list[Any] = field(default_factory=list)
     factor: Fraction = Fraction(1)
 
@@ -62,7 +62,7 @@ class Stated(Generic[Kind]):
         return self.source.quote(self.statement.span)
 
 
-def only(stated: Iterable[Stated[Any]], kind: type[Wanted]) -> list[Stated[Wanted]]:
+def only(stated: Iterable[Stated[Any]], kind: type[_Wanted]) -> list[Stated[_Wanted]]:
     """Return the statements of one kind."""
     return [one for one in stated if isinstance(one.statement, kind)]
 
@@ -107,7 +107,7 @@ def check(sources: Iterable[RuleText]) -> Checked:
         checked.diagnostics += diagnostics
         checked.trees.append((source, tree))
         checked.diagnostics += _bad_targets(source, tree)
-        statements += [Stated(source, *found) for found in syntax.walk(tree)]
+        statements += [Stated(source, targets, inner) for targets, inner in syntax.walk(tree)]
     definitions = _in_force(only(statements, syntax.Define), checked)
     lists = _in_force(only(statements, syntax.ListOf), checked)
     broken = {diagnostic.breaks for diagnostic in checked.diagnostics}
@@ -300,9 +300,9 @@ def _bad_target(target: syntax.Target) -> tuple[str, Span, str] | None:
     return None
 
 
-def _in_force(definitions: list[Stated[Named]], checked: Checked) -> dict[str, Stated[Named]]:
+def _in_force(definitions: list[Stated[_Named]], checked: Checked) -> dict[str, Stated[_Named]]:
     """Find what each name stands for: a higher directory's definition replaces a lower's."""
-    by_name: dict[str, dict[int, Stated[Named]]] = {}
+    by_name: dict[str, dict[int, Stated[_Named]]] = {}
     for stated in definitions:
         if stated.targets:
             continue
@@ -332,12 +332,12 @@ def _find_scores(checked: Checked) -> None:
 
 def _twice(code: str, what: str, second: Stated[Any], first: Stated[Any], span: Span) -> Diagnostic:
     return Diagnostic(
-        code,
-        f"{what} here and at {first.place}",
-        second.source,
-        span,
-        "remove one, or move the one that you want into a directory of higher precedence; rules "
-        "have no order, so neither comes first",
+        code=code,
+        message=f"{what} here and at {first.place}",
+        source=second.source,
+        span=span,
+        help="remove one, or move the one that you want into a directory of higher precedence; "
+        "rules have no order, so neither comes first",
         related=(Related(first.source, first.statement.span, "the other one"),),
     )
 

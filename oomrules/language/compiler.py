@@ -25,7 +25,7 @@ def compile_rules(found: Found) -> program.Program:
     diagnostics = [*found.diagnostics, *checked.diagnostics]
     if any(diagnostic.level is Level.ERROR for diagnostic in diagnostics):
         raise Rejected(diagnostics)
-    return made_of(checked)
+    return program_of(checked)
 
 
 def compile_texts(sources: Iterable[RuleText]) -> program.Program:
@@ -37,7 +37,7 @@ def compile_texts(sources: Iterable[RuleText]) -> program.Program:
     return compile_rules(Found(tuple(sources)))
 
 
-def made_of(checked: checker.Checked) -> program.Program:
+def program_of(checked: checker.Checked) -> program.Program:
     """Return the program of a rule set that was checked and has no errors."""
     default = checker.check([RuleText("built-in", DEFAULT_SCORE)]).scores
     scores = {**default, **checked.scores}
@@ -45,11 +45,11 @@ def made_of(checked: checker.Checked) -> program.Program:
     for rule in checked.rules:
         by_targets.setdefault(rule.scope, []).append(
             program.Rule(
-                rule.statement.kind.key,
-                rule.node,
-                rule.place,
-                rule.text,
-                (rule.factor.numerator, rule.factor.denominator),
+                kind=rule.statement.kind.key,
+                when=rule.node,
+                place=rule.place,
+                text=rule.text,
+                factor=(rule.factor.numerator, rule.factor.denominator),
             )
         )
     scopes = []

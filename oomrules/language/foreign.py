@@ -108,10 +108,10 @@ def _matching(start: str, attribute: str, pattern: str) -> str:
 
 def _object(text: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(text)
+        data = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return data if isinstance(data, dict) else None
 
 
 def _ananicy(rule: dict[str, Any] | None) -> Habit | None:

@@ -68,9 +68,9 @@ def _pieces(source: RuleText) -> Iterator[_Piece]:
 
 def _comments(gap: str, fresh: bool) -> Iterator[_Comment]:
     # Between two tokens there is white space, and one comment at most, which ends the line.
-    found = re.search(r"#[^\n]*", gap)
-    if found:
-        yield _Comment(found.group().rstrip(), fresh)
+    comment = re.search(r"#[^\n]*", gap)
+    if comment:
+        yield _Comment(comment.group().rstrip(), fresh)
 
 
 class _Writer:

@@ -62,12 +62,12 @@ def parse(source: RuleText) -> tuple[tuple[syntax.Statement, ...], list[Diagnost
         the statements that are well formed, and a diagnostic for each that is not.
     """
     dense = 0
-    for found in _SIGNS.finditer(source.text):
-        signs = found["signs"] or ""
+    for row in _SIGNS.finditer(source.text):
+        signs = row["signs"] or ""
         nested = sum(map(signs.count, ("-", "(", "not")))
         dense += nested if nested > DEPTH else 0
         if dense > _MOST_SIGNS:
-            span = Span(found.start(), found.start() + 1)
+            span = Span(row.start(), row.start() + 1)
             return (), [syntax_errors.too_deep(source, span, DEPTH)]
     recovery = Recovery(source)
     tree = _lark().parse(source.text, on_error=recovery)

@@ -145,9 +145,9 @@ def _last(parser: Any) -> str:
 
 def _outside_texts(text: str, start: int) -> Iterator[tuple[int, str]]:
     """Return the braces and line ends that are not inside a quoted text or a comment."""
-    for found in re.finditer(r'"(?:\\"|[^"\n])*"|#[^\n]*|[{}\n]', text[start:]):
-        if len(found.group()) == 1 and found.group() in "{}\n":
-            yield start + found.start(), found.group()
+    for piece in re.finditer(r'"(?:\\"|[^"\n])*"|#[^\n]*|[{}\n]', text[start:]):
+        if len(piece.group()) == 1 and piece.group() in "{}\n":
+            yield start + piece.start(), piece.group()
 
 
 def _open_braces(parser: Any) -> list[Token]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from oomrules import __version__, files, resources, roots
+from oomrules import __version__, resources, roots
 from oomrules.errors import Failure, reason
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.text import RuleText, Span
@@ -99,10 +99,10 @@ def system(root: Path = Path("/")) -> Found:
 
 def directories(root: Path = Path("/")) -> list[Path]:
     """Return the directories of a host's rules, the highest precedence first."""
-    found = [root / directory.lstrip("/") for directory in DIRECTORIES]
-    if not Root(root).is_dir(found[-1]):
-        found[-1] = resources.rules()
-    return found
+    paths = [root / directory.lstrip("/") for directory in DIRECTORIES]
+    if not Root(root).is_dir(paths[-1]):
+        paths[-1] = resources.rules()
+    return paths
 
 
 def fingerprint(root: Path = Path("/")) -> list[list[str | int]]:
@@ -137,12 +137,11 @@ def given(paths: Sequence[str], root: Path = Path("/")) -> Found:
     wanted: list[tuple[Path, int]] = []
     masked: list[Path] = []
     problems: list[Diagnostic] = []
-    # On this host itself a path may be a stream, which only the kernel finds.
-    tree = None if Root(root).whole else Root(root)
+    tree = roots.named(root)
     for written in paths:
         path = Path(written)
         try:
-            if not stat.S_ISDIR(_status(path, tree).st_mode):
+            if not stat.S_ISDIR(tree.stat(path).st_mode):
                 wanted.append((path, 0))
                 continue
             inside = [path / name for name in _rule_names(path, tree)]
@@ -160,44 +159,32 @@ def given(paths: Sequence[str], root: Path = Path("/")) -> Found:
     return Found(in_force, tuple(masked), (), (*problems, *unread), root)
 
 
-def _status(path: Path, tree: Root | None) -> os.stat_result:
-    """Return the status of a file; one that is missing because of a link is ``Dangling``."""
-    if tree:
-        return tree.stat(path)
+def _real(path: Path, tree: Root) -> str:
     try:
-        return path.stat()
-    except FileNotFoundError as error:
-        raise (roots.missing(path) or error) from None
-
-
-def _real(path: Path, tree: Root | None) -> str:
-    try:
-        return str(tree.real(path) if tree else os.path.realpath(path))
+        return str(tree.real(path))
     except OSError:
         return str(path)
 
 
-def _rule_names(directory: Path, tree: Root | None) -> list[str]:
+def _rule_names(directory: Path, tree: Root) -> list[str]:
     """Return the names of the drop-ins in a directory, in order."""
-    names = tree.names(directory) if tree else os.listdir(directory)
+    names = tree.names(directory)
     return sorted(name for name in names if name.endswith(SUFFIX) and not name.startswith("."))
 
 
-def _is_mask(path: Path, tree: Root | None) -> bool:
+def _is_mask(path: Path, tree: Root) -> bool:
     """Return whether a file is empty or a link to /dev/null; a broken link is neither."""
-    if tree and tree.is_null(path):
+    if tree.is_null(path):
         return True
     try:
-        status = _status(path, tree)
+        status = tree.stat(path)
     except OSError:
         return False
     is_null = stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL
     return is_null or (stat.S_ISREG(status.st_mode) and status.st_size == 0)
 
 
-def _with_vocabulary(
-    texts: Sequence[RuleText], level: int, tree: Root | None
-) -> tuple[RuleText, ...]:
+def _with_vocabulary(texts: Sequence[RuleText], level: int, tree: Root) -> tuple[RuleText, ...]:
     """Put the shipped vocabulary below everything else, unless it is there already."""
     path = resources.rules() / VOCABULARY
     shipped = path.stat()
@@ -207,16 +194,14 @@ def _with_vocabulary(
     return (vocabulary, *texts)
 
 
-def _is_same(path: Path, other: os.stat_result, tree: Root | None) -> bool:
+def _is_same(path: Path, other: os.stat_result, tree: Root) -> bool:
     try:
-        return os.path.samestat(_status(path, tree), other)
+        return os.path.samestat(tree.stat(path), other)
     except OSError:
         return False
 
 
-def _read(
-    paths: Iterable[tuple[Path, int]], tree: Root | None
-) -> tuple[list[RuleText], list[Diagnostic]]:
+def _read(paths: Iterable[tuple[Path, int]], tree: Root) -> tuple[list[RuleText], list[Diagnostic]]:
     texts: list[RuleText] = []
     problems: list[Diagnostic] = []
     for path, level in paths:
@@ -228,14 +213,14 @@ def _read(
     return texts, problems
 
 
-def read_file(path: Path, level: int = 0, tree: Root | None = None) -> RuleText | Diagnostic:
+def read_file(path: Path, level: int = 0, tree: Root = roots.HOST) -> RuleText | Diagnostic:
     """Return the text of a rule file, or why it cannot be read.
 
     Args:
         tree: the directory that stands for ``/``; no link in it leads out of it.
     """
     try:
-        data = tree.read(path, LARGEST) if tree else files.read(str(path), LARGEST)
+        data = tree.read(path, LARGEST)
     except FileNotFoundError as error:
         return _unreadable(path, roots.missing(path) or error)
     except OSError as error:
@@ -260,11 +245,11 @@ def decode(data: bytes, name: str, level: int = 0) -> RuleText | Diagnostic:
         readable = data[: error.start].decode("utf-8").removeprefix("\ufeff")
         text = RuleText(name, readable + data[error.start :].decode("latin-1"), level)
         return Diagnostic(
-            "OOM002",
-            f"this is not UTF-8: byte 0x{data[error.start]:02x}",
-            text,
-            Span(len(readable), len(readable) + 1),
-            f"save the file as UTF-8, for example with `iconv -f {_guess(data)} -t utf8`",
+            code="OOM002",
+            message=f"this is not UTF-8: byte 0x{data[error.start]:02x}",
+            source=text,
+            span=Span(len(readable), len(readable) + 1),
+            help=f"save the file as UTF-8, for example with `iconv -f {_guess(data)} -t utf8`",
         )
 
 
@@ -279,9 +264,9 @@ def _unreadable(path: Path, error: OSError) -> Diagnostic:
         link = shlex.quote(error.link)
         mend = f"let it lead to another file with `ln -sfn FILE {link}`, or `rm {link}`"
     return Diagnostic(
-        "OOM001",
-        f"cannot read {path}: {reason(error)}",
-        RuleText(str(path), ""),
-        Span(0, 0),
-        f"{mend}; no rules are used while one of their files cannot be read",
+        code="OOM001",
+        message=f"cannot read {path}: {reason(error)}",
+        source=RuleText(str(path), ""),
+        span=Span(0, 0),
+        help=f"{mend}; no rules are used while one of their files cannot be read",
     )

@@ -46,12 +46,12 @@ def explain(error: UnexpectedInput, source: RuleText, at: int, in_block: bool) -
     by_lexer = isinstance(error, UnexpectedCharacters)
     if by_lexer and rest.startswith('"'):
         return Diagnostic(
-            "OOM102",
-            "this text is not closed",
-            source,
-            Span(at, at + len(rest)),
-            'end the text with `"` on the same line',
-            'no closing `"`',
+            code="OOM102",
+            message="this text is not closed",
+            source=source,
+            span=Span(at, at + len(rest)),
+            help='end the text with `"` on the same line',
+            label='no closing `"`',
         )
     terminals = _expected_terminals(error)
     habit = foreign.of_line(rest) if terminals >= syntax_help.STATEMENT else None
@@ -63,20 +63,20 @@ def explain(error: UnexpectedInput, source: RuleText, at: int, in_block: bool) -
     span = Span(at, at + (max(1, len(word)) if source.text[at : at + 1].strip("\r\n") else 0))
     if word == "}" and not in_block:
         return Diagnostic(
-            "OOM105",
-            "this brace closes nothing",
-            source,
-            span,
-            "remove it, or open the block it belongs to",
+            code="OOM105",
+            message="this brace closes nothing",
+            source=source,
+            span=span,
+            help="remove it, or open the block it belongs to",
         )
     head = syntax_help.target_with_quotes(met)
     if head:
         return Diagnostic(
-            "OOM103",
-            f"unexpected {_named(word)}: without quotes a unit's name ends there",
-            source,
-            span,
-            f"quote the name, as in `{head}`",
+            code="OOM103",
+            message=f"unexpected {_named(word)}: without quotes a unit's name ends there",
+            source=source,
+            span=span,
+            help=f"quote the name, as in `{head}`",
         )
     return (_bad_character if by_lexer else _bad_word)(source, span, met)
 
@@ -90,11 +90,11 @@ def _bad_character(source: RuleText, span: Span, met: syntax_help.Unexpected) ->
     elif not help_:
         help_ = f"expected {wanted}" if wanted else "remove it, or put it in a quoted text"
     return Diagnostic(
-        "OOM103",
-        f"unexpected character {_named(met.word)}",
-        source,
-        span,
-        help_,
+        code="OOM103",
+        message=f"unexpected character {_named(met.word)}",
+        source=source,
+        span=span,
+        help=help_,
         fix=syntax_help.fix_of_sign(met),
     )
 
@@ -103,11 +103,11 @@ def _bad_word(source: RuleText, span: Span, met: syntax_help.Unexpected) -> Diag
     """Return the diagnostic of a word, text or sign in the wrong place."""
     wanted = _in_words(met.terminals)
     return Diagnostic(
-        "OOM101",
-        f"unexpected {_named(met.word)}{f', expected {wanted}' if wanted else ''}",
-        source,
-        span,
-        syntax_help.of_sign(met) or syntax_help.of_word(met),
+        code="OOM101",
+        message=f"unexpected {_named(met.word)}{f', expected {wanted}' if wanted else ''}",
+        source=source,
+        span=span,
+        help=syntax_help.of_sign(met) or syntax_help.of_word(met),
         fix=syntax_help.fix_of_word(met, span),
     )
 
@@ -145,12 +145,12 @@ def unfinished(error: UnexpectedInput, source: RuleText, begin: int, at: int) ->
     else:
         missing = "a condition"
     return Diagnostic(
-        "OOM101",
-        f"the statement in line {source.position(begin)[0]} is not complete: {missing} is "
+        code="OOM101",
+        message=f"the statement in line {source.position(begin)[0]} is not complete: {missing} is "
         f"missing after `{last.group()}`",
-        source,
-        Span(*last.span()),
-        f"write it, or remove the `{last.group()}`, which joins the line to the next one",
+        source=source,
+        span=Span(*last.span()),
+        help=f"write it, or remove the `{last.group()}`, which joins the line to the next one",
     )
 
 
@@ -168,11 +168,11 @@ def hidden(source: RuleText) -> Iterator[Diagnostic]:
         sign = _LIKE_A_LINE_END.search(text, *piece.span()) if text[piece.start()] == "#" else None
         if sign and text[sign.end() : piece.end()].strip():
             yield Diagnostic(
-                "OOM103",
-                f"this comment seems to end at {_named(sign.group())}, but it goes on behind it",
-                source,
-                Span(*sign.span()),
-                "end the line there, or remove the character",
+                code="OOM103",
+                message=f"this comment seems to end at {_named(sign.group())}, but it goes on",
+                source=source,
+                span=Span(*sign.span()),
+                help="end the line there, or remove the character",
             )
 
 
@@ -186,33 +186,34 @@ def not_closed(source: RuleText, span: Span) -> Diagnostic:
 def too_many(source: RuleText, at: int, most: int) -> Diagnostic:
     """Return the diagnostic of a file with more mistakes than a rule file has."""
     return Diagnostic(
-        "OOM101",
-        f"this is the {most}th syntax error; the rest of this file is not read",
-        source,
-        Span(at, at + 1),
-        "mend those above first; is this a rule file?",
+        code="OOM101",
+        message=f"this is the {most}th syntax error; the rest of this file is not read",
+        source=source,
+        span=Span(at, at + 1),
+        help="fix those above first; is this a rule file?",
     )
 
 
 def too_deep(source: RuleText, span: Span, depth: int) -> Diagnostic:
     """Return the diagnostic of nesting that is deeper than the parser takes."""
     return Diagnostic(
-        "OOM106",
-        f"nested more than {depth} levels deep",
-        source,
-        span,
-        "give parts of it names with `define`",
+        code="OOM106",
+        message=f"nested more than {depth} levels deep",
+        source=source,
+        span=span,
+        help="give parts of it names with `define`",
     )
 
 
 def too_long(source: RuleText, span: Span, longest: int) -> Diagnostic:
     """Return the diagnostic of a text that no value can be equal to."""
     return Diagnostic(
-        "OOM406",
-        f"this text has {span.end - span.start} characters, and no value is longer than {longest}",
-        source,
-        Span(span.start, span.start + 1),
-        "write the part that matters, or several texts",
+        code="OOM406",
+        message=f"this text has {span.end - span.start} characters, and no value has more than "
+        f"{longest}",
+        source=source,
+        span=Span(span.start, span.start + 1),
+        help="write the part that matters, or several texts",
     )
 
 

@@ -139,11 +139,11 @@ def fix_of_sign(met: Unexpected) -> Fix | None:
         if not met.text.startswith(written, met.at):
             continue
         end = met.at + len(written)
-        said = meant.strip() or "a plain space"
+        shown = meant.strip() or "a plain space"
         if meant.isalpha():
             meant = f"{'' if met.text[met.at - 1 : met.at].isspace() else ' '}{meant}"
             meant += "" if met.text[end : end + 1].isspace() else " "
-        return Fix(f"write `{said}`", (Edit(Span(met.at, end), meant),))
+        return Fix(f"write `{shown}`", (Edit(Span(met.at, end), meant),))
     return None
 
 

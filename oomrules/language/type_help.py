@@ -99,22 +99,24 @@ def arithmetic_help(operator: str, left: Type, right: Type) -> str:
 
 def comparison_help(left: Typed, right: Typed) -> str:
     """Return what to do about a comparison of unlike things."""
-    for one, other in ((left, right), (right, left)):
-        if one.type in (Type.MEMORY, Type.DURATION) and other.type is Type.COUNT and other.literal:
-            return f"give the number a unit, as in `{EXAMPLES[one.type]}`"
-        if one.type is Type.ID and other.type is Type.TEXT:
+    for this, other in ((left, right), (right, left)):
+        if this.type in (Type.MEMORY, Type.DURATION) and other.type is Type.COUNT and other.literal:
+            return f"give the number a unit, as in `{EXAMPLES[this.type]}`"
+        if this.type is Type.ID and other.type is Type.TEXT:
             return "an id is a number; for a name use `user` or `group`"
-        number = {"user": "uid", "group": "gid"}.get(one.node[-1]) if one.node[0] == "attr" else ""
-        if one.type is Type.TEXT and other.type is Type.COUNT and number:
-            return f"`{one.node[-1]}` is a name; by number it is `{number}`"
-        if one.type is Type.TEXT:
+        number = (
+            {"user": "uid", "group": "gid"}.get(this.node[-1]) if this.node[0] == "attr" else ""
+        )
+        if this.type is Type.TEXT and other.type is Type.COUNT and number:
+            return f"`{this.node[-1]}` is a name; by number it is `{number}`"
+        if this.type is Type.TEXT:
             return 'compare a text with a quoted text, as in `comm == "sshd"`'
-        if one.type is Type.COUNT and other.literal and other.type in EXAMPLES:
+        if this.type is Type.COUNT and other.literal and other.type in EXAMPLES:
             return "write the number without a unit"
-    for one, other in ((left, right), (right, left)):
-        if other.literal and one.type in (Type.MEMORY, Type.DURATION):
-            what = "memory with a size" if one.type is Type.MEMORY else "a duration with a time"
-            return f"compare {what}, as in `{EXAMPLES[one.type]}`"
+    for this, other in ((left, right), (right, left)):
+        if other.literal and this.type in (Type.MEMORY, Type.DURATION):
+            what = "memory with a size" if this.type is Type.MEMORY else "a duration with a time"
+            return f"compare {what}, as in `{EXAMPLES[this.type]}`"
     return "compare only like things"
 
 

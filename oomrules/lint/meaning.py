@@ -66,7 +66,7 @@ class Meaning:
     """The meaning of a rule set without errors."""
 
     def __init__(self, checked: Checked) -> None:
-        self.program = compiler.made_of(checked)
+        self.program = compiler.program_of(checked)
         self.effects = Effects(self.program)
         self.reasoner = self.effects.reasoner
         self.judge = witnesses.judge_of(self.program)

@@ -11,14 +11,12 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from collections.abc import Iterable, Mapping
-from operator import itemgetter
-from struct import Struct
+from collections.abc import Collection, Iterable, Mapping
+from struct import Struct, calcsize
 
 from oomrules.errors import reason
 from oomrules.fields import FIELDS, Unit
 from oomrules.files import read_small
-from oomrules.lean import Any
 from oomrules.processes.cgroups import as_bytes
 from oomrules.processes.facts import Facts
 from oomrules.processes.proc_stat import family
@@ -43,20 +41,23 @@ ROW_FIELDS = (
     *("flags:I state:I exit_state:I uid:I euid:I gid:I egid:I threads:I".split()),
     *("nice:i oom_score_adj:i session:I tty_nr:I doubt:I pid_depth:I comm:16s".split()),
 )
-_MEMBERS = [field.partition(":")[0] for field in ROW_FIELDS]
-ROW = Struct("=" + "".join(field.partition(":")[2] for field in ROW_FIELDS))
+_CODES = {name: code for name, _, code in (field.partition(":") for field in ROW_FIELDS)}
+
+
+def _row_of(members: Collection[str]) -> Struct:
+    """Return the layout of a row, of which only some members are unpacked."""
+    codes = (
+        code if name in members else f"{calcsize('=' + code)}x" for name, code in _CODES.items()
+    )
+    return Struct("=" + "".join(codes))
+
+
+ROW = _row_of(_CODES)
 HEAD = Struct("=IIQII")
 TAIL = Struct("=IIQ")
 _BYTES = Struct(f"{ROW.size}s")
-# The members that are taken over of every row; the others belong to rare fields.
-_ALWAYS = itemgetter(
-    *(
-        position
-        for position, member in enumerate(_MEMBERS)
-        if not any(field.rare and field.row == member for field in FIELDS.values())
-    )
-)
-_TOTAL_VM = _MEMBERS.index("total_vm")
+# The members that belong to rare fields are unpacked only where rules ask for them.
+_ALWAYS = _row_of(_CODES.keys() - {field.row for field in FIELDS.values() if field.rare})
 # More than the kernel hands out at once.
 _PIECE = 1 << 16
 
@@ -82,7 +83,7 @@ def shown_times(
     """Scale the sampled times to the exact runtime, as /proc/PID/stat would show them now.
 
     This is cputime_adjust() of kernel/sched/cputime.c. All times are in ns; shown_utime
-    and shown_stime are what it gave when somebody last looked.
+    and shown_stime are what it gave at the last look.
     """
     if shown_utime + shown_stime >= runtime:
         return shown_utime, shown_stime
@@ -133,7 +134,7 @@ class IteratorSource(ProcSource):
     ) -> None:
         super().__init__(program, root, descriptors, own, names, facts)
         self.tasks = tasks
-        # Why the last refresh was not by the iterator, if somebody should know.
+        # Why the last refresh was not by the iterator, if that is worth a note.
         self.note = ""
         self.by_iterator = False
         self._expected = expected
@@ -144,7 +145,18 @@ class IteratorSource(ProcSource):
         self._tick = _NANOSECONDS // self.host.clock_ticks
         asked = [FIELDS[name] for name in self.asked]
         # Of the rare fields that rules ask for: what a row has, and what only status has.
-        self._rare = [(one, _MEMBERS.index(one.row)) for one in asked if one.rare and one.row]
+        by_member = {one.row: one for one in asked if one.rare and one.row}
+        self._rare = [
+            (
+                by_member[member].name,
+                by_member[member].unit.is_memory,
+                self.host.page_size if by_member[member].row_unit is Unit.PAGES else 1,
+                by_member[member].changes,
+            )
+            for member in _CODES
+            if member in by_member
+        ]
+        self._rare_row = _row_of(by_member)
         lacking = [one for one in asked if not one.row and one.file == "status"]
         self._is_lacking = any(one.changes for one in lacking)
         self._in_turn = (
@@ -250,8 +262,8 @@ class IteratorSource(ProcSource):
         return present
 
     def _check_head(self, data: bytes) -> None:
-        nobody, version, magic, size, notes = HEAD.unpack_from(data)
-        if nobody or magic != MAGIC:
+        pid, version, magic, size, notes = HEAD.unpack_from(data)
+        if pid or magic != MAGIC:
             raise Unusable("this is no list of tasks")
         if (version, size) != (VERSION, ROW.size):
             raise Unusable(f"its format is version {version}, and this is for {VERSION}")
@@ -270,7 +282,7 @@ class IteratorSource(ProcSource):
         """
         pid = os.getpid()
         if self._self is None or self._self[0] != pid:
-            self._self = pid, family(read_small(f"{self._prefix}self/stat"))[0]
+            self._self = pid, family(read_small(f"{self.root}/self/stat"))[0]
         process = self.by_pid.get(pid)
         if process is None or process.starttime != self._self[1]:
             raise Unusable("it does not have this very process in it")
@@ -281,18 +293,18 @@ class IteratorSource(ProcSource):
         """Take over a row that is not as it was: the one at an offset, of this hash."""
         if self._ended:
             raise Unusable("it goes on after its end")
-        row = ROW.unpack_from(rows, at)
         (
             pid, start, utime, stime, runtime, shown_utime, shown_stime, capabilities, cgroup,
             total_vm, rss, flags, state, exit_state, uid, euid, threads, nice, oom_score_adj,
             doubt, comm,
-        ) = _ALWAYS(row)  # fmt: skip
+        ) = _ALWAYS.unpack_from(rows, at)  # fmt: skip
         if pid == 0:
             self._check_tail(rows, at)
             return
         if process is None:
             process = self.by_pid[pid] = Process(pid)
         process.changed()
+        numbers = self.numbers
         leaderless = bool(doubt & FIRST_THREAD_ENDED)
         if leaderless != (pid in self.threads.stand_ins):
             # Whatever else was read was of another thread.
@@ -311,14 +323,15 @@ class IteratorSource(ProcSource):
             oom_score_adj = self.original(process, oom_score_adj)
         before = process.uid, process.euid, process.capabilities, process.oom_score_adj
         process.uid, process.euid, process.oom_score_adj = uid, euid, oom_score_adj
-        process.capabilities = self.shared(self.namespaces.worth(process, capabilities))
+        worth = self.namespaces.worth(process, capabilities)
+        process.capabilities = numbers.setdefault(worth, worth)
         if before != (uid, euid, process.capabilities, oom_score_adj):
             process.reconsider()
         if self._v2:
             self._take_cgroup(process, cgroup)
         if self._rare:
-            self._take_rare(process, row)
-        process.flags = self.shared(flags)
+            self._take_rare(process, self._rare_row.unpack_from(rows, at), bool(total_vm))
+        process.flags = numbers.setdefault(flags, flags)
         utime, stime = shown_times(utime, stime, runtime, shown_utime, shown_stime)
         process.utime, process.stime = utime // self._tick, stime // self._tick
         process.nice, process.threads = nice, threads
@@ -333,17 +346,13 @@ class IteratorSource(ProcSource):
         else:
             process.seen = seen
 
-    def _take_rare(self, process: Process, row: tuple[Any, ...]) -> None:
+    def _take_rare(self, process: Process, values: Iterable[int], has_memory: bool) -> None:
         """Take over what the rules ask for of the rest."""
-        for field, position in self._rare:
-            value = row[position]
-            if field.unit.is_memory and not row[_TOTAL_VM]:
-                value = None
-            elif field.row_unit is Unit.PAGES:
-                value *= self.host.page_size
-            if getattr(process, field.name) != value:
-                setattr(process, field.name, value)
-                if not field.changes:
+        for (name, is_memory, unit, changes), number in zip(self._rare, values, strict=True):
+            value = None if is_memory and not has_memory else number * unit
+            if getattr(process, name) != value:
+                setattr(process, name, value)
+                if not changes:
                     process.reconsider()
 
     def _take_cgroup(self, process: Process, number: int) -> None:
@@ -378,7 +387,7 @@ class IteratorSource(ProcSource):
         """Read of a process what its row could not say; again at each refresh."""
         process.seen = None
         try:
-            self.update(process, read_small(f"{self._prefix}{process.pid}/stat"))
+            self.update(process, read_small(f"{self.root}/{process.pid}/stat"))
         except (OSError, ValueError, IndexError):
             process.state = "X"
 

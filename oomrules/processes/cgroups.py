@@ -47,7 +47,7 @@ class Hierarchy:
 
     @property
     def is_single(self) -> bool:
-        """Whether units and memory are in the hierarchy of v2, so that a process has one place."""
+        """Return whether units and memory are in the hierarchy of v2: a process has one group."""
         return self.layout == "v2" and self.units is self.unified
 
     def scope(self, path: str) -> LiveScope | None:
@@ -119,7 +119,7 @@ def _lines(path: str) -> bytes:
 
 
 def _places(lines: bytes) -> dict[str, str]:
-    """Give the path of a process in each hierarchy, by its controllers and its name."""
+    """Return the path of a process in each hierarchy, by its controllers and its name."""
     found: dict[str, str] = {}
     for line in lines.split(b"\n"):
         _, _, rest = line.partition(b":")
@@ -135,7 +135,7 @@ def _text(path: bytes) -> str:
 
 
 def is_in_sight(path: str, root: str) -> bool:
-    """Tell whether the units around a group are known.
+    """Return whether the units around a group are known.
 
     They are not where a group or systemd itself lies outside of our control group namespace and
     the one is not below the other: the names in between are unknown.
@@ -149,7 +149,7 @@ def is_in_sight(path: str, root: str) -> bool:
 
 
 def enclosing(path: str) -> Iterator[str]:
-    """Give a group and those around it, innermost first, the root last."""
+    """Return a group and those around it, innermost first, the root last."""
     path = path.rstrip("/")
     while path and not path.endswith("/.."):
         yield path
@@ -158,7 +158,7 @@ def enclosing(path: str) -> Iterator[str]:
 
 
 def as_bytes(path: str) -> bytes:
-    """Give the path of a control group as the kernel has it, whatever the locale."""
+    """Return the path of a control group as the kernel has it, whatever the locale."""
     return path.encode("utf-8", "surrogateescape")
 
 
@@ -217,7 +217,7 @@ class LiveScope:
         self._values: dict[str, Any] = {}
 
     def get(self, key: str) -> Any:
-        """Give a figure; None if it cannot be read or the group is gone."""
+        """Return a figure; None if it cannot be read or the group is gone."""
         if key not in self._values:
             self._values[key] = self._figure(key)
         return self._values[key]

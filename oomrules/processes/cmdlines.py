@@ -37,7 +37,7 @@ _MOST_DYING = 2
 # Seconds until a child is tried again where none could be started.
 _START_AGAIN = 1.0
 
-# Of signal.h: the module is large, and where no rule asks for a command line nobody needs it.
+# Of signal.h. The module is large, and not needed where no rule asks for a command line.
 _SIGKILL = 9
 
 _ANSWER = Struct("=iI")
@@ -93,7 +93,7 @@ class Reader:
 
     @property
     def pid(self) -> int:
-        """The child's pid; 0 if there is none."""
+        """Return the child's pid; 0 if there is none."""
         return self._child if self._owner == os.getpid() else 0
 
     def read(self, paths: Sequence[str]) -> Answers:
@@ -220,7 +220,7 @@ def _fork() -> int:
 
 
 def _be_the_child(requests: int, answers: int) -> None:
-    """Serve until nobody asks any more; never returns."""
+    """Serve until the parent closes the pipe; never return."""
     try:
         import signal
 
@@ -326,11 +326,11 @@ class Cmdlines:
             known.pop(process.pid, None)
 
     def is_known(self, process: Process) -> bool:
-        """Tell whether asking for it would ask nobody."""
+        """Return whether the command line of a process is known without asking the child."""
         return process.pid in self._read or process.pid in self._stuck or not process.total_vm
 
     def take(self, process: Process) -> Any:
-        """Give the command line of a process, and no second time what was read once.
+        """Return the command line of a process, and no second time what was read once.
 
         Raises:
             OSError: the process is gone, or may not be asked.

@@ -2,9 +2,9 @@
 
 A security module, ``hidepid`` or a missing capability makes proc say less than there is. Nothing
 can be done about such a process, for it is in no list; but it is said that there are some.
-Control groups name their processes to everybody. Who is in one before and after proc says that
-there is no such process, is hidden: it has neither just come nor just gone. So no process can
-cause an alarm by coming and going, and none by what it is.
+Any process can read which processes are in a control group. One that is in a group before and after
+proc says that there is no such process is hidden: it has neither just come nor just gone. A process
+cannot cause a false alarm by coming and going, nor by what it is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from oomrules.processes.cgroups import Hierarchy, as_bytes
 
 # So many control groups are looked at, and so many processes that proc does not show.
 MOST_GROUPS, MOST_PROCESSES = 8192, 65536
-# Far more pids than fit into the memory of a group that anybody else may make.
+# Far more pids than fit into the memory of a group that an ordinary user may make.
 _MOST_BYTES = 1 << 20
 _PIECE = 1 << 16
 
@@ -37,7 +37,7 @@ class Hidden(NamedTuple):
 
     @property
     def processes(self) -> int:
-        """All of them."""
+        """Return all of them."""
         return self.refused + self.unlisted + self.elsewhere
 
 
@@ -99,7 +99,7 @@ def notes(hidden: Hidden, hidepid: bool) -> list[str]:
 
 
 def is_hiding(mount: bytes, root: bytes) -> bool:
-    """Tell whether a mount is of proc and hides processes from us.
+    """Return whether a mount is of proc and hides processes from us.
 
     This is has_pid_permissions() of fs/proc/base.c: the members of a group, root's if no other is
     named, see them all the same, but for the strictest kind.
@@ -128,7 +128,7 @@ def _unseen(number: int, whose: str = "") -> str:
 
 
 def _is_first_namespace(root: str) -> bool:
-    """Tell whether every process has a number here (PROC_PID_INIT_INO of linux/proc_ns.h)."""
+    """Return whether every process has a number here (PROC_PID_INIT_INO of linux/proc_ns.h)."""
     try:
         return os.readlink(f"{root}/self/ns/pid") == "pid:[4026531836]"
     except OSError:
@@ -141,13 +141,13 @@ def _is_missing(root: str, pid: int) -> bool:
     except FileNotFoundError:
         return True
     except OSError:
-        # It is there: whoever lists proc knows of it.
+        # It is there: a listing of proc shows it.
         pass
     return False
 
 
 def _groups(hierarchy: Hierarchy) -> Iterator[bytes]:
-    """Give the directories of control groups; not the first one, which has kernel threads."""
+    """Return the directories of control groups; not the first one, which has kernel threads."""
     tree = hierarchy.unified or hierarchy.memory or hierarchy.units
     if tree is None:
         return
@@ -172,12 +172,12 @@ def _groups(hierarchy: Hierarchy) -> Iterator[bytes]:
                     waiting.append(entry.path)
                     yield entry.path
         except OSError:
-            # It has gone, or is nobody else's to look at.
+            # It has gone, or may not be looked at.
             continue
 
 
 def _pids(group: bytes) -> list[int]:
-    """Read who is in a control group; nobody is, as far as is known, in one of threads alone."""
+    """Read the pids in a control group; a threaded group tells none."""
     data = b""
     try:
         descriptor = os.open(os.path.join(group, b"cgroup.procs"), os.O_RDONLY | os.O_CLOEXEC)

@@ -19,7 +19,7 @@ _MEMINFO = 1 << 14
 
 
 def boot_seconds() -> float:
-    """Give the seconds since the boot, suspended ones included (CLOCK_BOOTTIME).
+    """Return the seconds since the boot, suspended ones included (CLOCK_BOOTTIME).
 
     This is the clock of ``starttime`` in ``/proc/PID/stat``, also for a reader in a time
     namespace, whose offset the kernel adds to both (timens_add_boottime_ns()).
@@ -51,7 +51,7 @@ class Memory:
             self.close()
 
     def totals(self) -> tuple[int, int]:
-        """Give RAM and swap in bytes: what oom_badness() takes for totalpages on the host."""
+        """Return RAM and swap in bytes: what oom_badness() takes for totalpages on the host."""
         if self._descriptor < 0:
             return _asked_of_kernel()
         data = os.pread(self._descriptor, _MEMINFO, 0)
@@ -70,7 +70,7 @@ def _size(data: bytes, key: bytes) -> int:
 
 
 def _asked_of_kernel() -> tuple[int, int]:
-    """Ask sysinfo(2), which nobody can mount a file over."""
+    """Ask sysinfo(2), over which no file can be mounted."""
     # Hardly any host needs it.
     import ctypes
 

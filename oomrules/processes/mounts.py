@@ -71,7 +71,7 @@ class Table:
 
     def at(self, path: str) -> int | None:
         """Find the mount that a path leads to; None if it is none of those that are kept."""
-        # What lies over the root is out of sight for whoever has it as his root.
+        # What lies over the root is out of sight for a process that has it as its root.
         current = self._on.get((None, "/"))
         for prefix in _prefixes(path)[1:]:
             # The last one that was mounted there lies on top.
@@ -100,7 +100,7 @@ class Tree:
         self.mounts = [mount._replace(root=self.seen(mount.root)) for mount in mounts]
 
     def seen(self, group: str) -> str:
-        """Give the path of a group, as the kernel says it to us, as it is to be taken here."""
+        """Return the path of a group, as the kernel says it to us, as it is to be taken here."""
         names = group.split("/")[1:]
         outwards = next((n for n, name in enumerate(names) if name != ".."), len(names))
         if not self._way_in or outwards > len(self._way_in):
@@ -111,7 +111,7 @@ class Tree:
     def _way(self, mount: Mount, own: str) -> tuple[str, ...]:
         """Find the names between where a mount begins and the root of our namespace.
 
-        Nobody tells them, but our own process is in one group alone.
+        No file tells them, but our own process is in one group alone.
         """
         names = mount.root.split("/")[1:]
         shown = self._table.at(mount.point) == mount.number
@@ -128,7 +128,7 @@ class Tree:
         return next(ours, ())
 
     def directory(self, group: str) -> str | None:
-        """Give the directory of a group, whether it is there or not; None if it is out of sight."""
+        """Return the directory of a group, be it there or not; None if it is out of sight."""
         for mount in self.mounts:
             rest = below(group, mount.root)
             if rest is not None:
@@ -139,12 +139,12 @@ class Tree:
         return None
 
     def is_above(self, group: str) -> bool:
-        """Tell whether a group is out of sight because what is seen begins below it."""
+        """Return whether a group is out of sight because what is seen begins below it."""
         return any(below(mount.root, group) is not None for mount in self.mounts)
 
 
 def below(path: str, top: str) -> str | None:
-    """Give what of a path comes below another, empty for that itself; None if it is elsewhere.
+    """Return what of a path comes below another, empty for that itself; None if it is elsewhere.
 
     Both may begin with ``/..``, the group around the namespace's root; what is reached by more of
     them lies further out.
@@ -191,7 +191,7 @@ def _directories(path: str) -> list[str]:
 
 
 def _is_in(directory: str) -> bool:
-    """Tell whether this process is in the control group of a directory."""
+    """Return whether this process is in the control group of a directory."""
     try:
         with open(f"{directory}/cgroup.procs", "rb") as file:
             return b"%d\n" % os.getpid() in file
@@ -204,7 +204,7 @@ def _unescaped(field: str) -> str:
 
 
 def _prefixes(path: str) -> list[str]:
-    """Give the directories on the way to a path, from ``/``, and the path itself."""
+    """Return the directories on the way to a path, from ``/``, and the path itself."""
     names = path.rstrip("/").split("/")[1:]
     return ["/", *islice(accumulate(names, "{}/{}".format, initial=""), 1, None)]
 

@@ -21,11 +21,11 @@ class Namespaces:
         # Of this process: its namespaces, and how ids are mapped in its user namespace.
         self._own: tuple[str, ...] | None = None
         self._id_map: list[bytes] | None = None
-        # The start and the capabilities of those who have them in another user namespace.
+        # The start and the capabilities of processes that have them in another user namespace.
         self._elsewhere: dict[int, tuple[int | None, int]] = {}
 
     def is_elsewhere(self, pid: int) -> bool:
-        """Tell whether a process is in another user or pid namespace than this one.
+        """Return whether a process is in another user or pid namespace than this one.
 
         Only with a right of root's can a process take on groups outside of those.
         """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
-
 from oomrules.fields import FIELDS
 from oomrules.files import read_small
 from oomrules.processes.snapshot import PF_EXITING
@@ -23,10 +21,9 @@ def position_of(name: str) -> int:
     return key - _FIRST
 
 
-# What is of all threads together, and what each thread has of its own.
-of_process = itemgetter(*map(position_of, ("starttime", "utime", "stime", "nice", "threads")))
-of_thread = itemgetter(*map(position_of, ("state", "flags", "total_vm", "rss")))
-_of_family = itemgetter(position_of("starttime"), position_of("ppid"))
+STATE, FLAGS, UTIME, STIME, NICE, THREADS, START, SIZE, RSS, _PARENT = map(
+    position_of, "state flags utime stime nice threads starttime total_vm rss ppid".split()
+)
 
 
 def split(data: bytes) -> list[bytes]:
@@ -44,8 +41,8 @@ def family(data: bytes) -> tuple[int, int]:
     Raises:
         ValueError, IndexError: this is no stat.
     """
-    start, parent = _of_family(split(data))
-    return int(start), int(parent)
+    fields = split(data)
+    return int(fields[START]), int(fields[_PARENT])
 
 
 def living(path: str) -> list[bytes] | None:
@@ -56,8 +53,8 @@ def living(path: str) -> list[bytes] | None:
     """
     try:
         fields = split(read_small(path))
-        state, flags, size, _ = of_thread(fields)
-        alive = state not in _DEAD and not int(flags) & PF_EXITING and int(size)
+        if fields[STATE] in _DEAD or int(fields[FLAGS]) & PF_EXITING or not int(fields[SIZE]):
+            return []
     except (OSError, ValueError, IndexError):
         return None
-    return fields if alive else []
+    return fields

@@ -3,7 +3,7 @@
 Which files are read matters more than anything else. ``stat`` is read at each refresh,
 from a descriptor that is kept open; the identity of a process (ids, capabilities,
 control group, adjustment) once, and again after an exec, when ``verify`` or ``look_anew`` asks,
-and in turn: everybody's within five minutes. A kept descriptor answers ESRCH once its process is
+and in turn: that of each within five minutes. A kept descriptor answers ESRCH once its process is
 gone, so it cannot name a recycled pid.
 
 A process is all its threads. ``/proc/PID`` describes the first one, which may have ended; then
@@ -30,7 +30,21 @@ from oomrules.processes.descriptors import Descriptors
 from oomrules.processes.facts import Facts
 from oomrules.processes.machine import Memory, boot_seconds
 from oomrules.processes.namespaces import Namespaces
-from oomrules.processes.proc_stat import LARGEST, USED, of_process, of_thread, position_of, split
+from oomrules.processes.proc_stat import (
+    FLAGS,
+    LARGEST,
+    NICE,
+    RSS,
+    SIZE,
+    START,
+    STATE,
+    STIME,
+    THREADS,
+    USED,
+    UTIME,
+    position_of,
+    split,
+)
 from oomrules.processes.proc_status import Statuses, line_of, taking
 from oomrules.processes.snapshot import PF_EXITING, UNREAD, Host, Process
 from oomrules.processes.threads import GONE, LOOKS, Threads
@@ -55,9 +69,9 @@ _NO_LOGIN = 2**32 - 1
 _LONG = ("cmdline", "exe")
 _MOST_TEXTS = 8 << 20
 
-# One field of each file that tells who a process is.
+# One field of each file that the identity of a process is read from.
 IDENTITY_FILES = ("uid", "gid", "oom_score_adj", "cgroup", "exe", "cmdline", "ppid")
-# Those that tell where a process is and what it may, none of which waits for its memory.
+# Those that tell where a process is, and those that tell what it may; none waits for its memory.
 PLACE_FILES = ("cgroup",)
 QUICK_FILES = ("uid", "gid", "oom_score_adj", "cgroup", "ppid")
 
@@ -118,8 +132,8 @@ class ProcSource:
         # What is read anew of every process at the next refresh.
         self._files_anew: frozenset[str] = frozenset()
         self._scopes: dict[str, LiveScope | None] = {}
-        # Numbers that many processes have, such as flags: each is kept once.
-        self._numbers: dict[int, int] = {}
+        # Flags and capabilities: a host has a handful of different ones, and each is kept once.
+        self.numbers: dict[Any, Any] = {}
         self.host: Host = self._host()
         self.descriptors = Descriptors(descriptors, self.host.mem_total, self._prefix)
         asked = [ATTRIBUTES[name] for name in program.attributes]
@@ -134,7 +148,7 @@ class ProcSource:
 
     @property
     def own_pids(self) -> frozenset[int]:
-        """Processes that are never candidates: oomrules' own."""
+        """Return the processes that are never candidates: those of oomrules."""
         reader = self._cmdlines.reader.pid
         return self._own | {reader} if reader else self._own
 
@@ -143,11 +157,11 @@ class ProcSource:
         self._own = pids
 
     def stand_in(self, process: Process) -> int:
-        """Give the thread that stands in for the first one, which has ended; 0 if it has not."""
+        """Return the thread that stands in for the first one, which has ended; 0 if it has not."""
         return self.threads.stand_in(process.pid)
 
     def look_anew(self, files: Iterable[str] = IDENTITY_FILES) -> None:
-        """Have everybody's identity, or some files of it, read anew at the next refresh."""
+        """Have the identity of all processes, or some files of it, read at the next refresh."""
         self._files_anew |= frozenset(files)
 
     def is_as_it_was(self) -> bool:
@@ -162,17 +176,17 @@ class ProcSource:
 
     @property
     def unreadable(self) -> dict[str, int]:
-        """Of how many processes which field could not be read for want of rights."""
+        """Return of how many processes each field could not be read for want of rights."""
         return {field: len(pids) for field, pids in self._denied.items() if pids}
 
     @property
     def kept_descriptors(self) -> int:
-        """How many ``stat`` files are open."""
+        """Return how many ``stat`` files are open."""
         return self.descriptors.kept
 
     @property
     def hides_processes(self) -> bool:
-        """Whether proc is mounted so that this process does not see those of other users."""
+        """Return whether proc is mounted so that this process does not see those of other users."""
         try:
             with open(f"{self._prefix}self/mounts", "rb") as mounts:
                 return any(hidden.is_hiding(line, os.fsencode(self.root)) for line in mounts)
@@ -190,7 +204,7 @@ class ProcSource:
         return self.facts.get(place, name)
 
     def read(self, process: Process, field: str) -> Any:
-        """Read a field that nobody has asked for yet, with all that its file holds."""
+        """Read a field that was not asked for yet, with all that its file holds."""
         new = getattr(process, field) is UNREAD
         try:
             self._read_file_of(field, process)
@@ -220,7 +234,7 @@ class ProcSource:
     def _forget_texts(self) -> None:
         """Keep no more of what processes say of themselves than there is room for.
 
-        What has been worked out from it stays; who asks again has it read again.
+        What has been worked out from it stays. Asked for once more, it is read again.
         """
         kept = [one.more for one in self.by_pid.values() if one.more]
         self._texts = sum(sys.getsizeof(more.get(name)) for more in kept for name in _LONG)
@@ -242,8 +256,8 @@ class ProcSource:
                 own = self.original(process, own)
             process.oom_score_adj = own
         elif FIELDS[field].file == "stat":
-            stat = read_small(f"{self._prefix}{process.pid}/stat")
-            self._update_family(process, split(stat))
+            data = read_small(f"{self._prefix}{process.pid}/stat")
+            self._update_family(process, split(data))
         elif field == "exe":
             process.exe = self._exe(process.pid)
         elif field == "cmdline":
@@ -252,7 +266,7 @@ class ProcSource:
             self._read_status(process, self._statuses.read(process), field)
 
     def cgroups_of(self, pid: int) -> tuple[str | None, str | None]:
-        """Give the control group of a process, and the one that its memory is charged to."""
+        """Return the control group of a process, and the one that its memory is charged to."""
         memory = None
         try:
             lines = self.threads.read(pid, "cgroup", read_small)
@@ -260,8 +274,8 @@ class ProcSource:
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
-            # Below a group that was delegated to him somebody has gone deeper than the kernel can
-            # say. That must be worth nothing: what root says of the user holds for him.
+            # Below a group that is delegated to him, a user has gone deeper than the kernel can
+            # say. He must gain nothing by it: what root says of the user holds.
             path = self._manager_of(pid)
         if path is None or not is_in_sight(path, self._unit_root):
             if path is not None:
@@ -272,9 +286,9 @@ class ProcSource:
         return path, path if memory is None else sys.intern(memory)
 
     def _manager_of(self, pid: int) -> str:
-        """Give the control group of the manager of the user who has logged in, with a process.
+        """Return the control group of the manager of the user that a process was logged in as.
 
-        The kernel keeps who that was (proc_pid_loginuid(5)), whatever user the process takes on.
+        The kernel keeps that user (proc_pid_loginuid(5)), whatever other user the process becomes.
         """
         try:
             user = int(self.threads.read(pid, "loginuid", read_small))
@@ -293,8 +307,8 @@ class ProcSource:
         try:
             raw = self.threads.read(pid, "exe", lambda path: os.readlink(os.fsencode(path)))
         except OSError as error:
-            # Only who puts a program there has one that deep, and only who has threads has some
-            # that end faster than they are looked at.
+            # The user put the program so deep, or has threads that end faster than they are looked
+            # at.
             if error.errno == errno.ENAMETOOLONG or (leaderless and isinstance(error, GONE)):
                 return SELF_MADE
             raise
@@ -307,7 +321,7 @@ class ProcSource:
         return f"{self.threads.directory(process.pid)}cmdline"
 
     def _user(self, process: Process) -> Any:
-        """Give the real user id, without taking it over: nobody has asked for it."""
+        """Return the real user id, without taking it over: no rule has asked for it."""
         if isinstance(process.uid, int):
             return process.uid
         try:
@@ -401,7 +415,7 @@ class ProcSource:
                     self._deny(process, field.name)
 
     def look_in_turn(self, files: Iterable[str]) -> bool:
-        """Read the identity of some processes anew: who was so the longest time ago.
+        """Read the identity of some processes anew: those that were read the longest time ago.
 
         Args:
             files: those of IDENTITY_FILES that have to be read for it.
@@ -483,8 +497,7 @@ class ProcSource:
         # As ``proc_stat.split`` does; a call less, for every process that was on a processor.
         end = data.rindex(b")")
         fields = data[end + 2 :].split(None, USED)
-        start, utime, stime, nice, threads = of_process(fields)
-        start = int(start)
+        start = int(fields[START])
         name = data[data.index(b"(") + 1 : end].decode("utf-8", "backslashreplace")
         if start != process.starttime or name != process.comm:
             # An exec changes the name and may change everything else; another start is
@@ -495,19 +508,18 @@ class ProcSource:
             process.comm = sys.intern(name)
         if self._family or (process.more and "ppid" in process.more):
             self._update_family(process, fields)
-        process.utime, process.stime = int(utime), int(stime)
-        process.nice, process.threads = int(nice), int(threads)
-        self._update_thread(process, fields)
-        ended = not process.total_vm or (process.flags or 0) & PF_EXITING
+        process.utime = int(fields[UTIME])
+        process.stime = int(fields[STIME])
+        process.nice = int(fields[NICE])
+        process.threads = int(fields[THREADS])
+        process.state = fields[STATE].decode("ascii", "replace")
+        flags = int(fields[FLAGS])
+        process.flags = self.numbers.setdefault(flags, flags)
+        process.total_vm = int(fields[SIZE]) // _PAGE_SIZE
+        process.rss = int(fields[RSS])
+        ended = not process.total_vm or flags & PF_EXITING
         if (ended and process.threads > 1) or process.pid in self.threads.stand_ins:
             self._update_by_threads(process)
-
-    def _update_thread(self, process: Process, fields: list[bytes]) -> None:
-        """Take over what belongs to a thread."""
-        state, flags, size, rss = of_thread(fields)
-        process.state = state.decode("ascii", "replace")
-        process.flags = self.shared(int(flags))
-        process.total_vm, process.rss = int(size) // _PAGE_SIZE, int(rss)
 
     def _update_by_threads(self, process: Process) -> None:
         """Take over what belongs to a thread from the first that goes on, if the first has not."""
@@ -527,14 +539,13 @@ class ProcSource:
             threads.merged.pop(pid, None)
             return
         threads.merged[pid] = fields
-        self._update_thread(process, fields)
+        process.state = fields[STATE].decode("ascii", "replace")
+        process.flags = int(fields[FLAGS])
+        process.total_vm = int(fields[SIZE]) // _PAGE_SIZE
+        process.rss = int(fields[RSS])
         if before is None or (before[0] and before != threads.stand_ins.get(pid)):
             # Whatever was read was of another thread.
             process.forget()
-
-    def shared(self, number: Any) -> Any:
-        """Return a number of which many processes have the same: flags, capabilities."""
-        return self._numbers.setdefault(number, number)
 
     def _update_family(self, process: Process, fields: list[bytes]) -> None:
         """Take over the rare fields: the parent, which changes when it dies, the session, …."""
@@ -563,7 +574,8 @@ class ProcSource:
         for field in wanted:
             value = self._taking[field.name](data)
             if field.name == "capabilities":
-                value = self.shared(self.namespaces.worth(process, value))
+                value = self.namespaces.worth(process, value)
+                value = self.numbers.setdefault(value, value)
             elif value is None and field.unit.is_memory and has_threads:
                 # They end faster than they are looked at.
                 value = SELF_MADE

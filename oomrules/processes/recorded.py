@@ -45,7 +45,7 @@ class RecordedScope:
         self._unreadable = data.get("unreadable") or ()
 
     def get(self, key: str) -> Any:
-        """Give a figure or a property; None if it was not known."""
+        """Return a figure or a property; None if it was not known."""
         if key in LIMITS:
             value = self.data.get(key)
             if value is None:
@@ -95,7 +95,7 @@ class Recorded:
         return (scope.data.get("properties") or {}).get(name)
 
     def read(self, process: Process, field: str) -> Any:
-        """What was not recorded is unknown."""
+        """Return None: what was not recorded is unknown."""
         setattr(process, field, None)
         return None
 

@@ -37,7 +37,7 @@ UNREAD: Any = _Unread()
 class Host(NamedTuple):
     """The machine: page size and memory in bytes, clock ticks per second, uptime in seconds.
 
-    ``users`` and ``groups`` give names by id; None where nobody knows the names. ``unit_root`` is
+    ``users`` and ``groups`` give names by id; None where the names are not known. ``unit_root`` is
     the control group below which systemd makes units, empty where that is the root.
     """
 
@@ -122,7 +122,7 @@ class Process:
         self.forget()
 
     def forget(self) -> None:
-        """Forget the identity: it is read again when somebody asks."""
+        """Forget the identity: it is read again when a rule asks for it."""
         self.uid: int | None = UNREAD
         self.euid: int | None = UNREAD
         self.capabilities: int | None = UNREAD
@@ -150,7 +150,7 @@ class Scope(Protocol):
     """The control group of a unit: a figure by the key it has in a snapshot."""
 
     def get(self, key: str) -> Any:
-        """Give a figure in bytes, or None if it is unknown."""
+        """Return a figure in bytes, or None if it is unknown."""
 
 
 class Snapshot(Protocol):
@@ -165,7 +165,7 @@ class Snapshot(Protocol):
 
     @property
     def by_pid(self) -> Mapping[int, Process]:
-        """The processes by pid, in no particular order."""
+        """Return the processes by pid, in no particular order."""
 
     def scope(self, cgroup: str) -> Scope | None:
         """Find a control group; None if nothing is known of it, not even that it is there."""
@@ -174,4 +174,4 @@ class Snapshot(Protocol):
         """Find what systemd or logind says of a unit; None if it is unknown."""
 
     def read(self, process: Process, field: str) -> Any:
-        """Read a field of a process now that somebody asks for it."""
+        """Read a field of a process, now that it is asked for."""

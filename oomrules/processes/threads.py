@@ -59,7 +59,7 @@ class Threads:
         self._walk = _Walk(threads=0, last="", vanished=False)
 
     def are_needed(self, pid: int) -> bool:
-        """Tell whether what the first thread's stat says of a process is not all."""
+        """Return whether what the first thread's stat says of a process is not all."""
         return pid in self.merged or pid in self._lifeless
 
     def forget(self, pid: int) -> None:

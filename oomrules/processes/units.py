@@ -14,13 +14,12 @@ from functools import lru_cache
 
 from oomrules.lean import NamedTuple
 
-_SUFFIXES = (".service", ".scope", ".socket", ".mount", ".swap")
 ROOT_SLICE = "-.slice"
 # The kinds of unit that have a control group (systemd.unit(5)).
 UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
 
 # systemd puts "_" in front of a name that the kernel could take for a file of its own, and of no
-# other (cg_needs_escape). So nobody has two groups that are called like one unit.
+# other (cg_needs_escape). So no two groups are called like one unit.
 _ESCAPED = re.compile(
     r"_(?:[_.]|notify_on_release$|release_agent$|tasks$|cgroup[.]|"
     r"(?:blkio|cpu|cpuacct|cpuset|devices|freezer|hugetlb|io|memory|misc|net_cls|net_prio|"
@@ -28,7 +27,7 @@ _ESCAPED = re.compile(
 )
 
 # Units around a process, the root among them. systemd's own hosts have up to ten; below a
-# group that is delegated to him anybody makes as many as he likes.
+# group that is delegated to him a user makes as many as he likes.
 _DEEPEST = 32
 
 
@@ -62,17 +61,17 @@ class Placement(NamedTuple):
 
     @property
     def system(self) -> Placement:
-        """The placement of the innermost unit that is one of the system's manager."""
+        """Return the placement of the innermost unit that is one of the system's manager."""
         return next(place for place in self.ancestors if not place.manager)
 
     @property
     def user_unit(self) -> str:
-        """The innermost unit of a user's manager; empty where there is none."""
+        """Return the innermost unit of a user's manager; empty where there is none."""
         return self.unit if self.manager else ""
 
     @property
     def user_slice(self) -> str:
-        """The innermost slice of a user's manager; empty where there is none."""
+        """Return the innermost slice of a user's manager; empty where there is none."""
         theirs = (place.unit for place in self.ancestors if place.manager)
         return next((unit for unit in theirs if unit.endswith(".slice")), "")
 
@@ -99,7 +98,7 @@ def placement(cgroup: str, root: str = "") -> Placement:
         manager = place.manager
         if not in_slices and not manager and _is_manager(place.unit):
             manager, in_slices = place.unit[len("user@") : -len(".service")], True
-        if not in_slices or not name.endswith((".slice", *_SUFFIXES)):
+        if not in_slices or not name.endswith(UNIT_SUFFIXES):
             break
         if len(place.chain) == _DEEPEST:
             break
@@ -113,7 +112,7 @@ def placement(cgroup: str, root: str = "") -> Placement:
 
 
 def _shown(char: str) -> str:
-    """Give a character, or the number of a byte that is no text (PEP 383)."""
+    """Return a character, or the number of a byte that is no text (PEP 383)."""
     number = ord(char)
     if 0xDC80 <= number <= 0xDCFF:
         return f"\\x{number - 0xDC00:02x}"

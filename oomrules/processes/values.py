@@ -212,13 +212,13 @@ def _processes_of_unit(process: Process, snapshot: Snapshot) -> int | None:
 
 
 def known(name: str, process: Process, snapshot: Snapshot) -> Any:
-    """Give an attribute of a process, for people; None if it is unknown by anybody's doing."""
+    """Return an attribute of a process, for people; None if it is unknown, for whatever reason."""
     value = GETTERS[name](process, snapshot)
     return None if value is SELF_MADE else value
 
 
 def innermost_unit(process: Process, snapshot: Snapshot) -> str | None:
-    """Give the name of the unit that a process is in, the system's or a user's, for people.
+    """Return the name of the unit that a process is in, the system's or a user's, for people.
 
     None if it is unknown, an empty text outside every unit.
     """
@@ -284,7 +284,7 @@ def _told_by_a_user(getter: Getter, known_too: bool) -> Getter:
     return get
 
 
-# The same for scores: who has a manager of his own can keep it from answering, and can take away
+# The same for scores: a user who has a manager can keep it from answering, and can take away
 # the files of its control groups.
 SCORING: dict[str, Getter] = {
     **GETTERS,

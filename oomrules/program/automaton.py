@@ -17,7 +17,7 @@ from oomrules.lean import Any
 # The nodes of re's own parser are the only way to know what an expression means.
 from re import _constants as sre  # isort: skip
 
-# How much is remembered; beyond it everything is forgotten, and found out anew.
+# How much is remembered. Beyond it everything is forgotten and worked out again.
 _MOST_STATES = 250
 _MOST_STEPS = 1000
 _MOST_CHARACTERS = 4096
@@ -54,7 +54,7 @@ WORK = Work()
 
 
 def scoped(flags: int, group: Any) -> int:
-    """Give the flags inside of a group."""
+    """Return the flags inside a group."""
     return int((flags | group[1]) & ~group[2])
 
 
@@ -85,7 +85,7 @@ def _boundary(before: int, behind: int, wanted: bool) -> Holds:
 
 
 def _assertion(kind: Any, flags: int) -> tuple[int, Holds]:
-    """Give what an anchor asks for: the sides that matter to it, and the question."""
+    """Return the sides that matter to an anchor, and what it asks of them."""
     if kind is sre.AT_BEGINNING and flags & re.MULTILINE:
         return _BEGIN | _AFTER_LINE, lambda context: bool(context & (_BEGIN | _AFTER_LINE))
     if kind in TEXT_BEGINS:
@@ -115,7 +115,7 @@ _CATEGORIES = {
 
 
 def _written(kind: Any, argument: Any) -> str:
-    """Write a node that stands for one character as an expression."""
+    """Return a node that stands for one character as an expression."""
     if kind is sre.ANY:
         return "."
     if kind is sre.NOT_LITERAL:
@@ -131,7 +131,7 @@ def _written(kind: Any, argument: Any) -> str:
 
 @lru_cache(maxsize=512)
 def _single(kind: Any, argument: Any, flags: int) -> Callable[[str], object]:
-    """Make the question whether a character is one that a node stands for."""
+    """Return a function that tells whether a node stands for a character."""
     if kind is sre.LITERAL and not flags & re.IGNORECASE:
         return chr(argument).__eq__
     kept = re.ASCII | re.IGNORECASE | re.DOTALL
@@ -180,7 +180,7 @@ class Automaton:
         return len(self._ways) - 1
 
     def _sequence(self, items: Any, flags: int, then: int) -> int:
-        """Put the places of a sequence in front of a place; returns the first of them."""
+        """Put the places of a sequence in front of a place; return the first of them."""
         for kind, argument in reversed(list(items)):
             then = self._item(kind, argument, flags, then)
         return then
@@ -224,7 +224,7 @@ class Automaton:
     # --- a text
 
     def __call__(self, text: str) -> bool:
-        """Tell whether the expression is found anywhere in a text."""
+        """Return whether the expression is found anywhere in a text."""
         WORK.done += 1 + len(text) // 8
         if len(self._symbols) > _MOST_CHARACTERS:
             self._symbols.clear()
@@ -247,7 +247,7 @@ class Automaton:
         return False
 
     def _learn(self, code: int) -> None:
-        """Find out of what kind a character is."""
+        """Work out the kind of a character."""
         char = chr(code)
         WORK.done += len(self._asked)
         moves = sides = 0
@@ -264,7 +264,7 @@ class Automaton:
         self._symbols[code] = chr(self._kinds[kind])
 
     def _number(self, places: int, before: int) -> int:
-        """Give the number of a state."""
+        """Return the number of a state."""
         key = (places, before & self._relevant)
         number = self._numbers.get(key)
         if number is None:
@@ -274,7 +274,7 @@ class Automaton:
         return number
 
     def _follow(self, state: int, symbol: str) -> int:
-        """Find out where a symbol leads from a state, and remember it."""
+        """Work out where a symbol leads from a state, and remember it."""
         at, before = self._states[state]
         moves, sides = self._kind_of[ord(symbol[0])] if symbol else (0, _END)
         if len(symbol) > 1:
@@ -301,7 +301,7 @@ class Automaton:
         return following
 
     def _forget(self) -> None:
-        """Start anew where too much is remembered."""
+        """Forget all states once too much is remembered."""
         if len(self._states) >= _MOST_STATES or self._known_steps >= _MOST_STEPS:
             self._states.clear()
             self._steps.clear()
@@ -309,7 +309,7 @@ class Automaton:
             self._known_steps = 0
 
     def _closure(self, place: int, context: int) -> int:
-        """The places that are reached from one without a character, where anchors hold."""
+        """Return the places that are reached from one without a character, where anchors hold."""
         found = self._closed.get((place, context))
         if found is None:
             seen, left, found = {place}, [place], 0
@@ -321,8 +321,8 @@ class Automaton:
                     new = [way for way in self._ways[at] if way not in seen]
                     seen.update(new)
                     left += new
-            # As many as there are places, for each of a few contexts: it is not forgotten, so it is
-            # no work that a text can cause.
+            # There are at most as many as places, for each of a few contexts. So they are kept for
+            # good, and no text can cause this work twice.
             self._closed[place, context] = found
         return found
 

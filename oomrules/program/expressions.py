@@ -49,9 +49,9 @@ class Refused(ValueError):
 
 
 class _Cost(NamedTuple):
-    """What re does with a part of an expression: in how many ways it can match, in how many steps.
+    """The cost of a part of an expression: in how many ways re can match it, in how many steps.
 
-    All ways may be tried where what follows does not match.
+    Where what follows does not match, re may try all ways.
     """
 
     ways: int
@@ -70,7 +70,7 @@ def check(pattern: str) -> None:
 
 @lru_cache(maxsize=1024)
 def finder(pattern: str) -> Callable[[str], bool]:
-    """Make the function that tells whether an expression is found anywhere in a text.
+    """Return a function that tells whether an expression is found anywhere in a text.
 
     Raises:
         see ``check``.
@@ -103,7 +103,7 @@ def _quietly(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _analysed(pattern: str) -> tuple[Any, int]:
-    """Parse an expression and find out how many steps re may take for it in a long text."""
+    """Return a parsed expression, and how many steps re may take for it in a long text."""
     if len(pattern) > LONGEST:
         raise Refused(
             f"this regular expression has {len(pattern)} characters, more than {LONGEST}",
@@ -148,7 +148,7 @@ class _Measure:
         self.wide = 0
 
     def all(self, items: Any, flags: int, depth: int) -> _Cost:
-        """Say what re does with a sequence."""
+        """Return what a sequence costs."""
         if depth > _DEEPEST:
             raise Refused(
                 f"this regular expression is nested more than {_DEEPEST} deep",
@@ -227,7 +227,7 @@ def _repeated(argument: Any, body: _Cost) -> _Cost:
 
 
 def _anchored(items: Any, flags: int) -> bool:
-    """Tell whether a match can only begin where the text does."""
+    """Return whether a match can only begin where the text does."""
     for kind, argument in items:
         if kind is sre.AT and argument in TEXT_BEGINS:
             return argument is sre.AT_BEGINNING_STRING or not flags & re.MULTILINE

@@ -45,7 +45,7 @@ Node = list[Any]
 
 
 class Form(NamedTuple):
-    """What a kind of node takes and what it is.
+    """The shape of a kind of node.
 
     Operands are N, T or C for a node that is a number, a text or a condition; X for any of
     them, the same on both sides; i or s for a plain whole number or a plain text. A ``*``
@@ -140,17 +140,17 @@ def levels(node: Node, of_definitions: Mapping[str, int]) -> int:
 
 
 def divide(a: int, b: int) -> int | None:
-    """Whole division, rounded down; unknown by zero."""
+    """Return the quotient, rounded down; unknown by zero."""
     return a // b if b else None
 
 
 def root(a: int) -> int:
-    """Integer square root, never below 1: the kernel divides only ``if (s)``."""
+    """Return the integer square root, never below 1: the kernel divides only ``if (s)``."""
     return max(1, math.isqrt(a)) if a > 0 else 1
 
 
-# Most globs are a plain text with a star at an end, or one between two texts. To compare
-# takes less time than to match an expression, and far less than to compile one.
+# Most globs are a plain text with a star at an end, or a star between two texts. A comparison
+# takes less time than matching an expression, and far less than compiling one.
 _PLAIN_WAYS = {
     (False, False): "__eq__",
     (False, True): "startswith",
@@ -201,12 +201,12 @@ def is_glob(pattern: str) -> bool:
 
 
 def glob(text: str, pattern: str) -> bool:
-    """Tell whether the whole text matches a glob; ``*`` matches anything, ``/`` too."""
+    """Return whether the whole text matches a glob; ``*`` matches anything, ``/`` too."""
     return _matches(_glob(pattern), text)
 
 
 def among(text: str, *patterns: str) -> bool:
-    """Tell whether one of the globs matches."""
+    """Return whether one of the globs matches the whole text."""
     return _matches(_globs(patterns), text)
 
 
@@ -215,11 +215,12 @@ def _matches(matches: Callable[[str], Any], text: str) -> bool:
 
 
 def search(text: str, pattern: str) -> bool:
-    """Tell whether a regular expression is found anywhere in the text.
+    """Return whether a regular expression is found anywhere in the text.
+
+    Programs hold only expressions that ``expressions.check`` lets through.
 
     Raises:
-        TooMuchWork: what was searched since ``WORK.begin`` took more than was allowed.
-        see ``expressions.check``; programs hold only expressions that it lets through.
+        TooMuchWork: the searches since ``WORK.begin`` took more than was allowed.
     """
     found = expressions.finder(pattern)(text)
     WORK.check()
@@ -227,7 +228,7 @@ def search(text: str, pattern: str) -> bool:
 
 
 def search_within(text: str, pattern: str) -> Any:
-    """Search in the same way; SELF_MADE where it takes too much."""
+    """Return what ``search`` does; SELF_MADE where that takes too much work."""
     try:
         return search(text, pattern)
     except TooMuchWork:
@@ -235,7 +236,7 @@ def search_within(text: str, pattern: str) -> Any:
 
 
 class OverBudget(Exception):
-    """To search an attribute of one process took too much."""
+    """Searching an attribute of one process took too much work."""
 
     def __init__(self, attribute: str) -> None:
         super().__init__(attribute)
@@ -262,13 +263,13 @@ STRICT: dict[str, Callable[..., Any]] = {
 
 
 def reduce(node: Node, get: Get, names: Callable[[str], Any]) -> Any:
-    """Evaluate a node as far as the attributes at hand allow.
+    """Return the value of a node, as far as the attributes at hand decide it.
 
     Args:
         node: of the kinds that are left after ``localise``.
-        get: gives an attribute's value, None or PENDING.
-        names: gives a definition, reduced in the same way; one that is not decided yet
-            stays a name, so that it is worked out once a process and not at each use.
+        get: returns an attribute's value, None or PENDING.
+        names: returns a definition, reduced in the same way (``Definitions``). One that is not
+            decided yet stays a name: it is worked out once a process and not at each use.
 
     Returns:
         the value, or the node that is left.
@@ -366,13 +367,13 @@ class Definitions:
 
 
 def localise(node: Node, page_size: int, limit: str) -> Node:
-    """Turn quantities of memory into this host's pages.
+    """Return a node with quantities of memory in this host's pages.
 
     In arithmetic memory counts in whole pages, rounded down. A quantity that stands
     alone in a comparison is compared exactly, in bytes.
 
     Args:
-        limit: the name under which ``get`` gives the memory limit, in bytes.
+        limit: the name under which ``get`` returns the memory limit, in bytes.
     """
     if node[0] == "bytes":
         return ["number", node[1] // page_size]
@@ -389,7 +390,7 @@ def localise(node: Node, page_size: int, limit: str) -> Node:
 
 
 def _exact(node: Node, page_size: int, times: int, limit: str) -> Node:
-    """Give one side of a comparison in bytes, times a number."""
+    """Return one side of a comparison in bytes, times a number."""
     if node[0] == "bytes":
         return ["number", node[1] * times]
     if node[0] == "share":

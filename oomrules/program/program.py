@@ -17,10 +17,10 @@ from oomrules.program.nodes import Node
 
 SCHEMA = "oomrules.program/1"
 
-# A target that says how a unit belongs to another begins with these words; no unit's name
-# has spaces.
+# A target that says how a unit belongs to another begins with these words. No unit's name has
+# spaces.
 WANTED_BY, PART_OF = "units wanted by ", "units part of "
-# One that begins with this means units of users' managers; any other those of the system's.
+# A target that begins with this means units of users' managers, any other those of the system's.
 USER_UNIT = "user unit "
 
 # What an attribute is as an operand (``nodes.FORMS``); any other type is a number.
@@ -107,7 +107,7 @@ _WEIGHTS = ("prefer", "spare")
 
 
 def make(scopes: tuple[Scope, ...], definitions: dict[str, Node]) -> Program:
-    """Make a program, finding out which attributes it needs."""
+    """Make a program, and find which attributes it needs."""
     stated = [node for scope in scopes for node in scope.nodes]
     used = [*stated, *nodes.needed(stated, definitions).values()]
     return Program(
@@ -119,7 +119,7 @@ def make(scopes: tuple[Scope, ...], definitions: dict[str, Node]) -> Program:
 
 
 def to_data(program: Program) -> dict[str, Any]:
-    """Give a program as plain data."""
+    """Return a program as plain data."""
     scopes = []
     for scope in program.scopes:
         data: dict[str, Any] = {"targets": list(scope.targets)}
@@ -141,7 +141,7 @@ def to_data(program: Program) -> dict[str, Any]:
 
 
 def from_data(data: Any) -> Program:
-    """Read a program from plain data, trusting nothing.
+    """Return the program that plain data describes, trusting nothing.
 
     Raises:
         Failure: it is of another version, or no program at all.
@@ -176,9 +176,9 @@ def from_data(data: Any) -> Program:
 
 
 def _check_size(data: Any) -> None:
-    """Refuse what no rule files make, before anything is done with it.
+    """Raise ValueError for data that is larger than any rule files make.
 
-    The rest is bounded by this: every part of a program is looked at once or twice.
+    This check bounds all others: they look at every part of a program once or twice.
     """
     parts, left = 0, [data]
     while left:
@@ -233,7 +233,7 @@ def _checked(node: Any, wanted: str, definitions: dict[str, Any]) -> Node:
 
 
 def _kind(node: Any, definitions: dict[str, Any], depth: int) -> str:
-    """Check a node and everything below it; returns what it is."""
+    """Check a node and everything below it; return what it is (``nodes.FORMS``)."""
     if depth > _DEPTH:
         raise ValueError(f"nested more than {_DEPTH} deep")
     if not isinstance(node, list) or not node or not isinstance(node[0], str):
@@ -259,7 +259,7 @@ def _kind(node: Any, definitions: dict[str, Any], depth: int) -> str:
 
 
 def _checked_leaf(node: Node, definitions: dict[str, Any]) -> str:
-    """Check what a node names; returns what an attribute is."""
+    """Check what a node names; return what it is if it is an attribute."""
     if node[0] == "attr":
         if node[1] not in ATTRIBUTES:
             raise ValueError(f"unknown attribute {node[1]}")
@@ -284,7 +284,7 @@ class _Chains:
         self._levels: dict[str, int] = {}
 
     def depth(self, name: str) -> int:
-        """Give how many definitions stand upon one another below a name, with its own."""
+        """Return how many definitions stand upon one another below a name, with its own."""
         if name not in self._depths:
             node = self._definitions[name]
             self._depths[name] = _DEPTH + 1  # what it is while it is being looked at

@@ -155,7 +155,7 @@ def scopes_in(program: Program, place: Placement, snapshot: Snapshot) -> tuple[S
 
 
 def _chain(place: Placement, snapshot: Snapshot) -> Chain:
-    """Gather what targets can ask of the units around a process, outermost first."""
+    """Return what targets can ask of the units around a process, outermost first."""
     return tuple(_around(unit, snapshot) for unit in reversed([*place.ancestors]))
 
 
@@ -175,7 +175,7 @@ def _around(unit: Placement, snapshot: Snapshot) -> Around:
 
 
 def _matches(unit: Around, target: str) -> bool | None:
-    """Tell whether a target means a unit; None if that is unknown."""
+    """Return whether a target means a unit; None if that is unknown."""
     if unit.of_user or target.startswith(USER_UNIT):
         meant = target.startswith(USER_UNIT) and unit.of_user
         return meant and nodes.glob(unit.names[0], target.removeprefix(USER_UNIT))

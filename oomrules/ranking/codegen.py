@@ -4,8 +4,8 @@ A condition is compiled for the question that is asked of it. ``prefer`` asks wh
 surely holds, ``never`` whether it may hold; under ``not`` the question turns round. So
 no third truth value is carried around at run time. A rule that protects is asked whether
 it holds without what the process made unknown by itself, and under ``not`` whether it fails
-without; see ``nodes`` for the logic. The source text is made of names
-and numbers of our own only; everything that a rule file wrote is passed in as a value.
+without; see ``nodes`` for the logic. The source text consists of our own names and numbers
+only: everything that a rule file says is passed in as a value.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from oomrules.program.nodes import SELF_MADE, Node
 from oomrules.ranking.residual import Residual
 from oomrules.ranking.verdict import FIRST, LAST, NORMAL
 
-# How many places automata may look at for one process: some 50 ms of work. A hundred expressions
-# that are searched in a command line of 4096 bytes take half of it.
+# How many places automata may look at for one process: some 50 ms of work. Searching a command
+# line of 4096 bytes for a hundred expressions takes half of it.
 BUDGET = 100_000
 
 
@@ -42,24 +42,24 @@ class Decider(NamedTuple):
 
 
 def lift(function: Callable[..., Any], *operands: Any) -> Any:
-    """Apply a function; unknown if an operand is, in the way that it is."""
+    """Return what a function makes of operands; unknown if an operand is, in the same way."""
     if None in operands:
         return None
     return SELF_MADE if SELF_MADE in operands else function(*operands)
 
 
 def fewest(scores: list[int | None]) -> int | None:
-    """The smallest of several scores; unknown if one is."""
+    """Return the smallest of several scores; unknown if one is."""
     return None if None in scores else min(score for score in scores if score is not None)
 
 
 def instead(score: Any, rss: int | None) -> Any:
-    """A score; the resident memory where the process made it unknown."""
+    """Return a score; the resident memory where the process made it unknown."""
     return rss if score is SELF_MADE else score
 
 
 def four(holds: bool, fails: bool) -> Any:
-    """A truth value by what protects: that it holds, that it fails, both or neither."""
+    """Return a truth value by what protects: that it holds, that it fails, both or neither."""
     return (None if fails else True) if holds else (False if fails else SELF_MADE)
 
 
@@ -71,7 +71,7 @@ def compile_residual(residual: Residual) -> Decider:
 
 
 def _steady(node: Node, steps: set[int]) -> bool:
-    """Tell whether a value changes with stat and in steps of time only; add the steps."""
+    """Return whether a value changes with stat and in steps of time only; add the steps."""
     if node[0] == "attr":
         return node[1] in values.INLINE and node[1] != "run_time"
     if node[0] == "/" and node[1] == ["attr", "run_time"] and node[2][0] == "number":
@@ -151,7 +151,7 @@ class _Writer:
         return name
 
     def unsure(self, node: Any) -> bool:
-        """Tell whether a node's value can be unknown."""
+        """Return whether a node's value can be unknown."""
         if not isinstance(node, list):
             return node is None or node is SELF_MADE
         if node[0] == "/" and not _never_zero(node[2]):
@@ -159,7 +159,7 @@ class _Writer:
         return node[0] == "unknown" or self._either_way(node, "unsure", self.unsure)
 
     def wavers(self, node: Any) -> bool:
-        """Tell whether the process can make a node's value unknown by itself."""
+        """Return whether the process can make a node's value unknown by itself."""
         if not isinstance(node, list):
             return node is SELF_MADE
         return self._either_way(node, "wavers", self.wavers)
@@ -172,7 +172,7 @@ class _Writer:
             return node[1] not in values.INLINE
         if kind == "name":
             if self.residual.protecting is not None:
-                # What it says depends on who asks.
+                # Its value depends on what kind of rule asks.
                 return True
             key = (what, node[1])
             if key not in self.known:
@@ -185,7 +185,7 @@ class _Writer:
 
         Args:
             node: what it is the value of.
-            getters: what the attributes are to who asks.
+            getters: what the attributes are to the kind of rule that asks.
         """
         if not isinstance(node, list):
             return self.give(node)

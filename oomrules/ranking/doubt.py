@@ -1,4 +1,4 @@
-"""What a doubt comes from: the attributes that were unknown where a condition is."""
+"""The causes of a doubt: the attributes that were unknown where a condition is."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ NEAREST_LIMIT = "the memory limit"
 DIVISION = "a division by 0"
 PLACE = "its unit"
 
-# Causes that are named; whoever reads them has enough to begin with.
+# How many causes are named: enough to begin with.
 _MOST = 5
 
 
 def causes(
     node: Node, evaluate: Callable[[Node], Any], definitions: Mapping[str, Node], doubt: Any = None
 ) -> tuple[str, ...]:
-    """Name what is unknown in a condition or a score that is unknown.
+    """Return what is unknown in a condition or a score that is unknown.
 
     Args:
         node: it.
         evaluate: gives the value of a node.
         definitions: what the names in it stand for.
-        doubt: what unknown is to whoever asks: None, or SELF_MADE.
+        doubt: the value that is looked for: None, or SELF_MADE.
 
     Returns:
         attributes, and what is no attribute (``NEAREST_LIMIT`` and so on), each once.

@@ -29,7 +29,7 @@ _ALWAYS_IN_STAT = ("nice", "rss", "starttime", "state", "stime", "threads", "tot
 # Processes that are remembered because their texts take too long to search.
 _MOST_OVER_BUDGET = 1000
 _MOST_NOTES = 3
-# What an explanation may cost, in budgets: it asks everything anew, and for each kind of rule.
+# What a verdict may cost, in budgets: it asks everything anew, and for each kind of rule.
 _EXPLAINING = 8
 
 Evaluate = Callable[[Node], Any]
@@ -96,7 +96,7 @@ class Evaluator:
         return {pid: names for (pid, _), names in self._over_budget.items()}
 
     def notes(self, alive: Container[int]) -> list[str]:
-        """Say which texts took too long to search, of the processes that there are."""
+        """Return a note for each process that there is whose texts took too long to search."""
         return [
             f"to search {' and '.join(sorted(names))} of process {pid} takes too long, so it "
             "counts as unknown by its own doing; look at the process, and at rules with `~`"
@@ -109,14 +109,14 @@ class Evaluator:
         self._kinds.forget(processes)
 
     def judge(self, process: Process, snapshot: Snapshot) -> Verdict:
-        """Decide about one process, and say why."""
+        """Return what the program says of one process, and why."""
         verdict: Verdict = self._within_budget(
             self._judged, process, snapshot, _EXPLAINING * BUDGET
         )
         return verdict
 
     def specialise(self, process: Process, snapshot: Snapshot) -> Decider | None:
-        """Work out what the identity of a process decides.
+        """Decide what the identity of a process decides.
 
         Returns:
             the function for the rest; None if the process is no candidate whatever its
@@ -249,7 +249,7 @@ class Evaluator:
     def _doubts(
         self, because: ActiveRule | None, active: Active, plain: Evaluate
     ) -> tuple[str, ...]:
-        """Name what was unknown to the rule that excludes a process, if that is a doubt."""
+        """Return what was unknown to the rule that excludes a process, if that is a doubt."""
         if because is None:
             return ()
         if because.rule.kind != "only":
@@ -261,7 +261,7 @@ class Evaluator:
         return tuple(names)
 
     def _own_doubts(self, active: Active, readings: _Readings) -> tuple[str, ...]:
-        """Name what the process made unknown, and rules or the score would have liked to know."""
+        """Return what rules or the score ask for, and the process made unknown."""
         rules = [*active.never, *active.last, *(one for level in active.only for one in level)]
         rules += [one for one in active.weights if one.rule.kind == "spare"]
         asked = [(one.when, readings.protecting) for one in rules]

@@ -26,8 +26,8 @@ _COSTLY = frozenset(
 )
 _SETTLED = frozenset(name for name, a in ATTRIBUTES.items() if not a.changes) - _COSTLY
 
-# Kinds of process that are remembered. Each unit that comes is another kind, of 3 to 6 KiB, so this
-# is what an hour of them costs. Only who is new asks for its kind, so to forget costs little.
+# Kinds of process that are remembered. Each new unit is another kind, of 3 to 6 KiB, so this bounds
+# what an hour of them costs. Only a new process asks for its kind, so forgetting costs little.
 _FEW, _MOST = 128, 512
 
 

@@ -19,8 +19,8 @@ from oomrules.ranking.verdict import NORMAL, Verdict
 _NEVER_FLAGS = PF_EXITING | PF_KTHREAD
 _DEAD_STATES = ("Z", "X", "x")
 
-# The head of the list that is read once more before it is handed to the kernel, and how
-# often the ranking is made anew when that shows a change.
+# How much of the list is read once more before it is handed to the kernel, and how often the
+# ranking is made anew when that shows a change.
 HEAD = 64
 _TRIES = 3
 
@@ -35,7 +35,7 @@ _PLACE = attrgetter("key")
 
 
 def _rescale(key: int, factor: int) -> int:
-    """Multiply the points in a key, which are negative, and leave the rest."""
+    """Return a key with its points, which are negative, multiplied."""
     return ((key >> _POINTS) * factor << _POINTS) + (key & _BELOW_POINTS)
 
 
@@ -56,7 +56,7 @@ class Ranking(NamedTuple):
         return [process.pid for process in self.candidates]
 
     def verdict(self, process: Process) -> Verdict:
-        """Say why a process ranks where it does, or why it does not."""
+        """Return why a process ranks where it does, or why it is no candidate."""
         return self.evaluator.judge(process, self.snapshot)
 
     def points(self, process: Process) -> int:
@@ -75,9 +75,9 @@ class Ranking(NamedTuple):
         return self.keep is None or self.keep(process, self.snapshot)
 
     def excluded(self) -> Iterator[tuple[Process, Verdict]]:
-        """Give the processes that are no candidates, by pid, with the reason.
+        """Yield the processes that are no candidates, by pid, with the reason.
 
-        One that has vanished meanwhile is not among them.
+        A process that has vanished meanwhile is not among them.
         """
         ranked = set(self.pids)
         for process in sorted(self.snapshot.by_pid.values(), key=lambda process: process.pid):
@@ -103,8 +103,8 @@ class Ranker:
         # Fractions are compared as whole numbers over a common denominator.
         self._common = 1
         self._scales: dict[int, int] = {1: 1}
-        # The last ranking, since most of the next one will be the same: when it was, of what,
-        # and the order that it found.
+        # The last ranking, since most of the next one will be the same: its time, its snapshot
+        # and its order.
         self._now = 0
         self._of: Snapshot | None = None
         self._ordered: list[Process] = []
@@ -129,8 +129,8 @@ class Ranker:
             self._ordered = []
         self._now, self._of = now, snapshot
         scales, tells = self._scales, snapshot.tells_changes
-        # Most processes of a host sleep, and their place is what it was. Before the others, they
-        # are a run that is sorted already, which list.sort() makes use of.
+        # Most processes of a host sleep, and their place is what it was. Put before the others they
+        # are a sorted run, which list.sort() makes use of.
         unchanged = [process for process in self._ordered if process.until > now]
         tiers: list[list[Process]] = [[], unchanged, []]
         for process in table.values():
@@ -146,7 +146,7 @@ class Ranker:
                 continue
             if decider is UNREAD:
                 decider = process.decider = specialise(process, snapshot)
-                # It may have vanished while its identity was read.
+                # The process may have vanished while its identity was read.
                 if decider is None or process.state in _DEAD_STATES:
                     continue
             decision = decider.decide(process, now, hz, snapshot)
@@ -173,7 +173,7 @@ class Ranker:
         return Ranking(candidates, snapshot, self.evaluator, keep)
 
     def _widen(self, below: int) -> int:
-        """Take one more denominator; returns by how much all keys so far have to grow."""
+        """Take one more denominator; return by how much all keys so far have to grow."""
         before, self._common = self._common, math.lcm(self._common, below)
         self._scales[below] = 0
         for known in self._scales:
@@ -203,7 +203,7 @@ def fresh(ranker: Ranker, source: ProcSource, keep: Keep | None = None) -> Ranki
 
 
 def within(unit: str) -> Keep:
-    """Keep the processes of a unit and of everything below it.
+    """Return a filter for the processes of a unit and of everything below it.
 
     Args:
         unit: a glob, or the name or an alias of a unit.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from oomrules import files as readable
+from oomrules import roots
 from oomrules.errors import Failure, reason
 from oomrules.language.diagnostics import did_you_mean
 from oomrules.processes import recorded
@@ -111,7 +111,7 @@ def read(path: Path, tree: Root = HERE) -> TestFile:
         Failure: it cannot be read, or has a mistake.
     """
     try:
-        data = tomllib.loads(_bytes(path, tree).decode("utf-8"))
+        data = tomllib.loads(roots.named(tree.path).read(path, _LARGEST).decode("utf-8"))
         _refuse_large(data)
     except FileNotFoundError as error:
         raise Failure(f"no such test file or directory: {path}") from error
@@ -154,10 +154,6 @@ def read(path: Path, tree: Root = HERE) -> TestFile:
     )
 
 
-def _bytes(path: Path, tree: Root) -> bytes:
-    return readable.read(str(path), _LARGEST) if tree.whole else tree.read(path, _LARGEST)
-
-
 def _beside(path: Path, named: str, tree: Root) -> str:
     """Return the path of a file that a test file names: from its directory on, or from the root."""
     if tree.whole or not tree.holds(path):
@@ -191,8 +187,8 @@ def _case(path: Path, data: dict[str, Any]) -> Case:
     return Case(name, _names(path, data.get("only", []), f"{name}: only"), expected)
 
 
-def _names(path: Path, said: Any, where: str) -> tuple[str, ...]:
-    names = said if isinstance(said, list) else [said]
+def _names(path: Path, given: Any, where: str) -> tuple[str, ...]:
+    names = given if isinstance(given, list) else [given]
     if not all(isinstance(name, str | int) for name in names):
         raise Failure(f"{path}: {where}: give names in quotes, in brackets if several")
     return tuple(map(str, names))

@@ -254,6 +254,6 @@ class Described:
 
 
 def _slice(name: str) -> str:
-    """Give the path of a slice: ``a-b.slice`` is inside ``a.slice`` (systemd.slice(5))."""
+    """Return the path of a slice: ``a-b.slice`` is inside ``a.slice`` (systemd.slice(5))."""
     parts = name.removesuffix(".slice").split("-")
     return "".join(f"/{'-'.join(parts[:number])}.slice" for number in range(1, len(parts) + 1))

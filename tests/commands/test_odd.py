@@ -22,7 +22,7 @@ from oomrules import config
 from oomrules.commands.parts import selection
 from oomrules.dbus import cgroup_tree
 from oomrules.errors import Failure
-from oomrules.processes.procfs import ProcSource
+from oomrules.processes.namespaces import Namespaces
 from oomrules.program.program import Program
 from tests.children import CHECKOUT
 from tests.commands.done import Done
@@ -112,7 +112,7 @@ def test_a_configuration_that_others_write_is_not_obeyed(
     path.write_text("[Emit]\nTo=/etc/passwd\n")
     path.chmod(mode)
     os.chown(path, uid, uid)
-    with pytest.raises(Failure, match="can be written by") as failure:
+    with pytest.raises(Failure, match="is writable by") as failure:
         config.load(str(path))
     assert failure.value.hint and f"chown root {path}" in failure.value.hint
 
@@ -261,7 +261,7 @@ def test_what_was_not_read_of_a_process_is_unknown_and_no_mistake(
         return live(made, asked, choice, most)
 
     monkeypatch.setattr(selection, "live", hurried)
-    monkeypatch.setattr(ProcSource, "_is_elsewhere", lambda self, pid: True)
+    monkeypatch.setattr(Namespaces, "is_elsewhere", lambda self, pid: True)
     with subprocess.Popen(["sleep", "60"]) as sleeping:
         words = argv.format(pid=sleeping.pid, list=tmp_path / "list").split()
         takes_rules = words[0] != "snapshot"

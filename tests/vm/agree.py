@@ -11,11 +11,6 @@ import json
 import sys
 import tempfile
 
-FIELDS = """
-    comm state flags utime stime nice threads starttime total_vm rss uid euid gid egid
-    capabilities oom_score_adj cgroup memory_cgroup ppid session tty_nr swap locked pgtables
-    pid_depth
-""".split()
 RULES = {
     "the default": "",
     "times": "score cpu_time / 1ms\n",
@@ -35,6 +30,7 @@ def main() -> None:
     sys.path.insert(0, where)
     from oomrules import resources
     from oomrules.attributes import ATTRIBUTES
+    from oomrules.fields import FIELDS
     from oomrules.language import compiler, rulefiles
     from oomrules.processes.bpf import IteratorSource
     from oomrules.processes.procfs import ProcSource
@@ -43,6 +39,8 @@ def main() -> None:
     from oomrules.ranking.ranker import Ranker
 
     wanted = {int(pid) for pid in pids}
+    # What only /proc has is read from it by both.
+    fields = [name for name, field in FIELDS.items() if field.row or name == "memory_cgroup"]
     problems: list[str] = []
 
     def both(program: Program) -> tuple[IteratorSource, ProcSource]:
@@ -59,7 +57,7 @@ def main() -> None:
     sources = both(everything)
     differences = []
     for pid in sorted(wanted):
-        for field in FIELDS:
+        for field in fields:
             values = []
             for source in sources:
                 process = source.by_pid[pid]
@@ -91,7 +89,7 @@ def main() -> None:
         "differences": differences,
         "rankings": rankings,
         "processes": {
-            pid: {field: getattr(process, field) for field in FIELDS}
+            pid: {field: getattr(process, field) for field in fields}
             for pid, process in seen.items()
         },
         "everybody": sorted(sources[0].by_pid),

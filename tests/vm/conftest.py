@@ -15,6 +15,7 @@ from tests.vm import host, image, kernel, states
 from tests.vm.guest import Guest
 from tests.vm.host import NoGuest
 from tests.vm.machine import GuestError
+from tests.vm.service import serving
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +42,12 @@ def fresh_guest(guest: Guest) -> Iterator[Guest]:
     """A guest in which nothing has happened, for this test alone; the shared one stands still."""
     with guest.paused(), guest.another() as fresh:
         yield fresh
+
+
+@pytest.fixture
+def served(fresh_guest: Guest) -> Guest:
+    """A guest of the test's own in which the service runs."""
+    return serving(fresh_guest)
 
 
 @pytest.fixture(autouse=True)

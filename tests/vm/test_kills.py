@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from tests.vm.guest import Guest
-from tests.vm.test_service import listed, serving, status, wait
+from tests.vm.service import listed, serving, status, wait
 
 # Starts processes under a name that the kernel takes as it is. They grow when they are told to,
 # and their parent, which its unit protects, writes down which of them have been killed.

@@ -7,7 +7,7 @@ import time
 
 from oomrules.sinks.oom_score_adj.survey import HEAD
 from tests.vm.guest import Guest
-from tests.vm.test_service import listed, show, status, wait
+from tests.vm.service import listed, show, status, wait
 
 RULES = """
 score rss

@@ -3,55 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
-
-import pytest
 
 from tests.vm.guest import Guest
-
-UNIT = "[Service]\nExecStart=/usr/bin/sleep 10000\n"
-LIST = "/run/oomrules/list"
-
-
-@pytest.fixture
-def served(fresh_guest: Guest) -> Iterator[Guest]:
-    yield serving(fresh_guest)
-
-
-def serving(guest: Guest) -> Guest:
-    """Start the service in a guest, and have a unit whose process it lists first."""
-    guest.put(UNIT, "/etc/systemd/system/served.service")
-    guest.put('kill first unit "served.service"\n', "/etc/oomrules.d/50-mine.oom")
-    guest.run(["systemctl", "daemon-reload"], check=True, timeout=60)
-    guest.run(["systemctl", "start", "oomrules"], check=True, timeout=180)
-    return guest
-
-
-def status(guest: Guest) -> dict[str, Any]:
-    result = guest.run(["oomrules", "status", "--format", "json"], timeout=60)
-    assert result.status in (0, 1), result.stderr
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
-
-
-def show(guest: Guest, name: str, unit: str = "oomrules") -> str:
-    argv = ["systemctl", "show", "--value", f"--property={name}", unit]
-    return guest.run(argv, check=True).stdout.strip()
-
-
-def listed(guest: Guest) -> list[str]:
-    return guest.get(LIST).decode().split()
-
-
-def wait(until: Callable[[], Any], seconds: float = 30) -> Any:
-    """Wait until something holds; the emulated guest takes its time."""
-    end = time.monotonic() + seconds
-    while not (found := until()):
-        assert time.monotonic() < end, "it did not come to be in time"
-        time.sleep(0.3)
-    return found
+from tests.vm.service import listed, show, status, wait
 
 
 def test_the_list_follows_units_and_the_hook_leaves_the_work_to_the_service(served: Guest) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from oomrules import kept
 from oomrules.commands.parts import rulesets, selection
-from oomrules.commands.parts.verdicts import nobody
+from oomrules.commands.parts.verdicts import no_candidate
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.units import placement
 from oomrules.processes.values import innermost_unit
@@ -59,7 +59,7 @@ def dry_run(options: argparse.Namespace, head: int) -> int:
     rulesets.print_notes([*ranked.notes(), *notes(survey, plan)])
     if ranked.ranking.candidates:
         return 0
-    print(nobody(ranked.ranking), file=sys.stderr)
+    print(no_candidate(ranked.ranking), file=sys.stderr)
     return 1
 
 

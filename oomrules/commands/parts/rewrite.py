@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from oomrules import files
+from oomrules import roots
 from oomrules.errors import Failure, reason
 from oomrules.language import rulefiles
 from oomrules.language.text import RuleText
@@ -33,9 +33,9 @@ def write(before: RuleText, after: str, tree: Root) -> None:
     Raises:
         Failure: the file is not what was read, or it cannot be written; it is untouched.
     """
-    inside = None if tree.whole else tree
+    tree = roots.named(tree.path)
     try:
-        data = _read(before.name, inside)
+        data = tree.read(before.name, rulefiles.LARGEST)
     except OSError as error:
         raise Failure(f"cannot read {before.name}: {reason(error)}") from error
     now = rulefiles.decode(data, before.name, before.level)
@@ -44,12 +44,4 @@ def write(before: RuleText, after: str, tree: Root) -> None:
             f"{before.name} was changed meanwhile",
             "nothing was written; try again",
         )
-    if inside:
-        inside.replace(before.name, after.encode(), expected=data)
-    else:
-        files.replace(before.name, after.encode(), expected=data)
-
-
-def _read(path: str, tree: Root | None) -> bytes:
-    most = rulefiles.LARGEST
-    return tree.read(path, most) if tree else files.read(path, most)
+    tree.replace(before.name, after.encode(), expected=data)

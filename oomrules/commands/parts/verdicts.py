@@ -127,7 +127,7 @@ def because(verdict: Verdict) -> str:
 _NOBODY = {Why.NO_POINTS: "without points", Why.UNKNOWN_SCORE: "with an unknown score"}
 
 
-def nobody(ranking: Ranking, unit: str | None = None) -> str:
+def no_candidate(ranking: Ranking, unit: str | None = None) -> str:
     """Return a sentence that says why there is no candidate."""
     if unit and not any(True for _ in ranking.excluded()):
         return f"no process is in a unit that `{unit}` matches; {_meant(unit, ranking)}"

@@ -1,7 +1,7 @@
 """Processes that may be in a box, each on a small host of its own.
 
-What is made here is only proposed. The caller runs the evaluator on it, and drops
-the witness where the evaluator disagrees.
+These are only proposals. The caller runs the evaluator on each, and drops the witness where the
+evaluator disagrees.
 """
 
 from __future__ import annotations
@@ -154,8 +154,7 @@ def _scopes(
         return []
     place = placement(cgroup)
     lines = []
-    inner = place
-    while True:
+    for inner in place.ancestors:
         properties: dict[str, Any] = {"Names": [inner.chain[-1]], "WantedBy": [], "PartOf": []}
         properties.update(relations.get(inner.path, {}))
         line: dict[str, Any] = {"kind": "scope", "cgroup": inner.path, "memory_max": None}
@@ -189,6 +188,4 @@ def _scopes(
             }
         line["properties"] = properties
         lines.append(line)
-        if inner.above is None:
-            return lines
-        inner = inner.above
+    return lines

@@ -79,11 +79,11 @@ def plan(
     """
     host = domains[0].totalpages
     last = beyond_shares(protected, host)
-    made = _plan(candidates, rest, protected, domains, margins, last)
-    more = too_many(candidates, rest, protected, made.values, host)
+    planned = _plan(candidates, rest, protected, domains, margins, last)
+    more = too_many(candidates, rest, protected, planned.values, host)
     if more:
-        made = _plan(candidates, rest, protected, domains, margins, last | more)
-    return made
+        planned = _plan(candidates, rest, protected, domains, margins, last | more)
+    return planned
 
 
 def _plan(
@@ -108,21 +108,7 @@ def _plan(
             loose.append(task._replace(original=LOWEST, lowest=LOWEST))
         else:
             values[task.pid] = UNKILLABLE
-    others = (*rest, *loose)
-    for margin in margins[-1:] + margins[:-1]:
-        fields = [
-            Field(number, domain, candidates, others, margin, margin != margins[-1])
-            for number, domain in enumerate(domains)
-        ]
-        found, lengths, changes = _search(fields, candidates, values)
-        if margin == margins[-1]:
-            narrowest, in_order, narrowest_fields = found, lengths, fields
-            most = max(changes, sum(field.wanted for field in fields))
-        elif lengths == in_order and changes <= most:
-            best = found
-            break
-    else:
-        best, fields = narrowest, narrowest_fields
+    best, fields = _in_order(candidates, (*rest, *loose), domains, margins, values)
     current = {task.pid: task.current for task in tasks}
     held = [task for task in protected if best[task.pid] == UNKILLABLE]
     passing = _passing(held, (*candidates, *rest, *loose), domains[0], best, current)
@@ -143,6 +129,28 @@ def _plan(
     return Plan(
         assignments=assignments, values=best, claims=claims, kept=kept, last=tuple(sorted(last))
     )
+
+
+def _in_order(
+    candidates: Sequence[Task],
+    others: Sequence[Task],
+    domains: Sequence[Domain],
+    margins: tuple[Margin, ...],
+    values: Mapping[int, int],
+) -> tuple[dict[int, int], list[Field]]:
+    """Return values that put the heads in order, and the domains with the margin that serves."""
+    for margin in margins[-1:] + margins[:-1]:
+        fields = [
+            Field(number, domain, candidates, others, margin, few=margin != margins[-1])
+            for number, domain in enumerate(domains)
+        ]
+        tried, lengths, changes = _search(fields, candidates, values)
+        if margin == margins[-1]:
+            narrowest, in_order = (tried, fields), lengths
+            most = max(changes, sum(field.wanted for field in fields))
+        elif lengths == in_order and changes <= most:
+            return tried, fields
+    return narrowest
 
 
 def _why(task: Task, value: int, heads: set[int], passing: set[int], last: set[int]) -> str:
@@ -192,12 +200,12 @@ def too_many(
         task for task in protected if values[task.pid] == UNKILLABLE and _can_be_last(task)
     ]
     unkillable.sort(key=_by_size)
-    found: set[int] = set()
+    freed: set[int] = set()
     while unkillable and killable * 1000 < totalpages * KILLABLE_SHARE:
         task = unkillable.pop()
-        found.add(task.pid)
+        freed.add(task.pid)
         killable += task.size
-    return found
+    return freed
 
 
 def _can_be_last(task: Task) -> bool:

@@ -20,7 +20,7 @@ from tests.vm import host, states
 from tests.vm.guest import Guest
 from tests.vm.host import NoGuest
 from tests.vm.machine import Options
-from tests.vm.test_service import listed, show, status, wait
+from tests.vm.service import listed, show, status, wait
 
 PACKAGES = ("podman", "crun", "uidmap", "lxc", "lxcfs", "busybox-static")
 WITH_CONTAINERS = Options(memory=1024, packages=PACKAGES)

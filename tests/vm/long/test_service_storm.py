@@ -16,9 +16,7 @@ import pytest
 from tests.vm import module, states
 from tests.vm.guest import Guest
 from tests.vm.machine import Options
-from tests.vm.test_service import listed, served, serving, show, status, wait
-
-__all__ = ["served"]
+from tests.vm.service import listed, serving, show, status, wait
 
 SHORT = os.environ.get("STORM") == "short"
 CHURN = 120 if SHORT else 3600

@@ -21,7 +21,7 @@ from tests.vm import module, states
 from tests.vm.guest import Guest
 from tests.vm.machine import Options
 from tests.vm.scenarios.stage import actor_program
-from tests.vm.test_service import show, wait
+from tests.vm.service import show, wait
 
 ROUNDS = 1 if os.environ.get("STORM") == "short" else 3
 SWAP = 192  # MiB

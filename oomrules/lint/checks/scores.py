@@ -54,7 +54,8 @@ def _constant(node: Node) -> int | str | None:
         return UNKNOWN if value is None else int(value)
     # What is multiplied by 0 makes no difference.
     low, high = arithmetic.bounds(node)
-    return int(low) if low == high else None
+    product = any(part[0] == "*" for part in nodes.walk(node))
+    return int(low) if product and low == high else None
 
 
 def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:

@@ -12,6 +12,7 @@ import os
 import sys
 from array import array
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from struct import Struct, calcsize
 
 from oomrules.errors import reason
@@ -98,6 +99,7 @@ def shown_times(
     return (shown_utime, runtime - shown_utime) if rest < shown_utime else (rest, scaled)
 
 
+@lru_cache(maxsize=256)
 def letter(state: int, exit_state: int) -> str | None:
     """Name a state as /proc/PID/stat does; None where kernels differ in how they name it.
 
@@ -138,12 +140,11 @@ class IteratorSource(ProcSource):
         self._cgroups: dict[int, str] = {}
         # A row has the group in the hierarchy of v2; where that is not all, /proc tells.
         self._v2 = self.hierarchy.is_single
-        self._letters: dict[tuple[int, int], str | None] = {}
         self._tick = _NANOSECONDS // self.host.clock_ticks
         asked = [FIELDS[name] for name in self.asked]
         # Of the rare fields that rules ask for: what a row has, and what only status has.
         rare = {field.row: field for field in asked if field.rare and field.row}
-        factors = {Unit.PAGES: self.host.page_size}
+        factors: dict[Unit | None, int] = {Unit.PAGES: self.host.page_size}
         self._rare = [
             (field.name, field.unit.is_memory, factors.get(field.row_unit, 1), field.changes)
             for field in (rare[member] for member in _CODES if member in rare)
@@ -161,11 +162,7 @@ class IteratorSource(ProcSource):
         self._self: tuple[int, int] | None = None
 
     def refresh(self) -> IteratorSource:
-        """Bring every process up to date.
-
-        Raises:
-            Failure: proc itself cannot be read.
-        """
+        """Bring every process up to date, as ``ProcSource`` does."""
         self.note, self.by_iterator = "", False
         self.refused.clear()
         if self.tasks:
@@ -317,10 +314,7 @@ class IteratorSource(ProcSource):
         process.utime, process.stime = utime // self._tick, stime // self._tick
         process.nice, process.threads = nice, threads
         process.total_vm, process.rss = total_vm, rss
-        states = state, exit_state
-        if states not in self._letters:
-            self._letters[states] = letter(*states)
-        process.state = self._letters[states]
+        process.state = letter(state, exit_state)
         # An object from before would say of the first thread alone that it has no memory.
         if doubt & TIMES_IN_DOUBT or process.state is None or (not total_vm and threads > 1):
             self._ask_proc(process)

@@ -17,7 +17,7 @@ from operator import attrgetter
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure, reason
-from oomrules.fields import FIELDS, Field, is_read_as
+from oomrules.fields import FIELDS, Field
 from oomrules.files import read_small
 from oomrules.lean import Any
 from oomrules.processes import hidden
@@ -135,9 +135,10 @@ class ProcSource:
         self.numbers: dict[Any, Any] = {}
         self.host: Host = self._host()
         self.descriptors = Descriptors(descriptors, self.host.mem_total, self._prefix)
-        asked = [ATTRIBUTES[name] for name in program.attributes]
+        attributes = [ATTRIBUTES[name] for name in program.attributes]
+        asked = {(attribute.field, attribute.provider.value) for attribute in attributes}
         # The fields that rules ask for, and which of them are in status.
-        self.asked = {one.field for one in asked if is_read_as(one.field, one.provider.value)}
+        self.asked = {field.name for field in FIELDS.values() if (field.name, field.file) in asked}
         self._in_status = self._wanted("")
         self._family = any(name in self.asked for name, _ in _FAMILY)
         self._status_each_time = any(field.changes for field in self._in_status)
@@ -407,7 +408,7 @@ class ProcSource:
             files: those of IDENTITY_FILES that have to be read for it.
 
         Returns:
-            True if nothing changed that a rule could ask for.
+            whether nothing changed that a rule could ask for.
         """
         asked, self._files_anew = self._files_anew, frozenset()
         same = not asked or self._reread(
@@ -417,12 +418,7 @@ class ProcSource:
         return self._reread(_with_identity(due), files) and same
 
     def _reread(self, processes: list[tuple[Process, Any]], fields: Iterable[str]) -> bool:
-        """Read anew what was read of the identity of processes, and forget one that has changed.
-
-        Args:
-            processes: each with its identity of before.
-            fields: one of each file.
-        """
+        """Read anew what was read of the identity of processes, and forget one that has changed."""
         same = True
         for number, (process, before) in enumerate(processes):
             if number % BATCH == 0:

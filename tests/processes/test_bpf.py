@@ -500,12 +500,12 @@ def test_rows_of_capabilities_in_another_user_namespace_are_worth_nothing(
     child.stop()
     one = row(child.pid, start=start_of(child.pid) * TICK, capabilities=1 << 17)
     source = open_source()
-    for ids, expected in ((None, 1 << 17), (["0", "1000", "1"], 0)):
-        source.namespaces._id_map = None if ids is None else [part.encode() for part in ids]
+    for ids, expected in ({}, 1 << 17), ({"_own_ids": [b"0", b"1000", b"1"]}, 0):
+        vars(source.namespaces).update(ids)
         tasks.says(listing({**one, "rss": 100 + expected}))
         assert believed(source).by_pid[child.pid].capabilities == expected
     # Root's are believed without a look, and whose are known is not looked at again.
-    source.namespaces._id_map, source.threads.prefix = [], "/nonexistent/"
+    source.namespaces._own_ids, source.threads.prefix = [], "/nonexistent/"
     tasks.says(listing({**one, "rss": 7}))
     with open(tasks.path, "rb") as rows:
         assert source._take_all(rows.fileno())

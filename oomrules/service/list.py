@@ -450,7 +450,7 @@ class CurrentList:
     @property
     def descriptors(self) -> int:
         """How many files of processes are open."""
-        return 0 if self._source is None else self._source.kept_descriptors
+        return 0 if self._source is None else self._source.descriptors.kept
 
     def close(self) -> None:
         """Close every file of a process."""

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from oomrules.errors import Failure, reason
 
@@ -69,6 +70,16 @@ def read_small(path: str | bytes, directory: int | None = None) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     try:
         return os.read(descriptor, 65536)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def opened(path: str, flags: int, mode: int = 0o777, directory: int | None = None) -> Iterator[int]:
+    """Open a file as os.open() does, and close it at the end of the ``with``."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC, mode, dir_fd=directory)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -305,18 +316,15 @@ def _exchange(
     """Write a new file beside the old one and give it the old one's name."""
     # No other user can guess the name; ``State.tidy`` knows its end.
     temporary = f"{name[:40]}.{os.urandom(8).hex()}.{os.getpid()}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
-        try:
+        with opened(temporary, flags, 0o600, directory) as descriptor:
             if expected is not None and there is not None:
                 _give(descriptor, there)
             os.fchmod(descriptor, mode)
             _write_all(descriptor, data)
             # Without this a crash can leave an empty file under the new name.
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError:
         try:
@@ -345,23 +353,17 @@ def _write_special(
             "would get what is written",
             "remove it, or name a file in a directory that only you can write",
         )
-    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
-    descriptor = os.open(name, flags, dir_fd=directory)
-    try:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NOCTTY
+    with opened(name, flags, directory=directory) as descriptor:
         if not os.path.samestat(os.fstat(descriptor), there):
             raise OSError(errno.ESTALE, "it was exchanged meanwhile")
         _write_all(descriptor, data)
-    finally:
-        os.close(descriptor)
 
 
 def _append(path: str, data: bytes) -> None:
     """Write to a stream; it may be a file with something in it already."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-    try:
+    with opened(path, os.O_WRONLY | os.O_APPEND) as descriptor:
         _write_all(descriptor, data)
-    finally:
-        os.close(descriptor)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -18,8 +18,8 @@ from oomrules.commands.parts.verdicts import no_candidate
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.sinks import LastList, Put, Sink, chosen, kernel_list, named, put_all
-from oomrules.sinks.oom_score_adj.sink import OomScoreAdj
 from oomrules.sinks.oom_score_adj.survey import HEAD
+from oomrules.sinks.oom_score_adj.write import OomScoreAdj
 from oomrules.state import State, now
 from oomrules.terminal import say
 

@@ -60,7 +60,7 @@ def named(target: str, state: State | None = None, head: int | None = None) -> S
         return kernel_list.KernelList(target)
     if target == targets.OOM_SCORE_ADJ:
         # Loaded only where it is the sink: it is a third of the run-time half.
-        from oomrules.sinks.oom_score_adj.sink import OomScoreAdj
+        from oomrules.sinks.oom_score_adj.write import OomScoreAdj
 
         return OomScoreAdj(state or State(), head)
     # Which processes there are is no business of other users (hidepid).

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Sequence
 
-from oomrules import targets
+from oomrules import files, targets
 from oomrules.errors import Failure, reason
 from oomrules.processes.procfs import ProcSource
 from oomrules.ranking.ranker import Ranking
@@ -50,11 +50,8 @@ class KernelList:
         """
         data = format_pids(pids).encode()
         try:
-            descriptor = os.open(self.name, os.O_WRONLY | os.O_CLOEXEC)
-            try:
+            with files.opened(self.name, os.O_WRONLY) as descriptor:
                 written = os.write(descriptor, data)
-            finally:
-                os.close(descriptor)
         except OSError as error:
             raise Failure(
                 f"{self.name} refused the list of {len(pids)} pids: {reason(error)}",

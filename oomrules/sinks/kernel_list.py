@@ -24,11 +24,7 @@ _REFUSED = {
 
 
 class KernelList:
-    """The list that the kernel module kills by.
-
-    Args:
-        name: the path of the module's file.
-    """
+    """The list that the kernel module kills by, in the module's file."""
 
     def __init__(self, name: str = targets.KERNEL_LIST) -> None:
         self.name = name

@@ -14,7 +14,7 @@ from oomrules import targets
 from oomrules.errors import Failure, reason
 from oomrules.files import opened, read_small
 from oomrules.lean import NamedTuple
-from oomrules.plain import printable
+from oomrules.plain import printable, some
 from oomrules.processes.proc_stat import family
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process
@@ -31,9 +31,6 @@ from oomrules.state import ADJUSTMENTS, State, now
 
 # Children are born while values are restored; each round finds those of the round before.
 _ROUNDS = 20
-
-# So many names are enough in a message.
-_NAMED = 5
 
 
 class OomScoreAdj:
@@ -104,10 +101,6 @@ class Adjusted(NamedTuple):
 def adjust(ranking: Ranking, source: ProcSource, path: str, head: int = HEAD) -> Adjusted:
     """Put a ranking into force, of all processes of a source that sees the originals.
 
-    Args:
-        path: where the record is kept.
-        head: how many candidates of the host are put in order.
-
     Raises:
         Failure: the record cannot be read or written; nothing has been changed then.
     """
@@ -138,15 +131,10 @@ def _refusal(adjusted: Adjusted) -> Failure:
     refused, processes = adjusted.outcome.refused, adjusted.survey.processes
     names = [f"{printable(processes[pid].comm or '?')} ({pid})" for pid in sorted(refused)]
     return Failure(
-        f"the kernel refused the oom_score_adj of {_some(names)}: "
+        f"the kernel refused the oom_score_adj of {some(names)}: "
         + ", ".join(sorted(set(refused.values()))),
         "lowering takes CAP_SYS_RESOURCE on the host itself; the processes of others take root",
     )
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def apply(survey: Survey, plan: Plan, record: Record, path: str, root: str = "/proc") -> Outcome:
@@ -169,16 +157,11 @@ def apply(survey: Survey, plan: Plan, record: Record, path: str, root: str = "/p
             refused[task.pid] = result
     unsettled = _settle_newcomers(survey, plan, root)
     # What is true is what the kernel says.
-    values = dict(plan.values)
-    alive: set[int] = set()
-    for task in survey.tasks:
-        current = current_value(root, task.pid)
-        if current is not None:
-            values[task.pid] = current
-            alive.add(task.pid)
-    save(path, _settled(survey, ahead, values, alive, since, unsettled))
+    read = ((task.pid, current_value(root, task.pid)) for task in survey.tasks)
+    values = {pid: value for pid, value in read if value is not None}
+    save(path, _settled(survey, ahead, values, since, unsettled))
     candidates, rest, protected = (
-        [task for task in tasks if task.pid in alive]
+        [task for task in tasks if task.pid in values]
         for tasks in (survey.candidates, survey.rest, survey.protected)
     )
     return Outcome(
@@ -248,21 +231,24 @@ def _settled(
     survey: Survey,
     ahead: Record,
     values: Mapping[int, int],
-    alive: set[int],
     since: int,
     unsettled: Iterable[Identity],
 ) -> Record:
-    """Return what was done, and for one more run what was undone."""
+    """Return what was done, and for one more run what was undone.
+
+    Args:
+        values: those that living processes have now.
+    """
     entries = []
     written = {value for entry in ahead for value in entry.values}
     for task in survey.tasks:
         entry = ahead.entries.get(task.identity)
-        value = values[task.pid]
+        value = values.get(task.pid)
         if entry is None:
             # Processes that share their memory share the value: writing one writes all of them.
-            if task.pid in alive and value != task.current and value in written:
+            if value in written and value != task.current:
                 entries.append(_entry(task, {value}, since, survey))
-        elif task.pid not in alive or value == task.original:
+        elif value in (None, task.original):
             if entry.values:
                 entries.append(entry._replace(fading=True))
         elif value in entry.values:
@@ -290,12 +276,9 @@ class Released(NamedTuple):
 
 
 def release(path: str, source: ProcSource | None = None, dry: bool = False) -> Released:
-    """Restore the original of every process, also of those that inherited a value.
+    """Restore the original of every process, also of those that inherited a value; or only look.
 
-    Args:
-        path: of the record; it is removed, but for those that could not be restored.
-        source: where processes are; None: this host.
-        dry: only look.
+    The record is removed, but for those that could not be restored.
 
     Raises:
         Failure: the record cannot be read or written.
@@ -414,7 +397,7 @@ def unreached(released: Released) -> Failure:
         for pid, why in sorted(released.refused.items())
     ]
     return Failure(
-        f"the original oom_score_adj is not restored of: {_some(names)}",
+        f"the original oom_score_adj is not restored of: {some(names)}",
         "end those that start new processes all the time, then run `oomrules release` again as "
         "root with CAP_SYS_RESOURCE; the record of their originals is kept",
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Iterable
 
 from oomrules.lean import NamedTuple
 
@@ -35,36 +34,24 @@ class Inotify:
 
     Attributes:
         descriptor: readable when something happened; -1 if the kernel gives none.
+        paths: the directories that are watched, by watch.
     """
 
     def __init__(self, most: int) -> None:
         self._libc = ctypes.CDLL(None)
         self._most = most
-        self._paths: dict[int, str] = {}
+        self.paths: dict[int, str] = {}
         self.descriptor: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    @property
-    def paths(self) -> Iterable[str]:
-        """The directories that are watched."""
-        return self._paths.values()
-
-    def path(self, watch: int) -> str | None:
-        """Return the directory of a watch."""
-        return self._paths.get(watch)
 
     def add(self, path: str, mask: int) -> bool:
         """Watch a directory, for these events too; return False if it cannot be watched."""
-        if self.descriptor < 0 or len(self._paths) >= self._most:
+        if self.descriptor < 0 or len(self.paths) >= self._most:
             return False
         wanted = mask | _ONLY_DIRECTORIES | _ADD
         watch = self._libc.inotify_add_watch(self.descriptor, os.fsencode(path), wanted)
-        if watch < 0:
-            return False
-        self._paths[watch] = path
-        return True
+        if watch >= 0:
+            self.paths[watch] = path
+        return bool(watch >= 0)
 
     def read(self) -> list[Event]:
         """Return what happened, as much as one reading gives."""
@@ -79,7 +66,7 @@ class Inotify:
             name = os.fsdecode(data[at : at + length].rstrip(b"\0"))
             at += length
             if mask & IGNORED:
-                self._paths.pop(watch, None)
+                self.paths.pop(watch, None)
             events.append(Event(watch, mask, name))
         return events
 
@@ -88,4 +75,4 @@ class Inotify:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
-        self._paths.clear()
+        self.paths.clear()

@@ -112,9 +112,7 @@ class PacedAdjustment:
 
     def is_due(self, at: float, ranking: Ranking) -> bool:
         """Return whether it is time to recompute the values, in seconds since the boot."""
-        if at < self._new_at:
-            return False
-        return at >= self._at or not _first(ranking) <= self._adjusted
+        return at >= self._new_at and (at >= self._at or not _first(ranking) <= self._adjusted)
 
 
 class CurrentList:
@@ -144,7 +142,7 @@ class CurrentList:
         # By id, and filled in place: sources keep them.
         self._users: dict[int, str] = {}
         self._groups: dict[int, str] = {}
-        self._own: int = 0
+        self._own = 0
         self._source: IteratorSource | None = None
         # Where the list goes; empty: the host decides; None: that is not known yet.
         self._to: tuple[str, ...] | None = None
@@ -325,12 +323,12 @@ class CurrentList:
         listed = self.listed
         if listed is None or self.misplaced or now() - listed.read >= _QUIET_FOR:
             return False
-        seen, before = _activity(), self._seen
-        if seen is None or before is None or seen[0] != before[0]:
+        source, seen, before = self._source, _activity(), self._seen
+        if source is None or seen is None or before is None or seen[0] != before[0]:
             return False
-        if abs(seen[1] - before[1]) * _MEMORY_SHARE >= max(1, self._memory):
+        if abs(seen[1] - before[1]) * _MEMORY_SHARE >= max(1, source.host.mem_total >> 10):
             return False
-        return self._source is not None and self._source.is_as_it_was()
+        return source.is_as_it_was()
 
     @property
     def misplaced(self) -> bool:
@@ -399,11 +397,12 @@ class CurrentList:
             as ``state.described`` does, with ``began`` in seconds since the boot; None if nothing
             is known of it.
         """
-        process = self._source.by_pid.get(pid) if self._source else None
-        if process is None or self._source is None or type(process.starttime) is not int:
+        source = self._source
+        process = source.by_pid.get(pid) if source else None
+        if source is None or process is None or type(process.starttime) is not int:
             return None
-        place = place_of(process.cgroup, self._source) if isinstance(process.cgroup, str) else None
-        began = process.starttime / self._source.host.clock_ticks
+        place = place_of(process.cgroup, source) if isinstance(process.cgroup, str) else None
+        began = process.starttime / source.host.clock_ticks
         return {**described(process, place), "began": began}
 
     def slow_searches(self) -> list[str]:
@@ -426,10 +425,6 @@ class CurrentList:
         """Remember the last kernel message that was dealt with, with the next list."""
         self.log = log
         self._saved = -_SAVE_EVERY
-
-    @property
-    def _memory(self) -> int:
-        return self.host.mem_total >> 10 if self.host else 1
 
     @property
     def host(self) -> Host | None:

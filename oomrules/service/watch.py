@@ -16,16 +16,8 @@ from oomrules.service.inotify import Event, Inotify
 
 _GONE = inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.IGNORED
 _COMES = inotify.CREATE | inotify.MOVED_TO
-_RULES = (
-    inotify.CLOSE_WRITE
-    | inotify.MODIFY
-    | inotify.ATTRIB
-    | inotify.MOVED_FROM
-    | inotify.DELETE
-    | _COMES
-    | inotify.DELETE_SELF
-    | inotify.MOVE_SELF
-)
+_RULES = _COMES | inotify.MOVED_FROM | inotify.DELETE | inotify.DELETE_SELF | inotify.MOVE_SELF
+_RULES |= inotify.CLOSE_WRITE | inotify.MODIFY | inotify.ATTRIB
 _UNITS = inotify.CREATE | inotify.DELETE
 
 MOST = 1024
@@ -35,23 +27,7 @@ MOST = 1024
 _MOST_OF_USER = 32
 
 
-class _Watch:
-    """Directories that are watched; how many is bounded."""
-
-    def __init__(self, most: int) -> None:
-        self._inotify = Inotify(most)
-
-    @property
-    def descriptor(self) -> int:
-        """Readable when something happened; -1 if nothing can be watched."""
-        return self._inotify.descriptor
-
-    def close(self) -> None:
-        """Watch nothing any more."""
-        self._inotify.close()
-
-
-class RuleWatch(_Watch):
+class RuleWatch(Inotify):
     """Tells when a rule file may have changed.
 
     Args:
@@ -71,23 +47,22 @@ class RuleWatch(_Watch):
         """Watch what is there now; of a directory that is missing, the nearest above it."""
         for directory in self._directories:
             mask = _RULES
-            while not self._inotify.add(directory, mask) and directory != "/":
+            while not self.add(directory, mask) and directory != "/":
                 directory, mask = os.path.dirname(directory), _COMES
         for file in self._files:
-            self._inotify.add(os.path.dirname(file), _RULES)
+            self.add(os.path.dirname(file), _RULES)
 
     def changed(self) -> bool:
         """Read what happened; return whether the rules may have changed."""
-        events = self._inotify.read()
-        mattered = [event for event in events if self._matters(event)]
+        mattered = any(self._matters(event) for event in self.read())
         if mattered:
             self.watch()
-        return bool(mattered)
+        return mattered
 
     def _matters(self, event: Event) -> bool:
         if event.mask & inotify.Q_OVERFLOW:
             return True
-        where = self._inotify.path(event.watch)
+        where = self.paths.get(event.watch)
         if where is None or event.mask & _GONE:
             return bool(event.mask & _GONE)
         path = os.path.join(where, event.name)
@@ -99,7 +74,7 @@ class RuleWatch(_Watch):
         )
 
 
-class UnitWatch(_Watch):
+class UnitWatch(Inotify):
     """Tells when a unit came or went.
 
     Args:
@@ -108,33 +83,34 @@ class UnitWatch(_Watch):
 
     def __init__(self, root: str, most: int = MOST) -> None:
         super().__init__(most)
-        self._root, self._most = root, most
+        self._root = root
         self._theirs: Counter[str] = Counter()
-        self._add(root)
+        self._watch(root)
 
     @property
     def watches(self) -> int:
         """How many directories are watched."""
-        return len(self._inotify)
+        return len(self.paths)
 
     def changed(self) -> bool:
         """Read what happened; return whether a unit came or went."""
         changed = False
-        events = self._inotify.read()
-        self._count_theirs()
+        events = self.read()
+        # How many directories of each user's manager are watched by now.
+        self._theirs = Counter(map(_manager, self.paths.values()))
         for event in events:
             if event.mask & inotify.Q_OVERFLOW:
                 # What was lost may have been a slice.
-                self._add(self._root)
+                self._watch(self._root)
                 changed = True
             elif event.mask & _UNITS:
                 changed = True
-                where = self._inotify.path(event.watch)
+                where = self.paths.get(event.watch)
                 if event.mask & inotify.CREATE and where is not None and _holds_units(event.name):
-                    self._add(f"{where}/{event.name}")
+                    self._watch(f"{where}/{event.name}")
         return changed
 
-    def _add(self, directory: str) -> None:
+    def _watch(self, directory: str) -> None:
         """Watch a directory before it is listed, so that nothing slips through between."""
         manager = _manager(directory)
         if manager and (
@@ -142,7 +118,7 @@ class UnitWatch(_Watch):
             or self._theirs.total() - self._theirs[""] >= self._most // 2
         ):
             return
-        if not self._inotify.add(directory, _UNITS):
+        if not self.add(directory, _UNITS):
             return
         self._theirs[manager] += 1
         try:
@@ -151,11 +127,7 @@ class UnitWatch(_Watch):
         except OSError:
             return
         for path in inside:
-            self._add(path)
-
-    def _count_theirs(self) -> None:
-        """Count the directories of each user's manager that are watched."""
-        self._theirs = Counter(map(_manager, self._inotify.paths))
+            self._watch(path)
 
 
 def _manager(path: str) -> str:

@@ -25,8 +25,7 @@ from oomrules.processes.units import placement
 from oomrules.program.program import Program
 from oomrules.ranking.ranker import Ranker, fresh
 from oomrules.service import client, memory
-from oomrules.service.listener import REFRESH
-from oomrules.service.rules_state import BROKEN, MISSING, WORDS
+from oomrules.service.listener import BROKEN, MISSING, REFRESH, WORDS
 from oomrules.sinks import LastList, chosen, named, put_all
 from oomrules.state import State, now
 from oomrules.terminal import say

@@ -157,10 +157,7 @@ class Service:
     def _open_listener(self) -> Listener | None:
         try:
             listener = Listener(
-                self.state.path(NAME),
-                self.poll,
-                lambda: status.encode(self),
-                self._promise_refresh,
+                self.state.path(NAME), self.poll, lambda: status.encode(self), self._promise_refresh
             )
         except Failure as error:
             self.problems.report("listener", error.message, error.hint)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 from oomrules.errors import Failure
 from oomrules.files import replace
 from oomrules.lean import Any
 from oomrules.service import status
-from oomrules.service.rules_state import BROKEN, MISSING
+from oomrules.service.listener import BROKEN, MISSING
 from oomrules.service.status import Parts
 
 FILE = "oomrules.prom"
@@ -48,10 +49,8 @@ class Metrics:
 
     def remove(self) -> None:
         """Remove the file: its figures would look true for ever."""
-        try:
+        with suppress(OSError):
             os.unlink(self._path)
-        except OSError:
-            pass
 
 
 def _text(parts: Parts) -> str:

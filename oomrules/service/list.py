@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 from oomrules import files, kept, targets
 from oomrules.accounts import passwd
@@ -198,15 +199,13 @@ class CurrentList:
         """Save the names that the host's own files do not have, for the next start."""
         path = self.state.path(_NAMES)
         names = (self._users, self._groups)
-        try:
+        # What cannot be saved is asked for again.
+        with suppress(OSError, Failure):
             if made is None or names == passwd.of_files(made):
                 os.unlink(path)
             else:
                 data = json.dumps(list(map(passwd.to_data, names)))
                 files.replace(path, data.encode(), kept.FILE_MODE)
-        except (OSError, Failure):
-            # They are asked for again.
-            pass
 
     def _kept_names(self) -> passwd.Both:
         try:

@@ -7,24 +7,94 @@ users' managers, which have slices of their own: a handful on most hosts.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import struct
 from collections import Counter
 from collections.abc import Iterable
 
-from oomrules.service import inotify
-from oomrules.service.inotify import Event, Inotify
+from oomrules.lean import NamedTuple
 
-_GONE = inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.IGNORED
-_COMES = inotify.CREATE | inotify.MOVED_TO
-_RULES = _COMES | inotify.MOVED_FROM | inotify.DELETE | inotify.DELETE_SELF | inotify.MOVE_SELF
-_RULES |= inotify.CLOSE_WRITE | inotify.MODIFY | inotify.ATTRIB
-_UNITS = inotify.CREATE | inotify.DELETE
+# <sys/inotify.h>
+_MODIFY, _ATTRIB, _CLOSE_WRITE = 0x2, 0x4, 0x8
+_MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
+_DELETE_SELF, _MOVE_SELF = 0x400, 0x800
+_Q_OVERFLOW, _IGNORED = 0x4000, 0x8000
+_ONLY_DIRECTORIES, _ADD = 0x1000000, 0x20000000
+
+_GONE = _DELETE_SELF | _MOVE_SELF | _IGNORED
+_COMES = _CREATE | _MOVED_TO
+_GOES = _MOVED_FROM | _DELETE | _DELETE_SELF | _MOVE_SELF
+_RULES = _COMES | _GOES | _CLOSE_WRITE | _MODIFY | _ATTRIB
+_UNITS = _CREATE | _DELETE
+
+_EVENT = struct.Struct("iIII")
 
 MOST = 1024
 
 # A user can make any number of slices, so only this many of one user's are watched. Users'
 # slices get at most half of all watches.
 _MOST_OF_USER = 32
+
+
+class Event(NamedTuple):
+    """Something happened to a watched directory, or to what is named in it."""
+
+    watch: int
+    mask: int
+    name: str
+
+
+class Inotify:
+    """A bounded number of watched directories: inotify(7), which the standard library lacks.
+
+    Args:
+        most: how many; more are not watched.
+
+    Attributes:
+        descriptor: readable when something happened; -1 if the kernel gives none.
+        paths: the directories that are watched, by watch.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._libc = ctypes.CDLL(None)
+        self._most = most
+        self.paths: dict[int, str] = {}
+        self.descriptor: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def add(self, path: str, mask: int) -> bool:
+        """Watch a directory, for these events too; return False if it cannot be watched."""
+        if self.descriptor < 0 or len(self.paths) >= self._most:
+            return False
+        wanted = mask | _ONLY_DIRECTORIES | _ADD
+        watch = self._libc.inotify_add_watch(self.descriptor, os.fsencode(path), wanted)
+        if watch >= 0:
+            self.paths[watch] = path
+        return bool(watch >= 0)
+
+    def read(self) -> list[Event]:
+        """Return what happened, as much as one reading gives."""
+        try:
+            data = os.read(self.descriptor, 65536)
+        except (BlockingIOError, InterruptedError):
+            return []
+        events, at = [], 0
+        while at + _EVENT.size <= len(data):
+            watch, mask, _, length = _EVENT.unpack_from(data, at)
+            at += _EVENT.size
+            name = os.fsdecode(data[at : at + length].rstrip(b"\0"))
+            at += length
+            if mask & _IGNORED:
+                self.paths.pop(watch, None)
+            events.append(Event(watch, mask, name))
+        return events
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+        self.paths.clear()
 
 
 class RuleWatch(Inotify):
@@ -60,7 +130,7 @@ class RuleWatch(Inotify):
         return mattered
 
     def _matters(self, event: Event) -> bool:
-        if event.mask & inotify.Q_OVERFLOW:
+        if event.mask & _Q_OVERFLOW:
             return True
         where = self.paths.get(event.watch)
         if where is None or event.mask & _GONE:
@@ -99,14 +169,14 @@ class UnitWatch(Inotify):
         # How many directories of each user's manager are watched by now.
         self._theirs = Counter(map(_manager, self.paths.values()))
         for event in events:
-            if event.mask & inotify.Q_OVERFLOW:
+            if event.mask & _Q_OVERFLOW:
                 # What was lost may have been a slice.
                 self._watch(self._root)
                 changed = True
             elif event.mask & _UNITS:
                 changed = True
                 where = self.paths.get(event.watch)
-                if event.mask & inotify.CREATE and where is not None and _holds_units(event.name):
+                if event.mask & _CREATE and where is not None and _holds_units(event.name):
                     self._watch(f"{where}/{event.name}")
         return changed
 

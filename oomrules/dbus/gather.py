@@ -169,11 +169,7 @@ def _properties(
 ) -> bool:
     """Add the properties of the system's units to ``found``, as many as there is time for.
 
-    Returns:
-        whether the manager told about all units; what it did not tell is unknown.
-
-    Raises:
-        BusError: it told about none.
+    Return whether the manager told about all units; raise BusError if it told about none.
     """
     units = [place.unit for place in every if not place.manager]
     told = 0

@@ -137,11 +137,7 @@ def _ask(user: int, units: list[str], request: dict[str, Any], deadline: float) 
 
 
 def _bus(user: int, directory: str) -> int:
-    """Return a descriptor of a user's bus, which stays the socket that was checked.
-
-    Raises:
-        OSError: there is no socket, or it is not the user's.
-    """
+    """Return a descriptor of the very socket that is a user's bus; raise OSError if none is."""
     path = os.path.join(directory, str(user), "bus")
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     status = os.fstat(descriptor)

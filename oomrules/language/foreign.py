@@ -137,11 +137,9 @@ _TOML = re.compile(r"\s*(?:\[\[?[\w\".: -]+\]\]?|[\w\".-]+\s*=\s*.*)$")
 
 
 def of_file(source: RuleText) -> tuple[Span, Habit] | None:
-    """Return what a file is of which no statement could be read.
+    """Return the first line of a file of which no statement could be read, and what the file is.
 
-    Returns:
-        the span of its first line that is no comment, and what the file is; None if it may be
-        a file of rules with mistakes.
+    It is None if the file may be one of rules with mistakes.
     """
     # Each from its first sign to its last, without the space around it.
     lines = list(re.finditer(r"^[^\S\n]*([^\s#][^\n]*(?<=\S))", source.text, re.M))

@@ -56,7 +56,7 @@ class TestFile(NamedTuple):
     cases: tuple[Case, ...]
 
     def pid(self, name: str) -> int:
-        """Return a process's pid by its name in the file, its pid or its comm; else raise Failure."""
+        """Return a process's pid by its name in the file, its pid or comm; else raise Failure."""
         if name in self.pids:
             return self.pids[name]
         found = [

@@ -63,10 +63,7 @@ class Questions:
 
 
 # What a snapshot records: all that any rule could ask.
-EVERYTHING = Questions(
-    properties=tuple(sorted({*_PROPERTIES.values(), *RELATIONS})),
-    sessions=True,
-)
+EVERYTHING = Questions(properties=tuple(sorted({*_PROPERTIES.values(), *RELATIONS})), sessions=True)
 
 
 def questions(
@@ -161,11 +158,7 @@ def _units(
 
 
 def _properties(
-    asked: Questions,
-    every: list[Placement],
-    manager: Manager,
-    found: Units,
-    problems: list[str],
+    asked: Questions, every: list[Placement], manager: Manager, found: Units, problems: list[str]
 ) -> bool:
     """Add the properties of the system's units to ``found``, as many as there is time for.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from oomrules.dbus import bounds
-from oomrules.dbus.bus import TIMEOUT, BusError, Connection
+from oomrules.dbus.bus import TIMEOUT, Arguments, BusError, Connection
 
 _SERVICE = "org.freedesktop.systemd1"
 _MANAGER_PATH = "/org/freedesktop/systemd1"
@@ -117,11 +117,9 @@ class Manager:
                 raise BusError(f"more than {most / 2**20:g} MiB")
             yield some, described
 
-    def _call(
-        self, method: str, returns: str, arguments: tuple[str, tuple[Any, ...]] | None = None
-    ) -> Any:
+    def _call(self, method: str, returns: str, given: Arguments | None = None) -> Any:
         method = f"{_SERVICE}.Manager.{method}"
-        answer = self._connection.call(_SERVICE, _MANAGER_PATH, method, returns, arguments)
+        answer = self._connection.call(_SERVICE, _MANAGER_PATH, method, returns, given)
         return answer.unpack()
 
 

@@ -40,10 +40,7 @@ def is_condition(node: Node) -> bool:
     """Tell whether an expression is yes or no."""
     if node[0] == "attr":
         return ATTRIBUTES[node[1]].type is Type.BOOLEAN
-    return node[0] in (
-        *("name", "cap", "not", "and", "or", "glob", "among", "search", "unknown"),
-        *nodes.COMPARISONS,
-    )
+    return node[0] == "unknown" or nodes.FORMS[node[0]].result == "C"
 
 
 def canonical(node: Node) -> tuple[Any, ...]:

@@ -37,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("new", type=rulesets.named("NEW"), help="the rules to compare them with")
     rulesets.add_root(parser)
     rulesets.add_host(parser)
-    parser.add_argument(
-        "--no-host", action="store_true", help="do not compare the processes of this host"
-    )
+    rulesets.add_flag(parser, "--no-host", "do not compare the processes of this host")
     parser.add_argument("--format", choices=("table", "json"), default="table")
 
 

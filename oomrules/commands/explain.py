@@ -132,8 +132,9 @@ def _print_doubts(verdict: Verdict, process: Process, ranking: Ranking) -> None:
     names = doubts.of(verdict)
     if names:
         print("\nin doubt, because")
-        for cause in doubts.causes(names, process, ranking.snapshot):
-            say(f"  {cause}")
+        for name in names:
+            cause = doubts.cause(name, process, ranking.snapshot)
+            say(f"  {doubts.unknown([name])}{f': {cause}' if cause else ''}")
     if verdict.own_doubts:
         print("\nits own doing, which protects no process:")
         say(f"  {', '.join(verdict.own_doubts)}")

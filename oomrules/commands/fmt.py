@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from oomrules.commands.parts import findings, rulesets
+from oomrules.commands.parts import findings, rewrite, rulesets
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Rejected
 from oomrules.language.text import RuleText
@@ -15,33 +15,22 @@ from oomrules.terminal import count, say, show
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``fmt``."""
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        type=rulesets.named("PATH"),
-        metavar="PATH",
-        help="rule files, directories of them, or - for standard input",
-    )
+    rulesets.add_paths(parser, "+", "rule files, directories of them, or - for standard input")
     rulesets.add_root(parser)
     change = parser.add_mutually_exclusive_group()
-    change.add_argument(
-        "--check", action="store_true", help="name the files that are not in this form; 1 if any"
-    )
-    change.add_argument("--diff", action="store_true", help="show what would change; 1 if anything")
+    rulesets.add_flag(change, "--check", "name the files that are not in this form; 1 if any")
+    rulesets.add_flag(change, "--diff", "show what would change; 1 if anything")
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the files; 1 if --check or --diff found something, 2 for files with errors."""
-    from oomrules.commands.parts import rewrite
     from oomrules.language import formatter
 
     changed, wrong = 0, 0
     for file in _files(options):
-        if isinstance(file, Diagnostic):
-            findings.print_full([file], sys.stderr)
-            wrong += 1
-            continue
         try:
+            if isinstance(file, Diagnostic):
+                raise Rejected([file])
             text = formatter.formatted(file)
         except Rejected as error:
             findings.print_full(error.diagnostics, sys.stderr)

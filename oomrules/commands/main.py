@@ -12,7 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from oomrules import __version__
 from oomrules.commands.parts import streams
@@ -82,8 +82,9 @@ def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     named = bool(arguments) and arguments[0] in (*COMMANDS, *_INTERNAL)
     for name in (arguments[0],) if named else COMMANDS:
         module = importlib.import_module(f"oomrules.commands.{name}")
-        about: dict[str, Any] = {"help": COMMANDS[name]} if name in COMMANDS else {}
-        sub = commands.add_parser(name, description=module.__doc__, allow_abbrev=False, **about)
+        sub = commands.add_parser(
+            name, help=COMMANDS.get(name), description=module.__doc__, allow_abbrev=False
+        )
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)
         if named:
@@ -92,11 +93,7 @@ def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Returns:
-        the exit code.
-    """
+    """Run one command; return its exit code."""
     try:
         out, err = streams.take()
     except OSError as error:
@@ -132,11 +129,7 @@ def _no_command(given: str) -> str:
 
 
 def attempt(work: Callable[[], int]) -> int:
-    """Do some work, and print in one sentence what ended it, whatever that was.
-
-    Returns:
-        the exit code.
-    """
+    """Return the exit code of some work; print in one sentence what ended it, whatever it was."""
     try:
         return work()
     except Failure as error:

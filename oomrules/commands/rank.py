@@ -24,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rulesets.add_rules(parser)
     rulesets.add_host(parser)
     selection.add_selection(parser)
-    parser.add_argument(
-        "--all", action="store_true", help="show the excluded processes too, and the reason"
-    )
+    rulesets.add_flag(parser, "--all", "show the excluded processes too, and the reason")
     parser.add_argument(
         "--by", choices=("unit",), help="a list for each unit that has candidates of its own"
     )

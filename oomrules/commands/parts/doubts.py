@@ -99,15 +99,6 @@ def cause(name: str, process: Process, snapshot: Snapshot) -> str:
     return _by_provider(attribute.provider, recorded)
 
 
-def causes(names: Iterable[str], process: Process, snapshot: Snapshot) -> list[str]:
-    """Return a line for each name: ``uid is unknown: it could not be read``."""
-    found = []
-    for name in names:
-        why = cause(name, process, snapshot)
-        found.append(f"{unknown([name])}{f': {why}' if why else ''}")
-    return found
-
-
 def _by_provider(provider: Provider, recorded: bool) -> str:
     if recorded:
         return _RECORDED.get(provider, "it was not recorded, or could not be read then")

@@ -127,3 +127,6 @@ def _escaped(text: str, more: str = "") -> str:
     for char in "%\r\n" + more:
         text = text.replace(char, f"%{ord(char):02X}")
     return text
+
+
+PRINT = {"full": print_full, "concise": print_concise, "json": print_json, "github": print_github}

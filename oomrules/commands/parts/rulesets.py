@@ -6,6 +6,7 @@ The processes that a command is about are in ``selection``, which loads much mor
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,16 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
         help="a rule file, or a directory of them, in place of the system's; repeatable",
     )
     add_root(parser)
+
+
+def add_paths(parser: argparse.ArgumentParser, nargs: str, text: str) -> None:
+    """Add the arguments that are files or directories."""
+    parser.add_argument("paths", nargs=nargs, type=named("PATH"), metavar="PATH", help=text)
+
+
+def add_flag(parser: argparse._ActionsContainer, name: str, text: str) -> None:
+    """Add an option that is given or not."""
+    parser.add_argument(name, action="store_true", help=text)
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +89,23 @@ def named(option: str) -> Callable[[str], str]:
         if not text:
             raise Failure(f"{option} is empty", "give it a value, or leave it out")
         return text
+
+    return check
+
+
+def number(kind: type[float], least: float, most: float = math.inf) -> Callable[[str], float]:
+    """Return a type of argument: an int or a float within limits."""
+    kinds = "a whole number" if kind is int else "a number"
+    limits = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+
+    def check(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"`{text}` is not {kinds} {limits}")
+        return value
 
     return check
 

@@ -30,10 +30,8 @@ _LIVE = {
 
 def of(verdict: Verdict) -> tuple[str, ...]:
     """Return the names of all that was unknown where a doubt decided, each once."""
-    names = dict.fromkeys((*verdict.doubts, *verdict.score_doubts))
-    for held in verdict.held:
-        names |= dict.fromkeys(held.doubts)
-    return tuple(names)
+    of_rules = (name for held in verdict.held for name in held.doubts)
+    return tuple(dict.fromkeys((*verdict.doubts, *verdict.score_doubts, *of_rules)))
 
 
 def as_data(verdict: Verdict) -> list[str]:

@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from oomrules.commands.parts import findings
 from oomrules.errors import Failure
@@ -25,19 +25,21 @@ if TYPE_CHECKING:
 
 def add_rules(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which rules."""
-    parser.add_argument(
-        "--rules",
-        action="append",
-        type=named("--rules"),
-        metavar="PATH",
-        help="a rule file, or a directory of them, in place of the system's; repeatable",
-    )
+    text = "a rule file, or a directory of them, in place of the system's; repeatable"
+    add_value(parser, "--rules", "PATH", text, action="append")
     add_root(parser)
 
 
 def add_paths(parser: argparse.ArgumentParser, nargs: str, text: str) -> None:
     """Add the arguments that are files or directories."""
     parser.add_argument("paths", nargs=nargs, type=named("PATH"), metavar="PATH", help=text)
+
+
+def add_value(
+    parser: argparse.ArgumentParser, name: str, metavar: str, text: str, **more: Any
+) -> None:
+    """Add an option with a value that must not be empty."""
+    parser.add_argument(name, type=named(name), metavar=metavar, help=text, **more)
 
 
 def add_flag(parser: argparse._ActionsContainer, name: str, text: str) -> None:
@@ -66,20 +68,10 @@ def _directory(text: str) -> Path:
 
 def add_host(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which processes."""
-    parser.add_argument(
-        "--snapshot",
-        type=named("--snapshot"),
-        metavar="FILE",
-        help="a recorded host in place of this one",
-    )
-    parser.add_argument(
-        "--source",
-        type=named("--source"),
-        default="auto",
-        metavar="SOURCE",
-        help="proc reads /proc alone, a path names a pinned BPF iterator; "
-        f"without it {PINNED} is used where it is there",
-    )
+    add_value(parser, "--snapshot", "FILE", "a recorded host in place of this one")
+    text = "proc reads /proc alone, a path names a pinned BPF iterator; "
+    text += f"without it {PINNED} is used where it is there"
+    add_value(parser, "--source", "SOURCE", text, default="auto")
 
 
 def named(option: str) -> Callable[[str], str]:

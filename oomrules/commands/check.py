@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +15,12 @@ from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.roots import Root
-from oomrules.terminal import count, print_json, say
+from oomrules.terminal import count, say
 
 if TYPE_CHECKING:
     from oomrules.language.text import RuleText
     from oomrules.lint.host_facts import HostFacts
     from oomrules.lint.ruleset import RuleSet
-
-FORMATS = ("full", "concise", "json", "sarif", "github")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     change = parser.add_mutually_exclusive_group()
     rulesets.add_flag(change, "--fix", "mend what is safe to mend")
     rulesets.add_flag(change, "--diff", "show what --fix would do; 1 if there is anything")
-    parser.add_argument("--format", choices=FORMATS, default="full")
+    parser.add_argument("--format", choices=findings.PRINT, default="full")
     rulesets.add_flag(parser, "--fatal-warnings", "exit with 3 where there are only warnings")
 
 
@@ -54,12 +53,8 @@ def run(options: argparse.Namespace) -> int:
         print(registry.page(options.explain), end="")
         return 0
     found, directories = _found(options)
-
-    def lint(found: rulefiles.Found) -> tuple[RuleSet, list[Diagnostic]]:
-        return linter.lint(found, directories)
-
     if options.fix or options.diff:
-        better = fixes.fix(found, lint)
+        better = fixes.fix(found, lambda found: linter.lint(found, directories))
         changes = fixes.changes(found, better)
         if options.diff:
             for before, after in changes:
@@ -74,7 +69,9 @@ def run(options: argparse.Namespace) -> int:
         rules, diagnostics = linter.lint(found, directories, host)
     finally:
         gc.enable()
-    _print(options.format, rules, diagnostics)
+    findings.PRINT[options.format](diagnostics)
+    if options.format == "full":
+        print(_summary(rules, diagnostics))
     levels = {diagnostic.level for diagnostic in diagnostics}
     if Level.ERROR in levels:
         return 1
@@ -136,17 +133,6 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
     )
 
 
-def _print(form: str, rules: RuleSet, diagnostics: list[Diagnostic]) -> None:
-    if form == "sarif":
-        from oomrules.lint import sarif
-
-        print_json(sarif.log(diagnostics), 2)
-        return
-    findings.PRINT[form](diagnostics)
-    if form == "full":
-        print(_summary(rules, diagnostics))
-
-
 def _summary(rules: RuleSet, diagnostics: list[Diagnostic]) -> str:
     # Files that could not be read (OOM001, OOM002) count too.
     unread = [found.source for found in diagnostics if found.code in ("OOM001", "OOM002")]
@@ -156,10 +142,9 @@ def _summary(rules: RuleSet, diagnostics: list[Diagnostic]) -> str:
         return "no rule file was found; their names end in `.oom`"
     if not diagnostics:
         return f"{files}, {count(len(rules.checked.rules), 'rule')}: nothing to complain about"
-    parts = []
-    for level, noun in ((Level.ERROR, "error"), (Level.WARNING, "warning"), (Level.INFO, "note")):
-        number = sum(diagnostic.level is level for diagnostic in diagnostics)
-        parts += [count(number, noun)] if number else []
+    levels = Counter(diagnostic.level for diagnostic in diagnostics)
+    nouns = {Level.ERROR: "error", Level.WARNING: "warning", Level.INFO: "note"}
+    parts = [count(levels[level], noun) for level, noun in nouns.items() if levels[level]]
     fixable = sum(diagnostic.fix is not None for diagnostic in diagnostics)
     mend = f"; --fix mends {fixable}" if fixable else ""
     return f"{files}: {', '.join(parts)}{mend}"

@@ -98,7 +98,6 @@ def _print_values(process: Process, ranking: Ranking) -> None:
 
 
 def _print_points(verdict: Verdict, idle: bool) -> None:
-    """Print the points before and after each rule that weighs."""
     print(f"\n{'without that rule it would be:' if idle else 'points:'}")
     if verdict.base is None:
         print("  the score is unknown, because a value that it needs could not be read")
@@ -128,7 +127,6 @@ def _print_points(verdict: Verdict, idle: bool) -> None:
 
 
 def _print_doubts(verdict: Verdict, process: Process, ranking: Ranking) -> None:
-    """Print what decided in doubt, and why it was unknown."""
     names = doubts.of(verdict)
     if names:
         print("\nin doubt, because")

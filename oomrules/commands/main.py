@@ -121,7 +121,6 @@ def _command(given: Sequence[str]) -> int:
 
 
 def _no_command(given: str) -> str:
-    """Return a sentence that there is no such command, with those that may have been meant."""
     near = difflib.get_close_matches(given, COMMANDS, 3, 0.5)
     meant = " or ".join(f"`oomrules {one}`" for one in near)
     hint = f"did you mean {meant}?" if meant else "`oomrules --help` lists the commands"

@@ -61,7 +61,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _as_data(ranking: Ranking, by_unit: bool) -> dict[str, Any]:
-    """Return a ranking in the form of schema ``oomrules.ranking/1``."""
     snapshot = ranking.snapshot
     candidates = []
     for rank, process in enumerate(ranking.candidates, 1):

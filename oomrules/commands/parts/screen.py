@@ -75,12 +75,7 @@ _ORDERS: dict[str, tuple[str, Callable[[Row], Any]]] = {
 
 
 class Ranks:
-    """Reads and ranks this host again and again.
-
-    Args:
-        within_unit: only this unit and what is below it.
-        most: how many rows at the most.
-    """
+    """Reads and ranks this host, or a unit and what is below it, again and again."""
 
     def __init__(self, made: Program, within_unit: str | None, most: int | None) -> None:
         questions = gather.questions(made, [within_unit] if within_unit else [])

@@ -86,28 +86,22 @@ def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[st
     ]
     changes = []
     for pid, process in sorted(snapshot.by_pid.items()):
-        before, after = (ranking.verdict(process) for ranking in rankings)
-        what = diff.what_differs(before, after)
+        verdicts = [ranking.verdict(process) for ranking in rankings]
+        what = diff.what_differs(*verdicts)
         # One that has vanished meanwhile changes nothing.
-        if not what or process.state in ("X", "x"):
-            continue
-        changes.append(
-            {
-                "what": what,
-                "pid": pid,
-                "comm": process.comm,
-                "old": {"rank": ranks[0].get(pid), **_verdict(before)},
-                "new": {"rank": ranks[1].get(pid), **_verdict(after)},
+        if what and process.state not in ("X", "x"):
+            sides = {
+                side: {"rank": rank.get(pid), **_verdict(verdict)}
+                for side, rank, verdict in zip(("old", "new"), ranks, verdicts, strict=True)
             }
-        )
-    changes.sort(key=_importance)
+            changes.append({"what": what, "pid": pid, "comm": process.comm, **sides})
+    changes.sort(key=_better_rank)
     return {"processes": len(snapshot.by_pid), "changes": changes}
 
 
-def _importance(change: dict[str, Any]) -> tuple[int, int]:
-    """Return a key that sorts by the better of both ranks, then by pid."""
+def _better_rank(change: dict[str, Any]) -> int:
     ranks = [change[side]["rank"] for side in ("old", "new") if change[side]["rank"]]
-    return min(ranks, default=sys.maxsize), change["pid"]
+    return min(ranks, default=sys.maxsize)
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:

@@ -40,8 +40,5 @@ def write(before: RuleText, after: str, tree: Root) -> None:
         raise Failure(f"cannot read {before.name}: {reason(error)}") from error
     now = rulefiles.decode(data, before.name, before.level)
     if not isinstance(now, RuleText) or now.text != before.text:
-        raise Failure(
-            f"{before.name} was changed meanwhile",
-            "nothing was written; try again",
-        )
+        raise Failure(f"{before.name} was changed meanwhile", "nothing was written; try again")
     tree.replace(before.name, after.encode(), expected=data)

@@ -125,11 +125,7 @@ class Keyboard(LinuxDriver):
 
 
 class Screen(App[None]):
-    """The terminal.
-
-    Attributes:
-        failure: why it ended, if the user did not ask for that.
-    """
+    """The terminal; ``failure`` says why it ended, if the user did not ask for that."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         ("q", "quit", "Quit"),

@@ -129,14 +129,8 @@ def _difference(difference: Difference) -> dict[str, Any]:
 
 def _print_on_host(where: str, host: dict[str, Any], paint: Paint) -> None:
     rows = [
-        [
-            str(change["pid"]),
-            called(change["comm"]),
-            change["what"],
-            _said(change["old"]),
-            _said(change["new"]),
-        ]
-        for change in host["changes"]
+        [str(one["pid"]), called(one["comm"]), one["what"], _said(one["old"]), _said(one["new"])]
+        for one in host["changes"]
     ]
     processes = count(host["processes"], "process")
     summary = f"{len(rows) or 'none'} of {processes} ranked or protected differently"

@@ -14,13 +14,8 @@ from oomrules.terminal import show
 
 def print_difference(before: RuleText, after: str) -> None:
     """Print a unified difference, as ``patch`` takes it."""
-    lines = difflib.unified_diff(
-        before.text.splitlines(keepends=True),
-        after.splitlines(keepends=True),
-        before.name,
-        before.name,
-    )
-    for line in lines:
+    old, new = (text.splitlines(keepends=True) for text in (before.text, after))
+    for line in difflib.unified_diff(old, new, before.name, before.name):
         show(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from oomrules import resources
 from oomrules.language import syntax
-from oomrules.language.checker import Checked, Stated, only
+from oomrules.language.checker import Checked, Stated
 from oomrules.language.diagnostics import Diagnostic, Fix, Level, Related
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText, Span
@@ -30,16 +30,16 @@ class Check(NamedTuple):
     Attributes:
         code: its name for ever; it has a page of the same name in ``pages``.
         title: what the mistake is, in a few words.
-        level: how bad it is.
         find: finds it everywhere.
+        level: how bad it is.
         whole: whether it can only be judged where no statement is in error.
         host: whether it is about this host, and runs under ``--host`` only.
     """
 
     code: str
     title: str
-    level: Level
     find: Callable[[RuleSet], Iterable[Diagnostic]]
+    level: Level = Level.WARNING
     whole: bool = False
     host: bool = False
 
@@ -120,18 +120,6 @@ class RuleSet:
                     found.append(Comment(source, Span(*match.span()), alone))
         return found
 
-    def stated(self) -> list[Stated[syntax.Statement]]:
-        """Return the statements without a mistake, blocks left out."""
-        return self.checked.sound
-
-    def rules(self) -> list[Stated[syntax.Rule]]:
-        """Return the rules without a mistake."""
-        return self.checked.rules
-
-    def scores(self) -> list[Stated[syntax.Score]]:
-        """Return the scores without a mistake."""
-        return only(self.checked.sound, syntax.Score)
-
     @cached_property
     def blocks(self) -> list[StatedBlock]:
         """Every block of every file, the outer ones first."""
@@ -150,10 +138,6 @@ class RuleSet:
     def meaning(self) -> Meaning:
         """What the rules mean, for checks of rule sets without errors."""
         return Meaning(self.checked)
-
-    def list_of(self, name: str) -> Stated[syntax.ListOf] | None:
-        """Find the list that a name stands for."""
-        return self.checked.listed.get(name)
 
 
 class StatedBlock(NamedTuple):
@@ -212,15 +196,14 @@ def _patterns(rules: RuleSet) -> Iterator[Pattern]:
     seen: set[tuple[str, str]] = set()
 
     def items(name: str, attribute: str, user: Stated[syntax.Statement]) -> Iterator[Pattern]:
-        listed = rules.list_of(name)
+        listed = rules.checked.listed.get(name)
         if listed is None or (name, attribute) in seen:
             return
         seen.add((name, attribute))
-        assert isinstance(listed.statement, syntax.ListOf)
         for item in listed.statement.items:
             yield Pattern(listed.source, item, attribute, "glob", user)
 
-    for stated in rules.stated():
+    for stated in rules.checked.sound:
         source = stated.source
         for node in nodes(stated.statement):
             match node:

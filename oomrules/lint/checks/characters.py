@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from oomrules.language import syntax
-from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.text import RuleText, Span
 from oomrules.lint.ruleset import Check, RuleSet, nodes
 
@@ -54,7 +54,7 @@ def _reordering(rules: RuleSet) -> Iterator[Diagnostic]:
 
 def _quoted(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text | syntax.Name]]:
     """Give every text and every name that is written out."""
-    for stated in rules.stated():
+    for stated in rules.checked.sound:
         statement = stated.statement
         if stated.source.text.isascii():
             continue
@@ -115,7 +115,7 @@ def _unseen(rules: RuleSet) -> Iterator[Diagnostic]:
                 )
 
 
-BIDIRECTIONAL = Check("OOM111", "a character that reorders the line", Level.WARNING, _reordering)
-LOOK_ALIKE = Check("OOM112", "a letter that looks like another", Level.WARNING, _look_alikes)
-UNSEEN = Check("OOM113", "an invisible character in a text", Level.WARNING, _unseen)
+BIDIRECTIONAL = Check("OOM111", "a character that reorders the line", _reordering)
+LOOK_ALIKE = Check("OOM112", "a letter that looks like another", _look_alikes)
+UNSEEN = Check("OOM113", "an invisible character in a text", _unseen)
 CHECKS = (BIDIRECTIONAL, LOOK_ALIKE, UNSEEN)

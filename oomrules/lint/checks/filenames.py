@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.rulefiles import SUFFIX
 from oomrules.language.text import RuleText, Span
 from oomrules.lint.ruleset import Check, RuleSet
@@ -96,6 +96,6 @@ def _almost(rules: RuleSet) -> Iterator[Diagnostic]:
             above.setdefault(_alike(name), directory / name)
 
 
-PASSED_OVER = Check("OOM003", "a rule file that is not read", Level.WARNING, _passed_over)
-ALMOST = Check("OOM004", "a file name that almost replaces another", Level.WARNING, _almost)
+PASSED_OVER = Check("OOM003", "a rule file that is not read", _passed_over)
+ALMOST = Check("OOM004", "a file name that almost replaces another", _almost)
 CHECKS = (PASSED_OVER, ALMOST)

@@ -14,7 +14,7 @@ from typing import Any
 from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.language import syntax
 from oomrules.language.checker import Stated
-from oomrules.language.diagnostics import Diagnostic, Level, did_you_mean
+from oomrules.language.diagnostics import Diagnostic, did_you_mean
 from oomrules.language.rulefiles import DIRECTORIES
 from oomrules.language.text import RuleText, Span
 from oomrules.lint.host_facts import HostFacts
@@ -178,7 +178,7 @@ def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
         return
     unknown: dict[str, bool] = {}
     said = set()
-    for stated in rules.stated():
+    for stated in rules.checked.sound:
         if shipped(stated.source):
             continue
         for name in _attributes(stated.statement):
@@ -220,7 +220,7 @@ _UNLIKELY = -500  # at most this, it all but excludes the unit
 
 def _contradictions(rules: RuleSet) -> Iterator[Diagnostic]:
     host = rules.known_host
-    by_place = {stated.place: stated for stated in rules.rules()}
+    by_place = {stated.place: stated for stated in rules.checked.rules}
     said: set[tuple[str, str]] = set()
     candidates = {process.pid for process in host.ranking.candidates}
     for process in sorted(host.processes(), key=lambda process: process.pid):
@@ -332,38 +332,15 @@ def _own_service(rules: RuleSet) -> Iterator[Diagnostic]:
             return
 
 
-NO_UNIT = Check("OOM701", "a unit that this host does not have", Level.WARNING, _no_unit, host=True)
-NO_ACCOUNT = Check(
-    "OOM702", "a user or group that this host does not have", Level.WARNING, _no_account, host=True
-)
-WRITABLE = Check(
-    "OOM703", "rules that others than root may write", Level.WARNING, _writable, host=True
-)
-UNREADABLE = Check(
-    "OOM704", "an attribute that this host does not tell", Level.WARNING, _unreadable, host=True
-)
+NO_UNIT = Check("OOM701", "a unit that this host does not have", _no_unit, host=True)
+NO_ACCOUNT = Check("OOM702", "a user or group that this host does not have", _no_account, host=True)
+WRITABLE = Check("OOM703", "rules that others than root may write", _writable, host=True)
+UNREADABLE = Check("OOM704", "an attribute that this host does not tell", _unreadable, host=True)
 CONTRADICTION = Check(
-    "OOM705",
-    "a rule against a setting of systemd",
-    Level.WARNING,
-    _contradictions,
-    whole=True,
-    host=True,
+    "OOM705", "a rule against a setting of systemd", _contradictions, whole=True, host=True
 )
-LITTLE = Check(
-    "OOM706",
-    "rules that leave too little to free",
-    Level.WARNING,
-    _freeable,
-    whole=True,
-    host=True,
-)
+LITTLE = Check("OOM706", "rules that leave too little to free", _freeable, whole=True, host=True)
 UNPROTECTED = Check(
-    "OOM707",
-    "the service of oomrules unprotected",
-    Level.WARNING,
-    _own_service,
-    whole=True,
-    host=True,
+    "OOM707", "the service of oomrules unprotected", _own_service, whole=True, host=True
 )
 CHECKS = (NO_UNIT, NO_ACCOUNT, WRITABLE, UNREADABLE, CONTRADICTION, LITTLE, UNPROTECTED)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from oomrules.language.diagnostics import Diagnostic, Level, replacing
+from oomrules.language.diagnostics import Diagnostic, replacing
 from oomrules.lint.ruleset import Check, Pattern, RuleSet
 from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.reason.automata import is_wild, pieces
@@ -274,13 +274,10 @@ def _regex_help(attribute: str, value: str) -> str:
     return f'for a regular expression write `when {attribute} ~ "{value}"`'
 
 
-TOO_LONG = Check("OOM501", "a command name longer than any can be", Level.WARNING, _too_long)
-EVERYTHING = Check("OOM502", "a pattern that matches everything", Level.WARNING, _everything)
-NOTHING = Check("OOM503", "a pattern that can match nothing", Level.WARNING, _nothing)
+TOO_LONG = Check("OOM501", "a command name longer than any can be", _too_long)
+EVERYTHING = Check("OOM502", "a pattern that matches everything", _everything)
+NOTHING = Check("OOM503", "a pattern that can match nothing", _nothing)
 WRONG_KIND = Check(
-    "OOM504",
-    "a glob that is meant as a regular expression, or the reverse",
-    Level.WARNING,
-    _wrong_kind,
+    "OOM504", "a glob that is meant as a regular expression, or the reverse", _wrong_kind
 )
 CHECKS = (TOO_LONG, EVERYTHING, NOTHING, WRONG_KIND)

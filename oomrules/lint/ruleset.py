@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +67,12 @@ class Check(NamedTuple):
             witness=witness,
         )
 
+    def about(
+        self, name: str, message: str, help_: str, witness: dict[str, Any] | None = None
+    ) -> Diagnostic:
+        """Make a finding about something that is no text: another file, or the whole."""
+        return self.at(RuleText(name, ""), Span(0, 0), message, help_, witness=witness)
+
 
 class Comment(NamedTuple):
     """A comment: where it is, and whether it has its line for itself."""
@@ -90,7 +96,7 @@ class RuleSet:
     found: Found
     checked: Checked
     directories: tuple[Path, ...] = ()
-    host: HostFacts | None = field(default=None)
+    host: HostFacts | None = None
 
     @cached_property
     def tree(self) -> Root:
@@ -189,6 +195,11 @@ class Pattern(NamedTuple):
     def usage(self) -> str:
         """Say where the list is used, if the text is an item of one."""
         return f" (the list is used at {self.user.place})" if self.related else ""
+
+    def finding(self, check: Check, message: str, help_: str, fix: Fix | None = None) -> Diagnostic:
+        """Return what is wrong with the text, and where the list is used if it is in one."""
+        said = message + self.usage
+        return check.at(self.source, self.text.span, said, help_, fix=fix, related=self.related)
 
 
 def _patterns(rules: RuleSet) -> Iterator[Pattern]:

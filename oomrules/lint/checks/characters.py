@@ -26,30 +26,24 @@ _TWINS = dict(
         strict=True,
     )
 )
-_DASHES = {"\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2014": "-", "\u2212": "-"}
+_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"
 # Letters that stand together, or a dash of typography between plain letters or digits.
-_WORD = re.compile(rf"[^\W\d_]+|(?<=[0-9A-Za-z])[{''.join(_DASHES)}](?=[0-9A-Za-z*])")
+_WORD = re.compile(rf"[^\W\d_]+|(?<=[0-9A-Za-z])[{_DASHES}](?=[0-9A-Za-z*])")
 
 
 def _named(char: str) -> str:
     return f"U+{ord(char):04X} ({unicodedata.name(char, 'no name')})"
 
 
-def _each(rules: RuleSet, pattern: re.Pattern[str]) -> Iterator[tuple[RuleText, Span, str]]:
-    for source in rules.sources:
-        if not source.text.isascii():
-            for match in pattern.finditer(source.text):
-                yield source, Span(*match.span()), match.group()
-
-
 def _reordering(rules: RuleSet) -> Iterator[Diagnostic]:
-    for source, span, char in _each(rules, _BIDIRECTIONAL):
-        yield BIDIRECTIONAL.at(
-            source,
-            span,
-            f"{_named(char)} changes the order in which this line is shown",
-            "remove it: what is read here and what holds must be the same",
-        )
+    for source in rules.sources:
+        for match in _BIDIRECTIONAL.finditer(source.text):
+            yield BIDIRECTIONAL.at(
+                source,
+                Span(*match.span()),
+                f"{_named(match.group())} changes the order in which this line is shown",
+                "remove it: what is read here and what holds must be the same",
+            )
 
 
 def _quoted(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text | syntax.Name]]:
@@ -78,7 +72,7 @@ def _plain(char: str) -> str | None:
     if char.isascii():
         return None
     if char in _TWINS or char in _DASHES:
-        return _TWINS.get(char) or _DASHES[char]
+        return _TWINS.get(char, "-")
     plain = unicodedata.normalize("NFKC", char)  # full-width letters and their like
     return plain if len(plain) == 1 and plain.isascii() and plain != " " else None
 

@@ -16,7 +16,7 @@ from oomrules.language import syntax
 from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Diagnostic, did_you_mean
 from oomrules.language.rulefiles import DIRECTORIES
-from oomrules.language.text import RuleText, Span
+from oomrules.language.text import RuleText
 from oomrules.lint.host_facts import HostFacts
 from oomrules.lint.ruleset import Check, RuleSet, nodes, shipped
 from oomrules.processes.snapshot import Process
@@ -131,9 +131,8 @@ def _writable(rules: RuleSet) -> Iterator[Diagnostic]:
             said.add(above)
             why = _who_may_write(above)
             if why:
-                yield WRITABLE.at(
-                    RuleText(str(above), ""),
-                    Span(0, 0),
+                yield WRITABLE.about(
+                    str(above),
                     f"{above} is writable by {why}, who could change which processes the kernel "
                     "kills",
                     f"`chown root:root {above}; chmod go-w {above}`",
@@ -294,9 +293,8 @@ def _freeable(rules: RuleSet) -> Iterator[Diagnostic]:
     total = _resident(host.processes())
     free = _resident(host.ranking.candidates)
     if total and free * 100 < total * host.least_freeable:
-        yield LITTLE.at(
-            RuleText("the rules together", ""),
-            Span(0, 0),
+        yield LITTLE.about(
+            "the rules together",
             f"only {free * 100 // total}% of the memory that processes hold on this host could "
             f"be freed; everything else is excluded",
             "`oomrules rank --all` shows what excludes the others; "
@@ -322,9 +320,8 @@ def _own_service(rules: RuleSet) -> Iterator[Diagnostic]:
             continue
         adjust = known("oom_score_adj", process, host.snapshot)
         if adjust is not None and adjust > _UNLIKELY:
-            yield UNPROTECTED.at(
-                RuleText(_SERVICE, ""),
-                Span(0, 0),
+            yield UNPROTECTED.about(
+                _SERVICE,
                 f"the kernel may kill the service of oomrules itself: the oom_score_adj of its "
                 f"process {process.pid} is {adjust}",
                 f"set OOMScoreAdjust=-1000 with `systemctl edit {_SERVICE}`",

@@ -1,8 +1,8 @@
 """The attribute table: everything that a rule can ask of a process.
 
 One entry describes an attribute to the checker, to the readers of ``/proc`` and of
-the cgroup tree, to the documentation and to shell completion. To add an attribute,
-add an entry here and its one line in ``oomrules.processes.values``.
+the cgroup tree, to the documentation and to shell completion. CONTRIBUTING.md says what
+else a new attribute takes: that depends on where it is read, and whether it is worked out.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Attribute(NamedTuple):
     ``changes`` says that the value may change from one refresh to the next; the
     others are the identity of a process, read once and again for the head of the
     list. ``read`` is the field of a process, or the key of a scope, that holds the
-    raw value.
+    raw value; of a property of systemd, its name on D-Bus. ``every_unit`` says that the
+    property belongs to the interface Unit, and not to that of the unit's kind, as Service.
     """
 
     name: str
@@ -58,6 +59,12 @@ class Attribute(NamedTuple):
     provider: Provider
     changes: bool
     read: str = ""
+    every_unit: bool = False
+
+    @property
+    def python_type(self) -> type:
+        """The Python type of a known value."""
+        return {Type.TEXT: str, Type.BOOLEAN: bool}.get(self.type, int)
 
     @property
     def field(self) -> str:
@@ -158,8 +165,14 @@ _TABLE: tuple[Attribute, ...] = (
         read="pressure",
     ),
     _scope("unit.oom_kills", _COUNT, "OOM kills in the unit so far", read="oom_kills"),
-    _systemd("unit.description", _TEXT, "Description=", read="Description"),
-    _systemd("unit.active_state", _TEXT, "active, activating, …", read="ActiveState"),
+    _systemd("unit.description", _TEXT, "Description=", read="Description", every_unit=True),
+    _systemd(
+        "unit.active_state",
+        _TEXT,
+        "active, activating, …",
+        read="ActiveState",
+        every_unit=True,
+    ),
     _systemd("unit.oom_policy", _TEXT, "OOMPolicy=", read="OOMPolicy"),
     _systemd("unit.oom_score_adjust", _COUNT, "OOMScoreAdjust=", read="OOMScoreAdjust"),
     _systemd(

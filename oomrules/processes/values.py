@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from oomrules.attributes import ATTRIBUTES, Attribute, Provider, Type
+from oomrules.attributes import ATTRIBUTES, Attribute, Provider
 from oomrules.fields import FIELDS, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import enclosing
@@ -253,9 +253,9 @@ def _getter(attribute: Attribute) -> Getter:
     if attribute.provider is Provider.SCOPE:
         return _of_scope(attribute.field, attribute.name in _IN_PAGES)
     if attribute.provider is Provider.SYSTEMD:
-        return _of_unit(attribute.field, str if attribute.type is Type.TEXT else int)
+        return _of_unit(attribute.field, attribute.python_type)
     if attribute.provider is Provider.LOGIND:
-        return _of_session(attribute.field, False if attribute.type is Type.BOOLEAN else "")
+        return _of_session(attribute.field, attribute.python_type())
     in_bytes = FIELDS[attribute.field].unit is Unit.BYTES
     return _pages(attribute.field) if in_bytes else _field(attribute.field)
 

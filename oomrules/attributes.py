@@ -62,9 +62,9 @@ class Attribute(NamedTuple):
     every_unit: bool = False
 
     @property
-    def python_type(self) -> type:
-        """The Python type of a known value."""
-        return {Type.TEXT: str, Type.BOOLEAN: bool}.get(self.type, int)
+    def empty(self) -> bool | int | str:
+        """The value that says nothing, of the Python type that each known value has."""
+        return {Type.TEXT: "", Type.BOOLEAN: False}.get(self.type, 0)
 
     @property
     def field(self) -> str:

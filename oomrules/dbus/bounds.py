@@ -19,7 +19,7 @@ SIGNATURES = frozenset(["s", "b", "y", "n", "q", "i", "u", "x", "t", "as"])
 LISTS = frozenset("Names WantedBy PartOf Wants ConsistsOf".split())
 _TYPES: dict[str, type] = {
     **{
-        attribute.field: attribute.python_type
+        attribute.field: type(attribute.empty)
         for attribute in ATTRIBUTES.values()
         if attribute.provider is Provider.SYSTEMD
     },

@@ -146,7 +146,7 @@ def _of_unit(name: str, wanted: type) -> Getter:
     return get
 
 
-def _of_session(name: str, otherwise: bool | str) -> Getter:
+def _of_session(name: str, otherwise: bool | int | str) -> Getter:
     """What holds for the session of a process: that of the innermost unit that has one."""
 
     def get(process: Process, snapshot: Snapshot) -> Any:
@@ -253,9 +253,9 @@ def _getter(attribute: Attribute) -> Getter:
     if attribute.provider is Provider.SCOPE:
         return _of_scope(attribute.field, attribute.name in _IN_PAGES)
     if attribute.provider is Provider.SYSTEMD:
-        return _of_unit(attribute.field, attribute.python_type)
+        return _of_unit(attribute.field, type(attribute.empty))
     if attribute.provider is Provider.LOGIND:
-        return _of_session(attribute.field, attribute.python_type())
+        return _of_session(attribute.field, attribute.empty)
     in_bytes = FIELDS[attribute.field].unit is Unit.BYTES
     return _pages(attribute.field) if in_bytes else _field(attribute.field)
 

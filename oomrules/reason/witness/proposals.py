@@ -177,7 +177,7 @@ def _scopes(
 def _told(provider: Provider, values: dict[str, Any], gone: set[str]) -> dict[str, Any]:
     """Return what systemd or logind says, by the names that a recording has; no value is no."""
     return {
-        a.field: values.get(a.name, a.python_type())
+        a.field: values.get(a.name, a.empty)
         for a in ATTRIBUTES.values()
         if a.provider is provider and a.name not in gone
     }

@@ -64,7 +64,9 @@ class Attribute(NamedTuple):
     @property
     def empty(self) -> bool | int | str:
         """The value that says nothing, of the Python type that each known value has."""
-        return {Type.TEXT: "", Type.BOOLEAN: False}.get(self.type, 0)
+        if self.type is Type.BOOLEAN:
+            return False
+        return "" if self.type is Type.TEXT else 0
 
     @property
     def field(self) -> str:

@@ -1,8 +1,8 @@
 """The attribute table: everything that a rule can ask of a process.
 
 One entry describes an attribute to the checker, to the readers of ``/proc`` and of
-the cgroup tree, to the documentation and to shell completion. To add an attribute,
-add an entry here and its one line in ``oomrules.processes.values``.
+the cgroup tree, to the documentation and to shell completion. CONTRIBUTING.md says what
+else a new attribute takes: that depends on where it is read, and whether it is worked out.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Attribute(NamedTuple):
 
     ``changes`` says that the value may change from one refresh to the next; the
     others are the identity of a process, read once and again for the head of the
-    list. ``read`` is the raw value's name, where the attribute's own last word is not.
+    list. ``read`` is the raw value's name, where the attribute's own last word is not; of a
+    property of systemd, its name on D-Bus. ``every_unit`` says that the property belongs to
+    the interface Unit, and not to that of the unit's kind, as Service.
     """
 
     name: str
@@ -57,6 +59,14 @@ class Attribute(NamedTuple):
     provider: Provider
     changes: bool
     read: str = ""
+    every_unit: bool = False
+
+    @property
+    def empty(self) -> bool | int | str:
+        """The value that says nothing, of the Python type that each known value has."""
+        if self.type is Type.BOOLEAN:
+            return False
+        return "" if self.type is Type.TEXT else 0
 
     @property
     def field(self) -> str:
@@ -145,8 +155,14 @@ _TABLE: tuple[Attribute, ...] = (
         "share of the last 10 s in which some task of the unit waited for memory",
     ),
     _scope("unit.oom_kills", _COUNT, "OOM kills in the unit so far"),
-    _systemd("unit.description", _TEXT, "Description=", read="Description"),
-    _systemd("unit.active_state", _TEXT, "active, activating, …", read="ActiveState"),
+    _systemd("unit.description", _TEXT, "Description=", read="Description", every_unit=True),
+    _systemd(
+        "unit.active_state",
+        _TEXT,
+        "active, activating, …",
+        read="ActiveState",
+        every_unit=True,
+    ),
     _systemd("unit.oom_policy", _TEXT, "OOMPolicy=", read="OOMPolicy"),
     _systemd("unit.oom_score_adjust", _COUNT, "OOMScoreAdjust=", read="OOMScoreAdjust"),
     _systemd(

@@ -53,6 +53,8 @@ class Parts(Protocol):
     """The parts of the service that the document is about.
 
     Attributes:
+        problems: what is wrong now. The document calls that ``complaints``; its ``problems`` are
+            what could not be found out about the host.
         ready: whether the first round is over.
         unlocked: why the memory is not locked; empty if it is, or before it is tried.
     """

@@ -272,7 +272,7 @@ class IteratorSource(ProcSource):
         (
             pid, start, utime, stime, runtime, shown_utime, shown_stime, capabilities, cgroup,
             total_vm, rss, flags, state, exit_state, uid, euid, threads, nice, oom_score_adj,
-            doubt, comm,
+            doubt, pid_depth, comm,
         ) = _ALWAYS.unpack_from(rows, at)  # fmt: skip
         if pid == 0:
             self._check_tail(rows, at)
@@ -300,6 +300,8 @@ class IteratorSource(ProcSource):
             oom_score_adj = self.original(process, oom_score_adj)
         before = process.uid, process.euid, process.capabilities, process.oom_score_adj
         process.uid, process.euid, process.oom_score_adj = uid, euid, oom_score_adj
+        # A process never leaves the pid namespace that it was born in.
+        process.pid_depth = pid_depth
         worth = self.namespaces.worth(process, capabilities)
         process.capabilities = numbers.setdefault(worth, worth)
         if before != (uid, euid, process.capabilities, oom_score_adj):

@@ -121,7 +121,7 @@ def put_all(
     if last:
         with _noted(put.failures):
             state.save_list(entries(ranking, source), last)
-    adjusting = any(sink.name == targets.OOM_SCORE_ADJ for sink in sinks)
+    adjusting = targets.OOM_SCORE_ADJ in (sink.name for sink in sinks)
     if only and not adjusting and state.is_adjusted:
         with _noted(put.failures):
             named(targets.OOM_SCORE_ADJ, state).take_back()

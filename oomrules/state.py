@@ -192,7 +192,7 @@ def entries(ranking: Ranking, source: ProcSource, most: int = _REMEMBERED) -> li
                 "rank": rank,
                 **described(process, place),
                 # The kernel's log names a process by it if its first thread has ended.
-                "thread": source.stand_in(process),
+                "thread": source.threads.stand_in(process.pid),
                 "points": ranking.points(process),
             }
         )

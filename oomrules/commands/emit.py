@@ -59,12 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="/proc/oom (the default where it exists), oom_score_adj (the default elsewhere), a "
         f"file, or - for standard output; {config.PATH} can settle it",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="with oom_score_adj: show the plan, write nothing"
-    )
+    rulesets.add_flag(parser, "--dry-run", "with oom_score_adj: show the plan, write nothing")
     parser.add_argument(
         "--head",
-        type=selection.positive,
+        type=rulesets.number(int, 1),
         metavar="N",
         help=f"with oom_score_adj: put the first N in order ({HEAD} unless told)",
     )

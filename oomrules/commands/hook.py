@@ -30,8 +30,7 @@ from oomrules.program.program import Program
 from oomrules.ranking.ranker import Ranker, fresh
 from oomrules.roots import Root
 from oomrules.service import client, memory
-from oomrules.service.listener import REFRESH
-from oomrules.service.rules_state import BROKEN, MISSING, WORDS
+from oomrules.service.listener import BROKEN, MISSING, REFRESH, WORDS
 from oomrules.sinks import chosen, named, put_all
 from oomrules.state import LastList, State, now
 from oomrules.terminal import say

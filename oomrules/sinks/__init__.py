@@ -42,7 +42,9 @@ class Sink(Protocol):
         """
 
     def take_back(self) -> None:
-        """Undo that the list is in force, if it is.
+        """Undo that the list is in force, if it is; a file stays.
+
+        ``take_back_all`` names each sink that it asks: those of ``targets.IN_FORCE``.
 
         Raises:
             Failure: it could not be undone.

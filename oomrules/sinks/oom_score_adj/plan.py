@@ -280,10 +280,9 @@ def verify(
     loose = [task for task in protected if values[task.pid] != UNKILLABLE]
     if planned:
         # One that comes after all that may be killed is out of reach.
-        host = planned[0].domain
         low = [task for task in loose if values[task.pid] == LOWEST and task.pid not in last]
         high = [task for task in loose if values[task.pid] != LOWEST or task.pid in last]
-        safe = _passing(low, (*candidates, *rest, *high), host, values, values)
+        safe = _passing(low, (*candidates, *rest, *high), planned[0].domain, values, values)
         loose = [task for task in loose if task.pid not in safe]
     claims = []
     for number, claim in enumerate(planned):

@@ -33,8 +33,8 @@ class CompileTimer:
         running: the child that is at work.
         reload: whether a reload was asked for, which waits for nothing.
         files: changes of rule files.
-        accounts: those of users and groups, which matter only if a rule names any. Users can cause such
-            a change (chsh(1)), so it is no more urgent than a unit's.
+        accounts: changes of users and groups, which matter only if a rule names any. Users can
+            cause them (chsh(1)), so they are no more urgent than a unit's.
     """
 
     def __init__(self, path: list[str], arguments: list[str]) -> None:

@@ -1,9 +1,24 @@
-"""oomrules: sentences in, an ordered list of OOM victims out.
+"""Sentences in, an ordered list of OOM victims out.
 
-The package has two halves. ``oomrules.language`` is compile time: it parses and
-checks rule files and makes a program. ``oomrules.program`` to ``oomrules.sinks`` is run
-time: standard library only, it loads a program, reads processes, ranks and emits them.
-``oomrules.commands`` is the command line and may use both.
+The folders are the stages that a rule passes, in this order. Data flows down.
+Who may import whom is in tests/test_layers.py, and drawn in docs/README.md.
+
+    language/    1   text -> checked rules -> a program              compile time: lark
+    dbus/        1b  systemd, logind -> facts                        compile time: pydbus, cgroupspy
+    program/     2   the rules as plain data, and the one walk over them
+    accounts/        users and groups by name
+    processes/   3   /proc, BPF or a recording -> a snapshot
+    ranking/     4   a program on a snapshot -> candidates, worst first
+    state.py         what is kept in /run/oomrules
+    sinks/       5   candidates -> where the kernel finds them
+    kills/           the kernel's log of kills, and the journal's entries
+    service/         the loop that keeps 3 to 5 going
+
+From program/ to service/ it is run time, the resident half: standard library only, small, and
+never waiting for another program. The modules beside the folders are the ground of both halves.
+
+    reason/ lint/ testing/ editor/    tools for the language, loaded by their commands only
+    commands/                         the command line: one module a command
 """
 
 __version__ = "0.2.0"

@@ -172,8 +172,9 @@ class _Side:
         return less
 
     def _minus(self, region: Region, less: Region) -> Region:
-        apart = all(apart(one, two) for one in region for two in less)
-        return region if apart else self.effects.reasoner.difference(region, less)
+        if all(apart(one, two) for one in region for two in less):
+            return region
+        return self.effects.reasoner.difference(region, less)
 
     def of(self, *kinds: str) -> Region:
         """Give the processes on which rules of some kinds have an effect."""

@@ -24,8 +24,8 @@ from oomrules.ranking.ranker import HEAD, Ranker, Ranking, fresh
 from oomrules.service import memory as resident
 from oomrules.service.compile_child import Compiled
 from oomrules.service.pace import CALM
-from oomrules.sinks import LastList, Sink, chosen, named, put_all, see_originals, take_back_all
-from oomrules.state import State, described, entries, now
+from oomrules.sinks import Sink, chosen, named, put_all, see_originals, take_back_all
+from oomrules.state import LastList, State, described, entries, now
 
 # Under pressure list.json is not written more often: it is for the hook and the next start.
 _SAVE_EVERY = 10.0

@@ -53,6 +53,8 @@ class Parts(Protocol):
     """The parts of the service that the document is about.
 
     Attributes:
+        problems: what is wrong now. The document calls that ``complaints``; its ``problems`` are
+            what could not be found out about the host.
         ready: whether the first round is over.
         unlocked: why the memory is not locked; empty if it is, or before it is tried.
     """
@@ -114,7 +116,7 @@ def document(parts: Parts) -> dict[str, Any]:
         "ready": parts.ready,
         "preparing": parts.compiler.running is not None,
         "memory": {**_memory(), "lock": parts.unlocked or None},
-        "descriptors": source.kept_descriptors if source else 0,
+        "descriptors": source.descriptors.kept if source else 0,
         "watches": parts.unit_watch.watches if parts.unit_watch else 0,
         "under_pressure": parts.pace.pressed(at),
         "quiet_heartbeats": counts.quiet,

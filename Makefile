@@ -33,7 +33,12 @@ system-packages:
 
 $(BIN)/.ready: pyproject.toml | system-packages
 	$(PYTHON) -m venv --system-site-packages $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+# Apart, so that a newcomer's machine needs none of these: shellcheck has no wheel for some of them.
+$(BIN)/.lint: $(BIN)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[lint]'
 	@touch $@
 
 run: setup
@@ -87,7 +92,7 @@ kernels: setup
 # What is written in shell; .ci is not in a source distribution.
 SHELL_SCRIPTS := install-packages.sh kernel/dkms.conf tests/fresh/enter.sh $(wildcard .ci/run)
 
-lint: setup
+lint: $(BIN)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/shellcheck $(SHELL_SCRIPTS)

@@ -1,9 +1,10 @@
 """Sentences in, an ordered list of OOM victims out.
 
-The folders are the stages that a rule passes, in this order. Data flows down, and no import goes up.
+The folders are the stages that a rule passes, in this order. Data flows down,
+and no import goes up.
 
-    language/    1   text -> checked rules -> a program                compile time: lark
-    dbus/        1b  systemd, logind -> facts of units and sessions    compile time: pydbus, cgroupspy
+    language/    1   text -> checked rules -> a program              compile time: lark
+    dbus/        1b  systemd, logind -> facts                        compile time: pydbus, cgroupspy
     program/     2   the rules as plain data, and the one walk over them
     accounts/        users and groups by name
     processes/   3   /proc, BPF or a recording -> a snapshot
@@ -13,8 +14,8 @@ The folders are the stages that a rule passes, in this order. Data flows down, a
     kills/           the kernel's log of kills, and the journal's entries
     service/         the loop that keeps 3 to 5 going
 
-From program/ to service/ it is run time, the resident half: standard library only, small, and never
-waiting for another program. The modules beside the folders are the ground that both halves stand on.
+From program/ to service/ it is run time, the resident half: standard library only, small, and
+never waiting for another program. The modules beside the folders are the ground of both halves.
 
     reason/ lint/ testing/ editor/    tools for the language, loaded by their commands only
     commands/                         the command line: one module a command

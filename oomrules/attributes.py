@@ -48,19 +48,20 @@ class Attribute(NamedTuple):
 
     ``changes`` says that the value may change from one refresh to the next; the
     others are the identity of a process, read once and again for the head of the
-    list. ``read`` is the raw value's name, where the attribute's own last word is not.
+    list. ``read`` is the field of a process, or the key of a scope, that holds the
+    raw value; the name itself, without ``unit.`` or ``session.``, unless told.
     """
 
     name: str
     type: Type
     doc: str
     provider: Provider
-    changes: bool
+    changes: bool = False
     read: str = ""
 
     @property
     def field(self) -> str:
-        """The field of a process, or the key of a scope, that holds the raw value."""
+        """The raw field behind the attribute."""
         return self.read or self.name.rpartition(".")[2]
 
 
@@ -68,22 +69,22 @@ _BOOLEAN, _ID, _COUNT, _TEXT = Type.BOOLEAN, Type.ID, Type.COUNT, Type.TEXT
 _MEMORY, _DURATION = Type.MEMORY, Type.DURATION
 
 # What a process has as long as it lives, and what it has now.
-_stat = partial(Attribute, provider=Provider.STAT, changes=False)
+_stat = partial(Attribute, provider=Provider.STAT)
 _stat_now = partial(Attribute, provider=Provider.STAT, changes=True)
-_status = partial(Attribute, provider=Provider.STATUS, changes=False)
+_status = partial(Attribute, provider=Provider.STATUS)
 _status_now = partial(Attribute, provider=Provider.STATUS, changes=True)
-_cgroup = partial(Attribute, provider=Provider.CGROUP, changes=False)
+_cgroup = partial(Attribute, provider=Provider.CGROUP)
 # What its unit or its session has now.
 _scope = partial(Attribute, provider=Provider.SCOPE, changes=True)
 _systemd = partial(Attribute, provider=Provider.SYSTEMD, changes=True)
 _logind = partial(Attribute, provider=Provider.LOGIND, changes=True)
 
-_TABLE: tuple[Attribute, ...] = (
+_TABLE = (
     _stat("pid", _ID, "process id"),
     _stat("ppid", _ID, "process id of the parent"),
     _stat("comm", _TEXT, "command name, cut at 15 bytes by the kernel"),
-    Attribute("cmdline", _TEXT, "first 4 KiB of the command line", Provider.CMDLINE, changes=False),
-    Attribute("exe", _TEXT, "path of the executable", Provider.EXE, changes=False),
+    Attribute("cmdline", _TEXT, "first 4 KiB of the command line", provider=Provider.CMDLINE),
+    Attribute("exe", _TEXT, "path of the executable", provider=Provider.EXE),
     _status("uid", _ID, "real user id"),
     _status("euid", _ID, "effective user id"),
     _status("gid", _ID, "real group id"),
@@ -112,8 +113,7 @@ _TABLE: tuple[Attribute, ...] = (
         "oom_score_adj",
         _COUNT,
         "the kernel's adjustment, -1000 to 1000",
-        Provider.OOM_SCORE_ADJ,
-        changes=False,
+        provider=Provider.OOM_SCORE_ADJ,
     ),
     _stat("tty", _TEXT, "controlling terminal, empty if none", read="tty_nr"),
     _stat("session", _ID, "process id of the session leader"),

@@ -119,7 +119,7 @@ _TABLE: tuple[Field, ...] = (
         row="oom_score_adj",
     ),
     # How many pid namespaces it is below the reader's.
-    _status("pid_depth", _NUMBER, key="NSpid", ordinary=0, rare=True, row="pid_depth"),
+    _status("pid_depth", _NUMBER, key="NSpid", ordinary=0, row="pid_depth"),
     _stat("tty_nr", _NUMBER, key=7, ordinary=0, rare=True, row="tty_nr"),
     _stat("session", _ID, key=6, most=_PIDS, rare=True, row="session"),
     Field("cgroup", _TEXT, "cgroup", ordinary="/system.slice/example.service", row="cgroup"),
@@ -127,8 +127,3 @@ _TABLE: tuple[Field, ...] = (
     Field("memory_cgroup", _TEXT, "cgroup", rare=True, optional=True),
 )
 FIELDS: dict[str, Field] = {field.name: field for field in _TABLE}
-
-
-def is_read_as(name: str, file: str) -> bool:
-    """Return whether a name is that of a raw field in a file of /proc/PID."""
-    return name in FIELDS and FIELDS[name].file == file

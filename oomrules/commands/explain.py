@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
     paint = Paint(sys.stdout)
     print(paint(_title(process, ranking), "bold"))
     _print_values(process, ranking)
-    if isinstance(ranked.source, ProcSource) and (thread := ranked.source.stand_in(process)):
+    source = ranked.source
+    if isinstance(source, ProcSource) and (thread := source.threads.stand_in(process.pid)):
         print(f"  its first thread has ended; memory and state are those of thread {thread}")
     if not verdict.candidate:
         print()

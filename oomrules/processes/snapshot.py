@@ -97,7 +97,6 @@ class Process:
     gid: Any
     memory_cgroup: Any
     pgtables: Any
-    pid_depth: Any
     ppid: Any
     session: Any
     swap: Any
@@ -127,6 +126,7 @@ class Process:
         self.euid: int | None = UNREAD
         self.capabilities: int | None = UNREAD
         self.oom_score_adj: int | None = UNREAD
+        self.pid_depth: int | None = UNREAD
         self.cgroup: str | None = UNREAD
         self.more: dict[str, Any] | None = None
         self.reconsider()

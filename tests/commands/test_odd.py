@@ -241,7 +241,7 @@ def test_top_ends_with_its_terminal_though_it_ignores_the_signal(tmp_path: Path)
         "rank --all --format json",
         "explain {pid}",
         "emit --to {list}",
-        "emit --dry-run --to oom_score_adj",
+        "emit --dry-run --to oom_score_adj --head 1000",
         "snapshot",
     ],
 )

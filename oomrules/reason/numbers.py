@@ -135,9 +135,6 @@ def whole(low: int | float = -inf, high: int | float = inf) -> Numbers:
     return Numbers(((low, high),) if low <= high else ())
 
 
-ALL_FRACTIONS = Numbers((((-inf, 0), (inf, 0)),))
-
-
 def beyond(operator: str, bound: Fraction) -> Numbers:
     """Return the whole numbers that compare so with a bound, which need not be whole."""
     return _union(

@@ -36,11 +36,6 @@ def _z3() -> Any:
     return z3
 
 
-def available() -> bool:
-    """Tell whether z3 is installed."""
-    return _z3() is not None
-
-
 _ORDINARY = ("swap", "rss", "total_vm", "threads", "nice")
 # Of an ordinary process, in pages of 4 KiB and in milliseconds.
 _LIKED = {LIMIT: 2**33, **{name: FIELDS[name].ordinary for name in _ORDINARY}}

@@ -113,26 +113,22 @@ class Meaning:
     def candidates_of(self, rule: RuleMeaning) -> Region | None:
         """Return the candidates on which a rule has its effect; None without any, or in doubt."""
         if rule.number not in self._candidates:
-            self._candidates[rule.number] = self._candidates_in(rule.effect.region)
+            about = self._candidates_in(rule.effect.region or [])
+            empty = not about or self.decide(lambda: self.reasoner.empty(about))
+            self._candidates[rule.number] = None if empty else about
         return self._candidates[rule.number]
 
-    def _candidates_in(self, region: Region | None) -> Region | None:
-        if not region:
-            return None
+    def _candidates_in(self, region: Region) -> Region:
         try:
-            about = self.candidates_only(region)
+            return self.candidates_only(region)
         except Undecided:
-            return None
-        return None if self.decide(lambda: self.reasoner.empty(about)) else about
+            return []
 
     def proposals(self, region: Region) -> Iterator[Witness]:
         """Propose processes of a region that can be candidates; none once it takes too long."""
         if self._is_late():
             return
-        try:
-            boxes = self.candidates_only(region)
-        except Undecided:
-            return
+        boxes = self._candidates_in(region)
         yield from proposals.in_region(boxes, _MOST_BOXES_TRIED, _MOST_TRIED)
 
     def witness(

@@ -82,20 +82,14 @@ def _made(
     uptime = max(numbers["run_time"] // 1000 + 100, 86_400)
     named = {variable.key for variable in box if variable.kind == "text"}
     names: dict[str, dict[str, str] | None] = {}
-    for kind, number, usual in (
-        ("user", numbers["uid"], "ann"),
-        ("group", numbers["gid"], "users"),
-    ):
-        name = said[kind] if kind in named else "root" if number == 0 else usual
+    for kind, number in (("user", numbers["uid"]), ("group", numbers["gid"])):
+        name = said[kind] if kind in named else "root" if number == 0 else _TEXTS[kind][0]
         names[f"{kind}s"] = None if kind in gone else {str(number): name}
     host = {"clock_ticks": TICKS, "uptime": uptime, "mem_total": limit, **names}
     values: dict[str, Any] = {
         **{name: numbers[name] for name in FIELDS if name in numbers},
         **{name: numbers[name] * GRANULE for name in _SIZES},
-        "comm": said["comm"],
-        "cmdline": said["cmdline"],
-        "exe": said["exe"],
-        "state": said["state"],
+        **{name: said[name] for name in ("comm", "cmdline", "exe", "state")},
         "capabilities": caps,
         "utime": numbers["cpu_time"],
         "starttime": (uptime - numbers["run_time"] // 1000) * TICKS,

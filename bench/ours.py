@@ -66,7 +66,7 @@ def main() -> None:
         wall, cpu = time.monotonic_ns() - wall, time.process_time_ns() - cpu
         print(json.dumps({"wall": wall, "cpu": cpu}), flush=True)
         go = bool(sys.stdin.readline())
-    kept = source.kept_descriptors
+    kept = source.descriptors.kept
     print(json.dumps({**memory(), "descriptors": kept, "listed": listed}))
 
 

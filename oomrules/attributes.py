@@ -48,9 +48,9 @@ class Attribute(NamedTuple):
 
     ``changes`` says that the value may change from one refresh to the next; the
     others are the identity of a process, read once and again for the head of the
-    list. ``read`` is the field of a process, or the key of a scope, that holds the
-    raw value; of a property of systemd, its name on D-Bus. ``every_unit`` says that the
-    property belongs to the interface Unit, and not to that of the unit's kind, as Service.
+    list. ``read`` is the raw value's name, where the attribute's own last word is not; of a
+    property of systemd, its name on D-Bus. ``every_unit`` says that the property belongs to
+    the interface Unit, and not to that of the unit's kind, as Service.
     """
 
     name: str
@@ -70,8 +70,8 @@ class Attribute(NamedTuple):
 
     @property
     def field(self) -> str:
-        """The raw field behind the attribute."""
-        return self.read or self.name
+        """The field of a process, or the key of a scope, that holds the raw value."""
+        return self.read or self.name.rpartition(".")[2]
 
 
 _BOOLEAN, _ID, _COUNT, _TEXT = Type.BOOLEAN, Type.ID, Type.COUNT, Type.TEXT
@@ -92,14 +92,8 @@ _TABLE: tuple[Attribute, ...] = (
     _stat("pid", _ID, "process id"),
     _stat("ppid", _ID, "process id of the parent"),
     _stat("comm", _TEXT, "command name, cut at 15 bytes by the kernel"),
-    Attribute(
-        "cmdline",
-        _TEXT,
-        "first 4 KiB of the command line",
-        provider=Provider.CMDLINE,
-        changes=False,
-    ),
-    Attribute("exe", _TEXT, "path of the executable", provider=Provider.EXE, changes=False),
+    Attribute("cmdline", _TEXT, "first 4 KiB of the command line", Provider.CMDLINE, changes=False),
+    Attribute("exe", _TEXT, "path of the executable", Provider.EXE, changes=False),
     _status("uid", _ID, "real user id"),
     _status("euid", _ID, "effective user id"),
     _status("gid", _ID, "real group id"),
@@ -128,7 +122,7 @@ _TABLE: tuple[Attribute, ...] = (
         "oom_score_adj",
         _COUNT,
         "the kernel's adjustment, -1000 to 1000",
-        provider=Provider.OOM_SCORE_ADJ,
+        Provider.OOM_SCORE_ADJ,
         changes=False,
     ),
     _stat("tty", _TEXT, "controlling terminal, empty if none", read="tty_nr"),
@@ -138,35 +132,29 @@ _TABLE: tuple[Attribute, ...] = (
     _cgroup("slice", _TEXT, "innermost slice of the system, -.slice at the root", read="cgroup"),
     _cgroup("user.unit", _TEXT, "innermost unit of a user's manager; or empty", read="cgroup"),
     _cgroup("user.slice", _TEXT, "innermost slice of a user's manager; or empty", read="cgroup"),
-    Attribute(
+    _cgroup(
         "unit.processes",
         _COUNT,
         "processes with memory in the unit and below it",
-        provider=Provider.CGROUP,
         changes=True,
         read="cgroup",
     ),
-    _scope("unit.memory", _MEMORY, "memory in use by the unit", read="memory"),
+    _scope("unit.memory", _MEMORY, "memory in use by the unit"),
     _scope(
-        "unit.memory_max",
-        _MEMORY,
-        "the unit's own hard limit; none counts as the largest value",
-        read="memory_max",
+        "unit.memory_max", _MEMORY, "the unit's own hard limit; none counts as the largest value"
     ),
     _scope(
         "unit.memory_high",
         _MEMORY,
         "the unit's own throttling limit; none counts as the largest value",
-        read="memory_high",
     ),
-    _scope("unit.swap", _MEMORY, "swap in use by the unit", read="swap"),
+    _scope("unit.swap", _MEMORY, "swap in use by the unit"),
     _scope(
         "unit.pressure",
         Type.PERCENTAGE,
         "share of the last 10 s in which some task of the unit waited for memory",
-        read="pressure",
     ),
-    _scope("unit.oom_kills", _COUNT, "OOM kills in the unit so far", read="oom_kills"),
+    _scope("unit.oom_kills", _COUNT, "OOM kills in the unit so far"),
     _systemd("unit.description", _TEXT, "Description=", read="Description", every_unit=True),
     _systemd(
         "unit.active_state",
@@ -189,11 +177,11 @@ _TABLE: tuple[Attribute, ...] = (
         "ManagedOOMMemoryPressure=: auto or kill",
         read="ManagedOOMMemoryPressure",
     ),
-    _logind("session.active", _BOOLEAN, "the login session is in front", read="active"),
-    _logind("session.remote", _BOOLEAN, "the session is remote", read="remote"),
-    _logind("session.idle", _BOOLEAN, "nobody is active in it", read="idle"),
-    _logind("session.class", _TEXT, "user, greeter, background, …; or empty", read="class"),
-    _logind("session.type", _TEXT, "tty, x11, wayland, …; or empty", read="type"),
+    _logind("session.active", _BOOLEAN, "the login session is in front"),
+    _logind("session.remote", _BOOLEAN, "the session is remote"),
+    _logind("session.idle", _BOOLEAN, "nobody is active in it"),
+    _logind("session.class", _TEXT, "user, greeter, background, …; or empty"),
+    _logind("session.type", _TEXT, "tty, x11, wayland, …; or empty"),
 )
 
 ATTRIBUTES = {attribute.name: attribute for attribute in _TABLE}

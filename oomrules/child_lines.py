@@ -70,6 +70,8 @@ class Child:
 
     def end(self) -> None:
         """Kill the child, and its process group if that is its own."""
+        if self._process.returncode is not None:
+            return  # it was ended before, and its id may be another process's
         assert self._process.stdout
         self._process.stdout.close()
         if self._group:

@@ -108,8 +108,7 @@ def _load(
         for key in parser[section]:
             if key not in _KEYS:
                 where = _line(text, rf"{re.escape(key)}\s*[=:]")
-                known = " and ".join(f"{name}=" for name in _KEYS)
-                raise Failure(f"{path}:{where}: unknown key {key}=", f"there are {known}")
+                raise Failure(f"{path}:{where}: unknown key {key}=", "there are To= and Head=")
     given = parser[_SECTION] if parser.has_section(_SECTION) else {}
     return Config(_to(given.get("To", AUTO), path, text), _head(given.get("Head"), path, text))
 

@@ -127,8 +127,3 @@ _TABLE: tuple[Field, ...] = (
     Field("memory_cgroup", _TEXT, "cgroup", rare=True, optional=True),
 )
 FIELDS: dict[str, Field] = {field.name: field for field in _TABLE}
-
-
-def is_read_as(name: str, file: str) -> bool:
-    """Return whether a name is that of a raw field in a file of /proc/PID."""
-    return name in FIELDS and FIELDS[name].file == file

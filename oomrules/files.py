@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from oomrules.errors import Failure, reason
 
@@ -42,12 +43,11 @@ def replace(path: str, data: bytes, mode: int = 0o644, expected: bytes | None = 
     """
     try:
         _refuse_null(path)
-        if path.startswith(STREAMS):
-            _append(path, data)
-            return
-        directory, name = _parent(path)
+        directory, name = (None, path) if path.startswith(STREAMS) else _parent(path)
         if directory is None:
-            _append(name, data)
+            # It may be a file with something in it already.
+            with opened(name, os.O_WRONLY | os.O_APPEND) as descriptor:
+                _write_all(descriptor, data)
             return
         try:
             put(directory, name, path, data, mode, expected)
@@ -69,6 +69,16 @@ def read_small(path: str | bytes, directory: int | None = None) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     try:
         return os.read(descriptor, 65536)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def opened(path: str, flags: int, mode: int = 0o777, directory: int | None = None) -> Iterator[int]:
+    """Open a file as os.open() does, and close it at the end of the ``with``."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC, mode, dir_fd=directory)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -101,11 +111,7 @@ def open_regular(path: str, follow: bool = True) -> int:
 
 
 def read(path: str, most: int, follow: bool = True) -> bytes:
-    """Read a regular file, or what the caller has opened already.
-
-    Args:
-        most: how many bytes it may have.
-        follow: as ``open_regular`` has it.
+    """Read what ``open_regular`` opens, up to so many bytes.
 
     Raises:
         OSError: it cannot be read, or is no regular file, or larger.
@@ -135,10 +141,7 @@ def read_opened(descriptor: int, path: str, most: int) -> bytes:
 
 
 def lines(path: str, most: int) -> Iterator[str]:
-    """Read the lines of a text in UTF-8 one by one.
-
-    Args:
-        most: how many characters a line may have.
+    """Read a text in UTF-8, line by line, each up to so many characters.
 
     Raises:
         OSError: the file cannot be read, or is no regular file, or a line is longer.
@@ -150,9 +153,7 @@ def lines(path: str, most: int) -> Iterator[str]:
 def lines_opened(descriptor: int, path: str, most: int) -> Iterator[str]:
     """Read the lines of an open file, as ``lines`` does, and close it."""
     with os.fdopen(descriptor, encoding="utf-8") as file:
-        number = 0
-        while line := file.readline(most + 1):
-            number += 1
+        for number, line in enumerate(iter(lambda: file.readline(most + 1), ""), 1):
             if len(line) > most:
                 raise OSError(errno.EFBIG, f"line {number} is longer than {_size(most)}", path)
             yield line
@@ -258,10 +259,12 @@ def put(
         there: os.stat_result | None = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         there = None
+    owner = None
     if expected is not None:
         there = _checked(directory, name, path, expected)
+        owner = there.st_uid, there.st_gid
     if there is None or stat.S_ISREG(there.st_mode):
-        _exchange(directory, name, data, _mode(there, mode, expected is not None), there, expected)
+        _exchange(directory, name, data, _mode(there, mode, expected is not None), owner)
     elif stat.S_ISDIR(there.st_mode):
         raise Failure(f"{path} is a directory", "name the file to write")
     else:
@@ -295,28 +298,20 @@ def _checked(directory: int, name: str, path: str, expected: bytes) -> os.stat_r
 
 
 def _exchange(
-    directory: int,
-    name: str,
-    data: bytes,
-    mode: int,
-    there: os.stat_result | None,
-    expected: bytes | None,
+    directory: int, name: str, data: bytes, mode: int, owner: tuple[int, int] | None
 ) -> None:
     """Write a new file beside the old one and give it the old one's name."""
     # No other user can guess the name; ``State.tidy`` knows its end.
     temporary = f"{name[:40]}.{os.urandom(8).hex()}.{os.getpid()}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
-        try:
-            if expected is not None and there is not None:
-                _give(descriptor, there)
+        with opened(temporary, flags, 0o600, directory) as descriptor:
+            if owner and owner != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
             _write_all(descriptor, data)
             # Without this a crash can leave an empty file under the new name.
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError:
         try:
@@ -324,12 +319,6 @@ def _exchange(
         except OSError:
             pass
         raise
-
-
-def _give(descriptor: int, there: os.stat_result) -> None:
-    """Give a file the owner of the old one."""
-    if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
-        os.fchown(descriptor, there.st_uid, there.st_gid)
 
 
 def _write_special(
@@ -345,23 +334,11 @@ def _write_special(
             "would get what is written",
             "remove it, or name a file in a directory that only you can write",
         )
-    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
-    descriptor = os.open(name, flags, dir_fd=directory)
-    try:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NOCTTY
+    with opened(name, flags, directory=directory) as descriptor:
         if not os.path.samestat(os.fstat(descriptor), there):
             raise OSError(errno.ESTALE, "it was exchanged meanwhile")
         _write_all(descriptor, data)
-    finally:
-        os.close(descriptor)
-
-
-def _append(path: str, data: bytes) -> None:
-    """Write to a stream; it may be a file with something in it already."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-    try:
-        _write_all(descriptor, data)
-    finally:
-        os.close(descriptor)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -110,9 +110,6 @@ def tighten(paths: Iterable[str]) -> None:
 def lock(path: str, wait: bool = True) -> int:
     """Lock a file that only its owner can open, so no other user can hold it.
 
-    Args:
-        wait: whether to wait until the process that holds it lets go.
-
     Returns:
         the descriptor; closing it, or the end of the process, unlocks.
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+_NAMED = 5
+
 
 def printable(text: str) -> str:
     """Return a text of unknown origin as one harmless line of the same length.
@@ -15,6 +19,12 @@ def printable(text: str) -> str:
         char if char.isprintable() else (" " if char == "\t" else "\N{REPLACEMENT CHARACTER}")
         for char in text
     )
+
+
+def some(names: Sequence[str]) -> str:
+    """Join the first five names of a list, and say how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def printable_lines(text: str) -> str:

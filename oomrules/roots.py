@@ -62,6 +62,9 @@ class Root:
     Paths are those that this host has for the files: ``/mnt/etc/oomrules.d`` below ``/mnt``. A path
     that is not below the root is this host's own, and opened as usual.
 
+    ``stat``, ``real``, ``names``, ``read``, ``lines``, ``make`` and ``remove`` raise OSError where
+    they cannot do it; it is ``Dangling`` where a link says that the file should be there.
+
     Args:
         path: the directory. Links on the way to it are the caller's own, and followed.
     """
@@ -80,11 +83,7 @@ class Root:
         return self._absolute(path).parts[: len(self._parts)] == self._parts
 
     def stat(self, path: Path | str) -> os.stat_result:
-        """Look at a file.
-
-        Raises:
-            OSError: it is not there, or ``Dangling`` if a link says that it should be.
-        """
+        """Return the status of a file."""
         if not self.holds(path):
             return os.stat(path)
         with self._walk(path) as found:
@@ -108,22 +107,14 @@ class Root:
             return isinstance(error, _Null)
 
     def real(self, path: Path | str) -> Path:
-        """Return the path of a file without the links in it.
-
-        Raises:
-            OSError: it is not there.
-        """
+        """Return the path of a file without the links in it."""
         if not self.holds(path):
             return Path(os.path.realpath(path, strict=True))
         with self._walk(path) as found:
             return self.path.joinpath(*found.names)
 
     def names(self, directory: Path | str) -> list[str]:
-        """List a directory.
-
-        Raises:
-            OSError: it cannot be read.
-        """
+        """Return the names in a directory."""
         if not self.holds(directory):
             return os.listdir(directory)
         with self._walk(directory) as found:
@@ -134,22 +125,11 @@ class Root:
             os.close(inside)
 
     def read(self, path: Path | str, most: int) -> bytes:
-        """Read a regular file.
-
-        Args:
-            most: how many bytes it may have.
-
-        Raises:
-            OSError: it cannot be read, or is no regular file, or larger.
-        """
+        """Return what a regular file of ``most`` bytes or fewer holds."""
         return files.read_opened(self._open(path), str(path), most)
 
     def lines(self, path: Path | str, most: int) -> Iterator[str]:
-        """Read the lines of a text one by one, as ``files.lines`` does.
-
-        Raises:
-            OSError, UnicodeDecodeError: as it does.
-        """
+        """Read the lines of a text one by one, and raise errors, as ``files.lines`` does."""
         return files.lines_opened(self._open(path), str(path), most)
 
     def _open(self, path: Path | str) -> int:
@@ -184,11 +164,7 @@ class Root:
             raise Failure(f"cannot write {path}: {reason(error)}", files.UNCHANGED) from error
 
     def make(self, directory: Path) -> None:
-        """Make a directory, and those around it, where they are not there.
-
-        Raises:
-            OSError: it cannot be made.
-        """
+        """Make a directory, and those around it, where they are not there."""
         try:
             self.stat(directory)
         except FileNotFoundError:
@@ -197,11 +173,7 @@ class Root:
                 os.mkdir(directory.name, 0o755, dir_fd=found.descriptor)
 
     def remove(self, path: Path) -> None:
-        """Remove a file, or an empty directory; a link is removed itself.
-
-        Raises:
-            OSError: it cannot be removed.
-        """
+        """Remove a file, or an empty directory; a link is removed itself."""
         with self._walk(path.parent) as found:
             status = os.stat(path.name, dir_fd=found.descriptor, follow_symlinks=False)
             remove = os.rmdir if stat.S_ISDIR(status.st_mode) else os.unlink
@@ -286,7 +258,7 @@ class _Host(Root):
         return False
 
     def stat(self, path: Path | str) -> os.stat_result:
-        """Return the status of a file; raise OSError as ``Root.stat`` does."""
+        """Return the status of a file."""
         try:
             return os.stat(path)
         except FileNotFoundError as error:
@@ -306,8 +278,6 @@ def missing(path: Path | str) -> Dangling | None:
     """Return the dangling link because of which a file of this host is missing, if one is."""
     try:
         Root().stat(path)
-    except Dangling as error:
-        return error
-    except OSError:
-        pass
+    except OSError as error:
+        return error if isinstance(error, Dangling) else None
     return None

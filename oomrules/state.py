@@ -9,14 +9,13 @@ they are used, and a damaged file counts as missing.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from oomrules import files, kept
 from oomrules.errors import Failure, reason
-from oomrules.lean import Any
+from oomrules.lean import Any, NamedTuple
 from oomrules.processes.machine import boot_seconds
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process
@@ -41,6 +40,20 @@ _REMEMBERED = 1000
 
 # include/linux/threads.h, PID_MAX_LIMIT.
 _LAST_PID = 1 << 22
+
+
+class LastList(NamedTuple):
+    """What list.json says of a list, besides its candidates.
+
+    Attributes:
+        read: when the processes were read, in seconds since the boot.
+        log: the number of the last kernel message that has been dealt with.
+        left: the numbers of those before it that tell of kills that are not recorded.
+    """
+
+    read: float
+    log: int | None
+    left: Sequence[int] = ()
 
 
 class State:
@@ -95,7 +108,7 @@ class State:
             os.close(descriptor)
 
     def only_one(self) -> int:
-        """Keep a second service away from this directory, for as long as the descriptor is open.
+        """Keep a second service away, for as long as the descriptor is open.
 
         Raises:
             Failure: there is one already.
@@ -139,23 +152,15 @@ class State:
             # It is of another version, or damaged.
             return None
 
-    def save_list(
-        self,
-        entries: list[dict[str, Any]],
-        since: float,
-        log: int | None,
-        left: Sequence[int] = (),
-    ) -> None:
-        """Save what a list said.
-
-        Args:
-            entries: the candidates, worst first.
-            since: when the processes were read.
-            log: the number of the last kernel message that has been dealt with.
-            left: the numbers of those before it that tell of kills that are not recorded.
-        """
-        data = {"schema": SCHEMA, "time": since, "kernel_log": log, "candidates": entries}
-        data["kills_left"] = list(left[-_REMEMBERED:])
+    def save_list(self, entries: list[dict[str, Any]], last: LastList) -> None:
+        """Save what a list said; its candidates are worst first."""
+        data = {
+            "schema": SCHEMA,
+            "time": last.read,
+            "kernel_log": last.log,
+            "candidates": entries,
+            "kills_left": list(last.left[-_REMEMBERED:]),
+        }
         files.replace(self.path(LAST_LIST), json.dumps(data).encode(), kept.FILE_MODE)
 
     def last_list(self) -> dict[str, Any]:
@@ -187,7 +192,7 @@ def entries(ranking: Ranking, source: ProcSource, most: int = _REMEMBERED) -> li
                 "rank": rank,
                 **described(process, place),
                 # The kernel's log names a process by it if its first thread has ended.
-                "thread": source.stand_in(process),
+                "thread": source.threads.stand_in(process.pid),
                 "points": ranking.points(process),
             }
         )
@@ -195,11 +200,7 @@ def entries(ranking: Ranking, source: ProcSource, most: int = _REMEMBERED) -> li
 
 
 def described(process: Process, place: Placement | None) -> dict[str, Any]:
-    """Return what identifies a process, as plain data.
-
-    Args:
-        place: where it is; None if that is unknown.
-    """
+    """Return what identifies a process, as plain data; the place is None if it is unknown."""
     return {
         "pid": process.pid,
         "uid": process.uid if type(process.uid) is int else None,
@@ -239,7 +240,6 @@ def _is_list(data: dict[str, Any]) -> bool:
     return (
         isinstance(read, int | float)
         and not isinstance(read, bool)
-        and math.isfinite(read)
         and 0 <= read <= now()
         and (log is None or (type(log) is int and -1 <= log < 1 << 63))
         and isinstance(left, list)

@@ -259,7 +259,6 @@ def layout(columns: Sequence[Column], rows: Iterable[Sequence[str]], limit: int)
     """Return the layout of a table.
 
     Args:
-        columns: as many as the rows have cells.
         rows: the cells, each of them ``legible``.
         limit: how wide it may become; 0: as wide as it is.
     """
@@ -282,7 +281,12 @@ def layout(columns: Sequence[Column], rows: Iterable[Sequence[str]], limit: int)
             scanty[at] -= narrow.total - limit
             if scanty[at] >= _SCANTY:
                 return narrow._replace(widths=tuple(scanty))
-    return _squeezed(narrow, limit)
+    # Narrowed in the widest columns, until no line wraps.
+    squeezed, over = list(narrow.widths), narrow.total - limit
+    while over > 0 and max(squeezed) > 1:
+        squeezed[squeezed.index(max(squeezed))] -= 1
+        over -= 1
+    return narrow._replace(widths=tuple(squeezed))
 
 
 def _narrowed(
@@ -301,15 +305,6 @@ def _narrowed(
         less = max(0, min(over, left[one] - floor))
         left[one], over = left[one] - less, over - less
     return of._replace(widths=tuple(left.values()))
-
-
-def _squeezed(found: Layout, limit: int) -> Layout:
-    """Return a layout narrowed in its widest columns, until no line wraps."""
-    widths, over = list(found.widths), found.total - limit
-    while over > 0 and max(widths) > 1:
-        widths[widths.index(max(widths))] -= 1
-        over -= 1
-    return found._replace(widths=tuple(widths))
 
 
 def aligned(columns: Sequence[Column], row: Sequence[str], where: Layout) -> Iterator[str]:
@@ -331,8 +326,6 @@ def table(
     On a terminal no line is longer than its width; elsewhere nothing is shortened.
 
     Args:
-        columns: as many as each row has cells.
-        rows: the cells.
         paint: of the stream that the table is for.
         styles: a style for each row, or an empty text.
     """
@@ -361,8 +354,7 @@ def duration(milliseconds: int) -> str:
     seconds, rest = divmod(milliseconds, 1000)
     if seconds < 60:
         return f"{seconds + rest / 1000:g} s"
-    parts = []
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        number, seconds = divmod(seconds, size)
-        parts += [f"{number}{unit}"] if number else []
-    return " ".join(parts)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = {"d": hours // 24, "h": hours % 24, "min": minutes, "s": seconds}
+    return " ".join(f"{number}{unit}" for unit, number in parts.items() if number)

@@ -28,7 +28,7 @@ from oomrules.service.kills import Recorder
 from oomrules.service.list import CurrentList
 from oomrules.service.outbox import Outbox
 from oomrules.sinks.oom_score_adj import record
-from oomrules.state import ADJUSTMENTS, State
+from oomrules.state import ADJUSTMENTS, LastList, State
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -227,7 +227,7 @@ def test_everything_kept_is_its_owners_alone_whatever_it_was_and_whatever_the_um
         old = folder / "adjustments.json"
         old.write_text("{}")
         (folder / "list").write_text("1 2\n")
-        State(str(folder)).save_list([CANDIDATE], 5.0, None)
+        State(str(folder)).save_list([CANDIDATE], LastList(5.0, None))
         state.save_program(MADE, FINGERPRINT)
         with state.lock():
             pass
@@ -240,7 +240,7 @@ def test_everything_kept_is_its_owners_alone_whatever_it_was_and_whatever_the_um
     assert folder.stat().st_mode & 0o777 == 0o711
     before = os.umask(0o777)
     try:
-        State(str(tmp_path / "other")).save_list([CANDIDATE], 5.0, None)
+        State(str(tmp_path / "other")).save_list([CANDIDATE], LastList(5.0, None))
     finally:
         os.umask(before)
     assert (tmp_path / "other").stat().st_mode & 0o777 == 0o711

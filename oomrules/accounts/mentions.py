@@ -50,11 +50,7 @@ class Mentions(NamedTuple):
 
 
 def mentioned(program: Program, kind: str) -> Mentions:
-    """Find what a program says of users or of groups.
-
-    Args:
-        kind: ``user`` or ``group``.
-    """
+    """Find what a program says of users or of groups, by the kind: ``user`` or ``group``."""
     found: dict[str, str] = {}
     globs: set[str] = set()
     anything = False

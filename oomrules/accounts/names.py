@@ -7,7 +7,6 @@ in all. An answer that came before its end counts.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
@@ -17,6 +16,7 @@ from contextlib import suppress
 from oomrules.accounts import nss, passwd
 from oomrules.accounts.mentions import mentioned
 from oomrules.child_lines import Child
+from oomrules.files import read_small
 from oomrules.program.program import Program
 
 # In all, however often it is asked.
@@ -26,7 +26,6 @@ PATIENCE = 2.5
 _MOST_IDS = 8192
 _LARGEST_ANSWER = 4 << 20
 _SWITCH = "nsswitch.conf"
-_CALLED = {"user": "users", "group": "groups"}
 
 Question = tuple[str, str, str]
 
@@ -52,14 +51,13 @@ class Names:
         self._command = ask or [sys.executable, "-I", "-S", "-E", str(nss.__file__)]
         self._problems: list[str] = []
         self._known: dict[str, passwd.Accounts] = {}
-        self._elsewhere: dict[str, bool] = {}
+        self._elsewhere = {kind: _asks_elsewhere(kind) for kind in passwd.FILES}
         self.asked = {kind: mentioned(program, kind) for kind in passwd.FILES}
         # What was asked, and what came of it: None is no answer.
         self._answers: dict[Question, bool | None] = {}
         self._running: Child | None = None
         for kind in passwd.FILES:
             self._known[kind], problem = passwd.read(kind)
-            self._elsewhere[kind] = _asks_elsewhere(kind)
             if problem:
                 self._problems.append(problem)
         self.users, self.groups = (self._known[kind].by_id for kind in passwd.FILES)
@@ -105,8 +103,7 @@ class Names:
             return True
         if not self._elsewhere[kind] or not passwd.acceptable(name):
             return False
-        if question not in self._answers:
-            self._begin([question])
+        self._begin([question])
         self._collect()
         return self._answers.get(question) is not False
 
@@ -118,7 +115,7 @@ class Names:
 
     def show(self, users: Iterable[int] = (), groups: Iterable[int] = ()) -> None:
         """Ask for the names of ids that are shown; a number stands where none comes in time."""
-        self._begin([*self._nameless("user", users), *self._nameless("group", groups)])
+        self._begin(self._nameless("user", users) + self._nameless("group", groups))
         self._collect()
 
     @property
@@ -129,29 +126,27 @@ class Names:
     def problems(self) -> list[str]:
         """Say what could not be found out, and what that means."""
         found = list(self._problems)
-        for kind in passwd.FILES:
-            database = passwd.FILES[kind]
-            late = [key for key, answer in self._answers.items() if answer is None]
-            late = [key for key in late if key[0] == kind]
-            names = [bytes.fromhex(key).decode() for _, how, key in late if how == "name"]
-            ids = [key for _, how, key in late if how == "id"]
-            see = f"see `{' '.join(('getent', database, *(*names, *ids)[:1]))}`"
+        unanswered = [question for question, answer in self._answers.items() if answer is None]
+        for kind, database in passwd.FILES.items():
+            late = [(how, key) for asked, how, key in unanswered if asked == kind]
+            names = [bytes.fromhex(key).decode() for how, key in late if how == "name"]
+            ids = [key for how, key in late if how == "id"]
+            within = f"within {self._patience:g} s, so"
+            query = " ".join(("getent", database, *(*names, *ids)[:1]))
+            see = f"see `{query}`, and {_SWITCH}(5) says whom it asks"
             if names:
                 place = self.asked[kind].names.get(names[0])
                 said = f"{names[0]} ({place})" if place else names[0]
                 more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-                found.append(
-                    f"the {kind} {said}{more} could not be looked up within "
-                    f"{self._patience:g} s, so rules that name it are about nobody; {see}, "
-                    f"and {_SWITCH}(5) says whom it asks"
-                )
+                effect = "rules that name it are about nobody"
+                problem = f"the {kind} {said}{more} could not be looked up {within} {effect}"
             elif late:
                 too = ", in rules too" if self.asked[kind].open else ""
-                found.append(
-                    f"not all {_CALLED[kind]} could be looked up within {self._patience:g} s, so "
-                    f"numbers stand for their names{too}; {see}, and {_SWITCH}(5) says whom it "
-                    "asks"
-                )
+                effect = f"numbers stand for their names{too}"
+                problem = f"not all {kind}s could be looked up {within} {effect}"
+            else:
+                continue
+            found.append(f"{problem}; {see}")
         return found
 
     # --- asking ------------------------------------------------------------------------
@@ -159,14 +154,11 @@ class Names:
     def _named(self) -> list[Question]:
         wanted: list[Question] = []
         for kind, asked in self.asked.items():
-            if not self._elsewhere[kind]:
-                continue
             known = self._known[kind]
-            missing = [name for name in asked.names if known.id_of(name) is None]
             wanted += [
                 (kind, "name", name.encode().hex())
-                for name in sorted(missing)
-                if passwd.acceptable(name)
+                for name in sorted(asked.names)
+                if self._elsewhere[kind] and known.id_of(name) is None and passwd.acceptable(name)
             ]
             wanted += self._nameless(kind, asked.ids)
         return wanted
@@ -241,8 +233,7 @@ def _answer(line: bytes) -> tuple[Question, int | None, str] | None:
 def _asks_elsewhere(kind: str) -> bool:
     """Return whether the C library looks anywhere else than in the file."""
     try:
-        with open(os.path.join(passwd.directory(), _SWITCH), "rb") as file:
-            return asks_elsewhere(kind, file.read(65536), ())
+        return asks_elsewhere(kind, read_small(f"{passwd.directory()}/{_SWITCH}"), ())
     except FileNotFoundError:
         return False
     except OSError:

@@ -55,11 +55,7 @@ class Accounts:
         return self._ids.get(name)
 
     def add(self, name: str, number: int) -> bool:
-        """Take a name for an id.
-
-        Returns:
-            whether it is one: not if it is malformed, a number, or the name of another id.
-        """
+        """Take a name for an id; False if it is malformed, a number, or the name of another id."""
         if not (acceptable(name) and 0 <= number <= MOST_ID):
             return False
         if self._ids.setdefault(name, number) != number:
@@ -98,15 +94,13 @@ def acceptable(name: str) -> bool:
 
 
 def read(kind: str) -> tuple[Accounts, str]:
-    """Read /etc/passwd or /etc/group.
-
-    Returns:
-        the names in it, and why they are not all, or an empty text.
-    """
+    """Return the names in /etc/passwd or /etc/group, and why they are not all, or no text."""
     path = os.path.join(directory(), FILES[kind])
     known, problem = Accounts(), ""
     try:
-        data = _first_bytes(path)
+        # A regular file, which cannot block, and one byte more than is used of it.
+        with os.fdopen(files.open_regular(path), "rb") as file:
+            data = file.read(_LARGEST + 1)
     except OSError as error:
         return known, f"{path} cannot be read ({reason(error)}), so its names are not known"
     if len(data) > _LARGEST:
@@ -119,12 +113,6 @@ def read(kind: str) -> tuple[Accounts, str]:
         if name[:1] not in (b"#", b"+", b"-") and number.isdigit() and len(number) <= 10:
             known.add(name.decode("utf-8", "backslashreplace"), int(number))
     return known, problem
-
-
-def _first_bytes(path: str) -> bytes:
-    """Read a regular file, which cannot block, and one byte more than is used of it."""
-    with os.fdopen(files.open_regular(path), "rb") as file:
-        return file.read(_LARGEST + 1)
 
 
 Both = tuple[dict[int, str], dict[int, str]]

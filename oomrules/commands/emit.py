@@ -17,10 +17,10 @@ from oomrules.commands.parts.selection import Ranked
 from oomrules.commands.parts.verdicts import no_candidate
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
-from oomrules.sinks import LastList, Put, Sink, chosen, kernel_list, named, put_all
-from oomrules.sinks.oom_score_adj.sink import OomScoreAdj
+from oomrules.sinks import Put, Sink, chosen, kernel_list, named, put_all
 from oomrules.sinks.oom_score_adj.survey import HEAD
-from oomrules.state import State, now
+from oomrules.sinks.oom_score_adj.write import OomScoreAdj
+from oomrules.state import LastList, State, now
 from oomrules.terminal import say
 
 
@@ -32,12 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="/proc/oom (the default where it exists), oom_score_adj (the default elsewhere), a "
         f"file, or - for standard output; {config.PATH} can settle it",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="with oom_score_adj: show the plan, write nothing"
-    )
+    rulesets.add_flag(parser, "--dry-run", "with oom_score_adj: show the plan, write nothing")
     parser.add_argument(
         "--head",
-        type=selection.positive,
+        type=rulesets.number(int, 1),
         metavar="N",
         help=f"with oom_score_adj: put the first N in order ({HEAD} unless told)",
     )
@@ -109,11 +107,7 @@ def _report(put: Put, sinks: Sequence[Sink], ranked: Ranked, options: argparse.N
 
 
 def _check(wanted: Sequence[str], options: argparse.Namespace) -> None:
-    """Refuse what cannot succeed, before anything is read.
-
-    Raises:
-        Failure: the options contradict each other, or this host.
-    """
+    """Refuse what cannot succeed, before anything is read."""
     if "" in wanted:
         raise Failure("--to has an empty target", "name /proc/oom, oom_score_adj, a file, or -")
     if targets.OOM_SCORE_ADJ in wanted:

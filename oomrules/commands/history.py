@@ -14,17 +14,7 @@ from typing import IO, Any
 
 from oomrules.errors import Failure
 from oomrules.kills.entry import ASKED_ID, KILL_ID
-from oomrules.terminal import (
-    Column,
-    Paint,
-    called,
-    clip,
-    middle,
-    print_json,
-    rough,
-    table,
-    width,
-)
+from oomrules.terminal import Column, Paint, called, clip, middle, print_json, rough, table, width
 
 SCHEMA = "oomrules.history/1"
 
@@ -78,10 +68,10 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "json":
         print_json({"schema": SCHEMA, "kills": kills, "terminated": asked})
     elif kills or asked:
-        rows = [(kill["time"], _row(kill)) for kill in kills]
-        rows += [(kill["time"], _row(kill, _ASKED)) for kill in asked]
+        rows = [*map(_row, kills), *(_row(kill, _ASKED) for kill in asked)]
+        # By time; kills stand first where it is the same.
         rows.sort(key=lambda row: row[0])
-        print(table(_COLUMNS, [row for _, row in rows], Paint(sys.stdout)))
+        print(table(_COLUMNS, rows, Paint(sys.stdout)))
     else:
         print("no kill has been recorded", file=sys.stderr)
     return 0
@@ -123,7 +113,7 @@ def _is_ours(entry: dict[str, Any]) -> bool:
     (systemd.journal-fields(7)).
     """
     sender = _text(entry, "_SYSTEMD_UNIT")
-    return sender == SERVICE or (sender != "" and sender == _text(entry, "OOMRULES_UNIT"))
+    return sender != "" and sender in (SERVICE, _text(entry, "OOMRULES_UNIT"))
 
 
 def _is_end(kill: dict[str, Any], asked: dict[str, Any]) -> bool:
@@ -145,32 +135,25 @@ def _entries(command: list[str]) -> Iterator[dict[str, Any]]:
             ) from error
         with child:
             assert child.stdout is not None
-            for line in _lines(child.stdout):
-                entry = _object(line)
-                if entry is not None:
-                    yield entry
+            yield from _objects(child.stdout)
         errors.seek(0)
         why = errors.read(_LONGEST).decode("utf-8", "replace").strip()
     if child.returncode and why:
         raise Failure(f"journalctl: {why}", "run it as root, or as a member of systemd-journal")
 
 
-def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Return the lines that are not too long; of the others no more than a piece is kept."""
-    whole = True
+def _objects(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """Return the objects in the lines of a stream; a line that is too long is never whole."""
+    begins = True
     while line := stream.readline(_LONGEST):
-        ended = line.endswith(b"\n")
-        if whole and (ended or len(line) < _LONGEST):
-            yield line
-        whole = ended
-
-
-def _object(line: bytes) -> dict[str, Any] | None:
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return data if isinstance(data, dict) else None
+        if begins and (line.endswith(b"\n") or len(line) < _LONGEST):
+            try:
+                data = json.loads(line)
+            except (ValueError, RecursionError):
+                data = None
+            if isinstance(data, dict):
+                yield data
+        begins = line.endswith(b"\n")
 
 
 def _kill(entry: dict[str, Any]) -> dict[str, Any] | None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import select
+import shlex
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from oomrules.commands.parts import dropin, selection
+from oomrules.commands.parts import selection
 from oomrules.commands.parts.findings import concise
 from oomrules.commands.parts.verdicts import no_candidate
+from oomrules.dbus.gather import booted_with_systemd
 from oomrules.errors import Failure, reason
 from oomrules.kills import entry as kills
 from oomrules.kills import journal, kernel_log
@@ -24,11 +28,11 @@ from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.units import placement
 from oomrules.program.program import Program
 from oomrules.ranking.ranker import Ranker, fresh
+from oomrules.roots import Root
 from oomrules.service import client, memory
-from oomrules.service.listener import REFRESH
-from oomrules.service.rules_state import BROKEN, MISSING, WORDS
-from oomrules.sinks import LastList, chosen, named, put_all
-from oomrules.state import State, now
+from oomrules.service.listener import BROKEN, MISSING, REFRESH, WORDS
+from oomrules.sinks import chosen, named, put_all
+from oomrules.state import LastList, State, now
 from oomrules.terminal import say
 
 # Seconds that a unit may wait for its hook: systemd gives a unit 90 s to start.
@@ -36,6 +40,30 @@ _DEADLINE = 45
 
 # Seconds that the service may take to answer; it does at once, or not at all.
 _ANSWER = 10.0
+
+# The drop-in that lets a service call the hook.
+_DROPIN = "50-oomrules.conf"
+
+# Where units are (systemd.unit(5)).
+_FOLDERS = (
+    "etc/systemd/system",
+    "run/systemd/system",
+    "run/systemd/generator",
+    "run/systemd/generator.late",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+)
+
+# "-": a failing hook never keeps the unit from starting. "+": with full rights, whatever
+# sandbox the service itself has.
+_TEXT = """\
+# Made by `oomrules hook --install {service}`; `oomrules hook --remove {service}` removes it.
+# It keeps the list of OOM candidates true as this service comes and goes.
+[Service]
+ExecStartPost=-+{command} hook %n
+ExecStopPost=-+{command} hook %n
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Apply the rules; 2 if they are broken and the last good ones were applied instead."""
     if options.install:
-        return dropin.install(options.install, options.root)
+        return _install(options.install, options.root)
     if options.remove:
-        return dropin.remove(options.remove, options.root)
+        return _remove(options.remove, options.root)
     return _in_time(lambda: _work(options), options.unit)
 
 
@@ -68,25 +96,20 @@ def _work(options: argparse.Namespace) -> int:
             return 2 if answer["rules"]["state"] == BROKEN else 0
         return _apply(options)
     except Failure as error:
-        hint = f"; {error.hint}" if error.hint else ""
-        journal.send(f"{_whom(options.unit)}: {error.message}{hint}", journal.ERROR)
+        _record_failure(error, options.unit)
         raise
 
 
-def _whom(unit: str | None) -> str:
-    return f"hook of {unit}" if unit else "hook"
+def _record_failure(failure: Failure, unit: str | None) -> None:
+    hint = f"; {failure.hint}" if failure.hint else ""
+    whose = f"hook of {unit}" if unit else "hook"
+    journal.send(f"{whose}: {failure.message}{hint}", journal.ERROR)
 
 
 def _in_time(work: Callable[[], int], unit: str | None) -> int:
     """Do work that may hang, in a child, which can be killed wherever it hangs.
 
     In this process no handler of a signal would run while a directory service is asked for a name.
-
-    Returns:
-        the exit code of the work.
-
-    Raises:
-        Failure: it took too long, and was killed.
     """
     from oomrules.commands import main
 
@@ -121,7 +144,7 @@ def _in_time(work: Callable[[], int], unit: str | None) -> int:
                 f"the hook took longer than {_DEADLINE} s and gave up; the list is as it was",
                 "see how long `oomrules rank` takes",
             )
-        journal.send(f"{_whom(unit)}: {problem.message}; {problem.hint}", journal.ERROR)
+        _record_failure(problem, unit)
         raise problem
     finally:
         try:
@@ -218,12 +241,9 @@ def _program(options: argparse.Namespace, state: State) -> tuple[Program, bool]:
 
 
 def _record(unit: str, last: dict[str, Any]) -> int | None:
-    """Write an entry for each kill in the unit that the kernel's log has.
+    """Write an entry for each kill in the unit; return the number of the kernel's last message.
 
     The other kills are left to the hooks of their own units; ``last`` says which they are.
-
-    Returns:
-        the number of the kernel's last message.
     """
     known, left = last.get("kernel_log"), last.get("kills_left", [])
     try:
@@ -241,10 +261,8 @@ def _record(unit: str, last: dict[str, Any]) -> int | None:
         at = kills.died(kill)
         # A list that was made after the kill was not in force; it still says where processes were.
         in_force = "time" in last and last["time"] <= at
-        candidates = last.get("candidates", [])
-        entry: dict[str, Any] = next(
-            (listed for listed in candidates if kills.is_of(kill, listed)), {}
-        )
+        candidates: list[dict[str, Any]] = last.get("candidates", [])
+        entry = next((listed for listed in candidates if kills.is_of(kill, listed)), {})
         if unit not in _whereabouts(kill, entry):
             last["kills_left"].append(kill.sequence)
             continue
@@ -267,3 +285,81 @@ def _whereabouts(kill: Kill, entry: dict[str, Any]) -> tuple[str | None, ...]:
         return placement(kill.cgroup, Hierarchy().unit_root()).system.chain
     # If the log does not name the group, the last list may know where the process was.
     return () if entry.get("manager") else (entry.get("unit"),)
+
+
+# --- the drop-in ---------------------------------------------------------------------------
+
+
+def _install(service: str, root: Path) -> int:
+    """Write the drop-in and let systemd read it."""
+    path = _dropin(service, root)
+    command = shutil.which("oomrules") or str(Path(sys.argv[0]).resolve())
+    try:
+        Root(root).make(path.parent)
+    except OSError as error:
+        raise Failure(f"cannot make {path.parent}: {reason(error)}", "run it as root") from error
+    Root(root).replace(path, _TEXT.format(service=service, command=command).encode())
+    say(f"{path} written")
+    _reload(root)
+    if not _exists(service, root):
+        say(
+            f"note: there is no {service} here; the hook waits for one. If the name is wrong: "
+            f"`oomrules hook --remove {shlex.quote(service)}`, and "
+            "`systemctl list-unit-files --type=service` lists the services",
+            sys.stderr,
+        )
+    return 0
+
+
+def _exists(service: str, root: Path) -> bool:
+    """Return whether there is such a service; an instance of a template counts as one."""
+    asked = _systemctl(root, "show", "--property=LoadState", "--value", "--", service)
+    if asked and asked.returncode == 0:
+        return asked.stdout.strip() != "not-found"
+    head, at, _ = service.removesuffix(".service").partition("@")
+    names = (service, f"{head}@.service") if at else (service,)
+    return any(os.path.lexists(root / folder / name) for folder in _FOLDERS for name in names)
+
+
+def _remove(service: str, root: Path) -> int:
+    """Remove the drop-in and let systemd know."""
+    path = _dropin(service, root)
+    try:
+        Root(root).remove(path)
+    except FileNotFoundError as error:
+        raise Failure(f"{service} has no hook: there is no {path}") from error
+    except OSError as error:
+        raise Failure(f"cannot remove {path}: {reason(error)}", "run it as root") from error
+    try:
+        Root(root).remove(path.parent)
+    except OSError:
+        pass  # Other drop-ins are there.
+    say(f"{path} removed")
+    _reload(root)
+    return 0
+
+
+def _dropin(service: str, root: Path) -> Path:
+    if not service.endswith(".service") or "/" in service:
+        raise Failure(
+            f"{service} is not the name of a service",
+            f"only services can call a hook; write the full name, as in `{service}.service`"
+            if "." not in service and "/" not in service
+            else "only services can call a hook; write a name such as nginx.service",
+        )
+    return root / "etc/systemd/system" / f"{service}.d" / _DROPIN
+
+
+def _reload(root: Path) -> None:
+    done = _systemctl(root, "daemon-reload")
+    if done and done.returncode:
+        raise Failure(
+            f"systemd did not take it: {done.stderr.strip()}", "run `systemctl daemon-reload`"
+        )
+
+
+def _systemctl(root: Path, *words: str) -> subprocess.CompletedProcess[str] | None:
+    """Run systemctl; None where there is no systemd that runs from this root."""
+    if root != Path("/") or not booted_with_systemd():
+        return None
+    return subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)  # noqa: S603, S607

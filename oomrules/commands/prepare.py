@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from typing import Any
 
 from oomrules import __version__, roots
@@ -71,17 +70,15 @@ def run(options: argparse.Namespace) -> int:
         source.most_long = MOST_LONG
         source.refresh()
         selection.settle_names(names, source)
-        more = {"problems": names.problems(), "complete": names.complete}
-        _say("names", {**_names(names, source), **more})
+        problems, complete = names.problems(), names.complete
+        _say("names", {**_names(names, source), "problems": problems, "complete": complete})
         _say("facts", _facts(asked, source))
     return 0
 
 
 def _say(part: str, data: dict[str, Any]) -> None:
     """Print a part; it is there whatever becomes of the rest."""
-    json.dump({"schema": SCHEMA, "part": part, **data}, sys.stdout)
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+    print(json.dumps({"schema": SCHEMA, "part": part, **data}), flush=True)
 
 
 def _names(names: Names | None, source: ProcSource | None) -> dict[str, Any]:

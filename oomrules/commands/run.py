@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     selection.add_target(parser)
     parser.add_argument(
         "--heartbeat",
-        type=_seconds,
+        type=rulesets.number(float, 1, 3600),
         default=pace.HEARTBEAT,
         metavar="SECONDS",
         help="refresh the list this often when nothing happens (%(default)g)",
@@ -37,13 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where to leave figures for node_exporter (in the state directory)",
     )
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not 1 <= number <= 3600:
-        raise argparse.ArgumentTypeError("from 1 to 3600 seconds")
-    return number
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,19 +9,8 @@ from typing import Any
 
 from oomrules.errors import Failure
 from oomrules.service import client
-from oomrules.service.listener import STATUS
-from oomrules.service.rules_state import GOOD, WORDS
-from oomrules.terminal import (
-    Column,
-    Paint,
-    called,
-    count,
-    memory,
-    middle,
-    print_json,
-    rough,
-    table,
-)
+from oomrules.service.listener import GOOD, STATUS, WORDS
+from oomrules.terminal import Column, Paint, called, count, memory, middle, print_json, rough, table
 
 _PATIENCE = 10.0
 _SYSCTLS = Path("/proc/sys/vm")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from oomrules.dbus import bounds
@@ -26,22 +27,25 @@ _GARBLED = "an answer that is no text"
 SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 
 
+@dataclass(eq=False)
 class BusError(Exception):
     """A call failed.
 
     Attributes:
+        message: why, in words.
         name: the D-Bus error's name, or an empty text.
         final: whether the bus itself is lost, so that no further call makes sense.
         late: whether it was not there in time.
     """
 
-    def __init__(
-        self, message: str, name: str = "", final: bool = False, late: bool = False
-    ) -> None:
-        super().__init__(message)
-        self.name = name
-        self.final = final
-        self.late = late
+    message: str
+    name: str = ""
+    final: bool = False
+    late: bool = False
+
+    def __str__(self) -> str:
+        """Return the message."""
+        return self.message
 
 
 class Connection:
@@ -66,8 +70,7 @@ class Connection:
         largest: int = LARGEST,
     ) -> None:
         self._gio, self._glib, bus = self.load()
-        self._timeout = timeout
-        self._deadline, self._largest = deadline, largest
+        self._timeout, self._deadline, self._largest = timeout, deadline, largest
         address = address or os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or SYSTEM_BUS
         flags = self._gio.DBusConnectionFlags
         cancel = self._gio.Cancellable()
@@ -95,10 +98,7 @@ class Connection:
 
     @staticmethod
     def load() -> tuple[Any, Any, Any]:
-        """Load the libraries, which takes longer than a call.
-
-        Returns:
-            Gio, GLib and pydbus' class of a bus.
+        """Return Gio, GLib and pydbus' class of a bus, which takes longer to load than a call.
 
         Raises:
             Failure: one is not installed.
@@ -121,11 +121,7 @@ class Connection:
             pass
 
     def _left(self) -> float:
-        """Return the seconds that the next step may take.
-
-        Raises:
-            BusError: there are none.
-        """
+        """Return the seconds that the next step may take; raise BusError if there are none."""
         left = min(self._timeout, self._deadline - time.monotonic())
         if left <= 0:
             raise BusError("it took too long in all", final=True, late=True)
@@ -139,7 +135,7 @@ class Connection:
         returns: str,
         arguments: tuple[str, tuple[Any, ...]] | None = None,
     ) -> Any:
-        """Call a method, and return the answer's values as a tuple of Python values.
+        """Call a method, and return the answer, a GLib variant that is a tuple of values.
 
         Args:
             method: interface and name, joined by a dot.
@@ -149,16 +145,6 @@ class Connection:
         Raises:
             BusError: it failed, or there was no such answer in time.
         """
-        return self._call(destination, path, method, returns, arguments).unpack()
-
-    def _call(
-        self,
-        destination: str,
-        path: str,
-        method: str,
-        returns: str,
-        arguments: tuple[str, tuple[Any, ...]] | None,
-    ) -> Any:
         interface, _, name = method.rpartition(".")
         given = self._glib.Variant(*arguments) if arguments else None
         left = self._left()
@@ -191,25 +177,15 @@ class Connection:
         return answer
 
     def has(self, name: str) -> bool:
-        """Return whether a name on the bus has an owner.
-
-        Raises:
-            BusError: as ``call``.
-        """
-        bus = "org.freedesktop.DBus"
-        owned: bool = self.call(
-            bus, "/" + bus.replace(".", "/"), f"{bus}.NameHasOwner", "(b)", ("(s)", (name,))
-        )[0]
-        return owned
+        """Return whether a name on the bus has an owner; raise as ``call`` does."""
+        bus, path = "org.freedesktop.DBus", "/org/freedesktop/DBus"
+        answer = self.call(bus, path, f"{bus}.NameHasOwner", "(b)", ("(s)", (name,)))
+        return bool(answer.unpack()[0])
 
     def get(self, destination: str, path: str, interface: str, name: str) -> Any:
-        """Return a property; None if its type is not in ``bounds.SIGNATURES``.
-
-        Raises:
-            BusError: as ``call``.
-        """
+        """Return a property, None if it has no type of ``bounds.SIGNATURES``; raise as ``call``."""
         method = "org.freedesktop.DBus.Properties.Get"
-        answer = self._call(destination, path, method, "(v)", ("(ss)", (interface, name)))
+        answer = self.call(destination, path, method, "(v)", ("(ss)", (interface, name)))
         # Checked before it becomes a Python value: a nested one can take any amount of memory.
         inner = answer.get_child_value(0).get_variant()
         return inner.unpack() if inner.get_type_string() in bounds.SIGNATURES else None

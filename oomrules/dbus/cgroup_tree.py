@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cgroupspy.controllers import Controller
-from cgroupspy.interfaces import BaseFileInterface, DictFile, IntegerFile, MultiLineIntegerFile
+from cgroupspy.interfaces import BaseFileInterface, DictFile, IntegerFile
 from cgroupspy.nodes import Node
 
 from oomrules.processes.snapshot import NO_LIMIT
@@ -46,7 +46,6 @@ class MemoryController(Controller):  # type: ignore[misc]
     swap = IntegerFile("memory.swap.current", readonly=True)
     pressure = PressureFile("memory.pressure")
     events = DictFile("memory.events", readonly=True)
-    procs = MultiLineIntegerFile("cgroup.procs", readonly=True)
 
     def figure(self, name: str) -> Any:
         """Return a figure; None if the group is gone or has no such file."""

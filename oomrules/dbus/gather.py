@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -108,15 +108,16 @@ def gather(asked: Questions, places: Iterable[Placement], patience: float = PATI
         return Facts(units={}, sessions={})
     problems: list[str] = []
     every = every_unit(places) if asked.properties else []
-    users = Users(every, asked.properties)
-    try:
-        with _system_bus(problems, time.monotonic() + patience) as connection:
-            if connection is None:
-                return Facts(problems=tuple(problems))
+    deadline = time.monotonic() + patience
+    with closing(Users(every, asked.properties)) as users:
+        bus = _attempt(problems, "the system bus", lambda: Connection(deadline=deadline))
+        if bus is None:
+            return Facts(problems=tuple(problems))
+        with closing(bus):
             sessions: Units | None = {}
             if asked.sessions:
-                sessions = _attempt(problems, "logind", lambda: _sessions(connection))
-            told = _attempt(problems, "systemd", lambda: _units(asked, every, connection, problems))
+                sessions = _attempt(problems, "logind", lambda: logind.sessions(bus))
+            told = _attempt(problems, "systemd", lambda: _units(asked, every, bus, problems))
         units, whole = told or (None, False)
         if units is not None:
             units.update(users.collect())
@@ -126,52 +127,26 @@ def gather(asked: Questions, places: Iterable[Placement], patience: float = PATI
             problems=(*problems, *users.problems),
             whole=whole,
         )
-    finally:
-        users.close()
-
-
-@contextmanager
-def _system_bus(problems: list[str], deadline: float) -> Iterator[Connection | None]:
-    connection = None
-    try:
-        connection = Connection(deadline=deadline)
-    except BusError as error:
-        problems.append(_sentence("the system bus", error))
-    except Failure as error:
-        problems.append(f"{error.message}, so systemd cannot be asked; {error.hint}")
-    try:
-        yield connection
-    finally:
-        if connection:
-            connection.close()
 
 
 def _attempt(problems: list[str], whom: str, ask: Callable[[], _Answer]) -> _Answer | None:
     try:
         return ask()
     except BusError as error:
-        problems.append(_sentence(whom, error))
-        return None
-
-
-def _sentence(whom: str, error: BusError) -> str:
-    return (
-        f"{whom} cannot be asked ({error}), so what only it knows of units is unknown, and rules "
-        "that ask for it protect"
-    )
+        problems.append(
+            f"{whom} cannot be asked ({error}), so what only it knows of units is unknown, and "
+            "rules that ask for it protect"
+        )
+    except Failure as error:
+        problems.append(f"{error.message}, so systemd cannot be asked; {error.hint}")
+    return None
 
 
 def _units(
     asked: Questions, every: list[Placement], connection: Connection, problems: list[str]
 ) -> tuple[Units, bool]:
-    """Return what is known of units, and whether that is all."""
+    """Return aliases, how units belong together and properties, and whether these are all."""
     manager = Manager(connection)
-    found = _related(asked, manager)
-    return found, _properties(asked, every, manager, found, problems)
-
-
-def _related(asked: Questions, manager: Manager) -> Units:
-    """Return aliases, and how units belong together."""
     found: Units = {}
     for alias in asked.named:
         unit = manager.primary(alias)
@@ -183,7 +158,7 @@ def _related(asked: Questions, manager: Manager) -> Units:
         listed, relation = _RELATIONS[words]
         for unit in manager.properties(other, [listed]).get(listed, []):
             found.setdefault(unit, {}).setdefault(relation, []).append(other)
-    return found
+    return found, _properties(asked, every, manager, found, problems)
 
 
 def _properties(
@@ -238,15 +213,6 @@ def every_unit(places: Iterable[Placement]) -> list[Placement]:
                 break
             seen[key(unit)] = unit
     return [seen[name] for name in sorted(seen)]
-
-
-def _sessions(connection: Connection) -> Units:
-    listed = logind.sessions(connection)
-    found = {session.unit: session.facts for session in listed if session.unit}
-    for uid in {session.uid for session in listed}:
-        theirs = [session for session in listed if session.uid == uid]
-        found[f"user@{uid}.service"] = logind.of_user(theirs)
-    return found
 
 
 def _unit_names(node: Node) -> set[str]:

@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from oomrules.dbus import bounds
 from oomrules.dbus.bus import BusError, Connection
 
 _SERVICE = "org.freedesktop.login1"
-_MANAGER = "org.freedesktop.login1.Manager"
+_PATH = "/org/freedesktop/login1"
 # Sessions that are asked about; there is no time for more.
 _MOST = 4096
-_PATH = "/org/freedesktop/login1"
 
 
-class Session(NamedTuple):
-    """A login session, and the unit that holds its processes."""
+def sessions(connection: Connection) -> dict[str, dict[str, Any]]:
+    """Return the sessions by the units that hold their processes; those that end are left out.
 
-    uid: int
-    unit: str
-    facts: dict[str, Any]
-
-
-def sessions(connection: Connection) -> list[Session]:
-    """Return the sessions; one that ends meanwhile is left out.
+    A user's manager starts the programs of a desktop outside the session's own scope. They
+    belong to the active session if there is one, since that is what the user looks at.
 
     Raises:
         BusError: logind did not answer.
     """
-    (listed,) = connection.call(_SERVICE, _PATH, f"{_MANAGER}.ListSessions", "(a(susso))")
-    known = []
+    answer = connection.call(_SERVICE, _PATH, f"{_SERVICE}.Manager.ListSessions", "(a(susso))")
+    (listed,) = answer.unpack()
+    by_unit: dict[str, dict[str, Any]] = {}
+    of_users: dict[str, list[dict[str, Any]]] = {}
+    get_all = "org.freedesktop.DBus.Properties.GetAll"
+    of_session = ("(s)", (f"{_SERVICE}.Session",))
     for _, uid, _, _, path in listed[:_MOST]:
         try:
-            (values,) = connection.call(
-                _SERVICE,
-                path,
-                "org.freedesktop.DBus.Properties.GetAll",
-                "(a{sv})",
-                ("(s)", (f"{_SERVICE}.Session",)),
-            )
+            answer = connection.call(_SERVICE, path, get_all, "(a{sv})", of_session)
         except BusError as error:
             if error.final:
                 raise
             continue
+        (values,) = answer.unpack()
         facts = {
             "active": bool(values.get("Active")),
             "remote": bool(values.get("Remote")),
@@ -50,17 +43,12 @@ def sessions(connection: Connection) -> list[Session]:
             "class": bounds.text(str(values.get("Class", "")), bounds.MOST_NAME),
             "type": bounds.text(str(values.get("Type", "")), bounds.MOST_NAME),
         }
-        known.append(Session(uid, str(values.get("Scope", "")), facts))
-    return known
-
-
-def of_user(of_one_user: list[Session]) -> dict[str, Any]:
-    """Return the facts of the session to which processes belong that a user's sessions share.
-
-    A user's manager starts the programs of a desktop outside the session's own scope. They
-    belong to the active session if there is one, since that is what the user looks at.
-    """
-    return min(
-        (session.facts for session in of_one_user),
-        key=lambda facts: (not facts["active"], facts["remote"], facts["idle"], facts["class"]),
-    )
+        if values.get("Scope"):
+            by_unit[str(values["Scope"])] = facts
+        of_users.setdefault(f"user@{uid}.service", []).append(facts)
+    for manager, theirs in of_users.items():
+        by_unit[manager] = min(
+            theirs,
+            key=lambda facts: (not facts["active"], facts["remote"], facts["idle"], facts["class"]),
+        )
+    return by_unit

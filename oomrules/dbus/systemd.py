@@ -13,7 +13,6 @@ from oomrules.dbus.bus import TIMEOUT, BusError, Connection
 
 _SERVICE = "org.freedesktop.systemd1"
 _MANAGER_PATH = "/org/freedesktop/systemd1"
-_MANAGER = f"{_SERVICE}.Manager"
 _UNIT = f"{_SERVICE}.Unit"
 _UNIT_PREFIX = f"{_MANAGER_PATH}/unit/"
 
@@ -28,7 +27,10 @@ _NO_SUCH = (".NoSuchUnit", ".UnknownObject", ".UnknownProperty", ".UnknownInterf
 
 
 class Manager:
-    """A service manager: the system's, or a user's."""
+    """A service manager: the system's, or a user's.
+
+    Each question raises ``BusError`` where the manager does not answer.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -38,9 +40,6 @@ class Manager:
 
         Args:
             until: no longer than this, by ``time.monotonic``.
-
-        Raises:
-            BusError: the bus did not answer.
         """
         while not self._connection.has(_SERVICE) and time.monotonic() < until:
             time.sleep(TIMEOUT / 20)
@@ -53,9 +52,6 @@ class Manager:
 
         Args:
             units: those that are looked for; None lists all that are loaded.
-
-        Raises:
-            BusError: the manager did not answer.
         """
         if units is None:
             return _there(self._call("ListUnits", _LISTED))
@@ -67,11 +63,7 @@ class Manager:
         return found
 
     def primary(self, name: str) -> str | None:
-        """Return the unit behind a name, which may be an alias; None if none is loaded.
-
-        Raises:
-            BusError: the manager did not answer.
-        """
+        """Return the unit behind a name, which may be an alias; None if none is loaded."""
         try:
             (path,) = self._call("GetUnit", "(o)", ("(s)", (name,)))
         except BusError as error:
@@ -84,9 +76,6 @@ class Manager:
         """Return properties of a unit; those that its kind lacks are left out.
 
         So are those of an unexpected type (``bounds``), and those that ``known`` tells.
-
-        Raises:
-            BusError: the manager did not answer.
         """
         kind = unit.rpartition(".")[2].capitalize()
         path = _UNIT_PREFIX + escape(unit)
@@ -98,7 +87,7 @@ class Manager:
             try:
                 value = self._connection.get(_SERVICE, path, interface, name)
             except BusError as error:
-                if not error.name.endswith(_NO_SUCH) and not error.name.endswith(".InvalidArgs"):
+                if not error.name.endswith((*_NO_SUCH, ".InvalidArgs")):
                     raise
                 continue
             value = bounds.value(name, value)
@@ -107,11 +96,7 @@ class Manager:
         return values
 
     def described(self, units: list[str], names: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Return all of these properties of the units that there are.
-
-        Raises:
-            BusError: the manager did not answer.
-        """
+        """Return all of these properties of the units that there are."""
         properties = {unit: self.properties(unit, names) for unit in units}
         # Afterwards, since a unit may have vanished before its properties were read.
         known = self.known(units)
@@ -124,8 +109,9 @@ class Manager:
     def _call(
         self, method: str, returns: str, arguments: tuple[str, tuple[Any, ...]] | None = None
     ) -> Any:
-        method = f"{_MANAGER}.{method}"
-        return self._connection.call(_SERVICE, _MANAGER_PATH, method, returns, arguments)
+        method = f"{_SERVICE}.Manager.{method}"
+        answer = self._connection.call(_SERVICE, _MANAGER_PATH, method, returns, arguments)
+        return answer.unpack()
 
 
 def _there(listed: Any) -> dict[str, dict[str, Any]]:

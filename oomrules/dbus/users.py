@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import oomrules
@@ -109,15 +109,17 @@ class Users:
         found: Units = {}
         silent = dict(self._places)
         left = _MOST_SAID
-        for user, line in self._lines():
+        most = 8 * (users_child.MOST_SAID + 4096) * len(self._places)
+        for line in self._child.lines(self._deadline, most):
+            user, said = json.loads(line)
             units = silent.pop(user, None)
             if units is None:
                 continue
-            left -= len(line)
+            left -= len(said)
             if left < 0:
                 self._problem(user, "all users together say too much")
             else:
-                self._take(user, units, line, found)
+                self._take(user, units, said, found)
         for user in silent:
             self._problem(user, f"there was no time left of the {self._total:g} s for all users")
         return found
@@ -148,17 +150,7 @@ class Users:
             "knows of them is unknown, which protects no process"
         )
 
-    def _lines(self) -> Iterator[tuple[str, str]]:
-        assert self._child
-        most = 8 * (users_child.MOST_SAID + 4096) * max(1, len(self._places))
-        try:
-            for line in self._child.lines(self._deadline, most):
-                yield tuple(json.loads(line))
-        finally:
-            self.close()
-
     def close(self) -> None:
         """End the child and its children."""
-        child, self._child = self._child, None
-        if child:
-            child.end()
+        if self._child:
+            self._child.end()

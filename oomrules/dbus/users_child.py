@@ -90,12 +90,9 @@ def main() -> None:
             if (descriptor in ready and not questioner.read()) or late:
                 poll.unregister(descriptor)
                 del running[descriptor]
-                _say(questioner.user, questioner.said if questioner.end() else b"")
-
-
-def _say(user: str, said: bytes | bytearray) -> None:
-    # As a text, whatever it holds: the parent checks it.
-    print(json.dumps([user, said.decode("utf-8", "replace")]), flush=True)
+                # As a text, whatever it holds: the parent checks it.
+                said = questioner.said.decode("utf-8", "replace") if questioner.end() else ""
+                print(json.dumps([questioner.user, said]), flush=True)
 
 
 def _be_the_child(

@@ -1,67 +1,107 @@
-"""The language server: the protocol's words for what ``document`` knows."""
+"""The language server: a rule file as it stands in an editor, and what is known about it."""
 
 from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
 from pygls.workspace import TextDocument
 
-from oomrules import __version__
-from oomrules.editor import document as documents
-from oomrules.editor.document import Document
-from oomrules.language.diagnostics import Diagnostic, Fix, Level
+from oomrules import __version__, resources
+from oomrules.attributes import ATTRIBUTES
+from oomrules.capabilities import CAPABILITIES
+from oomrules.language import formatter, rulefiles
+from oomrules.language.diagnostics import Diagnostic, Fix, Level, Rejected
+from oomrules.language.rulefiles import Found
+from oomrules.language.syntax import FORMS, KEYWORDS
 from oomrules.language.text import RuleText, Span
+from oomrules.language.typing import FUNCTIONS
+from oomrules.lint import linter
+from oomrules.lint.ruleset import RuleSet
 
 _SEVERITIES = {
     Level.ERROR: lsp.DiagnosticSeverity.Error,
     Level.WARNING: lsp.DiagnosticSeverity.Warning,
     Level.INFO: lsp.DiagnosticSeverity.Information,
 }
-_KINDS = {
-    "keyword": lsp.CompletionItemKind.Keyword,
-    "attribute": lsp.CompletionItemKind.Property,
-    "name": lsp.CompletionItemKind.Variable,
-    "list": lsp.CompletionItemKind.Variable,
-    "capability": lsp.CompletionItemKind.Constant,
-}
+_WORD = re.compile(r"@?[A-Za-z_][\w.]*")
+_BEFORE_CAPABILITY = re.compile(r"(\b(with|without|any of)\b[\s\w,]*|\bcap\()\s*\w*$")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text, the files that are in force with it, and all findings in it."""
+
+    text: RuleText
+    rules: RuleSet
+    findings: tuple[Diagnostic, ...]
+
+
+def read(path: str, text: str) -> Document:
+    """Return a text with its findings, beside the other files of its directory and the shipped."""
+    found = _together(RuleText(path, text.removeprefix("\ufeff"), 0))
+    document = next(file for file in found.files if file.name == path)
+    rules, findings = linter.lint(found)
+    own = tuple(finding for finding in findings if finding.source == document)
+    return Document(text=document, rules=rules, findings=own)
+
+
+def _together(document: RuleText) -> Found:
+    folder = Path(document.name).parent
+    shipped: list[RuleText] = []
+    if folder in rulefiles.directories():
+        others = list(rulefiles.system().files)
+    else:
+        others = list(rulefiles.given([str(folder)]).files) if folder.is_dir() else []
+        here = {Path(file.name).name for file in (document, *others)}
+        shipped = [
+            # Definitions of the shipped rules have the lowest precedence.
+            replace(file, level=len(rulefiles.DIRECTORIES))
+            for file in rulefiles.given([str(resources.rules())]).files
+            if Path(file.name).name not in here
+        ]
+    before = next((file for file in others if file.name == document.name), document)
+    files = {file.name: file for file in [*shipped, *others]}
+    files.pop(document.name, None)
+    return Found((*files.values(), replace(document, level=before.level)))
 
 
 def make() -> LanguageServer:
     """Return the server, with all requests that it answers."""
     server = LanguageServer("oomrules", __version__)
 
-    def read(uri: str) -> tuple[TextDocument, Document]:
+    def document_of(uri: str) -> tuple[TextDocument, Document]:
         text = server.workspace.get_text_document(uri)
-        return text, documents.read(text.path, text.source)
+        return text, read(text.path, text.source)
 
-    def publish(uri: str) -> None:
-        text, document = read(uri)
+    def changed(given: lsp.DidOpenTextDocumentParams | lsp.DidChangeTextDocumentParams) -> None:
+        uri = given.text_document.uri
+        text, document = document_of(uri)
         diagnostics = [_diagnostic(finding) for finding in document.findings]
         server.text_document_publish_diagnostics(
             lsp.PublishDiagnosticsParams(uri, diagnostics, text.version)
         )
 
-    def changed(given: lsp.DidOpenTextDocumentParams | lsp.DidChangeTextDocumentParams) -> None:
-        publish(given.text_document.uri)
-
     def formatting(given: lsp.DocumentFormattingParams) -> list[lsp.TextEdit]:
-        _, document = read(given.text_document.uri)
-        text = documents.formatted(document)
-        if text is None or text == document.text.text:
+        _, document = document_of(given.text_document.uri)
+        try:
+            text = formatter.formatted(document.text)
+        except Rejected:
+            return []
+        if text == document.text.text:
             return []
         return [lsp.TextEdit(_range(document.text, Span(0, len(document.text.text))), text)]
 
     def completion(given: lsp.CompletionParams) -> list[lsp.CompletionItem]:
-        _, document = read(given.text_document.uri)
-        offers = documents.offers(document, _offset(document.text, given.position))
-        return [
-            lsp.CompletionItem(offer.word, kind=_KINDS[offer.kind], detail=offer.about or None)
-            for offer in offers
-        ]
+        _, document = document_of(given.text_document.uri)
+        return _offers(document, _offset(document.text, given.position))
 
     def hover(given: lsp.HoverParams) -> lsp.Hover | None:
-        _, document = read(given.text_document.uri)
-        about = documents.about(document, _offset(document.text, given.position))
+        _, document = document_of(given.text_document.uri)
+        about = _about(document, _offset(document.text, given.position))
         if about is None:
             return None
         span, meaning = about
@@ -70,7 +110,7 @@ def make() -> LanguageServer:
 
     def actions(given: lsp.CodeActionParams) -> list[lsp.CodeAction]:
         uri = given.text_document.uri
-        _, document = read(uri)
+        _, document = document_of(uri)
         return [
             _action(uri, finding, finding.fix)
             for finding in document.findings
@@ -88,6 +128,45 @@ def make() -> LanguageServer:
     kinds = lsp.CodeActionOptions(code_action_kinds=[lsp.CodeActionKind.QuickFix])
     server.feature(lsp.TEXT_DOCUMENT_CODE_ACTION, kinds)(actions)
     return server
+
+
+def _offers(document: Document, offset: int) -> list[lsp.CompletionItem]:
+    """Return the words that may stand at an offset."""
+    item, kinds = lsp.CompletionItem, lsp.CompletionItemKind
+    checked, text = document.rules.checked, document.text.text
+    line = text[text.rfind("\n", 0, offset) + 1 : offset]
+    if re.search(r"@\w*$", line):
+        return [item(f"@{name}", kind=kinds.Variable) for name in sorted(checked.listed)]
+    if _BEFORE_CAPABILITY.search(line):
+        return [item(name, kind=kinds.Constant, detail=f"CAP_{name}") for name in CAPABILITIES]
+    if not line.strip() or re.fullmatch(r"\s*\w*|.*[:{]\s*\w*", line):
+        return [item(word, kind=kinds.Keyword, detail=form) for word, form in FORMS.items()]
+    return [
+        *(item(name, kind=kinds.Property, detail=of.doc) for name, of in ATTRIBUTES.items()),
+        *(item(name, kind=kinds.Variable) for name in sorted(checked.defined)),
+        *(item(word, kind=kinds.Keyword) for word in (*KEYWORDS, *FUNCTIONS)),
+    ]
+
+
+def _about(document: Document, offset: int) -> tuple[Span, str] | None:
+    """Return the span of the word at an offset and what it means; None if it means nothing."""
+    for match in _WORD.finditer(document.text.text):
+        if match.start() <= offset <= match.end():
+            meaning = _meaning(document, match.group())
+            return (Span(*match.span()), meaning) if meaning else None
+    return None
+
+
+def _meaning(document: Document, word: str) -> str:
+    checked = document.rules.checked
+    if word in ATTRIBUTES:
+        attribute = ATTRIBUTES[word]
+        kind, provider = attribute.type.value, attribute.provider.value
+        return f"`{word}`: {kind}; {attribute.doc} (from {provider})"
+    named = checked.listed.get(word[1:]) if word.startswith("@") else checked.defined.get(word)
+    if named is not None:
+        return f"`{named.text}`\n\n{named.place}"
+    return f"`{FORMS[word]}`" if word in FORMS else ""
 
 
 def _diagnostic(finding: Diagnostic) -> lsp.Diagnostic:
@@ -128,9 +207,5 @@ def _offset(source: RuleText, position: lsp.Position) -> int:
     if position.line >= len(lines):
         return len(source.text)
     start = sum(len(line) + 1 for line in lines[: position.line])
-    units = 0
-    for number, char in enumerate(lines[position.line]):
-        if units >= position.character:
-            return start + number
-        units += 2 if ord(char) > 0xFFFF else 1
-    return start + len(lines[position.line])
+    line = lines[position.line].encode("utf-16-le", "surrogatepass")
+    return start + len(line[: 2 * position.character].decode("utf-16-le", "surrogatepass"))

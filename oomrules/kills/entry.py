@@ -65,11 +65,7 @@ def is_of(kill: Kill, entry: dict[str, Any]) -> bool:
 
 
 def record(
-    unit: str,
-    kill: Kill,
-    listing: Listing,
-    user_unit: str = "",
-    send: journal.Send = journal.send,
+    unit: str, kill: Kill, listing: Listing, user_unit: str = "", send: journal.Send = journal.send
 ) -> None:
     """Write the entry.
 
@@ -97,7 +93,9 @@ def record(
         "OOMRULES_AGO": f"{max(0.0, now() - died(kill)):.3f}",
         "OOMRULES_SEQUENCE": str(kill.sequence),
     }
-    message = f"{_where(unit, user_unit, kill)}: {_fate(kill)}; {_by_list(listing)}"
+    fate = "was asked to end (SIGTERM)" if kill.polite else "was killed"
+    where = _where(unit, user_unit, kill)
+    message = f"{where}: {kill.comm} ({kill.pid}) {fate}; {_by_list(listing)}"
     send(printable(message), journal.WARNING, fields)
 
 
@@ -106,11 +104,6 @@ def _where(unit: str, user_unit: str, kill: Kill) -> str:
     within = f" ({user_unit})" if user_unit else ""
     how = "at its memory limit" if kill.constraint.endswith("MEMCG") else "with the host"
     return f"{unit or nowhere}{within} ran out of memory {how if kill.constraint else ''}".rstrip()
-
-
-def _fate(kill: Kill) -> str:
-    done = "was asked to end (SIGTERM)" if kill.polite else "was killed"
-    return f"{kill.comm} ({kill.pid}) {done}"
 
 
 def _by_list(listing: Listing) -> str:

@@ -7,14 +7,14 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from oomrules.plain import printable_lines
 
 SOCKET = "/run/systemd/journal/socket"
 
 # systemd.journal-fields(7), the levels of syslog(3).
-ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
-
+ERROR, WARNING, INFO = 3, 4, 6
 
 # journald may be short of memory itself; it is waited for no longer than this, in seconds.
 _PATIENCE = 5.0
@@ -67,10 +67,8 @@ def encode(fields: dict[str, str]) -> bytes:
     parts = []
     for name, value in fields.items():
         data = value.encode("utf-8", "backslashreplace")
-        if b"\n" in data:
-            parts.append(name.encode() + b"\n" + struct.pack("<Q", len(data)) + data + b"\n")
-        else:
-            parts.append(name.encode() + b"=" + data + b"\n")
+        start = b"\n" + struct.pack("<Q", len(data)) if b"\n" in data else b"="
+        parts.append(name.encode() + start + data + b"\n")
     return b"".join(parts)
 
 
@@ -79,7 +77,5 @@ def say(
 ) -> None:
     """Send an entry; print it where there is no journal, or where a person is looking."""
     if not send(message, priority, fields) or sys.stderr.isatty():
-        try:
+        with suppress(OSError):
             print(f"oomrules: {printable_lines(message)}", file=sys.stderr, flush=True)
-        except OSError:
-            pass

@@ -142,18 +142,10 @@ class _Summary(NamedTuple):
 
 
 class _Told(NamedTuple):
-    """A kill that was told.
-
-    Attributes:
-        uid, total_vm, limit: as the message had them.
-        summarized: whether there was a summary of it.
-        asked: whether the module had asked the process to end before.
-    """
+    """A kill that was told: whether with a summary, and after the module had sent SIGTERM."""
 
     time: float
-    uid: int | None
-    total_vm: int | None
-    limit: bool | None
+    line: oom_lines.Victim
     summarized: bool
     asked: bool
 
@@ -227,9 +219,7 @@ class _Story:
             line, self._chosen = line._replace(limit=self._chosen[1]), None
         self._told[line.pid] = _Told(
             time=time,
-            uid=line.uid,
-            total_vm=line.total_vm,
-            limit=line.limit,
+            line=line,
             summarized=summary is not None,
             asked=asked or bool(repeats and told and told.asked),
         )
@@ -256,13 +246,13 @@ class _Story:
         The kernel says it twice of the first victim in a group that is killed as a whole, and
         once more of one that the module has killed, if that does not end at once.
         """
-        if (told.uid, told.total_vm) != (line.uid, line.total_vm):
+        if (told.line.uid, told.line.total_vm) != (line.uid, line.total_vm):
             return False
         if told.summarized and summary:
             return False
         if self._whole and self._whole[0] >= told.time:
             return True
-        if told.limit:
+        if told.line.limit:
             return False
         return told.asked or summary is not None or time - told.time < _AT_ONCE
 
@@ -310,8 +300,7 @@ def recent(
     """Read the OOM kills that the kernel's buffer still holds.
 
     Args:
-        after: the number of the last message that is known already.
-        left: as for ``KernelLog``.
+        after, left: as for ``KernelLog``.
 
     Returns:
         the kills, the number of the last message, and how many messages were overwritten.

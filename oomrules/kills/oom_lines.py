@@ -7,6 +7,7 @@ the kernel writes.
 
 from __future__ import annotations
 
+import os
 import re
 
 from oomrules.lean import NamedTuple
@@ -70,7 +71,7 @@ class Victim(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The announcement of old kernels: a process, or a child of it, is killed next."""
+    """What old kernels announce: a process, or a child of it, is killed next."""
 
     limit: bool
 
@@ -166,15 +167,6 @@ def group(details: bytes, comm: bytes) -> bytes:
     for between in re.finditer(_GROUP, details):
         limited, path = details[: between.start()], details[between.end() :]
         if path == limited or path.startswith(limited.rstrip(b"/") + b"/"):
-            readings.append(path)
-    return _around(readings) if readings else b""
-
-
-def _around(groups: list[bytes]) -> bytes:
-    """Return the innermost group that is around all of these, or is all of them."""
-    common = []
-    for parts in zip(*(group.split(b"/") for group in groups), strict=False):
-        if len(set(parts)) > 1:
-            break
-        common.append(parts[0])
-    return b"/".join(common) or b"/"
+            readings.append(path.split(b"/"))
+    # Of lists it is the parts of a path that are compared, and none is taken for another.
+    return b"/".join(os.path.commonprefix(readings)) or b"/" if readings else b""  # noqa: RUF071

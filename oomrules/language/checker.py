@@ -22,7 +22,6 @@ _RELATIONS = tuple(relation.value for relation in syntax.Relation if relation.va
 Targets = tuple[str, ...]
 _Statement = TypeVar("_Statement", bound=syntax.Statement, covariant=True)
 _Wanted = TypeVar("_Wanted", bound=syntax.Statement)
-_Named = TypeVar("_Named", syntax.Define, syntax.ListOf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +49,12 @@ class Stated(Generic[_Statement]):
     def scope(self) -> Targets:
         """The targets around it as a program has them, outermost first."""
         return tuple(target.relation.value + target.unit.value for target in self.targets)
+
+    @property
+    def name(self) -> str:
+        """The name that it defines; empty for a rule and a score."""
+        said: syntax.Statement = self.statement
+        return said.name.name if isinstance(said, syntax.Define | syntax.ListOf) else ""
 
     @cached_property
     def place(self) -> str:
@@ -108,89 +113,70 @@ def check(sources: Iterable[RuleText]) -> Checked:
         checked.trees.append((source, tree))
         checked.diagnostics += _bad_targets(source, tree)
         statements += [Stated(source, targets, inner) for targets, inner in syntax.walk(tree)]
-    definitions = _in_force(only(statements, syntax.Define), checked)
-    lists = _in_force(only(statements, syntax.ListOf), checked)
     broken = {diagnostic.breaks for diagnostic in checked.diagnostics}
-    broken |= {
-        stated.statement.name.name
-        for stated in statements
-        if stated.targets and isinstance(stated.statement, syntax.Define | syntax.ListOf)
-    }
-    checked.defined, checked.listed = {**definitions}, lists
-    items = {name: stated.statement for name, stated in lists.items()}
-    room = _Room()
+    broken |= {stated.name for stated in statements if stated.targets}
+    everywhere = [stated for stated in statements if not stated.targets]
+    definitions = _in_force(only(everywhere, syntax.Define), checked)
+    checked.defined = {**definitions}
+    checked.listed = _in_force(only(everywhere, syntax.ListOf), checked)
+    items = {name: stated.statement for name, stated in checked.listed.items()}
+    left, scopes = program.ROOM, set[Targets]()
     for stated in statements:
         typing = Typing(stated.source, definitions, items, broken)
         try:
             sound = _sound(stated, typing)
-            room.take(sound, typing)
+            left -= _size(sound, scopes)
+            if left < 0:
+                typing.bad(
+                    "OOM107",
+                    stated.statement.span,
+                    f"with this statement the rules come to more than {program.ROOM / 2**20} MiB, "
+                    "which is more than the service can hold",
+                    "use fewer statements, globs, or a shorter list",
+                )
         except Bad as error:
             checked.diagnostics.append(error.diagnostic)
-            if room.left < 0:
+            if left < 0:
                 # The rest would only take time and memory.
                 break
             continue
         checked.sound.append(sound)
     for definition in only(checked.sound, syntax.Define):
-        name = definition.statement.name.name
-        if definitions[name].statement is definition.statement:
-            checked.defined[name] = definition
+        if definitions[definition.name].statement is definition.statement:
+            checked.defined[definition.name] = definition
     _find_cycles(checked)
-    _find_scores(checked)
+    checked.scores = _in_force(only(checked.sound, syntax.Score), checked)
     checked.diagnostics.sort(key=lambda diagnostic: diagnostic.sort_key)
     return checked
 
 
-class _Room:
-    """How much more a program can take; it sees to it that the service can hold the rules."""
-
-    def __init__(self) -> None:
-        self.left = program.ROOM
-        self._scopes: set[Targets] = set()
-
-    def take(self, sound: Stated[syntax.Statement], typing: Typing) -> None:
-        """Count a statement by what a program holds of it: of a list, nothing.
-
-        Raises:
-            Bad: there is no room for it.
-        """
-        statement = sound.statement
-        match statement:
-            case syntax.Rule(kind=kind):
-                self._count(sound.scope, kind, sound.node, sound.factor, sound.place, sound.text)
-            case syntax.Score():
-                self._count(sound.scope, sound.node, sound.place, sound.text)
-            case syntax.Define():
-                self._count(*sound.node)
-            case _:
-                return
-        if sound.scope not in self._scopes:
-            self._scopes.add(sound.scope)
-            self._count(*sound.scope)
-        if self.left < 0:
-            typing.bad(
-                "OOM107",
-                statement.span,
-                f"with this statement the rules come to more than {program.ROOM / 2**20} MiB, "
-                "which is more than the service can hold",
-                "use fewer statements, globs, or a shorter list",
-            )
-
-    def _count(self, *parts: Any) -> None:
-        """Take about as many bytes as something needs in a program, and what stands around it."""
-        self.left -= _SEPARATE + len(json.dumps(parts, default=str))
-
-
-# What stands around a statement or a scope in a program.
+# Bytes around a statement or a scope in a program.
 _SEPARATE = 100
 
 
-def _sound(stated: Stated[syntax.Statement], typing: Typing) -> Stated[syntax.Statement]:
-    """Return a statement with its meaning.
+def _size(sound: Stated[syntax.Statement], scopes: set[Targets]) -> int:
+    """Return about as many bytes as a program holds of a statement: of a list, none.
 
-    Raises:
-        Bad: it has a mistake.
+    Args:
+        scopes: those that were counted; the statement's own is counted with its first statement.
     """
+    parts: list[Any]
+    match sound.statement:
+        case syntax.Rule(kind=kind):
+            parts = [sound.scope, kind, sound.node, sound.factor, sound.place, sound.text]
+        case syntax.Score():
+            parts = [sound.scope, sound.node, sound.place, sound.text]
+        case syntax.Define():
+            parts = sound.node
+        case _:
+            return 0
+    counted = [parts] if sound.scope in scopes else [parts, sound.scope]
+    scopes.add(sound.scope)
+    return sum(_SEPARATE + len(json.dumps(one, default=str)) for one in counted)
+
+
+def _sound(stated: Stated[syntax.Statement], typing: Typing) -> Stated[syntax.Statement]:
+    """Return a statement with its meaning; raise Bad if it has a mistake."""
     match stated.statement:
         case syntax.Rule() as rule:
             node = typing.selector(rule.selector)
@@ -202,31 +188,23 @@ def _sound(stated: Stated[syntax.Statement], typing: Typing) -> Stated[syntax.St
                 typing.bad(
                     "OOM210",
                     named.span,
-                    f"`{named.name.name}` is defined inside a block",
+                    f"`{stated.name}` is defined inside a block",
                     "definitions apply everywhere; move it out of the block",
                 )
             if isinstance(named, syntax.Define):
-                return replace(stated, node=_definition(named, typing))
+                if stated.name in ATTRIBUTES:
+                    typing.bad(
+                        "OOM208",
+                        named.name.span,
+                        f"`{stated.name}` is an attribute and cannot be defined",
+                        "choose another name",
+                    )
+                return replace(stated, node=typing.condition(named.condition))
     return stated
 
 
-def _definition(define: syntax.Define, typing: Typing) -> list[Any]:
-    if define.name.name in ATTRIBUTES:
-        typing.bad(
-            "OOM208",
-            define.name.span,
-            f"`{define.name.name}` is an attribute and cannot be defined",
-            "choose another name",
-        )
-    return typing.condition(define.condition)
-
-
 def _factor(rule: syntax.Rule, typing: Typing) -> Fraction:
-    """Return the weight of a rule as a multiplier: the kernel's own 2 and 1/4, or what it says.
-
-    Raises:
-        Bad: it says something that is no weight.
-    """
+    """Return the weight of a rule as a multiplier: the kernel's own 2 and 1/4, or what it says."""
     if rule.factor is None:
         return {syntax.Kind.PREFER: Fraction(2), syntax.Kind.SPARE: Fraction(1, 4)}.get(
             rule.kind, Fraction(1)
@@ -300,42 +278,24 @@ def _bad_target(target: syntax.Target) -> tuple[str, Span, str] | None:
     return None
 
 
-def _in_force(definitions: list[Stated[_Named]], checked: Checked) -> dict[str, Stated[_Named]]:
-    """Find what each name stands for: a higher directory's definition replaces a lower's."""
-    by_name: dict[str, dict[int, Stated[_Named]]] = {}
-    for stated in definitions:
-        if stated.targets:
-            continue
-        name = stated.statement.name
-        by_level = by_name.setdefault(name.name, {})
+def _in_force(found: list[Stated[_Wanted]], checked: Checked) -> dict[Any, Stated[_Wanted]]:
+    """Return one statement for each name or scope: a higher directory's replaces a lower's."""
+    by_key: dict[Any, dict[int, Stated[_Wanted]]] = {}
+    for stated in found:
+        by_level = by_key.setdefault(stated.name or stated.scope, {})
         earlier = by_level.setdefault(stated.source.level, stated)
         if earlier is not stated:
-            checked.diagnostics.append(
-                _twice("OOM206", f"`{name.name}` is defined", stated, earlier, name.span)
-            )
-    return {name: by_level[min(by_level)] for name, by_level in by_name.items()}
+            checked.diagnostics.append(_twice(stated, earlier))
+    return {key: by_level[min(by_level)] for key, by_level in by_key.items()}
 
 
-def _find_scores(checked: Checked) -> None:
-    """Keep one score per scope, that of the highest directory."""
-    by_scope: dict[Targets, dict[int, Stated[syntax.Score]]] = {}
-    for stated in only(checked.sound, syntax.Score):
-        by_level = by_scope.setdefault(stated.scope, {})
-        earlier = by_level.setdefault(stated.source.level, stated)
-        if earlier is not stated:
-            span = stated.statement.span
-            checked.diagnostics.append(
-                _twice("OOM209", "the score is given", stated, earlier, span)
-            )
-    checked.scores = {scope: by_level[min(by_level)] for scope, by_level in by_scope.items()}
-
-
-def _twice(code: str, what: str, second: Stated[Any], first: Stated[Any], span: Span) -> Diagnostic:
+def _twice(second: Stated[Any], first: Stated[Any]) -> Diagnostic:
+    what = f"`{second.name}` is defined" if second.name else "the score is given"
     return Diagnostic(
-        code=code,
+        code="OOM206" if second.name else "OOM209",
         message=f"{what} here and at {first.place}",
         source=second.source,
-        span=span,
+        span=(second.statement.name if second.name else second.statement).span,
         help="remove one, or move the one that you want into a directory of higher precedence; "
         "rules have no order, so neither comes first",
         related=(Related(first.source, first.statement.span, "the other one"),),
@@ -348,14 +308,15 @@ def _find_cycles(checked: Checked) -> None:
     uses = {name: sorted(nodes.names(node)) for name, node in definitions.items()}
     depths: dict[str, int] = {}
 
-    def complain(name: str, code: str, message: str, help_: str) -> None:
+    def complain(name: str, code: str, problem: str, help_: str) -> None:
         stated = checked.defined[name]
-        span = stated.statement.span
+        message, span = f"`{name}` {problem}", stated.statement.span
         checked.diagnostics.append(Diagnostic(code, message, stated.source, span, help_))
 
-    def too_deep(name: str) -> None:
-        message = f"`{name}` ends a chain of more than {parser.DEPTH} definitions"
-        complain(name, "OOM106", message, "define it more directly")
+    def too_deep(name: str, problem: str) -> None:
+        complain(name, "OOM106", problem, "define it more directly")
+
+    chain = f"ends a chain of more than {parser.DEPTH} definitions"
 
     # How deep each definition is with those that it uses written out.
     levels: dict[str, int] = {}
@@ -366,22 +327,22 @@ def _find_cycles(checked: Checked) -> None:
             return depths[name]
         if name in path:
             cycle = " → ".join((*path[path.index(name) :], name))
-            message = f"`{name}` needs itself: {cycle}"
-            complain(name, "OOM207", message, "define one of them without the others")
+            complain(
+                name, "OOM207", f"needs itself: {cycle}", "define one of them without the others"
+            )
             return depths.setdefault(name, 0)
         if len(path) > parser.DEPTH:
-            too_deep(name)
+            too_deep(name, chain)
             return depths.setdefault(name, 0)
         below = [visit(used, (*path, name)) for used in uses.get(name, ()) if used in definitions]
         depth = 1 + max(below, default=0)
         levels[name] = nodes.levels(definitions[name], levels)
         if depth == parser.DEPTH + 1:
-            too_deep(name)
+            too_deep(name, chain)
         elif levels[name] > program.DEEPEST:
             # Definitions that use it are not blamed for it.
             levels[name] = 0
-            message = f"`{name}` is more than {program.DEEPEST} levels deep, with what it uses"
-            complain(name, "OOM106", message, "define it more directly")
+            too_deep(name, f"is more than {program.DEEPEST} levels deep, with what it uses")
         return depths.setdefault(name, depth)
 
     for name in sorted(uses):

@@ -26,25 +26,13 @@ _MOST_SIGNS = 10_000
 _SIGNS = re.compile(r'"(?:\\"|[^"\n])*"|#[^\n]*|(?P<signs>(?:(?:-|\(|\bnot\b)(?:[ \t]|\\\r?\n)*)+)')
 
 
-@contextmanager
-def _without_proofs() -> Iterator[None]:
-    """Keep lark from proving at each start that no two terminals collide.
-
-    Where the library for the proof is installed, it takes a second. A test makes the proof
-    once, with ``strict=True``.
-    """
-    before = lexer.has_interegular
-    lexer.has_interegular = False
-    try:
-        yield
-    finally:
-        lexer.has_interegular = before
-
-
 @cache
 def _lark() -> Lark:
-    # Never lark's cache=True: it unpickles a file with a predictable name in /tmp.
-    with _without_proofs():
+    # Where the library for it is installed, lark takes a second at each start to prove that no two
+    # terminals collide. A test makes the proof once, with strict=True.
+    before, lexer.has_interegular = lexer.has_interegular, False
+    try:
+        # Never lark's cache=True: it unpickles a file with a predictable name in /tmp.
         return Lark(
             resources.grammar().read_text(encoding="utf-8"),
             parser="lalr",
@@ -53,6 +41,8 @@ def _lark() -> Lark:
             propagate_positions=False,
             maybe_placeholders=True,
         )
+    finally:
+        lexer.has_interegular = before
 
 
 def parse(source: RuleText) -> tuple[tuple[syntax.Statement, ...], list[Diagnostic]]:

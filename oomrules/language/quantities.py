@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
 from oomrules.attributes import Type
 from oomrules.language.diagnostics import similar
 
-_MEMORY = {
-    "B": 1,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-    "TiB": 2**40,
-    "PiB": 2**50,
-}
-_DURATION = {  # in milliseconds
-    "ms": 1,
-    "s": 1000,
-    "min": 60_000,
-    "h": 3_600_000,
-    "d": 86_400_000,
-    "w": 604_800_000,
-}
+_MEMORY = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
+# In milliseconds.
+_DURATION = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 UNITS: dict[str, tuple[Type, int]] = {
     **{unit: (Type.MEMORY, factor) for unit, factor in _MEMORY.items()},
     **{unit: (Type.DURATION, factor) for unit, factor in _DURATION.items()},
@@ -34,24 +22,14 @@ UNITS: dict[str, tuple[Type, int]] = {
 # Other ways of writing a unit, and what is meant by them.
 _HABITS = {
     **{f"{p}{b}": f"{p.upper()}iB" for p in "kKmMgGtTpP" for b in ("", "B", "b", "i", "ib", "Bi")},
-    "b": "B",
-    "bytes": "B",
+    **dict.fromkeys(("b", "bytes"), "B"),
     "us": "ms",
-    "sec": "s",
-    "secs": "s",
-    "second": "s",
-    "seconds": "s",
+    **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
     "m": "min` or `{}MiB",
-    "mins": "min",
-    "minute": "min",
-    "minutes": "min",
-    "hr": "h",
-    "hour": "h",
-    "hours": "h",
-    "day": "d",
-    "days": "d",
-    "week": "w",
-    "weeks": "w",
+    **dict.fromkeys(("mins", "minute", "minutes"), "min"),
+    **dict.fromkeys(("hr", "hour", "hours"), "h"),
+    **dict.fromkeys(("day", "days"), "d"),
+    **dict.fromkeys(("week", "weeks"), "w"),
     "percent": "%",
 }
 
@@ -62,15 +40,14 @@ _UNCERTAIN = ("m", "us")
 _LIMIT = 2**63
 
 
+@dataclass(eq=False)
 class BadQuantity(Exception):
     """A quantity that means nothing; holds a code, a message, the help, and what was meant."""
 
-    def __init__(self, code: str, message: str, help_: str, meant: str = "") -> None:
-        super().__init__(message)
-        self.meant = meant
-        self.code = code
-        self.message = message
-        self.help = help_
+    code: str
+    message: str
+    help: str
+    meant: str = ""
 
 
 class Value(NamedTuple):
@@ -93,12 +70,7 @@ def number(written: str) -> tuple[Fraction, str]:
     return Fraction(digits.replace("_", "")), written[len(digits) :]
 
 
-def _percent(share: Fraction) -> str:
-    return f"{float(share * 100):g}%"
-
-
 def _similar(suffix: str) -> str | None:
-    """Return the unit that a misspelt one was probably meant to be."""
     close = similar(suffix, [*UNITS, *(word for word in _HABITS if len(word) > 3)])
     return _HABITS.get(close[0], close[0]) if close else None
 
@@ -129,7 +101,7 @@ def read(written: str) -> Value:
         raise BadQuantity(
             "OOM402",
             f"`{written}` is not a whole number{f' of {smallest}' if smallest else ''}",
-            f"write a whole number; a share of memory is written `{_percent(amount)}`"
+            f"write a whole number; a share of memory is written `{float(amount * 100):g}%`"
             if kind is Type.COUNT and amount < 1
             else "write a whole number",
         )

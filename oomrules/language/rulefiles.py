@@ -68,7 +68,7 @@ def system(root: Path = Path("/")) -> Found:
         root: the directory that stands for ``/``, for tests and images.
     """
     looked_in, tree = directories(root), Root(root)
-    chosen: dict[str, tuple[int, Path]] = {}
+    chosen: dict[str, tuple[Path, int]] = {}
     replaced: list[tuple[Path, Path]] = []
     problems: list[Diagnostic] = []
     for level, directory in enumerate(looked_in):
@@ -81,20 +81,14 @@ def system(root: Path = Path("/")) -> Found:
             continue
         for name in names:
             if name in chosen:
-                replaced.append((directory / name, chosen[name][1]))
+                replaced.append((directory / name, chosen[name][0]))
             else:
-                chosen[name] = (level, directory / name)
-    masked = tuple(path for _, path in chosen.values() if _is_mask(path, tree))
-    wanted = sorted((path.name, level, path) for level, path in chosen.values())
-    in_force = [(path, level) for _, level, path in wanted if path not in masked]
-    texts, unread = _read(in_force, tree)
-    return Found(
-        _with_vocabulary(texts, len(looked_in), tree),
-        masked,
-        tuple(replaced),
-        (*problems, *unread),
-        root,
-    )
+                chosen[name] = (directory / name, level)
+    masked = tuple(path for path, _ in chosen.values() if _is_mask(path, tree))
+    wanted = [chosen[name] for name in sorted(chosen)]
+    texts, unread = _read((file for file in wanted if file[0] not in masked), tree)
+    in_force = _with_vocabulary(texts, len(looked_in), tree)
+    return Found(in_force, masked, tuple(replaced), (*problems, *unread), root)
 
 
 def directories(root: Path = Path("/")) -> list[Path]:
@@ -202,15 +196,9 @@ def _is_same(path: Path, other: os.stat_result, tree: Root) -> bool:
 
 
 def _read(paths: Iterable[tuple[Path, int]], tree: Root) -> tuple[list[RuleText], list[Diagnostic]]:
-    texts: list[RuleText] = []
-    problems: list[Diagnostic] = []
-    for path, level in paths:
-        text = read_file(path, level, tree)
-        if isinstance(text, RuleText):
-            texts.append(text)
-        else:
-            problems.append(text)
-    return texts, problems
+    read = [read_file(path, level, tree) for path, level in paths]
+    texts = [text for text in read if isinstance(text, RuleText)]
+    return texts, [problem for problem in read if isinstance(problem, Diagnostic)]
 
 
 def read_file(path: Path, level: int = 0, tree: Root = roots.HOST) -> RuleText | Diagnostic:
@@ -244,18 +232,15 @@ def decode(data: bytes, name: str, level: int = 0) -> RuleText | Diagnostic:
     except UnicodeDecodeError as error:
         readable = data[: error.start].decode("utf-8").removeprefix("\ufeff")
         text = RuleText(name, readable + data[error.start :].decode("latin-1"), level)
+        # UTF-16 begins with a mark.
+        guess = "utf16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
         return Diagnostic(
             code="OOM002",
             message=f"this is not UTF-8: byte 0x{data[error.start]:02x}",
             source=text,
             span=Span(len(readable), len(readable) + 1),
-            help=f"save the file as UTF-8, for example with `iconv -f {_guess(data)} -t utf8`",
+            help=f"save the file as UTF-8, for example with `iconv -f {guess} -t utf8`",
         )
-
-
-def _guess(data: bytes) -> str:
-    """Return the likely encoding of a file that is not UTF-8: UTF-16 begins with a mark."""
-    return "utf16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
 
 
 def _unreadable(path: Path, error: OSError) -> Diagnostic:

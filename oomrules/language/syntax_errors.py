@@ -18,9 +18,7 @@ _NAMES = {
     "QUANTITY": "a number",
     "STRING": "a quoted text",
     "LISTREF": "a `@list`",
-    "TARGET": "a unit",
-    "UNITS": "a unit",
-    "USER": "a unit",
+    **dict.fromkeys(("TARGET", "UNITS", "USER"), "a unit"),
     "UNIT": "`unit`",
     "COMPARE": "a comparison",
     "EQUAL": "`=`",
@@ -31,12 +29,8 @@ _NAMES = {
     "LPAR": "`(`",
     "RPAR": "`)`",
     "TILDE": "`~`",
-    "PLUS": "an operator",
-    "MINUS": "an operator",
-    "TIMES": "an operator",
-    "OVER": "an operator",
-    "_NL": "the end of the line",
-    "$END": "the end of the line",
+    **dict.fromkeys(("PLUS", "MINUS", "TIMES", "OVER"), "an operator"),
+    **dict.fromkeys(("_NL", "$END"), "the end of the line"),
 }
 
 

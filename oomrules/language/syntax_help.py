@@ -106,11 +106,6 @@ class Unexpected:
         """The line from the place on."""
         return self.text[self.at :].partition("\n")[0]
 
-    @property
-    def begins_statement(self) -> bool:
-        """Whether a statement may begin here."""
-        return self.terminals >= STATEMENT
-
 
 def sign(rest: str) -> str:
     """Return the sign of another language that a text begins with, or an empty text."""
@@ -171,7 +166,7 @@ def of_word(met: Unexpected) -> str:
     word, terminals, before = met.word, met.terminals, met.before.split()
     if word in UNITS and before and before[-1].replace(".", "").isdigit():
         return f"write the unit without a space: `{before[-1]}{word}`"
-    if met.begins_statement:
+    if terminals >= STATEMENT:
         return _of_start(met)
     close = similar(word, [known for known in KEYWORDS if known.upper() in terminals])
     if before == ["kill"] and not close:

@@ -25,12 +25,7 @@ _ELSEWHERE = {
 
 # Types that arithmetic takes, and an example of each that has a unit.
 NUMERIC = (Type.COUNT, Type.MEMORY, Type.DURATION)
-EXAMPLES = {
-    Type.COUNT: "5",
-    Type.MEMORY: "512MiB",
-    Type.DURATION: "10min",
-    Type.PERCENTAGE: "10%",
-}
+EXAMPLES = {Type.COUNT: "5", Type.MEMORY: "512MiB", Type.DURATION: "10min", Type.PERCENTAGE: "10%"}
 
 
 class Typed(NamedTuple):

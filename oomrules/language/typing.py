@@ -74,7 +74,7 @@ class Typing:
                 "OOM303",
                 expression.span,
                 f"a condition is yes or no, but this is {in_words(typed.type)}",
-                f"compare it, as in `{self._text(expression)} > {EXAMPLES.get(typed.type, '…')}`"
+                f"compare it, as in `{self.source.quote(expression.span)} > {EXAMPLES[typed.type]}`"
                 if typed.type in EXAMPLES
                 else "compare it with something",
             )
@@ -107,8 +107,9 @@ class Typing:
                 return self._minus(operand)
             case syntax.Arithmetic():
                 return self._arithmetic(expression)
-            case syntax.Compared():
-                return self._compared(expression)
+            case syntax.Compared(operator=operator, left=first, right=second):
+                left, right = self.expression(first), self.expression(second)
+                return Typed(Type.BOOLEAN, self.comparison(operator, left, right, expression))
             case syntax.Membership(subject=subject, list=name):
                 return self._among(self._subject(subject, "`in @list`"), name)
             case syntax.Searched(subject=subject, pattern=pattern):
@@ -140,9 +141,9 @@ class Typing:
             return Typed(ATTRIBUTES[name.name].type, ["attr", name.name])
         if name.name in self.definitions:
             return Typed(Type.BOOLEAN, ["name", name.name])
-        if name.name in self.broken:
-            return Typed(Type.BOOLEAN, ["or"])
         word = name.name
+        if word in self.broken:
+            return Typed(Type.BOOLEAN, ["or"])
         same = only_the_case(word, [*ATTRIBUTES, *self.definitions])
         self.bad(
             "OOM201",
@@ -161,8 +162,8 @@ class Typing:
                     "OOM307",
                     argument.span,
                     f"`root` takes a number, but this is {in_words(typed.type)}",
-                    f"divide it by a unit first, as in `root({self._text(argument)} / "
-                    f"{EXAMPLES[typed.type]})`"
+                    "divide it by a unit first, as in "
+                    f"`root({self.source.quote(argument.span)} / {EXAMPLES[typed.type]})`"
                     if typed.type in (Type.MEMORY, Type.DURATION)
                     else "give it a number",
                 )
@@ -244,11 +245,6 @@ class Typing:
             )
         return Typed(result, [operator, left.node, right.node])
 
-    def _compared(self, expression: syntax.Compared) -> Typed:
-        left, right = self.expression(expression.left), self.expression(expression.right)
-        node = self.comparison(expression.operator, left, right, expression)
-        return Typed(Type.BOOLEAN, node)
-
     def comparison(
         self, operator: str, left: Typed, right: Typed, where: syntax.Expression | syntax.Equals
     ) -> list[Any]:
@@ -265,8 +261,9 @@ class Typing:
         same = left.type is right.type or (
             {left.type, right.type} == {Type.ID, Type.COUNT} and (left.literal or right.literal)
         )
-        share = (left.type is Type.MEMORY and is_share(right)) or (
-            right.type is Type.MEMORY and is_share(left)
+        # A percentage beside memory is that share of the memory limit, as in `_arithmetic`.
+        share = {left.type, right.type} == {Type.MEMORY, Type.PERCENTAGE} and (
+            is_share(left) or is_share(right)
         )
         if not same and not share:
             self.bad(
@@ -346,25 +343,18 @@ class Typing:
 
     def selector(self, selector: syntax.Selector) -> list[Any]:
         """Return the node of a selector; all that it says must hold at once."""
-        nodes = [
-            self._term(term, after)
-            for term, after in itertools.zip_longest(selector.terms, selector.terms[1:])
-        ]
-        for clause in selector.clauses:
-            if isinstance(clause, syntax.When):
-                nodes.append(self.condition(clause.condition))
-            else:
-                nodes.append(self._with(clause))
+        terms = itertools.zip_longest(selector.terms, selector.terms[1:])
+        nodes = [self._term(term, after) for term, after in terms]
+        nodes += map(self._clause, selector.clauses)
         return nodes[0] if len(nodes) == 1 else ["and", *nodes]
 
-    def _with(self, clause: syntax.With) -> list[Any]:
+    def _clause(self, clause: syntax.Clause) -> list[Any]:
+        if isinstance(clause, syntax.When):
+            return self.condition(clause.condition)
         held = [["cap", self.capability(name)] for name in clause.capabilities]
-        match clause.holding:
-            case syntax.Holding.ALL:
-                return ["and", *held]
-            case syntax.Holding.ANY:
-                return ["or", *held]
-        return ["not", ["or", *held]]
+        if clause.holding is syntax.Holding.ALL:
+            return ["and", *held]
+        return ["or", *held] if clause.holding is syntax.Holding.ANY else ["not", ["or", *held]]
 
     def _term(self, term: syntax.Term, after: syntax.Term | None = None) -> list[Any]:
         name = term.name
@@ -414,9 +404,6 @@ class Typing:
         word = term.name.name if isinstance(term, syntax.Named) else ""
         known = word in ATTRIBUTES or word in self.definitions or word in self.broken
         return "" if known else word
-
-    def _text(self, expression: syntax.Node) -> str:
-        return self.source.quote(expression.span)
 
 
 def _result(operator: str, left: Type, right: Type) -> Type | None:

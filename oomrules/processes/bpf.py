@@ -11,14 +11,15 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
+from functools import lru_cache
 from struct import Struct, calcsize
 
 from oomrules.errors import reason
 from oomrules.fields import FIELDS, Unit
 from oomrules.files import read_small
+from oomrules.lean import Any
 from oomrules.processes.cgroups import as_bytes
-from oomrules.processes.facts import Facts
 from oomrules.processes.proc_stat import family
 from oomrules.processes.procfs import PLACE_FILES, ProcSource
 from oomrules.processes.snapshot import Process
@@ -98,6 +99,7 @@ def shown_times(
     return (shown_utime, runtime - shown_utime) if rest < shown_utime else (rest, scaled)
 
 
+@lru_cache(maxsize=256)
 def letter(state: int, exit_state: int) -> str | None:
     """Name a state as /proc/PID/stat does; None where kernels differ in how they name it.
 
@@ -118,21 +120,18 @@ class IteratorSource(ProcSource):
     Args:
         tasks: the pinned iterator; None reads /proc alone.
         expected: whether it is worth a note that it is not there.
-        (the others): as for ProcSource.
+        options: as for ProcSource.
     """
 
     def __init__(
         self,
         program: Program,
-        root: str = "/proc",
-        descriptors: int = 0,
-        own: Iterable[int] = (),
-        names: tuple[Mapping[int, str], Mapping[int, str]] | None = None,
-        facts: Facts | None = None,
+        *,
         tasks: str | None = PINNED,
         expected: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(program, root, descriptors, own, names, facts)
+        super().__init__(program, **options)
         self.tasks = tasks
         # Why the last refresh was not by the iterator, if that is worth a note.
         self.note = ""
@@ -141,22 +140,16 @@ class IteratorSource(ProcSource):
         self._cgroups: dict[int, str] = {}
         # A row has the group in the hierarchy of v2; where that is not all, /proc tells.
         self._v2 = self.hierarchy.is_single
-        self._letters: dict[tuple[int, int], str | None] = {}
         self._tick = _NANOSECONDS // self.host.clock_ticks
         asked = [FIELDS[name] for name in self.asked]
         # Of the rare fields that rules ask for: what a row has, and what only status has.
-        by_member = {one.row: one for one in asked if one.rare and one.row}
+        rare = {field.row: field for field in asked if field.rare and field.row}
+        factors: dict[Unit | None, int] = {Unit.PAGES: self.host.page_size}
         self._rare = [
-            (
-                by_member[member].name,
-                by_member[member].unit.is_memory,
-                self.host.page_size if by_member[member].row_unit is Unit.PAGES else 1,
-                by_member[member].changes,
-            )
-            for member in _CODES
-            if member in by_member
+            (field.name, field.unit.is_memory, factors.get(field.row_unit, 1), field.changes)
+            for field in (rare[member] for member in _CODES if member in rare)
         ]
-        self._rare_row = _row_of(by_member)
+        self._rare_row = _row_of(rare)
         lacking = [one for one in asked if not one.row and one.file == "status"]
         self._is_lacking = any(one.changes for one in lacking)
         self._in_turn = (
@@ -169,11 +162,7 @@ class IteratorSource(ProcSource):
         self._self: tuple[int, int] | None = None
 
     def refresh(self) -> IteratorSource:
-        """Bring every process up to date.
-
-        Raises:
-            Failure: proc itself cannot be read.
-        """
+        """Bring every process up to date, as ``ProcSource`` does."""
         self.note, self.by_iterator = "", False
         self.refused.clear()
         if self.tasks:
@@ -196,28 +185,16 @@ class IteratorSource(ProcSource):
         super().refresh()
         return self
 
-    def verify(self, processes: Iterable[Process]) -> bool:
-        """Read the identity of processes afresh; a vanished one is dropped."""
-        processes = list(processes)
-        same = super().verify(processes)
-        if not same:
-            for process in processes:
-                process.seen = None
-        return same
-
     # --- the whole list --------------------------------------------------------------
 
     def _refresh_at_once(self, path: str) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            present = self._take_all(descriptor)
-        finally:
-            os.close(descriptor)
+        with open(path, "rb", buffering=0) as rows:
+            present = self._take_all(rows.fileno())
         if not self._ended:
             raise Unusable("it ends before its end")
         table = self.by_pid
         if len(present) != len(table):
-            for pid in table.keys() - set(present):
+            for pid in table.keys() - present:
                 self.drop(table[pid])
         self._recognise_ourselves()
         if self.descriptors.kept:
@@ -234,7 +211,7 @@ class IteratorSource(ProcSource):
         find, size, column = self.by_pid.get, ROW.size, ROW.size // 4
         rest, start = b"", size
         while piece := os.read(descriptor, _PIECE):
-            data = rest + piece if rest else piece
+            data = rest + piece
             whole = len(data) - len(data) % size
             rest = data[whole:]
             if start and whole:
@@ -303,7 +280,8 @@ class IteratorSource(ProcSource):
             return
         if process is None:
             process = self.by_pid[pid] = Process(pid)
-        process.changed()
+        # As ``Process.changed`` does; a call less.
+        process.until = -1
         numbers = self.numbers
         leaderless = bool(doubt & FIRST_THREAD_ENDED)
         if leaderless != (pid in self.threads.stand_ins):
@@ -338,10 +316,7 @@ class IteratorSource(ProcSource):
         process.utime, process.stime = utime // self._tick, stime // self._tick
         process.nice, process.threads = nice, threads
         process.total_vm, process.rss = total_vm, rss
-        states = state, exit_state
-        if states not in self._letters:
-            self._letters[states] = letter(*states)
-        process.state = self._letters[states]
+        process.state = letter(state, exit_state)
         # An object from before would say of the first thread alone that it has no memory.
         if doubt & TIMES_IN_DOUBT or process.state is None or (not total_vm and threads > 1):
             self._ask_proc(process)
@@ -400,13 +375,9 @@ class IteratorSource(ProcSource):
         rough = self._rough and self.host.swap_total > 0 and "swap" in self.asked
         if not self._is_lacking and not rough:
             return
-        gone = []
-        for process in self.by_pid.values():
-            if not process.total_vm:
-                continue
-            try:
-                self.read_status_again(process)
-            except (OSError, ValueError):
-                gone.append(process)
-        for process in gone:
-            self.drop(process)
+        for process in list(self.by_pid.values()):
+            if process.total_vm:
+                try:
+                    self.read_status_again(process)
+                except (OSError, ValueError):
+                    self.drop(process)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from oomrules.files import read_small
 from oomrules.lean import Any
@@ -53,22 +53,19 @@ class Hierarchy:
     def scope(self, path: str) -> LiveScope | None:
         """Look at a control group; its files are read as they are asked for.
 
-        Returns:
-            None for a group above the part of the tree that is in sight; from in here it is as if
-            that part were all there is.
+        None for one above the part of the tree that is in sight: it is as if that were all.
         """
         tree = self.memory or self.unified
         if tree is None:
-            return LiveScope(None, None, _V2)
+            return LiveScope(_V2, None)
         directory = tree.directory(path)
         if directory is None and tree.is_above(path):
             return None
         if tree is self.unified:
-            return LiveScope(directory, None, _V2)
-        unified, units = (
-            one.directory(path) if one else None for one in (self.unified, self.units)
-        )
-        return LiveScope(directory, unified, _V1, (unified, units))
+            return LiveScope(_V2, directory)
+        others = (self.unified, self.units)
+        unified, units = (tree.directory(path) if tree else None for tree in others)
+        return LiveScope(_V1, directory, unified, units)
 
     def path_of(self, lines: bytes) -> str | None:
         """Find the control group of a process in its ``cgroup`` file.
@@ -121,28 +118,19 @@ def _lines(path: str) -> bytes:
 def _places(lines: bytes) -> dict[str, str]:
     """Return the path of a process in each hierarchy, by its controllers and its name."""
     found: dict[str, str] = {}
-    for line in lines.split(b"\n"):
-        _, _, rest = line.partition(b":")
-        controllers, colon, path = rest.partition(b":")
-        for controller in controllers.split(b",") if colon else ():
-            # Bytes that are no text have to come back as they were, to open its files.
-            found[_text(controller)] = _text(path)
+    # Bytes that are no text have to come back as they were, to open its files.
+    for line in lines.decode("utf-8", "surrogateescape").split("\n"):
+        _, _, rest = line.partition(":")
+        controllers, colon, path = rest.partition(":")
+        found |= dict.fromkeys(controllers.split(",") if colon else (), path)
     return found
-
-
-def _text(path: bytes) -> str:
-    return path.decode("utf-8", "surrogateescape")
 
 
 def is_in_sight(path: str, root: str) -> bool:
     """Return whether the units around a group are known.
 
-    They are not where a group or systemd itself lies outside of our control group namespace and
-    the one is not below the other: the names in between are unknown.
-
-    Args:
-        path: of the group.
-        root: where units begin (``Hierarchy.unit_root``).
+    They are not where a group or systemd itself (``Hierarchy.unit_root``) lies outside of our
+    control group namespace and the one is not below the other: the names in between are unknown.
     """
     outside = any(below(one, "/") is None for one in (path, root))
     return not outside or below(path, root) is not None
@@ -201,19 +189,17 @@ LIMITS = ("memory_max", "memory_high", "swap_max")
 class LiveScope:
     """One control group, read lazily; each figure once, so that one ranking sees one value."""
 
-    __slots__ = ("_directory", "_elsewhere", "_files", "_pressure_directory", "_values")
+    __slots__ = ("_directory", "_files", "_places", "_unified", "_values")
 
     def __init__(
         self,
-        directory: str | None,
-        pressure_directory: str | None,
         files: dict[str, tuple[str, Callable[[str], Any]]],
-        elsewhere: Iterable[str | None] = (),
+        directory: str | None,
+        unified: str | None = None,
+        units: str | None = None,
     ) -> None:
-        self._directory = directory
-        self._pressure_directory = pressure_directory
-        self._files = files
-        self._elsewhere = tuple(elsewhere)
+        self._files, self._directory, self._unified = files, directory, unified
+        self._places = directory, unified, units
         self._values: dict[str, Any] = {}
 
     def get(self, key: str) -> Any:
@@ -222,14 +208,10 @@ class LiveScope:
             self._values[key] = self._figure(key)
         return self._values[key]
 
-    @property
-    def _places(self) -> tuple[str | None, ...]:
-        return self._directory, *self._elsewhere
-
     def _figure(self, key: str) -> Any:
         directory = self._directory
-        if key == "pressure" and self._pressure_directory:
-            directory, (file, convert) = self._pressure_directory, _V2[key]
+        if key == "pressure" and self._unified:
+            directory, (file, convert) = self._unified, _V2[key]
         elif key in self._files:
             file, convert = self._files[key]
         else:

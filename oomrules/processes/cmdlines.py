@@ -12,11 +12,14 @@ import errno
 import os
 import select
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import dropwhile, islice
 from struct import Struct
 
+from oomrules.files import read_small
 from oomrules.lean import Any, NamedTuple
+from oomrules.processes.proc_stat import STATE, split
 from oomrules.processes.snapshot import CMDLINE_LENGTH, UNREAD, Process
 from oomrules.program.nodes import SELF_MADE
 
@@ -99,16 +102,15 @@ class Reader:
     def read(self, paths: Sequence[str]) -> Answers:
         """Read at most ``BATCH`` files, each within ``DEADLINE``."""
         found: list[bytes | int] = []
-        if not self.pid and not self._start():
-            return Answers(found, False)
-        try:
-            request = "".join(f"{path}\n" for path in paths).encode("utf-8", "surrogateescape")
-            os.write(self._requests, request)
-            stuck = self._collect(found, len(paths))
-        except OSError:
-            # It is gone, by no fault of the process that was asked about.
-            self.close()
-            return Answers(found, False)
+        stuck = False
+        if self.pid or self._start():
+            try:
+                request = "".join(f"{path}\n" for path in paths)
+                os.write(self._requests, request.encode("utf-8", "surrogateescape"))
+                stuck = self._collect(found, len(paths))
+            except OSError:
+                # It is gone, by no fault of the process that was asked about.
+                self.close()
         if stuck:
             self.close()
         return Answers(found, stuck)
@@ -145,9 +147,8 @@ class Reader:
 
     def _waits_for_a_processor(self) -> bool:
         try:
-            with open(f"/proc/{self.pid}/stat", "rb") as file:
-                return file.read(1024).rpartition(b")")[2].split()[0] == b"R"
-        except (OSError, IndexError):
+            return split(read_small(f"/proc/{self.pid}/stat"))[STATE] == b"R"
+        except (OSError, ValueError, IndexError):
             return False
 
     def _start(self) -> bool:
@@ -249,29 +250,22 @@ def _serve(requests: int, answers: int) -> None:
 
 def _answer(path: bytes) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            content = os.read(descriptor, CMDLINE_LENGTH)
-        finally:
-            os.close(descriptor)
+        with open(path, "rb", buffering=0) as file:
+            content = file.read(CMDLINE_LENGTH)
     except OSError as error:
         return _ANSWER.pack(error.errno or errno.EIO, 0)
     return _ANSWER.pack(0, len(content)) + content
 
 
 class _Stuck(NamedTuple):
-    """A process whose command line did not come.
+    """A process whose command line did not come."""
 
-    Attributes:
-        who: its start and name, so that another process with this pid is asked at once.
-        until: when it is asked again, on the monotonic clock.
-        wait: how long that was, in seconds.
-        last: what it said before, SELF_MADE if nothing.
-    """
-
+    # Its start and name, so that another process with this pid is asked at once.
     who: tuple[Any, ...]
+    # When it is asked again, on the monotonic clock, and how long that was, in seconds.
     until: float
     wait: float
+    # What it said before, SELF_MADE if nothing.
     last: Any
 
 
@@ -281,8 +275,7 @@ class Cmdlines:
     A value is a text, None where it is not known by no doing of the process, or ``SELF_MADE``.
 
     Args:
-        path: gives the file of a process.
-        uid: gives the user of a process.
+        path, uid: give the file of a process, and its user.
         reader: reads the files.
     """
 
@@ -297,7 +290,7 @@ class Cmdlines:
         # What has been read and not been taken yet: a value, or the number of an error.
         self._read: dict[int, tuple[Any, Any]] = {}
         self._stuck: dict[int, _Stuck] = {}
-        self._stuck_of: dict[Any, int] = {}
+        self._stuck_of: Counter[Any] = Counter()
         self._left = _TOTAL
         self._postponed: dict[int, Process] = {}
         # How many were asked for in this refresh, and which processes may be asked about next.
@@ -325,7 +318,7 @@ class Cmdlines:
         for known in (self._read, self._stuck, self._postponed):
             known.pop(process.pid, None)
 
-    def is_known(self, process: Process) -> bool:
+    def _is_known(self, process: Process) -> bool:
         """Return whether the command line of a process is known without asking the child."""
         return process.pid in self._read or process.pid in self._stuck or not process.total_vm
 
@@ -347,13 +340,7 @@ class Cmdlines:
 
     def fetch(self, processes: Sequence[Process]) -> None:
         """Read the command lines of several processes at once, as they are now."""
-        wanted = []
-        for process in processes:
-            value = self._without_asking(process)
-            if value is UNREAD:
-                wanted.append(process)
-            else:
-                self._keep(process, value)
+        wanted = [process for process in processes if not self._settle(process)]
         while wanted:
             batch, wanted = wanted[:BATCH], wanted[BATCH:]
             wanted = self._ask(batch) + wanted
@@ -361,49 +348,51 @@ class Cmdlines:
     def fetch_ahead(self, process: Process, table: Mapping[int, Process]) -> None:
         """Read the command line of a process, with as many others as were asked for so far.
 
-        Where many are asked for, one request is too slow for each.
-
-        Args:
-            table: all processes, in the order in which they may be asked about.
+        Where many are asked for, one request is too slow for each. The table has all processes, in
+        the order in which they may be asked about.
         """
         self._asked += 1
-        if self.is_known(process):
+        if self._is_known(process):
             return
         others: Iterator[Process] = iter(())
         if self._asked > 1:
             if self._ahead is None:
-                self._ahead = iter(list(table.values()))
-                for other in self._ahead:
-                    if other is process:
-                        break
+                # From behind this one on.
+                self._ahead = dropwhile(lambda other: other is not process, list(table.values()))
             others = (
                 other
                 for other in self._ahead
-                if other is not process and other.cmdline is UNREAD and not self.is_known(other)
+                if other is not process and other.cmdline is UNREAD and not self._is_known(other)
             )
         self.fetch([process, *islice(others, min(self._asked, BATCH) - 1)])
 
     def _keep(self, process: Process, value: Any) -> None:
         self._read[process.pid] = (process.starttime, value)
 
-    def _without_asking(self, process: Process) -> Any:
+    def _postpone(self, process: Process, value: Any) -> None:
+        self._postponed[process.pid] = process
+        self._keep(process, value)
+
+    def _settle(self, process: Process) -> bool:
+        """Settle for what is known, if the process is not to be asked now."""
         stuck = self._stuck.get(process.pid)
-        if stuck is not None:
-            if stuck.who != (process.starttime, process.comm):
-                del self._stuck[process.pid]
-            elif time.monotonic() < stuck.until:
-                self._postponed[process.pid] = process
-                return stuck.last
-        if self._stuck_of:
-            user = self._uid(process)
-            if user != 0 and self._stuck_of.get(user, 0) >= _STUCK_OF_USER:
-                self._postponed[process.pid] = process
-                return _last(process)
-        if self._left <= 0:
-            self._postponed[process.pid] = process
+        if stuck is not None and stuck.who != (process.starttime, process.comm):
+            del self._stuck[process.pid]
+            stuck = None
+        if stuck is not None and time.monotonic() < stuck.until:
+            self._postpone(process, stuck.last)
+        elif self._has_stuck_user(process):
+            self._postpone(process, _last(process, SELF_MADE))
+        elif self._left <= 0:
             # Others have made the doubt.
-            return process.cmdline if isinstance(process.cmdline, str) else None
-        return UNREAD
+            self._postpone(process, _last(process, None))
+        else:
+            return False
+        return True
+
+    def _has_stuck_user(self, process: Process) -> bool:
+        user = self._uid(process) if self._stuck_of else 0
+        return user != 0 and self._stuck_of[user] >= _STUCK_OF_USER
 
     def _ask(self, batch: list[Process]) -> list[Process]:
         """Ask the child; give those that are yet to be asked, since it was given up."""
@@ -419,32 +408,22 @@ class Cmdlines:
             self._give_up(behind.pop(0))
             return [process for process in behind if not self._settle(process)]
         for process in behind:
-            self._postponed[process.pid] = process
-            self._keep(process, process.cmdline if isinstance(process.cmdline, str) else None)
+            self._postpone(process, _last(process, None))
         return []
-
-    def _settle(self, process: Process) -> bool:
-        """Settle for what is known, if the process is not to be asked any more."""
-        value = self._without_asking(process)
-        if value is not UNREAD:
-            self._keep(process, value)
-        return value is not UNREAD
 
     def _give_up(self, process: Process) -> None:
         before = self._stuck.get(process.pid)
         wait = _WAIT if before is None else min(before.wait * 2, _LONGEST_WAIT)
-        last = _last(process) if before is None else before.last
+        last = _last(process, SELF_MADE) if before is None else before.last
         who = (process.starttime, process.comm)
         self._stuck[process.pid] = _Stuck(who, time.monotonic() + wait, wait, last)
-        user = self._uid(process)
-        self._stuck_of[user] = self._stuck_of.get(user, 0) + 1
-        self._postponed[process.pid] = process
-        self._keep(process, last)
+        self._stuck_of[self._uid(process)] += 1
+        self._postpone(process, last)
 
 
-def _last(process: Process) -> Any:
+def _last(process: Process, otherwise: Any) -> Any:
     """What a process said before it fell silent; it gains nothing by keeping to that."""
-    return process.cmdline if isinstance(process.cmdline, str) else SELF_MADE
+    return process.cmdline if isinstance(process.cmdline, str) else otherwise
 
 
 def _value(answer: bytes | int) -> Any:

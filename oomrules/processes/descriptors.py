@@ -15,7 +15,6 @@ _COST = 4608
 _SHARE = 256
 # And no more than this, whatever the memory; the unit's LimitNOFILE= is above it.
 DESCRIPTORS = 32768
-
 # Left for everything else that has descriptors.
 _SPARE = 64
 
@@ -29,22 +28,16 @@ class Descriptors:
         wanted: how many are kept at the most.
         memory: of the host, in bytes.
         prefix: the directory where proc is mounted, with a slash at its end.
-
-    Attributes:
-        kept: how many there are.
     """
 
     def __init__(self, wanted: int, memory: int, prefix: str) -> None:
+        # How many there are.
         self.kept = 0
         self._most = _budget(min(wanted, memory // _SHARE // _COST))
         self._prefix = prefix
 
     def read_stat(self, process: Process) -> bytes:
-        """Open and read stat; keep the descriptor while there are any to spare.
-
-        Raises:
-            OSError: it cannot be read.
-        """
+        """Open and read stat, or raise OSError; keep the descriptor while any are to spare."""
         descriptor = os.open(f"{self._prefix}{process.pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
             data = os.read(descriptor, LARGEST)
@@ -67,11 +60,7 @@ class Descriptors:
 
 
 def _budget(wanted: int) -> int:
-    """Raise the soft limit of open files as far as it is needed and allowed.
-
-    Returns:
-        how many may be kept.
-    """
+    """Raise the soft limit of open files as needed and allowed; return how many may be kept."""
     if wanted <= 0:
         return 0
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

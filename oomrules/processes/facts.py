@@ -36,20 +36,15 @@ class Facts(NamedTuple):
         none, and ``session`` an empty object where it belongs to no session. A unit of a user's
         manager has neither, and that is known however new it is: users make them as they like.
         """
+        none: Any = [] if name in RELATIONS else {} if name == "session" else None
         if place.manager:
-            if name == "session" or name in RELATIONS:
-                return {} if name == "session" else []
-            return None if self.units is None else self.units.get(key(place), {}).get(name)
-        if self.places is not None and key(place) not in self.places:
+            if none is not None:
+                return none
+        elif self.places is not None and key(place) not in self.places:
             return None
         if name == "session":
-            return None if self.sessions is None else self.sessions.get(key(place), {})
-        if self.units is None:
-            return None
-        known = self.units.get(key(place), {})
-        if name in RELATIONS:
-            return known.get(name, [])
-        return known.get(name)
+            return None if self.sessions is None else self.sessions.get(key(place), none)
+        return None if self.units is None else self.units.get(key(place), {}).get(name, none)
 
 
 # Aliases, and how units belong together: asked for only where a rule names the other side.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterator
+from itertools import islice
 
 from oomrules.lean import NamedTuple
 from oomrules.processes.cgroups import Hierarchy, as_bytes
@@ -19,20 +20,15 @@ from oomrules.processes.cgroups import Hierarchy, as_bytes
 MOST_GROUPS, MOST_PROCESSES = 8192, 65536
 # Far more pids than fit into the memory of a group that an ordinary user may make.
 _MOST_BYTES = 1 << 20
-_PIECE = 1 << 16
 
 
 class Hidden(NamedTuple):
-    """How many processes there are that cannot be seen.
+    """How many processes there are that cannot be seen."""
 
-    Attributes:
-        refused: proc lists them, and lets nothing of them be read.
-        unlisted: proc does not list them.
-        elsewhere: they are in none of the pid namespaces that proc tells of.
-    """
-
+    # Those that proc lists, and of which it lets nothing be read; those that it does not list.
     refused: int = 0
     unlisted: int = 0
+    # Those in none of the pid namespaces that proc tells of.
     elsewhere: int = 0
 
     @property
@@ -48,11 +44,10 @@ def look(root: str, listed: Container[int], refused: int, hierarchy: Hierarchy) 
         root: where proc is mounted.
         listed: the pids that it has listed and that could be read.
         refused: how many could not be.
-        hierarchy: the control groups.
     """
     unlisted: set[int] = set()
     elsewhere, everywhere = 0, _is_first_namespace(root)
-    for group in _groups(hierarchy):
+    for group in islice(_groups(hierarchy), MOST_GROUPS):
         pids = _pids(group)
         missing = {pid for pid in pids if pid and pid not in listed and _is_missing(root, pid)}
         # One of another namespace has no number here.
@@ -67,29 +62,18 @@ def look(root: str, listed: Container[int], refused: int, hierarchy: Hierarchy) 
 
 
 def notes(hidden: Hidden, hidepid: bool) -> list[str]:
-    """Say how many processes cannot be seen, why, and what to do about it.
-
-    Args:
-        hidepid: whether proc is mounted with that option.
-    """
+    """Say how many processes cannot be seen, why (proc's ``hidepid``?), and what to do."""
     root = os.geteuid() == 0
     said = []
     number = hidden.refused + hidden.unlisted
     if number or (hidepid and not root):
-        whose = f"{_unseen(number)}: " if number else ""
-        why = (
-            "/proc hides the processes of other users (hidepid)"
-            if hidepid
-            else "the kernel does not show them"
-            if not root
-            else "a security module hides them, or CAP_SYS_PTRACE is missing"
-        )
-        what = (
-            "give oomrules CAP_SYS_PTRACE, and its domain the right to read /proc"
-            if root
-            else "run as root to see them"
-        )
-        said.append(f"{whose}{why}; {what}")
+        why, advice = "the kernel does not show them", "run as root to see them"
+        if root:
+            why = "a security module hides them, or CAP_SYS_PTRACE is missing"
+            advice = "give oomrules CAP_SYS_PTRACE, and its domain the right to read /proc"
+        if hidepid:
+            why = "/proc hides the processes of other users (hidepid)"
+        said.append(f"{_unseen(number)}: {why}; {advice}" if number else f"{why}; {advice}")
     if hidden.elsewhere:
         said.append(
             f"{_unseen(hidden.elsewhere, 'of another pid namespace ')}; "
@@ -106,7 +90,6 @@ def is_hiding(mount: bytes, root: bytes) -> bool:
 
     Args:
         mount: a line of /proc/self/mounts.
-        root: where proc is mounted.
     """
     fields = mount.split(b" ")
     if len(fields) < 4 or (fields[1], fields[2]) != (root, b"proc"):
@@ -120,11 +103,8 @@ def is_hiding(mount: bytes, root: bytes) -> bool:
 
 
 def _unseen(number: int, whose: str = "") -> str:
-    return (
-        f"{number} process {whose}cannot be seen and is in no list"
-        if number == 1
-        else f"{number} processes {whose}cannot be seen and are in no list"
-    )
+    noun, verb = ("process", "is") if number == 1 else ("processes", "are")
+    return f"{number} {noun} {whose}cannot be seen and {verb} in no list"
 
 
 def _is_first_namespace(root: str) -> bool:
@@ -138,11 +118,9 @@ def _is_first_namespace(root: str) -> bool:
 def _is_missing(root: str, pid: int) -> bool:
     try:
         os.stat(f"{root}/{pid}")
-    except FileNotFoundError:
-        return True
-    except OSError:
-        # It is there: a listing of proc shows it.
-        pass
+    except OSError as error:
+        # Otherwise it is there: a listing of proc shows it.
+        return isinstance(error, FileNotFoundError)
     return False
 
 
@@ -159,18 +137,13 @@ def _groups(hierarchy: Hierarchy) -> Iterator[bytes]:
     # In a container the first directory is one of many, and has their files.
     if os.path.exists(os.path.join(waiting[0], b"cgroup.events")):
         yield waiting[0]
-    seen = 0
     while waiting:
         try:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
-                    if not entry.is_dir(follow_symlinks=False):
-                        continue
-                    seen += 1
-                    if seen > MOST_GROUPS:
-                        return
-                    waiting.append(entry.path)
-                    yield entry.path
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                        yield entry.path
         except OSError:
             # It has gone, or may not be looked at.
             continue
@@ -180,12 +153,8 @@ def _pids(group: bytes) -> list[int]:
     """Read the pids in a control group; a threaded group tells none."""
     data = b""
     try:
-        descriptor = os.open(os.path.join(group, b"cgroup.procs"), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            while len(data) < _MOST_BYTES and (piece := os.read(descriptor, _PIECE)):
-                data += piece
-        finally:
-            os.close(descriptor)
+        with open(os.path.join(group, b"cgroup.procs"), "rb") as file:
+            data = file.read(_MOST_BYTES)
     except OSError:
         pass
     # The last line may be cut off.

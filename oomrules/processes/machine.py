@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import os
 import time
+from struct import Struct
 
 from oomrules.errors import Failure, reason
 
 _KIB = 1024
 # Larger than any meminfo.
 _MEMINFO = 1 << 14
+_UNMOUNTED = "is /proc mounted, and without subset=pid?"
+# struct sysinfo of <linux/sysinfo.h>: the uptime, three loads, RAM (in all, free, shared, of
+# buffers), swap (in all, free), processes, two of high memory, and the unit of all of them.
+_SYSINFO = Struct("@l3L4L2LHH2LI")
 
 
 def boot_seconds() -> float:
@@ -27,14 +32,8 @@ def boot_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-_UNMOUNTED = "is /proc mounted, and without subset=pid?"
-
-
 class Memory:
     """How much memory there is. It changes: swap and memory come and go while a host runs.
-
-    Args:
-        root: where proc is mounted.
 
     Raises:
         Failure: proc is not there.
@@ -74,22 +73,8 @@ def _asked_of_kernel() -> tuple[int, int]:
     # Hardly any host needs it.
     import ctypes
 
-    class Info(ctypes.Structure):
-        """struct sysinfo of <linux/sysinfo.h>."""
-
-        _fields_ = (
-            ("uptime", ctypes.c_long),
-            ("loads", ctypes.c_ulong * 3),
-            *((name, ctypes.c_ulong) for name in "totalram freeram sharedram bufferram".split()),
-            *((name, ctypes.c_ulong) for name in ("totalswap", "freeswap")),
-            ("procs", ctypes.c_ushort),
-            ("pad", ctypes.c_ushort),
-            *((name, ctypes.c_ulong) for name in ("totalhigh", "freehigh")),
-            ("mem_unit", ctypes.c_uint),
-            # A kernel of 32 bits has more behind it.
-            ("room", ctypes.c_char * 64),
-        )
-
-    info = Info()
-    ctypes.CDLL(None).sysinfo(ctypes.byref(info))
-    return info.totalram * info.mem_unit, info.totalswap * info.mem_unit
+    # A kernel of 32 bits has more behind it.
+    info = ctypes.create_string_buffer(_SYSINFO.size + 64)
+    ctypes.CDLL(None).sysinfo(info)
+    _, _, _, _, ram, _, _, _, swap, *_, unit = _SYSINFO.unpack_from(info)
+    return ram * unit, swap * unit

@@ -22,8 +22,8 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 _TYPES = ("cgroup", "cgroup2")
 # So many groups are looked at for our own.
 _MOST_WAYS = 10_000
-# Fields before the optional ones, and behind the separator that ends them.
-_FIXED, _LAST = 6, 3
+# Fields before the optional ones.
+_FIXED = 6
 
 
 class Mount(NamedTuple):
@@ -164,20 +164,18 @@ def _mounts(path: str) -> Iterator[Mount]:
             for line in file:
                 fields = line.rstrip("\n").split(" ")
                 try:
-                    last = fields[fields.index("-", _FIXED) + 1 :]
-                    number, parent = int(fields[0]), int(fields[1])
+                    number, parent, _, root, point, *_ = fields
+                    kind, _, options, *_ = fields[fields.index("-", _FIXED) + 1 :]
+                    yield Mount(
+                        number=int(number),
+                        parent=int(parent) if parent != number else None,
+                        root=_unescaped(root),
+                        point=_unescaped(point),
+                        kind=kind,
+                        options=tuple(options.split(",")),
+                    )
                 except ValueError:
                     continue
-                if len(last) < _LAST:
-                    continue
-                yield Mount(
-                    number,
-                    None if parent == number else parent,
-                    _unescaped(fields[3]),
-                    _unescaped(fields[4]),
-                    last[0],
-                    tuple(last[2].split(",")),
-                )
     except OSError:
         return
 
@@ -211,5 +209,4 @@ def _prefixes(path: str) -> list[str]:
 
 def _narrowness(mount: Mount) -> tuple[int, int]:
     names = [name for name in mount.root.split("/") if name]
-    outwards = names.count("..")
-    return -outwards, len(names) - outwards
+    return -names.count(".."), len(names)

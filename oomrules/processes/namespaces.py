@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 
 from oomrules.files import read_small
 from oomrules.processes.snapshot import Process
@@ -10,17 +11,10 @@ from oomrules.processes.threads import Threads
 
 
 class Namespaces:
-    """The namespaces of processes, beside those of this process.
-
-    Args:
-        threads: reads the files of a process.
-    """
+    """The namespaces of processes, beside those of this process."""
 
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
-        # Of this process: its namespaces, and how ids are mapped in its user namespace.
-        self._own: tuple[str, ...] | None = None
-        self._id_map: list[bytes] | None = None
         # The start and the capabilities of processes that have them in another user namespace.
         self._elsewhere: dict[int, tuple[int | None, int]] = {}
 
@@ -30,11 +24,13 @@ class Namespaces:
         Only with a right of root's can a process take on groups outside of those.
         """
         try:
-            if self._own is None:
-                self._own = self._of("self")
             return self._of(str(pid)) != self._own
         except OSError:
             return False
+
+    @cached_property
+    def _own(self) -> tuple[str, ...]:
+        return self._of("self")
 
     def _of(self, pid: str) -> tuple[str, ...]:
         directory = f"{self._threads.prefix}{pid}/ns"
@@ -45,9 +41,6 @@ class Namespaces:
 
         A user has every capability in a user namespace of his own. What a process of root has,
         root gave it, in such a namespace too.
-
-        Args:
-            effective: the set as bits; None if it is unknown.
         """
         if not effective or process.euid == 0:
             return effective
@@ -64,15 +57,14 @@ class Namespaces:
         """Return the capabilities that a process has in our user namespace."""
         try:
             theirs = self._threads.read(pid, "uid_map", read_small)
-            return effective if theirs.split() == self._own_ids() else 0
+            return effective if theirs.split() == self._own_ids else 0
         except FileNotFoundError:
             # A kernel without user namespaces, or it is gone.
             return effective
         except OSError:
             return None
 
+    @cached_property
     def _own_ids(self) -> list[bytes]:
         """Return how ids are mapped in our user namespace; no other namespace has the same map."""
-        if self._id_map is None:
-            self._id_map = read_small(f"{self._threads.prefix}self/uid_map").split()
-        return self._id_map
+        return read_small(f"{self._threads.prefix}self/uid_map").split()

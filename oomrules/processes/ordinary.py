@@ -24,7 +24,6 @@ def process_line(pid: int, **values: Any) -> dict[str, Any]:
     """Return the line of an ordinary process: its own session, by a user, in a service.
 
     Args:
-        pid: its process id.
         values: by the name of the field, what is not ordinary; ``starttime`` at least.
     """
     usual = {name: field.ordinary for name, field in FIELDS.items() if not field.optional}
@@ -49,11 +48,7 @@ def snapshot(
 
 
 def terminal(name: str) -> int | None:
-    """Return the device number of a terminal, as ``tty_nr`` has it; None if there is none such.
-
-    Args:
-        name: as in the attribute ``tty``, empty for no terminal.
-    """
+    """Return the number of a terminal, as ``tty_nr`` has it, by the attribute ``tty``, or None."""
     found = re.fullmatch(r"(pts/|ttyS?)([0-9]{1,7})", name)
     if not found:
         return None if name else 0

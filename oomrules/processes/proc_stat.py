@@ -27,11 +27,7 @@ STATE, FLAGS, UTIME, STIME, NICE, THREADS, START, SIZE, RSS, _PARENT = map(
 
 
 def split(data: bytes) -> list[bytes]:
-    """Return the fields behind the name.
-
-    Raises:
-        ValueError: this is no stat.
-    """
+    """Return the fields behind the name; raise ValueError if this is no stat."""
     return data[data.rindex(b")") + 2 :].split(None, USED)
 
 
@@ -46,11 +42,7 @@ def family(data: bytes) -> tuple[int, int]:
 
 
 def living(path: str) -> list[bytes] | None:
-    """Read the stat of a thread.
-
-    Returns:
-        its fields behind the name; nothing if it ends or has no memory, None if it is gone.
-    """
+    """Return the fields of a thread's stat; none if it ends or lacks memory, None if it is gone."""
     try:
         fields = split(read_small(path))
         if fields[STATE] in _DEAD or int(fields[FLAGS]) & PF_EXITING or not int(fields[SIZE]):

@@ -24,11 +24,7 @@ Take = Callable[[bytes], Any]
 
 
 def taking(field: Field, page_size: int) -> Take:
-    """Return a function that takes a field out of a status file; None where it has no such line.
-
-    Args:
-        page_size: of this host, in bytes.
-    """
+    """Return a function that takes a field out of a status file; None where it has no such line."""
     key, word = f"\n{field.key}:".encode(), field.word
     unit = page_size if field.unit is Unit.PAGES else 1
 
@@ -57,11 +53,7 @@ def taking(field: Field, page_size: int) -> Take:
 
 
 def read_status(path: str) -> tuple[bytes, bool]:
-    """Read a status file; lines that are longer than any that is used are left out.
-
-    Returns:
-        what was read, and whether that is all.
-    """
+    """Read a status file without lines that are longer than any used; say if those are all."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         piece = os.read(descriptor, _PIECE)
@@ -116,8 +108,7 @@ class Statuses:
     def read(self, process: Process) -> bytes:
         """Read status, even if the first thread ends just now.
 
-        Returns:
-            nothing if there have been too many long ones, and this may be another one of them.
+        Nothing if there have been too many long ones, and this may be another one of them.
 
         Raises:
             OSError: it cannot be read, or the process is gone.

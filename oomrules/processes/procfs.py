@@ -3,11 +3,7 @@
 Which files are read matters more than anything else. ``stat`` is read at each refresh,
 from a descriptor that is kept open; the identity of a process (ids, capabilities,
 control group, adjustment) once, and again after an exec, when ``verify`` or ``look_anew`` asks,
-and in turn: that of each within five minutes. A kept descriptor answers ESRCH once its process is
-gone, so it cannot name a recycled pid.
-
-A process is all its threads. ``/proc/PID`` describes the first one, which may have ended; then
-another one stands in for it, the first that goes on, as in the kernel's find_lock_task_mm().
+and in turn: that of each within five minutes.
 """
 
 from __future__ import annotations
@@ -17,10 +13,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.errors import Failure, reason
-from oomrules.fields import FIELDS, Field, is_read_as
+from oomrules.fields import FIELDS, Field
 from oomrules.files import read_small
 from oomrules.lean import Any
 from oomrules.processes import hidden
@@ -45,7 +42,7 @@ from oomrules.processes.proc_stat import (
     position_of,
     split,
 )
-from oomrules.processes.proc_status import Statuses, line_of, taking
+from oomrules.processes.proc_status import Statuses, taking
 from oomrules.processes.snapshot import PF_EXITING, UNREAD, Host, Process
 from oomrules.processes.threads import GONE, LOOKS, Threads
 from oomrules.processes.turns import Turns
@@ -125,7 +122,9 @@ class ProcSource:
         # How many long files of status a refresh reads at the most.
         self.most_long = sys.maxsize
         self._statuses = Statuses(self.threads, self.namespaces)
-        self._cmdlines = Cmdlines(self._cmdline_path, self._user)
+        self._cmdlines = Cmdlines(
+            lambda process: f"{self.threads.directory(process.pid)}cmdline", self._user
+        )
         self._turns = Turns()
         # About how many bytes of _LONG are kept.
         self._texts = 0
@@ -136,9 +135,10 @@ class ProcSource:
         self.numbers: dict[Any, Any] = {}
         self.host: Host = self._host()
         self.descriptors = Descriptors(descriptors, self.host.mem_total, self._prefix)
-        asked = [ATTRIBUTES[name] for name in program.attributes]
+        attributes = [ATTRIBUTES[name] for name in program.attributes]
+        asked = {(attribute.field, attribute.provider.value) for attribute in attributes}
         # The fields that rules ask for, and which of them are in status.
-        self.asked = {one.field for one in asked if is_read_as(one.field, one.provider.value)}
+        self.asked = {field.name for field in FIELDS.values() if (field.name, field.file) in asked}
         self._in_status = self._wanted("")
         self._family = any(name in self.asked for name, _ in _FAMILY)
         self._status_each_time = any(field.changes for field in self._in_status)
@@ -155,10 +155,6 @@ class ProcSource:
     @own_pids.setter
     def own_pids(self, pids: frozenset[int]) -> None:
         self._own = pids
-
-    def stand_in(self, process: Process) -> int:
-        """Return the thread that stands in for the first one, which has ended; 0 if it has not."""
-        return self.threads.stand_in(process.pid)
 
     def look_anew(self, files: Iterable[str] = IDENTITY_FILES) -> None:
         """Have the identity of all processes, or some files of it, read at the next refresh."""
@@ -178,11 +174,6 @@ class ProcSource:
     def unreadable(self) -> dict[str, int]:
         """Return of how many processes each field could not be read for want of rights."""
         return {field: len(pids) for field, pids in self._denied.items() if pids}
-
-    @property
-    def kept_descriptors(self) -> int:
-        """Return how many ``stat`` files are open."""
-        return self.descriptors.kept
 
     @property
     def hides_processes(self) -> bool:
@@ -206,20 +197,20 @@ class ProcSource:
     def read(self, process: Process, field: str) -> Any:
         """Read a field that was not asked for yet, with all that its file holds."""
         new = getattr(process, field) is UNREAD
+        value = None
         try:
             self._read_file_of(field, process)
+            value = getattr(process, field)
         except GONE:
-            setattr(process, field, None)
             # A kernel thread has no exe; the other files are there as long as the process.
             if field != "exe":
                 process.state = "X"
                 process.changed()
-        except (OSError, ValueError) as error:
-            if isinstance(error, PermissionError):
-                self._deny(process, field)
-            setattr(process, field, None)
-        value = getattr(process, field)
-        if value is UNREAD:
+        except PermissionError:
+            self._deny(process, field)
+        except (OSError, ValueError):
+            pass
+        if value is None or value is UNREAD:
             value = None
             setattr(process, field, None)
         if new and field in _LONG:
@@ -296,8 +287,7 @@ class ProcSource:
             # A kernel without audit.
             user = _NO_LOGIN
         if user == _NO_LOGIN:
-            uids = line_of(self.threads.read(pid, "status", read_small), b"\nUid:").split(None, 1)
-            user = int(uids[0]) if uids else 0
+            user = self._taking["uid"](self.threads.read(pid, "status", read_small)) or 0
         path = f"{self._unit_root}/user.slice/user-{user}.slice/user@{user}.service"
         directory = self.hierarchy.units and self.hierarchy.units.directory(path)
         return path if directory and os.path.isdir(directory) else self._unit_root or "/"
@@ -317,16 +307,13 @@ class ProcSource:
 
     # --- command lines ---------------------------------------------------------------
 
-    def _cmdline_path(self, process: Process) -> str:
-        return f"{self.threads.directory(process.pid)}cmdline"
-
     def _user(self, process: Process) -> Any:
         """Return the real user id, without taking it over: no rule has asked for it."""
         if isinstance(process.uid, int):
             return process.uid
         try:
-            return int(line_of(self._statuses.read(process), b"\nUid:").split(None, 1)[0])
-        except (OSError, ValueError, IndexError):
+            return self._taking["uid"](self._statuses.read(process))
+        except (OSError, ValueError):
             return None
 
     def _cmdline(self, process: Process) -> Any:
@@ -352,16 +339,16 @@ class ProcSource:
         """
         self.begin()
         self.refused.clear()
-        table, digits = self.by_pid, "0123456789"
+        table = self.by_pid
         try:
             names = os.listdir(self.root)
         except OSError as error:
             raise Failure(f"cannot list {self.root}: {reason(error)}") from error
         self._look_again(table.values())
-        new = [Process(int(name)) for name in names if name[0] in digits and int(name) not in table]
-        for process in new:
-            table[process.pid] = process
-        self._look_again(new)
+        pids = [int(name) for name in names if name[0] in "0123456789"]
+        new = {pid: Process(pid) for pid in pids if pid not in table}
+        table |= new
+        self._look_again(new.values())
         self.look_in_turn(IDENTITY_FILES)
         return self
 
@@ -421,30 +408,21 @@ class ProcSource:
             files: those of IDENTITY_FILES that have to be read for it.
 
         Returns:
-            True if nothing changed that a rule could ask for.
+            whether nothing changed that a rule could ask for.
         """
         asked, self._files_anew = self._files_anew, frozenset()
-        same = True
-        if asked:
-            processes = [(process, _identity(process)) for process in self.by_pid.values()]
-            same = self._reread(processes, [file for file in files if file in asked])
+        same = not asked or self._reread(
+            _with_identity(self.by_pid.values()), [file for file in files if file in asked]
+        )
         due = self._turns.due(self.by_pid, self.host.uptime)
-        return self._reread([(process, _identity(process)) for process in due], files) and same
+        return self._reread(_with_identity(due), files) and same
 
     def _reread(self, processes: list[tuple[Process, Any]], fields: Iterable[str]) -> bool:
-        """Read anew what was read of the identity of processes, and forget one that has changed.
-
-        Args:
-            processes: each with its identity of before.
-            fields: one of each file.
-
-        Returns:
-            True if nothing changed that a rule could ask for.
-        """
+        """Read anew what was read of the identity of processes, and forget one that has changed."""
         same = True
         for number, (process, before) in enumerate(processes):
             if number % BATCH == 0:
-                batch = [one for one, _ in processes[number : number + BATCH]]
+                batch = (one for one, _ in processes[number : number + BATCH])
                 self._cmdlines.fetch([one for one in batch if one.cmdline is not UNREAD])
             for field in fields:
                 if getattr(process, field) is not UNREAD:
@@ -472,18 +450,19 @@ class ProcSource:
         Returns:
             True if nothing changed that a rule could ask for.
         """
-        same = True
-        present: list[tuple[Process, Any]] = []
-        for process in processes:
-            before = _identity(process)
+        before = _with_identity(processes)
+        present = []
+        for process, identity in before:
             try:
                 self.update(process, read_small(f"{self._prefix}{process.pid}/stat"))
+                present.append((process, identity))
             except (OSError, ValueError, IndexError):
                 self.drop(process)
-                same = False
-                continue
-            present.append((process, before))
-        return self._reread(present, IDENTITY_FILES) and same
+        if self._reread(present, IDENTITY_FILES) and len(present) == len(before):
+            return True
+        for process, _ in present:
+            process.seen = None
+        return False
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -493,8 +472,9 @@ class ProcSource:
 
     def update(self, process: Process, data: bytes) -> None:
         """Take over what stat says."""
-        process.changed()
-        # As ``proc_stat.split`` does; a call less, for every process that was on a processor.
+        # As ``Process.changed`` and ``proc_stat.split`` do; two calls less, for every process that
+        # was on a processor.
+        process.until = -1
         end = data.rindex(b")")
         fields = data[end + 2 :].split(None, USED)
         start = int(fields[START])
@@ -601,8 +581,8 @@ class ProcSource:
 
 
 # Rules also treat a process by its nice value.
-_IDENTITY = (*(field.name for field in FIELDS.values() if not field.changes), "nice")
+_identity = attrgetter(*(field.name for field in FIELDS.values() if not field.changes), "nice")
 
 
-def _identity(process: Process) -> tuple[Any, ...]:
-    return tuple(getattr(process, name) for name in _IDENTITY)
+def _with_identity(processes: Iterable[Process]) -> list[tuple[Process, Any]]:
+    return [(process, _identity(process)) for process in processes]

@@ -35,6 +35,10 @@ _MOST_PRESSURE = 100
 _LARGEST_PID = 2**31 - 1
 _MOST_NOTES = 20
 _LONGEST_NOTE = 1000
+# The host's line names every user who has processes; others are far shorter.
+_LONGEST_LINE = 16 * 2**20
+# include/linux/limits.h, PATH_MAX: /proc/PID/cgroup has no longer path.
+_LONGEST_PATH = 4096
 
 
 class RecordedScope:
@@ -46,12 +50,10 @@ class RecordedScope:
 
     def get(self, key: str) -> Any:
         """Return a figure or a property; None if it was not known."""
-        if key in LIMITS:
-            value = self.data.get(key)
-            if value is None:
-                return None if key in self._unreadable else NO_LIMIT
-            return value
-        return self.data.get(key)
+        value = self.data.get(key)
+        if value is None and key in LIMITS and key not in self._unreadable:
+            return NO_LIMIT
+        return value
 
 
 class Recorded:
@@ -68,10 +70,10 @@ class Recorded:
         self,
         host: Host,
         scopes: dict[str, RecordedScope],
-        processes: list[Process],
-        own: set[int],
-        hidden: int = 0,
-        notes: tuple[str, ...] = (),
+        processes: dict[int, Process],
+        own: Iterable[int],
+        hidden: int,
+        notes: tuple[str, ...],
     ) -> None:
         self.host = host
         self.own_pids = frozenset(own)
@@ -79,7 +81,7 @@ class Recorded:
         self.scopes = scopes
         self.hidden = hidden
         self.notes = notes
-        self.by_pid = {process.pid: process for process in processes}
+        self.by_pid = processes
 
     def scope(self, cgroup: str) -> RecordedScope | None:
         """Find a control group."""
@@ -88,11 +90,8 @@ class Recorded:
     def fact(self, place: Placement, name: str) -> Any:
         """Find what was recorded of a unit; what was not is unknown."""
         scope = self.scopes.get(place.path)
-        if scope is None:
-            return None
-        if name == "session":
-            return scope.data.get("session")
-        return (scope.data.get("properties") or {}).get(name)
+        data = {} if scope is None else scope.data
+        return data.get(name) if name == "session" else (data.get("properties") or {}).get(name)
 
     def read(self, process: Process, field: str) -> Any:
         """Return None: what was not recorded is unknown."""
@@ -106,13 +105,6 @@ class _Wrong(Exception):
 
 def _no(what: str, key: str, value: Any) -> _Wrong:
     return _Wrong(f"{key} is {json.dumps(value)[:40]}, not {what}")
-
-
-# The host's line names every user who has processes; others are far shorter.
-_LONGEST_LINE = 16 * 2**20
-
-# include/linux/limits.h, PATH_MAX: /proc/PID/cgroup has no longer path.
-_LONGEST_PATH = 4096
 
 
 def load(path: str, lines: Callable[[str, int], Iterable[str]] = files.lines) -> Recorded:
@@ -133,16 +125,12 @@ def load(path: str, lines: Callable[[str, int], Iterable[str]] = files.lines) ->
 
 
 def parse(lines: Iterable[str], name: str) -> Recorded:
-    """Read a snapshot from its lines.
-
-    Raises:
-        Failure: a line is wrong.
-    """
+    """Read a snapshot from its lines, or raise a Failure that names the wrong one."""
     host: Host | None = None
     notes: tuple[str, ...] = ()
     scopes: dict[str, RecordedScope] = {}
     processes: dict[int, Process] = {}
-    own: set[int] = set()
+    own = set()
     number = hidden = 0
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -172,7 +160,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
             raise Failure(f"{name}:{number}: {error}", HINT) from error
     if host is None:
         raise Failure(f"{name}:{number or 1}: the snapshot is empty", HINT)
-    return Recorded(host, scopes, list(processes.values()), own, hidden, notes)
+    return Recorded(host, scopes, processes, own, hidden, notes)
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -189,12 +177,14 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def _whole(data: dict[str, Any], key: str) -> int | None:
+def _whole(data: dict[str, Any], key: str, least: int = -_LARGEST) -> int | None:
     value = data.get(key)
     if value is None:
         return None
     if type(value) is not int or abs(value) >= _LARGEST:
         raise _no("a whole number", key, value)
+    if value < least:
+        raise _Wrong(f"{key} is {value}")
     return value
 
 
@@ -219,9 +209,9 @@ def _text(data: dict[str, Any], key: str) -> str | None:
 
 
 def _needed(data: dict[str, Any], key: str, least: int) -> int:
-    value = _whole(data, key)
-    if value is None or value < least:
-        raise _Wrong(f"{key} is {'missing' if value is None else value}")
+    value = _whole(data, key, least)
+    if value is None:
+        raise _Wrong(f"{key} is missing")
     return value
 
 
@@ -265,30 +255,28 @@ def _scope(data: dict[str, Any]) -> RecordedScope:
     if _text(data, "cgroup") is None:
         raise _Wrong("a scope without its cgroup")
     for key in _SCOPE_WHOLE:
-        value = _whole(data, key)
-        if value is not None and value < 0:
-            raise _Wrong(f"{key} is {value}")
+        _whole(data, key, least=0)
     if data.get("pressure") is not None:
         _number(data, "pressure", _MOST_PRESSURE, "a percentage")
-    properties = data.get("properties")
-    if not isinstance(properties, dict | None):
-        raise _Wrong("properties is not an object")
-    for key, value in (properties or {}).items():
+    for key, value in _items(data, "properties"):
         if key in RELATIONS:
             if not _are_texts(value):
                 raise _Wrong(f"the property {key} is not a list of units")
         elif not isinstance(value, str | int | None):
             raise _Wrong(f"the property {key} is {json.dumps(value)[:40]}")
-    session = data.get("session")
-    if not isinstance(session, dict | None):
-        raise _Wrong("session is not an object")
-    for key, value in (session or {}).items():
+    for key, value in _items(data, "session"):
         if not isinstance(value, str | bool | None):
             raise _Wrong(f"{key} of the session is {json.dumps(value)[:40]}")
-    unreadable = data.get("unreadable")
-    if unreadable is not None and not isinstance(unreadable, list):
+    if not isinstance(data.get("unreadable"), list | None):
         raise _Wrong("unreadable is not a list")
     return RecordedScope(data)
+
+
+def _items(data: dict[str, Any], key: str) -> Iterable[tuple[str, Any]]:
+    value = data.get(key)
+    if not isinstance(value, dict | None):
+        raise _Wrong(f"{key} is not an object")
+    return (value or {}).items()
 
 
 def _process(data: dict[str, Any]) -> Process:
@@ -322,28 +310,23 @@ def _value(data: dict[str, Any], field: Field) -> Any:
         return _capabilities(_text(data, key))
     if field.unit is Unit.TEXT:
         return _text(data, key)
-    value = _whole(data, key)
-    if value is not None and value < 0 and not field.unit.is_signed:
-        raise _Wrong(f"{key} is {value}")
-    return value
+    return _whole(data, key, -_LARGEST if field.unit.is_signed else 0)
 
 
 def _capabilities(text: str | None) -> int | None:
+    if text is None:
+        return None
     try:
-        value = None if text is None else int(text, 16)
-        if value is not None and not 0 <= value < _LARGEST:
-            raise ValueError
-    except ValueError as error:
-        raise _Wrong(f"capabilities is {text!r}, not a hexadecimal number") from error
+        value = int(text, 16)
+    except ValueError:
+        value = -1
+    if not 0 <= value < _LARGEST:
+        raise _Wrong(f"capabilities is {text!r}, not a hexadecimal number")
     return value
 
 
 def process_line(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the line of a process.
-
-    Args:
-        values: by the name of the field, with all that are not optional.
-    """
+    """Return the line of a process, of values by the name of the field: all but optional ones."""
     line = {"kind": "process", **values}
     self_made = [name for name, value in values.items() if value is SELF_MADE]
     if self_made:

@@ -69,12 +69,9 @@ class Threads:
 
     def stand_in(self, pid: int) -> int:
         """Return the thread that stands in for the first one; 0 for none."""
-        if pid not in self.stand_ins:
-            return 0
-        thread = self.stand_ins[pid][0]
-        if not thread and self.find(pid) and pid in self.stand_ins:
-            thread = self.stand_ins[pid][0]
-        return thread
+        if pid in self.stand_ins and not self.stand_ins[pid][0]:
+            self.find(pid)
+        return self.stand_ins.get(pid, (0, 0))[0]
 
     def directory(self, pid: int) -> str:
         """Return the directory of a process in proc, or that of the thread that stands in."""
@@ -83,9 +80,6 @@ class Threads:
 
     def read(self, pid: int, file: str, read: Callable[[str], bytes]) -> bytes:
         """Read a file of a process; if the thread that stood in has ended, of another one.
-
-        Args:
-            read: reads the file with this path.
 
         Raises:
             OSError: it cannot be read, or the process is gone.
@@ -100,19 +94,13 @@ class Threads:
         return read(f"{self.prefix}{pid}/{file}")
 
     def find(self, pid: int) -> list[bytes] | None:
-        """Find the first thread that goes on.
-
-        Returns:
-            the fields of its stat behind the name; None if there is none: the process ends.
-        """
+        """Return the stat of the first thread that goes on; None if the process ends."""
         path = f"{self.prefix}{pid}/task"
         self.all_ended = False
         thread, ended = self.stand_ins.pop(pid, (0, 0))
-        if thread:
-            fields = living(f"{path}/{thread}/stat")
-            if fields:
-                self.stand_ins[pid] = thread, ended
-                return fields
+        if thread and (fields := living(f"{path}/{thread}/stat")):
+            self.stand_ins[pid] = thread, ended
+            return fields
         until, wait = self._lifeless.get(pid, (0.0, 0.0))
         if self.uptime < until:
             self.all_ended = True

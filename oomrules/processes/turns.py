@@ -21,12 +21,7 @@ class Turns:
         self._last: float | None = None
 
     def due(self, table: Mapping[int, Process], uptime: float) -> list[Process]:
-        """Return the processes that were looked at the longest time ago, as many as are due.
-
-        Args:
-            table: all processes by pid.
-            uptime: of the host, in seconds.
-        """
+        """Return the processes that were looked at the longest time ago, as many as are due."""
         before, self._last = self._last, uptime
         passed = 0.0 if before is None else max(0.0, uptime - before)
         number = min(len(table), int(passed * max(len(table) / _WITHIN, _LEAST)))

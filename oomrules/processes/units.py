@@ -17,6 +17,7 @@ from oomrules.lean import NamedTuple
 ROOT_SLICE = "-.slice"
 # The kinds of unit that have a control group (systemd.unit(5)).
 UNIT_SUFFIXES = (".slice", ".scope", ".service", ".socket", ".mount", ".swap")
+_MANAGER = re.compile(r"user@([0-9]+)\.service")
 
 # systemd puts "_" in front of a name that the kernel could take for a file of its own, and of no
 # other (cg_needs_escape). So no two groups are called like one unit.
@@ -81,11 +82,7 @@ _ROOT = Placement((ROOT_SLICE,), "", ROOT_SLICE, "/", "", None)
 
 @lru_cache(maxsize=256)
 def placement(cgroup: str, root: str = "") -> Placement:
-    """Find the units around a control group.
-
-    Args:
-        root: the group below which systemd makes units; empty for the root (``Host.unit_root``).
-    """
+    """Find the units around a control group; they begin below ``Host.unit_root``."""
     place, path, in_slices = _ROOT, root, True
     if root:
         place = _ROOT._replace(path=root)
@@ -96,11 +93,9 @@ def placement(cgroup: str, root: str = "") -> Placement:
         path += "/" + part
         name = part[1:] if _ESCAPED.match(part) else part
         manager = place.manager
-        if not in_slices and not manager and _is_manager(place.unit):
-            manager, in_slices = place.unit[len("user@") : -len(".service")], True
-        if not in_slices or not name.endswith(UNIT_SUFFIXES):
-            break
-        if len(place.chain) == _DEEPEST:
+        if not in_slices and not manager and (found := _MANAGER.fullmatch(place.unit)):
+            manager, in_slices = found[1], True
+        if not in_slices or not name.endswith(UNIT_SUFFIXES) or len(place.chain) == _DEEPEST:
             break
         in_slices = name.endswith(".slice")
         if not name.isascii():
@@ -118,8 +113,3 @@ def _shown(char: str) -> str:
         return f"\\x{number - 0xDC00:02x}"
     # A recording may hold half of a pair, which no path does.
     return f"\\u{number:04x}" if 0xD800 <= number <= 0xDFFF else char
-
-
-def _is_manager(unit: str) -> bool:
-    number = unit.removeprefix("user@").removesuffix(".service")
-    return unit.startswith("user@") and number.isascii() and number.isdigit()

@@ -7,6 +7,7 @@ Memory is in whole pages, durations in milliseconds, percentages in hundredths.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from oomrules.attributes import ATTRIBUTES, Attribute, Provider
@@ -43,6 +44,21 @@ def cgroup(process: Process, snapshot: Snapshot) -> str | None:
     return snapshot.read(process, "cgroup") if path is UNREAD else path
 
 
+def innermost_place(process: Process, snapshot: Snapshot) -> Placement | None:
+    """Return the placement of the unit that a process is in; None if it is unknown."""
+    path = cgroup(process, snapshot)
+    return None if path is None else place_of(path, snapshot)
+
+
+def innermost_unit(process: Process, snapshot: Snapshot) -> str | None:
+    """Return the name of the unit that a process is in, the system's or a user's, for people.
+
+    None if it is unknown, an empty text outside every unit.
+    """
+    place = innermost_place(process, snapshot)
+    return place and place.unit
+
+
 def places(snapshot: Snapshot) -> set[Placement]:
     """Return the placements of the units that processes are in, as far as they are known."""
     paths = {cgroup(process, snapshot) for process in snapshot.by_pid.values()}
@@ -64,10 +80,6 @@ def _known(name: str, convert: Callable[[Any, Snapshot], Any]) -> Getter:
         return value if value is None or value is SELF_MADE else convert(value, snapshot)
 
     return get
-
-
-def _pages(name: str) -> Getter:
-    return _known(name, lambda value, snapshot: value // snapshot.host.page_size)
 
 
 def _cpu_time(process: Process, snapshot: Snapshot) -> int | None:
@@ -105,21 +117,22 @@ def _named(number: int, names: Mapping[int, str] | None) -> str | None:
 
 def _of_scope(key: str, in_pages: bool) -> Getter:
     def get(process: Process, snapshot: Snapshot) -> Any:
-        path = cgroup(process, snapshot)
-        scope = None if path is None else snapshot.scope(place_of(path, snapshot).path)
+        place = innermost_place(process, snapshot)
+        scope = place and snapshot.scope(place.path)
         value = None if scope is None else scope.get(key)
-        if key == "pressure" and value is not None:
+        if value is None:
+            return None
+        if key == "pressure":
             return round(value * 100)
-        return value // snapshot.host.page_size if in_pages and value is not None else value
+        return value // snapshot.host.page_size if in_pages else value
 
     return get
 
 
 def limit(process: Process, snapshot: Snapshot) -> int | None:
-    """Find the nearest memory limit above a process, else the RAM, in bytes.
+    """Find the memory limit of the innermost control group that has one, else the RAM, in bytes.
 
-    The nearest is that of the innermost control group that has one. None if a limit on
-    the way could not be read.
+    None if a limit on the way could not be read.
     """
     path = memory_group(process, snapshot)
     if path is None:
@@ -138,8 +151,8 @@ def limit(process: Process, snapshot: Snapshot) -> int | None:
 
 def _of_unit(name: str, wanted: type) -> Getter:
     def get(process: Process, snapshot: Snapshot) -> Any:
-        path = cgroup(process, snapshot)
-        value = None if path is None else snapshot.fact(place_of(path, snapshot), name)
+        place = innermost_place(process, snapshot)
+        value = place and snapshot.fact(place, name)
         # A property of another type than the rules were checked for is as good as unknown.
         return value if type(value) is wanted else None
 
@@ -150,14 +163,14 @@ def _of_session(name: str, otherwise: bool | int | str) -> Getter:
     """What holds for the session of a process: that of the innermost unit that has one."""
 
     def get(process: Process, snapshot: Snapshot) -> Any:
-        path = cgroup(process, snapshot)
-        if path is None:
+        innermost = innermost_place(process, snapshot)
+        if innermost is None:
             return None
-        for place in place_of(path, snapshot).ancestors:
+        for place in innermost.ancestors:
             # The root slice belongs to no session.
             session = snapshot.fact(place, "session") if place.above else {}
             if session is None or session:
-                value = None if session is None else session.get(name)
+                value = session and session.get(name)
                 return value if type(value) is type(otherwise) else None
         # It is known that there is none, which is no doubt.
         return otherwise
@@ -184,52 +197,24 @@ def _processes_below(snapshot: Snapshot) -> dict[str, int]:
     host, found = _counted
     if host is snapshot.host:
         return found
-    groups: dict[Any, int] = {}
-    for process in snapshot.by_pid.values():
-        if process.total_vm != 0:
-            path = process.cgroup
-            if path is UNREAD:
-                path = snapshot.read(process, "cgroup")
-            groups[path] = groups.get(path, 0) + 1
+    present = (process for process in snapshot.by_pid.values() if process.total_vm != 0)
     found = {}
-    for path, number in groups.items():
-        if not isinstance(path, str):
-            continue
-        path = path.rstrip("/")
-        while path:
-            found[path] = found.get(path, 0) + number
-            path = path.rpartition("/")[0]
-        found["/"] = found.get("/", 0) + number
+    for path, number in Counter(cgroup(process, snapshot) for process in present).items():
+        for group in enclosing(path) if path is not None else ():
+            found[group] = found.get(group, 0) + number
     _counted = snapshot.host, found
     return found
 
 
 def _processes_of_unit(process: Process, snapshot: Snapshot) -> int | None:
-    path = cgroup(process, snapshot)
-    if path is None:
-        return None
-    return _processes_below(snapshot).get(place_of(path, snapshot).path, 0)
+    place = innermost_place(process, snapshot)
+    return place and _processes_below(snapshot).get(place.path, 0)
 
 
 def known(name: str, process: Process, snapshot: Snapshot) -> Any:
     """Return an attribute of a process, for people; None if it is unknown, for whatever reason."""
     value = GETTERS[name](process, snapshot)
     return None if value is SELF_MADE else value
-
-
-def innermost_unit(process: Process, snapshot: Snapshot) -> str | None:
-    """Return the name of the unit that a process is in, the system's or a user's, for people.
-
-    None if it is unknown, an empty text outside every unit.
-    """
-    place = innermost_place(process, snapshot)
-    return place and place.unit
-
-
-def innermost_place(process: Process, snapshot: Snapshot) -> Placement | None:
-    """Return the placement of the unit that a process is in; None if it is unknown."""
-    path = cgroup(process, snapshot)
-    return None if path is None else place_of(path, snapshot)
 
 
 _SPECIAL: dict[str, Getter] = {
@@ -256,8 +241,9 @@ def _getter(attribute: Attribute) -> Getter:
         return _of_unit(attribute.field, type(attribute.empty))
     if attribute.provider is Provider.LOGIND:
         return _of_session(attribute.field, attribute.empty)
-    in_bytes = FIELDS[attribute.field].unit is Unit.BYTES
-    return _pages(attribute.field) if in_bytes else _field(attribute.field)
+    if FIELDS[attribute.field].unit is Unit.BYTES:
+        return _known(attribute.field, lambda value, snapshot: value // snapshot.host.page_size)
+    return _field(attribute.field)
 
 
 GETTERS: dict[str, Getter] = {
@@ -267,19 +253,13 @@ GETTERS: dict[str, Getter] = {
 
 
 def _told_by_a_user(getter: Getter, known_too: bool) -> Getter:
-    """Take what a user has a say in for no reason to protect.
-
-    Args:
-        getter: gives a figure or a property of the innermost unit.
-        known_too: whether a value that is known is the user's word as well.
-    """
+    """Take what a user says of a unit for no reason to protect; with ``known_too`` all of it."""
 
     def get(process: Process, snapshot: Snapshot) -> Any:
-        path = cgroup(process, snapshot)
-        if path is not None and place_of(path, snapshot).manager:
-            value = None if known_too else getter(process, snapshot)
-            return SELF_MADE if value is None else value
-        return getter(process, snapshot)
+        place = innermost_place(process, snapshot)
+        theirs = place is not None and place.manager
+        value = None if theirs and known_too else getter(process, snapshot)
+        return SELF_MADE if theirs and value is None else value
 
     return get
 

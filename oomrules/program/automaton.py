@@ -72,6 +72,9 @@ _IS_ASCII_WORD = re.compile(r"\w", re.ASCII).match
 # Python 3.14 finds one there, earlier ones do not.
 _NO_BOUNDARY_IN_NOTHING = re.search(r"\B", "") is not None
 
+_BOUNDARIES = (sre.AT_BOUNDARY, sre.AT_NON_BOUNDARY)
+_WORDS, _ASCII_WORDS = (_AFTER_WORD, _WORD), (_AFTER_ASCII_WORD, _ASCII_WORD)
+
 Holds = Callable[[int], bool]
 
 
@@ -86,22 +89,16 @@ def _boundary(before: int, behind: int, wanted: bool) -> Holds:
 
 def _assertion(kind: Any, flags: int) -> tuple[int, Holds]:
     """Return the sides that matter to an anchor, and what it asks of them."""
-    if kind is sre.AT_BEGINNING and flags & re.MULTILINE:
-        return _BEGIN | _AFTER_LINE, lambda context: bool(context & (_BEGIN | _AFTER_LINE))
-    if kind in TEXT_BEGINS:
-        return _BEGIN, lambda context: bool(context & _BEGIN)
-    if kind is sre.AT_END and flags & re.MULTILINE:
-        return _END | _LINE, lambda context: bool(context & (_END | _LINE))
-    if kind is sre.AT_END:
-        return _END | _LAST_LINE, lambda context: bool(context & (_END | _LAST_LINE))
-    if kind is sre.AT_END_STRING:
-        return _END, lambda context: bool(context & _END)
-    wanted = kind is sre.AT_BOUNDARY
-    if flags & re.ASCII:
-        before, behind = _AFTER_ASCII_WORD, _ASCII_WORD
-    else:
-        before, behind = _AFTER_WORD, _WORD
-    return _BEGIN | _END | before | behind, _boundary(before, behind, wanted)
+    if kind in _BOUNDARIES:
+        before, behind = _ASCII_WORDS if flags & re.ASCII else _WORDS
+        sides = _BEGIN | _END | before | behind
+        return sides, _boundary(before, behind, kind is sre.AT_BOUNDARY)
+    sides = _BEGIN if kind in TEXT_BEGINS else _END
+    if flags & re.MULTILINE:
+        sides |= {sre.AT_BEGINNING: _AFTER_LINE, sre.AT_END: _LINE}.get(kind, 0)
+    elif kind is sre.AT_END:
+        sides |= _LAST_LINE
+    return sides, lambda context: bool(context & sides)
 
 
 _CATEGORIES = {

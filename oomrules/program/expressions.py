@@ -2,17 +2,15 @@
 
 The texts are chosen by processes, and Python's ``re`` goes back over a text as often as an
 expression has ways to match it. So an expression is parsed by ``re``, and what it costs is
-worked out. Where that is little, ``re`` itself looks for it. Else it becomes an automaton
-(Thompson, "Regular expression search algorithm", CACM 11(6), 1968) whose deterministic states
-are made as texts need them. What a single character or class matches is asked of ``re``, so
-that both ways mean the same. What no automaton can do is refused.
+worked out. Where that is little, ``re`` itself looks for it. Else an automaton does, which means
+the same. What no automaton can do is refused.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 
 from oomrules.lean import Any, NamedTuple
@@ -76,23 +74,17 @@ def finder(pattern: str) -> Callable[[str], bool]:
         see ``check``.
     """
     parsed, steps = _analysed(pattern)
-    return _Backtracking(pattern, steps) if steps <= _FEW_STEPS else Automaton(parsed)
+    if steps > _FEW_STEPS:
+        return Automaton(parsed)
+    search = _quietly(re.compile, pattern).search
+    per_character = 1 + steps // _TEXT
 
-
-class _Backtracking:
-    """Has re look for an expression that it finds, or does not find, in few steps."""
-
-    def __init__(self, pattern: str, steps: int) -> None:
-        self._pattern = pattern
-        self._per_character = 1 + steps // _TEXT
-        self._search: Callable[[str], object] | None = None
-
-    def __call__(self, text: str) -> bool:
-        if self._search is None:
-            self._search = _quietly(re.compile, self._pattern).search
+    def found(text: str) -> bool:
         # A step of re takes about a thirtieth of the time of one of an automaton.
-        WORK.done += 1 + len(text) * self._per_character // 32
-        return self._search(text) is not None
+        WORK.done += 1 + len(text) * per_character // 32
+        return search(text) is not None
+
+    return found
 
 
 def _quietly(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -128,8 +120,7 @@ def _analysed(pattern: str) -> tuple[Any, int]:
     return parsed, steps
 
 
-_SINGLE = (sre.LITERAL, sre.NOT_LITERAL, sre.ANY, sre.IN)
-
+_PLAIN = (sre.LITERAL, sre.NOT_LITERAL, sre.ANY, sre.AT, sre.FAILURE)
 _CONDITION = 'ask for it with a condition of its own, as in `cmdline ~ "a" and not cmdline ~ "b"`'
 _NOT_LINEAR = {
     sre.GROUPREF: ("a back reference", "write out what can stand there, or leave it open"),
@@ -170,12 +161,13 @@ class _Measure:
             )
         if kind is sre.IN:
             if flags & re.IGNORECASE:
-                self.wide += sum(b - a + 1 for what, (a, b) in _ranges(argument))
+                spans = [span for what, span in argument if what is sre.RANGE]
+                self.wide += sum(last - first + 1 for first, last in spans)
             return _Cost(1, 1 + len(argument) // 16)
         if kind is sre.BRANCH:
             branches = [self.all(branch, flags, depth + 1) for branch in argument[1]]
-            ways = sum(branch.ways for branch in branches)
-            return _Cost(min(_ENDLESS, ways), min(_ENDLESS, sum(one.steps for one in branches)))
+            ways, steps = map(sum, zip(*branches, strict=True))
+            return _Cost(min(_ENDLESS, ways), min(_ENDLESS, steps))
         if kind is sre.SUBPATTERN:
             if argument[1] & sre_parser.TYPE_FLAGS:
                 # re itself is of two minds about what such a group can begin with.
@@ -186,7 +178,7 @@ class _Measure:
             return self.all(argument[3], scoped(flags, argument), depth + 1)
         if kind in REPEATS:
             return _repeated(argument, self.all(argument[2], flags, depth + 1))
-        if kind in (*_SINGLE, sre.AT, sre.FAILURE):
+        if kind in _PLAIN:
             return _Cost(1, 1)
         raise Refused(
             f"this regular expression has {kind}, which is not known here", "leave it out"
@@ -208,10 +200,6 @@ class _Measure:
             else:
                 count += 1
         return count
-
-
-def _ranges(items: Any) -> Iterator[tuple[Any, tuple[int, int]]]:
-    return ((kind, span) for kind, span in items if kind is sre.RANGE)
 
 
 def _repeated(argument: Any, body: _Cost) -> _Cost:

@@ -58,8 +58,7 @@ class Form(NamedTuple):
 
 
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
-_ARITHMETIC = ("+", "-", "*", "/")
-_NUMERIC = (*_ARITHMETIC, "negative", "root", *COMPARISONS)
+ARITHMETIC = ("+", "-", "*", "/")
 
 FORMS: dict[str, Form] = {
     "number": Form("i", "N"),
@@ -77,7 +76,7 @@ FORMS: dict[str, Form] = {
     "not": Form("C", "C"),
     "and": Form("C*", "C"),
     "or": Form("C*", "C"),
-    **dict.fromkeys(_ARITHMETIC, Form("NN", "N")),
+    **dict.fromkeys(ARITHMETIC, Form("NN", "N")),
     **dict.fromkeys(COMPARISONS, Form("NN", "C")),
     **dict.fromkeys(("==", "!="), Form("XX", "C")),
 }
@@ -89,6 +88,9 @@ class _SelfMade:
 
 
 SELF_MADE: Any = _SelfMade()
+
+# The nodes that stand for a doubt.
+DOUBTS = {"unknown": None, "self-made": SELF_MADE}
 
 # What an attribute getter gives for a value that is not to be read yet.
 PENDING = object()
@@ -291,10 +293,8 @@ def reduce(node: Node, get: Get, names: Callable[[str], Any]) -> Any:
     if kind == "name":
         value = names(node[1])
         return node if isinstance(value, list) else value
-    if kind == "unknown":
-        return None
-    if kind == "self-made":
-        return SELF_MADE
+    if kind in DOUBTS:
+        return DOUBTS[kind]
     if kind == "not":
         inner = reduce(node[1], get, names)
         if isinstance(inner, list):
@@ -306,7 +306,8 @@ def reduce(node: Node, get: Get, names: Callable[[str], Any]) -> Any:
     if None in parts:
         return None
     if any(isinstance(part, list) for part in parts):
-        return [kind, *(_as_node(part) for part in parts)] if kind in _NUMERIC else [kind, *parts]
+        # All operands are nodes, or the first one is.
+        return [kind, *(map(as_node, parts) if isinstance(node[-1], list) else parts)]
     if SELF_MADE in parts:
         return SELF_MADE
     try:
@@ -315,12 +316,12 @@ def reduce(node: Node, get: Get, names: Callable[[str], Any]) -> Any:
         raise OverBudget(str(node[1][1])) from error
 
 
-def _as_node(value: Any) -> Any:
-    """Wrap a value that has been worked out back into a node."""
+def as_node(value: Any) -> Node:
+    """Return what ``reduce`` makes of a number or a text as a node in any case."""
     if isinstance(value, list):
         return value
-    if value is SELF_MADE:
-        return ["self-made"]
+    if value is None or value is SELF_MADE:
+        return ["unknown" if value is None else "self-made"]
     return ["text" if isinstance(value, str) else "number", value]
 
 

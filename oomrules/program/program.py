@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from graphlib import CycleError, TopologicalSorter
 
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.errors import Failure
@@ -90,11 +91,6 @@ class Program(NamedTuple):
     uses_limit: bool
 
     @property
-    def uses_units(self) -> bool:
-        """Whether a rule needs to know the unit of a process."""
-        return any(scope.targets for scope in self.scopes) or self.uses_limit
-
-    @property
     def nodes(self) -> list[Node]:
         """All conditions, scores and definitions."""
         stated = [node for scope in self.scopes for node in scope.nodes]
@@ -122,10 +118,9 @@ def to_data(program: Program) -> dict[str, Any]:
     """Return a program as plain data."""
     scopes = []
     for scope in program.scopes:
-        data: dict[str, Any] = {"targets": list(scope.targets)}
-        data["score"] = scope.score and scope.score._asdict()
-        for group in (*_GROUPS, "weights"):
-            data[group] = []
+        score = scope.score and scope.score._asdict()
+        data: dict[str, Any] = {"targets": list(scope.targets), "score": score}
+        data |= {group: [] for group in (*_GROUPS, "weights")}
         for rule in scope.rules:
             entry = {"place": rule.place, "text": rule.text, "when": rule.when}
             if rule.kind not in _GROUPS:
@@ -138,6 +133,10 @@ def to_data(program: Program) -> dict[str, Any]:
         "definitions": program.definitions,
         "scopes": scopes,
     }
+
+
+# What can be raised where data is no program.
+_WRONG = (KeyError, TypeError, ValueError, AttributeError, OverflowError, re.error, RecursionError)
 
 
 def from_data(data: Any) -> Program:
@@ -156,21 +155,11 @@ def from_data(data: Any) -> Program:
         _check_size(data)
         written = dict(data["definitions"])
         definitions = {str(name): _checked(node, "C", written) for name, node in written.items()}
-        chains = _Chains(definitions)
-        for name in definitions:
-            chains.depth(name)
+        _check_chains(definitions)
         scopes = tuple(_scope(scope, definitions) for scope in data["scopes"])
         if not any(scope.score and not scope.targets for scope in scopes):
             raise ValueError("no score holds everywhere")
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        OverflowError,
-        re.error,
-        RecursionError,
-    ) as error:
+    except _WRONG as error:
         raise Failure(f"the program is damaged: {error}", "compile the rules again") from error
     return make(scopes, definitions)
 
@@ -224,12 +213,10 @@ def _scope(data: dict[str, Any], definitions: dict[str, Node]) -> Scope:
     return Scope(tuple(targets), score, tuple(sorted(rules)))
 
 
-def _checked(node: Any, wanted: str, definitions: dict[str, Any]) -> Node:
-    found = _kind(node, definitions, 0)
-    if found != wanted:
+def _checked(node: Node, wanted: str, definitions: dict[str, Any]) -> Node:
+    if _kind(node, definitions, 0) != wanted:
         raise ValueError(f"not what belongs there: {str(node)[:80]}")
-    checked: Node = node
-    return checked
+    return node
 
 
 def _kind(node: Any, definitions: dict[str, Any], depth: int) -> str:
@@ -275,24 +262,21 @@ def _checked_leaf(node: Node, definitions: dict[str, Any]) -> str:
     return ""
 
 
-class _Chains:
-    """Refuses definitions that need themselves or go too deep."""
-
-    def __init__(self, definitions: dict[str, Node]) -> None:
-        self._definitions = definitions
-        self._depths: dict[str, int] = {}
-        self._levels: dict[str, int] = {}
-
-    def depth(self, name: str) -> int:
-        """Return how many definitions stand upon one another below a name, with its own."""
-        if name not in self._depths:
-            node = self._definitions[name]
-            self._depths[name] = _DEPTH + 1  # what it is while it is being looked at
-            self._depths[name] = 1 + max(map(self.depth, nodes.names(node)), default=0)
-            self._levels[name] = nodes.levels(node, self._levels)
-        if self._depths[name] > _DEPTH or self._levels[name] > DEEPEST:
-            raise ValueError(f"the definition {name} needs itself, or goes too deep")
-        return self._depths[name]
+def _check_chains(definitions: dict[str, Node]) -> None:
+    """Raise ValueError where definitions need themselves or go too deep."""
+    uses = {name: nodes.names(node) for name, node in definitions.items()}
+    depths: dict[str, int] = {}
+    levels: dict[str, int] = {}
+    try:
+        names = [*TopologicalSorter(uses).static_order()]
+    except CycleError as error:
+        _, cycle = error.args
+        raise ValueError(f"definitions that need themselves: {', '.join(cycle)}") from error
+    for name in names:
+        depths[name] = 1 + max((depths[used] for used in uses[name]), default=0)
+        levels[name] = nodes.levels(definitions[name], levels)
+        if depths[name] > _DEPTH or levels[name] > DEEPEST:
+            raise ValueError(f"the definition {name} goes too deep")
 
 
 def dumps(program: Program) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache, partial
 
 from oomrules.lean import NamedTuple
 from oomrules.processes.facts import RELATIONS
@@ -11,17 +12,9 @@ from oomrules.processes.units import Placement
 from oomrules.processes.values import innermost_place
 from oomrules.program import nodes
 from oomrules.program.nodes import Node
-from oomrules.program.program import (
-    PART_OF,
-    USER_UNIT,
-    WANTED_BY,
-    Program,
-    Rule,
-    Scope,
-    Score,
-)
+from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY, Program, Rule, Scope, Score
 
-# Units inside which it is remembered which rules hold (``kinds``).
+# Units inside which it is remembered which rules hold (``evaluator``).
 _MOST = 512
 
 
@@ -63,7 +56,7 @@ class ActiveScore(NamedTuple):
     score: Score
     value: Node
     targets: tuple[str, ...]
-    in_doubt: bool
+    in_doubt: bool = False
 
 
 class Active(NamedTuple):
@@ -83,19 +76,22 @@ class Blocks:
     Args:
         program: the rules.
         local: makes a node ready for this host (``nodes.localise``).
+
+    Attributes:
+        active: returns the rules that hold inside units.
     """
 
     def __init__(self, program: Program, local: Callable[[Node], Node]) -> None:
-        self._scopes = [
+        scopes = [
             (
                 scope,
-                [local(rule.when) for rule in scope.rules],
-                local(scope.score.value) if scope.score else None,
+                [ActiveRule(rule, local(rule.when), scope.targets) for rule in scope.rules],
+                scope.score and ActiveScore(scope.score, local(scope.score.value), scope.targets),
             )
             for scope in program.scopes
         ]
         self._asks_for_units = any(scope.targets for scope in program.scopes)
-        self._active: dict[Chain | None, Active] = {}
+        self.active = lru_cache(maxsize=_MOST)(partial(_active, scopes))
 
     def around(self, process: Process, snapshot: Snapshot) -> Chain | None:
         """Return the units around a process; none if no rule asks, None if they are unknown."""
@@ -104,46 +100,38 @@ class Blocks:
         place = innermost_place(process, snapshot)
         return None if place is None else _chain(place, snapshot)
 
-    def active(self, chain: Chain | None) -> Active:
-        """Return the rules that hold inside units."""
-        if chain not in self._active:
-            if len(self._active) >= _MOST:
-                self._active.clear()
-            self._active[chain] = self._collect(chain)
-        return self._active[chain]
-
     def forget(self, most: int) -> None:
         """Forget which rules hold inside which units, once more than so many are remembered."""
-        if len(self._active) > most:
-            self._active.clear()
+        if self.active.cache_info().currsize > most:
+            self.active.cache_clear()
 
-    def _collect(self, chain: Chain | None) -> Active:
-        active = Active(never=[], only=[], first=[], last=[], weights=[], scores=[])
-        groups = {"never": active.never, "first": active.first, "last": active.last}
-        sure: list[tuple[tuple[int, int], ActiveScore]] = []
-        for scope, conditions, value in self._scopes:
-            depth, in_doubt = _depth(scope, chain)
-            if depth is None:
+
+def _active(
+    scopes: list[tuple[Scope, list[ActiveRule], ActiveScore | None]], chain: Chain | None
+) -> Active:
+    active = Active(never=[], only=[], first=[], last=[], weights=[], scores=[])
+    groups = {"never": active.never, "first": active.first, "last": active.last}
+    sure: list[tuple[tuple[int, int], ActiveScore]] = []
+    for scope, rules, score in scopes:
+        depth, in_doubt = _depth(scope, chain)
+        if depth is None:
+            continue
+        only = []
+        for one in rules:
+            if one.rule.kind == "only":
+                only.append(one._replace(in_doubt=in_doubt))
                 continue
-            only = []
-            for rule, when in zip(scope.rules, conditions, strict=True):
-                if rule.kind == "only":
-                    only.append(ActiveRule(rule, when, scope.targets, in_doubt))
-                    continue
-                doubted = ["and", ["unknown"], when] if in_doubt else when
-                group = groups.get(rule.kind, active.weights)
-                group.append(ActiveRule(rule, doubted, scope.targets))
-            if only:
-                active.only.append(only)
-            if scope.score and value is not None:
-                score = ActiveScore(scope.score, value, scope.targets, in_doubt)
-                if in_doubt:
-                    active.scores.append(score)
-                else:
-                    sure.append(((depth, len(scope.targets)), score))
-        innermost = max(rank for rank, _ in sure)
-        active.scores.extend(score for rank, score in sure if rank == innermost)
-        return active
+            doubted = one._replace(when=["and", ["unknown"], one.when]) if in_doubt else one
+            groups.get(one.rule.kind, active.weights).append(doubted)
+        if only:
+            active.only.append(only)
+        if score and in_doubt:
+            active.scores.append(score._replace(in_doubt=True))
+        elif score:
+            sure.append(((depth, len(scope.targets)), score))
+    innermost = max(rank for rank, _ in sure)
+    active.scores.extend(score for rank, score in sure if rank == innermost)
+    return active
 
 
 def scopes_in(program: Program, place: Placement, snapshot: Snapshot) -> tuple[Scope, ...]:

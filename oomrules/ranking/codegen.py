@@ -137,12 +137,11 @@ class _Writer:
         return tier
 
     def _base(self) -> str:
-        scores = [self._score(score) for score in self.residual.scores]
+        scores = []
+        for score in self.residual.scores:
+            value = self.value(score, values.SCORING)
+            scores.append(f"instead({value}, p.rss)" if self.wavers(score) else value)
         return scores[0] if len(scores) == 1 else f"fewest([{', '.join(scores)}])"
-
-    def _score(self, score: Any) -> str:
-        value = self.value(score, values.SCORING)
-        return f"instead({value}, p.rss)" if self.wavers(score) else value
 
     def give(self, value: Any) -> str:
         """Pass a value in under a name of our own."""
@@ -150,21 +149,17 @@ class _Writer:
         self.given[name] = value
         return name
 
-    def unsure(self, node: Any) -> bool:
+    def unsure(self, node: Node) -> bool:
         """Return whether a node's value can be unknown."""
-        if not isinstance(node, list):
-            return node is None or node is SELF_MADE
         if node[0] == "/" and not _never_zero(node[2]):
             return True
         return node[0] == "unknown" or self._either_way(node, "unsure", self.unsure)
 
-    def wavers(self, node: Any) -> bool:
+    def wavers(self, node: Node) -> bool:
         """Return whether the process can make a node's value unknown by itself."""
-        if not isinstance(node, list):
-            return node is SELF_MADE
         return self._either_way(node, "wavers", self.wavers)
 
-    def _either_way(self, node: Any, what: str, ask: Callable[[Any], bool]) -> bool:
+    def _either_way(self, node: Node, what: str, ask: Callable[[Node], bool]) -> bool:
         kind = node[0]
         if kind in ("number", "text"):
             return False
@@ -180,15 +175,13 @@ class _Writer:
             return self.known[key]
         return kind == "self-made" or any(map(ask, nodes.operands(node)))
 
-    def value(self, node: Any, getters: Mapping[str, values.Getter]) -> str:
+    def value(self, node: Node, getters: Mapping[str, values.Getter]) -> str:
         """Write an expression whose value is a number, a text or unknown.
 
         Args:
             node: what it is the value of.
             getters: what the attributes are to the kind of rule that asks.
         """
-        if not isinstance(node, list):
-            return self.give(node)
         kind, parts = node[0], node[1:]
         if kind in ("number", "text"):
             return str(parts[0]) if type(parts[0]) is int else self.give(parts[0])
@@ -214,25 +207,23 @@ class _Writer:
             return f"lift({function}, {', '.join(operands)})"
         return f"{function}({', '.join(operands)})"
 
-    def satisfies(self, node: Any) -> str:
+    def satisfies(self, node: Node) -> str:
         """Write a test that is true if ``only`` leaves a process for this condition's sake.
 
         To be left out is a protection, so what the process made unknown counts as met.
         """
         return f"(not {self.ask(node, FAILS)})" if self.wavers(node) else self.ask(node, SURELY)
 
-    def ask(self, node: Any, question: str) -> str:
+    def ask(self, node: Node, question: str) -> str:
         """Write a test of a condition."""
-        if not isinstance(node, list):
-            return str(any(node is answer for answer in _ANSWERS[question]))
         if not self.wavers(node):
             # With three truth values left, what holds is what may be true.
             if question == FAILS:
                 return f"(not {self.ask(node, SURELY)})"
             question = MAY if question == HOLDS else question
         kind = node[0]
-        if kind in ("unknown", "self-made"):
-            return str((None if kind == "unknown" else SELF_MADE) in _ANSWERS[question])
+        if kind in nodes.DOUBTS:
+            return str(nodes.DOUBTS[kind] in _ANSWERS[question])
         if kind == "not":
             turned = self.ask(node[1], _TURNED[question])
             return f"(not {turned})" if question in (SURELY, MAY) else turned
@@ -258,7 +249,7 @@ class _Writer:
         return self.defined[key]
 
 
-def _never_zero(node: Any) -> bool:
+def _never_zero(node: Node) -> bool:
     return bool(node[0] == "root" or (node[0] == "number" and node[1] != 0))
 
 
@@ -272,11 +263,5 @@ _ANSWERS: dict[str, tuple[Any, ...]] = {
     FAILS: (False, None),
 }
 _TURNED = {SURELY: MAY, MAY: SURELY, HOLDS: FAILS, FAILS: HOLDS}
-_CONDITIONS = ("and", "or", "not", "name", "unknown", "self-made")
-_INFIX = {
-    "+": "+",
-    "-": "-",
-    "*": "*",
-    "/": "//",
-    **{comparison: comparison for comparison in nodes.COMPARISONS},
-}
+_CONDITIONS = ("and", "or", "not", "name", *nodes.DOUBTS)
+_INFIX = {sign: sign for sign in (*nodes.ARITHMETIC, *nodes.COMPARISONS)} | {"/": "//"}

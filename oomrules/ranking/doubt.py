@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from oomrules.lean import Any
 from oomrules.processes.values import LIMIT
-from oomrules.program.nodes import SELF_MADE, Node, OverBudget, operands
+from oomrules.program.nodes import Node, OverBudget, operands
 
 # What is no attribute, in the words that people read.
 NEAREST_LIMIT = "the memory limit"
@@ -32,43 +32,39 @@ def causes(
         attributes, and what is no attribute (``NEAREST_LIMIT`` and so on), each once.
     """
     found: dict[str, None] = {}
-    _collect(node, evaluate, definitions, doubt, found, set())
-    return tuple(found)[:_MOST]
+    for cause in _causes(node, evaluate, definitions, doubt, set()):
+        found[cause] = None
+        if len(found) == _MOST:
+            break
+    return tuple(found)
 
 
-def _collect(
+def _causes(
     node: Node,
     evaluate: Callable[[Node], Any],
     definitions: Mapping[str, Node],
     doubt: Any,
-    found: dict[str, None],
     looked_at: set[str],
-) -> None:
-    kind = node[0]
-    if len(found) >= _MOST or not _doubtful(node, evaluate, doubt):
-        return
-    before = len(found)
-    if kind == "attr":
-        found[NEAREST_LIMIT if node[1] == LIMIT else node[1]] = None
-    elif kind == "cap":
-        found["capabilities"] = None
-    elif kind == "unknown":
-        found[PLACE] = None
-    elif kind == "name":
-        # Definitions that use others twice have exponentially many ways through them.
-        if node[1] not in looked_at:
-            looked_at.add(node[1])
-            _collect(definitions[node[1]], evaluate, definitions, doubt, found, looked_at)
-    else:
-        for part in operands(node):
-            _collect(part, evaluate, definitions, doubt, found, looked_at)
-        if kind == "/" and len(found) == before and doubt is not SELF_MADE:
-            found[DIVISION] = None
-
-
-def _doubtful(node: Node, evaluate: Callable[[Node], Any], doubt: Any) -> bool:
+) -> Iterator[str]:
+    """Yield what is unknown in a node, from left to right; the same cause may come again."""
     try:
-        return evaluate(node) is doubt
+        if evaluate(node) is not doubt:
+            return
     except OverBudget:
         # It was searched once more to say why, and nothing is decided by that.
-        return False
+        return
+    kind, parts = node[0], operands(node)
+    if kind == "attr":
+        yield NEAREST_LIMIT if node[1] == LIMIT else node[1]
+    elif kind == "cap":
+        yield "capabilities"
+    elif kind == "unknown":
+        yield PLACE
+    elif kind == "name" and node[1] not in looked_at:
+        # Definitions that use others twice have exponentially many ways through them.
+        looked_at.add(node[1])
+        parts = [definitions[node[1]]]
+    elif kind == "/" and doubt is None and None not in map(evaluate, parts):
+        yield DIVISION
+    for part in parts:
+        yield from _causes(part, evaluate, definitions, doubt, looked_at)

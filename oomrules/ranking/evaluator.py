@@ -1,15 +1,19 @@
 """The evaluator: a program on one host decides about its processes.
 
 ``judge`` decides about one process from everything there is and says why. ``specialise`` does
-the same work ahead of time, and leaves a function of the values that change (``kinds``).
+the same work ahead of time. What does not change about a process is decided once for its kind:
+for all processes that no rule tells apart by that. What is left is a function of the values that
+change. So a refresh costs the same for ten rules as for a thousand.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from functools import partial
+from itertools import chain
 
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Host, Process, Snapshot
 from oomrules.processes.values import GETTERS, LIMIT, PROTECTING, SCORING, Getter
@@ -17,14 +21,24 @@ from oomrules.program import nodes
 from oomrules.program.automaton import WORK
 from oomrules.program.nodes import SELF_MADE, Definitions, Node, OverBudget
 from oomrules.program.program import Program
-from oomrules.ranking import doubt
+from oomrules.ranking import doubt, residual
 from oomrules.ranking.blocks import Active, ActiveRule, Blocks
-from oomrules.ranking.codegen import BUDGET, Decider, fewest, instead
-from oomrules.ranking.kinds import Kinds
+from oomrules.ranking.codegen import BUDGET, Decider, compile_residual, fewest, instead
+from oomrules.ranking.residual import Residual
 from oomrules.ranking.verdict import FIRST, LAST, NORMAL, Held, Verdict, Why
 
 # What compiled functions take for granted.
 _ALWAYS_IN_STAT = ("nice", "rss", "starttime", "state", "stime", "threads", "total_vm", "utime")
+
+# Read only for a process whose fate may hang on it: each costs a file of its own.
+_COSTLY = frozenset(
+    name for name, a in ATTRIBUTES.items() if a.provider in (Provider.EXE, Provider.CMDLINE)
+)
+_SETTLED = frozenset(name for name, a in ATTRIBUTES.items() if not a.changes) - _COSTLY
+
+# Kinds of process that are remembered. Each new unit is another kind, of 3 to 6 KiB, so this bounds
+# what an hour of them costs. Only a new process asks for its kind, so forgetting costs little.
+_FEW_KINDS, _MOST_KINDS = 128, 512
 
 # Processes that are remembered because their texts take too long to search.
 _MOST_OVER_BUDGET = 1000
@@ -86,7 +100,13 @@ class Evaluator:
         local = partial(nodes.localise, page_size=host.page_size, limit=LIMIT)
         self._definitions = {name: local(node) for name, node in program.definitions.items()}
         self._blocks = Blocks(program, local)
-        self._kinds = Kinds(program, self._definitions, self._blocks)
+        self._settled = sorted(program.attributes & _SETTLED)
+        self._costly = sorted(program.attributes & _COSTLY)
+        # Of each kind of process the function that decides, None for no candidate, or what is left
+        # to be decided by attributes that are costly to read.
+        self._kinds: dict[Any, Residual | Decider | None] = {}
+        # Kinds that differ in nothing that matters share a function.
+        self._deciders: dict[str, Decider] = {}
         # The attributes of a process (pid and start) that take too long to search.
         self._over_budget: dict[tuple[int, int | None], frozenset[str]] = {}
 
@@ -105,8 +125,18 @@ class Evaluator:
         ][:_MOST_NOTES]
 
     def forget(self, processes: int) -> None:
-        """Forget kinds of process, most of which must be gone (``Kinds.forget``)."""
-        self._kinds.forget(processes)
+        """Start anew once more kinds are remembered than there are processes.
+
+        A few are remembered in any case, and never more than some hundred.
+
+        Args:
+            processes: how many there are.
+        """
+        most = max(_FEW_KINDS, processes)
+        self._blocks.forget(most)
+        for known in (self._kinds, self._deciders):
+            if len(known) > most:
+                known.clear()
 
     def judge(self, process: Process, snapshot: Snapshot) -> Verdict:
         """Return what the program says of one process, and why."""
@@ -128,10 +158,47 @@ class Evaluator:
             return None
         if any(getattr(process, name) is None for name in _ALWAYS_IN_STAT):
             return Decider(self._decide_slowly, None)
-        decider: Decider | None = self._within_budget(
-            self._kinds.decider, process, snapshot, BUDGET
-        )
+        decider: Decider | None = self._within_budget(self._decider, process, snapshot, BUDGET)
         return decider
+
+    def _decider(
+        self, process: Process, snapshot: Snapshot, hidden: frozenset[str]
+    ) -> Decider | None:
+        """Return the function for a process; ``hidden`` attributes take too long to search."""
+
+        def given(names: Iterable[str]) -> dict[str, Any]:
+            return {
+                name: SELF_MADE if name in hidden else GETTERS[name](process, snapshot)
+                for name in names
+            }
+
+        settled = given(self._settled)
+        around = self._blocks.around(process, snapshot)
+        key = (around, *settled.values())
+        if key not in self._kinds:
+            start = residual.undecided(self._blocks.active(around), self._definitions)
+            left = residual.specialise(start, settled)
+            if len(self._kinds) >= _MOST_KINDS:
+                self._kinds.clear()
+            # Only with more to be decided by what is costly to read is it needed again.
+            needed = left and any(
+                not nodes.attributes(node).isdisjoint(self._costly) for node in left.nodes
+            )
+            self._kinds[key] = left if needed else self._compiled(left)
+        kind = self._kinds[key]
+        if not isinstance(kind, Residual):
+            return kind
+        return self._compiled(residual.specialise(kind, given(self._costly)))
+
+    def _compiled(self, left: Residual | None) -> Decider | None:
+        if left is None:
+            return None
+        if len(self._deciders) >= _MOST_KINDS:
+            self._deciders.clear()
+        key = repr(left)
+        if key not in self._deciders:
+            self._deciders[key] = compile_residual(left)
+        return self._deciders[key]
 
     def _decide_slowly(
         self, process: Process, now: int, hz: int, snapshot: Snapshot
@@ -216,13 +283,7 @@ class Evaluator:
         )
 
     def _readings(self, process: Process, snapshot: Snapshot, hidden: frozenset[str]) -> _Readings:
-        """Make what evaluates the conditions and scores for one process.
-
-        Args:
-            process: it.
-            snapshot: the host.
-            hidden: the attributes that take too long to search.
-        """
+        """Make what evaluates conditions; ``hidden`` attributes take too long to search."""
         own: set[str] = set()
 
         def reading(getters: dict[str, Getter], tells_apart: bool) -> Evaluate:
@@ -254,22 +315,20 @@ class Evaluator:
             return ()
         if because.rule.kind != "only":
             return self._causes(because.when, plain)
-        names: dict[str, None] = {}
-        for one in (one for level in active.only for one in level):
-            names |= dict.fromkeys((doubt.PLACE,) if one.in_doubt else ())
-            names |= dict.fromkeys(self._causes(one.when, plain))
-        return tuple(names)
+        names: list[str] = []
+        for one in chain(*active.only):
+            names += (doubt.PLACE,) if one.in_doubt else ()
+            names += self._causes(one.when, plain)
+        return tuple(dict.fromkeys(names))
 
     def _own_doubts(self, active: Active, readings: _Readings) -> tuple[str, ...]:
         """Return what rules or the score ask for, and the process made unknown."""
-        rules = [*active.never, *active.last, *(one for level in active.only for one in level)]
+        rules = [*active.never, *active.last, *chain(*active.only)]
         rules += [one for one in active.weights if one.rule.kind == "spare"]
         asked = [(one.when, readings.protecting) for one in rules]
         asked += [(one.value, readings.scoring) for one in active.scores]
-        names: dict[str, None] = {}
-        for node, evaluate in asked:
-            names |= dict.fromkeys(self._causes(node, evaluate, SELF_MADE))
-        return tuple(names)
+        causes = chain(*(self._causes(*one, SELF_MADE) for one in asked))
+        return tuple(dict.fromkeys(causes))
 
 
 def _held(active: Active, readings: _Readings) -> list[tuple[ActiveRule, bool]]:

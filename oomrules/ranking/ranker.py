@@ -71,9 +71,6 @@ class Ranking(NamedTuple):
                 return above // below
         return self.verdict(process).points
 
-    def _wanted(self, process: Process) -> bool:
-        return self.keep is None or self.keep(process, self.snapshot)
-
     def excluded(self) -> Iterator[tuple[Process, Verdict]]:
         """Yield the processes that are no candidates, by pid, with the reason.
 
@@ -81,7 +78,7 @@ class Ranking(NamedTuple):
         """
         ranked = set(self.pids)
         for process in sorted(self.snapshot.by_pid.values(), key=lambda process: process.pid):
-            if process.pid in ranked or not self._wanted(process):
+            if process.pid in ranked or (self.keep and not self.keep(process, self.snapshot)):
                 continue
             verdict = self.verdict(process)
             if process.state not in ("X", "x"):

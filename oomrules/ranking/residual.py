@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
+from itertools import chain
 
 from oomrules.lean import Any, NamedTuple
 from oomrules.program import nodes
@@ -31,7 +33,8 @@ class Residual(NamedTuple):
         weights: the factors that are not decided yet.
         factor: the product of the others, in lowest terms.
         tier: the tier as far as it is decided.
-        scores: the innermost ones; where several stand equally deep the fewest points count.
+        scores: the innermost ones, decided or not; where several stand equally deep the fewest
+            points count.
         definitions: what names stand for, as far as it is not decided.
         protecting: the same for rules that protect, where that is another way; else None.
     """
@@ -43,25 +46,23 @@ class Residual(NamedTuple):
     weights: list[Weight]
     factor: tuple[int, int]
     tier: int
-    scores: list[Any]
-    definitions: dict[str, Any]
-    protecting: dict[str, Any] | None = None
+    scores: list[Node]
+    definitions: dict[str, Node]
+    protecting: dict[str, Node] | None = None
 
     @property
     def nodes(self) -> list[Node]:
-        """All conditions, scores and definitions that are left; scores may be decided already.
+        """All conditions, scores and definitions that are left.
 
         A definition that no condition asks for any more may be among them, which costs little.
         """
-        conditions = [*self.never, *self.first, *self.last, *self.scores]
-        conditions += [node for level in self.only for node in level]
+        conditions = [*self.never, *chain(*self.only), *self.first, *self.last]
         conditions += [weight.when for weight in self.weights]
-        conditions += self.definitions.values()
-        conditions += (self.protecting or {}).values()
-        return _left(conditions)
+        definitions = [*self.definitions.values(), *(self.protecting or {}).values()]
+        return [*conditions, *self.scores, *definitions]
 
     @property
-    def protecting_definitions(self) -> dict[str, Any]:
+    def protecting_definitions(self) -> dict[str, Node]:
         """The definitions for rules that protect."""
         return self.definitions if self.protecting is None else self.protecting
 
@@ -99,14 +100,10 @@ def specialise(residual: Residual, given: dict[str, Any]) -> Residual | None:
         # Rules that do not protect take it for any other doubt.
         doubted, plain = get_doubted, Definitions(residual.definitions, get_doubted)
 
-    def protecting(node: Any) -> Any:
-        return nodes.reduce(node, get, definitions) if isinstance(node, list) else node
-
-    def asking(node: Any) -> Any:
-        return nodes.reduce(node, doubted, plain) if isinstance(node, list) else node
-
+    protecting = partial(nodes.reduce, get=get, names=definitions)
+    asking = partial(nodes.reduce, get=doubted, names=plain)
     never = [protecting(node) for node in residual.never]
-    if any(value is True or value is None for value in never):
+    if True in never or None in never:
         return None
     only = [[protecting(node) for node in level] for level in residual.only]
     only = [level for level in only if True not in level and SELF_MADE not in level]
@@ -115,7 +112,7 @@ def specialise(residual: Residual, given: dict[str, Any]) -> Residual | None:
     first = [asking(node) for node in residual.first]
     last = [protecting(node) for node in residual.last]
     tier = residual.tier
-    if any(value is True or value is None for value in last):
+    if True in last or None in last:
         tier = LAST
     elif True in first and tier == NORMAL:
         tier = FIRST
@@ -137,7 +134,9 @@ def specialise(residual: Residual, given: dict[str, Any]) -> Residual | None:
         weights=weights,
         factor=(above // common, below // common),
         tier=tier,
-        scores=[["attr", "rss"] if score is SELF_MADE else score for score in scores],
+        scores=[
+            ["attr", "rss"] if score is SELF_MADE else nodes.as_node(score) for score in scores
+        ],
         definitions=_undecided(residual.definitions, plain),
         protecting=None
         if plain is definitions
@@ -145,7 +144,7 @@ def specialise(residual: Residual, given: dict[str, Any]) -> Residual | None:
     )
 
 
-def _undecided(names: Iterable[str], definitions: Definitions) -> dict[str, Any]:
+def _undecided(names: Iterable[str], definitions: Definitions) -> dict[str, Node]:
     return {name: node for name in names if isinstance(node := definitions(name), list)}
 
 

@@ -40,10 +40,7 @@ def is_condition(node: Node) -> bool:
     """Tell whether an expression is yes or no."""
     if node[0] == "attr":
         return ATTRIBUTES[node[1]].type is Type.BOOLEAN
-    return node[0] in (
-        *("name", "cap", "not", "and", "or", "glob", "among", "search", "unknown"),
-        *nodes.COMPARISONS,
-    )
+    return node[0] == "unknown" or nodes.FORMS[node[0]].result == "C"
 
 
 def canonical(node: Node) -> tuple[Any, ...]:
@@ -151,7 +148,7 @@ def constant(node: Node) -> tuple[str, int] | None:
     """
     if node[0] in ("number", "bytes"):
         return node[0], node[1]
-    if nodes.attributes(node):
+    if any(part[0] in ("attr", "cap") for part in nodes.walk(node)):
         return None
     low, high = bounds(node)
     if low != high:

@@ -13,14 +13,11 @@ from oomrules.service.listener import NAME, SCHEMA
 
 
 def ask(word: str, timeout: float) -> dict[str, Any] | None:
-    """Ask the service for its status.
+    """Return the document of the service; None if none runs, or it does not answer.
 
     Args:
         word: ``status`` as it is, or ``refresh`` for the one after a fresh list.
         timeout: in seconds, for the whole conversation.
-
-    Returns:
-        the document; None if no service runs, or it does not answer.
 
     Raises:
         PermissionError: the socket is root's.
@@ -43,6 +40,4 @@ def ask(word: str, timeout: float) -> dict[str, Any] | None:
         raise
     except (OSError, ValueError):
         return None
-    if not isinstance(answer, dict) or answer.get("schema") != SCHEMA:
-        return None
-    return answer
+    return answer if isinstance(answer, dict) and answer.get("schema") == SCHEMA else None

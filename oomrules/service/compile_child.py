@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+from contextlib import suppress
 
 from oomrules.accounts import passwd
 from oomrules.errors import Failure
@@ -171,21 +172,17 @@ class CompileChild:
             at += len(line) + 1
             try:
                 data = json.loads(line)
-            except (ValueError, RecursionError):
-                break
-            if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-                break
-            if data.get("part") != part:
+                if (data["schema"], data["part"]) != (SCHEMA, part):
+                    break
+            except _MALFORMED:
                 break
             parts[part] = data
         return parts
 
     def abandon(self) -> None:
         """Kill it, and drop what it wrote."""
-        try:
+        with suppress(Failure, OSError):
             self.finish()
-        except (Failure, OSError):
-            pass
 
     def _ended(self, seconds: float) -> bool:
         poll = select.poll()
@@ -201,55 +198,53 @@ class CompileChild:
 
 def _compiled(parts: dict[str, Any]) -> Compiled:
     try:
-        compiled = Compiled(**_rules(parts["program"]))
+        compiled = _rules(parts["program"])
     except _MALFORMED as error:
         raise _other_result() from error
     # A part that is missing or malformed is as good as none: what was known before stays.
-    for part, read in (("names", _names), ("facts", _facts)):
-        try:
-            compiled = compiled._replace(**read(parts[part]))
-        except _MALFORMED:
-            pass
+    with suppress(*_MALFORMED):
+        compiled = _with_names(compiled, parts["names"])
+    with suppress(*_MALFORMED):
+        compiled = compiled._replace(facts=_facts(parts["facts"]))
     return compiled
 
 
-def _rules(data: Any) -> dict[str, Any]:
+def _rules(data: Any) -> Compiled:
     made, settled = data["program"], data["emit"]
-    return {
-        "program": None if made is None else program.from_data(made),
-        "diagnostics": data["diagnostics"],
-        "fingerprint": data["fingerprint"],
-        "files": data["files"],
-        "asks": data["asks"],
-        "facts": Facts(),
-        "users": passwd.from_data(data["users"]),
-        "groups": passwd.from_data(data["groups"]),
-        "to": None if settled is None else list(settled["to"]),
-        "head": None if settled is None else settled["head"],
-        "problem": data["emit_problem"],
-        "names_complete": False,
-    }
+    return Compiled(
+        program=None if made is None else program.from_data(made),
+        diagnostics=data["diagnostics"],
+        fingerprint=data["fingerprint"],
+        files=data["files"],
+        asks=data["asks"],
+        facts=Facts(),
+        users=passwd.from_data(data["users"]),
+        groups=passwd.from_data(data["groups"]),
+        to=None if settled is None else list(settled["to"]),
+        head=None if settled is None else settled["head"],
+        problem=data["emit_problem"],
+        names_complete=False,
+    )
 
 
-def _names(data: Any) -> dict[str, Any]:
-    return {
-        "users": passwd.from_data(data["users"]),
-        "groups": passwd.from_data(data["groups"]),
-        "names_problems": tuple(map(str, data["problems"])),
-        "names_complete": bool(data["complete"]),
-    }
+def _with_names(compiled: Compiled, data: Any) -> Compiled:
+    return compiled._replace(
+        users=passwd.from_data(data["users"]),
+        groups=passwd.from_data(data["groups"]),
+        names_problems=tuple(map(str, data["problems"])),
+        names_complete=bool(data["complete"]),
+    )
 
 
-def _facts(data: Any) -> dict[str, Any]:
+def _facts(data: Any) -> Facts:
     places = data["places"]
-    facts = Facts(
+    return Facts(
         units=data["units"],
         sessions=data["sessions"],
         problems=tuple(map(str, data["problems"])),
         places=None if places is None else frozenset(places),
         whole=bool(data["whole"]),
     )
-    return {"facts": facts}
 
 
 def _other_result() -> Failure:

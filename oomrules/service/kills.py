@@ -18,6 +18,9 @@ from oomrules.state import now
 # of the system, and of all of them. Users can have their own processes killed without end.
 _USER, _UNIT, _ALL, _SPAN = 30, 100, 300, 60.0
 
+# Returns what was read last of the process with a pid.
+Known = Callable[[int], "dict[str, Any] | None"]
+
 # Units and users that are counted apart.
 _MOST = 256
 
@@ -38,7 +41,8 @@ class Recorder:
         asked: how many were asked to end, by the module.
         lost: how many messages of the kernel's log were overwritten before they were read;
             ``sum_up`` says so.
-        last: the last one, as ``oomrules status`` has it; ``at`` is when, in seconds since boot.
+        last: the last one, as ``oomrules status`` has it, and ``last_at`` when it was, in seconds
+            since the boot.
     """
 
     def __init__(self, outbox: Outbox) -> None:
@@ -48,20 +52,20 @@ class Recorder:
         self.count = self.asked = self.lost = 0
         self._lost_told, self._lost_told_at = 0, -_SPAN
         self.last: dict[str, Any] | None = None
+        self.last_at = 0.0
 
     def record(
         self,
         kill: Kill,
         listed: Listed | None,
         before: Listed | None,
-        known: Callable[[int], dict[str, Any] | None] = lambda pid: None,
+        known: Known = lambda pid: None,
     ) -> None:
         """Record a kill, or a SIGTERM, and what the list had said when the kernel looked.
 
         Args:
             listed: the last list, and ``before`` the one before it.
-            known: returns what was read last of the process with a pid, in ``state.described``'s
-                form with ``began``, seconds since the boot; it serves where no list says more.
+            known: ``CurrentList.known``; it serves where no list says more.
         """
         at = died(kill)
         listed = _in_force(at, listed, before)
@@ -76,14 +80,14 @@ class Recorder:
             age=max(0.0, at - listed.read) if listed else None,
         )
         unit, user_unit = _units(kill, entry, self._unit_root)
-        if kill.polite or self._is_recorded(kill, unit, user_unit, now()):
+        if kill.polite or self._is_recorded(kill, unit, user_unit):
             record(unit, kill, listing, user_unit, self._outbox.send)
         if kill.polite:
             self.asked += 1
             return
         self.count += 1
+        self.last_at = at
         self.last = {
-            "at": at,
             "pid": kill.pid,
             "comm": kill.comm,
             "unit": user_unit or unit,
@@ -93,15 +97,15 @@ class Recorder:
             "list_age": None if listing.age is None else round(listing.age, 3),
         }
 
-    def _is_recorded(self, kill: Kill, unit: str, user_unit: str, at: float) -> bool:
+    def _is_recorded(self, kill: Kill, unit: str, user_unit: str) -> bool:
         """Return whether a kill gets an entry of its own; one of the whole host always does."""
         if kill.constraint and not kill.constraint.endswith("MEMCG"):
             return True
-        self.sum_up(at)
+        self.sum_up(now())
         owner = _owner(kill, unit, user_unit, self._unit_root)
         if owner not in self._tallies and len(self._tallies) >= _MOST:
             owner = ""
-        tally = self._tallies.setdefault(owner, Tally(at))
+        tally = self._tallies.setdefault(owner, Tally(now()))
         recorded = sum(each.recorded for each in self._tallies.values())
         most = _USER if owner.startswith("user-") else _UNIT
         if tally.recorded >= most or recorded >= _ALL:
@@ -129,18 +133,10 @@ class Recorder:
 
 def _in_force(at: float, listed: Listed | None, before: Listed | None) -> Listed | None:
     """Return the list that the kernel had at a time; None if it is not known any more."""
-    for candidate in (listed, before):
-        if candidate and candidate.given <= at:
-            return candidate
-    return None
+    return next((each for each in (listed, before) if each and each.given <= at), None)
 
 
-def _entry(
-    kill: Kill,
-    at: float,
-    listed: Listed | None,
-    known: Callable[[int], dict[str, Any] | None],
-) -> dict[str, Any] | None:
+def _entry(kill: Kill, at: float, listed: Listed | None, known: Known) -> dict[str, Any] | None:
     """Return what is known of the victim, by the list or by what was read last; None if nothing."""
     for entry in listed.head if listed else ():
         if is_of(kill, entry):
@@ -172,5 +168,5 @@ def _owner(kill: Kill, unit: str, user_unit: str, root: str) -> str:
     if not kill.cgroup and user_unit:
         return "user-" + unit.removeprefix("user@").removesuffix(".service") + ".slice"
     chain = placement(kill.cgroup, root).chain if kill.cgroup else (unit,)
-    users = [unit for unit in chain if unit.startswith("user-") and unit.endswith(".slice")]
-    return users[0] if users else chain[-1]
+    users = (unit for unit in chain if unit.startswith("user-") and unit.endswith(".slice"))
+    return next(users, chain[-1])

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 from oomrules import files, kept, targets
 from oomrules.accounts import passwd
@@ -24,16 +25,8 @@ from oomrules.ranking.ranker import HEAD, Ranker, Ranking, fresh
 from oomrules.service import memory as resident
 from oomrules.service.compile_child import Compiled
 from oomrules.service.pace import CALM
-from oomrules.sinks import (
-    LastList,
-    Sink,
-    chosen,
-    named,
-    put_all,
-    see_originals,
-    take_back_all,
-)
-from oomrules.state import State, described, entries, now
+from oomrules.sinks import Sink, chosen, named, put_all, see_originals, take_back_all
+from oomrules.state import LastList, State, described, entries, now
 
 # Under pressure list.json is not written more often: it is for the hook and the next start.
 _SAVE_EVERY = 10.0
@@ -112,9 +105,7 @@ class PacedAdjustment:
 
     def is_due(self, at: float, ranking: Ranking) -> bool:
         """Return whether it is time to recompute the values, in seconds since the boot."""
-        if at < self._new_at:
-            return False
-        return at >= self._at or not _first(ranking) <= self._adjusted
+        return at >= self._new_at and (at >= self._at or not _first(ranking) <= self._adjusted)
 
 
 class CurrentList:
@@ -144,7 +135,7 @@ class CurrentList:
         # By id, and filled in place: sources keep them.
         self._users: dict[int, str] = {}
         self._groups: dict[int, str] = {}
-        self._own: int = 0
+        self._own = 0
         self._source: IteratorSource | None = None
         # Where the list goes; empty: the host decides; None: that is not known yet.
         self._to: tuple[str, ...] | None = None
@@ -208,15 +199,13 @@ class CurrentList:
         """Save the names that the host's own files do not have, for the next start."""
         path = self.state.path(_NAMES)
         names = (self._users, self._groups)
-        try:
+        # What cannot be saved is asked for again.
+        with suppress(OSError, Failure):
             if made is None or names == passwd.of_files(made):
                 os.unlink(path)
             else:
                 data = json.dumps(list(map(passwd.to_data, names)))
                 files.replace(path, data.encode(), kept.FILE_MODE)
-        except (OSError, Failure):
-            # They are asked for again.
-            pass
 
     def _kept_names(self) -> passwd.Both:
         try:
@@ -325,12 +314,12 @@ class CurrentList:
         listed = self.listed
         if listed is None or self.misplaced or now() - listed.read >= _QUIET_FOR:
             return False
-        seen, before = _activity(), self._seen
-        if seen is None or before is None or seen[0] != before[0]:
+        source, seen, before = self._source, _activity(), self._seen
+        if source is None or seen is None or before is None or seen[0] != before[0]:
             return False
-        if abs(seen[1] - before[1]) * _MEMORY_SHARE >= max(1, self._memory):
+        if abs(seen[1] - before[1]) * _MEMORY_SHARE >= max(1, source.host.mem_total >> 10):
             return False
-        return self._source is not None and self._source.is_as_it_was()
+        return source.is_as_it_was()
 
     @property
     def misplaced(self) -> bool:
@@ -399,11 +388,12 @@ class CurrentList:
             as ``state.described`` does, with ``began`` in seconds since the boot; None if nothing
             is known of it.
         """
-        process = self._source.by_pid.get(pid) if self._source else None
-        if process is None or self._source is None or type(process.starttime) is not int:
+        source = self._source
+        process = source.by_pid.get(pid) if source else None
+        if source is None or process is None or type(process.starttime) is not int:
             return None
-        place = place_of(process.cgroup, self._source) if isinstance(process.cgroup, str) else None
-        began = process.starttime / self._source.host.clock_ticks
+        place = place_of(process.cgroup, source) if isinstance(process.cgroup, str) else None
+        began = process.starttime / source.host.clock_ticks
         return {**described(process, place), "began": began}
 
     def slow_searches(self) -> list[str]:
@@ -428,10 +418,6 @@ class CurrentList:
         self._saved = -_SAVE_EVERY
 
     @property
-    def _memory(self) -> int:
-        return self.host.mem_total >> 10 if self.host else 1
-
-    @property
     def host(self) -> Host | None:
         """The host at the last refresh; None without rules."""
         return None if self._source is None else self._source.host
@@ -450,7 +436,7 @@ class CurrentList:
     @property
     def descriptors(self) -> int:
         """How many files of processes are open."""
-        return 0 if self._source is None else self._source.kept_descriptors
+        return 0 if self._source is None else self._source.descriptors.kept
 
     def close(self) -> None:
         """Close every file of a process."""

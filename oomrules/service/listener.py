@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 from oomrules.errors import Failure, reason
 from oomrules.service.poll import PollTable
@@ -20,19 +21,26 @@ SCHEMA = "oomrules.status/1"
 
 STATUS, REFRESH = "status", "refresh"
 
+# The rules on disk: without errors, or with errors (``broken``: the last good ones stay;
+# ``missing``: there are none yet), or not compiled for a reason that is not theirs (``unknown``).
+GOOD, BROKEN, MISSING, UNKNOWN = "good", "broken", "missing", "unknown"
+
+# What each means for the rules in force. Nothing is to be said of good ones.
+WORDS = {
+    BROKEN: "the rules on disk have errors; the last good ones stay in force",
+    MISSING: "the rules on disk have errors, and there are no earlier ones",
+    UNKNOWN: "the rules on disk could not be compiled; what was in force stays",
+}
+
 _MOST = 32
 _PATIENCE = 20.0
 _LONGEST = 64
 
+_NEVER = float("inf")
+
 
 class Client:
-    """A connection.
-
-    Attributes:
-        until: when it is closed, whatever it waits for.
-        received: what it has sent so far.
-        waits: whether it has asked for a refresh, which will answer it.
-    """
+    """A connection, closed in any case at ``until``; ``waits`` if a refresh will answer it."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
@@ -56,11 +64,7 @@ class Listener:
     """
 
     def __init__(
-        self,
-        path: str,
-        poll: PollTable,
-        document: Callable[[], bytes],
-        refresh: Callable[[], bool],
+        self, path: str, poll: PollTable, document: Callable[[], bytes], refresh: Callable[[], bool]
     ) -> None:
         self._path, self._poll = path, poll
         self._document, self._refresh = document, refresh
@@ -69,7 +73,7 @@ class Listener:
             socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         )
         try:
-            if os.path.lexists(path):
+            with suppress(FileNotFoundError):
                 os.unlink(path)
             # Root's alone: it tells of all users' processes.
             before = os.umask(0o177)
@@ -89,12 +93,13 @@ class Listener:
     @property
     def due(self) -> float:
         """When ``expire`` has something to do."""
-        return min((client.until for client in self._clients), default=float("inf"))
+        return min((client.until for client in self._clients), default=_NEVER)
 
     def expire(self, at: float) -> None:
         """Close the connections that have been there for too long."""
-        for client in [client for client in self._clients if at >= client.until]:
-            self._dismiss(client)
+        for client in self._clients.copy():
+            if at >= client.until:
+                self._dismiss(client)
 
     def answer_waiting(self) -> None:
         """Answer the clients that asked for a refresh: there is a fresh list, or there is none."""
@@ -106,14 +111,11 @@ class Listener:
 
     def close(self) -> None:
         """Close every connection, and listen no more."""
-        for client in list(self._clients):
-            self._dismiss(client)
+        self.expire(_NEVER)
         self._poll.remove(self._socket.fileno())
         self._socket.close()
-        try:
+        with suppress(OSError):
             os.unlink(self._path)
-        except OSError:
-            pass
 
     def _listen(self) -> None:
         """Wait for connections, as long as there is room for them."""
@@ -159,10 +161,8 @@ class Listener:
             self._dismiss(client)
 
     def _answer(self, client: Client, document: bytes) -> None:
-        try:
+        with suppress(OSError):
             client.socket.send(document, socket.MSG_NOSIGNAL)
-        except OSError:
-            pass
         self._dismiss(client)
 
     def _dismiss(self, client: Client) -> None:

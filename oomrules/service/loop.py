@@ -12,7 +12,7 @@ from oomrules.accounts import passwd
 from oomrules.errors import Failure, reason
 from oomrules.kills import journal
 from oomrules.kills.kernel_log import KernelLog
-from oomrules.lean import Any, NamedTuple
+from oomrules.lean import NamedTuple
 from oomrules.processes.cgroups import Hierarchy
 from oomrules.service import memory, status
 from oomrules.service.compile_timer import CompileTimer
@@ -101,15 +101,18 @@ class Service:
         self.ready = self.stopping = False
         self.unlocked = ""
         self._resumes = not options.given
-        self._alive_at = self._looked_at = -_NEVER
+        self._alive_at = self._looked_at = 0.0
         self._listen_at = _NEVER
         # When something is due, in seconds since the boot, and what is done then.
         self._timers: list[tuple[Callable[[], float], Callable[[], None]]] = [
-            (self._alive_due, self._alive),
-            (self._look_due, self._look_for_pressure),
+            (lambda: self._alive_at + (self.notifier.watchdog or _NEVER) / _ALIVE, self._alive),
+            (lambda: self._looked_at + (self.pressure.look or _NEVER), self._look_for_pressure),
             (lambda: self._listen_at, self._listen_to_units),
-            (lambda: self.compiler.due(self.pace.calm_at), self._compile_or_collect),
-            (self._refresh_due, lambda: self._refresh(self.pace.reason())),
+            (lambda: self.compiler.due(self.pace.calm_at), self._compile),
+            (
+                lambda: self.pace.due if self.current_list.program else _NEVER,
+                lambda: self._refresh(self.pace.reason()),
+            ),
         ]
         self.poll.add(self.pressure.descriptor, self._feel_pressure, select.POLLPRI)
         self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
@@ -126,7 +129,8 @@ class Service:
         readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, _nothing)
+            # The descriptor tells of it.
+            signal.signal(number, lambda *_: None)
         self.poll.add(readable, lambda _: self._read_signals())
         return readable
 
@@ -142,10 +146,8 @@ class Service:
     def _open_kernel_log(self) -> KernelLog | None:
         """Open it where a service before this one, or a hook, has stopped reading."""
         last = self.state.last_list()
-        known = last.get("kernel_log")
-        after = known if isinstance(known, int) else None
         try:
-            log = KernelLog(after, left=last.get("kills_left", ()))
+            log = KernelLog(last.get("kernel_log"), left=last.get("kills_left", ()))
         except OSError as error:
             self.problems.report("kmsg", f"kills are not recorded: /dev/kmsg: {reason(error)}")
             return None
@@ -155,10 +157,7 @@ class Service:
     def _open_listener(self) -> Listener | None:
         try:
             listener = Listener(
-                self.state.path(NAME),
-                self.poll,
-                lambda: status.encode(self),
-                self._promise_refresh,
+                self.state.path(NAME), self.poll, lambda: status.encode(self), self._promise_refresh
             )
         except Failure as error:
             self.problems.report("listener", error.message, error.hint)
@@ -210,10 +209,6 @@ class Service:
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
             self.stopping = True
 
-    def _alive_due(self) -> float:
-        watchdog = self.notifier.watchdog
-        return _NEVER if watchdog is None else self._alive_at + watchdog / _ALIVE
-
     def _alive(self) -> None:
         self._alive_at = now()
         self.notifier.alive()
@@ -228,10 +223,6 @@ class Service:
             self.poll.remove(self.pressure.descriptor)
             self.pressure.open()
             self.poll.add(self.pressure.descriptor, self._feel_pressure, select.POLLPRI)
-
-    def _look_due(self) -> float:
-        look = self.pressure.look
-        return _NEVER if look is None else self._looked_at + look
 
     def _look_for_pressure(self) -> None:
         self._looked_at = now()
@@ -258,13 +249,11 @@ class Service:
 
     # --- the rules -------------------------------------------------------------------
 
-    def _compile_or_collect(self) -> None:
+    def _compile(self) -> None:
+        """Start the child; one that is still at work has run out of time."""
         if self.compiler.running:
             self._collect()
-        else:
-            self._compile()
-
-    def _compile(self) -> None:
+            return
         self.counts.compilations += 1
         try:
             running = self.compiler.start(now())
@@ -311,9 +300,6 @@ class Service:
         self._show()
 
     # --- the list --------------------------------------------------------------------
-
-    def _refresh_due(self) -> float:
-        return self.pace.due if self.current_list.program else _NEVER
 
     def _promise_refresh(self) -> bool:
         """Make a list soon, if there are rules to make it by."""
@@ -419,7 +405,3 @@ def _unit_watch() -> UnitWatch | None:
     groups = Hierarchy()
     root = groups.units and groups.units.directory(groups.unit_root() or "/")
     return UnitWatch(root) if root else None
-
-
-def _nothing(number: int, frame: Any) -> None:
-    """Let the wake-up descriptor tell of a signal."""

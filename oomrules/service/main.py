@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+from contextlib import suppress
 
 from oomrules.errors import Failure, reason
 from oomrules.kills import journal
@@ -81,11 +82,8 @@ def _have_streams() -> None:
 
 def _be_called_oomrules() -> None:
     """Take this name, for ps and for what the kernel says of a lack of memory."""
-    try:
-        with open("/proc/self/comm", "w", encoding="ascii") as file:
-            file.write("oomrules")
-    except OSError:
-        pass
+    with suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:
+        file.write("oomrules")
 
 
 def _place(error: BaseException) -> str:

@@ -50,7 +50,7 @@ def lock() -> str:
     return reason(OSError(number, os.strerror(number)))
 
 
-def bound(base: int) -> int:
+def bound(base: int) -> None:
     """Bound what this process may take: beyond it there is a MemoryError (RLIMIT_DATA).
 
     Nothing else would end a mistake of ours before the host's end, since the service is protected
@@ -58,16 +58,12 @@ def bound(base: int) -> int:
 
     Args:
         base: bytes that are in order; as many more as are in order on this host may follow.
-
-    Returns:
-        the limit, in bytes.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = base + max(_LEAST, total() // _SHARE)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     _limit(limit, hard)
-    return limit
 
 
 def unbound() -> None:

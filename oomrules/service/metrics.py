@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 from oomrules.errors import Failure
 from oomrules.files import replace
 from oomrules.lean import Any
 from oomrules.service import status
-from oomrules.service.rules_state import BROKEN, MISSING
+from oomrules.service.listener import BROKEN, MISSING
 from oomrules.service.status import Parts
 
 FILE = "oomrules.prom"
@@ -48,10 +49,8 @@ class Metrics:
 
     def remove(self) -> None:
         """Remove the file: its figures would look true for ever."""
-        try:
+        with suppress(OSError):
             os.unlink(self._path)
-        except OSError:
-            pass
 
 
 def _text(parts: Parts) -> str:
@@ -59,39 +58,29 @@ def _text(parts: Parts) -> str:
     rules, listed = document["rules"], document["list"]
     read = round(time.time() - listed["age"], 3) if listed else None
     refreshes = {key: value for key, value in document["refreshes"].items() if key != "total"}
-    # Each with its kind, its value, and what it is.
-    families: dict[str, tuple[str, Any, str]] = {
-        "list_candidates": (
-            "gauge",
-            listed["candidates"] if listed else 0,
-            "Processes on the list.",
-        ),
-        "list_timestamp_seconds": ("gauge", read, "When the list was read."),
-        "list_problem": (
-            "gauge",
-            int(bool(listed and listed["problem"])),
-            "Whether the list could not be handed over.",
-        ),
-        "refreshes": ("counter", refreshes, "Lists made, by reason."),
-        "refresh_seconds": ("counter", round(counts.seconds, 6), "Time that making lists took."),
-        "refresh_failures": ("counter", counts.failures, "Lists that could not be made."),
-        "rules": ("gauge", rules["count"], "Rules in force."),
-        "rules_broken": (
-            "gauge",
-            int(rules["state"] in (BROKEN, MISSING)),
-            "Whether the rules on disk have errors.",
-        ),
-        "pressure_events": ("counter", counts.pressure, "Signs of memory pressure."),
-        "kills": ("counter", document["kills"], "OOM kills seen."),
-        "asked": ("counter", document["asked"], "Processes that the kernel's module asked to end."),
-        "resident_memory_bytes": ("gauge", document["memory"]["rss"], "Memory of the service."),
-        "open_descriptors": ("gauge", document["descriptors"], "Files of processes kept open."),
-    }
+    candidates = listed["candidates"] if listed else 0
+    problem = int(bool(listed and listed["problem"]))
+    broken = int(rules["state"] in (BROKEN, MISSING))
+    families: tuple[tuple[str, str, Any, str], ...] = (
+        ("gauge", "list_candidates", candidates, "Processes on the list."),
+        ("gauge", "list_timestamp_seconds", read, "When the list was read."),
+        ("gauge", "list_problem", problem, "Whether the list could not be handed over."),
+        ("counter", "refreshes", refreshes, "Lists made, by reason."),
+        ("counter", "refresh_seconds", round(counts.seconds, 6), "Time that making lists took."),
+        ("counter", "refresh_failures", counts.failures, "Lists that could not be made."),
+        ("gauge", "rules", rules["count"], "Rules in force."),
+        ("gauge", "rules_broken", broken, "Whether the rules on disk have errors."),
+        ("counter", "pressure_events", counts.pressure, "Signs of memory pressure."),
+        ("counter", "kills", document["kills"], "OOM kills seen."),
+        ("counter", "asked", document["asked"], "Processes that the kernel's module asked to end."),
+        ("gauge", "resident_memory_bytes", document["memory"]["rss"], "Memory of the service."),
+        ("gauge", "open_descriptors", document["descriptors"], "Files of processes kept open."),
+    )
     lines = []
-    for key, (kind, value, about) in families.items():
-        name, unit = f"oomrules_{key}", key.rpartition("_")[2]
+    for kind, key, value, about in families:
         if value is None:
             continue
+        name, unit = f"oomrules_{key}", key.rpartition("_")[2]
         lines.append(f"# TYPE {name} {kind}")
         lines += [f"# UNIT {name} {unit}"] if unit in _UNITS else []
         lines.append(f"# HELP {name} {about}")

@@ -50,15 +50,11 @@ class Outbox:
                     self.lost += surplus
                 return True
             except OSError as error:
-                if error.errno != errno.EMSGSIZE:
+                if error.errno != errno.EMSGSIZE or len(self._waiting) == 1:
                     self._waiting.clear()
                     return False
                 # There is a journal, and the other entries can still be sent.
-                del self._waiting[0]
-                if not self._waiting:
-                    return False
                 self.lost += 1
-                continue
             del self._waiting[0]
             if self.lost and not self._waiting:
                 message = (

@@ -70,35 +70,25 @@ class Pace:
     @property
     def due(self) -> float:
         """When to refresh next."""
-        return min(self._heart, self._pressure, self._stirred, self._answer)
+        return min(self._dues().values())
 
     def reason(self) -> str:
         """Return why the next refresh is due: pressure, request, units or heartbeat."""
-        due = {
-            "heartbeat": self._heart,
-            "pressure": self._pressure,
-            "request": self._answer,
-            "units": self._stirred,
+        dues = self._dues()
+        return min(dues, key=dues.__getitem__)
+
+    def _dues(self) -> dict[str, float]:
+        """Return when each reason calls for a refresh."""
+        ended, cost = self._ended, self._cost
+        pressure = ended + min(_MOST, max(_LEAST, _TIMES * cost))
+        pressed = pressure <= self.calm_at or self._pressed > ended
+        units = ended + max(_LEAST_UNITS, _TIMES_UNITS * cost)
+        return {
+            "heartbeat": ended + self._heartbeat,
+            "pressure": pressure if pressed else _NEVER,
+            "request": max(self._asked, ended + _TIMES_ASKED * cost),
+            "units": max(self._units + _SETTLE, units),
         }
-        return min(due, key=lambda name: due[name])
-
-    @property
-    def _heart(self) -> float:
-        return self._ended + self._heartbeat
-
-    @property
-    def _pressure(self) -> float:
-        next_ = self._ended + min(_MOST, max(_LEAST, _TIMES * self._cost))
-        return next_ if next_ <= self.calm_at or self._pressed > self._ended else _NEVER
-
-    @property
-    def _stirred(self) -> float:
-        least = max(_LEAST_UNITS, _TIMES_UNITS * self._cost)
-        return max(self._units + _SETTLE, self._ended + least)
-
-    @property
-    def _answer(self) -> float:
-        return max(self._asked, self._ended + _TIMES_ASKED * self._cost)
 
 
 class Settling:

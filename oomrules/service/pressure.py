@@ -36,7 +36,7 @@ class Pressure:
 
     def __init__(self, path: str = MEMORY, meminfo: str = MEMINFO) -> None:
         self._path, self._meminfo = path, meminfo
-        self._before: tuple[float, int] | None = None
+        self._before: tuple[float, float] | None = None
         self.descriptor, self.source = -1, "none"
         self.open()
 
@@ -73,33 +73,26 @@ class Pressure:
         if self.source == "meminfo":
             available = self._available()
             return available is not None and available < _AVAILABLE
-        total = self._total()
-        before, self._before = self._before, None if total is None else (now, total)
-        if before is None or total is None or now <= before[0]:
+        waited = _numbers(self._path, b"total=")
+        before, self._before = self._before, (now, waited[0]) if waited else None
+        if before is None or waited is None or now <= before[0]:
             return False
-        return (total - before[1]) / 1e6 >= _SHARE * (now - before[0])
+        return (waited[0] - before[1]) / 1e6 >= _SHARE * (now - before[0])
 
     def shares(self) -> tuple[float, float] | None:
         """Return ``some`` and ``full`` of the last 10 s, in percent; None without PSI."""
-        try:
-            lines = read_small(self._path).split(b"\n")
-            some, full = (float(line.split(b"avg10=", 1)[1].split()[0]) for line in lines[:2])
-        except (OSError, ValueError, IndexError):
-            return None
-        return some, full
-
-    def _total(self) -> int | None:
-        try:
-            return int(read_small(self._path).split(b"total=", 1)[1].split()[0])
-        except (OSError, ValueError, IndexError):
-            return None
+        shares = _numbers(self._path, b"some avg10=", b"full avg10=")
+        return (shares[0], shares[1]) if shares else None
 
     def _available(self) -> float | None:
-        try:
-            data = read_small(self._meminfo)
-            total, available = (
-                int(data.split(key, 1)[1].split()[0]) for key in (b"MemTotal:", b"MemAvailable:")
-            )
-        except (OSError, ValueError, IndexError):
-            return None
-        return available / total if total else None
+        sizes = _numbers(self._meminfo, b"MemAvailable:", b"MemTotal:")
+        return sizes[0] / sizes[1] if sizes and sizes[1] else None
+
+
+def _numbers(path: str, *keys: bytes) -> list[float] | None:
+    """Return the number behind the first of each of these words; None if one is missing."""
+    try:
+        data = read_small(path)
+        return [float(data.split(key, 1)[1].split(None, 1)[0]) for key in keys]
+    except (OSError, ValueError, IndexError):
+        return None

@@ -6,8 +6,8 @@ from oomrules.errors import Failure
 from oomrules.kills import journal
 from oomrules.service.compile_child import Compiled
 from oomrules.service.list import CurrentList
+from oomrules.service.listener import BROKEN, GOOD, MISSING, UNKNOWN, WORDS
 from oomrules.service.problems import Problems
-from oomrules.service.rules_state import BROKEN, GOOD, MISSING, UNKNOWN, WORDS
 from oomrules.state import now
 
 # Entries of the journal about the rules (docs/service.md).
@@ -19,7 +19,7 @@ class Rules:
     """Hands rules to the list, and says what becomes of them.
 
     Attributes:
-        state: of the rules on disk (``rules_state``).
+        state: of the rules on disk (``listener``).
         since: when that was found out, in seconds since the boot.
         details: the diagnostics, or why they could not be compiled.
     """

@@ -77,7 +77,7 @@ def document(parts: Parts) -> dict[str, Any]:
     at = now()
     current, rules, counts = parts.current_list, parts.rules, parts.counts
     listed, program = current.listed, current.program
-    shares = parts.pressure.shares()
+    recorder, shares = parts.recorder, parts.pressure.shares()
     return {
         "schema": SCHEMA,
         "version": __version__,
@@ -91,16 +91,15 @@ def document(parts: Parts) -> dict[str, Any]:
             "diagnostics": rules.details[:_LINES],
             "checked": _round(at - rules.since),
         },
-        "list": {
+        "list": listed
+        and {
             "to": " ".join(listed.to) or None,
             "age": _round(at - listed.read),
             "took": _round(counts.took),
             "candidates": len(listed.pids),
             "head": listed.head[:HEAD],
             "problem": current.problem or None,
-        }
-        if listed
-        else None,
+        },
         "host": current.host
         and {"memory": current.host.mem_total, "swap": current.host.swap_total},
         "refreshes": {"total": sum(counts.refreshes.values()), **counts.refreshes},
@@ -110,15 +109,10 @@ def document(parts: Parts) -> dict[str, Any]:
             "full": shares and shares[1],
             "events": counts.pressure,
         },
-        "kills": parts.recorder.count,
-        "asked": parts.recorder.asked,
-        "kernel_log_lost": parts.recorder.lost,
-        "last_kill": None
-        if parts.recorder.last is None
-        else {
-            **{key: value for key, value in parts.recorder.last.items() if key != "at"},
-            "ago": _round(at - parts.recorder.last["at"]),
-        },
+        "kills": recorder.count,
+        "asked": recorder.asked,
+        "kernel_log_lost": recorder.lost,
+        "last_kill": recorder.last and {**recorder.last, "ago": _round(at - recorder.last_at)},
         "problems": [*current.facts.problems, *current.hidden, *_unreadable(current)][:_LINES],
         "ready": parts.ready,
         "preparing": parts.compiler.running is not None,

@@ -7,26 +7,28 @@ users' managers, which have slices of their own: a handful on most hosts.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import struct
 from collections import Counter
 from collections.abc import Iterable
 
-from oomrules.service import inotify
-from oomrules.service.inotify import Event, Inotify
+from oomrules.lean import NamedTuple
 
-_GONE = inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.IGNORED
-_COMES = inotify.CREATE | inotify.MOVED_TO
-_RULES = (
-    inotify.CLOSE_WRITE
-    | inotify.MODIFY
-    | inotify.ATTRIB
-    | inotify.MOVED_FROM
-    | inotify.DELETE
-    | _COMES
-    | inotify.DELETE_SELF
-    | inotify.MOVE_SELF
-)
-_UNITS = inotify.CREATE | inotify.DELETE
+# <sys/inotify.h>
+_MODIFY, _ATTRIB, _CLOSE_WRITE = 0x2, 0x4, 0x8
+_MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
+_DELETE_SELF, _MOVE_SELF = 0x400, 0x800
+_Q_OVERFLOW, _IGNORED = 0x4000, 0x8000
+_ONLY_DIRECTORIES, _ADD = 0x1000000, 0x20000000
+
+_GONE = _DELETE_SELF | _MOVE_SELF | _IGNORED
+_COMES = _CREATE | _MOVED_TO
+_GOES = _MOVED_FROM | _DELETE | _DELETE_SELF | _MOVE_SELF
+_RULES = _COMES | _GOES | _CLOSE_WRITE | _MODIFY | _ATTRIB
+_UNITS = _CREATE | _DELETE
+
+_EVENT = struct.Struct("iIII")
 
 MOST = 1024
 
@@ -35,23 +37,67 @@ MOST = 1024
 _MOST_OF_USER = 32
 
 
-class _Watch:
-    """Directories that are watched; how many is bounded."""
+class Event(NamedTuple):
+    """Something happened to a watched directory, or to what is named in it."""
+
+    watch: int
+    mask: int
+    name: str
+
+
+class Inotify:
+    """A bounded number of watched directories: inotify(7), which the standard library lacks.
+
+    Args:
+        most: how many; more are not watched.
+
+    Attributes:
+        descriptor: readable when something happened; -1 if the kernel gives none.
+        paths: the directories that are watched, by watch.
+    """
 
     def __init__(self, most: int) -> None:
-        self._inotify = Inotify(most)
+        self._libc = ctypes.CDLL(None)
+        self._most = most
+        self.paths: dict[int, str] = {}
+        self.descriptor: int = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    @property
-    def descriptor(self) -> int:
-        """Readable when something happened; -1 if nothing can be watched."""
-        return self._inotify.descriptor
+    def add(self, path: str, mask: int) -> bool:
+        """Watch a directory, for these events too; return False if it cannot be watched."""
+        if self.descriptor < 0 or len(self.paths) >= self._most:
+            return False
+        wanted = mask | _ONLY_DIRECTORIES | _ADD
+        watch = self._libc.inotify_add_watch(self.descriptor, os.fsencode(path), wanted)
+        if watch >= 0:
+            self.paths[watch] = path
+        return bool(watch >= 0)
+
+    def read(self) -> list[Event]:
+        """Return what happened, as much as one reading gives."""
+        try:
+            data = os.read(self.descriptor, 65536)
+        except (BlockingIOError, InterruptedError):
+            return []
+        events, at = [], 0
+        while at + _EVENT.size <= len(data):
+            watch, mask, _, length = _EVENT.unpack_from(data, at)
+            at += _EVENT.size
+            name = os.fsdecode(data[at : at + length].rstrip(b"\0"))
+            at += length
+            if mask & _IGNORED:
+                self.paths.pop(watch, None)
+            events.append(Event(watch, mask, name))
+        return events
 
     def close(self) -> None:
         """Watch nothing any more."""
-        self._inotify.close()
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+        self.paths.clear()
 
 
-class RuleWatch(_Watch):
+class RuleWatch(Inotify):
     """Tells when a rule file may have changed.
 
     Args:
@@ -71,23 +117,22 @@ class RuleWatch(_Watch):
         """Watch what is there now; of a directory that is missing, the nearest above it."""
         for directory in self._directories:
             mask = _RULES
-            while not self._inotify.add(directory, mask) and directory != "/":
+            while not self.add(directory, mask) and directory != "/":
                 directory, mask = os.path.dirname(directory), _COMES
         for file in self._files:
-            self._inotify.add(os.path.dirname(file), _RULES)
+            self.add(os.path.dirname(file), _RULES)
 
     def changed(self) -> bool:
         """Read what happened; return whether the rules may have changed."""
-        events = self._inotify.read()
-        mattered = [event for event in events if self._matters(event)]
+        mattered = any(self._matters(event) for event in self.read())
         if mattered:
             self.watch()
-        return bool(mattered)
+        return mattered
 
     def _matters(self, event: Event) -> bool:
-        if event.mask & inotify.Q_OVERFLOW:
+        if event.mask & _Q_OVERFLOW:
             return True
-        where = self._inotify.path(event.watch)
+        where = self.paths.get(event.watch)
         if where is None or event.mask & _GONE:
             return bool(event.mask & _GONE)
         path = os.path.join(where, event.name)
@@ -99,7 +144,7 @@ class RuleWatch(_Watch):
         )
 
 
-class UnitWatch(_Watch):
+class UnitWatch(Inotify):
     """Tells when a unit came or went.
 
     Args:
@@ -108,33 +153,34 @@ class UnitWatch(_Watch):
 
     def __init__(self, root: str, most: int = MOST) -> None:
         super().__init__(most)
-        self._root, self._most = root, most
+        self._root = root
         self._theirs: Counter[str] = Counter()
-        self._add(root)
+        self._watch(root)
 
     @property
     def watches(self) -> int:
         """How many directories are watched."""
-        return len(self._inotify)
+        return len(self.paths)
 
     def changed(self) -> bool:
         """Read what happened; return whether a unit came or went."""
         changed = False
-        events = self._inotify.read()
-        self._count_theirs()
+        events = self.read()
+        # How many directories of each user's manager are watched by now.
+        self._theirs = Counter(map(_manager, self.paths.values()))
         for event in events:
-            if event.mask & inotify.Q_OVERFLOW:
+            if event.mask & _Q_OVERFLOW:
                 # What was lost may have been a slice.
-                self._add(self._root)
+                self._watch(self._root)
                 changed = True
             elif event.mask & _UNITS:
                 changed = True
-                where = self._inotify.path(event.watch)
-                if event.mask & inotify.CREATE and where is not None and _holds_units(event.name):
-                    self._add(f"{where}/{event.name}")
+                where = self.paths.get(event.watch)
+                if event.mask & _CREATE and where is not None and _holds_units(event.name):
+                    self._watch(f"{where}/{event.name}")
         return changed
 
-    def _add(self, directory: str) -> None:
+    def _watch(self, directory: str) -> None:
         """Watch a directory before it is listed, so that nothing slips through between."""
         manager = _manager(directory)
         if manager and (
@@ -142,7 +188,7 @@ class UnitWatch(_Watch):
             or self._theirs.total() - self._theirs[""] >= self._most // 2
         ):
             return
-        if not self._inotify.add(directory, _UNITS):
+        if not self.add(directory, _UNITS):
             return
         self._theirs[manager] += 1
         try:
@@ -151,11 +197,7 @@ class UnitWatch(_Watch):
         except OSError:
             return
         for path in inside:
-            self._add(path)
-
-    def _count_theirs(self) -> None:
-        """Count the directories of each user's manager that are watched."""
-        self._theirs = Counter(map(_manager, self._inotify.paths))
+            self._watch(path)
 
 
 def _manager(path: str) -> str:

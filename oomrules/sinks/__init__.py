@@ -16,7 +16,7 @@ from oomrules.lean import NamedTuple, Protocol
 from oomrules.processes.procfs import ProcSource
 from oomrules.ranking.ranker import Ranking
 from oomrules.sinks import file, kernel_list
-from oomrules.state import ADJUSTMENTS, LIST, State, entries
+from oomrules.state import ADJUSTMENTS, LIST, LastList, State, entries
 
 
 class Sink(Protocol):
@@ -52,17 +52,12 @@ class Sink(Protocol):
 
 
 def named(target: str, state: State | None = None, head: int | None = None) -> Sink:
-    """Return the sink of a target.
-
-    Args:
-        state: where oom_score_adj keeps the values from before; None: the standard directory.
-        head: how many candidates oom_score_adj puts in order; None: as usual.
-    """
+    """Return the sink of a target; ``State()`` and the usual head unless told."""
     if target == targets.KERNEL_LIST:
         return kernel_list.KernelList(target)
     if target == targets.OOM_SCORE_ADJ:
         # Loaded only where it is the sink: it is a third of the run-time half.
-        from oomrules.sinks.oom_score_adj.sink import OomScoreAdj
+        from oomrules.sinks.oom_score_adj.write import OomScoreAdj
 
         return OomScoreAdj(state or State(), head)
     # Which processes there are is no business of other users (hidepid).
@@ -75,20 +70,6 @@ def chosen(configured: Sequence[str] = ()) -> tuple[str, ...]:
     if configured:
         return tuple(dict.fromkeys(configured))
     return (targets.KERNEL_LIST if kernel_list.is_there() else targets.OOM_SCORE_ADJ,)
-
-
-class LastList(NamedTuple):
-    """What list.json says of a list, besides its candidates.
-
-    Attributes:
-        read: when the processes were read, in seconds since the boot.
-        log: the number of the last kernel message that has been dealt with.
-        left: the numbers of those before it that tell of kills that are not recorded.
-    """
-
-    read: float
-    log: int | None
-    left: Sequence[int] = ()
 
 
 class Put(NamedTuple):
@@ -141,7 +122,7 @@ def put_all(
             put.done.append(own.put(ranking, source))
     if last:
         with _noted(put.failures):
-            state.save_list(entries(ranking, source), last.read, last.log, last.left)
+            state.save_list(entries(ranking, source), last)
     adjusting = any(sink.name == targets.OOM_SCORE_ADJ for sink in sinks)
     if only and not adjusting and state.is_adjusted:
         with _noted(put.failures):
@@ -181,13 +162,10 @@ def _noted(failures: list[Failure]) -> Iterator[None]:
 
 
 def see_originals(source: ProcSource, directory: str) -> None:
-    """Let rules see each oom_score_adj as it was before oomrules changed it.
-
-    Args:
-        directory: the state directory.
+    """Let rules see each oom_score_adj as the record in a state directory has it.
 
     Raises:
-        Failure: the record of the values cannot be read.
+        Failure: the record cannot be read.
     """
     path = os.path.join(directory, ADJUSTMENTS)
     if os.path.exists(path):

@@ -14,12 +14,7 @@ STANDARD_OUTPUT = "-"
 
 
 class File:
-    """A file that is replaced by each list, or ``-``.
-
-    Args:
-        name: its path.
-        mode: of the file, as ``files.replace`` has it.
-    """
+    """A file that is replaced by each list, with a mode as for ``files.replace``; or ``-``."""
 
     def __init__(self, name: str, mode: int = 0o644) -> None:
         self.name, self.mode = name, mode

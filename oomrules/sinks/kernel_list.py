@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Sequence
 
-from oomrules import targets
+from oomrules import files, targets
 from oomrules.errors import Failure, reason
 from oomrules.processes.procfs import ProcSource
 from oomrules.ranking.ranker import Ranking
@@ -24,11 +24,7 @@ _REFUSED = {
 
 
 class KernelList:
-    """The list that the kernel module kills by.
-
-    Args:
-        name: the path of the module's file.
-    """
+    """The list that the kernel module kills by, in the module's file."""
 
     def __init__(self, name: str = targets.KERNEL_LIST) -> None:
         self.name = name
@@ -50,11 +46,8 @@ class KernelList:
         """
         data = format_pids(pids).encode()
         try:
-            descriptor = os.open(self.name, os.O_WRONLY | os.O_CLOEXEC)
-            try:
+            with files.opened(self.name, os.O_WRONLY) as descriptor:
                 written = os.write(descriptor, data)
-            finally:
-                os.close(descriptor)
         except OSError as error:
             raise Failure(
                 f"{self.name} refused the list of {len(pids)} pids: {reason(error)}",

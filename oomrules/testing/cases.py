@@ -13,7 +13,7 @@ from oomrules.errors import Failure, reason
 from oomrules.language.diagnostics import did_you_mean
 from oomrules.processes import recorded
 from oomrules.roots import Root
-from oomrules.testing.described import Described
+from oomrules.testing.described import Described, refuse_unknown
 
 SUFFIX = ".test.toml"
 HERE = Root()
@@ -124,7 +124,7 @@ def read(path: Path, tree: Root = HERE) -> TestFile:
             f"{path}: a number in it has more than 64 bits, or it is nested too deeply",
             "see docs/testing.md",
         ) from error
-    _known(path, data, _FILE, "")
+    refuse_unknown(data, _FILE, str(path))
     if "snapshot" in data:
         if "process" in data:
             raise Failure(
@@ -175,7 +175,7 @@ def _case(path: Path, data: dict[str, Any]) -> Case:
     name = str(data.get("name", ""))
     if not name:
         raise Failure(f"{path}: a test has no name", 'say what it shows: name = "…"')
-    _known(path, data, _TEST, f"{name}: ")
+    refuse_unknown(data, _TEST, f"{path}: {name}")
     expected = {
         key: _names(path, data[key], f"{name}: {key}") for key in EXPECTATIONS if key in data
     }
@@ -192,12 +192,3 @@ def _names(path: Path, given: Any, where: str) -> tuple[str, ...]:
     if not all(isinstance(name, str | int) for name in names):
         raise Failure(f"{path}: {where}: give names in quotes, in brackets if several")
     return tuple(map(str, names))
-
-
-def _known(path: Path, data: dict[str, Any], known: tuple[str, ...], where: str) -> None:
-    for key in data:
-        if key not in known:
-            raise Failure(
-                f"{path}: {where}there is no {key}",
-                did_you_mean(key, known, f"there are {', '.join(known)}"),
-            )

@@ -6,7 +6,7 @@ The description becomes the lines of a recorded snapshot, and is checked as one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from oomrules import capabilities
@@ -46,6 +46,17 @@ _TEXTS = [name for name, field in _PLAIN.items() if field.unit is Unit.TEXT]
 _NUMBERS = [name for name in _PLAIN if name not in (*_SIZES, *_TEXTS)]
 KEYS = (*_PLAIN, *_WORDS, "unknown")
 _SCOPE_BYTES = ("memory", "memory_max", "memory_high", "swap")
+_SCOPE = (*_SCOPE_BYTES, "pressure", "oom_kills", "properties", "session")
+
+
+def refuse_unknown(data: Iterable[str], known: tuple[str, ...], where: str) -> None:
+    """Raise Failure for a key that is not known."""
+    for key in data:
+        if key not in known:
+            raise Failure(
+                f"{where}: there is no {key}",
+                did_you_mean(key, known, f"there are {', '.join(known)}"),
+            )
 
 
 class Described:
@@ -70,24 +81,18 @@ class Described:
         Raises:
             Failure: something in the description makes no sense; the message says what.
         """
-        given = self._table(data.get("host", {}), "host")
-        self._known(given, _HOST, "host")
+        given = self._table(data.get("host", {}), "host", _HOST)
         self.uptime = self._seconds(given.get("uptime", "1d"), "host.uptime")
         memory, swap = given.get("memory", "8GiB"), given.get("swap", "0B")
         processes = []
         pids: dict[str, int] = {}
-        for number, (name, said) in enumerate(
-            self._table(data.get("process", {}), "process").items()
-        ):
-            process = self._process(name, self._table(said, f"process.{name}"), 1000 + number)
+        for number, (name, said) in enumerate(self._tables(data, "process", KEYS), 1000):
+            process = self._process(name, said, number)
             if process["pid"] in pids.values():
                 raise self._wrong(f"process.{name}.pid", f"{process['pid']} is taken already")
             pids[name] = process["pid"]
             processes.append(process)
-        scopes = [
-            self._scope(cgroup, self._table(said, f"scope.{cgroup}"))
-            for cgroup, said in self._table(data.get("scope", {}), "scope").items()
-        ]
+        scopes = [self._scope(cgroup, said) for cgroup, said in self._tables(data, "scope", _SCOPE)]
         host = {
             "clock_ticks": TICKS,
             "uptime": self.uptime,
@@ -102,7 +107,6 @@ class Described:
 
     def _process(self, name: str, said: dict[str, Any], pid: int) -> dict[str, Any]:
         where = f"process.{name}"
-        self._known(said, KEYS, where)
         self._typed(said, where)
         comm = said.get("comm", name.encode()[:15].decode("utf-8", "ignore"))
         uid = self._id(said, "uid", "user", self.users, 1000)
@@ -125,9 +129,7 @@ class Described:
             "tty_nr": self._tty(said.get("tty", ""), where),
             "cgroup": self._cgroup(said, comm, uid, where),
         }
-        for name in (*_NUMBERS, *_TEXTS):
-            if name in said:
-                values[name] = said[name]
+        values |= {name: said[name] for name in (*_NUMBERS, *_TEXTS) if name in said}
         for name in _SIZES:
             if name in said:
                 size = self._bytes(said[name], f"{where}.{name}")
@@ -154,8 +156,7 @@ class Described:
     ) -> int:
         """Find an id by its number or name; a name without a number gets one."""
         if name_key not in said:
-            number: int = said.get(key, default)
-            return number
+            return int(said.get(key, default))
         name = str(said[name_key])
         return names.setdefault(name, said.get(key, _FIRST_ID + len(names)))
 
@@ -208,13 +209,10 @@ class Described:
     # --- control groups ------------------------------------------------------------------
 
     def _scope(self, cgroup: str, said: dict[str, Any]) -> dict[str, Any]:
-        where = f"scope.{cgroup}"
-        known = (*_SCOPE_BYTES, "pressure", "oom_kills", "properties", "session")
-        self._known(said, known, where)
         scope: dict[str, Any] = {"kind": "scope", "cgroup": cgroup, **said}
         for key in _SCOPE_BYTES:
             if key in said:
-                scope[key] = self._bytes(said[key], f"{where}.{key}")
+                scope[key] = self._bytes(said[key], f"scope.{cgroup}.{key}")
         return scope
 
     # --- values --------------------------------------------------------------------------
@@ -237,17 +235,19 @@ class Described:
             raise self._wrong(where, f"is {what}, not {said!r}")
         return int(value.amount)
 
-    def _table(self, said: Any, where: str) -> dict[str, Any]:
+    def _tables(
+        self, data: Mapping[str, Any], kind: str, known: tuple[str, ...]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Return the tables of a kind by name, such as ``[process.NAME]``."""
+        for name, said in self._table(data.get(kind, {}), kind).items():
+            yield name, self._table(said, f"{kind}.{name}", known)
+
+    def _table(self, said: Any, where: str, known: tuple[str, ...] | None = None) -> dict[str, Any]:
         if not isinstance(said, dict):
             raise self._wrong(where, f"is a table, [{where}]")
+        if known is not None:
+            refuse_unknown(said, known, f"{self.file}: {where}")
         return said
-
-    def _known(self, said: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-        for key in said:
-            if key not in known:
-                raise self._wrong(
-                    f"{where}.{key}", did_you_mean(key, known, f"there are {', '.join(known)}")
-                )
 
     def _wrong(self, where: str, why: str) -> Failure:
         return Failure(f"{self.file}: {where}: {why}", "see docs/testing.md")

@@ -13,7 +13,7 @@ import pytest
 
 from oomrules import resources
 from oomrules.commands.main import main
-from oomrules.editor import document
+from oomrules.editor import server
 
 CHECKOUT = Path(__file__).parent.parent.parent
 
@@ -189,6 +189,7 @@ def test_a_word_is_explained(editor: Editor) -> None:
 def test_without_the_library_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.delattr("oomrules.editor.server")
     monkeypatch.setitem(sys.modules, "oomrules.editor.server", None)
     assert main(["lsp"]) == 2
     assert "oomrules[lsp]" in capsys.readouterr().err
@@ -196,5 +197,5 @@ def test_without_the_library_it_says_what_to_install(
 
 def test_shipped_presets_are_clean_in_an_editor() -> None:
     for path in resources.rules().rglob("*.oom"):
-        read = document.read(str(path), path.read_text(encoding="utf-8"))
+        read = server.read(str(path), path.read_text(encoding="utf-8"))
         assert read.findings == (), path

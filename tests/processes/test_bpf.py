@@ -500,12 +500,12 @@ def test_rows_of_capabilities_in_another_user_namespace_are_worth_nothing(
     child.stop()
     one = row(child.pid, start=start_of(child.pid) * TICK, capabilities=1 << 17)
     source = open_source()
-    for ids, expected in ((None, 1 << 17), (["0", "1000", "1"], 0)):
-        source.namespaces._id_map = None if ids is None else [part.encode() for part in ids]
+    for ids, expected in ({}, 1 << 17), ({"_own_ids": [b"0", b"1000", b"1"]}, 0):
+        vars(source.namespaces).update(ids)
         tasks.says(listing({**one, "rss": 100 + expected}))
         assert believed(source).by_pid[child.pid].capabilities == expected
     # Root's are believed without a look, and whose are known is not looked at again.
-    source.namespaces._id_map, source.threads.prefix = [], "/nonexistent/"
+    source.namespaces._own_ids, source.threads.prefix = [], "/nonexistent/"
     tasks.says(listing({**one, "rss": 7}))
     with open(tasks.path, "rb") as rows:
         assert source._take_all(rows.fileno())
@@ -604,10 +604,10 @@ def test_an_iterator_that_is_pinned_later_is_taken_up_and_frees_the_descriptors(
     tasks: File, open_source: Callable[..., IteratorSource]
 ) -> None:
     source = open_source(descriptors=8).refresh()
-    assert source.kept_descriptors > 0
+    assert source.descriptors.kept > 0
     tasks.says(listing(row(100001)))
     believed(source)
-    assert source.kept_descriptors == 0
+    assert source.descriptors.kept == 0
     assert set(source.by_pid) == {100001, os.getpid()}
 
 
@@ -712,10 +712,10 @@ def test_a_row_of_a_process_without_its_first_thread_is_believed(
         assert process.anon > 0
         assert "sys.stdin" in source.read(process, "cmdline")
         assert source.read(process, "exe")
-        assert source.stand_in(process) == child.threads()[0]
+        assert source.threads.stand_in(process.pid) == child.threads()[0]
     # An exec: there is a first thread again.
     tasks.says(listing(row(child.pid, start=start)))
-    assert source.stand_in(believed(source).by_pid[child.pid]) == 0
+    assert believed(source).threads.stand_in(child.pid) == 0
 
 
 def test_an_object_that_knows_only_first_threads_is_not_believed_about_one_that_ended(

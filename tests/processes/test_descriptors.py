@@ -43,7 +43,7 @@ def test_a_kept_descriptor_never_speaks_for_a_recycled_pid(
     source.refresh()
     assert source.by_pid[7] is not process
     assert field(source, 7, "comm") == "new"
-    assert source.kept_descriptors == 1
+    assert source.descriptors.kept == 1
     source.close()
 
 
@@ -57,7 +57,7 @@ def test_no_more_descriptors_are_kept_than_are_wanted(proc: Any) -> None:
     source = ProcSource(NOTHING, root=str(proc.root), descriptors=3)
     for _ in range(3):
         source.refresh()
-        assert source.kept_descriptors == 3
+        assert source.descriptors.kept == 3
         assert open_files() == before + 3 + 1  # and meminfo
         assert len(source.by_pid) == 10
     source.close()
@@ -72,12 +72,12 @@ def test_a_descriptor_that_comes_free_is_used_again(
     let_go(source.by_pid[10], monkeypatch)
     proc.remove(10)
     source.refresh()
-    assert (list(source.by_pid), source.kept_descriptors) == ([], 0)
+    assert (list(source.by_pid), source.descriptors.kept) == ([], 0)
     monkeypatch.undo()
     proc.add(11)
     proc.add(12)
     source.refresh()
-    assert (sorted(source.by_pid), source.kept_descriptors) == ([11, 12], 1)
+    assert (sorted(source.by_pid), source.descriptors.kept) == ([11, 12], 1)
     source.close()
 
 
@@ -101,7 +101,7 @@ def test_a_low_limit_of_open_files_costs_speed_and_no_process(spawn: Spawn) -> N
     out = run(
         "resource.setrlimit(resource.RLIMIT_NOFILE, (70, 70))\n"
         "source = ProcSource(make((), {}), descriptors=4096).refresh().refresh()\n"
-        "print(source.kept_descriptors)\n"
+        "print(source.descriptors.kept)\n"
         "print(*source.by_pid)\n"
     )
     kept, pids = out.splitlines()

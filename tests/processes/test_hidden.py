@@ -93,7 +93,6 @@ def test_a_number_that_is_cut_off_is_nobody_s(
     inside: FakeProc, groups: Groups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hidden, "_MOST_BYTES", 5)
-    monkeypatch.setattr(hidden, "_PIECE", 5)
     inside.add(11)
     inside.add(1234)
     assert look(str(inside.root), {11, 1234}, 0, groups(a="11 1234")) == Hidden(0, 0, 0)

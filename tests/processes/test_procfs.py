@@ -404,7 +404,7 @@ def test_a_stat_that_makes_no_sense_is_a_process_that_is_not_there(
     (proc.root / "7" / "stat").write_bytes(content)
     source.refresh()
     assert list(source.by_pid) == [8]
-    assert source.kept_descriptors == 1
+    assert source.descriptors.kept == 1
     proc.add(7)
     source.refresh()
     assert sorted(source.by_pid) == [7, 8]
@@ -420,7 +420,7 @@ def test_a_process_without_status_is_dropped_where_status_is_read_each_time(proc
     (proc.root / "7" / "status").unlink()
     source.refresh()
     assert list(source.by_pid) == [8]
-    assert source.kept_descriptors == 1
+    assert source.descriptors.kept == 1
     source.close()
     assert open_files() == before
 

@@ -64,7 +64,7 @@ def assert_is_as_its_thread(source: ProcSource, child: Any) -> None:
     thread = child.rest()
     process = source.refresh().by_pid[child.pid]
     stat = child.stat(thread)
-    assert source.stand_in(process) == thread
+    assert source.threads.stand_in(process.pid) == thread
     assert ineligible(process, source.own_pids) is None
     assert process.state == stat[0]
     assert process.flags == int(stat[6]) and not process.flags & PF_EXITING
@@ -124,7 +124,7 @@ def test_a_thread_that_ends_hands_over_to_the_next(spawn: Spawn, open_source: Op
     process = source.by_pid[child.pid]
     seen = set()
     for _ in range(4):
-        seen.add(source.stand_in(process))
+        seen.add(source.threads.stand_in(process.pid))
         assert_is_as_its_thread(source, child)
         child.do("go_on()")
         _wait_for_threads(child, 1)
@@ -245,7 +245,7 @@ def test_threads_that_vanish_while_they_are_looked_at_hide_nobody(
 
     monkeypatch.setattr(os, "scandir", scandir)
     source = ProcSource(NOTHING, root=str(proc.root)).refresh()
-    assert source.stand_in(source.by_pid[7]) == 9
+    assert source.threads.stand_in(7) == 9
     source.close()
 
 
@@ -279,7 +279,7 @@ def test_what_was_read_of_the_first_thread_is_forgotten_when_it_ends(proc: Any) 
     # An exec: the thread that called it is the first one now.
     proc.add(7, uid=77, cgroup=b"0::/c.service\n")
     source.refresh()
-    assert source.stand_in(process) == 0
+    assert source.threads.stand_in(process.pid) == 0
     assert field(source, process, "cgroup") == "/c.service"
     assert field(source, process, "uid") == 77
     source.close()
@@ -305,7 +305,7 @@ def test_only_a_process_of_one_thread_is_a_zombie(child: Any, open_source: Open)
     process = source.by_pid[child.pid]
     assert (process.state, process.threads) == ("Z", 1)
     assert ineligible(process, frozenset()) is Why.ZOMBIE
-    assert source.stand_in(process) == 0
+    assert source.threads.stand_in(process.pid) == 0
 
 
 def test_a_thread_that_renames_itself_does_not_rename_the_process(

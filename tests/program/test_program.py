@@ -107,7 +107,8 @@ def test_a_program_says_which_attributes_it_needs() -> None:
     assert data_of(EVERYTHING)["attributes"] == sorted(made.attributes)
     small = compiled("score rss\nprefer anything when nice > 0")
     assert small.attributes == {"rss", "nice"}
-    assert not small.uses_limit and not small.uses_units
+    assert not small.uses_limit
+    assert not any(scope.targets for scope in small.scopes)
 
 
 def test_a_definition_that_no_rule_uses_costs_no_reading(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from oomrules.ranking.ranker import Ranking
 from oomrules.service import list as list_module
 from oomrules.service.compile_child import Compiled
 from oomrules.service.list import CurrentList, PacedAdjustment
-from oomrules.state import State
+from oomrules.state import LastList, State
 
 BROKEN = Compiled(None, ["x.oom:1:1: error"], [], [], False, Facts(), {}, {})
 OLD, NEW = placement("/system.slice/old.service"), placement("/system.slice/new.service")
@@ -136,7 +136,9 @@ def test_a_refusal_keeps_the_pace_and_a_held_lock_does_not(
 
 def test_the_last_list_is_recalled_after_a_restart(tmp_path: Path) -> None:
     state = State(str(tmp_path))
-    state.save_list([{"rank": 1, "pid": 7, "comm": "x", "unit": "", "points": 3}], 5.0, 12)
+    state.save_list(
+        [{"rank": 1, "pid": 7, "comm": "x", "unit": "", "points": 3}], LastList(5.0, 12)
+    )
     current = CurrentList(state)
     current.recall()
     assert current.listed is not None

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from oomrules import kept
 from oomrules.commands.parts import rulesets, selection
 from oomrules.commands.parts.verdicts import no_candidate
+from oomrules.plain import some
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.units import placement
 from oomrules.processes.values import innermost_unit
@@ -39,8 +40,6 @@ _WHY = {
     "original": "back to what it was",
     "": "as it is",
 }
-# So many names are enough in a message.
-_NAMED = 5
 
 
 def dry_run(options: argparse.Namespace, head: int) -> int:
@@ -101,6 +100,7 @@ def claims(made: Sequence[Claim], survey: Survey) -> list[str]:
 def _claim(claim: Claim, names: Mapping[int, str], survey: Survey) -> str:
     page, domain = survey.page_size, claim.domain
     where = where_is(domain.name, survey.unit_root)
+    said = f"{where}: none of {count(claim.candidates, 'candidate')} in order"
     if claim.claimed:
         between, gap = (memory(domain.margin(steps) * page) for steps in (claim.apart, claim.gap))
         first = f"the first {claim.claimed} of " if claim.claimed < claim.candidates else ""
@@ -109,21 +109,12 @@ def _claim(claim: Claim, names: Mapping[int, str], survey: Survey) -> str:
             said += f", {between} or more apart"
         if claim.claimed < claim.candidates:
             said += f" and {gap} or more above the rest"
-    else:
-        said = f"{where}: none of {count(claim.candidates, 'candidate')} in order"
     parts = [said]
     if claim.stuck:
-        who = _list([claim.stuck], names)
-        if not domain.step:
-            parts.append(
-                f"{who} and those behind it are not: in a group of less than 1000 pages a step "
-                "weighs nothing"
-            )
-        else:
-            parts.append(
-                f"{who} and those behind it are not: the steps, of "
-                f"{memory(domain.step * page)} here, run out"
-            )
+        why = "in a group of less than 1000 pages a step weighs nothing"
+        if domain.step:
+            why = f"the steps, of {memory(domain.step * page)} here, run out"
+        parts.append(f"{_list([claim.stuck], names)} and those behind it are not: {why}")
     elif claim.claimed + len(claim.above) < claim.candidates:
         behind = claim.candidates - claim.claimed - len(claim.above)
         parts.append(f"the {behind} behind them as the kernel counts")
@@ -145,16 +136,13 @@ def where_is(cgroup: str, root: str) -> str:
 
 
 def _list(pids: Sequence[int], names: Mapping[int, str]) -> str:
-    said = [f"{names.get(pid, '?')} ({pid})" for pid in pids[:_NAMED]]
-    more = len(pids) - _NAMED
-    return ", ".join(said) + (f" and {more} more" if more > 0 else "")
+    return some([f"{names.get(pid, '?')} ({pid})" for pid in pids])
 
 
 def _print_plan(survey: Survey, plan: Plan, ranking: Ranking) -> None:
     ranks = {task.pid: rank for rank, task in enumerate(survey.candidates, 1)}
     reasons = {assignment.task.pid: assignment.why for assignment in plan.assignments}
-    rows: list[list[str]] = []
-    styles = []
+    rows, styles = [], []
     head = survey.domains[0].head
     for task in (*survey.candidates, *survey.rest, *survey.protected):
         rank = ranks.get(task.pid, 0)
@@ -167,7 +155,7 @@ def _print_plan(survey: Survey, plan: Plan, ranking: Ranking) -> None:
             [
                 str(rank or "-"),
                 str(task.pid),
-                "?" if unit is None else str(unit) or "-",
+                "?" if unit is None else unit or "-",
                 memory(task.size * survey.page_size),
                 str(task.current),
                 str(plan.values[task.pid]),

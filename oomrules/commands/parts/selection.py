@@ -58,23 +58,11 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="UNIT",
         help="only this unit (a glob) and what is below it",
     )
-    parser.add_argument("--top", type=positive, metavar="N", help="only the first N")
-
-
-def positive(text: str) -> int:
-    """Take a number that is at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
+    parser.add_argument("--top", type=rulesets.number(int, 1), metavar="N", help="only the first N")
 
 
 class Live(IteratorSource):
-    """This host, with the names of its users and groups.
-
-    Attributes:
-        names: what is known of them.
-    """
+    """This host, with the names of its users and groups."""
 
     names: Names
 
@@ -90,8 +78,11 @@ class Ranked(NamedTuple):
         if isinstance(self.source, ProcSource):
             said = notes(self.source)
         else:
+            said = []
             # What was noted then says it in more words.
-            said = [] if self.source.notes else recorded_notes(self.source)
+            if self.source.hidden and not self.source.notes:
+                number = count(self.source.hidden, "process")
+                said.append(f"{number} could not be seen when this was recorded")
             said += doubts.of_recording(self.source, self.ranking.evaluator.program)
         return [*said, *self.ranking.evaluator.notes(self.source.by_pid)]
 
@@ -166,19 +157,16 @@ def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
     made = rulesets.program(options)
     unit = getattr(options, "within", None)
     keep = within(unit) if unit else None
+    source: ProcSource | recorded.Recorded
     if options.snapshot:
-        snapshot = recorded.load(options.snapshot)
-        ranker = Ranker(made, snapshot.host)
-        return Ranked(_top(ranker.rank(snapshot, keep), options), snapshot)
-    source = live(made, gather.questions(made, [unit] if unit else []), options.source)
-    ranker = Ranker(made, source.host)
-    ranking = fresh(ranker, source, keep) if verified else ranker.rank(source, keep)
-    return Ranked(_top(ranking, options), source)
-
-
-def _top(ranking: Ranking, options: argparse.Namespace) -> Ranking:
-    top = getattr(options, "top", None)
-    return ranking._replace(candidates=ranking.candidates[:top]) if top else ranking
+        source = recorded.load(options.snapshot)
+        ranking = Ranker(made, source.host).rank(source, keep)
+    else:
+        source = live(made, gather.questions(made, [unit] if unit else []), options.source)
+        ranker = Ranker(made, source.host)
+        ranking = fresh(ranker, source, keep) if verified else ranker.rank(source, keep)
+    candidates = ranking.candidates[: getattr(options, "top", None)]
+    return Ranked(ranking._replace(candidates=candidates), source)
 
 
 def notes(source: ProcSource) -> list[str]:
@@ -204,10 +192,3 @@ def notes(source: ProcSource) -> list[str]:
             "container with --cgroupns=host"
         )
     return [*said, *hidden.notes(source.look_for_hidden(), source.hides_processes)]
-
-
-def recorded_notes(snapshot: recorded.Recorded) -> list[str]:
-    """Return notes on what of a host could not be seen when it was recorded."""
-    if not snapshot.hidden:
-        return []
-    return [f"{count(snapshot.hidden, 'process')} could not be seen when this was recorded"]

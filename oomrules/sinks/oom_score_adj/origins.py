@@ -36,27 +36,19 @@ class Origins:
     """Where the values of this host's processes come from.
 
     What is read is remembered until the source is refreshed.
-
-    Args:
-        source: the processes.
-        record: what was adjusted.
     """
 
     def __init__(self, source: ProcSource, record: Record) -> None:
-        self._source, self.record, self.root = source, record, source.root
+        self.source, self.record, self.root = source, record, source.root
         self._of: Any = None
         self._relatives: dict[int, Relative | None] = {}
         self._known: dict[tuple[int, int], int] = {}
         self._lowered: dict[str, int] | None = None
 
     def original(self, process: Process, current: int) -> int:
-        """Return the value that a process would have without oomrules.
-
-        Args:
-            current: the value that it has.
-        """
-        if self._of is not self._source.host:
-            self._of, self._lowered = self._source.host, None
+        """Return the value that a process would have without oomrules."""
+        if self._of is not self.source.host:
+            self._of, self._lowered = self.source.host, None
             self._relatives.clear()
             self._known.clear()
         # Up to the first ancestor whose original is plain, and down again.
@@ -87,7 +79,7 @@ class Origins:
         start = process.starttime or 0
         known = (process.pid, start) in self.record.entries
         young = 0 < self.record.since <= start
-        return current < 0 and young and not known and self.record.writes(current)
+        return current < 0 and young and not known and current in self.record.values
 
     def _plain(self, process: Process, current: int) -> int | None:
         """Return the original if its ancestors and its unit need not be looked at, else None."""
@@ -114,7 +106,7 @@ class Origins:
         """
         floor = min(0, parents)
         unit, direct = self._system_unit(process)
-        of_unit = None if unit is None else self._source.fact(unit, "OOMScoreAdjust")
+        of_unit = None if unit is None else self.source.fact(unit, "OOMScoreAdjust")
         if type(of_unit) is int:
             floor = min(floor, of_unit)
         elif unit is not None and direct and self._is_roots(unit):
@@ -128,14 +120,8 @@ class Origins:
         return floor if floor < 0 or type(of_unit) is not int else of_unit
 
     def able(self, pid: int) -> bool:
-        """Return whether a process may lower itself (capable() asks the first user namespace)."""
-        # Only a process in another namespace can make its status long at will.
-        if not in_first_namespace(self.root, pid):
-            return False
-        capabilities = effective_capabilities(self.root, pid)
-        return bool(capabilities >> CAP_SYS_RESOURCE & 1)
-
-    # --- around a process --------------------------------------------------------------
+        """Return whether a process may lower itself."""
+        return may_lower(self.root, pid)
 
     def _find(self, pid: int) -> Relative | None:
         if pid not in self._relatives:
@@ -143,13 +129,13 @@ class Origins:
         return self._relatives[pid]
 
     def _relative(self, pid: int) -> Relative | None:
-        if pid not in self._source.by_pid:
+        if pid not in self.source.by_pid:
             return None
         directory = f"{self.root}/{pid}"
         try:
             start, ppid = family(read_small(f"{directory}/stat"))
-            cgroup = self._source.hierarchy.path_of(read_small(f"{directory}/cgroup"))
-            return Relative(pid=pid, start=start, ppid=ppid, cgroup=cgroup)
+            cgroup = self.source.hierarchy.path_of(read_small(f"{directory}/cgroup"))
+            return Relative(start=start, ppid=ppid, cgroup=cgroup)
         except (OSError, ValueError, IndexError):
             return None
 
@@ -157,8 +143,7 @@ class Origins:
         relative = self._find(process.pid)
         if relative is None or relative.start != process.starttime:
             return None
-        parent = self._source.by_pid.get(relative.ppid)
-        above = self._find(relative.ppid)
+        parent, above = self.source.by_pid.get(relative.ppid), self._find(relative.ppid)
         if parent is None or above is None or above.start > relative.start:
             return None
         return parent if above.start == parent.starttime else None
@@ -168,14 +153,13 @@ class Origins:
         relative = self._find(process.pid)
         if relative is None or relative.cgroup is None:
             return None, False
-        place = place_of(relative.cgroup, self._source)
-        direct = not place.manager
-        place = place.system
-        return (place, direct) if place.unit.endswith(_STARTED) else (None, False)
+        place = place_of(relative.cgroup, self.source)
+        unit = place.system
+        return (unit, not place.manager) if unit.unit.endswith(_STARTED) else (None, False)
 
     def _is_roots(self, unit: Placement) -> bool:
         """Return whether only root can have moved a process into a unit."""
-        tree = self._source.hierarchy.units
+        tree = self.source.hierarchy.units
         directory = tree.directory(unit.path) if tree else None
         try:
             return directory is not None and os.stat(as_bytes(directory)).st_uid == 0
@@ -195,9 +179,9 @@ class Origins:
                 original = entry.original
                 if entry.cgroup is None or min(entry.values, default=original) >= original:
                     continue
-                path = place_of(entry.cgroup, self._source).path
+                path = place_of(entry.cgroup, self.source).path
                 originals.setdefault(path, set()).add(original)
-                process = self._source.by_pid.get(entry.pid)
+                process = self.source.by_pid.get(entry.pid)
                 if process is not None and process.starttime == entry.start:
                     living.add(path)
             self._lowered = {
@@ -218,18 +202,30 @@ def in_first_namespace(root: str, pid: int | str) -> bool:
         return False
 
 
-def effective_capabilities(root: str, pid: int | str) -> int:
-    """Return the effective capabilities of a process, a bit for each; 0 if they are unknown."""
+def may_lower(root: str = "/proc", pid: int | str = "self") -> bool:
+    """Return whether a process may lower values (__set_oom_adj() in fs/proc/base.c asks capable()).
+
+    That takes CAP_SYS_RESOURCE in the first user namespace; a container's root has another one.
+    """
+    # Only a process in another namespace can make its status long at will.
+    if not in_first_namespace(root, pid):
+        return False
     try:
-        return int(line_of(read_small(f"{root}/{pid}/status"), b"\nCapEff:"), 16)
+        capabilities = int(line_of(read_small(f"{root}/{pid}/status"), b"\nCapEff:"), 16)
     except (OSError, ValueError):
-        return 0
+        return False
+    return bool(capabilities >> CAP_SYS_RESOURCE & 1)
 
 
 def current_value(root: str, pid: int) -> int | None:
     """Return the oom_score_adj of a process; None if it is gone."""
+    return number_in(f"{root}/{pid}/oom_score_adj")
+
+
+def number_in(path: str) -> int | None:
+    """Return the number in a file of proc; None if it cannot be read."""
     try:
-        return int(read_small(f"{root}/{pid}/oom_score_adj"))
+        return int(read_small(path))
     except (OSError, ValueError):
         return None
 
@@ -237,14 +233,11 @@ def current_value(root: str, pid: int) -> int | None:
 def see_originals(source: ProcSource, path: str) -> Record:
     """Let a source report the values from before, since rules must not see what they caused.
 
-    Args:
-        path: of the record.
-
     Returns:
-        the record.
+        the record, read from ``path``.
 
     Raises:
-        Failure: the record cannot be read.
+        Failure: it cannot be read.
     """
     record = load(path)
     source.original = Origins(source, record).original if record.in_use else None

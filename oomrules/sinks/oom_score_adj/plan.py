@@ -11,7 +11,7 @@ from collections.abc import Container, Mapping, Sequence
 
 from oomrules.lean import NamedTuple
 from oomrules.sinks.oom_score_adj.formula import LOWEST, UNKILLABLE, Domain, Task, badness
-from oomrules.sinks.oom_score_adj.search import Claim, Field, Margin, attempt, attempts
+from oomrules.sinks.oom_score_adj.search import Claim, Field, Margin, attempt
 
 # Margins to try, widest first. We use the widest one that still orders as many processes as the
 # narrowest does, without moving more processes than the heads contain. A wide margin keeps a
@@ -70,12 +70,8 @@ def plan(
 ) -> Plan:
     """Return what to write.
 
-    Args:
-        candidates: worst first.
-        rest: processes that are no candidates, but that no rule protects either.
-        protected: processes that the rules exclude.
-        domains: the host first.
-        margins: those to choose from, the widest first.
+    The processes and the domains, the host first, are as in ``survey.Survey``. The margins are
+    those to choose from, the widest first.
     """
     host = domains[0].totalpages
     last = beyond_shares(protected, host)
@@ -114,12 +110,12 @@ def _plan(
     passing = _passing(held, (*candidates, *rest, *loose), domains[0], best, current)
     best |= dict.fromkeys(passing, LOWEST)
     firm = {task.pid for task in protected if task.lowest == UNKILLABLE}
+    halved = [field.halved() for field in fields]
     kept = all(best[pid] == current[pid] for pid in firm) and _still_good(
-        fields, best, current, tasks
+        fields, halved, best, current, tasks
     )
     if kept:
-        best = current
-    claims = _claims(fields, best, loose)
+        best, fields = current, halved
     heads = {task.pid for field in fields for task in field.candidates[: field.wanted]}
     assignments = tuple(
         Assignment(task, best[task.pid], _why(task, best[task.pid], heads, passing, last))
@@ -127,7 +123,11 @@ def _plan(
         if best[task.pid] != task.current
     )
     return Plan(
-        assignments=assignments, values=best, claims=claims, kept=kept, last=tuple(sorted(last))
+        assignments=assignments,
+        values=best,
+        claims=_claims(fields, best, loose),
+        kept=kept,
+        last=tuple(sorted(last)),
     )
 
 
@@ -168,9 +168,6 @@ def beyond_shares(protected: Sequence[Task], totalpages: int) -> set[int]:
 
     They are the largest ones beyond what their user, or all users together, may have. Processes of
     root and of system users have what the rules say: an administrator has started them.
-
-    Args:
-        totalpages: the host's.
     """
     last: set[int] = set()
     had: dict[int, int] = {}
@@ -196,15 +193,13 @@ def too_many(
     """Return the pids of users' processes that must be killable, else too little memory is."""
     tasks = (*candidates, *rest, *protected)
     killable = sum(task.size for task in tasks if values[task.pid] != UNKILLABLE)
-    unkillable = [
-        task for task in protected if values[task.pid] == UNKILLABLE and _can_be_last(task)
-    ]
-    unkillable.sort(key=_by_size)
     freed: set[int] = set()
-    while unkillable and killable * 1000 < totalpages * KILLABLE_SHARE:
-        task = unkillable.pop()
-        freed.add(task.pid)
-        killable += task.size
+    for task in sorted(protected, key=_by_size, reverse=True):
+        if killable * 1000 >= totalpages * KILLABLE_SHARE:
+            break
+        if values[task.pid] == UNKILLABLE and _can_be_last(task):
+            freed.add(task.pid)
+            killable += task.size
     return freed
 
 
@@ -242,17 +237,15 @@ def _passing(
     ]
     if not points or not host.step:
         return set()
-    least = min(points)
+    # The highest points of a process at 0 that are low enough at -999.
+    most = min(points) - LOWEST * host.step
     return {
         task.pid
         for task in protected
         if task.original != UNKILLABLE == task.lowest
         and (task.passes_on or task.is_users)
         and task.domains == (0,)
-        and task.size
-        + LOWEST * host.step
-        + host.margin(0 if current[task.pid] == LOWEST else _LAST_GAP)
-        <= least
+        and task.size + host.margin(0 if current[task.pid] == LOWEST else _LAST_GAP) <= most
     }
 
 
@@ -261,7 +254,9 @@ def _search(
 ) -> tuple[dict[int, int], list[int], int]:
     """Return values, how many of each domain they put in order, and how many they change."""
     best: tuple[int, ...] = ()
-    for lowering in attempts(fields):
+    # In which domains processes may be lowered for the order: the host, groups.
+    ways = [(True, True), (True, False), (False, True), (False, False)]
+    for lowering in ways if len(fields) > 1 else (ways[0], ways[-1]):
         tried = attempt(fields, candidates, dict(values), lowering)
         lengths = [field.length(tried) for field in fields]
         changes = sum(tried[pid] != value for pid, value in values.items())
@@ -288,13 +283,7 @@ def verify(
     values: Mapping[int, int],
     last: Container[int] = (),
 ) -> tuple[Claim, ...]:
-    """Return what is true of other values than the planned, such as those that got written.
-
-    Args:
-        planned: the claims of the plan.
-        values: by pid, of all of them.
-        last: as the plan has it.
-    """
+    """Return what is true of other values than the planned, such as those that got written."""
     loose = [task for task in protected if values[task.pid] != UNKILLABLE]
     if planned:
         # One that comes after all that may be killed is out of reach.
@@ -314,6 +303,7 @@ def verify(
 
 def _still_good(
     fields: Sequence[Field],
+    halved: Sequence[Field],
     best: Mapping[int, int],
     current: Mapping[int, int],
     tasks: Sequence[Task],
@@ -322,22 +312,14 @@ def _still_good(
 
     This keeps values from changing at each run only because sizes did.
     """
-    originals = {task.pid: task.original for task in tasks}
     if any(
         UNKILLABLE in (best[pid], value) and best[pid] != value for pid, value in current.items()
     ):
         return False
-    changed = sum(value != originals[pid] for pid, value in current.items())
-    if not 0 < changed <= sum(value != originals[pid] for pid, value in best.items()):
+    changed = sum(current[task.pid] != task.original for task in tasks)
+    if not 0 < changed <= sum(best[task.pid] != task.original for task in tasks):
         return False
-    lengths = [field.length(best) for field in fields]
-    kept = [(field.apart, field.gap) for field in fields]
-    for field in fields:
-        field.halve()
-    good = all(
-        field.length(current) >= length for field, length in zip(fields, lengths, strict=True)
+    return all(
+        half.length(current) >= field.length(best)
+        for half, field in zip(halved, fields, strict=True)
     )
-    if not good:
-        for field, (apart, gap) in zip(fields, kept, strict=True):
-            field.keep(apart, gap)
-    return good

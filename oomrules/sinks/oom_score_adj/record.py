@@ -69,18 +69,9 @@ class Entry(NamedTuple):
 class Relative(NamedTuple):
     """What tells which process another one came from."""
 
-    pid: int
     start: int
     ppid: int
     cgroup: str | None
-
-
-# Finds a living process by its pid; None if there is none.
-Find = Callable[[int], Relative | None]
-
-
-def _trusted(pid: int) -> bool:
-    return True
 
 
 class Record:
@@ -92,6 +83,9 @@ class Record:
         seen: every process that was born before has been dealt with (``Survey.newcomers``),
             except for those in ``watched``.
         watched: processes that had the right to lower themselves, and may have dropped it.
+
+    Attributes:
+        values: those that one of the entries has.
     """
 
     def __init__(
@@ -103,9 +97,9 @@ class Record:
     ) -> None:
         self.entries = {entry.identity: entry for entry in entries}
         self.since, self.seen, self.watched = since, seen, frozenset(watched)
-        self._values = {value for entry in self for value in entry.values}
+        self.values = {value for entry in self for value in entry.values}
         self._first = min((entry.since for entry in self), default=0)
-        self._groups: dict[tuple[str, int], dict[int, int]] | None = None
+        self._groups: dict[tuple[str | None, int], dict[int, int]] | None = None
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries.values())
@@ -118,29 +112,25 @@ class Record:
         """Whether a process may have a value from oomrules."""
         return bool(self.entries or self.since)
 
-    def writes(self, value: int) -> bool:
-        """Return whether one of the entries has a value."""
-        return value in self._values
-
     def source(
         self,
         pid: int,
         start: int,
         current: int,
-        find: Find,
-        trusted: Callable[[int], bool] = _trusted,
+        find: Callable[[int], Relative | None],
+        trusted: Callable[[int], bool],
     ) -> int | None:
         """Return the original that the value of a process comes from; None if it is its own.
 
         Args:
             current: the value that the process has.
-            find: called for the process and its ancestors, and only where that matters.
+            find: finds a living process by its pid; called only where that matters.
             trusted: whether a process, by its pid, could lower itself; called for orphans.
         """
         own = self.entries.get((pid, start))
         if own is not None:
             return own.original if current in own.values else None
-        if current not in self._values or start < self._first:
+        if current not in self.values or start < self._first:
             return None
         process = find(pid)
         if process is None or process.start != start:
@@ -150,7 +140,7 @@ class Record:
             ancestor = find(parent)
             if ancestor is None:
                 break
-            entry = self.entries.get((ancestor.pid, ancestor.start))
+            entry = self.entries.get((parent, ancestor.start))
             if entry is not None and current in entry.values and start >= entry.since:
                 return entry.original
             parent = ancestor.ppid
@@ -170,13 +160,11 @@ class Record:
             # By original, when the first process had the value.
             self._groups = {}
             for entry in self:
-                for written in entry.values if entry.cgroup is not None else ():
-                    firsts = self._groups.setdefault((entry.cgroup or "", written), {})
+                for written in entry.values:
+                    firsts = self._groups.setdefault((entry.cgroup, written), {})
                     first = firsts.get(entry.original, entry.since)
                     firsts[entry.original] = min(first, entry.since)
-        if cgroup is None:
-            return []
-        firsts = self._groups.get((cgroup, value), {})
+        firsts = {} if cgroup is None else self._groups.get((cgroup, value), {})
         return [original for original, first in firsts.items() if start >= first]
 
 
@@ -226,19 +214,18 @@ def save(path: str, record: Record) -> None:
         except OSError as error:
             raise Failure(f"cannot remove {path}: {reason(error)}", "run it as root") from error
         return
-    processes = [entry._asdict() for entry in record]
     data = {
         "schema": SCHEMA,
         "boot": _boot(),
         "since": record.since,
         "seen": record.seen,
         "watched": sorted(record.watched),
-        "processes": processes,
+        "processes": [entry._asdict() for entry in record],
     }
     text = json.dumps(data).encode()
     if len(text) > _LARGEST:
         raise Failure(
-            f"the record of {len(processes)} processes is larger than {_LARGEST >> 20} MiB",
+            f"the record of {len(record)} processes is larger than {_LARGEST >> 20} MiB",
             f"write rules that protect fewer processes, so that {path} can be read again",
         )
     files.replace(path, text, kept.FILE_MODE)

@@ -5,7 +5,9 @@ The fewest changes exactly in one domain; the best of several attempts where the
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 
 from oomrules.lean import NamedTuple
 from oomrules.sinks.oom_score_adj.formula import LOWEST, UNKILLABLE, Domain, Task, badness
@@ -74,9 +76,7 @@ class Field:
         margin: Margin,
         few: bool,
     ) -> None:
-        self.number = number
-        self.domain = domain
-        self.step = domain.step
+        self.number, self.domain, self.step = number, domain, domain.step
         mine = [task for task in candidates if number in task.domains]
         others = [task for task in others if number in task.domains]
         self.above: tuple[int, ...] = ()
@@ -105,15 +105,16 @@ class Field:
         # What the gap has beyond the margin.
         self.extra = self.domain.margin(gap) - self.margin
 
-    def halve(self) -> None:
-        """Halve the distances, which is enough for values that are in force."""
-        self.keep(max(1, self.apart // 2), max(1, self.gap // 2))
+    def halved(self) -> Field:
+        """Return the field with half the distances, enough for values that are in force."""
+        field = copy(self)
+        field.keep(max(1, self.apart // 2), max(1, self.gap // 2))
+        return field
 
     def _least(self, task: Task) -> int:
         """Return the lowest badness that a process can get here."""
-        if task.original == UNKILLABLE:
-            return NOTHING
-        return task.size + max(task.lowest, LOWEST) * self.step
+        unkillable = task.original == UNKILLABLE
+        return NOTHING if unkillable else task.size + max(task.lowest, LOWEST) * self.step
 
     def rest(self, head: int) -> list[tuple[int, Task]]:
         """Return the processes below a head, with the badness of their originals, largest first."""
@@ -149,30 +150,25 @@ class Field:
         below = self.rest(head)
         chain = self.candidates[:head][::-1]
         # thresholds[n] is V if the n largest are lowered as far as that takes.
-        thresholds = []
-        least = NOTHING
-        for points, task in (*below, (NOTHING, None)):
+        thresholds, least = [], NOTHING
+        for points, task in below:
             thresholds.append(max(least, points))
-            if task is not None:
-                least = max(least, self._least(task))
+            least = max(least, self._least(task))
+        thresholds.append(least)
         if not self._fits(chain, self.over(thresholds[-1])):
             return None
-        first, last = 0, len(thresholds) - 1
-        while first < last:
-            middle = (first + last) // 2
-            if self._fits(chain, self.over(thresholds[middle])):
-                last = middle
-            else:
-                first = middle + 1
+        first = bisect_left(
+            thresholds, True, key=lambda highest: self._fits(chain, self.over(highest))
+        )
         if first > self._most:
             return None
         best, fewest = (frozenset[int](), thresholds[first]), len(thresholds) + head + 1
-        for lowered in range(first, len(thresholds)):
+        for lowered, threshold in enumerate(thresholds[first:], first):
             if lowered >= fewest:
                 break
-            changes, stays = self._chain(chain, self.over(thresholds[lowered]))
+            changes, stays = self._chain(chain, self.over(threshold))
             if lowered + changes < fewest:
-                fewest, best = lowered + changes, (stays, thresholds[lowered])
+                fewest, best = lowered + changes, (stays, threshold)
         return best
 
     def over(self, points: int) -> int:
@@ -241,15 +237,13 @@ class Field:
 
     def length(self, values: Mapping[int, int]) -> int:
         """Return how many of the candidates are in order, from the formula alone."""
-        behind = (*self.candidates[self.wanted :], *self.others)
         needed = NOTHING
-        for task in behind:
+        for task in (*self.candidates[self.wanted :], *self.others):
             points = badness(task.size, values[task.pid], self.step)
             if points is not None:
                 needed = max(needed, points + self.margin + self.extra)
         in_order = self.wanted
-        for place in range(self.wanted - 1, -1, -1):
-            task = self.candidates[place]
+        for place, task in reversed(list(enumerate(self.candidates[: self.wanted]))):
             points = badness(task.size, values[task.pid], self.step)
             if points is None or points < needed:
                 in_order = place
@@ -261,26 +255,18 @@ class Field:
         """Return what is true of some values."""
         length = self.length(values)
         stuck = self.candidates[length].pid if length < self.wanted else 0
-        killable = [task.pid for task in self.others if task.pid in loose]
-        killable += [pid for pid in self.above if pid in loose]
+        others = (task.pid for task in self.others)
         return Claim(
             domain=self.domain,
             candidates=self.known,
             wanted=self.wanted,
             claimed=length,
             above=self.above,
-            killable=tuple(killable),
+            killable=tuple(pid for pid in (*others, *self.above) if pid in loose),
             stuck=stuck,
             apart=self.apart,
             gap=self.gap,
         )
-
-
-def attempts(fields: Sequence[Field]) -> list[tuple[bool, bool]]:
-    """Return in which domains processes may be lowered for the order: host, groups."""
-    if len(fields) == 1:
-        return [(True, True), (False, False)]
-    return [(True, True), (True, False), (False, True), (False, False)]
 
 
 def attempt(
@@ -350,7 +336,9 @@ def _assign(
             needs = [(fields[n].next_value(task, floors[n]), n) for n in places[task.pid]]
             needed = sorted((need, n) for need, n in needs if need is not None)
             if len(needed) < len(needs):
-                return _shortened(taken, heads, [n for need, n in needs if need is None])
+                groups = [n for n in range(1, len(heads)) if heads[n] and taken[n]]
+                out = [n for need, n in needs if need is None]
+                return max(groups, key=lambda n: taken[n]) if groups else max(out)
             value, binding = needed[-1]
             if value <= task.original != UNKILLABLE and task.pid not in moved:
                 value = task.original
@@ -380,14 +368,6 @@ def _floor(
     return field.over(highest)
 
 
-def _shortened(taken: Sequence[int], heads: Sequence[int], out: Sequence[int]) -> int:
-    """Return the domain whose head is shortened."""
-    groups = [number for number in range(1, len(heads)) if heads[number] and taken[number]]
-    if groups:
-        return max(groups, key=lambda number: taken[number])
-    return max(out)
-
-
 def _ease(
     fields: Sequence[Field],
     values: dict[int, int],
@@ -408,21 +388,15 @@ def _ease(
     heads_of = [{task.pid for task in field.candidates[: field.wanted]} for field in fields]
     ranks = {task.pid: place for place, task in enumerate(candidates)}
     for pid, task in tasks.items():
-        if values[pid] >= originals[pid] or not _may_rise(task, values):
+        if values[pid] >= originals[pid] or UNKILLABLE in (values[pid], task.original):
             continue
         highest = originals[pid]
-        for number in task.domains:
-            field = fields[number]
+        for field in (fields[number] for number in task.domains):
             if not field.step or pid in field.above:
                 continue
-            ahead = field.candidates[: lengths[number]]
-            distance = field.margin + (0 if pid in heads_of[number] else field.extra)
-            for other in ahead:
+            distance = field.margin + (0 if pid in heads_of[field.number] else field.extra)
+            for other in field.candidates[: lengths[field.number]]:
                 points = badness(other.size, values[other.pid], field.step)
                 if ranks[other.pid] < ranks.get(pid, len(ranks)) and points is not None:
                     highest = min(highest, (points - distance - task.size) // field.step)
         values[pid] = max(values[pid], highest)
-
-
-def _may_rise(task: Task, values: Mapping[int, int]) -> bool:
-    return values[task.pid] != UNKILLABLE and task.original != UNKILLABLE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from oomrules.files import read_small
 from oomrules.lean import NamedTuple
 from oomrules.processes.cgroups import enclosing
 from oomrules.processes.procfs import ProcSource
@@ -19,8 +18,9 @@ from oomrules.sinks.oom_score_adj.origins import (
     CAP_SYS_RESOURCE,
     Origins,
     current_value,
-    effective_capabilities,
     in_first_namespace,
+    may_lower,
+    number_in,
 )
 from oomrules.sinks.oom_score_adj.plan import Plan
 from oomrules.sinks.oom_score_adj.record import MOST_WATCHED, Identity, Record
@@ -76,16 +76,9 @@ class Survey(NamedTuple):
 
 
 def survey_live(ranking: Ranking, source: ProcSource, record: Record, head: int = HEAD) -> Survey:
-    """Look at every process of this host, as it is now.
-
-    Args:
-        ranking: of all processes of the source.
-        record: what has been written so far.
-        head: how many candidates of the host are to be in order.
-    """
-    surveyor = _LiveSurveyor(ranking, head, source, record)
-    survey = _with_newcomers(surveyor.survey(), source, record)
-    return survey._replace(lowering=surveyor.lowering)
+    """Look at every process of this host, as it is now; the ranking is of all of them."""
+    survey = _Surveyor(ranking, head, Origins(source, record)).survey()
+    return _with_newcomers(survey, source, record)
 
 
 def survey_recorded(ranking: Ranking, head: int = HEAD) -> Survey:
@@ -93,30 +86,25 @@ def survey_recorded(ranking: Ranking, head: int = HEAD) -> Survey:
     return _Surveyor(ranking, head).survey()
 
 
-def may_lower(root: str = "/proc") -> bool:
-    """Return whether values may be lowered (__set_oom_adj() in fs/proc/base.c asks capable()).
-
-    That takes CAP_SYS_RESOURCE in the first user namespace; a container's root has another one.
-    """
-    able = effective_capabilities(root, "self") >> CAP_SYS_RESOURCE & 1
-    return bool(able) and in_first_namespace(root, "self")
-
-
 class _Surveyor:
-    """Collects the processes and the domains of one ranking, of a recorded host.
+    """Collects the processes and the domains of one ranking.
 
     Args:
-        head: how many candidates of the host are to be in order.
+        origins: where the values of this host come from; None for a recorded host.
     """
 
-    # What vm.swappiness was there is not recorded.
-    _host_counts_swap = True
-
-    def __init__(self, ranking: Ranking, head: int) -> None:
-        self._ranking, self._snapshot = ranking, ranking.snapshot
+    def __init__(self, ranking: Ranking, head: int, origins: Origins | None = None) -> None:
+        self._ranking, self._snapshot, self._origins = ranking, ranking.snapshot, origins
+        self._root = origins.root if origins else ""
+        self._lowering = origins is None or may_lower(self._root)
+        # At 0 the kernel leaves swap out of a group's totalpages (mem_cgroup_get_max()). What it
+        # was on a recorded host is not known.
+        swappiness = number_in(f"{self._root}/sys/vm/swappiness") if origins else None
+        self._host_counts_swap = swappiness != 0
         host = self._snapshot.host
         pages = (host.mem_total + host.swap_total) // host.page_size
-        self._domains = [Domain("", pages, head)]
+        # By name; their numbers are in this order.
+        self._domains = {"": Domain("", pages, head)}
         # The numbers of the domains that the processes of a control group are in.
         self._numbers: dict[str | None, tuple[int, ...]] = {None: (0,)}
         self._processes: dict[int, Process] = {}
@@ -128,21 +116,19 @@ class _Surveyor:
         rest: list[Task] = []
         protected: list[Task] = []
         for process, verdict in self._ranking.excluded():
-            if not verdict.eligible:
-                continue
-            task = self._task(process)
-            if task is not None:
+            if verdict.eligible and (task := self._task(process)):
                 free = verdict.why in (Why.CANDIDATE, Why.NO_POINTS)
                 (rest if free else protected).append(task)
         return Survey(
             candidates=candidates,
             rest=rest,
             protected=protected,
-            domains=self._domains,
+            domains=list(self._domains.values()),
             processes=self._processes,
             page_size=self._snapshot.host.page_size,
             unreadable=self._unreadable,
             unit_root=self._snapshot.host.unit_root,
+            lowering=self._lowering,
         )
 
     def _task(self, process: Process) -> Task | None:
@@ -156,8 +142,7 @@ class _Surveyor:
             self._numbers[cgroup] = self._domains_of(cgroup)
         # It reads the user and the capabilities, too.
         size = self._size(process)
-        original = self._original(process, current)
-        lowest, highest = self._bounds(process, original)
+        original, lowest, highest = self._possible(process, current)
         uid = known("uid", process, self._snapshot)
         self._processes[process.pid] = process
         return Task(
@@ -183,14 +168,12 @@ class _Surveyor:
             # With a limit beyond what there is, the host runs out first.
             if scope is None or limit is None or limit >= min(NO_LIMIT, host.mem_total):
                 continue
-            known = [number for number, domain in enumerate(self._domains) if domain.name == name]
-            if not known:
+            if name not in self._domains:
                 swap = scope.get("swap_max") if self._counts_swap(scope) else 0
                 swap = host.swap_total if swap is None else min(swap, host.swap_total)
                 pages = max(1, (limit + swap) // host.page_size)
-                self._domains.append(Domain(name, pages, GROUP_HEAD))
-                known = [len(self._domains) - 1]
-            numbers += known
+                self._domains[name] = Domain(name, pages, GROUP_HEAD)
+            numbers.append(list(self._domains).index(name))
         return tuple(sorted(numbers))
 
     def _counts_swap(self, scope: Scope) -> bool:
@@ -198,67 +181,33 @@ class _Surveyor:
         own = scope.get("swappiness")
         return self._host_counts_swap if own is None else own > 0
 
-    # --- what a live host is asked for -------------------------------------------------
-
     def _current(self, process: Process) -> int | None:
         """Return the value that a process has; None if it is gone or cannot be read."""
+        if self._origins:
+            return current_value(self._root, process.pid)
         value = process.oom_score_adj
         return None if value is UNREAD else value
 
-    def _original(self, process: Process, current: int) -> int:
-        """Return the value that it would have without oomrules."""
-        return current
-
-    def _bounds(self, process: Process, original: int) -> tuple[int, int]:
-        """Return the lowest and the highest value that can be written."""
-        return UNKILLABLE, HIGHEST
+    def _possible(self, process: Process, current: int) -> tuple[int, int, int]:
+        """Return its value without oomrules, and the lowest and highest that can be written."""
+        original = self._origins.original(process, current) if self._origins else current
+        if self._lowering:
+            return original, UNKILLABLE, HIGHEST
+        path = f"{self._root}/{process.pid}/oom_score_adj"
+        may_write = os.geteuid() == 0 or os.access(path, os.W_OK)
+        return original, original, HIGHEST if may_write else original
 
     def _size(self, process: Process) -> int:
         """Return the sum that oom_badness() makes, in pages."""
-        read = (getattr(process, field) for field in ("swap", "pgtables"))
-        swap, tables = (value if isinstance(value, int) else 0 for value in read)
+        if self._origins:
+            # Both are in the same file, which has to be as fresh as the rest; so are then the user
+            # and the capabilities.
+            for field in ("swap", "pgtables"):
+                self._origins.source.read(process, field)
+        swap, tables = (
+            value if isinstance(value, int) else 0 for value in (process.swap, process.pgtables)
+        )
         return (process.rss or 0) + swap + tables // self._snapshot.host.page_size
-
-
-class _LiveSurveyor(_Surveyor):
-    """Collects them of this host, as it is now."""
-
-    def __init__(self, ranking: Ranking, head: int, source: ProcSource, record: Record) -> None:
-        super().__init__(ranking, head)
-        self._source, self._root = source, source.root
-        self._origins = Origins(source, record)
-        self._is_root = os.geteuid() == 0
-        self.lowering = may_lower(source.root)
-        self._host_counts_swap = _swappiness(source.root) > 0
-
-    def _current(self, process: Process) -> int | None:
-        return current_value(self._root, process.pid)
-
-    def _original(self, process: Process, current: int) -> int:
-        return self._origins.original(process, current)
-
-    def _bounds(self, process: Process, original: int) -> tuple[int, int]:
-        if self.lowering:
-            return UNKILLABLE, HIGHEST
-        path = f"{self._root}/{process.pid}/oom_score_adj"
-        if not self._is_root and not os.access(path, os.W_OK):
-            return original, original
-        return original, HIGHEST
-
-    def _size(self, process: Process) -> int:
-        # Both are in the same file, which has to be as fresh as the rest; so are then the user
-        # and the capabilities.
-        for field in ("swap", "pgtables"):
-            self._source.read(process, field)
-        return super()._size(process)
-
-
-def _swappiness(root: str) -> int:
-    """Return it; at 0 the kernel leaves swap out of a group's totalpages (mem_cgroup_get_max())."""
-    try:
-        return int(read_small(f"{root}/sys/vm/swappiness"))
-    except (OSError, ValueError):
-        return 60
 
 
 def _with_newcomers(survey: Survey, source: ProcSource, record: Record) -> Survey:
@@ -298,10 +247,10 @@ def _with_newcomers(survey: Survey, source: ProcSource, record: Record) -> Surve
 
 def _is_able(process: Process, root: str) -> bool:
     """Return whether a process can lower itself, from what the survey has read of it."""
-    if not _has(process, CAP_SYS_RESOURCE):
-        return False
     # Every user has all capabilities in a namespace of his own.
-    return process.uid == 0 or in_first_namespace(root, process.pid)
+    return _has(process, CAP_SYS_RESOURCE) and (
+        process.uid == 0 or in_first_namespace(root, process.pid)
+    )
 
 
 def _has(process: Process, capability: int) -> bool:

@@ -1,4 +1,4 @@
-"""Values of oom_score_adj are written, and restored.
+"""The sink: the kernel's own killer follows the list. Values are written, and restored.
 
 The record of the originals is saved before the first write and after the last one, so the values
 can be restored whenever the process that writes them ends. The caller of ``adjust``, ``apply`` or
@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
+from oomrules import targets
 from oomrules.errors import Failure, reason
-from oomrules.files import read_small
+from oomrules.files import opened, read_small
 from oomrules.lean import NamedTuple
-from oomrules.plain import printable
+from oomrules.plain import printable, some
 from oomrules.processes.proc_stat import family
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process
@@ -21,18 +22,54 @@ from oomrules.processes.values import innermost_unit, known
 from oomrules.program.program import make
 from oomrules.ranking.ranker import Ranking
 from oomrules.sinks.oom_score_adj.formula import Task
-from oomrules.sinks.oom_score_adj.origins import Origins, current_value
+from oomrules.sinks.oom_score_adj.origins import Origins, current_value, see_originals
 from oomrules.sinks.oom_score_adj.plan import Plan, verify
 from oomrules.sinks.oom_score_adj.record import Entry, Identity, Record, load, save
 from oomrules.sinks.oom_score_adj.search import Claim
 from oomrules.sinks.oom_score_adj.survey import HEAD, Survey, survey_live
-from oomrules.state import now
+from oomrules.state import ADJUSTMENTS, State, now
 
 # Children are born while values are restored; each round finds those of the round before.
 _ROUNDS = 20
 
-# So many names are enough in a message.
-_NAMED = 5
+
+class OomScoreAdj:
+    """The values of oom_score_adj of this host's processes.
+
+    Args:
+        state: where the values from before are kept.
+        head: how many candidates are put in order; None: as usual.
+
+    Attributes:
+        adjusted: what the last list came to; None if no process may be killed.
+    """
+
+    name = targets.OOM_SCORE_ADJ
+
+    def __init__(self, state: State, head: int | None = None) -> None:
+        self._state, self._head = state, head or HEAD
+        self.adjusted: Adjusted | None = None
+
+    def put(self, ranking: Ranking, source: ProcSource | None) -> str:
+        """Write the values that make the kernel follow a ranking, under the lock."""
+        if not ranking.candidates or source is None:
+            # With every process at -1000 the kernel panics when memory runs out.
+            return f"no process may be killed, so no {self.name} was changed"
+        path = self._state.path(ADJUSTMENTS)
+        with self._state.lock():
+            self.adjusted = adjust(ranking, source, path, self._head)
+            if self.adjusted.plan.assignments:
+                see_originals(source, path)
+        if self.adjusted.outcome.refused:
+            raise _refusal(self.adjusted)
+        return _summary(self.adjusted)
+
+    def take_back(self) -> None:
+        """Restore the values from before, under the lock."""
+        with self._state.lock():
+            released = release(self._state.path(ADJUSTMENTS))
+        if released.refused:
+            raise unreached(released)
 
 
 class Outcome(NamedTuple):
@@ -62,12 +99,7 @@ class Adjusted(NamedTuple):
 
 
 def adjust(ranking: Ranking, source: ProcSource, path: str, head: int = HEAD) -> Adjusted:
-    """Put a ranking of this host into force: survey, plan and apply.
-
-    Args:
-        ranking: of all processes of the source, which sees the originals.
-        path: where the record is kept.
-        head: how many candidates of the host are put in order.
+    """Put a ranking into force, of all processes of a source that sees the originals.
 
     Raises:
         Failure: the record cannot be read or written; nothing has been changed then.
@@ -78,7 +110,7 @@ def adjust(ranking: Ranking, source: ProcSource, path: str, head: int = HEAD) ->
     return Adjusted(survey, plan, apply(survey, plan, record, path, source.root))
 
 
-def summary(adjusted: Adjusted) -> str:
+def _summary(adjusted: Adjusted) -> str:
     """Say in one line what was written, and how much of the order is in force on the host."""
     plan, outcome = adjusted.plan, adjusted.outcome
     said = f"{outcome.written} oom_score_adj value{'s' if outcome.written != 1 else ''} written"
@@ -94,29 +126,19 @@ def summary(adjusted: Adjusted) -> str:
     return said
 
 
-def refusal(adjusted: Adjusted) -> Failure:
+def _refusal(adjusted: Adjusted) -> Failure:
     """Name the processes whose value the kernel did not take, and say what to do about it."""
     refused, processes = adjusted.outcome.refused, adjusted.survey.processes
     names = [f"{printable(processes[pid].comm or '?')} ({pid})" for pid in sorted(refused)]
     return Failure(
-        f"the kernel refused the oom_score_adj of {_some(names)}: "
+        f"the kernel refused the oom_score_adj of {some(names)}: "
         + ", ".join(sorted(set(refused.values()))),
         "lowering takes CAP_SYS_RESOURCE on the host itself; the processes of others take root",
     )
 
 
-def _some(names: list[str]) -> str:
-    """Join the first names, and say how many more there are."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
 def apply(survey: Survey, plan: Plan, record: Record, path: str, root: str = "/proc") -> Outcome:
-    """Write the values of a plan; first of all what is needed to undo it.
-
-    Args:
-        record: as it was for the survey.
-        path: where the record is kept.
+    """Write the values of a plan; first of all the record, at ``path``, that can undo it.
 
     Raises:
         Failure: the record cannot be written; nothing has been changed then.
@@ -125,38 +147,29 @@ def apply(survey: Survey, plan: Plan, record: Record, path: str, root: str = "/p
     since = int(now() * os.sysconf("SC_CLK_TCK"))
     ahead = _journal(survey, plan, record, since)
     save(path, ahead)
-    written = gone = 0
+    pids: dict[str, list[int]] = {_DONE: [], _GONE: [], _CHANGED: []}
     refused: dict[int, str] = {}
-    changed = []
-    for assignment in plan.assignments:
-        task = assignment.task
-        result = _write(root, task.pid, task.start, task.current, assignment.value)
-        written += result == _DONE
-        gone += result == _GONE
-        if result == _CHANGED:
-            changed.append(task.pid)
-        elif result not in (_DONE, _GONE):
+    for task, value, _ in plan.assignments:
+        result = _write(root, task.pid, task.start, task.current, value)
+        if result in pids:
+            pids[result].append(task.pid)
+        else:
             refused[task.pid] = result
     unsettled = _settle_newcomers(survey, plan, root)
     # What is true is what the kernel says.
-    values = dict(plan.values)
-    alive: set[int] = set()
-    for task in survey.tasks:
-        value = current_value(root, task.pid)
-        if value is not None:
-            values[task.pid] = value
-            alive.add(task.pid)
-    save(path, _settled(survey, ahead, values, alive, since, unsettled))
-    claims = verify(
-        plan.claims,
-        [task for task in survey.candidates if task.pid in alive],
-        [task for task in survey.rest if task.pid in alive],
-        [task for task in survey.protected if task.pid in alive],
-        values,
-        plan.last,
+    read = ((task.pid, current_value(root, task.pid)) for task in survey.tasks)
+    values = {pid: value for pid, value in read if value is not None}
+    save(path, _settled(survey, ahead, values, since, unsettled))
+    candidates, rest, protected = (
+        [task for task in tasks if task.pid in values]
+        for tasks in (survey.candidates, survey.rest, survey.protected)
     )
     return Outcome(
-        written=written, gone=gone, refused=refused, changed=tuple(changed), claims=claims
+        written=len(pids[_DONE]),
+        gone=len(pids[_GONE]),
+        refused=refused,
+        changed=tuple(pids[_CHANGED]),
+        claims=verify(plan.claims, candidates, rest, protected, values, plan.last),
     )
 
 
@@ -172,22 +185,18 @@ def _settle_newcomers(survey: Survey, plan: Plan, root: str) -> set[Identity]:
     if not survey.lowering:
         return set()
     written = {assignment.task.pid for assignment in plan.assignments}
-    unsettled = set()
-    for task in survey.newcomers:
-        if task.pid in written:
-            continue
-        result = _write(root, task.pid, task.start, task.current, task.current)
-        if result not in (_DONE, _GONE):
-            unsettled.add(task.identity)
-    return unsettled
+    return {
+        task.identity
+        for task in survey.newcomers
+        if task.pid not in written
+        and _write(root, task.pid, task.start, task.current, task.current) not in (_DONE, _GONE)
+    }
 
 
 def _journal(survey: Survey, plan: Plan, record: Record, since: int) -> Record:
     """Return what each process may have, whenever the writing ends."""
     entries = []
-    known = set()
     for task in survey.tasks:
-        known.add(task.identity)
         old = record.entries.get(task.identity)
         values = {task.current, plan.values[task.pid]} - {task.original}
         if not values and old is None:
@@ -199,6 +208,7 @@ def _journal(survey: Survey, plan: Plan, record: Record, since: int) -> Record:
             # It inherited its value, and its own children may be older than this run.
             first = task.start
         entries.append(_entry(task, values, first, survey))
+    known = {task.identity for task in survey.tasks}
     entries += [
         old._replace(fading=True) for old in record if old.identity not in known and not old.fading
     ]
@@ -221,21 +231,24 @@ def _settled(
     survey: Survey,
     ahead: Record,
     values: Mapping[int, int],
-    alive: set[int],
     since: int,
     unsettled: Iterable[Identity],
 ) -> Record:
-    """Return what was done, and for one more run what was undone."""
+    """Return what was done, and for one more run what was undone.
+
+    Args:
+        values: those that living processes have now.
+    """
     entries = []
     written = {value for entry in ahead for value in entry.values}
     for task in survey.tasks:
         entry = ahead.entries.get(task.identity)
-        value = values[task.pid]
+        value = values.get(task.pid)
         if entry is None:
             # Processes that share their memory share the value: writing one writes all of them.
-            if task.pid in alive and value != task.current and value in written:
+            if value in written and value != task.current:
                 entries.append(_entry(task, {value}, since, survey))
-        elif task.pid not in alive or value == task.original:
+        elif value in (None, task.original):
             if entry.values:
                 entries.append(entry._replace(fading=True))
         elif value in entry.values:
@@ -245,38 +258,33 @@ def _settled(
 
 
 class Released(NamedTuple):
-    """What came of restoring; each a list of pids with names.
+    """What came of restoring.
 
     Attributes:
         restored: pid, name, the value that was there and the one that is there now.
-        left: those whose value another process has changed since.
+        left: pids and names of those whose value another process has changed since.
         refused: by pid, why the original is not in force again.
-        units: the units of the refused, by pid, if they are known.
-        names: the names of the refused, by pid.
+        names: the names of the refused, by pid, with their units if they are known.
         unsure: those with a value like ours that they could have set themselves, and keep.
     """
 
     restored: list[tuple[int, str, int, int]]
     left: list[tuple[int, str]]
     refused: dict[int, str]
-    units: dict[int, str]
     names: dict[int, str]
     unsure: list[tuple[int, str]]
 
 
 def release(path: str, source: ProcSource | None = None, dry: bool = False) -> Released:
-    """Restore the original of every process, also of those that inherited a value.
+    """Restore the original of every process, also of those that inherited a value; or only look.
 
-    Args:
-        path: of the record; it is removed, but for those that could not be restored.
-        source: where processes are; this host's proc if None.
-        dry: only look.
+    The record is removed, but for those that could not be restored.
 
     Raises:
         Failure: the record cannot be read or written.
     """
     record = load(path)
-    released = Released(restored=[], left=[], refused={}, units={}, names={}, unsure=[])
+    released = Released(restored=[], left=[], refused={}, names={}, unsure=[])
     if not record.in_use:
         save(path, record)
         return released
@@ -377,19 +385,19 @@ class _Undoing:
 
     def _refuse(self, process: Process, why: str) -> None:
         self._released.refused[process.pid] = why
-        self._released.names[process.pid] = process.comm or "?"
-        self._released.units[process.pid] = innermost_unit(process, self._source) or ""
+        name, unit = process.comm or "?", innermost_unit(process, self._source)
+        self._released.names[process.pid] = f"{name} in {unit}" if unit else name
 
 
 def unreached(released: Released) -> Failure:
     """Name the processes that do not have their original, and say what to do about it."""
-    names = []
-    for pid, why in sorted(released.refused.items()):
-        # A name may hold anything, and this goes to the terminal and to the journal.
-        name, unit = printable(released.names[pid]), printable(released.units[pid])
-        names.append(f"{pid} {name}{f' in {unit}' if unit else ''} ({why})")
+    # A name may hold anything, and this goes to the terminal and to the journal.
+    names = [
+        f"{pid} {printable(released.names[pid])} ({why})"
+        for pid, why in sorted(released.refused.items())
+    ]
     return Failure(
-        f"the original oom_score_adj is not restored of: {_some(names)}",
+        f"the original oom_score_adj is not restored of: {some(names)}",
         "end those that start new processes all the time, then run `oomrules release` again as "
         "root with CAP_SYS_RESOURCE; the record of their originals is kept",
     )
@@ -416,11 +424,8 @@ def _write(root: str, pid: int, start: int, current: int, value: int) -> str:
         if int(read_small("oom_score_adj", directory)) != current:
             return _CHANGED
         flags = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC
-        descriptor = os.open("oom_score_adj", flags, dir_fd=directory)
-        try:
+        with opened("oom_score_adj", flags, directory=directory) as descriptor:
             os.write(descriptor, b"%d\n" % value)
-        finally:
-            os.close(descriptor)
     except (FileNotFoundError, ProcessLookupError):
         return _GONE
     except (OSError, ValueError, IndexError) as error:

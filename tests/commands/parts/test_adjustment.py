@@ -146,7 +146,8 @@ def test_release_says_whom_it_could_not_reach(
 ) -> None:
     state.mkdir()
     record.save(str(state / ADJUSTMENTS), record.Record([], 1))
-    done = write.Released([], [], {7: "it is so"}, {7: "x.service"}, {7: "a\x1b[2Jb"}, [(8, "b")])
+    names = {7: "a\x1b[2Jb in x.service"}
+    done = write.Released([], [], {7: "it is so"}, names, [(8, "b")])
     monkeypatch.setattr(write, "release", lambda *_, **__: done)
     shown = oomrules("release")
     assert shown.code == 2

@@ -24,9 +24,10 @@ from oomrules.ranking.ranker import Ranker
 from oomrules.sinks.oom_score_adj import origins
 from oomrules.sinks.oom_score_adj import record as records
 from oomrules.sinks.oom_score_adj import write as adjusting
+from oomrules.sinks.oom_score_adj.origins import may_lower
 from oomrules.sinks.oom_score_adj.plan import Plan
 from oomrules.sinks.oom_score_adj.record import Entry, Record
-from oomrules.sinks.oom_score_adj.survey import Survey, may_lower
+from oomrules.sinks.oom_score_adj.survey import Survey
 from oomrules.sinks.oom_score_adj.write import Outcome
 from oomrules.state import ADJUSTMENTS
 from tests.children import CHECKOUT, Child

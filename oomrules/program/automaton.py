@@ -44,11 +44,6 @@ class Work:
         """Count anew, up to a limit."""
         self.done, self.limit = 0, limit
 
-    def check(self) -> None:
-        """Raise TooMuchWork where the limit is passed."""
-        if self.done > self.limit:
-            raise TooMuchWork
-
 
 WORK = Work()
 

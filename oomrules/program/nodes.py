@@ -225,7 +225,8 @@ def search(text: str, pattern: str) -> bool:
         TooMuchWork: the searches since ``WORK.begin`` took more than was allowed.
     """
     found = expressions.finder(pattern)(text)
-    WORK.check()
+    if WORK.done > WORK.limit:
+        raise TooMuchWork
     return found
 
 

@@ -176,12 +176,7 @@ class _Writer:
         return kind == "self-made" or any(map(ask, nodes.operands(node)))
 
     def value(self, node: Node, getters: Mapping[str, values.Getter]) -> str:
-        """Write an expression whose value is a number, a text or unknown.
-
-        Args:
-            node: what it is the value of.
-            getters: what the attributes are to the kind of rule that asks.
-        """
+        """Write an expression for a value; ``getters`` give what the asking rule may see."""
         kind, parts = node[0], node[1:]
         if kind in ("number", "text"):
             return str(parts[0]) if type(parts[0]) is int else self.give(parts[0])

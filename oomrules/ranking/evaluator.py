@@ -125,13 +125,7 @@ class Evaluator:
         ][:_MOST_NOTES]
 
     def forget(self, processes: int) -> None:
-        """Start anew once more kinds are remembered than there are processes.
-
-        A few are remembered in any case, and never more than some hundred.
-
-        Args:
-            processes: how many there are.
-        """
+        """Start anew once there are more kinds than so many processes, and more than a few."""
         most = max(_FEW_KINDS, processes)
         self._blocks.forget(most)
         for known in (self._kinds, self._deciders):
@@ -240,6 +234,7 @@ class Evaluator:
         why, because = ineligible(process, snapshot.own_pids), None
         if why is None:
             why, because = _excluded(active, readings)
+        kinds = {one.rule.kind for one, _ in held}
         scores = [readings.scoring(one.value) for one in active.scores]
         bases = [instead(score, process.rss) for score in scores]
         base = fewest(bases)
@@ -257,7 +252,7 @@ class Evaluator:
         return Verdict(
             why=why,
             rule=because and because.rule,
-            tier=_tier(held),
+            tier=LAST if "last" in kinds else FIRST if "first" in kinds else NORMAL,
             base=base,
             score=scored.score,
             weight=(above // common, below // common),
@@ -343,11 +338,6 @@ def _held(active: Active, readings: _Readings) -> list[tuple[ActiveRule, bool]]:
         if surely if decisive else readings.protecting(one.when) in (True, None):
             held.append((one, surely))
     return held
-
-
-def _tier(held: list[tuple[ActiveRule, bool]]) -> int:
-    kinds = {one.rule.kind for one, _ in held}
-    return LAST if "last" in kinds else FIRST if "first" in kinds else NORMAL
 
 
 def _excluded(active: Active, readings: _Readings) -> tuple[Why | None, ActiveRule | None]:

@@ -105,9 +105,9 @@ def specialise(residual: Residual, given: dict[str, Any]) -> Residual | None:
     never = [protecting(node) for node in residual.never]
     if True in never or None in never:
         return None
-    only = [[protecting(node) for node in level] for level in residual.only]
-    only = [level for level in only if True not in level and SELF_MADE not in level]
-    if not all(any(isinstance(value, list) for value in level) for level in only):
+    levels = [[protecting(node) for node in level] for level in residual.only]
+    only = [_left(level) for level in levels if True not in level and SELF_MADE not in level]
+    if not all(only):
         return None
     first = [asking(node) for node in residual.first]
     last = [protecting(node) for node in residual.last]
@@ -128,7 +128,7 @@ def specialise(residual: Residual, given: dict[str, Any]) -> Residual | None:
     scores = [protecting(node) for node in residual.scores]
     return Residual(
         never=_left(never),
-        only=[_left(level) for level in only],
+        only=only,
         first=_left(first),
         last=_left(last),
         weights=weights,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import given
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.commands.parts import doubts
 from oomrules.processes import recorded
 from oomrules.processes.values import GETTERS, LIMIT, PROTECTING, SCORING
-from oomrules.program.nodes import SELF_MADE
-from oomrules.ranking.doubt import DIVISION, NEAREST_LIMIT, PLACE
+from oomrules.program.nodes import SELF_MADE, Definitions, Node, reduce
+from oomrules.ranking.doubt import DIVISION, NEAREST_LIMIT, PLACE, causes
 from oomrules.ranking.verdict import Verdict, Why
 from tests.oracle import strategies
 from tests.oracle.strategies import Object, RuleSet, thorough
@@ -54,3 +56,12 @@ def test_every_attribute_has_a_word_for_why_it_is_unknown() -> None:
     unknown = [name for name in ATTRIBUTES if GETTERS[name](process, snapshot) is None]
     for name in (*unknown, NEAREST_LIMIT, PLACE):
         assert "recorded" in doubts.cause(name, process, snapshot), name
+
+
+def test_what_was_named_before_is_not_taken_for_a_division_by_zero() -> None:
+    get = {"rss": None}.__getitem__
+    evaluate = partial(reduce, get=get, names=Definitions({}, get))
+    half: Node = ["/", ["attr", "rss"], ["number", 2]]
+    node = ["or", [">", ["attr", "rss"], ["number", 1]], [">", half, ["number", 1]]]
+    assert causes(node, evaluate, {}) == ("rss",)
+    assert causes(["/", ["number", 1], ["number", 0]], evaluate, {}) == (DIVISION,)

@@ -190,10 +190,10 @@ def service(host: Host) -> list[str]:
     current = CurrentList(State(str(host.state), wait=False))
     current.direct(list(host.targets), None)
     current.adopt(compiled(program))
-    assert current._source
-    current._source.close()
-    current._source = host.source(program)
-    see_originals(current._source, str(host.state))
+    assert current.source
+    current.source.close()
+    current.source = host.source(program)
+    see_originals(current.source, str(host.state))
     assert current.refresh()
     current.close()
     return current.problem.split("; ") if current.problem else []

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The rows of the task iterator, for the BPF program and for tests that hold
  * oomrules/processes/bpf.py against them. This is the only description of
- * the format: a change of it is a change of ROWS_VERSION.
+ * the format. A change of it is a change of ROWS_VERSION, with one exception: an
+ * unused member, which is always 0, may get a meaning in which 0 is the usual
+ * value. Then rows of older programs can still be read.
  *
  * Reading from open to the tail gives a struct head, a struct row for each
  * process in the order of their pids, and a struct tail. All three are equally
@@ -66,7 +68,7 @@ struct row {
 	__u32 session; /* pid of its leader, in the reader's pid namespace */
 	__u32 tty_nr;  /* as in /proc/PID/stat */
 	__u32 doubt;
-	__u32 pid_depth; /* pid namespaces below the reader's; 0 from older programs */
+	__u32 pid_depth; /* pid namespaces below the reader's; unused in older programs */
 	char comm[16]; /* zeros behind its end */
 };
 

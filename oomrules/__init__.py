@@ -1,7 +1,7 @@
 """Sentences in, an ordered list of OOM victims out.
 
-The folders are the stages that a rule passes, in this order. Data flows down,
-and no import goes up.
+The folders are the stages that a rule passes, in this order. Data flows down.
+Who may import whom is in tests/test_layers.py, and drawn in docs/README.md.
 
     language/    1   text -> checked rules -> a program              compile time: lark
     dbus/        1b  systemd, logind -> facts                        compile time: pydbus, cgroupspy

@@ -1,8 +1,8 @@
 """The attribute table: everything that a rule can ask of a process.
 
 One entry describes an attribute to the checker, to the readers of ``/proc`` and of
-the cgroup tree, to the documentation and to shell completion. To add an attribute,
-add an entry here and its one line in ``oomrules.processes.values``.
+the cgroup tree, to the documentation and to shell completion. CONTRIBUTING.md says what
+else a new attribute takes: that depends on where it is read, and whether it is worked out.
 """
 
 from __future__ import annotations
@@ -48,20 +48,29 @@ class Attribute(NamedTuple):
 
     ``changes`` says that the value may change from one refresh to the next; the
     others are the identity of a process, read once and again for the head of the
-    list. ``read`` is the field of a process, or the key of a scope, that holds the
-    raw value; the name itself, without ``unit.`` or ``session.``, unless told.
+    list. ``read`` is the raw value's name, where the attribute's own last word is not; of a
+    property of systemd, its name on D-Bus. ``every_unit`` says that the property belongs to
+    the interface Unit, and not to that of the unit's kind, as Service.
     """
 
     name: str
     type: Type
     doc: str
     provider: Provider
-    changes: bool = False
+    changes: bool
     read: str = ""
+    every_unit: bool = False
+
+    @property
+    def empty(self) -> bool | int | str:
+        """The value that says nothing, of the Python type that each known value has."""
+        if self.type is Type.BOOLEAN:
+            return False
+        return "" if self.type is Type.TEXT else 0
 
     @property
     def field(self) -> str:
-        """The raw field behind the attribute."""
+        """The field of a process, or the key of a scope, that holds the raw value."""
         return self.read or self.name.rpartition(".")[2]
 
 
@@ -69,22 +78,22 @@ _BOOLEAN, _ID, _COUNT, _TEXT = Type.BOOLEAN, Type.ID, Type.COUNT, Type.TEXT
 _MEMORY, _DURATION = Type.MEMORY, Type.DURATION
 
 # What a process has as long as it lives, and what it has now.
-_stat = partial(Attribute, provider=Provider.STAT)
+_stat = partial(Attribute, provider=Provider.STAT, changes=False)
 _stat_now = partial(Attribute, provider=Provider.STAT, changes=True)
-_status = partial(Attribute, provider=Provider.STATUS)
+_status = partial(Attribute, provider=Provider.STATUS, changes=False)
 _status_now = partial(Attribute, provider=Provider.STATUS, changes=True)
-_cgroup = partial(Attribute, provider=Provider.CGROUP)
+_cgroup = partial(Attribute, provider=Provider.CGROUP, changes=False)
 # What its unit or its session has now.
 _scope = partial(Attribute, provider=Provider.SCOPE, changes=True)
 _systemd = partial(Attribute, provider=Provider.SYSTEMD, changes=True)
 _logind = partial(Attribute, provider=Provider.LOGIND, changes=True)
 
-_TABLE = (
+_TABLE: tuple[Attribute, ...] = (
     _stat("pid", _ID, "process id"),
     _stat("ppid", _ID, "process id of the parent"),
     _stat("comm", _TEXT, "command name, cut at 15 bytes by the kernel"),
-    Attribute("cmdline", _TEXT, "first 4 KiB of the command line", provider=Provider.CMDLINE),
-    Attribute("exe", _TEXT, "path of the executable", provider=Provider.EXE),
+    Attribute("cmdline", _TEXT, "first 4 KiB of the command line", Provider.CMDLINE, changes=False),
+    Attribute("exe", _TEXT, "path of the executable", Provider.EXE, changes=False),
     _status("uid", _ID, "real user id"),
     _status("euid", _ID, "effective user id"),
     _status("gid", _ID, "real group id"),
@@ -113,7 +122,8 @@ _TABLE = (
         "oom_score_adj",
         _COUNT,
         "the kernel's adjustment, -1000 to 1000",
-        provider=Provider.OOM_SCORE_ADJ,
+        Provider.OOM_SCORE_ADJ,
+        changes=False,
     ),
     _stat("tty", _TEXT, "controlling terminal, empty if none", read="tty_nr"),
     _stat("session", _ID, "process id of the session leader"),
@@ -145,8 +155,14 @@ _TABLE = (
         "share of the last 10 s in which some task of the unit waited for memory",
     ),
     _scope("unit.oom_kills", _COUNT, "OOM kills in the unit so far"),
-    _systemd("unit.description", _TEXT, "Description=", read="Description"),
-    _systemd("unit.active_state", _TEXT, "active, activating, …", read="ActiveState"),
+    _systemd("unit.description", _TEXT, "Description=", read="Description", every_unit=True),
+    _systemd(
+        "unit.active_state",
+        _TEXT,
+        "active, activating, …",
+        read="ActiveState",
+        every_unit=True,
+    ),
     _systemd("unit.oom_policy", _TEXT, "OOMPolicy=", read="OOMPolicy"),
     _systemd("unit.oom_score_adjust", _COUNT, "OOMScoreAdjust=", read="OOMScoreAdjust"),
     _systemd(

@@ -89,9 +89,6 @@ def open_regular(path: str, follow: bool = True) -> int:
     Args:
         follow: whether the name may be a link, or that of a stream.
 
-    Returns:
-        a descriptor.
-
     Raises:
         OSError: it cannot be opened, or it is a pipe, a device or a directory.
     """
@@ -272,11 +269,7 @@ def put(
 
 
 def _mode(there: os.stat_result | None, mode: int, known: bool) -> int:
-    """Return the mode of the new file.
-
-    Args:
-        known: whether the file that is there is the one that was meant, whatever its owner.
-    """
+    """Return the mode of the new file; a known old one is meant, whatever its owner."""
     if there is None or not mode & 0o077:
         return mode
     # Another user may have made a second name for some other file of ours: its mode is not meant.

@@ -37,9 +37,6 @@ def standard() -> str:
 def directory(path: str) -> None:
     """Make a directory that only this user can change, or check that it is one.
 
-    Args:
-        path: where; missing directories above it are made too.
-
     Raises:
         Failure: it cannot be made, or others could change what is in it.
     """

@@ -90,8 +90,7 @@ class Harmless:
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write texts, made harmless."""
-        for text in lines:
-            self.write(text)
+        self.write("".join(lines))
 
     def __getattr__(self, name: str) -> Any:
         """Return any other attribute of the stream."""

@@ -11,6 +11,8 @@ from oomrules import __version__, resources
 from oomrules.attributes import ATTRIBUTES
 from oomrules.capabilities import CAPABILITIES
 from oomrules.commands import main
+from oomrules.kills.entry import Listing, record
+from oomrules.kills.kernel_log import Kill
 from oomrules.language import rulefiles
 from oomrules.language.compiler import compile_rules
 from oomrules.language.quantities import UNITS
@@ -90,6 +92,21 @@ def test_the_linter_s_page_lists_every_code() -> None:
     page = (CHECKOUT / "docs" / "linter.md").read_text(encoding="utf-8")
     rows = [f"| {code} | {title} |" for code, title in registry.TITLES.items()]
     assert "\n".join(rows) in page
+
+
+def test_the_page_of_the_journal_has_the_fields_of_an_entry() -> None:
+    sent: dict[str, str] = {}
+
+    def send(message: str, priority: int, fields: dict[str, str] | None = None) -> bool:
+        sent.update(fields or {})
+        return True
+
+    kill = Kill(pid=7, comm="x", uid=0, time=0.0, constraint="", cgroup="", sequence=1)
+    record("x.service", kill, Listing(), send=send)
+    page = (CHECKOUT / "docs" / "systemd.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`OOMRULES_.*?) \|", page, re.MULTILINE)
+    named = re.findall(r"`(\w+)`", " ".join(rows))
+    assert sorted(named) == sorted(name for name in sent if name.startswith("OOMRULES_"))
 
 
 def test_the_hooks_of_pre_commit_are_commands_that_there_are() -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomrules import terminal
-from oomrules.commands import diff, history, scopes, status
-from oomrules.commands.parts import adjustment, verdicts
+from oomrules.commands import diff, emit, history, scopes, status
+from oomrules.commands.parts import verdicts
 from oomrules.terminal import Paint, clip, legible, middle, rough
 from tests.commands.emulator import shown
 
@@ -20,7 +20,7 @@ TABLES = {
     "scopes": scopes._COLUMNS,
     "history": history._COLUMNS,
     "status": status._COLUMNS,
-    "emit": adjustment._COLUMNS,
+    "emit": emit._COLUMNS,
     "diff": diff._COLUMNS,
 }
 WIDTHS = (40, 60, 80, 100, 132, 250)

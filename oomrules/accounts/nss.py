@@ -31,11 +31,8 @@ _LONGEST = 30
 
 
 def _by_name(kind: str, name: str) -> tuple[int, str]:
-    if kind == "user":
-        user = pwd.getpwnam(name)
-        return user.pw_uid, user.pw_name
-    group = grp.getgrnam(name)
-    return group.gr_gid, group.gr_name
+    called, _, number, *_ = pwd.getpwnam(name) if kind == "user" else grp.getgrnam(name)
+    return number, called
 
 
 def _by_id(kind: str, number: int) -> tuple[int, str]:

@@ -5,64 +5,44 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oomrules.commands.parts import findings, rulesets
+from oomrules.commands.parts import findings, rewrite, rulesets
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.roots import Root
-from oomrules.terminal import count, print_json, say
+from oomrules.terminal import count, say
 
 if TYPE_CHECKING:
     from oomrules.language.text import RuleText
     from oomrules.lint.host_facts import HostFacts
     from oomrules.lint.ruleset import RuleSet
 
-FORMATS = ("full", "concise", "json", "sarif", "github")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``check``."""
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="PATH",
-        help="rule files, directories of them, or - for standard input; else the system's",
-    )
+    paths = "rule files, directories of them, or - for standard input; else the system's"
+    rulesets.add_paths(parser, "*", paths)
     rulesets.add_rules(parser)
     parser.add_argument("--explain", metavar="CODE", help="print the page of a code, and no more")
-    parser.add_argument(
-        "--host", action="store_true", help="look at this host too: units, users, what is excluded"
-    )
+    rulesets.add_flag(parser, "--host", "look at this host too: units, users, what is excluded")
     rulesets.add_host(parser)
     parser.add_argument(
         "--least-freeable",
-        type=_percent,
+        type=rulesets.number(int, 0, 100),
         default=25,
         metavar="PERCENT",
         help="with --host, the share of the memory in use that must stay killable (25)",
     )
     change = parser.add_mutually_exclusive_group()
-    change.add_argument("--fix", action="store_true", help="mend what is safe to mend")
-    change.add_argument(
-        "--diff", action="store_true", help="show what --fix would do; 1 if there is anything"
-    )
-    parser.add_argument("--format", choices=FORMATS, default="full")
-    parser.add_argument(
-        "--fatal-warnings", action="store_true", help="exit with 3 where there are only warnings"
-    )
-
-
-def _percent(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 100:
-        raise argparse.ArgumentTypeError("from 0 to 100")
-    return number
+    rulesets.add_flag(change, "--fix", "mend what is safe to mend")
+    rulesets.add_flag(change, "--diff", "show what --fix would do; 1 if there is anything")
+    parser.add_argument("--format", choices=findings.PRINT, default="full")
+    rulesets.add_flag(parser, "--fatal-warnings", "exit with 3 where there are only warnings")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -73,44 +53,32 @@ def run(options: argparse.Namespace) -> int:
         print(registry.page(options.explain), end="")
         return 0
     found, directories = _found(options)
-
-    def lint(found: rulefiles.Found) -> tuple[RuleSet, list[Diagnostic]]:
-        return linter.lint(found, directories)
-
     if options.fix or options.diff:
-        better = fixes.fix(found, lint)
+        better = fixes.fix(found, lambda found: linter.lint(found, directories))
         changes = fixes.changes(found, better)
         if options.diff:
-            return _show(changes)
+            for before, after in changes:
+                rewrite.print_difference(before, after.text)
+            return 1 if changes else 0
         _write(changes, Root(options.root))
         found = better
     host = _host(options, found) if options.host or options.snapshot else None
-    with _keeping_everything():
+    # The linter uses what it makes to the end: to look for garbage takes long, and frees nothing.
+    gc.disable()
+    try:
         rules, diagnostics = linter.lint(found, directories, host)
-    _print(options.format, rules, diagnostics)
-    if all(diagnostic.level is not Level.ERROR for diagnostic in diagnostics):
-        rulesets.print_notes(rules.meaning.notes())
+    finally:
+        gc.enable()
+    findings.PRINT[options.format](diagnostics)
+    if options.format == "full":
+        print(_summary(rules, diagnostics))
     levels = {diagnostic.level for diagnostic in diagnostics}
     if Level.ERROR in levels:
         return 1
+    rulesets.print_notes(rules.meaning.notes())
     if Level.WARNING in levels:
         return 3 if options.fatal_warnings else 1
     return 0
-
-
-@contextmanager
-def _keeping_everything() -> Iterator[None]:
-    """Keep the collector from looking for garbage: the linter uses what it makes to the end.
-
-    Looking takes long, and the cycles that are not freed meanwhile take next to nothing.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _found(options: argparse.Namespace) -> tuple[rulefiles.Found, tuple[Path, ...]]:
@@ -128,17 +96,7 @@ def _found(options: argparse.Namespace) -> tuple[rulefiles.Found, tuple[Path, ..
     return replace(found, files=(*found.files, text)), ()
 
 
-def _show(changes: list[tuple[RuleText, RuleText]]) -> int:
-    from oomrules.commands.parts import rewrite
-
-    for before, after in changes:
-        rewrite.print_difference(before, after.text)
-    return 1 if changes else 0
-
-
 def _write(changes: list[tuple[RuleText, RuleText]], tree: Root) -> None:
-    from oomrules.commands.parts import rewrite
-
     for before, after in changes:
         if before.name == rulefiles.STDIN:
             raise Failure("standard input cannot be mended in place", "use --diff, or name a file")
@@ -164,14 +122,10 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
         snapshot = recorded.load(options.snapshot)
         ranking = Ranker(program, snapshot.host).rank(snapshot)
         return host_facts.recorded(ranking, options.least_freeable)
-    source = selection.live(
-        program,
-        gather.questions(program, properties=host_facts.PROPERTIES),
-    )
+    source = selection.live(program, gather.questions(program, properties=host_facts.PROPERTIES))
     rulesets.print_notes(selection.notes(source))
-    ranking = Ranker(program, source.host).rank(source)
     return host_facts.live(
-        ranking,
+        Ranker(program, source.host).rank(source),
         Root(options.root),
         exists=source.names.exists,
         least_freeable=options.least_freeable,
@@ -179,39 +133,18 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
     )
 
 
-def _print(form: str, rules: RuleSet, diagnostics: list[Diagnostic]) -> None:
-    if form == "json":
-        findings.print_json(diagnostics)
-    elif form == "sarif":
-        from oomrules.lint import sarif
-
-        print_json(sarif.log(diagnostics), 2)
-    elif form == "github":
-        findings.print_github(diagnostics)
-    elif form == "concise":
-        findings.print_concise(diagnostics)
-    else:
-        findings.print_full(diagnostics)
-        print(_summary(rules, diagnostics))
-
-
 def _summary(rules: RuleSet, diagnostics: list[Diagnostic]) -> str:
     # Files that could not be read (OOM001, OOM002) count too.
-    unread = {
-        diagnostic.source.name
-        for diagnostic in diagnostics
-        if diagnostic.code in ("OOM001", "OOM002")
-    }
-    named = {source.name for source in rules.sources} | unread
+    unread = [found.source for found in diagnostics if found.code in ("OOM001", "OOM002")]
+    named = {source.name for source in (*rules.sources, *unread)}
     files = count(len(named), "file")
     if not named:
         return "no rule file was found; their names end in `.oom`"
     if not diagnostics:
         return f"{files}, {count(len(rules.checked.rules), 'rule')}: nothing to complain about"
-    parts = []
-    for level, noun in ((Level.ERROR, "error"), (Level.WARNING, "warning"), (Level.INFO, "note")):
-        number = sum(diagnostic.level is level for diagnostic in diagnostics)
-        parts += [count(number, noun)] if number else []
+    levels = Counter(diagnostic.level for diagnostic in diagnostics)
+    nouns = {Level.ERROR: "error", Level.WARNING: "warning", Level.INFO: "note"}
+    parts = [count(levels[level], noun) for level, noun in nouns.items() if levels[level]]
     fixable = sum(diagnostic.fix is not None for diagnostic in diagnostics)
     mend = f"; --fix mends {fixable}" if fixable else ""
     return f"{files}: {', '.join(parts)}{mend}"

@@ -3,160 +3,148 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from typing import NamedTuple
+from argparse import Action, ArgumentParser
+
+from oomrules.commands import main
 
 SHELLS = ("bash", "zsh", "fish")
 
+_BASH = """\
+# bash completion for oomrules; source it, or put it into
+# /usr/share/bash-completion/completions/oomrules
+_oomrules() {
+    local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}"
+    COMPREPLY=()
+    if ((COMP_CWORD == 1)); then
+        COMPREPLY=($(compgen -W "%s --help --version" -- "$word"))
+        return
+    fi
+    case "${COMP_WORDS[1]} $before" in
+%s
+    esac
+    case "${COMP_WORDS[1]}" in
+%s
+    esac
+}
+complete -o filenames -F _oomrules oomrules
+"""
 
-class Option(NamedTuple):
-    """An option as completion sees it; ``values`` are what it takes, if that is known."""
+_ZSH = """\
+#compdef oomrules
 
-    names: tuple[str, ...]
-    help: str
-    takes_value: bool
-    values: tuple[str, ...]
+_oomrules() {
+    local -a commands
+    commands=(
+%s
+    )
+    if (( CURRENT == 2 )); then
+        _describe command commands
+        return
+    fi
+    local command=$words[2]
+    shift words
+    (( CURRENT-- ))
+    case $command in
+%s
+    esac
+}
+
+_oomrules "$@"
+"""
 
 
-class Command(NamedTuple):
-    """A command with its options; ``values`` are those of its arguments, if they are known."""
-
-    name: str
-    help: str
-    options: tuple[Option, ...]
-    values: tuple[str, ...]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: ArgumentParser) -> None:
     """Add the argument of ``completion``."""
     parser.add_argument("shell", choices=SHELLS)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the script."""
-    from oomrules.commands import main
-
-    commands = list(_commands(main.parser()))
-    print({"bash": _bash, "zsh": _zsh, "fish": _fish}[options.shell](commands), end="")
+    """Print the script, made from the command line's own parser."""
+    (commands,) = main.parser()._get_positional_actions()
+    script = {"bash": _bash, "zsh": _zsh, "fish": _fish}[options.shell]
+    print(script(dict(commands.choices or {})), end="")
     return 0
 
 
-def _commands(parser: argparse.ArgumentParser) -> Iterator[Command]:
-    """Take the commands and their options from the parser itself."""
-    from oomrules.commands import main
-
-    (subparsers,) = (one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
-    for name, sub in subparsers.choices.items():
-        options: list[Option] = []
-        values: tuple[str, ...] = ()
-        for action in sub._actions:
-            choices = tuple(map(str, action.choices or ()))
-            if not action.option_strings:
-                values = choices
-                continue
-            if action.dest == "explain":
-                choices = _codes()
-            takes_value = action.nargs != 0
-            help_ = (action.help or "").partition(";")[0]
-            options.append(Option(tuple(action.option_strings), help_, takes_value, choices))
-        yield Command(name, main.COMMANDS[name], tuple(options), values)
+def _options(command: ArgumentParser) -> list[Action]:
+    return [one for one in command._get_optional_actions() if one.help != argparse.SUPPRESS]
 
 
-def _codes() -> tuple[str, ...]:
+def _arguments(command: ArgumentParser) -> str:
+    return "".join(map(_values, command._get_positional_actions()))
+
+
+def _values(action: Action) -> str:
+    """Return what an option or argument takes, if that is known."""
     from oomrules.lint import registry
 
-    return tuple(registry.TITLES)
+    choices = registry.TITLES if action.dest == "explain" else action.choices or ()
+    return " ".join(map(str, choices))
 
 
-def _bash(commands: list[Command]) -> str:
-    lines = [
-        "# bash completion for oomrules; source it, or put it into",
-        "# /usr/share/bash-completion/completions/oomrules",
-        "_oomrules() {",
-        '    local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}"',
-        "    COMPREPLY=()",
-        "    if ((COMP_CWORD == 1)); then",
-        f'        COMPREPLY=($(compgen -W "{" ".join(one.name for one in commands)} '
-        '--help --version" -- "$word"))',
-        "        return",
-        "    fi",
-        '    case "${COMP_WORDS[1]} $before" in',
-    ]
-    for command in commands:
-        for option in command.options:
-            if not option.takes_value:
-                continue
-            patterns = "|".join(f'"{command.name} {name}"' for name in option.names)
-            reply = f'-W "{" ".join(option.values)}"' if option.values else "-f"
-            lines.append(
-                f'        {patterns}) COMPREPLY=($(compgen {reply} -- "$word")); return ;;'
-            )
-    lines += ["    esac", '    case "${COMP_WORDS[1]}" in']
-    for command in commands:
-        names = " ".join(name for option in command.options for name in option.names)
-        reply = f'-W "{" ".join(command.values)}"' if command.values else "-f"
-        lines += [
-            f"        {command.name})",
+def _help(option: Action) -> str:
+    return (option.help or "").partition(";")[0]
+
+
+def _bash(commands: dict[str, ArgumentParser]) -> str:
+    values, options = [], []
+    for name, command in commands.items():
+        for option in _options(command):
+            if option.nargs != 0:
+                words = "|".join(f'"{name} {word}"' for word in option.option_strings)
+                values.append(f"        {words}) {_reply(_values(option))}; return ;;")
+        words = " ".join(word for option in _options(command) for word in option.option_strings)
+        options += [
+            f"        {name})",
             "            if [[ $word == -* ]]; then",
-            f'                COMPREPLY=($(compgen -W "{names}" -- "$word"))',
-            f'            else COMPREPLY=($(compgen {reply} -- "$word")); fi ;;',
+            f"                {_reply(words)}",
+            f"            else {_reply(_arguments(command))}; fi ;;",
         ]
-    lines += ["    esac", "}", "complete -o filenames -F _oomrules oomrules"]
-    return "\n".join(lines) + "\n"
+    return _BASH % (" ".join(commands), "\n".join(values), "\n".join(options))
 
 
-def _zsh(commands: list[Command]) -> str:
-    lines = [
-        "#compdef oomrules",
-        "",
-        "_oomrules() {",
-        "    local -a commands",
-        "    commands=(",
-        *(f"        {_quoted(f'{one.name}:{one.help}')}" for one in commands),
-        "    )",
-        "    if (( CURRENT == 2 )); then",
-        "        _describe command commands",
-        "        return",
-        "    fi",
-        "    local command=$words[2]",
-        "    shift words",
-        "    (( CURRENT-- ))",
-        "    case $command in",
-    ]
-    for command in commands:
-        lines.append(f"        {command.name}) _arguments \\")
-        for option in command.options:
-            for name in option.names:
-                said = option.help.replace("[", "(").replace("]", ")")
-                spec = f"{name}[{said}]"
-                if option.takes_value:
-                    action = f"({' '.join(option.values)})" if option.values else "_files"
-                    spec += f":value:{action}"
-                lines.append(f"            {_quoted(f'*{spec}')} \\")
-        action = f"({' '.join(command.values)})" if command.values else "_files"
-        lines.append(f"            {_quoted(f'*:argument:{action}')} ;;")
-    lines += ["    esac", "}", "", '_oomrules "$@"']
-    return "\n".join(lines) + "\n"
+def _reply(words: str) -> str:
+    """Return the statement that offers these words, or files if there are none."""
+    choice = f'-W "{words}"' if words else "-f"
+    return f'COMPREPLY=($(compgen {choice} -- "$word"))'
 
 
-def _fish(commands: list[Command]) -> str:
+def _zsh(commands: dict[str, ArgumentParser]) -> str:
+    named = [f"        {_quoted(f'{name}:{main.COMMANDS[name]}')}" for name in commands]
+    options = []
+    for name, command in commands.items():
+        options.append(f"        {name}) _arguments \\")
+        for option in _options(command):
+            about = f"[{_help(option).replace('[', '(').replace(']', ')')}]"
+            about += f":value:{_action(_values(option))}" if option.nargs != 0 else ""
+            specs = [_quoted(f"*{word}{about}") for word in option.option_strings]
+            options += [f"            {spec} \\" for spec in specs]
+        options.append(f"            {_quoted(f'*:argument:{_action(_arguments(command))}')} ;;")
+    return _ZSH % ("\n".join(named), "\n".join(options))
+
+
+def _action(values: str) -> str:
+    return f"({values})" if values else "_files"
+
+
+def _fish(commands: dict[str, ArgumentParser]) -> str:
     lines = ["# fish completion for oomrules"]
     start = "complete -c oomrules"
-    for command in commands:
-        said = f"-a {command.name} -d {_quoted(command.help)}"
-        lines.append(f"{start} -f -n __fish_use_subcommand {said}")
-    for command in commands:
-        within = f"{start} -n '__fish_seen_subcommand_from {command.name}'"
-        for option in command.options:
-            names = " ".join(
-                f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}"
-                for name in option.names
+    for name in commands:
+        about = f"-a {name} -d {_quoted(main.COMMANDS[name])}"
+        lines.append(f"{start} -f -n __fish_use_subcommand {about}")
+    for name, command in commands.items():
+        within = f"{start} -n '__fish_seen_subcommand_from {name}'"
+        for option in _options(command):
+            words = " ".join(
+                f"-l {word[2:]}" if word.startswith("--") else f"-s {word[1:]}"
+                for word in option.option_strings
             )
-            value = " -r" if option.takes_value else ""
-            value += f" -f -a {_quoted(' '.join(option.values))}" if option.values else ""
-            lines.append(f"{within} {names}{value} -d {_quoted(option.help)}")
-        if command.values:
-            lines.append(f"{within} -f -a {_quoted(' '.join(command.values))}")
+            value = " -r" if option.nargs != 0 else ""
+            value += f" -f -a {_quoted(values)}" if (values := _values(option)) else ""
+            lines.append(f"{within} {words}{value} -d {_quoted(_help(option))}")
+        if arguments := _arguments(command):
+            lines.append(f"{within} -f -a {_quoted(arguments)}")
     return "\n".join(lines) + "\n"
 
 

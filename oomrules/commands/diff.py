@@ -18,7 +18,7 @@ from oomrules.ranking.verdict import TIERS, Verdict
 from oomrules.terminal import Column, Paint, called, count, print_json, say, table
 
 if TYPE_CHECKING:
-    from oomrules.reason.diff import Comparison, Difference
+    from oomrules.reason.diff import Difference
 
 SCHEMA = "oomrules.diff/1"
 
@@ -37,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("new", type=rulesets.named("NEW"), help="the rules to compare them with")
     rulesets.add_root(parser)
     rulesets.add_host(parser)
-    parser.add_argument(
-        "--no-host", action="store_true", help="do not compare the processes of this host"
-    )
+    rulesets.add_flag(parser, "--no-host", "do not compare the processes of this host")
     parser.add_argument("--format", choices=("table", "json"), default="table")
 
 
@@ -49,22 +47,27 @@ def run(options: argparse.Namespace) -> int:
 
     if options.no_host and options.snapshot:
         raise Failure("--no-host and --snapshot exclude each other", "leave one of them out")
-    old, new = (_compiled(path, options) for path in (options.old, options.new))
-    changes = None if options.no_host else _on_host(options, old, new)
+    old, new = (
+        rulesets.program(argparse.Namespace(rules=[path], root=options.root))
+        for path in (options.old, options.new)
+    )
+    host = None if options.no_host else _on_host(options, old, new)
     compared = diff.compare(old, new)
+    everywhere = {
+        "proved": compared.proved,
+        "undecided": compared.undecided,
+        "needs_z3": bool(compared.unsolved),
+        "differences": [_difference(difference) for difference in compared.differences],
+    }
     if options.format == "json":
-        print_json(_data(options, changes, compared), 2)
+        known = {"schema": SCHEMA, "old": options.old, "new": options.new}
+        print_json({**known, "host": host, "everywhere": everywhere}, 2)
     else:
-        _print(options, changes, compared)
-    differs = bool(compared.differences) or bool(changes and changes["changes"])
-    return 1 if differs else 0
-
-
-def _compiled(path: str, options: argparse.Namespace) -> Program:
-    return rulesets.program(argparse.Namespace(rules=[path], root=options.root))
-
-
-# --- the processes that there are ------------------------------------------------------------
+        paint = Paint(sys.stdout)
+        if host:
+            _print_on_host(options.snapshot or "this host", host, paint)
+        _print_everywhere(everywhere, paint)
+    return 1 if compared.differences or (host and host["changes"]) else 0
 
 
 def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[str, Any]:
@@ -75,37 +78,30 @@ def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[st
         snapshot: Any = recorded.load(options.snapshot)
     else:
         snapshot = selection.live(diff.together(old, new))
-    rankings = [Ranker(program, snapshot.host).rank(snapshot) for program in (old, new)]
-    if not options.snapshot:
         rulesets.print_notes(selection.notes(snapshot))
+    rankings = [Ranker(program, snapshot.host).rank(snapshot) for program in (old, new)]
     ranks = [
         {process.pid: rank for rank, process in enumerate(ranking.candidates, 1)}
         for ranking in rankings
     ]
     changes = []
     for pid, process in sorted(snapshot.by_pid.items()):
-        before, after = (ranking.verdict(process) for ranking in rankings)
-        what = diff.what_differs(before, after)
+        verdicts = [ranking.verdict(process) for ranking in rankings]
+        what = diff.what_differs(*verdicts)
         # One that has vanished meanwhile changes nothing.
-        if not what or process.state in ("X", "x"):
-            continue
-        changes.append(
-            {
-                "what": what,
-                "pid": pid,
-                "comm": process.comm,
-                "old": {"rank": ranks[0].get(pid), **_verdict(before)},
-                "new": {"rank": ranks[1].get(pid), **_verdict(after)},
+        if what and process.state not in ("X", "x"):
+            sides = {
+                side: {"rank": rank.get(pid), **_verdict(verdict)}
+                for side, rank, verdict in zip(("old", "new"), ranks, verdicts, strict=True)
             }
-        )
-    changes.sort(key=_importance)
+            changes.append({"what": what, "pid": pid, "comm": process.comm, **sides})
+    changes.sort(key=_better_rank)
     return {"processes": len(snapshot.by_pid), "changes": changes}
 
 
-def _importance(change: dict[str, Any]) -> tuple[int, int]:
-    """Return a key that sorts by the better of both ranks, then by pid."""
+def _better_rank(change: dict[str, Any]) -> int:
     ranks = [change[side]["rank"] for side in ("old", "new") if change[side]["rank"]]
-    return min(ranks, default=sys.maxsize), change["pid"]
+    return min(ranks, default=sys.maxsize)
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
@@ -116,26 +112,6 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "base": verdict.base,
         "weight": verdict.fraction,
         "points": verdict.points,
-    }
-
-
-# --- output ------------------------------------------------------------------------------------
-
-
-def _data(
-    options: argparse.Namespace, changes: dict[str, Any] | None, compared: Comparison
-) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "old": options.old,
-        "new": options.new,
-        "host": changes,
-        "everywhere": {
-            "proved": compared.proved,
-            "undecided": compared.undecided,
-            "needs_z3": bool(compared.unsolved),
-            "differences": [_difference(difference) for difference in compared.differences],
-        },
     }
 
 
@@ -151,29 +127,17 @@ def _difference(difference: Difference) -> dict[str, Any]:
     }
 
 
-def _print(
-    options: argparse.Namespace, changes: dict[str, Any] | None, compared: Comparison
-) -> None:
-    paint = Paint(sys.stdout)
-    if changes is not None:
-        where = options.snapshot or "this host"
-        rows = [
-            [
-                str(change["pid"]),
-                called(change["comm"]),
-                change["what"],
-                _said(change["old"]),
-                _said(change["new"]),
-            ]
-            for change in changes["changes"]
-        ]
-        processes = count(changes["processes"], "process")
-        summary = f"{len(rows) or 'none'} of {processes} ranked or protected differently"
-        print(paint(f"On {where}: {summary}", "bold"))
-        if rows:
-            print(table(_COLUMNS, rows, paint))
-        print()
-    _print_everywhere(compared, paint)
+def _print_on_host(where: str, host: dict[str, Any], paint: Paint) -> None:
+    rows = [
+        [str(one["pid"]), called(one["comm"]), one["what"], _said(one["old"]), _said(one["new"])]
+        for one in host["changes"]
+    ]
+    processes = count(host["processes"], "process")
+    summary = f"{len(rows) or 'none'} of {processes} ranked or protected differently"
+    print(paint(f"On {where}: {summary}", "bold"))
+    if rows:
+        print(table(_COLUMNS, rows, paint))
+    print()
 
 
 def _said(verdict: dict[str, Any]) -> str:
@@ -185,21 +149,20 @@ def _said(verdict: dict[str, Any]) -> str:
     return f"{rank}{tier}{verdict['points']} points, weight {verdict['weight']}"
 
 
-def _print_everywhere(compared: Comparison, paint: Paint) -> None:
+def _print_everywhere(everywhere: dict[str, Any], paint: Paint) -> None:
     head = "Over all possible processes: "
-    if compared.proved:
+    if everywhere["proved"]:
         print(paint(f"{head}none is ranked or protected differently (proved)", "bold"))
         return
-    number = len(compared.differences)
-    print(paint(f"{head}{count(number, 'difference') if number else 'none found'}", "bold"))
-    for difference in compared.differences:
-        side = "new" if difference.added else "old"
-        say(f"{difference.what}, by the {side} rule at {difference.place}: {difference.text}")
-        example = ", ".join(f"{key} {value}" for key, value in difference.process.items())
-        say(f"  for example: {example}")
-        say(f"    old: {_said(_verdict(difference.old))}")
-        say(f"    new: {_said(_verdict(difference.new))}")
-    if compared.undecided:
-        print(f"not decided: {count(compared.undecided, 'condition')}")
-        if compared.unsolved:
+    differences = everywhere["differences"]
+    found = count(len(differences), "difference") if differences else "none found"
+    print(paint(f"{head}{found}", "bold"))
+    for one in differences:
+        say(f"{one['what']}, by the {one['side']} rule at {one['place']}: {one['text']}")
+        say(f"  for example: {', '.join(f'{k} {v}' for k, v in one['witness'].items())}")
+        say(f"    old: {_said(one['old'])}")
+        say(f"    new: {_said(one['new'])}")
+    if everywhere["undecided"]:
+        print(f"not decided: {count(everywhere['undecided'], 'condition')}")
+        if everywhere["needs_z3"]:
             print("  conditions compare attributes with one another: `pip install z3-solver`")

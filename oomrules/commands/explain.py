@@ -99,7 +99,6 @@ def _print_values(process: Process, ranking: Ranking) -> None:
 
 
 def _print_points(verdict: Verdict, idle: bool) -> None:
-    """Print the points before and after each rule that weighs."""
     print(f"\n{'without that rule it would be:' if idle else 'points:'}")
     if verdict.base is None:
         print("  the score is unknown, because a value that it needs could not be read")
@@ -129,12 +128,12 @@ def _print_points(verdict: Verdict, idle: bool) -> None:
 
 
 def _print_doubts(verdict: Verdict, process: Process, ranking: Ranking) -> None:
-    """Print what decided in doubt, and why it was unknown."""
     names = doubts.of(verdict)
     if names:
         print("\nin doubt, because")
-        for cause in doubts.causes(names, process, ranking.snapshot):
-            say(f"  {cause}")
+        for name in names:
+            cause = doubts.cause(name, process, ranking.snapshot)
+            say(f"  {doubts.unknown([name])}{f': {cause}' if cause else ''}")
     if verdict.own_doubts:
         print("\nits own doing, which protects no process:")
         say(f"  {', '.join(verdict.own_doubts)}")

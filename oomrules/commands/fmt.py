@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from oomrules.commands.parts import findings, rulesets
+from oomrules.commands.parts import findings, rewrite, rulesets
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Rejected
 from oomrules.language.text import RuleText
@@ -15,60 +15,49 @@ from oomrules.terminal import count, say, show
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``fmt``."""
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        type=rulesets.named("PATH"),
-        metavar="PATH",
-        help="rule files, directories of them, or - for standard input",
-    )
+    rulesets.add_paths(parser, "+", "rule files, directories of them, or - for standard input")
     rulesets.add_root(parser)
     change = parser.add_mutually_exclusive_group()
-    change.add_argument(
-        "--check", action="store_true", help="name the files that are not in this form; 1 if any"
-    )
-    change.add_argument("--diff", action="store_true", help="show what would change; 1 if anything")
+    rulesets.add_flag(change, "--check", "name the files that are not in this form; 1 if any")
+    rulesets.add_flag(change, "--diff", "show what would change; 1 if anything")
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the files; 1 if --check or --diff found something, 2 for files with errors."""
-    from oomrules.commands.parts import rewrite
     from oomrules.language import formatter
 
-    changed, wrong = 0, 0
+    changed, wrong = False, 0
+    looking = options.check or options.diff
     for file in _files(options):
-        if isinstance(file, Diagnostic):
-            findings.print_full([file], sys.stderr)
-            wrong += 1
-            continue
         try:
+            if isinstance(file, Diagnostic):
+                raise Rejected([file])
             text = formatter.formatted(file)
         except Rejected as error:
             findings.print_full(error.diagnostics, sys.stderr)
             wrong += 1
             continue
-        changed += text != file.text
-        if options.diff and text != file.text:
-            rewrite.print_difference(file, text)
-        elif options.check and text != file.text:
-            say(file.name)
-        elif file.name == rulefiles.STDIN and not (options.check or options.diff):
+        if file.name == rulefiles.STDIN and not looking:
             show(text)
-        elif text != file.text and not (options.check or options.diff):
+        elif text == file.text:
+            continue
+        elif options.diff:
+            rewrite.print_difference(file, text)
+        elif options.check:
+            say(file.name)
+        else:
             rewrite.write(file, text, Root(options.root))
             say(f"formatted {file.name}", sys.stderr)
+        changed = True
     if wrong:
         has = "has errors and is" if wrong == 1 else "have errors and are"
         print(f"{count(wrong, 'file')} {has} left unchanged", file=sys.stderr)
         return 2
-    return 1 if changed and (options.check or options.diff) else 0
+    return 1 if changed and looking else 0
 
 
 def _files(options: argparse.Namespace) -> list[RuleText | Diagnostic]:
     """Return the files, each that cannot be read as the diagnostic that says why."""
-    files: list[RuleText | Diagnostic] = []
-    paths = options.paths
-    if "-" in paths:
-        files.append(rulefiles.standard_input())
-    found = rulefiles.given([path for path in paths if path != "-"], options.root)
-    return [*files, *found.diagnostics, *found.files[found.adds_vocabulary :]]
+    typed = [rulefiles.standard_input()] if "-" in options.paths else []
+    found = rulefiles.given([path for path in options.paths if path != "-"], options.root)
+    return [*typed, *found.diagnostics, *found.files[found.adds_vocabulary :]]

@@ -362,4 +362,5 @@ def _systemctl(root: Path, *words: str) -> subprocess.CompletedProcess[str] | No
     """Run systemctl; None where there is no systemd that runs from this root."""
     if root != Path("/") or not booted_with_systemd():
         return None
-    return subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    command = ["systemctl", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603

@@ -12,7 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from oomrules import __version__
 from oomrules.commands.parts import streams
@@ -82,8 +82,9 @@ def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     named = bool(arguments) and arguments[0] in (*COMMANDS, *_INTERNAL)
     for name in (arguments[0],) if named else COMMANDS:
         module = importlib.import_module(f"oomrules.commands.{name}")
-        about: dict[str, Any] = {"help": COMMANDS[name]} if name in COMMANDS else {}
-        sub = commands.add_parser(name, description=module.__doc__, allow_abbrev=False, **about)
+        sub = commands.add_parser(
+            name, help=COMMANDS.get(name), description=module.__doc__, allow_abbrev=False
+        )
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)
         if named:
@@ -92,11 +93,7 @@ def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Returns:
-        the exit code.
-    """
+    """Run one command; return its exit code."""
     try:
         out, err = streams.take()
     except OSError as error:
@@ -124,7 +121,6 @@ def _command(given: Sequence[str]) -> int:
 
 
 def _no_command(given: str) -> str:
-    """Return a sentence that there is no such command, with those that may have been meant."""
     near = difflib.get_close_matches(given, COMMANDS, 3, 0.5)
     meant = " or ".join(f"`oomrules {one}`" for one in near)
     hint = f"did you mean {meant}?" if meant else "`oomrules --help` lists the commands"
@@ -132,11 +128,7 @@ def _no_command(given: str) -> str:
 
 
 def attempt(work: Callable[[], int]) -> int:
-    """Do some work, and print in one sentence what ended it, whatever that was.
-
-    Returns:
-        the exit code.
-    """
+    """Return the exit code of some work; print in one sentence what ended it, whatever it was."""
     try:
         return work()
     except Failure as error:

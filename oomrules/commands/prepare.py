@@ -72,7 +72,9 @@ def run(options: argparse.Namespace) -> int:
         selection.settle_names(names, source)
         problems, complete = names.problems(), names.complete
         _say("names", {**_names(names, source), "problems": problems, "complete": complete})
-        _say("facts", _facts(asked, source))
+        units = places(source)
+        facts = gather.gather(asked, units)._asdict()
+        _say("facts", {**facts, "places": sorted(gather.of_system(units)) if asked else None})
     return 0
 
 
@@ -140,10 +142,3 @@ def _compiled(
         return compiler.compile_rules(found), [], files
     except Rejected as error:
         return None, [concise(diagnostic) for diagnostic in error.diagnostics], files
-
-
-def _facts(asked: gather.Questions, source: ProcSource) -> dict[str, Any]:
-    units = places(source)
-    facts = gather.gather(asked, units)
-    known = sorted(gather.of_system(units)) if asked else None
-    return {**facts._asdict(), "places": known}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import defaultdict
 from typing import Any
 
 from oomrules.commands.parts import doubts, rulesets, selection
@@ -24,9 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rulesets.add_rules(parser)
     rulesets.add_host(parser)
     selection.add_selection(parser)
-    parser.add_argument(
-        "--all", action="store_true", help="show the excluded processes too, and the reason"
-    )
+    rulesets.add_flag(parser, "--all", "show the excluded processes too, and the reason")
     parser.add_argument(
         "--by", choices=("unit",), help="a list for each unit that has candidates of its own"
     )
@@ -63,7 +62,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _as_data(ranking: Ranking, by_unit: bool) -> dict[str, Any]:
-    """Return a ranking in the form of schema ``oomrules.ranking/1``."""
     snapshot = ranking.snapshot
     candidates = []
     for rank, process in enumerate(ranking.candidates, 1):
@@ -105,16 +103,13 @@ def _as_data(ranking: Ranking, by_unit: bool) -> dict[str, Any]:
     return data
 
 
-Chain = tuple[str, ...]
-
-
-def _by_unit(ranking: Ranking) -> list[tuple[Chain | None, list[tuple[int, Process]]]]:
+def _by_unit(ranking: Ranking) -> list[tuple[tuple[str, ...] | None, list[tuple[int, Process]]]]:
     """Return each unit's candidates, with their ranks among all; None: the unit is unknown."""
-    lists: dict[Chain | None, list[tuple[int, Process]]] = {}
+    lists = defaultdict[tuple[str, ...] | None, list[tuple[int, Process]]](list)
     for number, process in enumerate(ranking.candidates, 1):
         place = innermost_place(process, ranking.snapshot)
         chain = None if place is None else place.chain
-        lists.setdefault(chain, []).append((number, process))
+        lists[chain].append((number, process))
     return sorted(lists.items(), key=lambda item: item[0] or ())
 
 

@@ -10,8 +10,9 @@ import argparse
 import json
 import os
 import sys
+from contextlib import suppress
 
-from oomrules import config, service
+from oomrules import service
 from oomrules.commands.parts import rulesets, selection
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     selection.add_target(parser)
     parser.add_argument(
         "--heartbeat",
-        type=_seconds,
+        type=rulesets.number(float, 1, 3600),
         default=pace.HEARTBEAT,
         metavar="SECONDS",
         help="refresh the list this often when nothing happens (%(default)g)",
@@ -37,13 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where to leave figures for node_exporter (in the state directory)",
     )
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not 1 <= number <= 3600:
-        raise argparse.ArgumentTypeError("from 1 to 3600 seconds")
-    return number
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,11 +50,10 @@ def run(options: argparse.Namespace) -> int:
     prepare = [f"--root={os.path.abspath(options.root)}"]
     prepare += [f"--rules={path}" for path in named]
     prepare += [f"--to={target}" for target in options.to or ()]
-    try:
-        settled: config.Config | None = selection.settled(options)
-    except Failure:
-        # The child says so, again and again until it is mended.
-        settled = None
+    settled = None
+    # The child says what is wrong with oomrules.conf, again and again until it is mended.
+    with suppress(Failure):
+        settled = selection.settled(options)
     settings = Options(
         path=[os.path.abspath(path) for path in sys.path if path],
         prepare=prepare,

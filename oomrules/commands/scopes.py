@@ -69,8 +69,7 @@ def run(options: argparse.Namespace) -> int:
         for place, figures in _units(source)
     ]
     if options.format == "json":
-        data = {"schema": SCHEMA, "units": [_as_data(unit) for unit in units]}
-        print_json(data)
+        print_json({"schema": SCHEMA, "units": [_as_data(unit) for unit in units]})
     else:
         _print(units, sum(len(scope.rules) for scope in program.scopes if not scope.targets))
     rulesets.print_notes(ranked.notes())
@@ -119,27 +118,28 @@ def _as_data(unit: Unit) -> dict[str, Any]:
 
 
 def _print(units: list[Unit], everywhere: int) -> None:
-    rows: list[list[str]] = []
-    for unit in units:
-        figures = unit.figures
-        pressure = figures["pressure"]
-        rows.append(
-            [
-                "  " * (len(unit.place.chain) - 1) + unit.place.chain[-1],
-                memory(figures["memory"]),
-                _limit(figures["memory_max"]),
-                _limit(figures["memory_high"]),
-                memory(figures["swap"]),
-                "?" if pressure is None else f"{pressure:.2f}%",
-                "?" if figures["oom_kills"] is None else str(figures["oom_kills"]),
-                str(unit.candidates),
-                ", ".join(_said(scope) for scope in unit.scopes),
-            ]
-        )
+    rows = [
+        [
+            "  " * (len(unit.place.chain) - 1) + unit.place.chain[-1],
+            memory(unit.figures["memory"]),
+            _limit(unit.figures["memory_max"]),
+            _limit(unit.figures["memory_high"]),
+            memory(unit.figures["swap"]),
+            _known(unit.figures["pressure"], "{:.2f}%"),
+            _known(unit.figures["oom_kills"], "{}"),
+            str(unit.candidates),
+            ", ".join(_said(scope) for scope in unit.scopes),
+        ]
+        for unit in units
+    ]
     styles = ["dim" if not unit.candidates else "" for unit in units]
     print(table(_COLUMNS, rows, Paint(sys.stdout), styles))
     hold = "rule holds" if everywhere == 1 else "rules hold"
     print(f"\n{everywhere} {hold} everywhere; those of `in` blocks are shown beside their units")
+
+
+def _known(value: float | None, form: str) -> str:
+    return "?" if value is None else form.format(value)
 
 
 def _limit(value: int | None) -> str:

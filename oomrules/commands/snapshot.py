@@ -50,22 +50,18 @@ def run(options: argparse.Namespace) -> int:
 
 def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
     """Return every line; the processes are read first, since the host names their users."""
-    users: dict[str, str] = {}
-    groups: dict[str, str] = {}
     processes, present = [], []
     for process in _with_progress(source):
         line = _process(process, source)
-        if process.state == "X":  # It vanished while it was read.
-            continue
-        processes.append(line)
-        present.append(process)
+        if process.state != "X":  # Else it vanished while it was read.
+            processes.append(line)
+            present.append(process)
     selection.show_names(present, source, groups_too=True)
-    for process in present:
-        users[str(process.uid)] = known("user", process, source)
-        groups[str(process.gid)] = known("group", process, source)
+    users = {str(process.uid): known("user", process, source) for process in present}
+    groups = {str(process.gid): known("group", process, source) for process in present}
     cgroups = {process[key] for process in processes for key in _GROUPS if process.get(key)}
     host = source.host
-    described: dict[str, Any] = {
+    described = {
         "kind": "host",
         "schema": recorded.SCHEMA,
         "time": host.time,
@@ -79,12 +75,8 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
         "users": {number: name for number, name in users.items() if name is not None},
         "groups": {number: name for number, name in groups.items() if name is not None},
     }
-    if host.unit_root:
-        described["unit_root"] = host.unit_root
-    noted = selection.notes(source)
-    if noted:
-        described["notes"] = noted
-    yield described
+    optional = {"unit_root": host.unit_root, "notes": selection.notes(source)}
+    yield described | {name: value for name, value in optional.items() if value}
     for cgroup in sorted({group for path in cgroups for group in enclosing(path)}):
         scope = source.scope(cgroup)
         if scope is not None:
@@ -108,29 +100,18 @@ def _with_progress(source: ProcSource) -> Iterator[Process]:
 
 def _scope(cgroup: str, scope: LiveScope, source: ProcSource) -> dict[str, Any]:
     where = place_of(cgroup, source)
-    line: dict[str, Any] = {
-        "kind": "scope",
-        "cgroup": cgroup,
-        "unit": (where.unit or None) if where.path == cgroup else None,
+    unit = (where.unit or None) if where.path == cgroup else None
+    figures = {key: scope.get(key) for key in FIGURES}
+    asked = (*EVERYTHING.properties, "session") if unit else ()
+    facts = {name: fact for name in asked if (fact := source.fact(where, name)) is not None}
+    optional = {
+        "session": facts.pop("session", None),
+        "unreadable": [key for key in LIMITS if figures[key] is None] or None,
     }
-    unreadable = []
-    for key in FIGURES:
-        value = scope.get(key)
-        if key in LIMITS:
-            if value is None:
-                unreadable.append(key)
-            elif value >= NO_LIMIT:
-                value = None
-        line[key] = value
-    names = EVERYTHING.properties
-    facts = {name: source.fact(where, name) for name in names} if line["unit"] else {}
-    line["properties"] = {name: value for name, value in facts.items() if value is not None}
-    session = source.fact(where, "session") if line["unit"] else None
-    if session is not None:
-        line["session"] = session
-    if unreadable:
-        line["unreadable"] = unreadable
-    return line
+    # Where there is no limit, it is null.
+    figures |= {key: None for key in LIMITS if figures[key] == NO_LIMIT}
+    line = {"kind": "scope", "cgroup": cgroup, "unit": unit, **figures, "properties": facts}
+    return line | {name: value for name, value in optional.items() if value is not None}
 
 
 def _process(process: Process, source: ProcSource) -> dict[str, Any]:

@@ -20,17 +20,10 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``test``."""
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        type=rulesets.named("PATH"),
-        metavar="PATH",
-        help="test files (NAME.test.toml) or directories; else `tests` beside the rules in force",
-    )
+    paths = "test files (NAME.test.toml) or directories; else `tests` beside the rules in force"
+    rulesets.add_paths(parser, "*", paths)
     rulesets.add_rules(parser)
-    parser.add_argument(
-        "--untested", action="store_true", help="list the rules that no test exercises"
-    )
+    rulesets.add_flag(parser, "--untested", "list the rules that no test exercises")
     parser.add_argument("--format", choices=("text", "tap", "junit"), default="text")
 
 
@@ -45,7 +38,9 @@ def run(options: argparse.Namespace) -> int:
     for path in cases.files(_paths(options, tree), tree):
         file = cases.read(path, tree)
         if file.rules not in programs:
-            programs[file.rules] = _program(options, file.rules)
+            rules = options.rules or file.rules
+            chosen = argparse.Namespace(rules=rules, root=options.root)
+            programs[file.rules] = rulesets.program(chosen)
         outcomes += trial.run(file, programs[file.rules], exercised)
     if not outcomes:
         raise Failure("there are no tests", "write one, NAME.test.toml; see docs/testing.md")
@@ -70,12 +65,6 @@ def _paths(options: argparse.Namespace, tree: Root) -> list[Path]:
         return [Path(path) for path in options.paths]
     folders = [folder / "tests" for folder in rulefiles.directories(options.root)]
     return [folder for folder in folders if tree.is_dir(folder)]
-
-
-def _program(options: argparse.Namespace, rules: tuple[str, ...] | None) -> Program:
-    if rules is not None and not options.rules:
-        options = argparse.Namespace(rules=list(rules), root=options.root)
-    return rulesets.program(options)
 
 
 def _untested(programs: Iterable[Program], exercised: set[str]) -> dict[str, str]:

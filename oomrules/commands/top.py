@@ -17,18 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     selection.add_selection(parser)
     parser.add_argument(
         "--interval",
-        type=_seconds,
+        type=rulesets.number(float, 0.2, 3600),
         default=2.0,
         metavar="SECONDS",
         help="how long between two looks (%(default)g)",
     )
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0.2 <= number <= 3600:
-        raise argparse.ArgumentTypeError("from 0.2 to 3600 seconds")
-    return number
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from oomrules.attributes import ATTRIBUTES, Provider, Type
+from oomrules.attributes import ATTRIBUTES, Provider
 
 # Bytes of a text, of a unit's name (systemd's own limit), and members of a list.
 MOST_TEXT, MOST_NAME, MOST_LIST = 4096, 256, 4096
@@ -19,7 +19,7 @@ SIGNATURES = frozenset(["s", "b", "y", "n", "q", "i", "u", "x", "t", "as"])
 LISTS = frozenset("Names WantedBy PartOf Wants ConsistsOf".split())
 _TYPES: dict[str, type] = {
     **{
-        attribute.field: str if attribute.type is Type.TEXT else int
+        attribute.field: type(attribute.empty)
         for attribute in ATTRIBUTES.values()
         if attribute.provider is Provider.SYSTEMD
     },

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from oomrules.attributes import ATTRIBUTES
 from oomrules.dbus import bounds
 from oomrules.dbus.bus import TIMEOUT, BusError, Connection
 
@@ -16,9 +17,7 @@ _UNIT = f"{_SERVICE}.Unit"
 _UNIT_PREFIX = f"{_MANAGER_PATH}/unit/"
 
 # Properties of every kind of unit; the others belong to the interface of its kind.
-_OF_EVERY_UNIT = frozenset(
-    "Description ActiveState SubState LoadState WantedBy PartOf Names Wants ConsistsOf".split()
-)
+_OF_EVERY_UNIT = bounds.LISTS.union(a.field for a in ATTRIBUTES.values() if a.every_unit)
 # What ListUnits says of a unit, and how many are asked for at once.
 _LISTED = "(a(ssssssouso))"
 # Properties that it says too, so that they cost no call of their own.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from oomrules import resources
 from oomrules.language import syntax
-from oomrules.language.checker import Checked, Stated, only
+from oomrules.language.checker import Checked, Stated
 from oomrules.language.diagnostics import Diagnostic, Fix, Level, Related
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText, Span
@@ -30,16 +30,16 @@ class Check(NamedTuple):
     Attributes:
         code: its name for ever; it has a page of the same name in ``pages``.
         title: what the mistake is, in a few words.
-        level: how bad it is.
         find: finds it everywhere.
+        level: how bad it is.
         whole: whether it can only be judged where no statement is in error.
         host: whether it is about this host, and runs under ``--host`` only.
     """
 
     code: str
     title: str
-    level: Level
     find: Callable[[RuleSet], Iterable[Diagnostic]]
+    level: Level = Level.WARNING
     whole: bool = False
     host: bool = False
 
@@ -67,6 +67,12 @@ class Check(NamedTuple):
             witness=witness,
         )
 
+    def about(
+        self, name: str, message: str, help_: str, witness: dict[str, Any] | None = None
+    ) -> Diagnostic:
+        """Make a finding about something that is no text: another file, or the whole."""
+        return self.at(RuleText(name, ""), Span(0, 0), message, help_, witness=witness)
+
 
 class Comment(NamedTuple):
     """A comment: where it is, and whether it has its line for itself."""
@@ -90,7 +96,7 @@ class RuleSet:
     found: Found
     checked: Checked
     directories: tuple[Path, ...] = ()
-    host: HostFacts | None = field(default=None)
+    host: HostFacts | None = None
 
     @cached_property
     def tree(self) -> Root:
@@ -120,18 +126,6 @@ class RuleSet:
                     found.append(Comment(source, Span(*match.span()), alone))
         return found
 
-    def stated(self) -> list[Stated[syntax.Statement]]:
-        """Return the statements without a mistake, blocks left out."""
-        return self.checked.sound
-
-    def rules(self) -> list[Stated[syntax.Rule]]:
-        """Return the rules without a mistake."""
-        return self.checked.rules
-
-    def scores(self) -> list[Stated[syntax.Score]]:
-        """Return the scores without a mistake."""
-        return only(self.checked.sound, syntax.Score)
-
     @cached_property
     def blocks(self) -> list[StatedBlock]:
         """Every block of every file, the outer ones first."""
@@ -150,10 +144,6 @@ class RuleSet:
     def meaning(self) -> Meaning:
         """What the rules mean, for checks of rule sets without errors."""
         return Meaning(self.checked)
-
-    def list_of(self, name: str) -> Stated[syntax.ListOf] | None:
-        """Find the list that a name stands for."""
-        return self.checked.listed.get(name)
 
 
 class StatedBlock(NamedTuple):
@@ -206,21 +196,25 @@ class Pattern(NamedTuple):
         """Say where the list is used, if the text is an item of one."""
         return f" (the list is used at {self.user.place})" if self.related else ""
 
+    def finding(self, check: Check, message: str, help_: str, fix: Fix | None = None) -> Diagnostic:
+        """Return what is wrong with the text, and where the list is used if it is in one."""
+        said = message + self.usage
+        return check.at(self.source, self.text.span, said, help_, fix=fix, related=self.related)
+
 
 def _patterns(rules: RuleSet) -> Iterator[Pattern]:
     """Give every text that is compared with an attribute, items of lists once an attribute."""
     seen: set[tuple[str, str]] = set()
 
     def items(name: str, attribute: str, user: Stated[syntax.Statement]) -> Iterator[Pattern]:
-        listed = rules.list_of(name)
+        listed = rules.checked.listed.get(name)
         if listed is None or (name, attribute) in seen:
             return
         seen.add((name, attribute))
-        assert isinstance(listed.statement, syntax.ListOf)
         for item in listed.statement.items:
             yield Pattern(listed.source, item, attribute, "glob", user)
 
-    for stated in rules.stated():
+    for stated in rules.checked.sound:
         source = stated.source
         for node in nodes(stated.statement):
             match node:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from oomrules.language.diagnostics import CODES as ERRORS
-from oomrules.language.diagnostics import Diagnostic, Edit, Fix, Level
+from oomrules.language.diagnostics import Diagnostic, Edit, Fix
 from oomrules.language.text import RuleText, Span
 from oomrules.lint.ruleset import Check, Comment, RuleSet
 
@@ -143,7 +143,7 @@ def _elsewhere(rules: RuleSet) -> Iterable[Diagnostic]:
     return ()
 
 
-UNUSED = Check("OOM801", "a comment that allows what is not there", Level.WARNING, _elsewhere)
-NO_REASON = Check("OOM802", "a comment that allows without a reason", Level.WARNING, _elsewhere)
-UNCLEAR = Check("OOM803", "a comment to oomrules that means nothing", Level.WARNING, _elsewhere)
+UNUSED = Check("OOM801", "a comment that allows what is not there", _elsewhere)
+NO_REASON = Check("OOM802", "a comment that allows without a reason", _elsewhere)
+UNCLEAR = Check("OOM803", "a comment to oomrules that means nothing", _elsewhere)
 CHECKS = (UNUSED, NO_REASON, UNCLEAR)

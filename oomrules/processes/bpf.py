@@ -157,8 +157,7 @@ class IteratorSource(ProcSource):
             *(("uid",) if any(not one.changes for one in lacking) else ()),
             *("exe", "cmdline"),
         )
-        self._rough = False
-        self._ended = False
+        self._rough = self._ended = False
         self._self: tuple[int, int] | None = None
 
     def refresh(self) -> IteratorSource:
@@ -334,24 +333,18 @@ class IteratorSource(ProcSource):
 
     def _take_cgroup(self, process: Process, number: int) -> None:
         """Find the path of a control group by its number, which no other will ever have."""
-        path = self._cgroups.get(number)
-        if path is None:
-            path = self._path(process.pid, number)
+        path = self._cgroups.get(number) or self._path(process.pid, number)
         if path != process.cgroup:
             process.cgroup = path
             process.reconsider()
 
     def _path(self, pid: int, number: int) -> str | None:
+        path, unified = None, self.hierarchy.unified
         try:
             path, _ = self.cgroups_of(pid)
-        except OSError:
-            path = None
-        directory = path and self.hierarchy.unified and self.hierarchy.unified.directory(path)
-        if not path or not directory:
-            return path
-        try:
+            directory = path and unified and unified.directory(path)
             # The process may have been moved since its row was written.
-            if os.stat(as_bytes(directory)).st_ino == number:
+            if path and directory and os.stat(as_bytes(directory)).st_ino == number:
                 # There are no more of them with processes than there are processes.
                 if len(self._cgroups) >= max(_FEW_CGROUPS, len(self.by_pid)):
                     self._cgroups.clear()

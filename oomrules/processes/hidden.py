@@ -127,11 +127,9 @@ def _is_missing(root: str, pid: int) -> bool:
 def _groups(hierarchy: Hierarchy) -> Iterator[bytes]:
     """Return the directories of control groups; not the first one, which has kernel threads."""
     tree = hierarchy.unified or hierarchy.memory or hierarchy.units
-    if tree is None:
-        return
     # The mount that shows most comes first.
-    top = tree.directory(tree.mounts[0].root)
-    if top is None:
+    top = tree and tree.directory(tree.mounts[0].root)
+    if not top:
         return
     waiting = [as_bytes(top)]
     # In a container the first directory is one of many, and has their files.

@@ -47,11 +47,7 @@ class Mount(NamedTuple):
 
 
 class Table:
-    """The mounts that lead to control groups, and those that lie over them.
-
-    Args:
-        path: a file in the format of /proc/self/mountinfo.
-    """
+    """The mounts that lead to control groups, and those that lie over them, from mountinfo."""
 
     def __init__(self, path: str = MOUNTINFO) -> None:
         points = {mount.point for mount in _mounts(path) if mount.kind in _TYPES}
@@ -87,7 +83,6 @@ class Tree:
     host's tree, paths are taken for those that are seen from there, as far as the way in is found.
 
     Args:
-        table: all mounts.
         mounts: those of the hierarchy.
         own: our own group in it, as ``/proc/self/cgroup`` has it; empty if that is unknown.
     """

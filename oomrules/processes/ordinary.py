@@ -23,8 +23,7 @@ _TERMINALS = {"pts/": (136, 0), "tty": (4, 0), "ttyS": (4, 64)}
 def process_line(pid: int, **values: Any) -> dict[str, Any]:
     """Return the line of an ordinary process: its own session, by a user, in a service.
 
-    Args:
-        values: by the name of the field, what is not ordinary; ``starttime`` at least.
+    What is not ordinary is given by the name of the field; ``starttime`` at least.
     """
     usual = {name: field.ordinary for name, field in FIELDS.items() if not field.optional}
     return recorded.process_line({**usual, "pid": pid, "session": pid, **values})

@@ -87,8 +87,7 @@ class Statuses:
     """
 
     def __init__(self, threads: Threads, namespaces: Namespaces) -> None:
-        self.most_long = sys.maxsize
-        self.long = [0, 0]
+        self.most_long, self.long = sys.maxsize, [0, 0]
         self._looks_again = False
         self._threads, self._namespaces = threads, namespaces
         # Those whose status was not read in this refresh, and those of which a long one was read
@@ -126,12 +125,8 @@ class Statuses:
         if self.long[known] > before and self.most_long < sys.maxsize:
             # Without a bound no process waits for another one, whatever else is asked of it.
             self._had_turn.add(process.pid)
-        if (
-            process.total_vm
-            and b"\nVmPTE:" not in data
-            and (process.threads or 0) > 1
-            and self._threads.find(process.pid)
-        ):
+        has_threads = process.total_vm and (process.threads or 0) > 1
+        if has_threads and b"\nVmPTE:" not in data and self._threads.find(process.pid):
             data = self._threads.read(process.pid, "status", self._read)
         return data
 

@@ -368,8 +368,8 @@ class ProcSource:
     def _look_again(self, processes: Iterable[Process]) -> None:
         """Read what changes of processes; those that are gone are dropped."""
         # One loop and no call for each of them: what is left is the kernel's work.
-        pread, status_too, gone = os.pread, self._status_each_time, []
-        read_stat, threads = self.descriptors.read_stat, self.threads
+        pread, read_stat = os.pread, self.descriptors.read_stat
+        status_too, gone = self._status_each_time, []
         for process in processes:
             descriptor = process.descriptor
             try:
@@ -379,9 +379,8 @@ class ProcSource:
                 # one refresh, and the head of the list is read once more anyway.
                 seen = hash(data)
                 if seen != process.seen:
+                    process.seen = seen
                     self.update(process, data)
-                    # What the first thread's says is not all, where that has ended.
-                    process.seen = None if threads.are_needed(process.pid) else seen
                 if status_too and process.total_vm:
                     self.read_status_again(process)
             except (OSError, ValueError, IndexError) as error:
@@ -491,15 +490,18 @@ class ProcSource:
         process.utime = int(fields[UTIME])
         process.stime = int(fields[STIME])
         process.nice = int(fields[NICE])
-        process.threads = int(fields[THREADS])
+        process.threads = threads = int(fields[THREADS])
         process.state = fields[STATE].decode("ascii", "replace")
         flags = int(fields[FLAGS])
         process.flags = self.numbers.setdefault(flags, flags)
-        process.total_vm = int(fields[SIZE]) // _PAGE_SIZE
+        process.total_vm = size = int(fields[SIZE]) // _PAGE_SIZE
         process.rss = int(fields[RSS])
-        ended = not process.total_vm or flags & PF_EXITING
-        if (ended and process.threads > 1) or process.pid in self.threads.stand_ins:
+        ended = threads > 1 and (not size or flags & PF_EXITING)
+        if ended or process.pid in self.threads.stand_ins:
             self._update_by_threads(process)
+            if self.threads.are_needed(process.pid):
+                # What the first thread's stat says is not all.
+                process.seen = None
 
     def _update_by_threads(self, process: Process) -> None:
         """Take over what belongs to a thread from the first that goes on, if the first has not."""

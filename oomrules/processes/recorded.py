@@ -110,9 +110,6 @@ def _no(what: str, key: str, value: Any) -> _Wrong:
 def load(path: str, lines: Callable[[str, int], Iterable[str]] = files.lines) -> Recorded:
     """Read a snapshot file.
 
-    Args:
-        lines: what reads its lines.
-
     Raises:
         Failure: it cannot be read, or a line of it is wrong; the message names the line.
     """

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from oomrules.attributes import ATTRIBUTES, Attribute, Provider, Type
+from oomrules.attributes import ATTRIBUTES, Attribute, Provider
 from oomrules.fields import FIELDS, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import enclosing
@@ -159,7 +159,7 @@ def _of_unit(name: str, wanted: type) -> Getter:
     return get
 
 
-def _of_session(name: str, otherwise: bool | str) -> Getter:
+def _of_session(name: str, otherwise: bool | int | str) -> Getter:
     """What holds for the session of a process: that of the innermost unit that has one."""
 
     def get(process: Process, snapshot: Snapshot) -> Any:
@@ -238,9 +238,9 @@ def _getter(attribute: Attribute) -> Getter:
     if attribute.provider is Provider.SCOPE:
         return _of_scope(attribute.field, attribute.name in _IN_PAGES)
     if attribute.provider is Provider.SYSTEMD:
-        return _of_unit(attribute.field, str if attribute.type is Type.TEXT else int)
+        return _of_unit(attribute.field, type(attribute.empty))
     if attribute.provider is Provider.LOGIND:
-        return _of_session(attribute.field, False if attribute.type is Type.BOOLEAN else "")
+        return _of_session(attribute.field, attribute.empty)
     if FIELDS[attribute.field].unit is Unit.BYTES:
         return _known(attribute.field, lambda value, snapshot: value // snapshot.host.page_size)
     return _field(attribute.field)

@@ -148,7 +148,7 @@ def constant(node: Node) -> tuple[str, int] | None:
     """
     if node[0] in ("number", "bytes"):
         return node[0], node[1]
-    if nodes.attributes(node):
+    if any(part[0] in ("attr", "cap") for part in nodes.walk(node)):
         return None
     low, high = bounds(node)
     if low != high:

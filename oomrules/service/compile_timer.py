@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from oomrules.errors import Failure
 from oomrules.service.compile_child import CompileChild, Compiled
-from oomrules.service.pace import Settling
+from oomrules.service.pace import NEVER, Settling
 from oomrules.state import now
 
 # A rule file is stable after _QUIET seconds without a change. After _LONGEST seconds it is read
@@ -21,8 +21,6 @@ _ASK_AGAIN = 300.0
 # After a failure: seconds until the next try, twice as many each time.
 _RETRY, _RETRY_LONGEST = 5.0, 300.0
 
-_NEVER = float("inf")
-
 
 class CompileTimer:
     """Starts the short-lived half when it is due, one at a time.
@@ -34,30 +32,22 @@ class CompileTimer:
     Attributes:
         running: the child that is at work.
         reload: whether a reload was asked for, which waits for nothing.
+        files: changes of rule files.
+        accounts: changes of users and groups, which matter only if a rule names any. Users can
+            cause them (chsh(1)), so they are no more urgent than a unit's.
     """
 
     def __init__(self, path: list[str], arguments: list[str]) -> None:
         self._path, self._arguments = path, arguments
         self.running: CompileChild | None = None
         self.reload = False
-        self._settling = Settling(_QUIET, _LONGEST)
-        self._accounts = Settling(_QUIET, _LONGEST)
+        self.files = Settling(_QUIET, _LONGEST)
+        self.accounts = Settling(_QUIET, _LONGEST)
         # Whether a rule in force needs what only D-Bus knows; when that may have changed; when
         # D-Bus was asked last, and how long that took.
         self._asks = False
-        self._wanted_at, self._started_at, self._took = _NEVER, -_NEVER, 0.0
-        self._retry, self._retry_at = _RETRY, _NEVER
-
-    def change(self, at: float) -> None:
-        """Take note that a rule file changed."""
-        self._settling.change(at)
-
-    def rename(self, at: float) -> None:
-        """Take note that a user or group came or went; it matters only if a rule names any.
-
-        Users can cause such a change (chsh(1)), so it is no more urgent than a unit's.
-        """
-        self._accounts.change(at)
+        self._wanted_at, self._started_at, self._took = NEVER, -NEVER, 0.0
+        self._retry, self._retry_at = _RETRY, NEVER
 
     def want(self, at: float) -> None:
         """Take note that a unit came or went; it matters only if a rule asks D-Bus about units."""
@@ -74,13 +64,13 @@ class CompileTimer:
             return self.running.deadline
         if self.reload:
             return 0.0
-        wanted = _NEVER
+        wanted = NEVER
         if self._asks:
             again = self._started_at + _ASK_AGAIN
-            wanted = min(self._wanted_at, self._accounts.due, again)
+            wanted = min(self._wanted_at, self.accounts.due, again)
             wanted = max(wanted, self._started_at + max(_ASK_EVERY, _ASK_TIMES * self._took))
         # It takes memory, and under pressure there is none.
-        return max(min(self._settling.due, self._retry_at, wanted), calm_at)
+        return max(min(self.files.due, self._retry_at, wanted), calm_at)
 
     def start(self, at: float) -> CompileChild:
         """Start a child, for all changes until now.
@@ -88,10 +78,10 @@ class CompileTimer:
         Raises:
             Failure: it cannot be started; it is due again later.
         """
-        self._settling.reset()
-        self._accounts.reset()
+        self.files.reset()
+        self.accounts.reset()
         self.reload = False
-        self._wanted_at, self._started_at, self._retry_at = _NEVER, at, _NEVER
+        self._wanted_at, self._started_at, self._retry_at = NEVER, at, NEVER
         try:
             self.running = CompileChild(self._path, self._arguments, at)
         except Failure:

@@ -18,7 +18,6 @@ from oomrules.processes.facts import Facts
 from oomrules.processes.hidden import notes
 from oomrules.processes.proc_status import MOST_LONG
 from oomrules.processes.procfs import IDENTITY_FILES, PLACE_FILES, QUICK_FILES, ProcSource
-from oomrules.processes.snapshot import Host
 from oomrules.processes.values import place_of
 from oomrules.program.program import Program
 from oomrules.ranking.ranker import HEAD, Ranker, Ranking, fresh
@@ -114,6 +113,7 @@ class CurrentList:
     Attributes:
         program: None until there are rules without errors; ``fingerprint`` tells from which
             files, ``examined`` those that were compiled last, with or without errors.
+        source: the processes, as far as the rules ask for them; None without rules.
         listed: the last list, and ``before`` it; None at first.
         problem: why the last list could not be put into force everywhere, or its traces not be
             left; empty if it was.
@@ -136,7 +136,7 @@ class CurrentList:
         self._users: dict[int, str] = {}
         self._groups: dict[int, str] = {}
         self._own = 0
-        self._source: IteratorSource | None = None
+        self.source: IteratorSource | None = None
         # Where the list goes; empty: the host decides; None: that is not known yet.
         self._to: tuple[str, ...] | None = None
         self._head: int | None = None
@@ -168,13 +168,13 @@ class CurrentList:
         renamed = self._name(prepared.users, prepared.groups, prepared.names_complete)
         if renamed and prepared.names_complete:
             self._keep_names(prepared.program or self.program)
-        if renamed and self.program is not None and self._source is not None:
+        if renamed and self.program is not None and self.source is not None:
             # It remembers what it made of a name, and an alias makes no other name of it.
-            self._ranker = Ranker(self.program, self._source.host)
-        if self._source is not None:
-            self._source.facts = facts
+            self._ranker = Ranker(self.program, self.source.host)
+        if self.source is not None:
+            self.source.facts = facts
             # What has been worked out for each process may rest on the old facts.
-            for process in self._source.by_pid.values():
+            for process in self.source.by_pid.values():
                 process.reconsider()
         self.examined = prepared.fingerprint
         if prepared.program is None:
@@ -261,19 +261,19 @@ class CurrentList:
         self.program = made
         self.changed_at = now()
         self._adjustment = None
-        self._source = IteratorSource(
+        self.source = IteratorSource(
             made,
             descriptors=DESCRIPTORS,
             names=(self._users, self._groups),
             facts=self.facts,
             own=(self._own,) if self._own else (),
         )
-        self._source.most_long = MOST_LONG
+        self.source.most_long = MOST_LONG
         try:
-            see_originals(self._source, self.state.directory)
+            see_originals(self.source, self.state.directory)
         except Failure as error:
             self.problem = error.message
-        self._ranker = Ranker(made, self._source.host)
+        self._ranker = Ranker(made, self.source.host)
         self._seen = None
         # The old ones are garbage now, partly in cycles, which are collected only here.
         resident.settle()
@@ -281,13 +281,13 @@ class CurrentList:
     def own(self, pid: int) -> None:
         """Take a process for one of oomrules' own, which are never candidates; 0 for none."""
         self._own = pid
-        if self._source is not None:
-            self._source.own_pids = frozenset({os.getpid(), pid} - {0})
+        if self.source is not None:
+            self.source.own_pids = frozenset({os.getpid(), pid} - {0})
 
     def look_anew(self, files: Iterable[str] = IDENTITY_FILES) -> None:
         """Let the next list read the identity of every process again, or some files of it."""
-        if self._source is not None:
-            self._source.look_anew(files)
+        if self.source is not None:
+            self.source.look_anew(files)
 
     @property
     def stale(self) -> bool:
@@ -314,7 +314,7 @@ class CurrentList:
         listed = self.listed
         if listed is None or self.misplaced or now() - listed.read >= _QUIET_FOR:
             return False
-        source, seen, before = self._source, _activity(), self._seen
+        source, seen, before = self.source, _activity(), self._seen
         if source is None or seen is None or before is None or seen[0] != before[0]:
             return False
         if abs(seen[1] - before[1]) * _MEMORY_SHARE >= max(1, source.host.mem_total >> 10):
@@ -341,19 +341,19 @@ class CurrentList:
         Raises:
             Failure: the processes cannot be read.
         """
-        if self._source is None or self._ranker is None:
+        if self.source is None or self._ranker is None:
             return None
         self._seen = _activity()
         read = now()
         if stirred and not pressed:
             # Processes may have been moved into a unit that came.
-            self._source.look_anew(PLACE_FILES)
-        ranking = fresh(self._ranker, self._source.refresh())
+            self.source.look_anew(PLACE_FILES)
+        ranking = fresh(self._ranker, self.source.refresh())
         save = now() - self._saved >= _SAVE_EVERY
         put = put_all(
             [self._sink(target) for target in self._targets],
             ranking,
-            self._source,
+            self.source,
             self.state,
             LastList(read, self.log) if save else None,
             only=self._to is not None,
@@ -365,19 +365,19 @@ class CurrentList:
             read=read,
             given=now(),
             pids=ranking.pids,
-            head=entries(ranking, self._source, HEAD),
+            head=entries(ranking, self.source, HEAD),
             to=tuple(put.to),
         )
         self.problem = "; ".join(failure.message for failure in put.failures)
         if pressed:
             # The next list can take its time.
             if read > self._pressed_at + CALM:
-                self._source.look_anew(QUICK_FILES)
+                self.source.look_anew(QUICK_FILES)
             elif stirred:
-                self._source.look_anew(PLACE_FILES)
+                self.source.look_anew(PLACE_FILES)
             self._pressed_at = read
         if now() >= self._hidden_at:
-            self._source.look_for_hidden()
+            self.source.look_for_hidden()
             self._hidden_at = now() + _HIDDEN_EVERY
         return self.listed
 
@@ -388,7 +388,7 @@ class CurrentList:
             as ``state.described`` does, with ``began`` in seconds since the boot; None if nothing
             is known of it.
         """
-        source = self._source
+        source = self.source
         process = source.by_pid.get(pid) if source else None
         if source is None or process is None or type(process.starttime) is not int:
             return None
@@ -398,9 +398,9 @@ class CurrentList:
 
     def slow_searches(self) -> list[str]:
         """Return notes on the processes whose texts take too long to search."""
-        if self._ranker is None or self._source is None:
+        if self._ranker is None or self.source is None:
             return []
-        return self._ranker.evaluator.notes(self._source.by_pid)
+        return self._ranker.evaluator.notes(self.source.by_pid)
 
     def release(self) -> None:
         """Take the list back, so that the kernel chooses for itself.
@@ -418,31 +418,16 @@ class CurrentList:
         self._saved = -_SAVE_EVERY
 
     @property
-    def host(self) -> Host | None:
-        """The host at the last refresh; None without rules."""
-        return None if self._source is None else self._source.host
-
-    @property
-    def unreadable(self) -> dict[str, int]:
-        """Of how many processes which field could not be read."""
-        return {} if self._source is None else self._source.unreadable
-
-    @property
     def hidden(self) -> list[str]:
         """Notes on processes that cannot be seen."""
-        source = self._source
+        source = self.source
         return [] if source is None else notes(source.hidden, source.hides_processes)
-
-    @property
-    def descriptors(self) -> int:
-        """How many files of processes are open."""
-        return 0 if self._source is None else self._source.descriptors.kept
 
     def close(self) -> None:
         """Close every file of a process."""
-        if self._source is not None:
-            self._source.close()
-            self._source = self._ranker = None
+        if self.source is not None:
+            self.source.close()
+            self.source = self._ranker = None
 
 
 def _first(ranking: Ranking) -> set[int]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from oomrules.errors import Failure, reason
+from oomrules.service.pace import NEVER
 from oomrules.service.poll import PollTable
 from oomrules.state import now
 
@@ -35,8 +36,6 @@ WORDS = {
 _MOST = 32
 _PATIENCE = 20.0
 _LONGEST = 64
-
-_NEVER = float("inf")
 
 
 class Client:
@@ -93,7 +92,7 @@ class Listener:
     @property
     def due(self) -> float:
         """When ``expire`` has something to do."""
-        return min((client.until for client in self._clients), default=_NEVER)
+        return min((client.until for client in self._clients), default=NEVER)
 
     def expire(self, at: float) -> None:
         """Close the connections that have been there for too long."""
@@ -111,7 +110,7 @@ class Listener:
 
     def close(self) -> None:
         """Close every connection, and listen no more."""
-        self.expire(_NEVER)
+        self.expire(NEVER)
         self._poll.remove(self._socket.fileno())
         self._socket.close()
         with suppress(OSError):

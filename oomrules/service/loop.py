@@ -22,7 +22,7 @@ from oomrules.service.listener import NAME, Listener
 from oomrules.service.metrics import Metrics
 from oomrules.service.notify import Notifier
 from oomrules.service.outbox import Outbox
-from oomrules.service.pace import Pace
+from oomrules.service.pace import NEVER, Pace
 from oomrules.service.poll import PollTable
 from oomrules.service.pressure import Pressure
 from oomrules.service.problems import Problems
@@ -42,8 +42,6 @@ _OFFER_AGAIN = 0.5
 _LISTEN_AGAIN = 0.2
 
 _LONGEST_WAIT = 3600.0
-
-_NEVER = float("inf")
 
 
 class Options(NamedTuple):
@@ -102,24 +100,24 @@ class Service:
         self.unlocked = ""
         self._resumes = not options.given
         self._alive_at = self._looked_at = 0.0
-        self._listen_at = _NEVER
+        self._listen_at = NEVER
         # When something is due, in seconds since the boot, and what is done then.
         self._timers: list[tuple[Callable[[], float], Callable[[], None]]] = [
-            (lambda: self._alive_at + (self.notifier.watchdog or _NEVER) / _ALIVE, self._alive),
-            (lambda: self._looked_at + (self.pressure.look or _NEVER), self._look_for_pressure),
+            (lambda: self._alive_at + (self.notifier.watchdog or NEVER) / _ALIVE, self._alive),
+            (lambda: self._looked_at + (self.pressure.look or NEVER), self._look_for_pressure),
             (lambda: self._listen_at, self._listen_to_units),
             (lambda: self.compiler.due(self.pace.calm_at), self._compile),
             (
-                lambda: self.pace.due if self.current_list.program else _NEVER,
+                lambda: self.pace.due if self.current_list.program else NEVER,
                 lambda: self._refresh(self.pace.reason()),
             ),
         ]
         self.poll.add(self.pressure.descriptor, self._feel_pressure, select.POLLPRI)
         self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
-        self._follow(self.rule_watch, self.compiler.change)
+        self._follow(self.rule_watch, self.compiler.files.change)
         # The names in rules stand for the ids that these files give them.
         files = [os.path.join(passwd.directory(), name) for name in passwd.FILES.values()]
-        self._follow(RuleWatch((), "", files), self.compiler.rename)
+        self._follow(RuleWatch((), "", files), self.compiler.accounts.change)
         self._listen_to_units()
         self.kernel_log = self._open_kernel_log()
         self.listener = self._open_listener()
@@ -234,7 +232,7 @@ class Service:
         self.pace.press(now())
 
     def _listen_to_units(self) -> None:
-        self._listen_at = _NEVER
+        self._listen_at = NEVER
         if self.unit_watch:
             self.poll.add(self.unit_watch.descriptor, lambda _: self._hear_units())
 
@@ -313,7 +311,7 @@ class Service:
         begun, cost = now(), time.process_time()
         if why == "heartbeat":
             if self.current_list.stale:
-                self.compiler.change(begun)
+                self.compiler.files.change(begun)
             if self.current_list.quiet():
                 self.counts.quiet += 1
                 self.pace.done(begun, 0.0)
@@ -394,7 +392,7 @@ class Service:
         if self.listener:
             self.listener.close()
         self.current_list.close()
-        self.recorder.sum_up(_NEVER)
+        self.recorder.sum_up(NEVER)
         self.outbox.flush()
         self.pressure.close()
         self.notifier.close()

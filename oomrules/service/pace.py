@@ -19,7 +19,7 @@ _SETTLE, _LEAST_UNITS, _TIMES_UNITS = 0.2, 1.0, 20
 # A client waits for the list; other clients may do the same, one after the other.
 _TIMES_ASKED = 2
 
-_NEVER = float("inf")
+NEVER = float("inf")
 
 
 class Pace:
@@ -33,8 +33,8 @@ class Pace:
     def __init__(self, heartbeat: float, now: float) -> None:
         self._heartbeat = heartbeat
         self._ended, self._cost = now, 0.0
-        self._pressed = -_NEVER
-        self._units = self._asked = _NEVER
+        self._pressed = -NEVER
+        self._units = self._asked = NEVER
 
     def press(self, now: float) -> None:
         """Take note of a sign of pressure."""
@@ -51,7 +51,7 @@ class Pace:
     def done(self, ended: float, cost: float) -> None:
         """Take note of a fresh list, and of its cost in seconds of processor time."""
         self._ended, self._cost = ended, cost
-        self._units = self._asked = _NEVER
+        self._units = self._asked = NEVER
 
     def pressed(self, now: float) -> bool:
         """Return whether there is pressure."""
@@ -60,7 +60,7 @@ class Pace:
     @property
     def stirred(self) -> bool:
         """Whether a unit came or went since the last list, whatever the next one is made for."""
-        return self._units < _NEVER
+        return self._units < NEVER
 
     @property
     def calm_at(self) -> float:
@@ -85,7 +85,7 @@ class Pace:
         units = ended + max(_LEAST_UNITS, _TIMES_UNITS * cost)
         return {
             "heartbeat": ended + self._heartbeat,
-            "pressure": pressure if pressed else _NEVER,
+            "pressure": pressure if pressed else NEVER,
             "request": max(self._asked, ended + _TIMES_ASKED * cost),
             "units": max(self._units + _SETTLE, units),
         }
@@ -101,7 +101,7 @@ class Settling:
 
     def __init__(self, quiet: float, longest: float) -> None:
         self._quiet, self._longest = quiet, longest
-        self._first = self._last = _NEVER
+        self._first = self._last = NEVER
 
     def change(self, now: float) -> None:
         """Take note of a change."""
@@ -109,7 +109,7 @@ class Settling:
 
     def reset(self) -> None:
         """Take note that the changes have been dealt with."""
-        self._first = self._last = _NEVER
+        self._first = self._last = NEVER
 
     @property
     def due(self) -> float:

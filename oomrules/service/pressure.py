@@ -45,16 +45,13 @@ class Pressure:
         self.close()
         for trigger in _TRIGGERS:
             try:
-                descriptor = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+                self.descriptor = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+                os.write(self.descriptor, trigger)
             except OSError:
-                break
-            try:
-                os.write(descriptor, trigger)
-            except OSError:
-                os.close(descriptor)
-                continue
-            self.descriptor, self.source = descriptor, "trigger"
-            return
+                self.close()
+            else:
+                self.source = "trigger"
+                return
         self.source = "psi" if self.shares() else "meminfo" if self._available() else "none"
 
     def close(self) -> None:

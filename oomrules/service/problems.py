@@ -1,4 +1,7 @@
-"""What is wrong now: said once when it begins, and once when it ends."""
+"""What is wrong now: said once when it begins, and once when it ends.
+
+In the status these are the ``complaints``; its key ``problems`` is what could not be found out.
+"""
 
 from __future__ import annotations
 

@@ -53,6 +53,8 @@ class Parts(Protocol):
     """The parts of the service that the document is about.
 
     Attributes:
+        problems: what is wrong now. The document calls that ``complaints``; its ``problems`` are
+            what could not be found out about the host.
         ready: whether the first round is over.
         unlocked: why the memory is not locked; empty if it is, or before it is tried.
     """
@@ -74,7 +76,7 @@ def document(parts: Parts) -> dict[str, Any]:
     """Return how the service is, as plain data; ages and times in seconds."""
     at = now()
     current, rules, counts = parts.current_list, parts.rules, parts.counts
-    listed, program = current.listed, current.program
+    listed, program, source = current.listed, current.program, current.source
     recorder, shares = parts.recorder, parts.pressure.shares()
     return {
         "schema": SCHEMA,
@@ -98,8 +100,7 @@ def document(parts: Parts) -> dict[str, Any]:
             "head": listed.head[:HEAD],
             "problem": current.problem or None,
         },
-        "host": current.host
-        and {"memory": current.host.mem_total, "swap": current.host.swap_total},
+        "host": source and {"memory": source.host.mem_total, "swap": source.host.swap_total},
         "refreshes": {"total": sum(counts.refreshes.values()), **counts.refreshes},
         "pressure": {
             "source": parts.pressure.source,
@@ -115,7 +116,7 @@ def document(parts: Parts) -> dict[str, Any]:
         "ready": parts.ready,
         "preparing": parts.compiler.running is not None,
         "memory": {**_memory(), "lock": parts.unlocked or None},
-        "descriptors": current.descriptors,
+        "descriptors": source.descriptors.kept if source else 0,
         "watches": parts.unit_watch.watches if parts.unit_watch else 0,
         "under_pressure": parts.pace.pressed(at),
         "quiet_heartbeats": counts.quiet,
@@ -144,5 +145,5 @@ def _unreadable(current: CurrentList) -> list[str]:
     return [
         f"{field} of {number} processes could not be read; rules that ask for it are in doubt, so "
         "they protect them"
-        for field, number in sorted(current.unreadable.items())
+        for field, number in sorted(current.source.unreadable.items() if current.source else ())
     ]

@@ -42,7 +42,9 @@ class Sink(Protocol):
         """
 
     def take_back(self) -> None:
-        """Undo that the list is in force, if it is.
+        """Undo that the list is in force, if it is; a file stays.
+
+        ``take_back_all`` names each sink that it asks: those of ``targets.IN_FORCE``.
 
         Raises:
             Failure: it could not be undone.
@@ -121,8 +123,7 @@ def put_all(
     if last:
         with _noted(put.failures):
             state.save_list(entries(ranking, source), last)
-    adjusting = any(sink.name == targets.OOM_SCORE_ADJ for sink in sinks)
-    if only and not adjusting and state.is_adjusted:
+    if only and state.is_adjusted and targets.OOM_SCORE_ADJ not in [sink.name for sink in sinks]:
         with _noted(put.failures):
             named(targets.OOM_SCORE_ADJ, state).take_back()
     return put

@@ -12,7 +12,6 @@ from unittest.mock import Mock
 import pytest
 
 from oomrules import config, targets
-from oomrules.commands.parts import adjustment
 from oomrules.config import Config
 from oomrules.errors import Failure
 from oomrules.sinks import kernel_list
@@ -122,7 +121,7 @@ def test_without_a_module_the_order_goes_into_oom_score_adj(
     oomrules: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = Mock(return_value=0)
-    monkeypatch.setattr(adjustment, "dry_run", shown)
+    monkeypatch.setattr("oomrules.commands.emit._dry_run", shown)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert oomrules("emit", "--dry-run").code == 0
     assert [call.args[1] for call in shown.mock_calls] == [HEAD]

@@ -15,13 +15,20 @@ from gi.repository import Gio, GLib
 
 KEEP: list[Any] = []
 
-# What an honest manager says of each unit.
-PROPERTIES = {
+# What an honest manager says of each unit (org.freedesktop.systemd1(5)): on the interface Unit,
+# and on that of the unit's kind.
+UNIT = {
     "Description": GLib.Variant("s", "A café"),
+    "ActiveState": GLib.Variant("s", "active"),
+    "NeedDaemonReload": GLib.Variant("b", True),
+    "Wants": GLib.Variant("as", ["u1.service", "x" * 300, "u2.service"]),
+}
+KIND = {
     "OOMPolicy": GLib.Variant("s", "kill"),
     "OOMScoreAdjust": GLib.Variant("i", 100),
-    "ActiveState": GLib.Variant("s", "active"),
-    "Wants": GLib.Variant("as", ["u1.service", "x" * 300, "u2.service"]),
+    "ManagedOOMPreference": GLib.Variant("s", "avoid"),
+    "ManagedOOMMemoryPressure": GLib.Variant("s", "auto"),
+    "Delegate": GLib.Variant("b", True),
 }
 ESCAPES = "\x1b]0;PWNED\x07\x1b[2J\x1b[31mnote: all is well\n"
 
@@ -97,8 +104,13 @@ def answer(mode: str, message: Any) -> Any:
             names += [f"u{number}.service" for number in range(10_000)]
         reply.set_body(listed([] if mode == "ghosts" else names, mode))
     else:
-        name = message.get_body().unpack()[1]
-        value = VALUES[mode]() if mode in VALUES else PROPERTIES[name]
+        interface, name = message.get_body().unpack()
+        properties = UNIT if interface.endswith(".Unit") else KIND
+        value = VALUES[mode]() if mode in VALUES else properties.get(name)
+        if value is None:
+            # As systemd does; it is no fault of the bus.
+            unknown = "org.freedesktop.DBus.Error.UnknownProperty"
+            return message.new_method_error_literal(unknown, "Unknown property.")
         reply.set_body(GLib.Variant("(v)", (value,)))
     return reply
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.dbus import bounds, systemd
 from oomrules.dbus import gather as facts
 from oomrules.dbus.bus import BusError, Connection
@@ -19,6 +22,7 @@ from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes.facts import Facts
 from oomrules.processes.units import Placement, placement
+from tests.children import CHECKOUT
 from tests.dbus.test_users import GUARD, PEER, wait_for
 
 Listen = Callable[[str], str]
@@ -70,6 +74,86 @@ def test_properties_relations_aliases_and_sessions_are_found(listen: Listen) -> 
     assert max(map(len, found.units)) < bounds.MOST_NAME
     assert set(found.sessions) == {"session-1.scope", "session-2.scope", "user@1000.service"}
     assert len(found.sessions["session-1.scope"]["class"]) == bounds.MOST_NAME
+
+
+# What tests/dbus/peer.py says of every unit, as ``oomrules.attributes`` has to expect it.
+TOLD = {
+    "unit.description": "A café",
+    "unit.active_state": "active",
+    "unit.oom_policy": "kill",
+    "unit.oom_score_adjust": 100,
+    "unit.managed_oom_preference": "avoid",
+    "unit.managed_oom_memory_pressure": "auto",
+}
+
+
+def test_every_property_that_rules_can_ask_for_arrives(listen: Listen) -> None:
+    listen("honest")
+    properties = {a.name: a for a in ATTRIBUTES.values() if a.provider is Provider.SYSTEMD}
+    # A new one: let the peer say it too, on the interface that systemd has it on.
+    assert properties.keys() == TOLD.keys()
+    asks = [f'{name} == "x"' if type(TOLD[name]) is str else f"{name} > 1" for name in TOLD]
+    rules = f"spare anything when {' or '.join(asks)}"
+    (place,) = places(1)
+    found = gather(asked(rules), [place])
+    assert found.problems == ()
+    assert {name: found.get(place, a.field) for name, a in properties.items()} == TOLD
+
+
+YES_OR_NO = """
+import json
+from oomrules.attributes import ATTRIBUTES, Type
+
+for name, like, read in (
+    ("unit.stale", "unit.description", "NeedDaemonReload"),
+    ("unit.delegates", "unit.oom_policy", "Delegate"),
+):
+    ATTRIBUTES[name] = ATTRIBUTES[like]._replace(name=name, type=Type.BOOLEAN, read=read)
+
+from oomrules.dbus import gather
+from oomrules.language import compiler
+from oomrules.language.text import RuleText
+from oomrules.processes import ordinary
+from oomrules.processes.units import placement
+from oomrules.ranking.ranker import Ranker
+from oomrules.reason.effects import Effects
+from oomrules.reason.witness import proposals, witness
+
+rules = "never kill anything when unit.stale and unit.delegates\\nscore rss\\n"
+program = compiler.compile_texts([RuleText("x.oom", rules)])
+gather.booted_with_systemd = lambda: True
+place = placement("/system.slice/u1.service")
+facts = gather.gather(gather.questions(program), [place])
+properties = {name: facts.get(place, name) for name in ("NeedDaemonReload", "Delegate")}
+host = {"clock_ticks": 100, "uptime": 5000, "mem_total": 2**30}
+reasons = []
+for said in (properties, {**properties, "Delegate": False}, {**properties, "Delegate": "yes"}):
+    scope = {"kind": "scope", "cgroup": place.path, "properties": said}
+    lines = [scope, ordinary.process_line(pid=7, cgroup=place.path)]
+    snapshot = ordinary.snapshot("x", host, lines)
+    verdict = Ranker(program, snapshot.host).rank(snapshot).verdict(snapshot.by_pid[7])
+    reasons.append(verdict.why.name)
+judge = witness.judge_of(program)
+(effect,) = Effects(program).all
+made = [one for box in effect.sure for one in proposals.proposals(box)]
+print(json.dumps([properties, reasons, [one.judge(judge).why.name for one in made]]))
+"""
+
+
+def test_a_new_property_of_yes_and_no_is_told_judged_and_made_up(listen: Listen) -> None:
+    listen("honest")
+    done = subprocess.run(
+        [sys.executable, "-c", YES_OR_NO],
+        env={**os.environ, "PYTHONPATH": CHECKOUT},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    properties, reasons, made = json.loads(done.stdout)
+    assert properties == {"NeedDaemonReload": True, "Delegate": True}
+    # A value of another type is as good as unknown, which protects.
+    assert reasons == ["NEVER", "CANDIDATE", "NEVER_IN_DOUBT"]
+    assert made[0] == "NEVER"
 
 
 def test_a_bus_that_lags_is_asked_until_the_deadline_and_the_rest_is_unknown(

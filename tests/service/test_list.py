@@ -179,9 +179,9 @@ def listing(proc: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     current = CurrentList(State(str(tmp_path / "state")))
     current.direct([str(tmp_path / "list")], None)
     current.adopt(GOOD._replace(program=made, fingerprint=[["x", 1]]))
-    assert current._source is not None
-    current._source.close()
-    current._source = IteratorSource(made, root=str(proc.root), tasks=None)
+    assert current.source is not None
+    current.source.close()
+    current.source = IteratorSource(made, root=str(proc.root), tasks=None)
     meminfo = "MemTotal: 1048576 kB\nMemAvailable: 500000 kB\nSwapTotal: 1024 kB\n"
     (proc.root / "meminfo").write_text(meminfo)
     assert current.refresh() and current.quiet()
@@ -258,7 +258,7 @@ def test_a_host_is_not_quiet_when_memory_or_swap_came_or_went(
         )
         assert not listing.quiet()
         listing.refresh()
-        host = listing._source and listing._source.host
+        host = listing.source and listing.source.host
         assert host
         assert {"MemTotal": host.mem_total, "SwapTotal": host.swap_total}[key] == int(after) * 1024
 
@@ -267,8 +267,8 @@ def test_processes_that_cannot_be_seen_are_told(
     listing: CurrentList, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert listing.hidden == []
-    assert listing._source
-    listing._source.refused = {7, 8}
-    listing._source.look_for_hidden()
+    assert listing.source
+    listing.source.refused = {7, 8}
+    listing.source.look_for_hidden()
     (said,) = listing.hidden
     assert said.startswith("2 processes cannot be seen and are in no list")

@@ -129,17 +129,17 @@ def test_what_changes_is_left_alone_until_it_rests_but_not_for_ever(steps: list[
 def test_users_that_change_again_and_again_are_looked_up_now_and_then(tmp_path: Path) -> None:
     # A user may have a part in it, by chsh(1).
     timer = CompileTimer([str(tmp_path)], [])
-    timer.rename(1.0)
+    timer.accounts.change(1.0)
     assert timer.due(0.0) == float("inf")  # no rule names anybody, as far as is known
     timer._asks, timer._started_at = True, -9.0
     assert timer.due(0.0) == pytest.approx(2.0)
     timer._started_at, timer._took = 100.0, 2.0
-    timer._accounts.reset()
+    timer.accounts.reset()
     for at in range(101, 200):
-        timer.rename(float(at))
+        timer.accounts.change(float(at))
         assert timer.due(0.0) >= 140.0
     assert timer.due(0.0) == pytest.approx(140.0)
-    timer._accounts.reset()
+    timer.accounts.reset()
     assert timer.due(0.0) == pytest.approx(400.0)
 
 

@@ -290,7 +290,7 @@ for number in range(160):
     keeper.refresh()
     if number % 40 == 39:
         sizes.append(size())
-print(json.dumps([sizes, len(os.listdir("/proc/self/fd")), keeper.descriptors]))
+print(json.dumps([sizes, len(os.listdir("/proc/self/fd")), keeper.source.descriptors.kept]))
 """
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from oomrules import config, kept, targets
+from oomrules import config, kept, sinks, targets
 from oomrules.commands import hook, main
 from oomrules.commands.parts import selection
 from oomrules.config import Config
@@ -190,10 +190,10 @@ def service(host: Host) -> list[str]:
     current = CurrentList(State(str(host.state), wait=False))
     current.direct(list(host.targets), None)
     current.adopt(compiled(program))
-    assert current._source
-    current._source.close()
-    current._source = host.source(program)
-    see_originals(current._source, str(host.state))
+    assert current.source
+    current.source.close()
+    current.source = host.source(program)
+    see_originals(current.source, str(host.state))
     assert current.refresh()
     current.close()
     return current.problem.split("; ") if current.problem else []
@@ -401,3 +401,22 @@ def test_a_user_without_a_state_directory_writes_files_all_the_same(
     assert main.main(["emit", "--to", host.path("other"), "--root", str(host.root)]) == 0
     assert host.left(()).files == {"oom": "", "one": "12 13 11\n", "other": "12 13 11\n"}
     assert not host.state.exists()
+
+
+def test_each_target_that_stays_in_force_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Noted:
+        def __init__(self, target: str) -> None:
+            self.target = target
+
+        def take_back(self) -> None:
+            asked.append(self.target)
+
+    monkeypatch.setattr(sinks, "named", lambda target, *_: Noted(target))
+    state = State(str(tmp_path))
+    Path(state.path(ADJUSTMENTS)).touch()
+    assert sinks.take_back_all(state) == []
+    assert asked == list(targets.IN_FORCE)

@@ -30,10 +30,8 @@ _LIVE = {
 
 def of(verdict: Verdict) -> tuple[str, ...]:
     """Return the names of all that was unknown where a doubt decided, each once."""
-    names = dict.fromkeys((*verdict.doubts, *verdict.score_doubts))
-    for held in verdict.held:
-        names |= dict.fromkeys(held.doubts)
-    return tuple(names)
+    of_rules = (name for held in verdict.held for name in held.doubts)
+    return tuple(dict.fromkeys((*verdict.doubts, *verdict.score_doubts, *of_rules)))
 
 
 def as_data(verdict: Verdict) -> list[str]:
@@ -97,15 +95,6 @@ def cause(name: str, process: Process, snapshot: Snapshot) -> str:
             what = "recorded without names" if recorded else "no name is known"
             return f"{what} of {name}s, for id {number}"
     return _by_provider(attribute.provider, recorded)
-
-
-def causes(names: Iterable[str], process: Process, snapshot: Snapshot) -> list[str]:
-    """Return a line for each name: ``uid is unknown: it could not be read``."""
-    found = []
-    for name in names:
-        why = cause(name, process, snapshot)
-        found.append(f"{unknown([name])}{f': {why}' if why else ''}")
-    return found
 
 
 def _by_provider(provider: Provider, recorded: bool) -> str:

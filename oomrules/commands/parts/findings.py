@@ -1,4 +1,4 @@
-"""Diagnostics as text, for editors, as JSON and for GitHub; SARIF is in ``lint``."""
+"""Diagnostics as text, for editors, as JSON, as SARIF and for GitHub."""
 
 from __future__ import annotations
 
@@ -102,6 +102,13 @@ def print_json(diagnostics: Iterable[Diagnostic]) -> None:
     terminal.print_json(data, 2)
 
 
+def print_sarif(diagnostics: Iterable[Diagnostic]) -> None:
+    """Print all findings as SARIF, which code scanning takes."""
+    from oomrules.lint import sarif
+
+    terminal.print_json(sarif.log(diagnostics), 2)
+
+
 def print_github(diagnostics: Iterable[Diagnostic]) -> None:
     """Print workflow commands, which GitHub shows beside the lines of a change.
 
@@ -127,3 +134,12 @@ def _escaped(text: str, more: str = "") -> str:
     for char in "%\r\n" + more:
         text = text.replace(char, f"%{ord(char):02X}")
     return text
+
+
+PRINT = {
+    "full": print_full,
+    "concise": print_concise,
+    "json": print_json,
+    "sarif": print_sarif,
+    "github": print_github,
+}

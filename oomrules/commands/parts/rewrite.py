@@ -14,13 +14,8 @@ from oomrules.terminal import show
 
 def print_difference(before: RuleText, after: str) -> None:
     """Print a unified difference, as ``patch`` takes it."""
-    lines = difflib.unified_diff(
-        before.text.splitlines(keepends=True),
-        after.splitlines(keepends=True),
-        before.name,
-        before.name,
-    )
-    for line in lines:
+    old, new = (text.splitlines(keepends=True) for text in (before.text, after))
+    for line in difflib.unified_diff(old, new, before.name, before.name):
         show(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
 
 
@@ -40,8 +35,5 @@ def write(before: RuleText, after: str, tree: Root) -> None:
         raise Failure(f"cannot read {before.name}: {reason(error)}") from error
     now = rulefiles.decode(data, before.name, before.level)
     if not isinstance(now, RuleText) or now.text != before.text:
-        raise Failure(
-            f"{before.name} was changed meanwhile",
-            "nothing was written; try again",
-        )
+        raise Failure(f"{before.name} was changed meanwhile", "nothing was written; try again")
     tree.replace(before.name, after.encode(), expected=data)

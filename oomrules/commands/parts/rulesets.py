@@ -6,10 +6,11 @@ The processes that a command is about are in ``selection``, which loads much mor
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from oomrules.commands.parts import findings
 from oomrules.errors import Failure
@@ -24,14 +25,26 @@ if TYPE_CHECKING:
 
 def add_rules(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which rules."""
-    parser.add_argument(
-        "--rules",
-        action="append",
-        type=named("--rules"),
-        metavar="PATH",
-        help="a rule file, or a directory of them, in place of the system's; repeatable",
-    )
+    text = "a rule file, or a directory of them, in place of the system's; repeatable"
+    add_value(parser, "--rules", "PATH", text, action="append")
     add_root(parser)
+
+
+def add_paths(parser: argparse.ArgumentParser, nargs: str, text: str) -> None:
+    """Add the arguments that are files or directories."""
+    parser.add_argument("paths", nargs=nargs, type=named("PATH"), metavar="PATH", help=text)
+
+
+def add_value(
+    parser: argparse.ArgumentParser, name: str, metavar: str, text: str, **more: Any
+) -> None:
+    """Add an option with a value that must not be empty."""
+    parser.add_argument(name, type=named(name), metavar=metavar, help=text, **more)
+
+
+def add_flag(parser: argparse._ActionsContainer, name: str, text: str) -> None:
+    """Add an option that is given or not."""
+    parser.add_argument(name, action="store_true", help=text)
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:
@@ -55,20 +68,10 @@ def _directory(text: str) -> Path:
 
 def add_host(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which processes."""
-    parser.add_argument(
-        "--snapshot",
-        type=named("--snapshot"),
-        metavar="FILE",
-        help="a recorded host in place of this one",
-    )
-    parser.add_argument(
-        "--source",
-        type=named("--source"),
-        default="auto",
-        metavar="SOURCE",
-        help="proc reads /proc alone, a path names a pinned BPF iterator; "
-        f"without it {PINNED} is used where it is there",
-    )
+    add_value(parser, "--snapshot", "FILE", "a recorded host in place of this one")
+    text = "proc reads /proc alone, a path names a pinned BPF iterator; "
+    text += f"without it {PINNED} is used where it is there"
+    add_value(parser, "--source", "SOURCE", text, default="auto")
 
 
 def named(option: str) -> Callable[[str], str]:
@@ -78,6 +81,23 @@ def named(option: str) -> Callable[[str], str]:
         if not text:
             raise Failure(f"{option} is empty", "give it a value, or leave it out")
         return text
+
+    return check
+
+
+def number(kind: type[float], least: float, most: float = math.inf) -> Callable[[str], float]:
+    """Return a type of argument: an int or a float within limits."""
+    kinds = "a whole number" if kind is int else "a number"
+    limits = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+
+    def check(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"`{text}` is not {kinds} {limits}")
+        return value
 
     return check
 

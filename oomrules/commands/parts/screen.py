@@ -24,13 +24,7 @@ from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.program.program import Program
 from oomrules.ranking.ranker import Ranker, fresh, within
-from oomrules.terminal import (
-    Layout,
-    count,
-    layout,
-    legible,
-    width,
-)
+from oomrules.terminal import Layout, count, layout, legible, width
 
 # More rows than a user looks at: the verdict of each is computed anew each time.
 _MOST = 200
@@ -54,13 +48,9 @@ def texts(row: Row) -> list[str]:
 def _in_place(texts: Sequence[str], where: Layout) -> list[str]:
     """Return texts cut as they are laid out; those aligned to the left have the gap before them."""
     wide = dict(zip(where.shown, where.widths, strict=True))
-    cut = [
-        column.cut(text, wide[number]) if number in wide else ""
-        for number, (text, column) in enumerate(zip(texts, COLUMNS, strict=True))
-    ]
     return [
-        text if column.right else " " * where.gap + text
-        for text, column in zip(cut, COLUMNS, strict=True)
+        ("" if column.right else " " * where.gap) + column.cut(text, wide.get(number, 0))
+        for number, (text, column) in enumerate(zip(texts, COLUMNS, strict=True))
     ]
 
 
@@ -85,12 +75,7 @@ _ORDERS: dict[str, tuple[str, Callable[[Row], Any]]] = {
 
 
 class Ranks:
-    """Reads and ranks this host again and again.
-
-    Args:
-        within_unit: only this unit and what is below it.
-        most: how many rows at the most.
-    """
+    """Reads and ranks this host, or a unit and what is below it, again and again."""
 
     def __init__(self, made: Program, within_unit: str | None, most: int | None) -> None:
         questions = gather.questions(made, [within_unit] if within_unit else [])
@@ -140,11 +125,7 @@ class Keyboard(LinuxDriver):
 
 
 class Screen(App[None]):
-    """The terminal.
-
-    Attributes:
-        failure: why it ended, if the user did not ask for that.
-    """
+    """The terminal; ``failure`` says why it ended, if the user did not ask for that."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         ("q", "quit", "Quit"),

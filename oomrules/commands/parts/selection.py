@@ -58,15 +58,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="UNIT",
         help="only this unit (a glob) and what is below it",
     )
-    parser.add_argument("--top", type=positive, metavar="N", help="only the first N")
-
-
-def positive(text: str) -> int:
-    """Take a number that is at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
+    parser.add_argument("--top", type=rulesets.number(int, 1), metavar="N", help="only the first N")
 
 
 class Live(IteratorSource):

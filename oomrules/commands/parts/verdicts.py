@@ -105,12 +105,9 @@ def why(verdict: Verdict) -> str:
     for held in verdict.held:
         words = held.rule.text.split(" by ")[0].split()
         whom = " ".join(words[2:] if words[0] == "kill" else words[1:])
-        effect = factor(held)
-        if held.targets:
-            around = "…/" if len(held.targets) > 1 else ""
-            parts.append(f"{effect} in {around}{held.targets[-1]}: {whom}")
-        else:
-            parts.append(f"{effect}{':' if held.rule.kind in ('first', 'last') else ''} {whom}")
+        block = f" in {'…/' if held.targets[1:] else ''}{held.targets[-1]}" if held.targets else ""
+        colon = ":" if block or held.rule.kind in ("first", "last") else ""
+        parts.append(f"{factor(held)}{block}{colon} {whom}")
     text = ", ".join(parts) or "by its score alone"
     return "; ".join((text, *doubts.said(verdict)))
 

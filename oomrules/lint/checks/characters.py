@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from oomrules.language import syntax
-from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.text import RuleText, Span
 from oomrules.lint.ruleset import Check, RuleSet, nodes
 
@@ -26,35 +26,29 @@ _TWINS = dict(
         strict=True,
     )
 )
-_DASHES = {"\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2014": "-", "\u2212": "-"}
+_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"
 # Letters that stand together, or a dash of typography between plain letters or digits.
-_WORD = re.compile(rf"[^\W\d_]+|(?<=[0-9A-Za-z])[{''.join(_DASHES)}](?=[0-9A-Za-z*])")
+_WORD = re.compile(rf"[^\W\d_]+|(?<=[0-9A-Za-z])[{_DASHES}](?=[0-9A-Za-z*])")
 
 
 def _named(char: str) -> str:
     return f"U+{ord(char):04X} ({unicodedata.name(char, 'no name')})"
 
 
-def _each(rules: RuleSet, pattern: re.Pattern[str]) -> Iterator[tuple[RuleText, Span, str]]:
-    for source in rules.sources:
-        if not source.text.isascii():
-            for match in pattern.finditer(source.text):
-                yield source, Span(*match.span()), match.group()
-
-
 def _reordering(rules: RuleSet) -> Iterator[Diagnostic]:
-    for source, span, char in _each(rules, _BIDIRECTIONAL):
-        yield BIDIRECTIONAL.at(
-            source,
-            span,
-            f"{_named(char)} changes the order in which this line is shown",
-            "remove it: what is read here and what holds must be the same",
-        )
+    for source in rules.sources:
+        for match in _BIDIRECTIONAL.finditer(source.text):
+            yield BIDIRECTIONAL.at(
+                source,
+                Span(*match.span()),
+                f"{_named(match.group())} changes the order in which this line is shown",
+                "remove it: what is read here and what holds must be the same",
+            )
 
 
 def _quoted(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text | syntax.Name]]:
     """Give every text and every name that is written out."""
-    for stated in rules.stated():
+    for stated in rules.checked.sound:
         statement = stated.statement
         if stated.source.text.isascii():
             continue
@@ -78,7 +72,7 @@ def _plain(char: str) -> str | None:
     if char.isascii():
         return None
     if char in _TWINS or char in _DASHES:
-        return _TWINS.get(char) or _DASHES[char]
+        return _TWINS.get(char, "-")
     plain = unicodedata.normalize("NFKC", char)  # full-width letters and their like
     return plain if len(plain) == 1 and plain.isascii() and plain != " " else None
 
@@ -115,7 +109,7 @@ def _unseen(rules: RuleSet) -> Iterator[Diagnostic]:
                 )
 
 
-BIDIRECTIONAL = Check("OOM111", "a character that reorders the line", Level.WARNING, _reordering)
-LOOK_ALIKE = Check("OOM112", "a letter that looks like another", Level.WARNING, _look_alikes)
-UNSEEN = Check("OOM113", "an invisible character in a text", Level.WARNING, _unseen)
+BIDIRECTIONAL = Check("OOM111", "a character that reorders the line", _reordering)
+LOOK_ALIKE = Check("OOM112", "a letter that looks like another", _look_alikes)
+UNSEEN = Check("OOM113", "an invisible character in a text", _unseen)
 CHECKS = (BIDIRECTIONAL, LOOK_ALIKE, UNSEEN)

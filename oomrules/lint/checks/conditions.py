@@ -93,7 +93,7 @@ def _constants(meaning: Meaning, part: _Part) -> list[tuple[_Part, bool]]:
 
 
 def _parts(rules: RuleSet) -> Iterator[tuple[Stated[syntax.Statement], _Part]]:
-    for stated in rules.stated():
+    for stated in rules.checked.sound:
         match stated.statement:
             case syntax.Rule(selector=selector):
                 yield stated, _of_selector(selector, stated.node)
@@ -191,13 +191,13 @@ def _asks_for_fitness(variable: Variable) -> bool:
     return not _FITNESS.isdisjoint(key if isinstance(key, tuple) else (key,))
 
 
-NEVER = Check("OOM601", "a condition that never holds", Level.WARNING, _never, whole=True)
-ALWAYS = Check("OOM602", "a condition that always holds", Level.WARNING, _always, whole=True)
+NEVER = Check("OOM601", "a condition that never holds", _never, whole=True)
+ALWAYS = Check("OOM602", "a condition that always holds", _always, whole=True)
 NO_CANDIDATES = Check(
     "OOM603",
     "a rule about processes that are never candidates",
-    Level.INFO,
     _not_candidates,
+    Level.INFO,
     whole=True,
 )
 CHECKS = (NEVER, ALWAYS, NO_CANDIDATES)

@@ -7,9 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.rulefiles import SUFFIX
-from oomrules.language.text import RuleText, Span
 from oomrules.lint.ruleset import Check, RuleSet
 
 # What follows the name of a rule file in copies that editors, packagers and people keep.
@@ -62,9 +61,8 @@ def _passed_over(rules: RuleSet) -> Iterator[Diagnostic]:
                 else "its name begins with a dot"
             )
             better = _ENDING.sub("", visible) + SUFFIX
-            yield PASSED_OVER.at(
-                RuleText(str(path), ""),
-                Span(0, 0),
+            yield PASSED_OVER.about(
+                str(path),
                 f"{path} is not read: {why}",
                 f"call it `{better}`, or move it elsewhere",
             )
@@ -86,9 +84,8 @@ def _almost(rules: RuleSet) -> Iterator[Diagnostic]:
         for name in here:
             other = above.get(_alike(name))
             if other is not None and other.name != name:
-                yield ALMOST.at(
-                    RuleText(str(other), ""),
-                    Span(0, 0),
+                yield ALMOST.about(
+                    str(other),
                     f"{other} does not replace {directory / name}: their names differ",
                     f"call it `{name}` to replace that file, or give it a name of its own",
                 )
@@ -96,6 +93,6 @@ def _almost(rules: RuleSet) -> Iterator[Diagnostic]:
             above.setdefault(_alike(name), directory / name)
 
 
-PASSED_OVER = Check("OOM003", "a rule file that is not read", Level.WARNING, _passed_over)
-ALMOST = Check("OOM004", "a file name that almost replaces another", Level.WARNING, _almost)
+PASSED_OVER = Check("OOM003", "a rule file that is not read", _passed_over)
+ALMOST = Check("OOM004", "a file name that almost replaces another", _almost)
 CHECKS = (PASSED_OVER, ALMOST)

@@ -14,9 +14,9 @@ from typing import Any
 from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.language import syntax
 from oomrules.language.checker import Stated
-from oomrules.language.diagnostics import Diagnostic, Level, did_you_mean
+from oomrules.language.diagnostics import Diagnostic, did_you_mean
 from oomrules.language.rulefiles import DIRECTORIES
-from oomrules.language.text import RuleText, Span
+from oomrules.language.text import RuleText
 from oomrules.lint.host_facts import HostFacts
 from oomrules.lint.ruleset import Check, RuleSet, nodes, shipped
 from oomrules.processes.snapshot import Process
@@ -131,9 +131,8 @@ def _writable(rules: RuleSet) -> Iterator[Diagnostic]:
             said.add(above)
             why = _who_may_write(above)
             if why:
-                yield WRITABLE.at(
-                    RuleText(str(above), ""),
-                    Span(0, 0),
+                yield WRITABLE.about(
+                    str(above),
                     f"{above} is writable by {why}, who could change which processes the kernel "
                     "kills",
                     f"`chown root:root {above}; chmod go-w {above}`",
@@ -178,7 +177,7 @@ def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
         return
     unknown: dict[str, bool] = {}
     said = set()
-    for stated in rules.stated():
+    for stated in rules.checked.sound:
         if shipped(stated.source):
             continue
         for name in _attributes(stated.statement):
@@ -220,7 +219,7 @@ _UNLIKELY = -500  # at most this, it all but excludes the unit
 
 def _contradictions(rules: RuleSet) -> Iterator[Diagnostic]:
     host = rules.known_host
-    by_place = {stated.place: stated for stated in rules.rules()}
+    by_place = {stated.place: stated for stated in rules.checked.rules}
     said: set[tuple[str, str]] = set()
     candidates = {process.pid for process in host.ranking.candidates}
     for process in sorted(host.processes(), key=lambda process: process.pid):
@@ -294,9 +293,8 @@ def _freeable(rules: RuleSet) -> Iterator[Diagnostic]:
     total = _resident(host.processes())
     free = _resident(host.ranking.candidates)
     if total and free * 100 < total * host.least_freeable:
-        yield LITTLE.at(
-            RuleText("the rules together", ""),
-            Span(0, 0),
+        yield LITTLE.about(
+            "the rules together",
             f"only {free * 100 // total}% of the memory that processes hold on this host could "
             f"be freed; everything else is excluded",
             "`oomrules rank --all` shows what excludes the others; "
@@ -322,9 +320,8 @@ def _own_service(rules: RuleSet) -> Iterator[Diagnostic]:
             continue
         adjust = known("oom_score_adj", process, host.snapshot)
         if adjust is not None and adjust > _UNLIKELY:
-            yield UNPROTECTED.at(
-                RuleText(_SERVICE, ""),
-                Span(0, 0),
+            yield UNPROTECTED.about(
+                _SERVICE,
                 f"the kernel may kill the service of oomrules itself: the oom_score_adj of its "
                 f"process {process.pid} is {adjust}",
                 f"set OOMScoreAdjust=-1000 with `systemctl edit {_SERVICE}`",
@@ -332,38 +329,15 @@ def _own_service(rules: RuleSet) -> Iterator[Diagnostic]:
             return
 
 
-NO_UNIT = Check("OOM701", "a unit that this host does not have", Level.WARNING, _no_unit, host=True)
-NO_ACCOUNT = Check(
-    "OOM702", "a user or group that this host does not have", Level.WARNING, _no_account, host=True
-)
-WRITABLE = Check(
-    "OOM703", "rules that others than root may write", Level.WARNING, _writable, host=True
-)
-UNREADABLE = Check(
-    "OOM704", "an attribute that this host does not tell", Level.WARNING, _unreadable, host=True
-)
+NO_UNIT = Check("OOM701", "a unit that this host does not have", _no_unit, host=True)
+NO_ACCOUNT = Check("OOM702", "a user or group that this host does not have", _no_account, host=True)
+WRITABLE = Check("OOM703", "rules that others than root may write", _writable, host=True)
+UNREADABLE = Check("OOM704", "an attribute that this host does not tell", _unreadable, host=True)
 CONTRADICTION = Check(
-    "OOM705",
-    "a rule against a setting of systemd",
-    Level.WARNING,
-    _contradictions,
-    whole=True,
-    host=True,
+    "OOM705", "a rule against a setting of systemd", _contradictions, whole=True, host=True
 )
-LITTLE = Check(
-    "OOM706",
-    "rules that leave too little to free",
-    Level.WARNING,
-    _freeable,
-    whole=True,
-    host=True,
-)
+LITTLE = Check("OOM706", "rules that leave too little to free", _freeable, whole=True, host=True)
 UNPROTECTED = Check(
-    "OOM707",
-    "the service of oomrules unprotected",
-    Level.WARNING,
-    _own_service,
-    whole=True,
-    host=True,
+    "OOM707", "the service of oomrules unprotected", _own_service, whole=True, host=True
 )
 CHECKS = (NO_UNIT, NO_ACCOUNT, WRITABLE, UNREADABLE, CONTRADICTION, LITTLE, UNPROTECTED)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from oomrules.language import syntax
 from oomrules.language.checker import Stated
-from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.text import RuleText, Span
 from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.processes.units import ROOT_SLICE
@@ -78,9 +78,6 @@ def _around(user: Stated[syntax.Statement], source: RuleText) -> tuple[syntax.Ta
 
 
 OF_USERS = Check(
-    "OOM532",
-    "a unit of users that is asked for as one of the system's",
-    Level.WARNING,
-    _asked_for_wrongly,
+    "OOM532", "a unit of users that is asked for as one of the system's", _asked_for_wrongly
 )
 CHECKS = (OF_USERS,)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.language.diagnostics import Diagnostic
 from oomrules.lint.meaning import Meaning, RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet, shipped
 from oomrules.ranking.verdict import LAST, Verdict, Why
@@ -359,36 +359,16 @@ def _excluded(verdict: Verdict) -> bool:
 
 
 PROTECTED = Check(
-    "OOM611",
-    "a rule about processes that are never killed",
-    Level.WARNING,
-    _on_the_protected,
-    whole=True,
+    "OOM611", "a rule about processes that are never killed", _on_the_protected, whole=True
 )
-NESTED = Check("OOM612", "a rule inside another of its kind", Level.WARNING, _nested, whole=True)
-COVERED = Check(
-    "OOM613",
-    "a rule in a block that a wider rule covers",
-    Level.WARNING,
-    _block_covered,
-    whole=True,
-)
+NESTED = Check("OOM612", "a rule inside another of its kind", _nested, whole=True)
+COVERED = Check("OOM613", "a rule in a block that a wider rule covers", _block_covered, whole=True)
 LAST_WINS = Check(
-    "OOM614",
-    "a `kill first` of processes that are killed last",
-    Level.WARNING,
-    _first_and_last,
-    whole=True,
+    "OOM614", "a `kill first` of processes that are killed last", _first_and_last, whole=True
 )
 SHUT_OUT = Check(
-    "OOM615",
-    "a rule about processes that `only kill` leaves out",
-    Level.WARNING,
-    _shut_out,
-    whole=True,
+    "OOM615", "a rule about processes that `only kill` leaves out", _shut_out, whole=True
 )
-CANCELLING = Check(
-    "OOM616", "a `prefer` and a `spare` that cancel out", Level.WARNING, _cancelling, whole=True
-)
-NOBODY = Check("OOM617", "exclusions that leave no process", Level.WARNING, _none_left, whole=True)
+CANCELLING = Check("OOM616", "a `prefer` and a `spare` that cancel out", _cancelling, whole=True)
+NOBODY = Check("OOM617", "exclusions that leave no process", _none_left, whole=True)
 CHECKS = (PROTECTED, NESTED, COVERED, LAST_WINS, SHUT_OUT, CANCELLING, NOBODY)

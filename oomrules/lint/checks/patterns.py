@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-import itertools
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
-from oomrules.language.diagnostics import Diagnostic, Level, replacing
+from oomrules.language.diagnostics import Diagnostic, replacing
 from oomrules.lint.ruleset import Check, Pattern, RuleSet
 from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.reason.automata import is_wild, pieces
@@ -51,28 +51,19 @@ class _Glob:
     def __init__(self, written: str) -> None:
         parts = pieces(written)
         wild = [part for part in parts if is_wild(part)]
-        self.least = sum(_bytes(part) for part in parts)
+        plain = written if not wild else "".join(part for part in parts if not is_wild(part))
+        stars = wild.count("*")
+        self.least = len(plain.encode("utf-8", "surrogateescape")) + len(wild) - stars
         self.plain = not wild
-        self.everything = "*" in wild and self.least == 0
+        self.everything = stars > 0 and self.least == 0
         # This is how fnmatch writes what never matches.
         self.empty_class = any("(?!)" in fnmatch.translate(part) for part in wild)
-        self.beginning = "".join(itertools.takewhile(_is_plain, parts))
-        self.ending = "".join([*itertools.takewhile(_is_plain, reversed(parts))][::-1])
+        self.beginning = written if not wild else written[: written.index(wild[0])]
+        self.ending = written if not wild else written[written.rindex(wild[-1]) + len(wild[-1]) :]
 
 
-def _is_plain(piece: str) -> bool:
-    return not is_wild(piece)
-
-
-def _bytes(piece: str) -> int:
-    """Return how many bytes a piece of a glob matches at least."""
-    if is_wild(piece):
-        return 0 if piece == "*" else 1
-    return len(piece.encode("utf-8", "surrogateescape"))
-
-
-def _all(rules: RuleSet, *kinds: str) -> Iterator[Pattern]:
-    return (pattern for pattern in rules.patterns if pattern.how in kinds)
+# Two checks ask about each glob.
+_glob = lru_cache(maxsize=8192)(_Glob)
 
 
 def _too_long(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -86,7 +77,7 @@ def _too_long(rules: RuleSet) -> Iterator[Diagnostic]:
         elif pattern.how == "text":
             least = len(value.encode())
         else:
-            glob = _Glob(value)
+            glob = _glob(value)
             least = glob.least
         if least <= COMM_LENGTH:
             continue
@@ -96,42 +87,29 @@ def _too_long(rules: RuleSet) -> Iterator[Diagnostic]:
             help_ = f'write `"{cut}"`, which is all that the kernel keeps of it'
         else:
             help_ = f"shorten it to what {COMM_LENGTH} bytes can hold, or look in `cmdline`"
-        yield TOO_LONG.at(
-            pattern.source,
-            pattern.text.span,
+        message = (
             f"no command name is this long: it has {least} bytes, and the kernel keeps "
-            f"{COMM_LENGTH}{pattern.usage}",
-            help_,
-            fix=fix,
-            related=pattern.related,
+            f"{COMM_LENGTH}"
         )
+        yield pattern.finding(TOO_LONG, message, help_, fix)
 
 
 def _everything(rules: RuleSet) -> Iterator[Diagnostic]:
-    for pattern in _all(rules, "glob", "search"):
+    for pattern in rules.patterns:
+        if pattern.how == "text":
+            continue
         value = pattern.text.value
-        always = _Glob(value).everything if pattern.how == "glob" else _matches_all(value)
+        always = _glob(value).everything if pattern.how == "glob" else _matches_all(value)
         if always:
-            yield EVERYTHING.at(
-                pattern.source,
-                pattern.text.span,
-                f"this matches every `{pattern.attribute}`{pattern.usage}",
-                "leave it out, or say `anything`",
-                related=pattern.related,
-            )
+            message = f"this matches every `{pattern.attribute}`"
+            yield pattern.finding(EVERYTHING, message, "leave it out, or say `anything`")
 
 
 def _nothing(rules: RuleSet) -> Iterator[Diagnostic]:
     for pattern in rules.patterns:
         why = _why_nothing(pattern)
         if why:
-            yield NOTHING.at(
-                pattern.source,
-                pattern.text.span,
-                f"no `{pattern.attribute}` can match this{pattern.usage}",
-                why,
-                related=pattern.related,
-            )
+            yield pattern.finding(NOTHING, f"no `{pattern.attribute}` can match this", why)
 
 
 def _why_nothing(pattern: Pattern) -> str:
@@ -144,7 +122,7 @@ def _why_nothing(pattern: Pattern) -> str:
             possible, why = _BEGINNINGS[attribute]
             return "" if beginning[0] in possible else why
         return ""
-    glob = _Glob(value) if pattern.how == "glob" else None
+    glob = _glob(value) if pattern.how == "glob" else None
     if glob and glob.empty_class:
         return "its brackets hold no character: a range goes from the lower to the higher one"
     beginning = glob.beginning if glob else value
@@ -234,37 +212,22 @@ _LIKE_A_REGEX = re.compile(r"\^.+|.*[^\\]\$|.*\\[dwsb].*|[\w.-]+(\|[\w.-]+)+|\(.
 
 
 def _wrong_kind(rules: RuleSet) -> Iterator[Diagnostic]:
-    for pattern in _all(rules, "glob", "search"):
+    for pattern in rules.patterns:
         value = pattern.text.value
         if pattern.attribute in ("cmdline", "unit.description"):
             continue  # anything can stand there
         if pattern.how == "search" and _LIKE_A_GLOB.fullmatch(value):
-            yield WRONG_KIND.at(
-                pattern.source,
-                pattern.text.span,
+            yield pattern.finding(
+                WRONG_KIND,
                 f"this is a regular expression, in which `{value[-2:]}` means any number of "
                 f"`{value[-2]}`, none as well",
                 f'write `{pattern.attribute} ~ "^{re.escape(value[:-1])}"`; a glob stands in a '
                 f'selector, as in `{pattern.attribute} "{value}"`',
             )
-        if (
-            pattern.how == "glob"
-            and _LIKE_A_REGEX.fullmatch(value)
-            and pattern.attribute
-            in (
-                "comm",
-                "user",
-                "group",
-                "exe",
-            )
-        ):
-            yield WRONG_KIND.at(
-                pattern.source,
-                pattern.text.span,
-                f"this is a glob, which takes `{value}` as it stands{pattern.usage}",
-                _regex_help(pattern.attribute, value),
-                related=pattern.related,
-            )
+        named = pattern.how == "glob" and pattern.attribute in ("comm", "user", "group", "exe")
+        if named and _LIKE_A_REGEX.fullmatch(value):
+            message = f"this is a glob, which takes `{value}` as it stands"
+            yield pattern.finding(WRONG_KIND, message, _regex_help(pattern.attribute, value))
 
 
 def _regex_help(attribute: str, value: str) -> str:
@@ -274,13 +237,10 @@ def _regex_help(attribute: str, value: str) -> str:
     return f'for a regular expression write `when {attribute} ~ "{value}"`'
 
 
-TOO_LONG = Check("OOM501", "a command name longer than any can be", Level.WARNING, _too_long)
-EVERYTHING = Check("OOM502", "a pattern that matches everything", Level.WARNING, _everything)
-NOTHING = Check("OOM503", "a pattern that can match nothing", Level.WARNING, _nothing)
+TOO_LONG = Check("OOM501", "a command name longer than any can be", _too_long)
+EVERYTHING = Check("OOM502", "a pattern that matches everything", _everything)
+NOTHING = Check("OOM503", "a pattern that can match nothing", _nothing)
 WRONG_KIND = Check(
-    "OOM504",
-    "a glob that is meant as a regular expression, or the reverse",
-    Level.WARNING,
-    _wrong_kind,
+    "OOM504", "a glob that is meant as a regular expression, or the reverse", _wrong_kind
 )
 CHECKS = (TOO_LONG, EVERYTHING, NOTHING, WRONG_KIND)

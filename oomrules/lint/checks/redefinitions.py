@@ -12,7 +12,7 @@ from oomrules.lint.ruleset import Check, RuleSet
 
 def _replaced(rules: RuleSet) -> Iterator[Diagnostic]:
     """Find definitions of a lower directory that are replaced: other files mean them too."""
-    for stated in rules.stated():
+    for stated in rules.checked.sound:
         statement = stated.statement
         if stated.targets or not isinstance(statement, syntax.Define | syntax.ListOf):
             continue
@@ -36,5 +36,5 @@ def _replaced(rules: RuleSet) -> Iterator[Diagnostic]:
         )
 
 
-REPLACED = Check("OOM221", "a definition that replaces another", Level.INFO, _replaced)
+REPLACED = Check("OOM221", "a definition that replaces another", _replaced, Level.INFO)
 CHECKS = (REPLACED,)

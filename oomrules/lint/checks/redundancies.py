@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from oomrules.language import syntax
-from oomrules.language.diagnostics import Diagnostic, Edit, Fix, Level, Related
+from oomrules.language.diagnostics import Diagnostic, Edit, Fix, Related
 from oomrules.language.text import RuleText, Span
 from oomrules.lint.ruleset import Check, RuleSet, shipped
 from oomrules.program import nodes
 
 
 def _factors(rules: RuleSet) -> Iterator[Diagnostic]:
-    for stated in rules.rules():
+    for stated in rules.checked.rules:
         rule = stated.statement
         if rule.factor is not None and stated.factor == 1:
             yield NO_WEIGHT.at(
@@ -30,7 +30,7 @@ _MOST_GLOBS = 500
 
 
 def _items(rules: RuleSet) -> Iterator[Diagnostic]:
-    for stated in rules.stated():
+    for stated in rules.checked.sound:
         listed = stated.statement
         if not isinstance(listed, syntax.ListOf):
             continue
@@ -78,7 +78,7 @@ def _without(source: RuleText, items: tuple[syntax.Text, ...], number: int) -> F
 
 
 def _capabilities(rules: RuleSet) -> Iterator[Diagnostic]:
-    for stated in rules.rules():
+    for stated in rules.checked.rules:
         for clause in stated.statement.selector.clauses:
             if not isinstance(clause, syntax.With):
                 continue
@@ -93,7 +93,7 @@ def _capabilities(rules: RuleSet) -> Iterator[Diagnostic]:
 
 def _repeated(rules: RuleSet) -> Iterator[Diagnostic]:
     first: dict[str, tuple[RuleText, syntax.Rule, str]] = {}
-    for stated in rules.rules():
+    for stated in rules.checked.rules:
         rule = stated.statement
         key = json.dumps([stated.scope, rule.kind.value, stated.node, _pair(stated.factor)])
         earlier = first.setdefault(key, (stated.source, rule, stated.place))
@@ -121,9 +121,9 @@ def _empty(rules: RuleSet) -> Iterator[Diagnostic]:
             yield EMPTY.at(source, block.target.span, "this block is empty", "fill or remove it")
 
 
-NO_WEIGHT = Check("OOM511", "a factor without effect", Level.WARNING, _factors)
-TWICE_LISTED = Check("OOM512", "an item that a list has already", Level.WARNING, _items)
-TWICE_ASKED = Check("OOM513", "a capability that is asked for twice", Level.WARNING, _capabilities)
-REPEATED = Check("OOM514", "a rule that stands there twice", Level.WARNING, _repeated)
-EMPTY = Check("OOM515", "an empty block", Level.WARNING, _empty, whole=True)
+NO_WEIGHT = Check("OOM511", "a factor without effect", _factors)
+TWICE_LISTED = Check("OOM512", "an item that a list has already", _items)
+TWICE_ASKED = Check("OOM513", "a capability that is asked for twice", _capabilities)
+REPEATED = Check("OOM514", "a rule that stands there twice", _repeated)
+EMPTY = Check("OOM515", "an empty block", _empty, whole=True)
 CHECKS = (NO_WEIGHT, TWICE_LISTED, TWICE_ASKED, REPEATED, EMPTY)

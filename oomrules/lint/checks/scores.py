@@ -8,8 +8,8 @@ from typing import Any
 
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.language import syntax
-from oomrules.language.checker import Stated
-from oomrules.language.diagnostics import Diagnostic, Level, Related
+from oomrules.language.checker import Stated, only
+from oomrules.language.diagnostics import Diagnostic, Related
 from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.processes.values import LIMIT
@@ -25,7 +25,7 @@ from oomrules.reason.witness.witness import Witness
 
 
 def _constant_scores(rules: RuleSet) -> Iterator[Diagnostic]:
-    for score in rules.scores():
+    for score in only(rules.checked.sound, syntax.Score):
         value = _constant(score.node)
         if value is None:
             continue
@@ -161,11 +161,7 @@ def _both_scored(meaning: Meaning, score: Stated[syntax.Score]) -> dict[str, Any
     return None
 
 
-CONSTANT = Check(
-    "OOM521", "a score that is the same for every process", Level.WARNING, _constant_scores
-)
-POINTLESS = Check(
-    "OOM621", "a score that never gives points", Level.WARNING, _pointless, whole=True
-)
-MIXED = Check("OOM622", "scores that count different things", Level.WARNING, _mixed, whole=True)
+CONSTANT = Check("OOM521", "a score that is the same for every process", _constant_scores)
+POINTLESS = Check("OOM621", "a score that never gives points", _pointless, whole=True)
+MIXED = Check("OOM622", "scores that count different things", _mixed, whole=True)
 CHECKS = (CONSTANT, POINTLESS, MIXED)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from math import inf
 
-from oomrules.language.diagnostics import Diagnostic, Level
+from oomrules.language.diagnostics import Diagnostic
 from oomrules.lint.meaning import RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.program import nodes
@@ -286,7 +286,5 @@ def _is_of_user(box: Box) -> bool:
     )
 
 
-SELF_MADE = Check(
-    "OOM531", "a protection that a process can give itself", Level.WARNING, _self_made, whole=True
-)
+SELF_MADE = Check("OOM531", "a protection that a process can give itself", _self_made, whole=True)
 CHECKS = (SELF_MADE,)

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from oomrules.attributes import ATTRIBUTES, Provider, Type
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.fields import FIELDS, Unit
 from oomrules.processes import ordinary
 from oomrules.processes.snapshot import NO_LIMIT
@@ -41,7 +41,6 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "session.type": ("tty", "wayland", ""),
 }
 _SIZES = [name for name, field in FIELDS.items() if field.unit is Unit.BYTES]
-_PROPERTIES = [a for a in ATTRIBUTES.values() if a.provider is Provider.SYSTEMD]
 
 
 def in_region(region: Region, boxes: int, tries: int) -> Iterator[Witness]:
@@ -168,24 +167,17 @@ def _scopes(
             ]
             line["oom_kills"] = numbers.get("unit.oom_kills", 0)
             line["pressure"] = numbers.get("unit.pressure", 0) / 100
-            properties.update(
-                {
-                    a.field: said[a.name] if a.type is Type.TEXT else numbers.get(a.name, 0)
-                    for a in _PROPERTIES
-                    if a.name not in gone
-                }
-            )
-            line["session"] = {
-                key: value
-                for key, name, value in (
-                    ("active", "session.active", flags.get("session.active", False)),
-                    ("remote", "session.remote", flags.get("session.remote", False)),
-                    ("idle", "session.idle", flags.get("session.idle", False)),
-                    ("class", "session.class", said["session.class"]),
-                    ("type", "session.type", said["session.type"]),
-                )
-                if name not in gone
-            }
+            properties.update(_told(Provider.SYSTEMD, {**numbers, **flags, **said}, gone))
+            line["session"] = _told(Provider.LOGIND, {**flags, **said}, gone)
         line["properties"] = properties
         lines.append(line)
     return lines
+
+
+def _told(provider: Provider, values: dict[str, Any], gone: set[str]) -> dict[str, Any]:
+    """Return what systemd or logind says, by the names that a recording has; no value is no."""
+    return {
+        a.field: values.get(a.name, a.empty)
+        for a in ATTRIBUTES.values()
+        if a.provider is provider and a.name not in gone
+    }

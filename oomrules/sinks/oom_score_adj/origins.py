@@ -124,20 +124,14 @@ class Origins:
         return may_lower(self.root, pid)
 
     def _find(self, pid: int) -> Relative | None:
-        if pid not in self._relatives:
-            self._relatives[pid] = self._relative(pid)
-        return self._relatives[pid]
-
-    def _relative(self, pid: int) -> Relative | None:
-        if pid not in self.source.by_pid:
-            return None
-        directory = f"{self.root}/{pid}"
-        try:
-            start, ppid = family(read_small(f"{directory}/stat"))
-            cgroup = self.source.hierarchy.path_of(read_small(f"{directory}/cgroup"))
-            return Relative(start=start, ppid=ppid, cgroup=cgroup)
-        except (OSError, ValueError, IndexError):
-            return None
+        if pid in self.source.by_pid and pid not in self._relatives:
+            try:
+                start, ppid = family(read_small(f"{self.root}/{pid}/stat"))
+                cgroup = self.source.hierarchy.path_of(read_small(f"{self.root}/{pid}/cgroup"))
+                self._relatives[pid] = Relative(start=start, ppid=ppid, cgroup=cgroup)
+            except (OSError, ValueError, IndexError):
+                self._relatives[pid] = None
+        return self._relatives.get(pid)
 
     def _parent(self, process: Process) -> Process | None:
         relative = self._find(process.pid)

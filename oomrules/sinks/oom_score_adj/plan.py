@@ -125,7 +125,7 @@ def _plan(
     return Plan(
         assignments=assignments,
         values=best,
-        claims=_claims(fields, best, loose),
+        claims=tuple(field.claim(best, loose) for field in fields),
         kept=kept,
         last=tuple(sorted(last)),
     )
@@ -268,13 +268,6 @@ def _search(
     return found
 
 
-def _claims(
-    fields: Sequence[Field], values: Mapping[int, int], loose: Sequence[Task]
-) -> tuple[Claim, ...]:
-    pids = {task.pid for task in loose}
-    return tuple(field.claim(values, pids) for field in fields)
-
-
 def verify(
     planned: Sequence[Claim],
     candidates: Sequence[Task],
@@ -287,18 +280,17 @@ def verify(
     loose = [task for task in protected if values[task.pid] != UNKILLABLE]
     if planned:
         # One that comes after all that may be killed is out of reach.
-        host = planned[0].domain
         low = [task for task in loose if values[task.pid] == LOWEST and task.pid not in last]
         high = [task for task in loose if values[task.pid] != LOWEST or task.pid in last]
-        safe = _passing(low, (*candidates, *rest, *high), host, values, values)
+        safe = _passing(low, (*candidates, *rest, *high), planned[0].domain, values, values)
         loose = [task for task in loose if task.pid not in safe]
-    fields = []
+    claims = []
     for number, claim in enumerate(planned):
         margin = Margin(claim.gap, claim.gap)
         field = Field(number, claim.domain, candidates, (*rest, *loose), margin, False)
         field.keep(claim.apart, claim.gap)
-        fields.append(field)
-    return _claims(fields, values, loose)
+        claims.append(field.claim(values, loose))
+    return tuple(claims)
 
 
 def _still_good(

@@ -129,11 +129,9 @@ class Field:
         return self._sorted[head]
 
     def solution(self, head: int) -> tuple[frozenset[int], int] | None:
-        """Return how a head of some length is put in order.
+        """Return the pids in a head that keep their originals, and the highest badness below it.
 
-        Returns:
-            the pids in the head that keep their originals, and the badness that no process below
-            the head exceeds; None if a head of this length is out of reach.
+        None if a head of this length is out of reach.
         """
         if head not in self._solved:
             self._solved[head] = self._solve(head)
@@ -251,10 +249,11 @@ class Field:
                 needed = max(needed, points + self.margin)
         return in_order
 
-    def claim(self, values: Mapping[int, int], loose: set[int]) -> Claim:
-        """Return what is true of some values."""
+    def claim(self, values: Mapping[int, int], loose: Iterable[Task]) -> Claim:
+        """Return what is true of some values; the loose are protected, but may be killed."""
         length = self.length(values)
         stuck = self.candidates[length].pid if length < self.wanted else 0
+        pids = {task.pid for task in loose}
         others = (task.pid for task in self.others)
         return Claim(
             domain=self.domain,
@@ -262,7 +261,7 @@ class Field:
             wanted=self.wanted,
             claimed=length,
             above=self.above,
-            killable=tuple(pid for pid in (*others, *self.above) if pid in loose),
+            killable=tuple(pid for pid in (*others, *self.above) if pid in pids),
             stuck=stuck,
             apart=self.apart,
             gap=self.gap,
@@ -289,10 +288,9 @@ def attempt(
         assigned = dict(values)
         full = _assign(fields, candidates, assigned, heads, lowering)
         if full is None:
-            break
+            _ease(fields, assigned, values, candidates)
+            return assigned
         heads[full] -= 1
-    _ease(fields, assigned, values, candidates)
-    return assigned
 
 
 def _assign(

@@ -7,7 +7,7 @@ import os
 from oomrules.lean import NamedTuple
 from oomrules.processes.cgroups import enclosing
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Scope
+from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process
 from oomrules.processes.values import known, memory_group
 from oomrules.ranking.ranker import Ranking
 from oomrules.ranking.verdict import Why
@@ -132,8 +132,9 @@ class _Surveyor:
         )
 
     def _task(self, process: Process) -> Task | None:
-        current = self._current(process)
-        if current is None:
+        value = process.oom_score_adj
+        current = current_value(self._root, process.pid) if self._origins else value
+        if current is None or current is UNREAD:
             # A vanished one needs nothing.
             self._unreadable += process.state not in ("X", "x")
             return None
@@ -169,24 +170,15 @@ class _Surveyor:
             if scope is None or limit is None or limit >= min(NO_LIMIT, host.mem_total):
                 continue
             if name not in self._domains:
-                swap = scope.get("swap_max") if self._counts_swap(scope) else 0
+                # v1 has a swappiness for each group.
+                own = scope.get("swappiness")
+                counts_swap = self._host_counts_swap if own is None else own > 0
+                swap = scope.get("swap_max") if counts_swap else 0
                 swap = host.swap_total if swap is None else min(swap, host.swap_total)
                 pages = max(1, (limit + swap) // host.page_size)
                 self._domains[name] = Domain(name, pages, GROUP_HEAD)
             numbers.append(list(self._domains).index(name))
         return tuple(sorted(numbers))
-
-    def _counts_swap(self, scope: Scope) -> bool:
-        """Return whether the kernel counts a group's swap; v1 has a swappiness for each group."""
-        own = scope.get("swappiness")
-        return self._host_counts_swap if own is None else own > 0
-
-    def _current(self, process: Process) -> int | None:
-        """Return the value that a process has; None if it is gone or cannot be read."""
-        if self._origins:
-            return current_value(self._root, process.pid)
-        value = process.oom_score_adj
-        return None if value is UNREAD else value
 
     def _possible(self, process: Process, current: int) -> tuple[int, int, int]:
         """Return its value without oomrules, and the lowest and highest that can be written."""
@@ -228,7 +220,11 @@ def _with_newcomers(survey: Survey, source: ProcSource, record: Record) -> Surve
         changed = entry is not None and task.current not in entry.values
         if task.start < record.since and not changed:
             continue
-        if _is_able(survey.processes[task.pid], source.root):
+        process = survey.processes[task.pid]
+        # Every user has all capabilities in a namespace of his own.
+        if _has(process, CAP_SYS_RESOURCE) and (
+            process.uid == 0 or in_first_namespace(source.root, process.pid)
+        ):
             watched.append(task.identity)
         elif changed or task.start >= record.seen or task.identity in record.watched:
             newcomers.append(task)
@@ -242,14 +238,6 @@ def _with_newcomers(survey: Survey, source: ProcSource, record: Record) -> Surve
     watched.sort(key=lambda identity: identity[1])
     return survey._replace(
         newcomers=tuple(newcomers), watched=frozenset(watched[-MOST_WATCHED:]), begun=begun
-    )
-
-
-def _is_able(process: Process, root: str) -> bool:
-    """Return whether a process can lower itself, from what the survey has read of it."""
-    # Every user has all capabilities in a namespace of his own.
-    return _has(process, CAP_SYS_RESOURCE) and (
-        process.uid == 0 or in_first_namespace(root, process.pid)
     )
 
 

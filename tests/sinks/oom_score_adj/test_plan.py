@@ -1,7 +1,6 @@
 """The plan against the kernel's formula, on random tables of processes.
 
-The oracle is the kernel's selection, written anew from oom_badness() and oom_evaluate_task():
-it knows nothing of plans, domains or margins.
+The oracle is the kernel's selection (tests/oracle/killer.py).
 """
 
 from __future__ import annotations
@@ -16,26 +15,9 @@ from hypothesis import strategies as st
 from oomrules.sinks.oom_score_adj.formula import HIGHEST, LOWEST, UNKILLABLE, Domain, Task
 from oomrules.sinks.oom_score_adj.plan import MARGINS, Plan, plan, verify
 from oomrules.sinks.oom_score_adj.search import Claim, Margin
+from tests.oracle.killer import victims
 
 PROPERTY = settings(max_examples=120, deadline=None, derandomize=True, database=None)
-
-
-def victims(tasks: Sequence[Task], values: Mapping[int, int], totalpages: int) -> list[int]:
-    """Whom the kernel kills, one after the other, until nobody can be killed any more."""
-    alive = list(tasks)
-    order: list[int] = []
-    while True:
-        chosen, most = None, -(2**63)
-        for task in alive:
-            if values[task.pid] == -1000:
-                continue
-            points = task.size + values[task.pid] * (totalpages // 1000)
-            if points >= most:
-                chosen, most = task, points
-        if chosen is None:
-            return order
-        order.append(chosen.pid)
-        alive.remove(chosen)
 
 
 class Table(NamedTuple):

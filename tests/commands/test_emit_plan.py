@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from oomrules.commands.parts import adjustment
+from oomrules.commands import emit
 from oomrules.processes.snapshot import Process
 from oomrules.sinks.oom_score_adj import record, survey, write
 from oomrules.sinks.oom_score_adj.formula import Domain, Task
@@ -134,10 +134,10 @@ def test_whom_a_plan_only_makes_last_is_named_with_what_to_do() -> None:
         process.comm = "sim"
     survey = Survey([Task(10, 10, 90_000, 0, 0)], [], crowd, domains, processes, 4096, 0)
     plan = survey.plan()
-    (said,) = adjustment.notes(survey, plan)
+    (said,) = emit.limits(survey, plan)
     assert "killed last instead of never" in said and "sim (20), sim (21)" in said
     assert "system user" in said
-    (claim,) = adjustment.claims(plan.claims, survey)
+    (claim,) = emit.claims(plan.claims, survey)
     assert "protected by the rules but not from the kernel: sim (20), sim (21)" in claim
 
 

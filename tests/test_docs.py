@@ -26,6 +26,7 @@ from oomrules.testing.described import Described
 from tests.vm.scenarios.table import SCENARIOS
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+PACKAGE = CHECKOUT / "oomrules"
 
 
 def attribute_table() -> str:
@@ -205,11 +206,23 @@ def test_contributing_names_files_that_there_are() -> None:
         assert (CHECKOUT / path).exists() or (CHECKOUT / "oomrules" / path).exists(), path
 
 
+def test_contributing_says_rightly_what_is_in_a_module() -> None:
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    # As in: `_SPECIAL` of `processes/values.py`.
+    names = r"`\w+`(?: \([^)]*\))?"
+    named = re.findall(rf"({names}(?:(?:,| and| or) {names})*)\s(?:in|of)\s`([\w./]+\.py)`", text)
+    assert len(named) > 15
+    for words, path in named:
+        (module,) = (file for folder in (CHECKOUT, PACKAGE) if (file := folder / path).exists())
+        code = module.read_text(encoding="utf-8")
+        for word in re.findall(r"`(\w+)`", words):
+            assert re.search(rf"\b{word}\b", code), f"{path}: {word}"
+
+
 def test_the_picture_of_the_chain_has_every_folder_and_module() -> None:
     (picture,) = re.findall(r"^### The chain$(.*)", INDEX.read_text(encoding="utf-8"), re.M | re.S)
-    package = CHECKOUT / "oomrules"
-    folders = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
-    modules = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__", "state"}
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__", "state"}
     assert set(re.findall(r"\b([a-z_]+)/", picture)) >= folders
     assert set(re.findall(r"`([a-z_]+)`", picture)) == modules
     assert "state.py" in picture

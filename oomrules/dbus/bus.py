@@ -24,6 +24,9 @@ LARGEST = 16 << 20
 # PyGObject raises a RuntimeError for an error whose message is no text.
 _GARBLED = "an answer that is no text"
 
+# The arguments of a call: their signature and values.
+Arguments = tuple[str, tuple[Any, ...]]
+
 SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 
 
@@ -128,25 +131,18 @@ class Connection:
         return left
 
     def call(
-        self,
-        destination: str,
-        path: str,
-        method: str,
-        returns: str,
-        arguments: tuple[str, tuple[Any, ...]] | None = None,
+        self, destination: str, path: str, method: str, returns: str, given: Arguments | None = None
     ) -> Any:
         """Call a method, and return the answer, a GLib variant that is a tuple of values.
 
         Args:
             method: interface and name, joined by a dot.
             returns: the signature of the answer; another one is refused.
-            arguments: their signature and values.
 
         Raises:
             BusError: it failed, or there was no such answer in time.
         """
         interface, _, name = method.rpartition(".")
-        given = self._glib.Variant(*arguments) if arguments else None
         left = self._left()
         try:
             answer = self._bus.con.call_sync(
@@ -154,7 +150,7 @@ class Connection:
                 path,
                 interface,
                 name,
-                given,
+                self._glib.Variant(*given) if given else None,
                 self._glib.VariantType(returns),
                 self._gio.DBusCallFlags.NO_AUTO_START,
                 max(1, int(left * 1000)),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from oomrules.attributes import ATTRIBUTES, Provider
-from oomrules.dbus import bounds, logind
+from oomrules.dbus import logind
 from oomrules.dbus.bus import BusError, Connection
 from oomrules.dbus.systemd import Manager
 from oomrules.dbus.users import Users
@@ -29,9 +29,8 @@ _RELATIONS = {WANTED_BY: ("Wants", "WantedBy"), PART_OF: ("ConsistsOf", "PartOf"
 # Seconds for all questions to the system's bus.
 PATIENCE = 15.0
 
-# Units that are asked about before it is looked which of them are still there, and bytes of all
-# answers together.
-_BATCH, _MOST_SAID = 32, 4 << 20
+# Bytes of all answers together.
+_MOST_SAID = 4 << 20
 
 Units = dict[str, dict[str, Any]]
 _Answer = TypeVar("_Answer")
@@ -64,10 +63,7 @@ class Questions:
 
 
 # What a snapshot records: all that any rule could ask.
-EVERYTHING = Questions(
-    properties=tuple(sorted({*_PROPERTIES.values(), *RELATIONS})),
-    sessions=True,
-)
+EVERYTHING = Questions(properties=tuple(sorted({*_PROPERTIES.values(), *RELATIONS})), sessions=True)
 
 
 def questions(
@@ -162,29 +158,16 @@ def _units(
 
 
 def _properties(
-    asked: Questions,
-    every: list[Placement],
-    manager: Manager,
-    found: Units,
-    problems: list[str],
+    asked: Questions, every: list[Placement], manager: Manager, found: Units, problems: list[str]
 ) -> bool:
     """Add the properties of the system's units to ``found``, as many as there is time for.
 
-    Returns:
-        whether the manager told about all units; what it did not tell is unknown.
-
-    Raises:
-        BusError: it told about none.
+    Return whether the manager told about all units; raise BusError if it told about none.
     """
     units = [place.unit for place in every if not place.manager]
-    told, said = 0, 0
+    told = 0
     try:
-        for start in range(0, len(units), _BATCH):
-            some = units[start : start + _BATCH]
-            described = manager.described(some, asked.properties)
-            said += bounds.size(described)
-            if said > _MOST_SAID:
-                raise BusError(f"more than {_MOST_SAID >> 20} MiB")
+        for some, described in manager.described(units, asked.properties, _MOST_SAID):
             for unit, properties in described.items():
                 found.setdefault(unit, {}).update(properties)
             told += len(some)

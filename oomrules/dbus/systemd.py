@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.dbus import bounds
-from oomrules.dbus.bus import TIMEOUT, BusError, Connection
+from oomrules.dbus.bus import TIMEOUT, Arguments, BusError, Connection
 
 _SERVICE = "org.freedesktop.systemd1"
 _MANAGER_PATH = "/org/freedesktop/systemd1"
@@ -18,11 +18,12 @@ _UNIT_PREFIX = f"{_MANAGER_PATH}/unit/"
 
 # Properties of every kind of unit; the others belong to the interface of its kind.
 _OF_EVERY_UNIT = bounds.LISTS.union(a.field for a in ATTRIBUTES.values() if a.every_unit)
-# What ListUnits says of a unit, and how many are asked for at once.
+# What ListUnits says of a unit.
 _LISTED = "(a(ssssssouso))"
 # Properties that it says too, so that they cost no call of their own.
 _LISTED_TOO = ("Description", "ActiveState")
-_AT_ONCE = 256
+# Units that are asked about before it is looked which of them are still there.
+_BATCH = 32
 _NO_SUCH = (".NoSuchUnit", ".UnknownObject", ".UnknownProperty", ".UnknownInterface")
 
 
@@ -55,12 +56,8 @@ class Manager:
         """
         if units is None:
             return _there(self._call("ListUnits", _LISTED))
-        found: dict[str, dict[str, Any]] = {}
-        wanted = [unit for unit in sorted(units) if bounds.names([unit])]
-        for start in range(0, len(wanted), _AT_ONCE):
-            some = wanted[start : start + _AT_ONCE]
-            found |= _there(self._call("ListUnitsByNames", _LISTED, ("(as)", (some,))))
-        return found
+        wanted = bounds.names(sorted(units))
+        return _there(self._call("ListUnitsByNames", _LISTED, ("(as)", (wanted,))))
 
     def primary(self, name: str) -> str | None:
         """Return the unit behind a name, which may be an alias; None if none is loaded."""
@@ -95,22 +92,33 @@ class Manager:
                 values[name] = value
         return values
 
-    def described(self, units: list[str], names: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Return all of these properties of the units that there are."""
-        properties = {unit: self.properties(unit, names) for unit in units}
-        # Afterwards, since a unit may have vanished before its properties were read.
-        known = self.known(units)
-        listed = [name for name in _LISTED_TOO if name in names]
-        return {
-            unit: {**properties[unit], **{name: known[unit][name] for name in listed}}
-            for unit in properties.keys() & known.keys()
-        }
+    def described(
+        self, units: list[str], names: Iterable[str], most: int
+    ) -> Iterator[tuple[list[str], dict[str, dict[str, Any]]]]:
+        """Yield some units at a time, with all of these properties of those that there are.
 
-    def _call(
-        self, method: str, returns: str, arguments: tuple[str, tuple[Any, ...]] | None = None
-    ) -> Any:
+        Args:
+            most: the bytes that all of them may say; ``BusError`` is raised if it is more.
+        """
+        listed = [name for name in _LISTED_TOO if name in names]
+        said = 0
+        for start in range(0, len(units), _BATCH):
+            some = units[start : start + _BATCH]
+            properties = {unit: self.properties(unit, names) for unit in some}
+            # Afterwards, since a unit may have vanished before its properties were read.
+            known = self.known(some)
+            described = {
+                unit: {**properties[unit], **{name: known[unit][name] for name in listed}}
+                for unit in properties.keys() & known.keys()
+            }
+            said += bounds.size(described)
+            if said > most:
+                raise BusError(f"more than {most / 2**20:g} MiB")
+            yield some, described
+
+    def _call(self, method: str, returns: str, given: Arguments | None = None) -> Any:
         method = f"{_SERVICE}.Manager.{method}"
-        answer = self._connection.call(_SERVICE, _MANAGER_PATH, method, returns, arguments)
+        answer = self._connection.call(_SERVICE, _MANAGER_PATH, method, returns, given)
         return answer.unpack()
 
 
@@ -128,12 +136,11 @@ def _there(listed: Any) -> dict[str, dict[str, Any]]:
 
 def escape(unit: str) -> str:
     """Return a unit's name as the last part of its object path (sd_bus_path_encode(3))."""
-    return "".join(
-        char
-        if char.isascii() and char.isalnum() and not (number == 0 and char.isdigit())
-        else "".join(f"_{byte:02x}" for byte in char.encode("utf-8", "replace"))
-        for number, char in enumerate(unit)
-    )
+
+    def code(sign: re.Match[str]) -> str:
+        return "".join(f"_{byte:02x}" for byte in sign[0].encode("utf-8", "replace"))
+
+    return re.sub("^[0-9]|[^0-9A-Za-z]", code, unit)
 
 
 def unescape(path: str) -> str:

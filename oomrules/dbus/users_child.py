@@ -20,15 +20,12 @@ import time
 from collections import deque
 from typing import Any
 
-from oomrules.dbus import bounds
 from oomrules.dbus.bus import BusError, Connection
 from oomrules.dbus.systemd import Manager
 
 # Bytes of one answer, and of all that one user's manager says.
 _LARGEST = 1 << 20
 MOST_SAID = 256 << 10
-# Units that are asked about before it is looked how much was said.
-_BATCH = 32
 
 # Processes at a time: the service's unit allows few.
 _AT_ONCE = 2
@@ -126,7 +123,10 @@ def _ask(user: int, units: list[str], request: dict[str, Any], deadline: float) 
         )
         manager = Manager(connection)
         manager.wait(deadline)
-        return _properties(manager, units, request["properties"])
+        found: dict[str, dict[str, Any]] = {}
+        for _, described in manager.described(units, request["properties"], MOST_SAID):
+            found |= described
+        return found
     except OSError as error:
         return os.strerror(error.errno).lower() if error.errno else "there is no socket of the user"
     except BusError as error:
@@ -136,26 +136,8 @@ def _ask(user: int, units: list[str], request: dict[str, Any], deadline: float) 
         return "it answered with something else"
 
 
-def _properties(manager: Manager, units: list[str], names: list[str]) -> dict[str, dict[str, Any]]:
-    """Return the properties of the units that there are.
-
-    Raises:
-        BusError: the manager did not answer, or says more than ``MOST_SAID``.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for start in range(0, len(units), _BATCH):
-        found |= manager.described(units[start : start + _BATCH], names)
-        if bounds.size(found) > MOST_SAID:
-            raise BusError("it says too much")
-    return found
-
-
 def _bus(user: int, directory: str) -> int:
-    """Return a descriptor of a user's bus, which stays the socket that was checked.
-
-    Raises:
-        OSError: there is no socket, or it is not the user's.
-    """
+    """Return a descriptor of the very socket that is a user's bus; raise OSError if none is."""
     path = os.path.join(directory, str(user), "bus")
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     status = os.fstat(descriptor)

@@ -101,12 +101,14 @@ def make() -> LanguageServer:
 
     def hover(given: lsp.HoverParams) -> lsp.Hover | None:
         _, document = document_of(given.text_document.uri)
-        about = _about(document, _offset(document.text, given.position))
-        if about is None:
+        offset = _offset(document.text, given.position)
+        words = _WORD.finditer(document.text.text)
+        word = next((word for word in words if word.start() <= offset <= word.end()), None)
+        meaning = _meaning(document, word.group()) if word else ""
+        if not word or not meaning:
             return None
-        span, meaning = about
         content = lsp.MarkupContent(lsp.MarkupKind.Markdown, meaning)
-        return lsp.Hover(content, _range(document.text, span))
+        return lsp.Hover(content, _range(document.text, Span(*word.span())))
 
     def actions(given: lsp.CodeActionParams) -> list[lsp.CodeAction]:
         uri = given.text_document.uri
@@ -146,15 +148,6 @@ def _offers(document: Document, offset: int) -> list[lsp.CompletionItem]:
         *(item(name, kind=kinds.Variable) for name in sorted(checked.defined)),
         *(item(word, kind=kinds.Keyword) for word in (*KEYWORDS, *FUNCTIONS)),
     ]
-
-
-def _about(document: Document, offset: int) -> tuple[Span, str] | None:
-    """Return the span of the word at an offset and what it means; None if it means nothing."""
-    for match in _WORD.finditer(document.text.text):
-        if match.start() <= offset <= match.end():
-            meaning = _meaning(document, match.group())
-            return (Span(*match.span()), meaning) if meaning else None
-    return None
 
 
 def _meaning(document: Document, word: str) -> str:

@@ -29,11 +29,7 @@ def compile_rules(found: Found) -> program.Program:
 
 
 def compile_texts(sources: Iterable[RuleText]) -> program.Program:
-    """Return the program of rule texts as they are, without the vocabulary.
-
-    Raises:
-        Rejected: a statement is in error.
-    """
+    """Return the program of rule texts without the vocabulary; raise Rejected for an error."""
     return compile_rules(Found(tuple(sources)))
 
 

@@ -137,23 +137,14 @@ _TOML = re.compile(r"\s*(?:\[\[?[\w\".: -]+\]\]?|[\w\".-]+\s*=\s*.*)$")
 
 
 def of_file(source: RuleText) -> tuple[Span, Habit] | None:
-    """Return what a file is of which no statement could be read.
+    """Return the first line of a file of which no statement could be read, and what the file is.
 
-    Returns:
-        the span of its first line that is no comment, and what the file is; None if it may be
-        a file of rules with mistakes.
+    It is None if the file may be one of rules with mistakes.
     """
-    lines = [
-        (match.start(), match.group())
-        for match in re.finditer(r"[^\s#][^\n]*", source.text)
-        if not source.text[source.text.rfind("\n", 0, match.start()) + 1 : match.start()].strip()
-    ]
-    if not lines:
-        return None
-    start, first = lines[0]
-    texts = [line.rstrip() for _, line in lines]
-    habit = _of_lines(texts)
-    return habit and (Span(start, start + len(first.rstrip())), habit)
+    # Each from its first sign to its last, without the space around it.
+    lines = list(re.finditer(r"^[^\S\n]*([^\s#][^\n]*(?<=\S))", source.text, re.M))
+    habit = _of_lines([line.group(1) for line in lines]) if lines else None
+    return habit and (Span(*lines[0].span(1)), habit)
 
 
 def _of_lines(lines: list[str]) -> Habit | None:

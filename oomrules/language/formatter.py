@@ -42,11 +42,7 @@ _Piece = Token | _Comment
 
 
 def formatted(source: RuleText) -> str:
-    """Return a rule file in its one form.
-
-    Raises:
-        Rejected: it has syntax errors, so what belongs together is not known.
-    """
+    """Return a rule file in its one form; raise Rejected if it has syntax errors."""
     _, diagnostics = parser.parse(source)
     if diagnostics:
         raise Rejected(diagnostics)

@@ -142,7 +142,7 @@ class _Builder:
         for part in tree.children:
             if isinstance(part, Token):  # anything
                 continue
-            if part.data in _TERMS:
+            if part.data in ("named", "equals", "matches", "member"):
                 terms.append(self.term(_tree_span(part), part.data, part.children))
             elif part.data == "when":
                 clauses.append(syntax.When(_tree_span(part), self.expression(part.children[1])))
@@ -232,6 +232,3 @@ def _list_name(token: Any) -> syntax.ListName:
 
 def _quantity(token: Any) -> syntax.Quantity:
     return syntax.Quantity(_span(token), str(token))
-
-
-_TERMS = ("named", "equals", "matches", "member")

@@ -58,11 +58,7 @@ class Value(NamedTuple):
 
 
 def number(written: str) -> tuple[Fraction, str]:
-    """Return the exact number of a quantity, and its suffix.
-
-    Raises:
-        BadQuantity: the number has too many digits.
-    """
+    """Return the exact number of a quantity and its suffix; raise BadQuantity if it is too long."""
     matched = re.match(r"[\d_]*(?:\.\d+)?", written)
     digits = matched.group() if matched else ""
     if len(digits) > 40:

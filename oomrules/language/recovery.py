@@ -161,10 +161,9 @@ def _open_braces(parser: Any) -> list[Token]:
 
 
 def _pop_statement(parser: Any) -> int:
-    """Drop an unfinished statement from the parser's stack.
+    """Drop an unfinished statement from the parser's stack, and return where it began.
 
-    Returns:
-        where its first word stood, or a very large offset if there was none.
+    That is a very large offset if none of its words was on the stack.
     """
     state = parser.parser_state
     begin = sys.maxsize

@@ -121,20 +121,9 @@ class Or(Node):
     operands: tuple[Expression, ...]
 
 
-Expression = (
-    Quantity
-    | Text
-    | Name
-    | Call
-    | Minus
-    | Arithmetic
-    | Compared
-    | Membership
-    | Searched
-    | Not
-    | And
-    | Or
-)
+_Operand = Quantity | Text | Name | Call
+_Operation = Minus | Arithmetic | Compared | Membership | Searched
+Expression = _Operand | _Operation | Not | And | Or
 
 # --- selectors -------------------------------------------------------------------
 

@@ -132,12 +132,8 @@ def unfinished(error: UnexpectedInput, source: RuleText, begin: int, at: int) ->
     word = _word(error, source.text, at)
     if last is None or last.group() not in _GO_ON or word not in ("", "}", *syntax.FORMS):
         return None
-    if last.group() == "\\":
-        missing = "the rest of it"
-    elif last.group() == ",":
-        missing = "a text" if "STRING" in _expected_terminals(error) else "a capability"
-    else:
-        missing = "a condition"
+    listed = "a text" if "STRING" in _expected_terminals(error) else "a capability"
+    missing = {"\\": "the rest of it", ",": listed}.get(last.group(), "a condition")
     return Diagnostic(
         code="OOM101",
         message=f"the statement in line {source.position(begin)[0]} is not complete: {missing} is "

@@ -57,11 +57,7 @@ class Typing:
     def bad(
         self, code: str, span: Span, message: str, help_: str, fix: Fix | None = None
     ) -> NoReturn:
-        """End the check of this statement.
-
-        Raises:
-            Bad: with the diagnostic of a mistake at a span.
-        """
+        """End the check of this statement: raise Bad with the diagnostic of a mistake."""
         raise Bad(Diagnostic(code, message, self.source, span, help_, fix=fix))
 
     # --- conditions and arithmetic -----------------------------------------------

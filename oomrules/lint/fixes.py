@@ -21,15 +21,15 @@ def fixed(text: str, findings: Iterable[Diagnostic]) -> str:
     taken: list[Edit] = []
     for finding in findings:
         edits = finding.fix.edits if finding.fix else ()
-        if all(_apart(edit, other) for edit in edits for other in taken):
+        if not any(
+            edit.span.start <= other.span.end and other.span.start <= edit.span.end
+            for edit in edits
+            for other in taken
+        ):
             taken += edits
     for edit in sorted(taken, key=lambda edit: edit.span, reverse=True):
         text = text[: edit.span.start] + edit.text + text[edit.span.end :]
     return text
-
-
-def _apart(one: Edit, other: Edit) -> bool:
-    return one.span.end < other.span.start or other.span.end < one.span.start
 
 
 def fix(found: Found, lint: Lint) -> Found:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 
 from oomrules.accounts import passwd
 from oomrules.accounts.names import asks_elsewhere
@@ -18,12 +20,7 @@ from oomrules.ranking.ranker import Ranking
 from oomrules.roots import Root
 
 # What systemd is asked about each unit that has processes.
-PROPERTIES = (
-    "OOMScoreAdjust",
-    "OOMPolicy",
-    "ManagedOOMPreference",
-    "ManagedOOMMemoryPressure",
-)
+PROPERTIES = ("OOMScoreAdjust", "OOMPolicy", "ManagedOOMPreference", "ManagedOOMMemoryPressure")
 # systemd's own directories of units, in which a unit is known that does not run at present.
 _UNIT_FILES = (
     "/etc/systemd",
@@ -159,27 +156,24 @@ def live(
     """
     unit_names, aliases = unit_files("system", tree)
     user_units, user_aliases = unit_files("user", tree)
-    if not tree.whole:
+    users: Callable[[str], bool] | None
+    groups: Callable[[str], bool] | None
+    if tree.whole:
+        known = units_of(ranking.snapshot) | loaded_units() | unit_names if booted else None
+        user_units |= user_units_of(ranking.snapshot)
+        users, groups = (partial(exists, kind) for kind in ("user", "group"))
+    else:
         # The processes are this host's; they do not tell which users and units the other one has.
-        users, groups = (names_of(kind, tree) for kind in ("user", "group"))
-        return HostFacts(
-            ranking,
-            units=frozenset(unit_names) if unit_names else None,
-            user=None if users is None else users.__contains__,
-            group=None if groups is None else groups.__contains__,
-            least_freeable=least_freeable,
-            user_units=frozenset(user_units),
-            aliases=aliases,
-            user_aliases=user_aliases,
-        )
-    snapshot = ranking.snapshot
+        known = frozenset(unit_names) if unit_names else None
+        names = [names_of(kind, tree) for kind in ("user", "group")]
+        users, groups = (None if found is None else found.__contains__ for found in names)
     return HostFacts(
         ranking,
-        units=units_of(snapshot) | loaded_units() | unit_names if booted else None,
-        user=lambda name: exists("user", name),
-        group=lambda name: exists("group", name),
+        units=known,
+        user=users,
+        group=groups,
         least_freeable=least_freeable,
-        user_units=user_units_of(snapshot) | user_units,
+        user_units=frozenset(user_units),
         aliases=aliases,
         user_aliases=user_aliases,
     )
@@ -187,9 +181,8 @@ def live(
 
 def _system_units(snapshot: Snapshot) -> Iterator[tuple[Placement, tuple[str, ...]]]:
     """Yield the system's units that processes are in and those around them, with their names."""
-    units = {unit for place in places(snapshot) for unit in place.system.ancestors}
-    for place in units:
-        yield place, tuple(snapshot.fact(place, "Names") or ())
+    for unit in {unit for place in places(snapshot) for unit in place.system.ancestors}:
+        yield unit, tuple(snapshot.fact(unit, "Names") or ())
 
 
 def units_of(snapshot: Snapshot) -> frozenset[str]:
@@ -221,10 +214,7 @@ def loaded_units() -> frozenset[str]:
     if not gather.booted_with_systemd():
         return frozenset()
     try:
-        connection = Connection()
-        try:
+        with closing(Connection()) as connection:
             return frozenset(Manager(connection).known())
-        finally:
-            connection.close()
     except (BusError, Failure):
         return frozenset()  # the notes say that systemd did not answer

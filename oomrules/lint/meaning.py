@@ -22,8 +22,6 @@ Result = TypeVar("Result")
 
 _MOST_BOXES_TRIED = 4
 _MOST_TRIED = 12
-
-
 # Of the processor, for all questions about meaning together: a thousand rules take half of one.
 _MOST_SECONDS = 20
 
@@ -73,15 +71,14 @@ class Meaning:
         self._kept: dict[str, Any] = {}
         self._candidates: dict[int, Region | None] = {}
         self._until = time.process_time() + _MOST_SECONDS
-        stated = {
-            (one.scope, one.place, one.text): (number, one)
-            for number, one in enumerate(checked.rules)
+        effects = {
+            (effect.targets, effect.rule.place, effect.rule.text): effect
+            for effect in self.effects.all
         }
-        self.rules: list[RuleMeaning] = []
-        for effect in self.effects.all:
-            number, rule = stated[effect.targets, effect.rule.place, effect.rule.text]
-            self.rules.append(RuleMeaning(effect=effect, stated=rule, number=number))
-        self.rules.sort(key=lambda rule: rule.number)
+        self.rules = [
+            RuleMeaning(effects[rule.scope, rule.place, rule.text], rule, number)
+            for number, rule in enumerate(checked.rules)
+        ]
 
     def of(self, *kinds: str) -> list[RuleMeaning]:
         """Return the rules of some kinds, in the order of the files."""
@@ -116,26 +113,22 @@ class Meaning:
     def candidates_of(self, rule: RuleMeaning) -> Region | None:
         """Return the candidates on which a rule has its effect; None without any, or in doubt."""
         if rule.number not in self._candidates:
-            self._candidates[rule.number] = self._candidates_in(rule.effect.region)
+            about = self._candidates_in(rule.effect.region or [])
+            empty = not about or self.decide(lambda: self.reasoner.empty(about))
+            self._candidates[rule.number] = None if empty else about
         return self._candidates[rule.number]
 
-    def _candidates_in(self, region: Region | None) -> Region | None:
-        if not region:
-            return None
+    def _candidates_in(self, region: Region) -> Region:
         try:
-            about = self.candidates_only(region)
+            return self.candidates_only(region)
         except Undecided:
-            return None
-        return None if self.decide(lambda: self.reasoner.empty(about)) else about
+            return []
 
     def proposals(self, region: Region) -> Iterator[Witness]:
         """Propose processes of a region that can be candidates; none once it takes too long."""
         if self._is_late():
             return
-        try:
-            boxes = self.candidates_only(region)
-        except Undecided:
-            return
+        boxes = self._candidates_in(region)
         yield from proposals.in_region(boxes, _MOST_BOXES_TRIED, _MOST_TRIED)
 
     def witness(
@@ -150,23 +143,22 @@ class Meaning:
 
     def has_effect(self, witness: Witness, effect: Effect) -> bool:
         """Let the evaluator tell whether a rule's condition makes the rule hold."""
-        value = witness.rule_holds(self.program, effect.rule.when)
-        return value is True
+        return witness.rule_holds(self.program, effect.rule.when) is True
 
     def notes(self) -> list[str]:
         """Say what could not be decided."""
-        said_ = []
+        notes = []
         if self.reasoner.unsolved:
-            said_.append(
+            notes.append(
                 "conditions that compare attributes with one another are not looked at in "
                 "depth without z3; install it with `pip install z3-solver`"
             )
         if self.reasoner.undecided:
-            said_.append(
+            notes.append(
                 f"questions about meaning that were too large to decide: "
                 f"{self.reasoner.undecided}; nothing is claimed about them"
             )
-        return said_
+        return notes
 
 
 def said(verdict: Verdict) -> str:

@@ -16,7 +16,6 @@ from oomrules.lint.checks import (
     managers,
     overlaps,
     patterns,
-    redefinitions,
     redundancies,
     scores,
     trust,
@@ -26,7 +25,6 @@ from oomrules.lint.ruleset import Check
 CHECKS: tuple[Check, ...] = (
     *filenames.CHECKS,
     *characters.CHECKS,
-    *redefinitions.CHECKS,
     *patterns.CHECKS,
     *redundancies.CHECKS,
     *trust.CHECKS,

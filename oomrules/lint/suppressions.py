@@ -7,6 +7,7 @@ it is about those of the next line that is no comment.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
@@ -49,19 +50,24 @@ def apply(
             continue
         allowed = _ALLOW.match(said.group(1))
         if not allowed:
-            kept.append(_unclear(comment))
+            kept.append(
+                UNCLEAR.at(
+                    comment.source,
+                    comment.span,
+                    "this comment is addressed to oomrules, and is not understood",
+                    "write `# oomrules: allow OOM501 because …`",
+                )
+            )
             continue
         codes = tuple(re.split(r"\s*,\s*", allowed.group(1)))
         reason = (allowed.group(2) or "").strip()
         suppressions.append(Suppression(comment, codes, reason, _line(comment)))
-    by_line: dict[tuple[RuleText, int], list[Suppression]] = {}
+    by_line: defaultdict[tuple[RuleText, int], list[Suppression]] = defaultdict(list)
     for one in suppressions:
-        by_line.setdefault((one.comment.source, one.line), []).append(one)
+        by_line[one.comment.source, one.line].append(one)
     for finding in findings:
         line = finding.source.position(finding.span.start)[0]
-        allowing = [
-            one for one in by_line.get((finding.source, line), []) if finding.code in one.codes
-        ]
+        allowing = [one for one in by_line[finding.source, line] if finding.code in one.codes]
         for one in allowing:
             one.used.add(finding.code)
         if not allowing:
@@ -82,15 +88,6 @@ def _line(comment: Comment) -> int:
     while line < last and source.line(line).lstrip().startswith("#"):
         line += 1
     return line
-
-
-def _unclear(comment: Comment) -> Diagnostic:
-    return UNCLEAR.at(
-        comment.source,
-        comment.span,
-        "this comment is addressed to oomrules, and is not understood",
-        "write `# oomrules: allow OOM501 because …`",
-    )
 
 
 def _complaints(
@@ -117,21 +114,15 @@ def _complaints(
                 "mend what it complains of",
             )
         elif code in ran and code not in one.used:
-            yield UNUSED.at(
-                source,
-                span,
-                f"there is no {code} here any more",
-                "remove the comment" if len(one.codes) == 1 else "remove the code",
-                fix=_removal(one) if len(one.codes) == 1 else None,
-            )
+            fix = _removal(one) if len(one.codes) == 1 else None
+            help_ = "remove the comment" if fix else "remove the code"
+            yield UNUSED.at(source, span, f"there is no {code} here any more", help_, fix=fix)
 
 
 def _removal(one: Suppression) -> Fix:
     """Remove the comment, and its line if it had one for itself."""
     text, span = one.comment.source.text, one.comment.span
-    start = span.start
-    while start and text[start - 1] in " \t":
-        start -= 1
+    start = len(text[: span.start].rstrip(" \t"))
     end = span.end
     if one.comment.alone and text[end : end + 1] == "\n":
         end += 1

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from fractions import Fraction
+from functools import partial
 from typing import Any, NamedTuple
 
 from oomrules.program.nodes import Node, attributes
-from oomrules.program.program import Program, make
+from oomrules.program.program import Program, Rule, Score, make
 from oomrules.ranking.verdict import Verdict
 from oomrules.reason import Undecided
 from oomrules.reason.arithmetic import canonical
@@ -120,19 +121,17 @@ class _Side:
         self.effects = Effects(program)
         # What definitions say, in so many letters however much they stand upon one another.
         self._said: dict[str, str] = {}
-        self._keys = {id(effect): self._key(effect) for effect in self.effects.all}
-        self.keys = Counter(self._keys.values())
-
-    def key(self, effect: Effect) -> str:
-        """Give a text that two rules have in common just if they say the same in the same words.
-
-        What a definition says counts, and not how it is called.
-        """
-        return self._keys[id(effect)]
+        # For each rule a text, which two have in common just if they say the same in the same
+        # words. What a definition says counts, and not how it is called.
+        self.keys = {id(effect): self._key(effect) for effect in self.effects.all}
 
     def _key(self, effect: Effect) -> str:
         rule = effect.rule
         return json.dumps([effect.targets, rule.kind, self._saying(rule.when), rule.factor])
+
+    def says(self, effects: Iterable[Effect]) -> Counter[str]:
+        """Count what some of the rules say."""
+        return Counter(self.keys[id(effect)] for effect in effects)
 
     def _saying(self, node: Node) -> str:
         if node[0] == "name":
@@ -148,10 +147,10 @@ class _Side:
 
     def without(self, other: _Side, *kinds: str) -> list[Effect]:
         """Give the rules of some kinds that the other side does not have as often."""
-        left = self.keys - other.keys
+        left = self.says(self.effects.all) - other.says(other.effects.all)
         found = []
         for effect in self.effects.of(*kinds):
-            key = self.key(effect)
+            key = self.keys[id(effect)]
             if left[key] > 0:
                 left[key] -= 1
                 found.append(effect)
@@ -164,9 +163,7 @@ class _Side:
             Undecided: what is left would have too many boxes.
         """
         for effect in self.effects.of("never"):
-            if effect.region is None:
-                raise Undecided("a rule of its own is too large")
-            less = self._minus(less, effect.region)
+            less = self._minus(less, _region_of(effect))
         for targets, level in self.effects.levels().items():
             less = self._minus(less, self.effects.shut_out(targets, level))
         return less
@@ -178,24 +175,27 @@ class _Side:
 
     def of(self, *kinds: str) -> Region:
         """Give the processes on which rules of some kinds have an effect."""
-        found: Region = []
-        for effect in self.effects.of(*kinds):
-            if effect.region is None:
-                raise Undecided("a rule of its own is too large")
-            found += effect.region
-        return found
+        return [box for effect in self.effects.of(*kinds) for box in _region_of(effect)]
+
+
+def _region_of(effect: Effect) -> Region:
+    if effect.region is None:
+        raise Undecided("a rule of its own is too large")
+    return effect.region
 
 
 class _Comparing:
     def __init__(self, old: Program, new: Program) -> None:
         self.sides = (_Side(old), _Side(new))
+        # What one side has and the other has not, and whether it was added then.
+        self.ways = ((*self.sides, False), (*self.sides[::-1], True))
         self.reasoner = Reasoner({})
         self.found: list[Difference] = []
         self.undecided = sum(side.effects.reasoner.undecided for side in self.sides)
 
     # --- witnesses ---------------------------------------------------------------------
 
-    def show(self, region: Region, place: str, text: str, added: bool, about: Region) -> bool:
+    def show(self, region: Region, by: Rule | Score, added: bool, about: Region) -> bool:
         """Find a process of a region that is judged differently, and keep it."""
         for witness in proposals.in_region(region, _MOST_BOXES_TRIED, _MOST_TRIED):
             old, new = (witness.judge(side.judge) for side in self.sides)
@@ -204,8 +204,8 @@ class _Comparing:
                 self.found.append(
                     Difference(
                         what=what,
-                        place=place,
-                        text=text,
+                        place=by.place,
+                        text=by.text,
                         added=added,
                         process=witness.about(about),
                         old=old,
@@ -216,94 +216,92 @@ class _Comparing:
                 return True
         return False
 
+    def settle(
+        self, region: Callable[[], Region], by: Rule | Score, added: bool, about: Region
+    ) -> None:
+        """Show a difference in what is left of a region; what is not seen is not decided."""
+        try:
+            left = [box for box in region() if self.reasoner.possible(box)]
+        except Undecided:
+            self.undecided += 1
+            return
+        if left and not self.show(left, by, added, about):
+            self.undecided += 1
+
     def follow(self, effect: Effect, added: bool, narrow: Callable[[Region], Region]) -> None:
         """Follow a rule that only one side has to the processes for which it matters."""
         about = effect.region
         if about is None:
             return  # counted where the region was not made
-        rule = effect.rule
         try:
             region = self.reasoner.intersection([eligible()], about)
-            # Most differences are seen at once; what is not has to be followed.
-            if self.show(region, rule.place, rule.text, added, about):
-                return
-            left = [box for box in narrow(region) if self.reasoner.possible(box)]
         except Undecided:
             self.undecided += 1
             return
-        if left and not self.show(left, rule.place, rule.text, added, about):
-            self.undecided += 1
+        # Most differences are seen at once; what is not has to be followed.
+        if not self.show(region, effect.rule, added, about):
+            self.settle(lambda: narrow(region), effect.rule, added, about)
 
     # --- the four ways to differ ---------------------------------------------------------
 
     def exclusions(self) -> None:
-        for added, (side, other) in enumerate((self.sides, self.sides[::-1])):
+        for side, other, added in self.ways:
             for effect in side.without(other, "never"):
-                self.follow(effect, added == 1, other.excluded)
-            self._levels(side, other, added == 1)
+                self.follow(effect, added, other.excluded)
+            self._levels(side, other, added)
 
     def _levels(self, side: _Side, other: _Side, added: bool) -> None:
         levels, others = side.effects.levels(), other.effects.levels()
         for targets, level in levels.items():
-            theirs = others.get(targets, [])
-            if Counter(map(side.key, level)) == Counter(map(other.key, theirs)):
+            if side.says(level) == other.says(others.get(targets, [])):
                 continue
-            rule = level[0].rule
+
+            def only_here(
+                targets: tuple[str, ...] = targets, level: list[Effect] = level
+            ) -> Region:
+                out = side.effects.shut_out(targets, level)
+                return other.excluded(self.reasoner.intersection([eligible()], out))
+
             about = [box for effect in level for box in effect.region or []]
-            try:
-                out = self.reasoner.intersection(
-                    [eligible()], side.effects.shut_out(targets, level)
-                )
-                left = [box for box in other.excluded(out) if self.reasoner.possible(box)]
-            except Undecided:
-                self.undecided += 1
-                continue
-            if left and not self.show(left, rule.place, rule.text, added, about):
-                self.undecided += 1
+            self.settle(only_here, level[0].rule, added, about)
 
     def tiers(self) -> None:
-        for added, (side, other) in enumerate((self.sides, self.sides[::-1])):
-            for effect in side.without(other, "last"):
+        for side, other, added in self.ways:
 
-                def later(region: Region, other: _Side = other) -> Region:
-                    return other.excluded(self.reasoner.difference(region, other.of("last")))
+            def later(region: Region, other: _Side = other) -> Region:
+                return other.excluded(self.reasoner.difference(region, other.of("last")))
 
-                self.follow(effect, added == 1, later)
-            for effect in side.without(other, "first"):
+            def sooner(region: Region, side: _Side = side, other: _Side = other) -> Region:
+                wide = [*other.of("first", "last"), *side.of("last")]
+                return other.excluded(self.reasoner.difference(region, wide))
 
-                def sooner(region: Region, side: _Side = side, other: _Side = other) -> Region:
-                    wide = [*other.of("first", "last"), *side.of("last")]
-                    return other.excluded(self.reasoner.difference(region, wide))
-
-                self.follow(effect, added == 1, sooner)
+            for kind, narrow in (("last", later), ("first", sooner)):
+                for effect in side.without(other, kind):
+                    self.follow(effect, added, narrow)
 
     def weights(self) -> None:
         old, new = self.sides
         changed = [(effect, False) for effect in old.without(new, "prefer", "spare")]
         changed += [(effect, True) for effect in new.without(old, "prefer", "spare")]
         # Each cell is a region on which the same of the changed rules hold.
-        cells: list[tuple[Region, Fraction, Effect | None, bool, Region]] = [
+        cells: list[tuple[Region, Fraction, Rule | None, bool, Region]] = [
             ([eligible()], Fraction(1), None, False, [])
         ]
         try:
             for effect, added in changed:
-                if effect.region is None:
-                    raise Undecided("a rule of its own is too large")
-                factor = Fraction(*effect.rule.factor)
-                factor = factor if added else 1 / factor
+                here = _region_of(effect)
+                factor = Fraction(*effect.rule.factor) ** (1 if added else -1)
                 following = []
                 for region, ratio, by, how, about in cells:
-                    both = self.reasoner.intersection(region, effect.region)
+                    both = self.reasoner.intersection(region, here)
                     both = [box for box in both if self.reasoner.possible(box, solve=False)]
                     if not both:
                         following.append((region, ratio, by, how, about))
                         continue
-                    outside = self.reasoner.difference(region, effect.region)
+                    outside = self.reasoner.difference(region, here)
                     if outside:
                         following.append((outside, ratio, by, how, about))
-                    following.append(
-                        (both, ratio * factor, effect, added, [*about, *effect.region])
-                    )
+                    following.append((both, ratio * factor, effect.rule, added, [*about, *here]))
                 cells = following
                 if len(cells) > _MOST_CELLS:
                     raise Undecided("too many rules differ at once")
@@ -311,21 +309,13 @@ class _Comparing:
             # What cannot be told apart is tried rule by rule.
             for effect, added in changed:
                 region = self.reasoner.intersection([eligible()], effect.region or [])
-                self.show(region, effect.rule.place, effect.rule.text, added, region)
+                self.show(region, effect.rule, added, region)
             self.undecided += 1
             return
-        for region, ratio, changing, added, about in cells:
-            if ratio == 1 or changing is None:
+        for region, ratio, rule, added, about in cells:
+            if ratio == 1 or rule is None or self.show(region, rule, added, about):
                 continue
-            rule = changing.rule
-            if self.show(region, rule.place, rule.text, added, about):
-                continue
-            try:
-                left = [box for box in new.excluded(region) if self.reasoner.possible(box)]
-            except Undecided:
-                left = region
-            if left and not self.show(left, rule.place, rule.text, added, about):
-                self.undecided += 1
+            self.settle(partial(new.excluded, region), rule, added, about)
 
     def scores(self) -> None:
         old, new = (
@@ -338,12 +328,8 @@ class _Comparing:
                 continue
             shown = after or before
             assert shown is not None
-            asked = {
-                attribute(name)
-                for score in (before, after)
-                if score
-                for name in attributes(score.value)
-            }
+            values = [score.value for score in (before, after) if score]
+            asked = {attribute(name) for value in values for name in attributes(value)}
             about: Region = [{variable: Values(whole()) for variable in asked}]
             around = inside(targets, False)
             tried: Region = [around]
@@ -351,16 +337,10 @@ class _Comparing:
                 tried.append({**around, variable: only(UNKNOWN)})
                 for number in (0, 1, 1000, 2**20, 2**30):
                     tried.append({**around, variable: Values(whole(number, number))})
-            if self._score_differs(tried, shown.place, shown.text, after is not None, about):
+            if any(self.show([box], shown, after is not None, about) for box in tried):
                 continue
-            same = before and after and self._equal(before.value, after.value)
-            if not same:
+            if not (before and after and self._equal(before.value, after.value)):
                 self.undecided += 1
-
-    def _score_differs(
-        self, tried: Region, place: str, text: str, added: bool, about: Region
-    ) -> bool:
-        return any(self.show([box], place, text, added, about) for box in tried)
 
     def _equal(self, one: Node, two: Node) -> bool:
         """Prove that two scores are equal, and that the same values make them unknown."""
@@ -380,18 +360,9 @@ def compare(old: Program, new: Program) -> Comparison:
     comparing.weights()
     comparing.scores()
     reasoners = [comparing.reasoner, *(side.effects.reasoner for side in comparing.sides)]
-    return Comparison(
-        tuple(_distinct(comparing.found)),
-        comparing.undecided,
-        sum(reasoner.unsolved for reasoner in reasoners),
-    )
-
-
-def _distinct(found: Iterable[Difference]) -> Iterator[Difference]:
-    """Leave out what says again that one statement differs in one way."""
-    seen: set[tuple[Any, ...]] = set()
-    for one in found:
-        key = (one.what, one.place, one.text, one.added)
-        if key not in seen:
-            seen.add(key)
-            yield one
+    distinct: dict[tuple[Any, ...], Difference] = {}
+    for found in comparing.found:
+        # What says again that one statement differs in one way is left out.
+        distinct.setdefault((found.what, found.place, found.text, found.added), found)
+    unsolved = sum(reasoner.unsolved for reasoner in reasoners)
+    return Comparison(tuple(distinct.values()), comparing.undecided, unsolved)

@@ -262,12 +262,8 @@ class _Sample:
         self._values: dict[Variable, Any] = {}
         # What is read from one place is unknown all at once.
         self._unknown = {_origin(one) for one, values in box.items() if values.must_be_unknown}
-        self._mentioned = {
-            name
-            for variable in box
-            if variable.kind in ("number", "order", "share")
-            for name in mentioned(variable.key)
-        }
+        numeric = (one for one in box if one.kind in ("number", "order", "share"))
+        self._mentioned = {name for variable in numeric for name in mentioned(variable.key)}
         around: list[str] = []
         for (kind, key), values in box.items():
             if kind == "in" and variables.named(key) and IN in values.others:
@@ -294,10 +290,9 @@ class _Sample:
         """Return the value of a variable; None if it is unknown."""
         if variable not in self._values:
             values = self._box.get(variable)
-            if values is None and _origin(variable) in self._unknown - {""}:
-                self._values[variable] = None
-            else:
-                self._values[variable] = _chosen(values or domain(variable), self._liked)
+            unknown = values is None and _origin(variable) in self._unknown - {""}
+            chosen = None if unknown else _chosen(values or domain(variable), self._liked)
+            self._values[variable] = chosen
         return self._values[variable]
 
     def may_be_in(self, box: Box) -> bool:
@@ -334,9 +329,7 @@ def _name_like(pattern: str) -> str:
 
 def _origin(variable: Variable) -> str:
     """Return where a variable is read, if others are read there as well."""
-    if variable.kind == "cap":
-        return "capabilities"
-    return "place" if variable in PLACE else ""
+    return "capabilities" if variable.kind == "cap" else "place" if variable in PLACE else ""
 
 
 def _chosen(values: Values, liked: int) -> Any:

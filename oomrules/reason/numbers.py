@@ -19,12 +19,8 @@ SIGNS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 FLIPPED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-def _after(end: Endpoint) -> Endpoint:
-    return (end[0], end[1] + 1) if isinstance(end, tuple) else end + 1
-
-
-def _before(end: Endpoint) -> Endpoint:
-    return (end[0], end[1] - 1) if isinstance(end, tuple) else end - 1
+def _moved(end: Endpoint, by: int) -> Endpoint:
+    return (end[0], end[1] + by) if isinstance(end, tuple) else end + by
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +59,12 @@ class Numbers:
                 if c > high:
                     break
                 if low < c:
-                    found.append((low, _before(c)))
+                    found.append((low, _moved(c, -1)))
                 # Nothing comes after infinity.
                 left = d < high
                 if not left:
                     break
-                low = _after(d)
+                low = _moved(d, 1)
             if left:
                 found.append((low, high))
         return Numbers(tuple(found))
@@ -123,7 +119,7 @@ def _inside(low: Endpoint, high: Endpoint) -> Fraction:
 def _joined(spans: Iterable[tuple[Endpoint, Endpoint]]) -> Numbers:
     found: list[tuple[Endpoint, Endpoint]] = []
     for low, high in sorted(spans):
-        if found and low <= _after(found[-1][1]):
+        if found and low <= _moved(found[-1][1], 1):
             found[-1] = (found[-1][0], max(found[-1][1], high))
         else:
             found.append((low, high))
@@ -133,9 +129,6 @@ def _joined(spans: Iterable[tuple[Endpoint, Endpoint]]) -> Numbers:
 def whole(low: int | float = -inf, high: int | float = inf) -> Numbers:
     """Give the whole numbers from one to another, both included."""
     return Numbers(((low, high),) if low <= high else ())
-
-
-ALL_FRACTIONS = Numbers((((-inf, 0), (inf, 0)),))
 
 
 def beyond(operator: str, bound: Fraction) -> Numbers:

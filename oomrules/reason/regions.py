@@ -235,12 +235,8 @@ def _tidied(region: Region) -> Region:
 # --- what hangs together ---------------------------------------------------------------------
 
 # Where a process is; all of it is unknown if its control group is.
-PLACE = (
-    Variable("text", "cgroup"),
-    Variable("text", "slice"),
-    Variable("text", "unit"),
-    Variable("text", "user.slice"),
-    Variable("text", "user.unit"),
+PLACE = tuple(
+    Variable("text", name) for name in ("cgroup", "slice", "unit", "user.slice", "user.unit")
 )
 # A name is known only if the id is; that an id has no known name can be.
 _NAMED_BY = {Variable("text", "user"): "uid", Variable("text", "group"): "gid"}
@@ -266,7 +262,8 @@ def narrowed(box: Box) -> Box | None:
         elif kind in ("order", "share") or (kind == "number" and key[0] != "attr"):
             # An expression is unknown just where one of its parts is, or by a division by 0.
             names = mentioned(key)
-            if values.must_be_known and any(_is_unknown(box, name) for name in names):
+            parts = (box.get(attribute(name)) for name in names)
+            if values.must_be_known and any(part and part.must_be_unknown for part in parts):
                 return None
             if "'/'" not in str(key):
                 more = [LIMIT] if kind == "share" or "'share'" in str(key) else []
@@ -282,11 +279,6 @@ def narrowed(box: Box) -> Box | None:
                 return None
             box = found
     return box if not place or (_of_users_well(box) and _named_well(box, place)) else None
-
-
-def _is_unknown(box: Box, name: str) -> bool:
-    values = box.get(attribute(name))
-    return values is not None and values.must_be_unknown
 
 
 def _known_together(box: Box, group: list[Variable]) -> Box | None:

@@ -7,7 +7,7 @@ is unknown by zero, ``root`` is never below 1. Memory is tried with each page si
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import operator
 from fractions import Fraction
 from functools import lru_cache
 from math import isinf
@@ -36,15 +36,11 @@ def _z3() -> Any:
     return z3
 
 
-def available() -> bool:
-    """Tell whether z3 is installed."""
-    return _z3() is not None
-
-
 _ORDINARY = ("swap", "rss", "total_vm", "threads", "nice")
 # Of an ordinary process, in pages of 4 KiB and in milliseconds.
 _LIKED = {LIMIT: 2**33, **{name: FIELDS[name].ordinary for name in _ORDINARY}}
 _KINDS = ("number", "order", "share")
+_OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
 
 def needed(box: Box) -> bool:
@@ -105,13 +101,9 @@ def _check(questions: tuple[tuple[Variable, Values], ...], page: int) -> Any:
     z3 = _z3()
     model = _Model(z3, page)
     try:
+        claim = {"number": model.number, "order": model.order, "share": model.share}
         for (kind, key), values in questions:
-            if kind == "number":
-                model.number(key, values)
-            elif kind == "order":
-                model.order(key, values)
-            else:
-                model.share(key, values)
+            claim[kind](key, values)
     except RecursionError:
         return None
     solver = z3.Solver()
@@ -229,15 +221,10 @@ class _Model:
                 return -self.value(key[1])
             case "root":
                 return self._root(self.value(key[1]))
-        parts: Iterable[Any] = [self.value(part) for part in key[1:]]
-        first, *rest = parts
+        first, *rest = [self.value(part) for part in key[1:]]
         for part in rest:
-            if key[0] == "+":
-                first = first + part
-            elif key[0] == "-":
-                first = first - part
-            elif key[0] == "*":
-                first = first * part
+            if key[0] in _OPERATIONS:
+                first = _OPERATIONS[key[0]](first, part)
             else:
                 # z3 rounds towards the side that leaves a remainder of 0 or more.
                 self.claims.append(part != 0)

@@ -9,6 +9,8 @@ unknown one.
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -19,9 +21,9 @@ from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
 from oomrules.reason import globs
-from oomrules.reason.arithmetic import span
+from oomrules.reason.arithmetic import mentioned, span
 from oomrules.reason.globs import Texts
-from oomrules.reason.numbers import ALL_FRACTIONS, Numbers, whole
+from oomrules.reason.numbers import Numbers, whole
 
 UNKNOWN = "unknown"
 TRUE, FALSE = "true", "false"
@@ -41,6 +43,20 @@ class Variable(NamedTuple):
     kind: str
     key: Any
 
+    @property
+    def attributes(self) -> set[str]:
+        """The attributes that the question is about, and ``capabilities``."""
+        match self.kind:
+            case "number" | "order" | "share":
+                return mentioned(self.key)
+            case "same":
+                return set(self.key)
+            case "search":
+                return {self.key[0]}
+            case "text" | "flag":
+                return {self.key}
+        return {{"cap": "capabilities", "unit": "unit", "in": "cgroup"}[self.kind]}
+
 
 @dataclass(frozen=True, slots=True)
 class Values:
@@ -53,13 +69,13 @@ class Values:
         return bool(self.others) or bool(self.known)
 
     def __and__(self, other: Values) -> Values:
-        return Values(_both("&", self.known, other.known), self.others & other.others)
+        return Values(_both(operator.and_, self.known, other.known), self.others & other.others)
 
     def __or__(self, other: Values) -> Values:
-        return Values(_both("|", self.known, other.known), self.others | other.others)
+        return Values(_both(operator.or_, self.known, other.known), self.others | other.others)
 
     def __sub__(self, other: Values) -> Values:
-        return Values(_both("-", self.known, other.known), self.others - other.others)
+        return Values(_both(operator.sub, self.known, other.known), self.others - other.others)
 
     @property
     def must_be_known(self) -> bool:
@@ -76,12 +92,12 @@ class Values:
 Box = dict[Variable, Values]
 
 
-def _both(operation: str, one: Any, two: Any) -> Any:
-    if one is None or two is None:
-        return one if operation != "&" and one is not None else two if operation == "|" else None
-    if operation == "&":
-        return one & two
-    return one | two if operation == "|" else one - two
+def _both(operation: Callable[[Any, Any], Any], one: Any, two: Any) -> Any:
+    if one is not None and two is not None:
+        return operation(one, two)
+    if operation is operator.and_:
+        return None
+    return two if one is None and operation is operator.or_ else one
 
 
 def only(*others: str) -> Values:
@@ -116,16 +132,16 @@ def in_cgroup(target: str) -> bool:
 
 STATES = ("R", "S", "D", "Z", "T", "t", "W", "X", "x", "K", "P", "I")
 COMM_LENGTH = 15  # TASK_COMM_LEN without the final zero, include/linux/sched.h
-_ALWAYS_KNOWN = ("pid",)
 # What a unit around a process can be called.
 UNIT_NAMES = globs.matching(tuple("*" + suffix for suffix in UNIT_SUFFIXES))
+SLICES = globs.matching(("*.slice",))
 _OF_TEXT: dict[str, Texts] = {
     "comm": globs.everything(COMM_LENGTH),
     "state": globs.literal(*STATES),
     "unit": UNIT_NAMES | globs.literal(""),
-    "slice": globs.matching(("*.slice",)),
+    "slice": SLICES,
     "user.unit": UNIT_NAMES | globs.literal(""),
-    "user.slice": globs.matching(("*.slice",)) | globs.literal(""),
+    "user.slice": SLICES | globs.literal(""),
 }
 # The units of the system below which users' managers keep theirs.
 MANAGERS = globs.matching(("user@*.service",))
@@ -137,12 +153,11 @@ def domain(variable: Variable) -> Values:
     kind, key = variable
     unknown = frozenset([UNKNOWN])
     if kind == "number":
-        plain = key[0] == "attr" and key[1] in _ALWAYS_KNOWN
-        return Values(whole(*span(key)), frozenset() if plain else unknown)
+        return Values(whole(*span(key)), frozenset() if key == ("attr", "pid") else unknown)
     if kind == "share":
         low, _ = span(key)
-        least = Numbers((((Fraction(0), 0), (inf, 0)),)) if low >= 0 else ALL_FRACTIONS
-        return Values(least, unknown | {NOTHING_BY_NOTHING})
+        least = Fraction(0) if low >= 0 else -inf
+        return Values(Numbers((((least, 0), (inf, 0)),)), unknown | {NOTHING_BY_NOTHING})
     if kind == "order":
         return only("=", UNKNOWN) if key[0] == key[1] else only("<", "=", ">", UNKNOWN)
     if kind == "text":

@@ -56,11 +56,7 @@ class TestFile(NamedTuple):
     cases: tuple[Case, ...]
 
     def pid(self, name: str) -> int:
-        """Return the pid of a process, by its name in the file, its pid or its comm.
-
-        Raises:
-            Failure: there is no such process, or more than one.
-        """
+        """Return a process's pid by its name in the file, its pid or comm; else raise Failure."""
         if name in self.pids:
             return self.pids[name]
         found = [

@@ -209,11 +209,12 @@ class Described:
     # --- control groups ------------------------------------------------------------------
 
     def _scope(self, cgroup: str, said: dict[str, Any]) -> dict[str, Any]:
-        scope: dict[str, Any] = {"kind": "scope", "cgroup": cgroup, **said}
-        for key in _SCOPE_BYTES:
-            if key in said:
-                scope[key] = self._bytes(said[key], f"scope.{cgroup}.{key}")
-        return scope
+        sizes = {
+            key: self._bytes(said[key], f"scope.{cgroup}.{key}")
+            for key in _SCOPE_BYTES
+            if key in said
+        }
+        return {"kind": "scope", "cgroup": cgroup, **said, **sizes}
 
     # --- values --------------------------------------------------------------------------
 

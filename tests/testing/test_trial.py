@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from oomrules import resources
+from oomrules.attributes import ATTRIBUTES
 from oomrules.commands.main import main
 from oomrules.errors import Failure
 from oomrules.language import compiler, rulefiles
@@ -16,7 +17,7 @@ from oomrules.language.text import RuleText
 from oomrules.processes.values import GETTERS
 from oomrules.program.program import make
 from oomrules.ranking.ranker import Ranker
-from oomrules.testing import cases, trial
+from oomrules.testing import cases, described, trial
 
 HOST = Path(__file__).parent.parent / "data" / "host.jsonl"
 RULES = """\
@@ -210,6 +211,12 @@ def test_what_is_unknown_is_unknown(name: str, write: Write) -> None:
     file = cases.read(write(case('protected = "p"'), f'[process.p]\nunknown = ["{name}"]\n'))
     (process,) = file.snapshot.by_pid.values()
     assert GETTERS[name](process, file.snapshot) is None
+
+
+def test_a_process_is_described_by_every_attribute_that_is_its_own() -> None:
+    # What follows from the control group is described by that.
+    own = {name for name in ATTRIBUTES if "." not in name} - {"slice"}
+    assert own <= set(described.KEYS)
 
 
 def test_hosts_and_control_groups_can_be_described(write: Write) -> None:

@@ -15,14 +15,13 @@ from oomrules.lint.meaning import Meaning
 from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.program import nodes
 from oomrules.program.nodes import Node, attributes
-from oomrules.reason.arithmetic import mentioned
 from oomrules.reason.effects import eligible
 from oomrules.reason.numbers import Numbers
 from oomrules.reason.regions import Region
 from oomrules.reason.variables import Variable, known
 
 # The attributes that ``eligible`` asks for.
-_FITNESS = {one.key if one.kind == "text" else one.key[1] for one in eligible()}
+_FITNESS = {name for variable in eligible() for name in variable.attributes}
 
 
 class _Part(NamedTuple):
@@ -177,18 +176,10 @@ def _not_candidates(rules: RuleSet) -> Iterator[Diagnostic]:
 
 def _only_others(meaning: Meaning, region: Region | None) -> bool:
     """Tell whether a region has processes, but none that can be a candidate."""
-    if not region or not any(_asks_for_fitness(variable) for box in region for variable in box):
+    if not region or not any(one.attributes & _FITNESS for box in region for one in box):
         return False
     empty = meaning.reasoner.empty
     return meaning.decide(lambda: empty(meaning.candidates_only(region)) and not empty(region))
-
-
-def _asks_for_fitness(variable: Variable) -> bool:
-    """Tell whether a question depends on what makes a process a candidate at all."""
-    kind, key = variable
-    if kind in ("number", "order", "share"):
-        return bool(mentioned(key) & _FITNESS)
-    return not _FITNESS.isdisjoint(key if isinstance(key, tuple) else (key,))
 
 
 NEVER = Check("OOM601", "a condition that never holds", _never, whole=True)

@@ -55,15 +55,12 @@ def _passed_over(rules: RuleSet) -> Iterator[Diagnostic]:
                 perhaps += 1
                 if perhaps > _MOST:
                     continue
-            why = (
-                f"its name does not end in `{SUFFIX}`"
-                if not name.endswith(SUFFIX)
-                else "its name begins with a dot"
-            )
+            dotted = name.endswith(SUFFIX)
+            why = "begins with a dot" if dotted else f"does not end in `{SUFFIX}`"
             better = _ENDING.sub("", visible) + SUFFIX
             yield PASSED_OVER.about(
                 str(path),
-                f"{path} is not read: {why}",
+                f"{path} is not read: its name {why}",
                 f"call it `{better}`, or move it elsewhere",
             )
 

@@ -16,7 +16,7 @@ from oomrules.language import syntax
 from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Diagnostic, did_you_mean
 from oomrules.language.rulefiles import DIRECTORIES
-from oomrules.language.text import RuleText
+from oomrules.language.text import RuleText, Span
 from oomrules.lint.host_facts import HostFacts
 from oomrules.lint.ruleset import Check, RuleSet, nodes, shipped
 from oomrules.processes.snapshot import Process
@@ -57,15 +57,13 @@ def _no_unit(rules: RuleSet) -> Iterator[Diagnostic]:
         aliases = _aliases(name, host, of_user)
         if aliases:
             alias, real = aliases[0]
-            if of_user:
-                why = f"`{alias}` is an alias of `{real}`, and units of users go by one name alone"
-            else:
-                why = (
-                    f"`{name}` matches no unit of this host but `{alias}`, an alias of `{real}`, "
-                    "and a glob means no alias"
-                )
-            help_ = f'write `"{real}"`'
-            yield NO_UNIT.at(source, text.span, why, help_)
+            why = (
+                f"`{alias}` is an alias of `{real}`, and units of users go by one name alone"
+                if of_user
+                else f"`{name}` matches no unit of this host but `{alias}`, an alias of `{real}`, "
+                "and a glob means no alias"
+            )
+            yield NO_UNIT.at(source, text.span, why, f'write `"{real}"`')
             continue
         # Scopes come and go, and a glob may be about units to come.
         if is_glob(name) or name.endswith(".scope") or "." not in name or _known(name, units):
@@ -175,29 +173,19 @@ def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
     processes = host.processes()
     if not processes:
         return
-    unknown: dict[str, bool] = {}
-    said = set()
+    first: dict[str, tuple[RuleText, Span]] = {}
     for stated in rules.checked.sound:
-        if shipped(stated.source):
+        if not shipped(stated.source):
+            for asked in _attributes(stated.statement):
+                first.setdefault(asked.name, (stated.source, asked.span))
+    for name, (source, span) in first.items():
+        if name not in ATTRIBUTES:
             continue
-        for name in _attributes(stated.statement):
-            if name.name not in ATTRIBUTES or name.name in said:
-                continue
-            if name.name not in unknown:
-                get = GETTERS[name.name]
-                unknown[name.name] = all(get(one, host.snapshot) is None for one in processes)
-            if unknown[name.name]:
-                said.add(name.name)
-                attribute = ATTRIBUTES[name.name]
-                yield UNREADABLE.at(
-                    stated.source,
-                    name.span,
-                    f"`{name.name}` is unknown for every process of this host",
-                    _WHY_OF.get(name.name)
-                    or _WHY.get(
-                        attribute.provider, f"it is read from /proc/PID/{attribute.provider.value}"
-                    ),
-                )
+        get, provider = GETTERS[name], ATTRIBUTES[name].provider
+        if all(get(process, host.snapshot) is None for process in processes):
+            message = f"`{name}` is unknown for every process of this host"
+            read = _WHY.get(provider, f"it is read from /proc/PID/{provider.value}")
+            yield UNREADABLE.at(source, span, message, _WHY_OF.get(name, read))
 
 
 def _attributes(statement: syntax.Statement) -> Iterator[syntax.Name]:
@@ -262,16 +250,12 @@ def _against(
 
     adjust = setting("OOMScoreAdjust")
     protects = kind in ("never", "last")
-    if isinstance(adjust, int) and protects and adjust > _LIKELY:
-        yield (
-            f"OOMScoreAdjust={adjust}",
-            "makes it more likely to be killed; this rule makes it less likely",
-        )
-    if isinstance(adjust, int) and not protects and adjust <= _UNLIKELY and candidate:
-        yield (
-            f"OOMScoreAdjust={adjust}",
-            "makes it less likely to be killed; this rule makes it more likely",
-        )
+    if isinstance(adjust, int):
+        adjusted = f"OOMScoreAdjust={adjust}"
+        if protects and adjust > _LIKELY:
+            yield adjusted, "makes it more likely to be killed; this rule makes it less likely"
+        if not protects and adjust <= _UNLIKELY and candidate:
+            yield adjusted, "makes it less likely to be killed; this rule makes it more likely"
     together = kind == "never" and setting("OOMPolicy") == "kill"
     if together and any(host.place(other) == place for other in host.ranking.candidates):
         yield "OOMPolicy=kill", "kills all of its processes with the first, this one too"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from oomrules.language import syntax
-from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.text import RuleText, Span
 from oomrules.lint.ruleset import Check, RuleSet
@@ -27,19 +26,15 @@ _OF_USERS = (
 _ABOVE = ("user.slice", "user-", "user@", ROOT_SLICE, "*", "?", "[")
 
 
-def _is_below_a_manager(targets: Iterable[syntax.Target]) -> bool:
-    """Tell whether some block is about what a user's manager keeps."""
-    return any(
-        target.relation is syntax.Relation.OF_USER or target.unit.value.startswith("user@")
-        for target in targets
-    )
-
-
 def _is_wrong(name: str, targets: Iterable[syntax.Target]) -> str:
     """Return why no process is in a unit of the system of this name; empty if one may be."""
     if among(name, *_OF_USERS):
         return f"`{name}` is a unit of users' managers, and a name alone means one of the system's"
-    if _is_below_a_manager(targets) and not name.startswith(_ABOVE):
+    below_a_manager = any(
+        target.relation is syntax.Relation.OF_USER or target.unit.value.startswith("user@")
+        for target in targets
+    )
+    if below_a_manager and not name.startswith(_ABOVE):
         return (
             f"below a user's manager there is no `{name}` of the system, which is what a name "
             "alone means"
@@ -63,18 +58,15 @@ def _asked_for_wrongly(rules: RuleSet) -> Iterator[Diagnostic]:
         attribute, name = pattern.attribute, pattern.text.value
         if attribute not in ("unit", "slice") or pattern.how == "search":
             continue
-        why = _is_wrong(name, _around(pattern.user, pattern.source))
+        # An item of a list may be asked for outside of these blocks too.
+        around = pattern.user.targets if pattern.user.source is pattern.source else ()
+        why = _is_wrong(name, around)
         if why:
             sign = " ==" if pattern.how == "text" else ""
             better = f'`user.{attribute}{sign} "{name}"`'
             if pattern.related:
                 better = f"`user.{attribute}` where the list is used"
             yield _found(pattern.source, pattern.text.span, why + pattern.usage, better)
-
-
-def _around(user: Stated[syntax.Statement], source: RuleText) -> tuple[syntax.Target, ...]:
-    """Give the blocks around what asks; an item of a list may be asked for elsewhere too."""
-    return user.targets if user.source is source else ()
 
 
 OF_USERS = Check(

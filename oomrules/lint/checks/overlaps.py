@@ -121,17 +121,13 @@ def _first_and_last(rules: RuleSet) -> Iterator[Diagnostic]:
     index = _index(meaning.of("last"))
     for rule in meaning.of("first"):
         wider, region = _wider(meaning, rule, index), rule.effect.region or []
-        for overlap in _confirmed(meaning, rule, wider, region, _is_last):
+        for overlap in _confirmed(meaning, rule, wider, region, lambda said: said.tier == LAST):
             yield overlap.finding(
                 LAST_WINS,
                 "this has no effect: the `kill last` at {other} is about all of these processes, "
                 "and what is both is killed last",
                 "remove one of them",
             )
-
-
-def _is_last(verdict: Verdict) -> bool:
-    return verdict.tier == LAST
 
 
 def _inside_its_kind(meaning: Meaning) -> Iterator[_Overlap]:
@@ -175,22 +171,18 @@ def _inside(rules: RuleSet, in_one_block: bool) -> Iterator[_Overlap]:
 
 
 def _nested(rules: RuleSet) -> Iterator[Diagnostic]:
+    message = "this adds nothing: the `{words}` at {other} is about all of these processes"
     for overlap in _inside(rules, in_one_block=True):
-        yield overlap.finding(
-            NESTED,
-            "this adds nothing: the `{words}` at {other} is about all of these processes",
-            "remove it, or narrow the other one",
-        )
+        yield overlap.finding(NESTED, message, "remove it, or narrow the other one")
 
 
 def _block_covered(rules: RuleSet) -> Iterator[Diagnostic]:
+    message = (
+        "this adds nothing: the `{words}` at {other} holds here too, and is about all of these "
+        "processes"
+    )
     for overlap in _inside(rules, in_one_block=False):
-        yield overlap.finding(
-            COVERED,
-            "this adds nothing: the `{words}` at {other} holds here too, and is about all of "
-            "these processes",
-            "remove it, or narrow the other one",
-        )
+        yield overlap.finding(COVERED, message, "remove it, or narrow the other one")
 
 
 def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -211,17 +203,15 @@ def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
                 continue
             if not _covers_all(meaning, out, region):
                 continue
-            for overlap in _confirmed(meaning, rule, [first], region, _is_excluded):
+            for overlap in _confirmed(
+                meaning, rule, [first], region, lambda said: not said.candidate
+            ):
                 yield overlap.finding(
                     SHUT_OUT,
                     "this has no effect: the `only kill` at {other} leaves out all of these "
                     "processes",
                     "remove it, or widen the `only kill`",
                 )
-
-
-def _is_excluded(verdict: Verdict) -> bool:
-    return not verdict.candidate
 
 
 def _first(meaning: Meaning, level: list[Effect]) -> RuleMeaning:
@@ -302,18 +292,10 @@ def _none(
         start = left
         if any(not _excluded(witness.judge(meaning.judge)) for witness in meaning.proposals(left)):
             return  # a process is left
-        for one in nevers:
-            region = one.effect.region or []
-            rest = reasoner.difference(left, region)
-            if len(rest) != len(left) or rest != left:
-                by.append(one)
-            left = [box for box in rest if reasoner.possible(box)]
-            if not left:
-                break
-        for around, other in others.items() if left else ():
-            rest = reasoner.difference(left, meaning.effects.shut_out(around, other))
+        for one, excluded in _exclusions(meaning, nevers, others):
+            rest = reasoner.difference(left, excluded)
             if rest != left:
-                by.append(_first(meaning, other))
+                by.append(one)
             left = [box for box in rest if reasoner.possible(box)]
             if not left:
                 break
@@ -322,16 +304,11 @@ def _none(
         return
     if left or not by:
         return
-    blamed = by[-1]
-    if level:
-        blamed = _first(meaning, level)
+    blamed = _first(meaning, level) if level else by[-1]
     if shipped(blamed.stated.source):
         return
-
-    def confirms(witness: Witness, verdict: Verdict) -> bool:
-        return _excluded(verdict)
-
-    witness = meaning.witness(start if level else blamed.effect.region or [], confirms)
+    region = start if level else blamed.effect.region or []
+    witness = meaning.witness(region, lambda _, verdict: _excluded(verdict))
     if not witness:
         return
     where = "in this block " if targets else ""
@@ -351,6 +328,18 @@ def _none(
         related=tuple(found for one in rest_of[:3] for found in one.related),
         witness=witness,
     )
+
+
+def _exclusions(
+    meaning: Meaning,
+    nevers: Iterable[RuleMeaning],
+    levels: dict[tuple[str, ...], list[Effect]],
+) -> Iterator[tuple[RuleMeaning, Region]]:
+    """Yield rules that exclude processes, each with the processes."""
+    for never in nevers:
+        yield never, never.effect.region or []
+    for targets, level in levels.items():
+        yield _first(meaning, level), meaning.effects.shut_out(targets, level)
 
 
 def _excluded(verdict: Verdict) -> bool:

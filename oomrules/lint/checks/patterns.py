@@ -117,20 +117,15 @@ def _why_nothing(pattern: Pattern) -> str:
     if pattern.how == "search":
         if _contradicts_itself(value):
             return "something is asked for before the beginning or behind the end of the text"
-        beginning = _anchored(value)
-        if beginning and attribute in _BEGINNINGS:
-            possible, why = _BEGINNINGS[attribute]
-            return "" if beginning[0] in possible else why
-        return ""
+        return _why_no_beginning(attribute, _anchored(value))
     glob = _glob(value) if pattern.how == "glob" else None
     if glob and glob.empty_class:
         return "its brackets hold no character: a range goes from the lower to the higher one"
     beginning = glob.beginning if glob else value
     ending = glob.ending if glob else value
     plain = glob is None or glob.plain
-    if attribute in _BEGINNINGS and beginning:
-        possible, why = _BEGINNINGS[attribute]
-        return "" if beginning.startswith(possible) else why
+    if attribute in _BEGINNINGS:
+        return _why_no_beginning(attribute, beginning)
     if attribute in _ENDINGS:
         possible, why = _ENDINGS[attribute]
         if plain and not value:
@@ -145,6 +140,11 @@ def _why_nothing(pattern: Pattern) -> str:
         known = ", ".join(f"`{one}`" for one in _VALUES[attribute] if one)
         return f"it is one of {known}"
     return ""
+
+
+def _why_no_beginning(attribute: str, beginning: str) -> str:
+    possible, why = _BEGINNINGS.get(attribute, ((), ""))
+    return "" if not beginning or beginning.startswith(possible) else why
 
 
 # --- regular expressions -------------------------------------------------------------------
@@ -164,22 +164,17 @@ def _matches_all(pattern: str) -> bool:
 
 
 def _nullable(parsed: Any) -> bool:
-    for kind, argument in parsed:
-        if kind is sre.AT:
-            if argument not in _AT_START:
-                return False
-        elif kind in (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT):
-            if argument[0] > 0 and not _nullable(argument[2]):
-                return False
-        elif kind is sre.SUBPATTERN:
-            if not _nullable(argument[3]):
-                return False
-        elif kind is sre.BRANCH:
-            if not any(_nullable(branch) for branch in argument[1]):
-                return False
-        else:
-            return False
-    return True
+    return all(_may_be_nothing(kind, argument) for kind, argument in parsed)
+
+
+def _may_be_nothing(kind: Any, argument: Any) -> bool:
+    if kind is sre.AT:
+        return argument in _AT_START
+    if kind in (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT):
+        return argument[0] == 0 or _nullable(argument[2])
+    if kind is sre.SUBPATTERN:
+        return _nullable(argument[3])
+    return kind is sre.BRANCH and any(map(_nullable, argument[1]))
 
 
 def _contradicts_itself(pattern: str) -> bool:

@@ -1,13 +1,13 @@
-"""Parts of rules that change nothing, and rules that are said twice."""
+"""Parts of rules that change nothing, rules said twice, and definitions that replace others."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from fractions import Fraction
 
 from oomrules.language import syntax
-from oomrules.language.diagnostics import Diagnostic, Edit, Fix, Related
+from oomrules.language.checker import Stated
+from oomrules.language.diagnostics import Diagnostic, Edit, Fix, Level, Related
 from oomrules.language.text import RuleText, Span
 from oomrules.lint.ruleset import Check, RuleSet, shipped
 from oomrules.program import nodes
@@ -39,23 +39,14 @@ def _items(rules: RuleSet) -> Iterator[Diagnostic]:
         seen: dict[str, syntax.Text] = {}
         for number, item in enumerate(listed.items):
             twin = seen.setdefault(item.value, item)
-            wider = next(
-                (
-                    glob
-                    for glob in (() if item.value in wild else globs)
-                    if nodes.glob(item.value, glob.value)
-                ),
-                None,
-            )
-            if twin is item and wider is None:
-                continue
-            what = (
-                "is in the list already"
-                if twin is not item
-                else f'is among `"{wider.value}"`'
-                if wider
-                else ""
-            )
+            if twin is not item:
+                what = "is in the list already"
+            else:
+                wider = (glob.value for glob in globs if nodes.glob(item.value, glob.value))
+                among = None if item.value in wild else next(wider, None)
+                if among is None:
+                    continue
+                what = f'is among `"{among}"`'
             yield TWICE_LISTED.at(
                 stated.source,
                 item.span,
@@ -92,27 +83,23 @@ def _capabilities(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _repeated(rules: RuleSet) -> Iterator[Diagnostic]:
-    first: dict[str, tuple[RuleText, syntax.Rule, str]] = {}
+    first: dict[str, Stated[syntax.Rule]] = {}
     for stated in rules.checked.rules:
         rule = stated.statement
-        key = json.dumps([stated.scope, rule.kind.value, stated.node, _pair(stated.factor)])
-        earlier = first.setdefault(key, (stated.source, rule, stated.place))
+        key = json.dumps([stated.scope, rule.kind.value, stated.node, str(stated.factor)])
+        earlier = first.setdefault(key, stated)
         # Presets may be linked side by side, and say what they have in common each.
-        if earlier[1] is rule or (shipped(earlier[0]) and shipped(stated.source)):
+        if earlier is stated or (shipped(earlier.source) and shipped(stated.source)):
             continue
         weighs = rule.kind in (syntax.Kind.PREFER, syntax.Kind.SPARE) and stated.factor != 1
         yield REPEATED.at(
             stated.source,
             rule.span,
-            f"the same rule stands at {earlier[2]}"
+            f"the same rule stands at {earlier.place}"
             + (", and both weigh" if weighs else ", so this one adds nothing"),
             "remove one of them" + (", or give one a larger factor" if weighs else ""),
-            related=(Related(earlier[0], earlier[1].span, "the same rule"),),
+            related=(Related(earlier.source, earlier.statement.span, "the same rule"),),
         )
-
-
-def _pair(factor: Fraction) -> tuple[int, int]:
-    return (factor.numerator, factor.denominator)
 
 
 def _empty(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -121,9 +108,33 @@ def _empty(rules: RuleSet) -> Iterator[Diagnostic]:
             yield EMPTY.at(source, block.target.span, "this block is empty", "fill or remove it")
 
 
+def _replaced(rules: RuleSet) -> Iterator[Diagnostic]:
+    """Find definitions of a lower directory that are replaced: other files mean them too."""
+    for stated in rules.checked.sound:
+        statement = stated.statement
+        if stated.targets or not isinstance(statement, syntax.Define | syntax.ListOf):
+            continue
+        name = statement.name.name
+        higher: Stated[syntax.Define] | Stated[syntax.ListOf]
+        if isinstance(statement, syntax.Define):
+            said, higher = name, rules.checked.defined[name]
+        else:
+            said, higher = f"@{name}", rules.checked.listed[name]
+        if higher.source.level == stated.source.level or higher.statement == statement:
+            continue
+        yield REPLACED.at(
+            higher.source,
+            higher.statement.name.span,
+            f"`{said}` replaces the one at {stated.place}, for the rules of every file",
+            "take another name, unless it is meant to change what the rules of other files say",
+            related=(Related(stated.source, stated.statement.span, "replaced here"),),
+        )
+
+
+REPLACED = Check("OOM221", "a definition that replaces another", _replaced, Level.INFO)
 NO_WEIGHT = Check("OOM511", "a factor without effect", _factors)
 TWICE_LISTED = Check("OOM512", "an item that a list has already", _items)
 TWICE_ASKED = Check("OOM513", "a capability that is asked for twice", _capabilities)
 REPEATED = Check("OOM514", "a rule that stands there twice", _repeated)
 EMPTY = Check("OOM515", "an empty block", _empty, whole=True)
-CHECKS = (NO_WEIGHT, TWICE_LISTED, TWICE_ASKED, REPEATED, EMPTY)
+CHECKS = (REPLACED, NO_WEIGHT, TWICE_LISTED, TWICE_ASKED, REPEATED, EMPTY)

@@ -70,7 +70,7 @@ def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
             lambda node=has_points: meaning.reasoner.empty(meaning.reasoner.holds(node))  # type: ignore[misc]
         ):
             continue
-        found = _scored(meaning, dict(inside(score.scope, False)), score)
+        found = _scored(meaning, inside(score.scope, False), score)
         if found is None or found[1] > 0:
             continue
         ranges = ", ".join(_range(name) for name in sorted(attributes(score.node)))
@@ -147,7 +147,7 @@ def _mixed(rules: RuleSet) -> Iterator[Diagnostic]:
 
 def _both_scored(meaning: Meaning, score: Stated[syntax.Score]) -> dict[str, Any] | None:
     """Show one process inside of the block and the same one outside, with their points."""
-    here = _scored(meaning, dict(inside(score.scope, False)), score)
+    here = _scored(meaning, inside(score.scope, False), score)
     if here is None:
         return None
     for witness in proposals.proposals({}):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from math import inf
 
 from oomrules.language.diagnostics import Diagnostic
@@ -116,10 +115,10 @@ def _asked(variable: Variable, values: Values) -> set[str]:
         case "in":
             if variables.of_user(key):
                 return {_UNIT_OF_USER}
-            return _unless(not variables.named(key) or not _one_matches(_AROUND, (key,)))
+            return _unless(not variables.named(key) or not any(nodes.glob(n, key) for n in _AROUND))
         case "unit":
-            around = _one_matches(_UNITS, key) or "" in key
-            return _unless(not around if holds else _all_match(_UNITS, key))
+            matched = [nodes.among(name, *key) for name in _UNITS]
+            return _unless(not (any(matched) or "" in key) if holds else all(matched))
         case "search":
             return _searched(key[0], key[1], holds)
         case "text" if isinstance(values.known, Texts):
@@ -137,14 +136,6 @@ def _unless(granted: bool) -> set[str]:
     if granted:
         raise _Granted
     return set()
-
-
-def _one_matches(names: tuple[str, ...], globs: tuple[str, ...]) -> bool:
-    return any(nodes.among(name, *globs) for name in names)
-
-
-def _all_match(names: tuple[str, ...], globs: tuple[str, ...]) -> bool:
-    return all(nodes.among(name, *globs) for name in names)
 
 
 def _text(name: str, known: Texts) -> set[str]:
@@ -208,17 +199,14 @@ def _bounded(box: Box) -> bool:
     number = box.get(attribute("unit.processes"))
     if number is None or _greatest(number) > _FEW:
         return False
-    if not any(_is_size(v) and _greatest(values) < inf for v, values in box.items()):
+    bounded = (key for (kind, key), v in box.items() if kind == "number" and _greatest(v) < inf)
+    if not any(map(arithmetic.is_memory, bounded)):
         return False
     named = any(
         kind == "in" and variables.of_user(key) and not nodes.is_glob(key) for kind, key in box
     )
     root = box.get(Variable("text", "user.slice"))
     return named and root is not None and root.known == globs.literal("")
-
-
-def _is_size(variable: Variable) -> bool:
-    return variable.kind == "number" and arithmetic.is_memory(variable.key)
 
 
 def _greatest(values: Values) -> float:
@@ -228,10 +216,8 @@ def _greatest(values: Values) -> float:
     return inf if isinstance(end, tuple) else float(end)
 
 
-@lru_cache(maxsize=1)
-def _ordinary_users() -> Box:
-    """Give the box of ordinary users' processes."""
-    return {attribute(name): Values(whole(1000, 60_000)) for name in ("uid", "euid")}
+# The processes of ordinary users.
+_ORDINARY_USERS: Box = {attribute(name): Values(whole(1000, 60_000)) for name in ("uid", "euid")}
 
 
 def _self_made(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -239,15 +225,13 @@ def _self_made(rules: RuleSet) -> Iterator[Diagnostic]:
     for rule in meaning.of("never", "last"):
         for box in rule.effect.sure or []:
             names = _chosen(box)
-            theirs = meet(box, _ordinary_users()) if names else None
+            theirs = meet(box, _ORDINARY_USERS) if names else None
             if theirs is None:
                 continue
 
             def confirms(witness: Witness, verdict: Verdict, rule: RuleMeaning = rule) -> bool:
-                if rule.kind == "never":
-                    protected = verdict.why is Why.NEVER
-                else:
-                    protected = verdict.candidate and verdict.tier == LAST
+                last = verdict.candidate and verdict.tier == LAST
+                protected = verdict.why is Why.NEVER if rule.kind == "never" else last
                 return protected and meaning.has_effect(witness, rule.effect)
 
             witness = meaning.witness([theirs], confirms)

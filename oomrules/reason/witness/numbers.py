@@ -63,7 +63,7 @@ def numbers_in(box: Box) -> Iterator[tuple[dict[str, int], int]]:
     # To load z3 takes longer than to try a few numbers, and most of the first ones will do.
     searched = _searched(hard, chosen, plain)
     yield from itertools.islice(searched, 1)
-    solved = solver.solution(box) if solver.available() else None
+    solved = solver.solution(box)
     if solved is not None:
         limit = solved.pop(LIMIT, MEMORY)
         asked = {name for variable, _ in hard for name in mentioned(variable.key)}

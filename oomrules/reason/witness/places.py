@@ -8,7 +8,7 @@ from oomrules.processes.units import ROOT_SLICE, placement
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
 from oomrules.reason import globs, variables
 from oomrules.reason.globs import Texts
-from oomrules.reason.variables import FALSE, IN, OUT, TRUE, Box, Variable
+from oomrules.reason.variables import FALSE, IN, OUT, SLICES, TRUE, Box, Variable
 
 _PLACES = (
     "/system.slice/example.service",
@@ -19,12 +19,10 @@ _PLACES = (
     "/example",
 )
 _MANAGER = "user@1000.service"
-_SLICES = globs.matching(("*.slice",))
-Place = tuple[str | None, dict[str, list[str]], dict[str, dict[str, list[str]]]]
 
 
-def places_in(box: Box) -> Iterator[Place]:
-    """Propose control groups that lie where the box says, with aliases and relations."""
+def places_in(box: Box) -> Iterator[tuple[str | None, dict[str, list[str]]]]:
+    """Propose control groups that lie where the box says, with the relations of their unit."""
     inside: list[str] = []
     outside: list[str] = []
     related: list[str] = []
@@ -37,9 +35,7 @@ def places_in(box: Box) -> Iterator[Place]:
             if variables.of_user(key):
                 if len(values.others) == 1:
                     (of_user[key.removeprefix(USER_UNIT)],) = values.others
-            elif IN in values.others and variables.named(key) and values.others == {IN}:
-                inside.append(key)
-            elif values.others == {IN} or (IN in values.others and not variables.named(key)):
+            elif IN in values.others and not variables.named(key):
                 related.append(key)
             elif IN in values.others and OUT not in values.others:
                 inside.append(key)
@@ -52,21 +48,19 @@ def places_in(box: Box) -> Iterator[Place]:
         elif kind == "text" and key in ("cgroup", "unit", "slice", "user.unit", "user.slice"):
             unknown = unknown or values.must_be_unknown
     if unknown:
-        yield None, {}, {}
+        yield None, {}
         return
     below = _of_user(box, of_user)
     if below is None:
         return
+    relations: dict[str, list[str]] = {}
+    for target in related:
+        key = "WantedBy" if target.startswith(WANTED_BY) else "PartOf"
+        name = target.removeprefix(WANTED_BY).removeprefix(PART_OF)
+        relations.setdefault(key, []).append(name)
     for path in _paths(box, inside, globs.matching(tuple(outside)), units, below):
-        place = placement(path).system
-        relations: dict[str, dict[str, list[str]]] = {}
-        for target in related:
-            key = "WantedBy" if target.startswith(WANTED_BY) else "PartOf"
-            name = target.removeprefix(WANTED_BY).removeprefix(PART_OF)
-            relations.setdefault(place.path, {}).setdefault(key, []).append(name)
-        if related and place.above is None:
-            continue
-        yield path, {}, relations
+        if not related or placement(path).system.above is not None:
+            yield path, relations
 
 
 def _of_user(box: Box, targets: dict[str, str]) -> str | None:
@@ -81,13 +75,13 @@ def _of_user(box: Box, targets: dict[str, str]) -> str | None:
     """
     outside = globs.matching(tuple(name for name, where in targets.items() if where == OUT))
     possible = variables.UNIT_NAMES - outside
-    own, slice_ = (_known_text(box, name) for name in ("user.unit", "user.slice"))
+    own, slice_ = (known_text(box, name) for name in ("user.unit", "user.slice"))
     wanted = [globs.matching((name,)) for name, where in targets.items() if where == IN]
     if not wanted and all(known is None or "" in known for known in (own, slice_)):
         return ""
     last = possible if own is None else own & possible
     if slice_ is not None and not slice_ - globs.literal(""):
-        last -= _SLICES
+        last -= SLICES
     slices: list[str] = []
     # What leaves the least choice comes first.
     for target in sorted(wanted, key=lambda target: target.these is None):
@@ -96,22 +90,23 @@ def _of_user(box: Box, targets: dict[str, str]) -> str | None:
             continue
         if last & fits:
             last &= fits
-        elif _SLICES & fits:
-            slices.append((_SLICES & fits).sample())
+        elif SLICES & fits:
+            slices.append((SLICES & fits).sample())
         else:
             return None
     if slice_ is not None and "" not in slice_ and not any(name in slice_ for name in slices[-1:]):
-        if last & _SLICES & slice_:
-            last &= _SLICES & slice_
+        if last & SLICES & slice_:
+            last &= SLICES & slice_
         elif slice_ & possible:
             slices.append((slice_ & possible).sample())
     if not last:
         return None
-    name = (last - _SLICES or last).sample()
+    name = (last - SLICES or last).sample()
     return "".join(f"/{one}" for one in (*slices, name))
 
 
-def _known_text(box: Box, name: str) -> Texts | None:
+def known_text(box: Box, name: str) -> Texts | None:
+    """Return the texts that an attribute may be, as far as a box asks for it."""
     values = box.get(Variable("text", name))
     return values.known if values is not None and isinstance(values.known, Texts) else None
 
@@ -119,14 +114,13 @@ def _known_text(box: Box, name: str) -> Texts | None:
 def _paths(
     box: Box, inside: list[str], outside: Texts, units: list[tuple[str, ...]], of_user: str
 ) -> Iterator[str]:
-    exact = box.get(Variable("text", "cgroup"))
-    own = box.get(Variable("text", "unit"))
+    exact, own, middle = (known_text(box, name) for name in ("cgroup", "unit", "slice"))
     slices: list[str] = []
     others: list[str] = []
     wanted: list[Texts] = [globs.matching((target,)) for target in inside]
     last = variables.UNIT_NAMES
-    if own is not None and isinstance(own.known, Texts):
-        last = own.known & (variables.UNIT_NAMES | globs.literal(""))
+    if own is not None:
+        last = own & (variables.UNIT_NAMES | globs.literal(""))
     for patterns in units:
         last = last & globs.matching(patterns)
     names = [last.sample()] if (units or own is not None) and last else []
@@ -136,13 +130,12 @@ def _paths(
         possible = (target & variables.UNIT_NAMES) - outside
         if not possible:
             return
-        slice_ = possible & globs.matching(("*.slice",))
+        slice_ = possible & SLICES
         name = slice_.sample() if slice_ and slice_.these is None else possible.sample()
         (slices if name.endswith(".slice") else others).append(name)
-    middle = box.get(Variable("text", "slice"))
-    if middle is not None and isinstance(middle.known, Texts):
-        sampled = (middle.known & globs.matching(("*.slice",))).sample() if middle.known else ""
-        if sampled and sampled != ROOT_SLICE and sampled not in slices:
+    if middle:
+        sampled = (middle & SLICES).sample()
+        if sampled != ROOT_SLICE and sampled not in slices:
             slices.append(sampled)
     managers = [name for name in others if name.startswith("user@")]
     services = [name for name in others if name not in managers]
@@ -151,19 +144,15 @@ def _paths(
     if of_user and not managers:
         given = [name for name in given if placement(f"/{name}/x.scope").manager] or [_MANAGER]
     made = "".join(f"/{name}" for name in (*slices, *managers, *services, *given)) + of_user
-    if exact is None or not isinstance(exact.known, Texts):
+    if exact is None:
         if made:
-            yield made
-            yield f"/user.slice/user-1000.slice{made}"
-        if names != [""] and not made:
-            yield from _PLACES
-        elif not made:
-            yield "/example"
-            yield "/"
+            yield from (made, f"/user.slice/user-1000.slice{made}")
+        else:
+            yield from ("/example", "/") if names == [""] else _PLACES
         return
     tried = [made, f"/user.slice{made}", *_PLACES] if made else list(_PLACES)
-    yield from (path for path in tried if path and path in exact.known)
+    yield from (path for path in tried if path and path in exact)
     for shape in ([f"/*.slice{made}", f"{made}/*"] if made else []) + ["/*"]:
-        below = exact.known & globs.matching((shape,))
+        below = exact & globs.matching((shape,))
         if below:
             yield below.sample()

@@ -16,12 +16,11 @@ from oomrules.processes import ordinary
 from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.units import placement
 from oomrules.reason import Undecided
-from oomrules.reason.arithmetic import GRANULE, mentioned
-from oomrules.reason.globs import Texts
+from oomrules.reason.arithmetic import GRANULE
 from oomrules.reason.regions import Region, narrowed
-from oomrules.reason.variables import FALSE, TRUE, Box, Variable
+from oomrules.reason.variables import FALSE, TRUE, Box
 from oomrules.reason.witness.numbers import numbers_in
-from oomrules.reason.witness.places import places_in
+from oomrules.reason.witness.places import known_text, places_in
 from oomrules.reason.witness.witness import TICKS, Witness
 
 _TEXTS: dict[str, tuple[str, ...]] = {
@@ -56,7 +55,7 @@ def proposals(box: Box) -> Iterator[Witness]:
         if narrow is None:
             return
         for numbers, limit in numbers_in(narrow):
-            for cgroup, _, relations in itertools.islice(places_in(narrow), 4):
+            for cgroup, relations in itertools.islice(places_in(narrow), 4):
                 yield _made(narrow, numbers, limit, cgroup, relations)
     except Undecided:
         return
@@ -67,37 +66,28 @@ def _made(
     numbers: dict[str, int],
     limit: int,
     cgroup: str | None,
-    relations: dict[str, dict[str, list[str]]],
+    relations: dict[str, list[str]],
 ) -> Witness:
     said = {name: _chosen_text(box, name) for name in _TEXTS}
     gone = set(_unknowns(box))
-    flags = {
-        key: TRUE in values.others and FALSE not in values.others
-        for (kind, key), values in box.items()
-        if kind == "flag"
-    }
-    caps = sum(
-        1 << key
-        for (kind, key), values in box.items()
-        if kind == "cap" and TRUE in values.others and FALSE not in values.others
-    )
+    true = [
+        variable
+        for variable, values in box.items()
+        if TRUE in values.others and FALSE not in values.others
+    ]
+    flags = {key for kind, key in true if kind == "flag"}
+    caps = sum(1 << key for kind, key in true if kind == "cap")
     uptime = max(numbers["run_time"] // 1000 + 100, 86_400)
     named = {variable.key for variable in box if variable.kind == "text"}
     names: dict[str, dict[str, str] | None] = {}
-    for kind, number, usual in (
-        ("user", numbers["uid"], "ann"),
-        ("group", numbers["gid"], "users"),
-    ):
-        name = said[kind] if kind in named else "root" if number == 0 else usual
+    for kind, number in (("user", numbers["uid"]), ("group", numbers["gid"])):
+        name = said[kind] if kind in named else "root" if number == 0 else _TEXTS[kind][0]
         names[f"{kind}s"] = None if kind in gone else {str(number): name}
     host = {"clock_ticks": TICKS, "uptime": uptime, "mem_total": limit, **names}
     values: dict[str, Any] = {
         **{name: numbers[name] for name in FIELDS if name in numbers},
         **{name: numbers[name] * GRANULE for name in _SIZES},
-        "comm": said["comm"],
-        "cmdline": said["cmdline"],
-        "exe": said["exe"],
-        "state": said["state"],
+        **{name: said[name] for name in ("comm", "cmdline", "exe", "state")},
         "capabilities": caps,
         "utime": numbers["cpu_time"],
         "starttime": (uptime - numbers["run_time"] // 1000) * TICKS,
@@ -115,38 +105,25 @@ def _made(
 
 
 def _chosen_text(box: Box, name: str) -> str:
-    values = box.get(Variable("text", name))
-    liked = _TEXTS[name]
-    if values is None or not isinstance(values.known, Texts):
+    known, liked = known_text(box, name), _TEXTS[name]
+    if not known:
         return liked[0]
-    for text in liked:
-        if text in values.known:
-            return text
-    return values.known.sample() if values.known else liked[0]
+    return next((text for text in liked if text in known), None) or known.sample()
 
 
 def _unknowns(box: Box) -> Iterable[str]:
-    for (kind, key), values in box.items():
-        if not values.must_be_unknown:
-            continue
-        if kind == "cap":
-            yield "capabilities"
-        elif kind in ("text", "flag"):
-            yield key
-        elif kind == "search":
-            yield key[0]
-        elif kind in ("number", "order", "share", "same"):
-            yield from sorted(mentioned(key))[:1]
-            if kind == "same":
-                yield key[0]
+    for variable, values in box.items():
+        # Where a process is unknown, ``places_in`` sees to it.
+        if values.must_be_unknown and variable.kind not in ("unit", "in"):
+            yield from sorted(variable.attributes)[:1]
 
 
 def _scopes(
     cgroup: str | None,
     numbers: dict[str, int],
     said: dict[str, str],
-    flags: dict[str, bool],
-    relations: dict[str, dict[str, list[str]]],
+    flags: set[str],
+    relations: dict[str, list[str]],
     gone: set[str],
 ) -> list[dict[str, Any]]:
     if cgroup is None:
@@ -155,7 +132,8 @@ def _scopes(
     lines = []
     for inner in place.ancestors:
         properties: dict[str, Any] = {"Names": [inner.chain[-1]], "WantedBy": [], "PartOf": []}
-        properties.update(relations.get(inner.path, {}))
+        if inner is place.system:
+            properties.update(relations)
         line: dict[str, Any] = {"kind": "scope", "cgroup": inner.path, "memory_max": None}
         if inner is place:
             for key in ("memory", "memory_max", "memory_high", "swap"):

@@ -13,10 +13,9 @@ from oomrules.processes.values import GETTERS, LIMIT
 from oomrules.program import nodes
 from oomrules.program.program import Program
 from oomrules.ranking.verdict import Verdict
-from oomrules.reason.arithmetic import GRANULE, mentioned
+from oomrules.reason.arithmetic import GRANULE
 from oomrules.reason.index import Judge
 from oomrules.reason.regions import Region
-from oomrules.reason.variables import Variable
 
 # The host of all witnesses: bytes of memory, and a tick is a millisecond.
 MEMORY = 2**33
@@ -36,7 +35,16 @@ class Witness(NamedTuple):
 
     def about(self, region: Region) -> dict[str, Any]:
         """Give what a region asks of it, in the words of the language."""
-        return _asked({variable for box in region for variable in box}, self)
+        asked = {name for box in region for variable in box for name in variable.attributes}
+        found: dict[str, Any] = {"pid": self.process.pid, "comm": self.process.comm}
+        for name in ATTRIBUTES:
+            if name in asked:
+                found[name] = _said(name, _value(self, name))
+        if "capabilities" in asked:
+            bits = self.process.capabilities
+            held = [name for name, bit in CAPABILITIES.items() if bits and bits >> bit & 1]
+            found["capabilities"] = "unknown" if bits is None else ", ".join(held) or "none"
+        return found
 
     def judge(self, judge: Judge) -> Verdict:
         """Let the real evaluator decide about it."""
@@ -68,33 +76,6 @@ def _value(witness: Witness, name: str) -> Any:
 
 
 # --- for people ------------------------------------------------------------------------------
-
-
-def _asked(questions: set[Variable], witness: Witness) -> dict[str, Any]:
-    names: set[str] = set()
-    caps = False
-    for kind, key in questions:
-        if kind in ("number", "order", "share"):
-            names |= mentioned(key)
-        elif kind in ("text", "flag"):
-            names.add(key)
-        elif kind == "search":
-            names.add(key[0])
-        elif kind == "same":
-            names |= set(key)
-        elif kind in ("unit", "in"):
-            names.add("unit" if kind == "unit" else "cgroup")
-        elif kind == "cap":
-            caps = True
-    found: dict[str, Any] = {"pid": witness.process.pid, "comm": witness.process.comm}
-    for name in ATTRIBUTES:
-        if name in names:
-            found[name] = _said(name, _value(witness, name))
-    if caps:
-        bits = witness.process.capabilities
-        held = [name for name, bit in CAPABILITIES.items() if bits is not None and bits >> bit & 1]
-        found["capabilities"] = "unknown" if bits is None else ", ".join(held) or "none"
-    return found
 
 
 def _said(name: str, value: Any) -> Any:

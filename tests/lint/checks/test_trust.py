@@ -1,0 +1,26 @@
+"""Of each attribute it is decided whether a process can give itself the value (OOM531)."""
+
+from __future__ import annotations
+
+from oomrules.attributes import ATTRIBUTES
+from oomrules.lint.checks import trust
+
+# What the check looks at in code of its own: what root grants, and the names of that.
+GRANTED = {
+    *("uid", "euid", "gid", "egid", "user", "group", "capabilities"),
+    *("unit", "slice", "unit.oom_score_adjust", "session.remote"),
+}
+# What neither is granted nor counts as chosen: every process of a user has it, or can have it by
+# being small.
+ANY_PROCESS = {
+    *("pid", "total_vm", "rss", "anon", "shmem", "locked", "swap", "pgtables"),
+    *("unit.processes", "unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap"),
+    *("unit.pressure", "unit.oom_kills", "session.active", "session.idle"),
+}
+
+
+def test_it_is_decided_for_each_attribute_whether_a_process_can_give_it_to_itself() -> None:
+    chosen = {*trust._OF_ITSELF, *trust._GROWS, *trust._OF_USER, *trust._SAID}
+    # A new attribute: decide it in lint/checks/trust.py, and only then add it here.
+    assert ATTRIBUTES.keys() == chosen | GRANTED | ANY_PROCESS
+    assert not chosen & (GRANTED | ANY_PROCESS)

@@ -145,8 +145,9 @@ def _scopes(
             ]
             line["oom_kills"] = numbers.get("unit.oom_kills", 0)
             line["pressure"] = numbers.get("unit.pressure", 0) / 100
-            properties.update(_told(Provider.SYSTEMD, {**numbers, **flags, **said}, gone))
-            line["session"] = _told(Provider.LOGIND, {**flags, **said}, gone)
+            values = {**numbers, **said, **dict.fromkeys(flags, True)}
+            properties.update(_told(Provider.SYSTEMD, values, gone))
+            line["session"] = _told(Provider.LOGIND, values, gone)
         line["properties"] = properties
         lines.append(line)
     return lines

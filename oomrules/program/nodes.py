@@ -109,13 +109,13 @@ def walk(node: Node) -> Iterator[Node]:
     while left:
         node = left.pop()
         yield node
-        left += reversed(operands(node))
+        left += [part for part in node[:0:-1] if isinstance(part, list)]
 
 
 def attributes(node: Node) -> set[str]:
     """Return the attributes that a node asks for."""
-    asked = {part[1] for part in walk(node) if part[0] == "attr"}
-    return asked | {"capabilities" for part in walk(node) if part[0] == "cap"}
+    asked = (part for part in walk(node) if part[0] in ("attr", "cap"))
+    return {part[1] if part[0] == "attr" else "capabilities" for part in asked}
 
 
 def names(node: Node) -> set[str]:

@@ -7,6 +7,7 @@ whole seconds, as it is read. So what is decided holds for every page size.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from math import inf, isqrt
 from typing import Any
 
@@ -157,9 +158,10 @@ def constant(node: Node) -> tuple[str, int] | None:
     return ("bytes", value * GRANULE) if is_memory(node) else ("number", value)
 
 
-def mentioned(key: Any) -> set[str]:
+@lru_cache(maxsize=8192)
+def mentioned(key: Any) -> frozenset[str]:
     """Return the attributes of a canonical node, or of two."""
-    return set(uses(key))
+    return frozenset(uses(key))
 
 
 def uses(key: Any) -> Iterator[str]:

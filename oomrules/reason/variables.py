@@ -13,7 +13,7 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import inf
 from typing import Any, NamedTuple
 
@@ -44,18 +44,18 @@ class Variable(NamedTuple):
     key: Any
 
     @property
-    def attributes(self) -> set[str]:
+    def attributes(self) -> frozenset[str]:
         """The attributes that the question is about, and ``capabilities``."""
         match self.kind:
             case "number" | "order" | "share":
                 return mentioned(self.key)
             case "same":
-                return set(self.key)
+                return frozenset(self.key)
             case "search":
-                return {self.key[0]}
+                return frozenset([self.key[0]])
             case "text" | "flag":
-                return {self.key}
-        return {{"cap": "capabilities", "unit": "unit", "in": "cgroup"}[self.kind]}
+                return frozenset([self.key])
+        return frozenset([{"cap": "capabilities", "unit": "unit", "in": "cgroup"}[self.kind]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,7 @@ def only(*others: str) -> Values:
     return Values(None, frozenset(others))
 
 
+@cache
 def attribute(name: str) -> Variable:
     """Return the variable that asks for the value of an attribute."""
     kind = ATTRIBUTES[name].type

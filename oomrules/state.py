@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from oomrules import files, kept
+from oomrules import files, state_directory
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.machine import boot_seconds
@@ -68,11 +68,11 @@ class State:
     """
 
     def __init__(self, directory: str | None = None, wait: bool = True) -> None:
-        self.directory = directory or kept.standard()
+        self.directory = directory or state_directory.standard()
         self._wait = wait
         self._holds_lock = False
-        kept.directory(self.directory)
-        kept.tighten(map(self.path, _FILES))
+        state_directory.directory(self.directory)
+        state_directory.tighten(map(self.path, _FILES))
 
     def path(self, name: str) -> str:
         """Return the path of a file."""
@@ -118,7 +118,7 @@ class State:
     def _locked(self, name: str, wait: bool, held: str) -> int:
         path = self.path(name)
         try:
-            return kept.lock(path, wait)
+            return state_directory.lock(path, wait)
         except BlockingIOError as error:
             raise Failure(f"{held}: {path} is locked", "`oomrules status` shows it") from error
         except OSError as error:
@@ -133,17 +133,17 @@ class State:
             Failure: they cannot be written, or are more than ``program`` would read again.
         """
         data = json.dumps({"fingerprint": fingerprint, "program": program.to_data(made)}).encode()
-        if len(data) > kept.LARGEST:
+        if len(data) > state_directory.LARGEST:
             raise Failure(
-                f"the rules take {len(data)} bytes when compiled; more than {kept.LARGEST} are not "
-                "kept for the next start",
+                f"the rules take {len(data)} bytes when compiled; more than "
+                f"{state_directory.LARGEST} are not kept for the next start",
                 "are all these rules for this host?",
             )
-        files.replace(self.path(PROGRAM), data, kept.FILE_MODE)
+        files.replace(self.path(PROGRAM), data, state_directory.FILE_MODE)
 
     def program(self) -> tuple[program.Program, list[Any]] | None:
         """Return the last good rules and the files they came from; None if there are none."""
-        data = kept.load(self.path(PROGRAM))
+        data = state_directory.load(self.path(PROGRAM))
         if data is None or not _is_fingerprint(data.get("fingerprint")):
             return None
         try:
@@ -161,11 +161,11 @@ class State:
             "candidates": entries,
             "kills_left": list(last.left[-_REMEMBERED:]),
         }
-        files.replace(self.path(LAST_LIST), json.dumps(data).encode(), kept.FILE_MODE)
+        files.replace(self.path(LAST_LIST), json.dumps(data).encode(), state_directory.FILE_MODE)
 
     def last_list(self) -> dict[str, Any]:
         """Return what ``save_list`` saved last; an empty object if there is nothing."""
-        data = kept.load(self.path(LAST_LIST)) or {}
+        data = state_directory.load(self.path(LAST_LIST)) or {}
         return data if data.get("schema") == SCHEMA and _is_list(data) else {}
 
     def tidy(self) -> None:

@@ -24,7 +24,7 @@ GROUND = (
     "errors",
     "fields",
     "files",
-    "kept",
+    "state_directory",
     "lean",
     "plain",
     "resources",

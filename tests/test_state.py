@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from oomrules import kept
+from oomrules import state_directory
 from oomrules.commands import hook
 from oomrules.errors import Failure
 from oomrules.kills import kernel_log
@@ -24,9 +24,9 @@ from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.program import program
 from oomrules.service import memory
-from oomrules.service.kills import Recorder
 from oomrules.service.list import CurrentList
 from oomrules.service.outbox import Outbox
+from oomrules.service.recorder import Recorder
 from oomrules.sinks.oom_score_adj import record
 from oomrules.state import ADJUSTMENTS, LastList, State
 
@@ -157,8 +157,8 @@ def test_what_is_too_much_to_be_read_again_is_not_kept_and_said(tmp_path: Path) 
     many = compiler.compile_texts([RuleText("mine.oom", "score rss\n" + rules)])
     state.save_program(many, FINGERPRINT)
     assert state.program() == (many, FINGERPRINT)
-    with pytest.raises(Failure, match=f"more than {kept.LARGEST} are not kept"):
-        state.save_program(many, [["x" * kept.LARGEST]])
+    with pytest.raises(Failure, match=f"more than {state_directory.LARGEST} are not kept"):
+        state.save_program(many, [["x" * state_directory.LARGEST]])
     # The last one that was kept is there.
     assert state.program() == (many, FINGERPRINT)
 
@@ -367,7 +367,7 @@ def test_a_lock_that_others_could_hold_is_made_anew(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     make(tmp_path / "lock")
-    os.close(kept.lock(str(tmp_path / "lock"), wait=False))
+    os.close(state_directory.lock(str(tmp_path / "lock"), wait=False))
     status = (tmp_path / "lock").lstat()
     assert (status.st_mode, status.st_uid) == (0o100600, os.geteuid())
 

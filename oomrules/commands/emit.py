@@ -11,8 +11,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
-from oomrules import config, kept, targets
-from oomrules.commands.parts import rulesets, selection
+from oomrules import config, state_directory, targets
+from oomrules.commands.parts import options, selection
 from oomrules.commands.parts.selection import Ranked
 from oomrules.commands.parts.verdicts import no_candidate
 from oomrules.errors import Failure
@@ -59,15 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="/proc/oom (the default where it exists), oom_score_adj (the default elsewhere), a "
         f"file, or - for standard output; {config.PATH} can settle it",
     )
-    rulesets.add_flag(parser, "--dry-run", "with oom_score_adj: show the plan, write nothing")
+    options.add_flag(parser, "--dry-run", "with oom_score_adj: show the plan, write nothing")
     parser.add_argument(
         "--head",
-        type=rulesets.number(int, 1),
+        type=options.number(int, 1),
         metavar="N",
         help=f"with oom_score_adj: put the first N in order ({HEAD} unless told)",
     )
-    rulesets.add_rules(parser)
-    rulesets.add_host(parser)
+    options.add_rules(parser)
+    options.add_host(parser)
     selection.add_selection(parser)
 
 
@@ -108,7 +108,7 @@ def _is_in_force(wanted: Sequence[str], options: argparse.Namespace) -> bool:
     """
     if targets.OOM_SCORE_ADJ in wanted:
         return True
-    may = os.geteuid() == 0 or kept.standard() != kept.STANDARD
+    may = os.geteuid() == 0 or state_directory.standard() != state_directory.STANDARD
     return may and not options.snapshot and options.to in (None, targets.KERNEL_LIST)
 
 
@@ -116,9 +116,9 @@ def _report(put: Put, sinks: Sequence[Sink], ranked: Ranked, options: argparse.N
     """Print what was done, what limits it, and what failed; return the exit code."""
     adjusted = next((sink.adjusted for sink in sinks if isinstance(sink, OomScoreAdj)), None)
     if put.to or adjusted:
-        rulesets.print_notes(ranked.notes())
+        options.print_notes(ranked.notes())
         if adjusted:
-            rulesets.print_notes(limits(adjusted.survey, adjusted.plan))
+            options.print_notes(limits(adjusted.survey, adjusted.plan))
             for claim in claims(adjusted.outcome.claims, adjusted.survey):
                 say(claim, sys.stderr)
         for line in filter(None, put.done):
@@ -188,7 +188,7 @@ def _dry_run(options: argparse.Namespace, head: int) -> int:
     """Show what would be written, and write nothing; 1 if no process may be killed."""
     ranked = selection.ranked(options, verified=not options.snapshot)
     if isinstance(ranked.source, ProcSource):
-        before = record.load(f"{kept.standard()}/{ADJUSTMENTS}")
+        before = record.load(f"{state_directory.standard()}/{ADJUSTMENTS}")
         survey = survey_live(ranked.ranking, ranked.source, before, head)
     else:
         survey = survey_recorded(ranked.ranking, head)
@@ -197,7 +197,7 @@ def _dry_run(options: argparse.Namespace, head: int) -> int:
     print()
     for line in claims(plan.claims, survey):
         say(line)
-    rulesets.print_notes([*ranked.notes(), *limits(survey, plan)])
+    options.print_notes([*ranked.notes(), *limits(survey, plan)])
     if ranked.ranking.candidates:
         return 0
     print(no_candidate(ranked.ranking), file=sys.stderr)

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from oomrules import kept
+from oomrules import state_directory
 from oomrules.sinks.oom_score_adj import write
 from oomrules.state import ADJUSTMENTS, State
 from oomrules.terminal import count, say
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Restore the values; 2 if the kernel refused one."""
-    path = os.path.join(kept.standard(), ADJUSTMENTS)
+    path = os.path.join(state_directory.standard(), ADJUSTMENTS)
     if not os.path.exists(path):
         print("nothing is adjusted", file=sys.stderr)
         return 0

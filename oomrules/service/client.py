@@ -7,7 +7,7 @@ import os
 import socket
 import time
 
-from oomrules import kept
+from oomrules import state_directory
 from oomrules.lean import Any
 from oomrules.service.listener import NAME, SCHEMA
 
@@ -27,7 +27,7 @@ def ask(word: str, timeout: float) -> dict[str, Any] | None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as service:
             service.settimeout(timeout)
-            service.connect(os.path.join(kept.standard(), NAME))
+            service.connect(os.path.join(state_directory.standard(), NAME))
             service.sendall(word.encode() + b"\n")
             while True:
                 service.settimeout(max(0.001, until - time.monotonic()))

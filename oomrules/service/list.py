@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from oomrules import files, kept, targets
+from oomrules import files, state_directory, targets
 from oomrules.accounts import passwd
 from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
@@ -205,7 +205,7 @@ class CurrentList:
                 os.unlink(path)
             else:
                 data = json.dumps(list(map(passwd.to_data, names)))
-                files.replace(path, data.encode(), kept.FILE_MODE)
+                files.replace(path, data.encode(), state_directory.FILE_MODE)
 
     def _kept_names(self) -> passwd.Both:
         try:

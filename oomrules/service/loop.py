@@ -16,7 +16,6 @@ from oomrules.lean import NamedTuple
 from oomrules.processes.cgroups import Hierarchy
 from oomrules.service import memory, status
 from oomrules.service.compile_timer import CompileTimer
-from oomrules.service.kills import Recorder
 from oomrules.service.list import CurrentList
 from oomrules.service.listener import NAME, Listener
 from oomrules.service.metrics import Metrics
@@ -26,6 +25,7 @@ from oomrules.service.pace import NEVER, Pace
 from oomrules.service.poll import PollTable
 from oomrules.service.pressure import Pressure
 from oomrules.service.problems import Problems
+from oomrules.service.recorder import Recorder
 from oomrules.service.rules import Rules
 from oomrules.service.status import Counts
 from oomrules.service.watch import RuleWatch, UnitWatch

@@ -9,12 +9,12 @@ from oomrules import __version__
 from oomrules.lean import Any, Protocol
 from oomrules.service import memory
 from oomrules.service.compile_timer import CompileTimer
-from oomrules.service.kills import Recorder
 from oomrules.service.list import CurrentList
 from oomrules.service.listener import SCHEMA
 from oomrules.service.pace import Pace
 from oomrules.service.pressure import Pressure
 from oomrules.service.problems import Problems
+from oomrules.service.recorder import Recorder
 from oomrules.service.rules import Rules
 from oomrules.service.watch import UnitWatch
 from oomrules.state import now

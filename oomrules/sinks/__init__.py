@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from oomrules import kept, targets
+from oomrules import state_directory, targets
 from oomrules.errors import Failure, reason
 from oomrules.lean import NamedTuple, Protocol
 from oomrules.processes.procfs import ProcSource
@@ -62,7 +62,7 @@ def named(target: str, state: State | None = None, head: int | None = None) -> S
         return OomScoreAdj(state or State(), head)
     # Which processes there are is no business of other users (hidepid).
     private = state and target == state.path(LIST)
-    return file.File(target, kept.FILE_MODE if private else 0o644)
+    return file.File(target, state_directory.FILE_MODE if private else 0o644)
 
 
 def chosen(configured: Sequence[str] = ()) -> tuple[str, ...]:

@@ -544,7 +544,7 @@ def test_the_run_time_half_imports_nothing_of_the_other(tmp_path: Path) -> None:
         "errors",
         "fields",
         "files",
-        "kept",
+        "state_directory",
         "lean",
         "plain",
         "state",

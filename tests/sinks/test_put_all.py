@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from oomrules import config, kept, sinks, targets
+from oomrules import config, sinks, state_directory, targets
 from oomrules.commands import hook, main
 from oomrules.commands.parts import selection
 from oomrules.config import Config
@@ -394,7 +394,7 @@ def test_a_user_without_a_state_directory_writes_files_all_the_same(
 ) -> None:
     host = Host(tmp_path, monkeypatch)
     monkeypatch.delenv("OOMRULES_STATE")
-    monkeypatch.setattr(kept, "STANDARD", str(host.state))
+    monkeypatch.setattr(state_directory, "STANDARD", str(host.state))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     host.targets = (host.path("one"),)
     assert main.main(["emit", "--root", str(host.root)]) == 0

@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from oomrules import config, kept, sinks, targets
+from oomrules import config, sinks, state_directory, targets
 from oomrules.accounts.names import Names
-from oomrules.commands.parts import doubts, rulesets
+from oomrules.commands.parts import doubts, options
 from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.processes import hidden, recorded
@@ -54,11 +54,11 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--in",
         dest="within",
-        type=rulesets.named("--in"),
+        type=options.named("--in"),
         metavar="UNIT",
         help="only this unit (a glob) and what is below it",
     )
-    parser.add_argument("--top", type=rulesets.number(int, 1), metavar="N", help="only the first N")
+    parser.add_argument("--top", type=options.number(int, 1), metavar="N", help="only the first N")
 
 
 class Live(IteratorSource):
@@ -116,7 +116,7 @@ def live(
     settle_names(names, source)
     problems: list[str] = []
     try:
-        sinks.see_originals(source, kept.standard())
+        sinks.see_originals(source, state_directory.standard())
     except Failure as error:
         problems.append(f"{error.message}; rules see every oom_score_adj as it is now")
     asked = gather.questions(made) if asked is None else asked
@@ -154,7 +154,7 @@ def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
     Args:
         verified: read the head of the list once more before it is used.
     """
-    made = rulesets.program(options)
+    made = options.program(options)
     unit = getattr(options, "within", None)
     keep = within(unit) if unit else None
     source: ProcSource | recorded.Recorded

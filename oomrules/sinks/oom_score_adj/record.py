@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 
-from oomrules import files, kept
+from oomrules import files, state_directory
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
 
@@ -228,7 +228,7 @@ def save(path: str, record: Record) -> None:
             f"the record of {len(record)} processes is larger than {_LARGEST >> 20} MiB",
             f"write rules that protect fewer processes, so that {path} can be read again",
         )
-    files.replace(path, text, kept.FILE_MODE)
+    files.replace(path, text, state_directory.FILE_MODE)
 
 
 def _broken(path: str) -> Failure:

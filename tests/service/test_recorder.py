@@ -13,11 +13,11 @@ from oomrules.kills import journal
 from oomrules.kills.entry import KILL_ID
 from oomrules.kills.kernel_log import Kill
 from oomrules.processes.cgroups import Hierarchy
-from oomrules.service.kills import Recorder
 from oomrules.service.list import CurrentList, Listed
 from oomrules.service.loop import Service
 from oomrules.service.outbox import Outbox
 from oomrules.service.pace import Pace
+from oomrules.service.recorder import Recorder
 from oomrules.state import State, now
 
 

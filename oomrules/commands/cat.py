@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 
-from oomrules.commands.parts import findings, options
+from oomrules.commands.parts import findings, shared
 from oomrules.terminal import Paint, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``cat``."""
-    options.add_rules(parser)
+    shared.add_rules(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the files; 2 if one of them cannot be read."""
-    found = options.rules(options)
+    found = shared.rules(options)
     paint = Paint(sys.stdout)
     for file in found.files:
         print(paint(f"# {file.name}", "bold"))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oomrules.commands.parts import findings, options, rewrite
+from oomrules.commands.parts import findings, rewrite, shared
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``check``."""
     paths = "rule files, directories of them, or - for standard input; else the system's"
-    options.add_paths(parser, "*", paths)
-    options.add_rules(parser)
+    shared.add_paths(parser, "*", paths)
+    shared.add_rules(parser)
     parser.add_argument("--explain", metavar="CODE", help="print the page of a code, and no more")
-    options.add_flag(parser, "--host", "look at this host too: units, users, what is excluded")
-    options.add_host(parser)
+    shared.add_flag(parser, "--host", "look at this host too: units, users, what is excluded")
+    shared.add_host(parser)
     parser.add_argument(
         "--least-freeable",
-        type=options.number(int, 0, 100),
+        type=shared.number(int, 0, 100),
         default=25,
         metavar="PERCENT",
         help="with --host, the share of the memory in use that must stay killable (25)",
     )
     change = parser.add_mutually_exclusive_group()
-    options.add_flag(change, "--fix", "mend what is safe to mend")
-    options.add_flag(change, "--diff", "show what --fix would do; 1 if there is anything")
+    shared.add_flag(change, "--fix", "mend what is safe to mend")
+    shared.add_flag(change, "--diff", "show what --fix would do; 1 if there is anything")
     parser.add_argument("--format", choices=findings.PRINT, default="full")
-    options.add_flag(parser, "--fatal-warnings", "exit with 3 where there are only warnings")
+    shared.add_flag(parser, "--fatal-warnings", "exit with 3 where there are only warnings")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     levels = {diagnostic.level for diagnostic in diagnostics}
     if Level.ERROR in levels:
         return 1
-    options.print_notes(rules.meaning.notes())
+    shared.print_notes(rules.meaning.notes())
     if Level.WARNING in levels:
         return 3 if options.fatal_warnings else 1
     return 0
@@ -88,7 +88,7 @@ def _found(options: argparse.Namespace) -> tuple[rulefiles.Found, tuple[Path, ..
         options.rules = paths
         directories = map(Path, paths) if paths else rulefiles.directories(options.root)
         tree = Root(options.root)
-        return options.rules(options), tuple(path for path in directories if tree.is_dir(path))
+        return shared.rules(options), tuple(path for path in directories if tree.is_dir(path))
     found = rulefiles.given([path for path in paths if path != "-"], options.root)
     text = rulefiles.standard_input()
     if isinstance(text, Diagnostic):
@@ -123,7 +123,7 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
         ranking = Ranker(program, snapshot.host).rank(snapshot)
         return host_facts.recorded(ranking, options.least_freeable)
     source = selection.live(program, gather.questions(program, properties=host_facts.PROPERTIES))
-    options.print_notes(selection.notes(source))
+    shared.print_notes(selection.notes(source))
     return host_facts.live(
         Ranker(program, source.host).rank(source),
         Root(options.root),

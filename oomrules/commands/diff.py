@@ -9,7 +9,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from oomrules.commands.parts import options, selection
+from oomrules.commands.parts import selection, shared
 from oomrules.errors import Failure
 from oomrules.processes import recorded
 from oomrules.program.program import Program
@@ -33,11 +33,11 @@ _COLUMNS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``diff``."""
-    parser.add_argument("old", type=options.named("OLD"), help="rules: a file or a directory")
-    parser.add_argument("new", type=options.named("NEW"), help="the rules to compare them with")
-    options.add_root(parser)
-    options.add_host(parser)
-    options.add_flag(parser, "--no-host", "do not compare the processes of this host")
+    parser.add_argument("old", type=shared.named("OLD"), help="rules: a file or a directory")
+    parser.add_argument("new", type=shared.named("NEW"), help="the rules to compare them with")
+    shared.add_root(parser)
+    shared.add_host(parser)
+    shared.add_flag(parser, "--no-host", "do not compare the processes of this host")
     parser.add_argument("--format", choices=("table", "json"), default="table")
 
 
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     if options.no_host and options.snapshot:
         raise Failure("--no-host and --snapshot exclude each other", "leave one of them out")
     old, new = (
-        options.program(argparse.Namespace(rules=[path], root=options.root))
+        shared.program(argparse.Namespace(rules=[path], root=options.root))
         for path in (options.old, options.new)
     )
     host = None if options.no_host else _on_host(options, old, new)
@@ -78,7 +78,7 @@ def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[st
         snapshot: Any = recorded.load(options.snapshot)
     else:
         snapshot = selection.live(diff.together(old, new))
-        options.print_notes(selection.notes(snapshot))
+        shared.print_notes(selection.notes(snapshot))
     rankings = [Ranker(program, snapshot.host).rank(snapshot) for program in (old, new)]
     ranks = [
         {process.pid: rank for rank, process in enumerate(ranking.candidates, 1)}

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 from oomrules import config, state_directory, targets
-from oomrules.commands.parts import options, selection
+from oomrules.commands.parts import selection, shared
 from oomrules.commands.parts.selection import Ranked
 from oomrules.commands.parts.verdicts import no_candidate
 from oomrules.errors import Failure
@@ -59,15 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="/proc/oom (the default where it exists), oom_score_adj (the default elsewhere), a "
         f"file, or - for standard output; {config.PATH} can settle it",
     )
-    options.add_flag(parser, "--dry-run", "with oom_score_adj: show the plan, write nothing")
+    shared.add_flag(parser, "--dry-run", "with oom_score_adj: show the plan, write nothing")
     parser.add_argument(
         "--head",
-        type=options.number(int, 1),
+        type=shared.number(int, 1),
         metavar="N",
         help=f"with oom_score_adj: put the first N in order ({HEAD} unless told)",
     )
-    options.add_rules(parser)
-    options.add_host(parser)
+    shared.add_rules(parser)
+    shared.add_host(parser)
     selection.add_selection(parser)
 
 
@@ -116,9 +116,9 @@ def _report(put: Put, sinks: Sequence[Sink], ranked: Ranked, options: argparse.N
     """Print what was done, what limits it, and what failed; return the exit code."""
     adjusted = next((sink.adjusted for sink in sinks if isinstance(sink, OomScoreAdj)), None)
     if put.to or adjusted:
-        options.print_notes(ranked.notes())
+        shared.print_notes(ranked.notes())
         if adjusted:
-            options.print_notes(limits(adjusted.survey, adjusted.plan))
+            shared.print_notes(limits(adjusted.survey, adjusted.plan))
             for claim in claims(adjusted.outcome.claims, adjusted.survey):
                 say(claim, sys.stderr)
         for line in filter(None, put.done):
@@ -197,7 +197,7 @@ def _dry_run(options: argparse.Namespace, head: int) -> int:
     print()
     for line in claims(plan.claims, survey):
         say(line)
-    options.print_notes([*ranked.notes(), *limits(survey, plan)])
+    shared.print_notes([*ranked.notes(), *limits(survey, plan)])
     if ranked.ranking.candidates:
         return 0
     print(no_candidate(ranked.ranking), file=sys.stderr)

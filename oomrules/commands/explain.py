@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from oomrules.attributes import ATTRIBUTES, Type
-from oomrules.commands.parts import doubts, options, selection
+from oomrules.commands.parts import doubts, selection, shared
 from oomrules.commands.parts.verdicts import factor, within_block
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
@@ -21,8 +21,8 @@ from oomrules.terminal import Paint, called, duration, memory, say, width
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``explain``."""
     parser.add_argument("pid", type=int, metavar="PID")
-    options.add_rules(parser)
-    options.add_host(parser)
+    shared.add_rules(parser)
+    shared.add_host(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     if verdict.eligible:
         _print_points(verdict, bool(verdict.rule))
         _print_doubts(verdict, process, ranking)
-    options.print_notes(ranked.notes())
+    shared.print_notes(ranked.notes())
     if not verdict.candidate:
         return 1
     rank = ranking.candidates.index(process) + 1

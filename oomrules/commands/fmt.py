@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from oomrules.commands.parts import findings, options, rewrite
+from oomrules.commands.parts import findings, rewrite, shared
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Rejected
 from oomrules.language.text import RuleText
@@ -15,11 +15,11 @@ from oomrules.terminal import count, say, show
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``fmt``."""
-    options.add_paths(parser, "+", "rule files, directories of them, or - for standard input")
-    options.add_root(parser)
+    shared.add_paths(parser, "+", "rule files, directories of them, or - for standard input")
+    shared.add_root(parser)
     change = parser.add_mutually_exclusive_group()
-    options.add_flag(change, "--check", "name the files that are not in this form; 1 if any")
-    options.add_flag(change, "--diff", "show what would change; 1 if anything")
+    shared.add_flag(change, "--check", "name the files that are not in this form; 1 if any")
+    shared.add_flag(change, "--diff", "show what would change; 1 if anything")
 
 
 def run(options: argparse.Namespace) -> int:

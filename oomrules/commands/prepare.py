@@ -14,7 +14,7 @@ from typing import Any
 from oomrules import __version__, roots
 from oomrules.accounts import passwd
 from oomrules.accounts.names import Names
-from oomrules.commands.parts import options, selection
+from oomrules.commands.parts import selection, shared
 from oomrules.commands.parts.findings import concise
 from oomrules.dbus import gather
 from oomrules.errors import Failure
@@ -30,7 +30,7 @@ from oomrules.state import State
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``prepare``."""
-    options.add_rules(parser)
+    shared.add_rules(parser)
     selection.add_target(parser)
 
 
@@ -130,7 +130,7 @@ def _compiled(
     Args:
         kept: the last good program, and the fingerprint of its files.
     """
-    found = options.rules(options)
+    found = shared.rules(options)
     files = [file.name for file in found.files]
     if kept and kept[1] == fingerprint:
         return kept[0], [], files

@@ -7,7 +7,7 @@ import sys
 from collections import defaultdict
 from typing import Any
 
-from oomrules.commands.parts import doubts, options, selection
+from oomrules.commands.parts import doubts, selection, shared
 from oomrules.commands.parts.verdicts import COLUMNS, Row, no_candidate
 from oomrules.errors import Failure
 from oomrules.processes.snapshot import Process
@@ -22,10 +22,10 @@ SCHEMA = "oomrules.ranking/1"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``rank``."""
-    options.add_rules(parser)
-    options.add_host(parser)
+    shared.add_rules(parser)
+    shared.add_host(parser)
     selection.add_selection(parser)
-    options.add_flag(parser, "--all", "show the excluded processes too, and the reason")
+    shared.add_flag(parser, "--all", "show the excluded processes too, and the reason")
     parser.add_argument(
         "--by", choices=("unit",), help="a list for each unit that has candidates of its own"
     )
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             _print_table(ranking, options.all)
         in_doubt = doubts.summary(map(ranking.verdict, ranking.candidates))
-    options.print_notes([*in_doubt, *ranked.notes()])
+    shared.print_notes([*in_doubt, *ranked.notes()])
     if not ranking.candidates:
         say(no_candidate(ranking, options.within), sys.stderr)
         return 1

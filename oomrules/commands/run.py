@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 
 from oomrules import service
-from oomrules.commands.parts import options, selection
+from oomrules.commands.parts import selection, shared
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.service import main, pace
@@ -24,11 +24,11 @@ from oomrules.state import State
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``run``."""
-    options.add_rules(parser)
+    shared.add_rules(parser)
     selection.add_target(parser)
     parser.add_argument(
         "--heartbeat",
-        type=options.number(float, 1, 3600),
+        type=shared.number(float, 1, 3600),
         default=pace.HEARTBEAT,
         metavar="SECONDS",
         help="refresh the list this often when nothing happens (%(default)g)",
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     """Become the service: this process goes on as a bare interpreter, without these modules."""
     state = State()
     # A mistake in the options is told here, where a person may be looking.
-    options.rules(options)
+    shared.rules(options)
     named = [os.path.abspath(path) for path in options.rules or ()]
     directories = [path for path in named if os.path.isdir(path)]
     prepare = [f"--root={os.path.abspath(options.root)}"]

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from oomrules.commands.parts import options, selection
+from oomrules.commands.parts import selection, shared
 from oomrules.processes import recorded
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import NO_LIMIT
@@ -51,8 +51,8 @@ class Unit(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``scopes``."""
-    options.add_rules(parser)
-    options.add_host(parser)
+    shared.add_rules(parser)
+    shared.add_host(parser)
     parser.add_argument("--format", choices=("tree", "json"), default="tree")
 
 
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         print_json({"schema": SCHEMA, "units": [_as_data(unit) for unit in units]})
     else:
         _print(units, sum(len(scope.rules) for scope in program.scopes if not scope.targets))
-    options.print_notes(ranked.notes())
+    shared.print_notes(ranked.notes())
     if len(units) < 2:
         print("no units: there are no control groups of systemd here", file=sys.stderr)
         return 1

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from oomrules import files
-from oomrules.commands.parts import options, selection
+from oomrules.commands.parts import selection, shared
 from oomrules.dbus.gather import EVERYTHING
 from oomrules.fields import FIELDS
 from oomrules.processes import recorded
@@ -28,7 +28,7 @@ _PATIENCE = 0.5  # seconds before a person is shown the progress
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``snapshot``."""
     parser.add_argument(
-        "-o", "--output", type=options.named("-o"), metavar="FILE", help="else standard output"
+        "-o", "--output", type=shared.named("-o"), metavar="FILE", help="else standard output"
     )
 
 
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         say(f"{count(len(lines), 'line')} written to {options.output}", sys.stderr)
     else:
         sys.stdout.write(text)
-    options.print_notes(selection.notes(source))
+    shared.print_notes(selection.notes(source))
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oomrules.commands.parts import options
+from oomrules.commands.parts import shared
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.roots import Root
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``test``."""
     paths = "test files (NAME.test.toml) or directories; else `tests` beside the rules in force"
-    options.add_paths(parser, "*", paths)
-    options.add_rules(parser)
-    options.add_flag(parser, "--untested", "list the rules that no test exercises")
+    shared.add_paths(parser, "*", paths)
+    shared.add_rules(parser)
+    shared.add_flag(parser, "--untested", "list the rules that no test exercises")
     parser.add_argument("--format", choices=("text", "tap", "junit"), default="text")
 
 
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         if file.rules not in programs:
             rules = options.rules or file.rules
             chosen = argparse.Namespace(rules=rules, root=options.root)
-            programs[file.rules] = options.program(chosen)
+            programs[file.rules] = shared.program(chosen)
         outcomes += trial.run(file, programs[file.rules], exercised)
     if not outcomes:
         raise Failure("there are no tests", "write one, NAME.test.toml; see docs/testing.md")

@@ -6,18 +6,18 @@ import argparse
 import sys
 from threading import Thread
 
-from oomrules.commands.parts import options, selection
+from oomrules.commands.parts import selection, shared
 from oomrules.errors import Failure
 from oomrules.terminal import is_terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``top``."""
-    options.add_rules(parser)
+    shared.add_rules(parser)
     selection.add_selection(parser)
     parser.add_argument(
         "--interval",
-        type=options.number(float, 0.2, 3600),
+        type=shared.number(float, 0.2, 3600),
         default=2.0,
         metavar="SECONDS",
         help="how long between two looks (%(default)g)",
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         raise Failure("oomrules top is for a terminal", "take `oomrules rank` for a file or a pipe")
     # Errors in the rules are printed before the terminal is taken.
-    screen = Screen(options.program(options), options.within, options.top, options.interval)
+    screen = Screen(shared.program(options), options.within, options.top, options.interval)
     Thread(target=end_with_terminal, daemon=True).start()
     screen.run()
     if screen.failure:

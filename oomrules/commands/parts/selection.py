@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from oomrules import config, sinks, state_directory, targets
 from oomrules.accounts.names import Names
-from oomrules.commands.parts import doubts, options
+from oomrules.commands.parts import doubts, shared
 from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.processes import hidden, recorded
@@ -54,11 +54,11 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--in",
         dest="within",
-        type=options.named("--in"),
+        type=shared.named("--in"),
         metavar="UNIT",
         help="only this unit (a glob) and what is below it",
     )
-    parser.add_argument("--top", type=options.number(int, 1), metavar="N", help="only the first N")
+    parser.add_argument("--top", type=shared.number(int, 1), metavar="N", help="only the first N")
 
 
 class Live(IteratorSource):
@@ -154,7 +154,7 @@ def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
     Args:
         verified: read the head of the list once more before it is used.
     """
-    made = options.program(options)
+    made = shared.program(options)
     unit = getattr(options, "within", None)
     keep = within(unit) if unit else None
     source: ProcSource | recorded.Recorded

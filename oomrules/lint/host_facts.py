@@ -15,7 +15,7 @@ from oomrules.dbus.systemd import Manager
 from oomrules.errors import Failure
 from oomrules.processes.snapshot import PF_KTHREAD, Process, Snapshot
 from oomrules.processes.units import Placement
-from oomrules.processes.values import innermost_place, places
+from oomrules.processes.values import places
 from oomrules.ranking.ranker import Ranking
 from oomrules.roots import Root
 
@@ -68,10 +68,6 @@ class HostFacts:
             for process in self.snapshot.by_pid.values()
             if process.total_vm and not (process.flags or 0) & PF_KTHREAD
         ]
-
-    def place(self, process: Process) -> Placement | None:
-        """Where a process is among the units; None if it is unknown."""
-        return innermost_place(process, self.snapshot)
 
 
 def unit_files(kind: str, tree: Root) -> tuple[set[str], dict[str, str]]:

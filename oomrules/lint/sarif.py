@@ -27,11 +27,7 @@ def log(findings: Iterable[Diagnostic]) -> dict[str, Any]:
     """Make the log of one run."""
     findings = list(findings)
     codes = sorted({finding.code for finding in findings})
-    driver = {
-        "name": "oomrules",
-        "version": __version__,
-        "rules": [_rule(code) for code in codes],
-    }
+    driver = {"name": "oomrules", "version": __version__, "rules": [_rule(code) for code in codes]}
     return {
         "$schema": SCHEMA,
         "version": "2.1.0",

@@ -176,11 +176,8 @@ def _lies_inside(narrow: str, wide: str) -> bool:
     if not star or nodes.is_glob(start + end):
         return False
     # Between the plain ends of the narrow one there is something else, so they do not overlap.
-    return beginning(narrow).startswith(start) and _ending(narrow).endswith(end)
-
-
-def _ending(pattern: str) -> str:
-    return re.split(r"[*?\]]", pattern)[-1]
+    ending = re.split(r"[*?\]]", narrow)[-1]
+    return beginning(narrow).startswith(start) and ending.endswith(end)
 
 
 def _positive(tree: Tree) -> list[str]:

@@ -44,7 +44,8 @@ def as_globs(pattern: str) -> tuple[str, ...] | None:
             ends, branch = [""], branch[:-1]
         if any(kind is not sre.LITERAL for kind, _ in branch):
             return None
-        plain = "".join(f"[{char}]" if char in "*?[" else char for char in _chars(branch))
+        chars = [chr(code) for _, code in branch]
+        plain = "".join(f"[{char}]" if char in "*?[" else char for char in chars)
         found += [f"{start}{plain}{end}" for end in ends]
     return tuple(found)
 
@@ -68,7 +69,3 @@ def _spelled(items: list[Any]) -> list[list[Any]] | None:
             return None
         found = [[*before, *way] for before in found for way in ways]
     return found
-
-
-def _chars(items: list[Any]) -> list[str]:
-    return [chr(code) for _, code in items]

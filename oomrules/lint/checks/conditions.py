@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from math import inf
 from typing import NamedTuple
 
 from oomrules.attributes import ATTRIBUTES, Type
@@ -68,10 +69,9 @@ def _of_selector(selector: syntax.Selector, node: Node) -> _Part:
         match one:
             case syntax.When(condition=condition):
                 parts.append(_of_expression(condition, own))
-            case syntax.With():
-                parts.append(_Part(one.span, own, ()))
             case _:
-                parts.append(_Part(one.span, own, (), alone=_alone(own)))
+                alone = not isinstance(one, syntax.With) and _alone(own)
+                parts.append(_Part(one.span, own, (), alone=alone))
     return _Part(selector.span, node, tuple(parts), "and")
 
 
@@ -149,10 +149,9 @@ def _why(meaning: Meaning, stated: Stated[syntax.Statement], part: _Part, never:
         numbers = known(Variable("number", ("attr", names[0]))).known
         if isinstance(numbers, Numbers) and ATTRIBUTES[names[0]].type is not Type.BOOLEAN:
             low, high = numbers.spans[0]
-            if high == float("inf"):
-                return f"`{names[0]}` is {low} or more"
-            return f"`{names[0]}` is from {low} to {high}"
-    return "no process can be otherwise" if not never else "no process can be so"
+            values = f"{low} or more" if high == inf else f"from {low} to {high}"
+            return f"`{names[0]}` is {values}"
+    return "no process can be so" if never else "no process can be otherwise"
 
 
 def _is_constant(meaning: Meaning, node: Node, never: bool) -> bool:

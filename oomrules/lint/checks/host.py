@@ -21,7 +21,7 @@ from oomrules.lint.host_facts import HostFacts
 from oomrules.lint.ruleset import Check, RuleSet, nodes, shipped
 from oomrules.processes.snapshot import Process
 from oomrules.processes.units import Placement
-from oomrules.processes.values import GETTERS, known
+from oomrules.processes.values import GETTERS, innermost_place, known
 from oomrules.program.nodes import glob, is_glob
 
 _SERVICE = "oomrules.service"
@@ -211,7 +211,7 @@ def _contradictions(rules: RuleSet) -> Iterator[Diagnostic]:
     said: set[tuple[str, str]] = set()
     candidates = {process.pid for process in host.ranking.candidates}
     for process in sorted(host.processes(), key=lambda process: process.pid):
-        place = host.place(process)
+        place = innermost_place(process, host.snapshot)
         if place is None or not place.unit:
             continue
         verdict = host.ranking.verdict(process)
@@ -257,7 +257,9 @@ def _against(
         if not protects and adjust <= _UNLIKELY and candidate:
             yield adjusted, "makes it less likely to be killed; this rule makes it more likely"
     together = kind == "never" and setting("OOMPolicy") == "kill"
-    if together and any(host.place(other) == place for other in host.ranking.candidates):
+    if together and any(
+        innermost_place(other, host.snapshot) == place for other in host.ranking.candidates
+    ):
         yield "OOMPolicy=kill", "kills all of its processes with the first, this one too"
     if kind == "never" and setting("ManagedOOMMemoryPressure") == "kill":
         yield "ManagedOOMMemoryPressure=kill", "lets systemd-oomd kill all of it"
@@ -299,7 +301,7 @@ def _own_service(rules: RuleSet) -> Iterator[Diagnostic]:
     if host.units is None or _SERVICE not in host.units:
         return
     for process in host.processes():
-        place = host.place(process)
+        place = innermost_place(process, host.snapshot)
         if place is None or place.unit != _SERVICE:
             continue
         adjust = known("oom_score_adj", process, host.snapshot)

@@ -7,4 +7,4 @@ values that it may have. Emptiness and inclusion of regions decide what the lint
 
 
 class Undecided(Exception):
-    """A question that is too large, or outside of what is decided."""
+    """A question that is too large, or of a form that is not decided."""

@@ -1,7 +1,7 @@
-"""Expressions: in one form, the values that they can have, and those that are constant.
+"""Expressions: a canonical form, the values that they can have, and which are constant.
 
-Memory is counted in granules of 4096 bytes, which every page is made of; ``run_time`` in
-whole seconds, as it is read. So what is decided holds for every page size.
+Memory is counted in granules of 4096 bytes, since the size of every page is a multiple of that.
+What is decided therefore holds for every page size. ``run_time`` is in whole seconds, as read.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ _DOMAINS: dict[str, Numbers] = {
 
 
 def is_text(node: Node) -> bool:
-    """Tell whether an expression is a text."""
+    """Return whether an expression is a text."""
     return node[0] == "text" or (node[0] == "attr" and ATTRIBUTES[node[1]].type is Type.TEXT)
 
 
 def is_condition(node: Node) -> bool:
-    """Tell whether an expression is yes or no."""
+    """Return whether an expression is yes or no."""
     if node[0] == "attr":
         return ATTRIBUTES[node[1]].type is Type.BOOLEAN
     return node[0] == "unknown" or nodes.FORMS[node[0]].result == "C"
 
 
 def canonical(node: Node) -> tuple[Any, ...]:
-    """Write a node so that sums and products of the same things are equal."""
+    """Return a form of a node that is the same for sums or products of the same parts."""
     if node[0] in ("+", "*"):
         parts: list[tuple[Any, ...]] = []
         for part in map(canonical, node[1:]):
-            # Only sums and products of whole terms are flat; a floor between is kept.
+            # Only sums and products of whole terms are flattened; a rounding between is kept.
             parts += part[1:] if part[0] == node[0] else [part]
         return (node[0], *sorted(parts, key=repr))
     return tuple(canonical(part) if isinstance(part, list) else part for part in node)
 
 
 def is_memory(node: Any) -> bool:
-    """Tell whether an expression counts memory."""
+    """Return whether an expression counts memory."""
     match node[0]:
         case "attr":
             return ATTRIBUTES[node[1]].type is Type.MEMORY
@@ -109,7 +109,7 @@ def span(node: Any) -> tuple[float, float]:
         return -inf, inf
     if a == b and c == d and c > 0 and _divides_alike(node, int(a), int(c)):
         return a // c, a // c
-    # Zero is no divisor: then the whole is unknown. Floors of pages depend on their size.
+    # A division by 0 makes the whole unknown. Rounding to pages depends on their size.
     same = is_memory(node[1]) == is_memory(node[2])
     most = b if b == inf or (same and is_memory(node[1])) else b // max(c, 1)
     if same and is_memory(node[1]):
@@ -119,7 +119,7 @@ def span(node: Any) -> tuple[float, float]:
 
 
 def _divides_alike(node: Any, dividend: int, divisor: int) -> bool:
-    """Tell whether a quotient of constants is the same for every page size."""
+    """Return whether a quotient of constants is the same for every page size."""
     if is_memory(node):
         return dividend * GRANULE % (divisor * _ANY_PAGE) == 0
     return True
@@ -141,11 +141,11 @@ def bounds(node: Node) -> tuple[float, float]:
 
 
 def constant(node: Node) -> tuple[str, int] | None:
-    """Work out an expression without attributes.
+    """Return the value of an expression without attributes.
 
     Returns:
-        ``number`` or ``bytes``, and how many; None where it is no constant, is unknown, or
-        depends on the page size.
+        ``number`` or ``bytes``, and how many; None if the expression is no constant, is
+        unknown, or depends on the page size.
     """
     if node[0] in ("number", "bytes"):
         return node[0], node[1]

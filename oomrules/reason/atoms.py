@@ -1,4 +1,4 @@
-"""Comparisons, as a variable and the sets of its answers for which they are true and false."""
+"""Comparisons: a variable, and the sets of its answers that make them true and false."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from oomrules.reason.variables import (
 
 
 class Atom(NamedTuple):
-    """A comparison: of a variable, for which answers it is true, and for which false."""
+    """A comparison: its variable, the answers that make it true, and those that make it false."""
 
     variable: Variable
     yes: Values
@@ -32,13 +32,13 @@ class Atom(NamedTuple):
 
 
 def atom(node: Node) -> Atom | bool | None:
-    """Read a comparison that is no connection of others.
+    """Read an atomic condition: one without and, or, not.
 
     Returns:
-        the atom; or a truth value where none is needed, None for *unknown*.
+        the atom; or a truth value if the condition is constant, None for *unknown*.
 
     Raises:
-        Undecided: it is of a form that is not decided.
+        Undecided: conditions of its form are not decided.
     """
     match node[0]:
         case "attr":
@@ -94,7 +94,7 @@ def _compared(operator: str, left: Node, right: Node) -> Atom | bool | None:
     if right[0] == "share":
         variable = Variable("share", key)
         yes = Values(fractions_beyond(operator, Fraction(right[1], right[2])))
-        # Of a limit of 0, nothing is every share.
+        # With a limit of 0, no memory is every share of it.
         if operator in ("==", "<=", ">="):
             yes = replace(yes, others=frozenset([NOTHING_BY_NOTHING]))
         return _made(variable, yes)

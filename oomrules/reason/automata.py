@@ -1,8 +1,8 @@
 """Globs as automata: the shortest text of a set that patterns describe.
 
 A glob is run over the characters that can make a difference: those that a pattern names, the
-ends of its ranges, and one for each gap between them. Emptiness follows from a walk through the
-product of all automata of a set.
+ends of its ranges, and one for each gap between them. A walk through the product of all
+automata of a set decides whether the set is empty.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 from oomrules.reason import Undecided
 
-# More states than any sensible patterns have together; beyond it nothing is claimed.
+# More states than any sensible patterns have together. Beyond this number nothing is claimed.
 MOST_STATES = 4000
-# And no more places in patterns, for all states together.
+# The same limit for places in patterns, counted over all states.
 MOST_PLACES = 200_000
 
 # A set as a tree: ("in", texts), ("glob", pattern), ("not", a), ("and", a, b, …), ("or", …).
@@ -26,7 +26,7 @@ Tree = tuple[Any, ...]
 
 @lru_cache(maxsize=8192)
 def pieces(pattern: str) -> tuple[str, ...]:
-    """Take a glob apart as fnmatch does: ``*``, ``?``, plain characters, whole classes."""
+    """Split a glob as fnmatch does: ``*``, ``?``, plain characters, whole classes."""
     found = []
     at = 0
     while at < len(pattern):
@@ -45,7 +45,7 @@ def pieces(pattern: str) -> tuple[str, ...]:
 
 
 def is_wild(piece: str) -> bool:
-    """Tell whether a piece stands for other characters, and not for itself."""
+    """Return whether a piece stands for other characters, and not for itself."""
     return len(piece) > 1 or piece in "*?"
 
 
@@ -83,7 +83,7 @@ def _step(pattern: str, places: frozenset[int], char: str) -> frozenset[int]:
 
 
 def _alphabet(leaves: list[Tree]) -> list[str]:
-    """List characters of which one is like any that there is."""
+    """Return one representative for every class of characters that the patterns can tell apart."""
     plain: set[str] = set()
     classes = False
     for leaf in leaves:
@@ -101,13 +101,13 @@ def _alphabet(leaves: list[Tree]) -> list[str]:
     if not classes:
         other = liked[:1] or [chr(max(map(ord, plain)) + 1)]
         return sorted(plain) + other
-    # A range may end between the named characters, so each gap has one of its own.
+    # A range may end between the named characters, so each gap needs a character of its own.
     codes = sorted({0x20, *map(ord, plain)})
     gaps = []
     for low, high in zip([-1, *codes], [*codes, 0x110000], strict=True):
         if low + 1 < high:
             near = next((char for char in liked if low < ord(char) < high), None)
-            # A byte that is no UTF-8 counts as one, and is read as one of these.
+            # A byte that is not valid UTF-8 is read as one of these surrogates.
             odd = "\udc80" if low < 0xDC80 < high else chr(low + 1)
             gaps.append(near or odd)
     return sorted({*plain, " ", *gaps})
@@ -122,7 +122,7 @@ def shortest(tree: Tree, longest: int) -> str | None:
     """Find the shortest text of a set; None if it is empty.
 
     Raises:
-        Undecided: the patterns have more states than are looked at.
+        Undecided: the patterns have more states than the limit.
     """
     numbers: dict[Tree, int] = {}
     _collect(tree, numbers)
@@ -160,7 +160,7 @@ def shortest(tree: Tree, longest: int) -> str | None:
 
 
 def _continued(texts: frozenset[str]) -> dict[str, set[str]]:
-    """Give the characters that come after each beginning of some texts."""
+    """Return the characters that come after each beginning of some texts."""
     found: dict[str, set[str]] = {}
     for text in texts:
         for end, char in enumerate(text):
@@ -174,7 +174,7 @@ def _telling(
     following_of: list[dict[str, set[str]]],
     alphabet: list[str],
 ) -> list[str]:
-    """Give the characters that lead to different states from here, one of a kind."""
+    """Return the characters that lead to different states from here, one for each state."""
     named: set[str] = set()
     for leaf, at, known in zip(leaves, state, following_of, strict=True):
         if leaf[0] == "in":
@@ -187,7 +187,7 @@ def _telling(
                     return alphabet
                 if parts[place] not in "*?":
                     named.add(parts[place])
-    # All others do the same; the narrowest stands for them.
+    # All others lead to the same state; the one with the fewest bytes stands for them.
     others = [char for char in alphabet if char not in named]
     liked = [char for char in "xyz" if char in others] or others
     return [*sorted(named), min(liked, key=_bytes)]

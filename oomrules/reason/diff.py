@@ -1,8 +1,8 @@
-"""Two programs, over all possible processes: who is ranked or protected differently.
+"""Two programs, over all possible processes: which are ranked or protected differently.
 
-A difference is a process that the evaluator judges differently under both. No difference
-is a proof where every question was decided: the rules that both have in common cannot
-differ, and what only one of them has is followed to the last box.
+A difference is a process that the evaluator judges differently under the two programs. If
+every question was decided, finding no difference is a proof: rules that both have cannot make
+a difference, and each rule that only one has is followed to the last box.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from oomrules.reason.witness.witness import Witness
 _MOST_BOXES_TRIED = 12
 _MOST_TRIED = 16
 _MOST_CELLS = 256
-# What a condition says is compared by its hash where it is longer than this.
+# Conditions whose text is longer than this are compared by a hash of it.
 _LONG = 4096
 
 
@@ -40,12 +40,12 @@ class Difference(NamedTuple):
 
     Attributes:
         what: what differs: ``exclusion``, ``tier``, ``weight`` or ``score``.
-        place: where the statement is that makes the difference.
+        place: file and line of the statement that makes the difference.
         text: that statement.
-        added: whether it is the newer rule set that has it.
-        process: what is asked of the process, for people.
-        old: what the older rules say of it.
-        new: what the newer say.
+        added: whether the newer rule set has the statement.
+        process: what the statement asks of the process, for people.
+        old: the verdict of the older rules.
+        new: the verdict of the newer rules.
         witness: the process itself.
     """
 
@@ -60,9 +60,9 @@ class Difference(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What was found, and how many questions stayed open.
+    """The differences, and how many questions stayed open.
 
-    ``unsolved`` counts those that z3 would be asked, if it were installed.
+    ``unsolved`` counts the questions that would need z3, if it is not installed.
     """
 
     differences: tuple[Difference, ...]
@@ -76,7 +76,7 @@ class Comparison(NamedTuple):
 
 
 def what_differs(old: Verdict, new: Verdict) -> str:
-    """Say in which way two verdicts differ; empty where they rank alike."""
+    """Return in which way two verdicts differ; empty if they rank alike."""
     if old.candidate is not new.candidate:
         return "exclusion"
     if not old.candidate:
@@ -89,7 +89,7 @@ def what_differs(old: Verdict, new: Verdict) -> str:
 
 
 def together(old: Program, new: Program) -> Program:
-    """Give a program that asks for all that either asks; it is there to be read for."""
+    """Return a program that needs the attributes of both: one reading of the host serves either."""
     definitions = {
         f"{side}.{name}": _renamed(node, side)
         for side, program in (("old", old), ("new", new))
@@ -106,7 +106,7 @@ def together(old: Program, new: Program) -> Program:
 
 
 def _renamed(node: Node, side: str) -> Node:
-    """Name the definitions of one side in a way that the other one does not use."""
+    """Return a node in which the definitions of one side have names that the other does not use."""
     if node[0] == "name":
         return ["name", f"{side}.{node[1]}"]
     return [_renamed(part, side) if isinstance(part, list) else part for part in node]
@@ -119,10 +119,10 @@ class _Side:
         self.program = program
         self.judge = witnesses.judge_of(program)
         self.effects = Effects(program)
-        # What definitions say, in so many letters however much they stand upon one another.
+        # The text of each definition. Its length is bounded even if definitions use others.
         self._said: dict[str, str] = {}
-        # For each rule a text, which two have in common just if they say the same in the same
-        # words. What a definition says counts, and not how it is called.
+        # A text for each rule. Two rules have the same text if they say the same in the same
+        # words. A definition counts by its condition, not by its name.
         self.keys = {id(effect): self._key(effect) for effect in self.effects.all}
 
     def _key(self, effect: Effect) -> str:
@@ -130,7 +130,7 @@ class _Side:
         return json.dumps([effect.targets, rule.kind, self._saying(rule.when), rule.factor])
 
     def says(self, effects: Iterable[Effect]) -> Counter[str]:
-        """Count what some of the rules say."""
+        """Return how many of some rules have each key."""
         return Counter(self.keys[id(effect)] for effect in effects)
 
     def _saying(self, node: Node) -> str:
@@ -140,13 +140,13 @@ class _Side:
             return self._said[node[1]]
         said = repr(node)
         if "'name'" in said:
-            # Written as Python writes a list, so that it makes no difference where a name stands.
+            # Written as Python writes a list, so that the place of a name makes no difference.
             parts = [self._saying(part) if isinstance(part, list) else repr(part) for part in node]
             said = f"[{', '.join(parts)}]"
         return said if len(said) < _LONG else hashlib.sha256(said.encode("utf-8")).hexdigest()
 
     def without(self, other: _Side, *kinds: str) -> list[Effect]:
-        """Give the rules of some kinds that the other side does not have as often."""
+        """Return the rules of some kinds that this side has more often than the other."""
         left = self.says(self.effects.all) - other.says(other.effects.all)
         found = []
         for effect in self.effects.of(*kinds):
@@ -157,7 +157,7 @@ class _Side:
         return found
 
     def excluded(self, less: Region) -> Region:
-        """Take the processes that are excluded here away from a region.
+        """Return a region without the processes that this side excludes.
 
         Raises:
             Undecided: what is left would have too many boxes.
@@ -174,7 +174,7 @@ class _Side:
         return self.effects.reasoner.difference(region, less)
 
     def of(self, *kinds: str) -> Region:
-        """Give the processes on which rules of some kinds have an effect."""
+        """Return the processes on which rules of some kinds have an effect."""
         return [box for effect in self.effects.of(*kinds) for box in _region_of(effect)]
 
 
@@ -187,7 +187,7 @@ def _region_of(effect: Effect) -> Region:
 class _Comparing:
     def __init__(self, old: Program, new: Program) -> None:
         self.sides = (_Side(old), _Side(new))
-        # What one side has and the other has not, and whether it was added then.
+        # A side, the other one, and whether a rule that only the first has was added.
         self.ways = ((*self.sides, False), (*self.sides[::-1], True))
         self.reasoner = Reasoner({})
         self.found: list[Difference] = []
@@ -219,7 +219,7 @@ class _Comparing:
     def settle(
         self, region: Callable[[], Region], by: Rule | Score, added: bool, about: Region
     ) -> None:
-        """Show a difference in what is left of a region; what is not seen is not decided."""
+        """Show a difference in what is left of a region; count it as undecided if none shows."""
         try:
             left = [box for box in region() if self.reasoner.possible(box)]
         except Undecided:
@@ -229,7 +229,7 @@ class _Comparing:
             self.undecided += 1
 
     def follow(self, effect: Effect, added: bool, narrow: Callable[[Region], Region]) -> None:
-        """Follow a rule that only one side has to the processes for which it matters."""
+        """Search for processes for which a rule of one side makes a difference."""
         about = effect.region
         if about is None:
             return  # counted where the region was not made
@@ -238,7 +238,7 @@ class _Comparing:
         except Undecided:
             self.undecided += 1
             return
-        # Most differences are seen at once; what is not has to be followed.
+        # Most differences show at once. For the others, the region has to be narrowed.
         if not self.show(region, effect.rule, added, about):
             self.settle(lambda: narrow(region), effect.rule, added, about)
 
@@ -283,7 +283,7 @@ class _Comparing:
         old, new = self.sides
         changed = [(effect, False) for effect in old.without(new, "prefer", "spare")]
         changed += [(effect, True) for effect in new.without(old, "prefer", "spare")]
-        # Each cell is a region on which the same of the changed rules hold.
+        # In a cell, the same changed rules hold for every process.
         cells: list[tuple[Region, Fraction, Rule | None, bool, Region]] = [
             ([eligible()], Fraction(1), None, False, [])
         ]
@@ -306,7 +306,7 @@ class _Comparing:
                 if len(cells) > _MOST_CELLS:
                     raise Undecided("too many rules differ at once")
         except Undecided:
-            # What cannot be told apart is tried rule by rule.
+            # If that is too much to decide, each rule is tried alone.
             for effect, added in changed:
                 region = self.reasoner.intersection([eligible()], effect.region or [])
                 self.show(region, effect.rule, added, region)
@@ -343,7 +343,7 @@ class _Comparing:
                 self.undecided += 1
 
     def _equal(self, one: Node, two: Node) -> bool:
-        """Prove that two scores are equal, and that the same values make them unknown."""
+        """Return whether two scores are proved to be equal, and unknown for the same values."""
         if attributes(one) != attributes(two) or "/" in str((one, two)):
             return False
         keys = sorted((canonical(one), canonical(two)), key=repr)
@@ -362,7 +362,7 @@ def compare(old: Program, new: Program) -> Comparison:
     reasoners = [comparing.reasoner, *(side.effects.reasoner for side in comparing.sides)]
     distinct: dict[tuple[Any, ...], Difference] = {}
     for found in comparing.found:
-        # What says again that one statement differs in one way is left out.
+        # Keep the first difference of each kind for each statement.
         distinct.setdefault((found.what, found.place, found.text, found.added), found)
     unsolved = sum(reasoner.unsolved for reasoner in reasoners)
     return Comparison(tuple(distinct.values()), comparing.undecided, unsolved)

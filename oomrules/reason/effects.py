@@ -1,8 +1,8 @@
-"""What each rule of a program does, as the region of processes on which it has its effect.
+"""The effect of each rule of a program, as the region of processes that it applies to.
 
-In doubt it protects, and that is part of the regions: ``never``, ``spare`` and ``kill
-last`` hold where their condition may be true, in blocks that may be around; ``prefer``,
-``only`` and ``kill first`` where both are sure.
+In doubt a rule protects, and the regions include that. ``never``, ``spare`` and ``kill last``
+hold where their condition and the blocks around may apply; ``prefer``, ``only`` and ``kill
+first`` hold where both surely apply.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Effect(NamedTuple):
     Attributes:
         rule: the rule.
         targets: the blocks around it.
-        region: where it has its effect; None if that is too large a question.
-        sure: where its condition is surely true, in a block that surely is around.
+        region: the processes that it has its effect on; None if that is undecided.
+        sure: the processes for which condition and blocks surely apply; None if undecided.
     """
 
     rule: Rule
@@ -47,13 +47,13 @@ class Effect(NamedTuple):
 
 
 def inside(targets: Iterable[str], doubt: bool) -> Box:
-    """Give the processes in the units of targets, or with doubt, those that may be."""
+    """Return the box of processes in the units of targets; with doubt, of those that may be."""
     answers = only(IN, DOUBT) if doubt else only(IN)
     return {Variable("in", target): answers for target in targets}
 
 
 def eligible() -> Box:
-    """Give the processes that can be candidates at all, as far as rules can ask.
+    """Return the box of processes that can be candidates, as far as rules can ask.
 
     See ``oomrules.ranking.evaluator.ineligible``: not pid 1, not without memory, not dead.
     """
@@ -91,25 +91,25 @@ class Effects:
             return None
 
     def of(self, *kinds: str) -> Iterator[Effect]:
-        """Give the effects of rules of some kinds."""
+        """Return the effects of the rules of some kinds."""
         return (effect for effect in self.all if effect.rule.kind in kinds)
 
     def levels(self) -> dict[tuple[str, ...], list[Effect]]:
-        """Give the ``only kill`` rules by the blocks around them."""
+        """Return the ``only kill`` rules by the blocks around them."""
         found: dict[tuple[str, ...], list[Effect]] = {}
         for effect in self.of("only"):
             found.setdefault(effect.targets, []).append(effect)
         return found
 
     def shut_out(self, targets: tuple[str, ...], level: list[Effect]) -> Region:
-        """Give the processes that the ``only kill`` rules of a block exclude.
+        """Return the processes that the ``only kill`` rules of a block exclude.
 
         Raises:
             Undecided: the region is too large.
         """
         region: Region = [inside(targets, doubt=True)]
         for effect in level:
-            # In doubt about the block, its rules count by their conditions alone.
+            # If it is unknown whether the process is in the block, only the conditions count.
             allowed = self.reasoner.holds(effect.rule.when)
             region = self.reasoner.difference(region, allowed)
         return region

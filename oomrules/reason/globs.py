@@ -1,6 +1,6 @@
 """Sets of texts: finite ones, and those that globs describe, decided exactly.
 
-Most questions are answered at a glance; the others by the automata of the globs.
+Quick checks answer most questions, the automata of the globs answer the others.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Texts:
     """A set of texts: these, or those that a tree of patterns describes.
 
     Attributes:
-        these: the members, if there are finitely many known ones; else None.
-        tree: the patterns, where ``these`` is None.
-        longest: how many bytes a text can have at most; 0 for any number.
+        these: the members, if the set is finite and they are known; else None.
+        tree: the patterns, if ``these`` is None.
+        longest: the greatest length of a text in bytes; 0 for any length.
     """
 
     these: frozenset[str] | None
@@ -60,7 +60,7 @@ class Texts:
             left = frozenset(text for text in self.these if text not in other)
             return Texts(left, self.tree, self.longest)
         if other.these is not None:
-            # What is not in the set anyway would only make it longer to look at.
+            # Texts that are not in the set would only make the tree larger.
             there = frozenset(text for text in other.these if text in self)
             return Texts(None, _less(self.tree, there), self.longest) if there else self
         if _apart(self.tree, other.tree):
@@ -73,7 +73,7 @@ class Texts:
         return self.tree if self.these is None else ("in", self.these)
 
     def sample(self) -> str:
-        """Choose a member, a short and readable one."""
+        """Return a short and readable member."""
         if self.these is not None:
             return min(self.these, key=lambda text: (len(text), text))
         found = shortest(self.tree, self.longest)
@@ -81,7 +81,7 @@ class Texts:
         return found
 
     def member(self) -> str:
-        """Choose a member, whichever is found first."""
+        """Return the member that is found first."""
         if self.these is not None:
             return min(self.these)
         found = _member(self.tree, self.longest)
@@ -90,18 +90,18 @@ class Texts:
 
 
 def everything(longest: int = 0) -> Texts:
-    """Give the set of all texts, perhaps of a greatest length in bytes."""
+    """Return the set of all texts; ``longest`` bounds their length in bytes if it is not 0."""
     return Texts(None, _ALL, longest)
 
 
 def literal(*texts: str) -> Texts:
-    """Give the set of these texts."""
+    """Return the set of these texts."""
     return Texts(frozenset(texts))
 
 
 @lru_cache(maxsize=8192)
 def matching(patterns: tuple[str, ...]) -> Texts:
-    """Give the texts that one of the globs matches."""
+    """Return the texts that at least one of the globs matches."""
     plain = frozenset(pattern for pattern in patterns if not nodes.is_glob(pattern))
     wild = [("glob", pattern) for pattern in patterns if nodes.is_glob(pattern)]
     if not wild:
@@ -110,7 +110,7 @@ def matching(patterns: tuple[str, ...]) -> Texts:
 
 
 def _less(tree: Tree, texts: frozenset[str]) -> Tree:
-    """Take single texts away; what was taken away before stays one part."""
+    """Subtract single texts; all that are subtracted stay in one part of the tree."""
     parts = list(tree[1:]) if tree[0] == "and" else [tree]
     for number, part in enumerate(parts):
         if part[0] == "not" and part[1][0] == "in":
@@ -121,20 +121,20 @@ def _less(tree: Tree, texts: frozenset[str]) -> Tree:
 
 @lru_cache(maxsize=65536)
 def _apart(one: Tree, two: Tree) -> bool:
-    """Tell at a glance whether no text is in both sets: their beginnings differ."""
+    """Return whether the beginnings of two sets show that no text is in both."""
     beginnings, others = _beginnings(one), _beginnings(two)
     if beginnings is None or others is None:
         return False
     return not any(a.startswith(b) or b.startswith(a) for a in beginnings for b in others)
 
 
-# Where a text is put in for what is open, most sets that are not empty are seen not to be.
+# Texts to put in for the wild parts of a glob. They show for most sets that they are not empty.
 _PROBES = ("", "x", "zq7", "x.service", "x.slice", "/zq7", "/zq7.slice/zq7.service")
 
 
 @lru_cache(maxsize=65536)
 def _member(tree: Tree, longest: int) -> str | None:
-    """Find a text of a set; None if it is empty.
+    """Return a text of a set; None if the set is empty.
 
     Raises:
         Undecided: see ``shortest``.
@@ -155,7 +155,7 @@ def _member(tree: Tree, longest: int) -> str | None:
 
 
 def _taken_away(tree: Tree) -> bool:
-    """Tell at a glance whether a glob is in a set only as far as it was taken away again."""
+    """Return whether a quick check shows that a subtracted glob contains an included one."""
     if tree[0] != "and":
         return False
     less = [part[1] for part in tree[1:] if part[0] == "not"]
@@ -171,17 +171,17 @@ def _taken_away(tree: Tree) -> bool:
 
 
 def _lies_inside(narrow: str, wide: str) -> bool:
-    """Tell at a glance whether all texts of a glob are of another one with a single star."""
+    """Return whether a quick check shows that a glob with one star matches all texts of another."""
     start, star, end = wide.partition("*")
     if not star or nodes.is_glob(start + end):
         return False
-    # Between the plain ends of the narrow one there is something else, so they do not overlap.
+    # The plain ends of the narrow glob have a wild piece between them, so they do not overlap.
     ending = re.split(r"[*?\]]", narrow)[-1]
     return beginning(narrow).startswith(start) and ending.endswith(end)
 
 
 def _positive(tree: Tree) -> list[str]:
-    """List a few globs that a set is made of."""
+    """Return a few globs that a set is made of."""
     match tree[0]:
         case "glob":
             return [tree[1]]
@@ -245,12 +245,12 @@ def _beginnings(tree: Tree) -> frozenset[str] | None:
 
 @lru_cache(maxsize=8192)
 def beginning(pattern: str) -> str:
-    """Give the plain characters that a glob begins with; perhaps none."""
+    """Return the plain characters that a glob begins with; perhaps none."""
     return re.split(r"[*?[]", pattern, maxsplit=1)[0]
 
 
 @lru_cache(maxsize=8192)
 def longest_run(pattern: str) -> str:
-    """Give the most plain characters in a row that a glob names; perhaps none."""
+    """Return the longest run of plain characters in a glob; perhaps empty."""
     plain = "".join("\n" if is_wild(piece) else piece for piece in pieces(pattern))
     return max(plain.split("\n"), key=len)

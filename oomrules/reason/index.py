@@ -1,8 +1,8 @@
 """An index of rules by the names and numbers that their conditions ask for.
 
-Of each of many rules it is asked which others may cover it, and of each witness which rules can
-be about it. Without an index both take the square of the number of rules. What the index leaves
-out surely is no answer; what it gives still has to be decided.
+It answers which rules may cover a rule, and which rules can be about a witness. Without an
+index both take the square of the number of rules. A rule that the index leaves out is surely
+no answer; a rule that it returns still has to be decided.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from oomrules.reason.variables import FALSE, IN, UNKNOWN, Box, Values, Variable,
 
 Item = TypeVar("Item")
 
-# What is asked about, how (``is``, ``begins`` or ``inside``), and the value or a piece of it.
+# What the key is about, how (``is``, ``begins`` or ``inside``), and the value or a piece of it.
 Key = tuple[str, str, Any]
 
 # Stands for the names of the units around a process, of which there are several.
 _NAMES = "(names)"
-# Of a text, so many characters are looked up: they tell most names apart.
+# How many characters of a text are looked up: enough to tell most names apart.
 _LONGEST = 16
 
 
@@ -44,7 +44,7 @@ class _Index:
     def __init__(self) -> None:
         self._always: list[int] = []
         self._keyed: dict[Key, list[int]] = {}
-        # How long the pieces are that are asked for inside of texts.
+        # The lengths of the pieces that are looked up inside of texts.
         self._lengths: dict[str, set[int]] = {}
 
     def add(self, number: int, keys: Collection[Key]) -> None:
@@ -92,7 +92,7 @@ def _keys_of_condition(node: Node) -> list[Key]:
     match node:
         case ["and", *parts]:
             keys = [found for found in map(_keys_of_condition, parts) if found]
-            # A whole value tells more apart than a piece of one.
+            # A whole value tells more processes apart than a piece of one.
             return next((found for found in keys if found[0][1] == "is"), keys[0] if keys else [])
         case ["==", ["attr", name], ["number" | "text", value]]:
             return _or_unknown(name, [(name, "is", value)])
@@ -203,17 +203,17 @@ _OPAQUE = ("search", "same", "share")
 # The names of units are tied to their globs and to the blocks around.
 _UNIT = Variable("text", "unit")
 _TIED = (_UNIT, Variable("text", "user.unit"), Variable("text", "user.slice"))
-# What numbers of two samples are close to: a small process, and a large one.
+# The numbers of the two samples are close to these: a small process and a large one.
 _SMALL, _LARGE = 5, 2**40
 
 
 class CoverIndex(Generic[Item]):
     """Effects, to look up those that may cover a region.
 
-    A region that covers another holds its samples. So two samples are looked up.
+    A region that covers another one holds its samples, so two samples are looked up.
 
     Args:
-        entries: what is found, and its effect.
+        entries: the items to find, each with its effect.
     """
 
     def __init__(self, entries: Iterable[tuple[Item, Effect]]) -> None:
@@ -225,7 +225,7 @@ class CoverIndex(Generic[Item]):
                 self._entries.append((item, effect.region))
 
     def may_cover(self, region: Region) -> Iterator[Item]:
-        """Give what may cover a region, in the order in which it was given."""
+        """Yield the items that may cover a region, in the order of the entries."""
         box = _possible(region)
         if box is None:
             return
@@ -249,18 +249,18 @@ def _possible(region: Region) -> Box | None:
 
 
 class _Sample:
-    """One process of a box, as far as its variables are free.
+    """One process of a box, for the variables that do not depend on others.
 
     Args:
         box: the box.
-        liked: what its numbers are close to.
+        liked: the number that its numbers are close to.
     """
 
     def __init__(self, box: Box, liked: int) -> None:
         self._box = box
         self._liked = liked
         self._values: dict[Variable, Any] = {}
-        # What is read from one place is unknown all at once.
+        # Attributes that are read from the same place are unknown together.
         self._unknown = {_origin(one) for one, values in box.items() if values.must_be_unknown}
         numeric = (one for one in box if one.kind in ("number", "order", "share"))
         self._mentioned = {name for variable in numeric for name in mentioned(variable.key)}
@@ -296,7 +296,7 @@ class _Sample:
         return self._values[variable]
 
     def may_be_in(self, box: Box) -> bool:
-        """Tell whether the sample may be in another box; what is not free is left open."""
+        """Return whether the sample may be in another box; variables that are not free may fit."""
         return all(self._may_have(variable, values) for variable, values in box.items())
 
     def _may_have(self, variable: Variable, values: Values) -> bool:
@@ -321,14 +321,14 @@ class _Sample:
 
 @lru_cache(maxsize=8192)
 def _name_like(pattern: str) -> str:
-    """Return the name of a unit that a glob matches, or what comes closest to one."""
+    """Return the name of a unit that a glob matches, else any text that it matches."""
     matching = globs.matching((pattern,))
     likely = matching & variables.UNIT_NAMES or matching
     return likely.member() if likely else ""
 
 
 def _origin(variable: Variable) -> str:
-    """Return where a variable is read, if others are read there as well."""
+    """Return where a variable is read, if other variables are read there too; else nothing."""
     return "capabilities" if variable.kind == "cap" else "place" if variable in PLACE else ""
 
 

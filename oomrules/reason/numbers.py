@@ -14,7 +14,7 @@ from typing import Any
 
 Endpoint = Any  # int, an infinite float, or a pair of a Fraction and -1, 0 or 1
 
-# How two numbers can stand to each other for a comparison to hold.
+# The orders of two numbers for which a comparison holds.
 SIGNS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 FLIPPED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
@@ -88,7 +88,7 @@ class Numbers:
         return tuple(found)
 
     def sample(self, liked: int | Fraction) -> int | Fraction:
-        """Choose a member: the one that is liked, or one close to it and not at an edge."""
+        """Return the liked member, or else one close to it, and for fractions not at an edge."""
         if ((liked, 0) if self._dense else liked) in self:
             return liked
         low, high = min(self.spans, key=lambda span: self._distance(span, liked))
@@ -127,12 +127,12 @@ def _joined(spans: Iterable[tuple[Endpoint, Endpoint]]) -> Numbers:
 
 
 def whole(low: int | float = -inf, high: int | float = inf) -> Numbers:
-    """Give the whole numbers from one to another, both included."""
+    """Return the whole numbers from one to another, both included."""
     return Numbers(((low, high),) if low <= high else ())
 
 
 def beyond(operator: str, bound: Fraction) -> Numbers:
-    """Return the whole numbers that compare so with a bound, which need not be whole."""
+    """Return the whole numbers for which ``number operator bound`` holds, for any bound."""
     return _union(
         operator,
         below=whole(high=ceil(bound) - 1),
@@ -142,7 +142,7 @@ def beyond(operator: str, bound: Fraction) -> Numbers:
 
 
 def fractions_beyond(operator: str, bound: Fraction) -> Numbers:
-    """Return the fractions that compare so with a bound."""
+    """Return the fractions for which ``fraction operator bound`` holds."""
     return _union(
         operator,
         below=Numbers((((-inf, 0), (bound, -1)),)),

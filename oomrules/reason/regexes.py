@@ -7,25 +7,25 @@ import warnings
 from functools import lru_cache
 from typing import Any
 
-# re's own parser is the only way to know what an expression says.
+# re's own parser is the only way to know what an expression means.
 from re import _constants as sre  # isort: skip
 from re import _parser as sre_parser  # isort: skip
 
-# Alternatives that an expression is spelled out to.
+# The most alternatives that an expression is spelled out to.
 _MOST_SPELLED = 64
 
 
 def parse(pattern: str) -> Any:
-    """Return what ``re`` itself makes of an expression."""
+    """Return an expression as the parser of ``re`` reads it."""
     with warnings.catch_warnings():
-        # What a later Python may read otherwise is no matter here.
+        # A warning that a later Python may read the expression otherwise does not matter here.
         warnings.simplefilter("ignore", FutureWarning)
         return sre_parser.parse(pattern)
 
 
 @lru_cache(maxsize=1024)
 def as_globs(pattern: str) -> tuple[str, ...] | None:
-    """Write an expression of plain characters and anchors as globs; None for all others."""
+    """Return an expression of plain characters and anchors as globs; None for all others."""
     parsed = parse(pattern)
     if parsed.state.flags & ~re.UNICODE:
         return None
@@ -38,7 +38,7 @@ def as_globs(pattern: str) -> tuple[str, ...] | None:
         if branch and branch[0] in ((sre.AT, sre.AT_BEGINNING), (sre.AT, sre.AT_BEGINNING_STRING)):
             start, branch = "", branch[1:]
         if branch and branch[-1] == (sre.AT, sre.AT_END):
-            # It matches before a last line end, too.
+            # ``$`` also matches before a last line end.
             ends, branch = ["", "\n"], branch[:-1]
         elif branch and branch[-1] == (sre.AT, sre.AT_END_STRING):
             ends, branch = [""], branch[:-1]
@@ -51,7 +51,7 @@ def as_globs(pattern: str) -> tuple[str, ...] | None:
 
 
 def _spelled(items: list[Any]) -> list[list[Any]] | None:
-    """Spell out the alternatives of an expression; None if that is not simple."""
+    """Return the alternatives of an expression, spelled out; None if that is not simple."""
     found: list[list[Any]] = [[]]
     for item in items:
         kind, argument = item

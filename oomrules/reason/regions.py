@@ -1,8 +1,8 @@
 """Regions: the processes for which conditions hold, as unions of boxes.
 
-Every operation may give a region that is too wide where attributes hang together in ways
-that are not known here, never one that is too narrow. So *empty* and *covered* are
-proofs, and anything else needs a witness that the evaluator confirms.
+If attributes depend on one another in ways that are not modelled here, an operation may return
+a region that is too wide, never one that is too narrow. So *empty* and *covered* are proofs,
+and anything else needs a witness that the evaluator confirms.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ Region = list[Box]
 
 EVERY_PROCESS: Region = [{}]
 
-# More boxes than any sensible rule has; beyond it nothing is claimed.
+# More boxes than any sensible rule has. Beyond this number nothing is claimed.
 MOST_BOXES = 128
 
 
 class Reasoner:
-    """Turns the conditions of one rule set into regions.
+    """The conditions of one rule set, as regions.
 
     Attributes:
         definitions: what defined names stand for.
@@ -53,14 +53,14 @@ class Reasoner:
         self.definitions = definitions
         self.undecided = 0
         self.unsolved = 0
-        # By the identity of a node, which is a list: those of a rule are asked for by one check
-        # after the other. The node is kept too, so that no other one takes its identity.
+        # Keyed by the identity of a node, since a list has no hash and several checks ask for
+        # the same node. The node is kept too, so that no other one takes its identity.
         self._known: dict[tuple[int, bool, bool], tuple[Node, Region | None]] = {}
 
     # --- conditions --------------------------------------------------------------------
 
     def holds(self, node: Node, doubt: bool = False) -> Region:
-        """Give the processes for which a condition surely holds, or with doubt, may hold.
+        """Return the processes for which a condition surely holds; with doubt, for which it may.
 
         Raises:
             Undecided: the region would have too many boxes.
@@ -68,7 +68,7 @@ class Reasoner:
         return self._region(node, True, doubt)
 
     def fails(self, node: Node) -> Region:
-        """Give the processes for which a condition is surely false.
+        """Return the processes for which a condition is surely false.
 
         Raises:
             Undecided: the region would have too many boxes.
@@ -78,7 +78,7 @@ class Reasoner:
     def _region(self, node: Node, positive: bool, doubt: bool) -> Region:
         key = (id(node), positive, doubt)
         if key not in self._known:
-            # What is too large once is too large wherever it is asked for.
+            # A condition that is too large once stays too large, so None is kept for it.
             self._known[key] = (node, None)
             self._known[key] = (node, self._made(node, positive, doubt))
         region = self._known[key][1]
@@ -98,7 +98,7 @@ class Reasoner:
             case "name":
                 return self._region(self.definitions[node[1]], positive, doubt)
             case "==" | "!=" if arithmetic.is_condition(node[1]):
-                # For yes and no, equal is: both, or neither.
+                # Two conditions are equal if both hold, or neither.
                 one, two = node[1:]
                 same = ["or", ["and", one, two], ["and", ["not", one], ["not", two]]]
                 other = ["or", ["and", one, ["not", two]], ["and", ["not", one], two]]
@@ -108,7 +108,7 @@ class Reasoner:
                     same, other = other, same
                 if not doubt:
                     return self._region(same, True, False)
-                # In doubt unless it is surely otherwise.
+                # It may hold unless the opposite surely holds.
                 return self.difference(EVERY_PROCESS, self._region(other, True, False))
         found = atoms.atom(node)
         if not isinstance(found, Atom):
@@ -122,7 +122,7 @@ class Reasoner:
     # --- sets --------------------------------------------------------------------------
 
     def intersection(self, *regions: Region) -> Region:
-        """Give what all regions have in common."""
+        """Return the processes that are in all regions."""
         result = [dict[Variable, Values]()]
         for region in regions:
             boxes = [meet(one, two) for one in result for two in region]
@@ -130,7 +130,7 @@ class Reasoner:
         return result
 
     def difference(self, region: Region, less: Region) -> Region:
-        """Give what of a region is not in another.
+        """Return the processes of a region that are not in another.
 
         Raises:
             Undecided: there would be too many boxes.
@@ -147,18 +147,18 @@ class Reasoner:
         return left
 
     def empty(self, region: Region) -> bool:
-        """Tell whether there surely is no such process."""
+        """Return whether there surely is no process in a region."""
         return not any(self.possible(box) for box in region)
 
     def covers(self, wider: Region, region: Region) -> bool:
-        """Tell whether a region surely lies inside another."""
+        """Return whether a region surely lies inside the wider one."""
         return self.empty(self.difference(region, wider))
 
     def possible(self, box: Box, solve: bool = True) -> bool:
-        """Tell whether there may be a process in a box.
+        """Return whether there may be a process in a box.
 
         Args:
-            solve: ask z3 too, where attributes are compared with one another.
+            solve: ask z3 too, if attributes are compared with one another.
         """
         narrow = narrowed(box)
         if narrow is None:
@@ -172,7 +172,7 @@ class Reasoner:
 
 
 def meet(one: Box, two: Box) -> Box | None:
-    """Give the intersection of two boxes; None if a variable has no value left."""
+    """Return the intersection of two boxes; None if a variable has no value left."""
     if len(one) < len(two):
         one, two = two, one
     both = dict(one)
@@ -186,14 +186,14 @@ def meet(one: Box, two: Box) -> Box | None:
 
 
 def apart(one: Box, two: Box) -> bool:
-    """Tell at a glance whether no process can be in both boxes."""
+    """Return whether one variable alone shows that no process can be in both boxes."""
     if len(one) > len(two):
         one, two = two, one
     return any(variable in two and not values & two[variable] for variable, values in one.items())
 
 
 def _subtract(box: Box, without: Box) -> Iterable[Box]:
-    """Give disjoint boxes that make up what is left of a box."""
+    """Return disjoint boxes that make up a box without another one."""
     common = meet(box, without)
     if common is None:
         return [box]
@@ -214,7 +214,7 @@ def _check(boxes: Sequence[Any]) -> None:
 
 
 def _tidied(region: Region) -> Region:
-    """Join boxes that differ in one variable, as ``uid 0 or uid 1`` makes them."""
+    """Join boxes that differ in one variable, like those of ``uid 0 or uid 1``."""
     found: Region = []
     for box in region:
         for number, other in enumerate(found):
@@ -232,18 +232,18 @@ def _tidied(region: Region) -> Region:
     return found
 
 
-# --- what hangs together ---------------------------------------------------------------------
+# --- attributes that depend on one another ---------------------------------------------------
 
-# Where a process is; all of it is unknown if its control group is.
+# Where a process is. All of these are unknown if its control group is unknown.
 PLACE = tuple(
     Variable("text", name) for name in ("cgroup", "slice", "unit", "user.slice", "user.unit")
 )
-# A name is known only if the id is; that an id has no known name can be.
+# A name is known only if its id is known. An id may be known without a name.
 _NAMED_BY = {Variable("text", "user"): "uid", Variable("text", "group"): "gid"}
 
 
 def narrowed(box: Box) -> Box | None:
-    """Apply what is certain about attributes that come from the same place.
+    """Apply what is certain about attributes that are read from the same place.
 
     Returns:
         the box with fewer values, or None if no process is in it.
@@ -260,7 +260,7 @@ def narrowed(box: Box) -> Box | None:
         elif kind == "cap":
             caps.append(variable)
         elif kind in ("order", "share") or (kind == "number" and key[0] != "attr"):
-            # An expression is unknown just where one of its parts is, or by a division by 0.
+            # An expression is unknown only if one of its parts is, or after a division by 0.
             names = mentioned(key)
             parts = (box.get(attribute(name)) for name in names)
             if values.must_be_known and any(part and part.must_be_unknown for part in parts):
@@ -282,7 +282,7 @@ def narrowed(box: Box) -> Box | None:
 
 
 def _known_together(box: Box, group: list[Variable]) -> Box | None:
-    """These are all known, or all unknown."""
+    """Narrow a box by the fact that the variables of a group are all known or all unknown."""
     known = any(box[variable].must_be_known for variable in group)
     unknown = any(box[variable].must_be_unknown for variable in group)
     if known and unknown:
@@ -296,21 +296,21 @@ def _known_together(box: Box, group: list[Variable]) -> Box | None:
         if not box[variable]:
             return None
     for variable, values in box.items():
-        # Without a control group it is unknown as well what its units belong to.
+        # If the control group is unknown, it is unknown what its units belong to.
         if unknown and variable.kind == "in" and DOUBT not in values.others:
             return None
     return box
 
 
 def _out(box: Box) -> tuple[str, ...]:
-    """Give the globs that match none of the system's units around."""
+    """Return the globs that match none of the system's units around the process."""
     return tuple(
         v.key for v in box if v.kind == "in" and variables.named(v.key) and box[v].others == {OUT}
     )
 
 
 def _of_users_well(box: Box) -> bool:
-    """Tell whether units of users' managers can be as they are, and their managers around."""
+    """Return whether units of users' managers can be as a box asks, with their managers around."""
     asked = {
         v.key.removeprefix(USER_UNIT): box[v].others
         for v in box
@@ -335,9 +335,9 @@ def _of_users_well(box: Box) -> bool:
 
 
 def _named_well(box: Box, place: list[Variable]) -> bool:
-    """Tell whether the units around can have such names: each block that matches one is around."""
+    """Return whether units can have the names that a box asks for and match no block outside."""
     out = _out(box)
-    # Nothing is outside of the root slice.
+    # No process is outside of the root slice.
     if any(glob(ROOT_SLICE, target) for target in out):
         return False
     around = globs.matching(out)
@@ -354,7 +354,7 @@ def _named_well(box: Box, place: list[Variable]) -> bool:
             called = (variables.UNIT_NAMES | globs.literal("")) & globs.matching(key)
             if not called - own:
                 return False
-            # The innermost unit is one of those around; no unit at all is none.
+            # The innermost unit is one of the units around, unless there is no unit at all.
             if out and "" not in called and not called - around:
                 return False
     name = Variable("text", "unit")

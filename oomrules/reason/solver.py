@@ -1,8 +1,8 @@
 """Arithmetic between attributes, by z3 where it is installed.
 
-Only boxes in which an expression meets its own attributes, or two attributes each other,
-need it. Division and roots are modelled as the evaluator does them: ``/`` rounds down and
-is unknown by zero, ``root`` is never below 1. Memory is tried with each page size.
+Only boxes that compare an expression with its own attributes, or two attributes, need it.
+Division and roots are modelled as the evaluator does them: ``/`` rounds down and is unknown
+for a divisor of 0, ``root`` is never below 1. Memory is tried with each page size.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from oomrules.reason.arithmetic import GRANULE, mentioned
 from oomrules.reason.numbers import Numbers
 from oomrules.reason.variables import NOTHING_BY_NOTHING, UNKNOWN, Box, Values, Variable, attribute
 
-# What Debian's kernels have: amd64 and most; ppc64el's and arm64's larger ones.
+# The page sizes of Debian's kernels: amd64 and most others, then larger ones of arm64, ppc64el.
 PAGE_SIZES = (4096, 16_384, 65_536)
 
-# z3's own count of steps: unlike a time, it gives up in the same place on every machine.
+# A limit in z3's own steps: unlike a limit of time, it is the same on every machine.
 _STEPS = 400_000
 
 
@@ -37,14 +37,14 @@ def _z3() -> Any:
 
 
 _ORDINARY = ("swap", "rss", "total_vm", "threads", "nice")
-# Of an ordinary process, in pages of 4 KiB and in milliseconds.
+# The values of an ordinary process, in pages of 4 KiB and in milliseconds.
 _LIKED = {LIMIT: 2**33, **{name: FIELDS[name].ordinary for name in _ORDINARY}}
 _KINDS = ("number", "order", "share")
 _OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
 
 def needed(box: Box) -> bool:
-    """Tell whether a box has questions that depend on one another by arithmetic."""
+    """Return whether a box has questions that depend on one another by arithmetic."""
     seen: set[str] = set()
     deep = shared = False
     for variable, values in box.items():
@@ -53,14 +53,14 @@ def needed(box: Box) -> bool:
         names = mentioned(variable.key) | ({LIMIT} if variable.kind == "share" else set())
         plain = variable.kind == "number" and variable.key[0] == "attr"
         deep = deep or not plain
-        # An expression alone is bounded well enough where it is a plain sum.
+        # An expression that stands alone needs no z3 if it is a plain sum.
         shared = shared or bool(names & seen) or (not plain and _hard(variable.key))
         seen |= names
     return deep and shared
 
 
 def _hard(key: Any) -> bool:
-    """Tell whether an expression uses an attribute twice, or more than sums."""
+    """Return whether an expression uses an attribute twice, or more than sums."""
     asked = list(arithmetic.uses(key))
     return len(asked) > len(set(asked)) or any(
         part in str(key) for part in ("'root'", "'/'", "'*'")
@@ -68,11 +68,11 @@ def _hard(key: Any) -> bool:
 
 
 def satisfiable(box: Box) -> bool | None:
-    """Tell whether numbers exist that are in a box.
+    """Return whether numbers exist that are in a box.
 
     Returns:
-        True if there are or it could not be decided in time, False if there surely are
-        none, None if z3 is missing.
+        True if they exist or if z3 gave up, False if there surely are none, None if z3 is
+        missing.
     """
     if _z3() is None:
         return None
@@ -80,7 +80,7 @@ def satisfiable(box: Box) -> bool | None:
 
 
 def solution(box: Box) -> dict[str, int] | None:
-    """Find numbers for the attributes of a box, memory in pages of 4 KiB; None without."""
+    """Return numbers for the attributes of a box, memory in pages of 4 KiB; None if not found."""
     if _z3() is None:
         return None
     found = _check(_key(box), GRANULE)
@@ -97,7 +97,7 @@ def _key(box: Box) -> tuple[tuple[Variable, Values], ...]:
 
 @lru_cache(maxsize=4096)
 def _check(questions: tuple[tuple[Variable, Values], ...], page: int) -> Any:
-    """Give a solution as pairs, False if there is none, None if it is too hard."""
+    """Return a solution as pairs, False if there is none, None if it is too hard."""
     z3 = _z3()
     model = _Model(z3, page)
     try:
@@ -115,7 +115,7 @@ def _check(questions: tuple[tuple[Variable, Values], ...], page: int) -> Any:
     if answer != z3.sat:
         return None
     for name, liked in _LIKED.items():
-        # What is not bound to be odd is made ordinary.
+        # Prefer an ordinary value if the claims allow it.
         if name in model.symbols:
             solver.push()
             solver.add(model.symbols[name] == liked)
@@ -151,7 +151,7 @@ class _Model:
         return self.symbols[name]
 
     def _scaled(self, key: Any, value: Any) -> Any:
-        """Give a value in the units of its variable's set."""
+        """Return a value in the units of its variable's set."""
         if arithmetic.is_memory(key):
             return value * (self.page // GRANULE)
         return value
@@ -203,7 +203,7 @@ class _Model:
         return [left > right if side * sign > 0 else left >= right]
 
     def value(self, key: Any) -> Any:
-        """Give an expression; claims are added that it is known."""
+        """Return an expression for z3, and add the claims that it is known."""
         z3 = self.z3
         match key[0]:
             case "number":
@@ -226,7 +226,7 @@ class _Model:
             if key[0] in _OPERATIONS:
                 first = _OPERATIONS[key[0]](first, part)
             else:
-                # z3 rounds towards the side that leaves a remainder of 0 or more.
+                # z3 leaves a remainder of 0 or more: it rounds down only by a positive divisor.
                 self.claims.append(part != 0)
                 first = z3.If(part > 0, first / part, (-first) / (-part))
         return first

@@ -1,9 +1,9 @@
-"""What conditions ask, as variables, and the sets of the answers that there can be.
+"""The questions of conditions, as variables, and the sets of the possible answers.
 
 A variable is one question that has one answer for a process: an attribute, a sum of
 attributes that is compared with constants, whether a capability is there, whether a
 target's unit is around. *Unknown* is an answer of its own, so that three-valued logic
-becomes plain sets: an uncertain ``never`` holds for the values that satisfy it and for the
+becomes plain sets. An uncertain ``never`` holds for the values that satisfy it and for the
 unknown one.
 """
 
@@ -32,7 +32,7 @@ NOTHING_BY_NOTHING = "0/0"
 
 
 class Variable(NamedTuple):
-    """A question, of one of these kinds.
+    """A question of one of these kinds.
 
     ``number``, ``share`` (of the memory limit): the canonical node; ``order``: two of them;
     ``text``, ``flag``: the attribute; ``cap``: the bit; ``unit``: globs on the names of
@@ -79,16 +79,16 @@ class Values:
 
     @property
     def must_be_known(self) -> bool:
-        """Whether unknown is not among them."""
+        """Whether *unknown* is not among the answers."""
         return not self.others & {UNKNOWN, DOUBT}
 
     @property
     def must_be_unknown(self) -> bool:
-        """Whether nothing but unknown is among them."""
+        """Whether *unknown* is the only answer."""
         return self.others in ({UNKNOWN}, {DOUBT}) and not self.known
 
 
-# A box: for each variable that is asked for, the answers that a process in it may have.
+# A box: the answers that a process in it may have, for each variable that is asked for.
 Box = dict[Variable, Values]
 
 
@@ -101,7 +101,7 @@ def _both(operation: Callable[[Any, Any], Any], one: Any, two: Any) -> Any:
 
 
 def only(*others: str) -> Values:
-    """Give named answers."""
+    """Return values with these named answers only."""
     return Values(None, frozenset(others))
 
 
@@ -115,17 +115,17 @@ def attribute(name: str) -> Variable:
 
 
 def named(target: str) -> bool:
-    """Tell whether a target names units of the system, and not what they belong to."""
+    """Return whether a target names units of the system, and not what they belong to."""
     return not target.startswith((WANTED_BY, PART_OF, USER_UNIT))
 
 
 def of_user(target: str) -> bool:
-    """Tell whether a target names units of users' managers."""
+    """Return whether a target names units of users' managers."""
     return target.startswith(USER_UNIT)
 
 
 def in_cgroup(target: str) -> bool:
-    """Tell whether the control group of a process decides if it is in a block."""
+    """Return whether the control group of a process decides if it is in a block."""
     return named(target) or of_user(target)
 
 
@@ -133,7 +133,7 @@ def in_cgroup(target: str) -> bool:
 
 STATES = ("R", "S", "D", "Z", "T", "t", "W", "X", "x", "K", "P", "I")
 COMM_LENGTH = 15  # TASK_COMM_LEN without the final zero, include/linux/sched.h
-# What a unit around a process can be called.
+# The possible names of a unit around a process.
 UNIT_NAMES = globs.matching(tuple("*" + suffix for suffix in UNIT_SUFFIXES))
 SLICES = globs.matching(("*.slice",))
 _OF_TEXT: dict[str, Texts] = {
@@ -150,7 +150,7 @@ MANAGERS = globs.matching(("user@*.service",))
 
 @lru_cache(maxsize=8192)
 def domain(variable: Variable) -> Values:
-    """Give all answers that a question can have."""
+    """Return all answers that a question can have."""
     kind, key = variable
     unknown = frozenset([UNKNOWN])
     if kind == "number":
@@ -170,6 +170,6 @@ def domain(variable: Variable) -> Values:
 
 @lru_cache(maxsize=8192)
 def known(variable: Variable) -> Values:
-    """Give all answers but *unknown*."""
+    """Return all answers but *unknown*."""
     found = domain(variable)
     return replace(found, others=found.others - {UNKNOWN, DOUBT})

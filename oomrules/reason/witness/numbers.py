@@ -40,7 +40,7 @@ _MOST_TRIES = 3000
 
 
 def numbers_in(box: Box) -> Iterator[tuple[dict[str, int], int]]:
-    """Choose the numbers and the memory limit, in a few ways."""
+    """Yield a few choices of numbers and a memory limit for a process in a box."""
     plain: dict[str, list[int]] = {}
     hard: list[tuple[Variable, Values]] = []
     for variable, values in box.items():
@@ -60,7 +60,7 @@ def numbers_in(box: Box) -> Iterator[tuple[dict[str, int], int]]:
             for other in choices[1:]:
                 yield {**chosen, name: other}, MEMORY
         return
-    # To load z3 takes longer than to try a few numbers, and most of the first ones will do.
+    # Loading z3 takes longer than trying a few numbers, and most of the first ones fit.
     searched = _searched(hard, chosen, plain)
     yield from itertools.islice(searched, 1)
     solved = solver.solution(box)
@@ -85,7 +85,7 @@ def _choices(name: str, numbers: Numbers) -> list[int]:
 def _searched(
     hard: list[tuple[Variable, Values]], chosen: dict[str, int], plain: dict[str, list[int]]
 ) -> Iterator[tuple[dict[str, int], int]]:
-    """Try edges, small and large numbers for what is compared in expressions."""
+    """Try edges, small and large numbers for the attributes of compared expressions."""
     names = sorted({name for variable, _ in hard for name in mentioned(variable.key)})
     edges: set[int] = set()
     for _, values in hard:
@@ -158,7 +158,7 @@ def _as_node(key: Any) -> Any:
 
 
 def _granules(name: str, value: int) -> int:
-    """Give a value in the units of the attribute's set."""
+    """Return a value in the units of the attribute's set."""
     return value // 1000 if name == "run_time" else value
 
 

@@ -64,7 +64,7 @@ def places_in(box: Box) -> Iterator[tuple[str | None, dict[str, list[str]]]]:
 
 
 def _of_user(box: Box, targets: dict[str, str]) -> str | None:
-    """Propose what stands below a user's manager; nothing if no user's unit is asked for.
+    """Propose a path below a user's manager; an empty one if no user's unit is asked for.
 
     Args:
         box: what is asked of ``user.unit`` and ``user.slice``.
@@ -83,7 +83,7 @@ def _of_user(box: Box, targets: dict[str, str]) -> str | None:
     if slice_ is not None and not slice_ - globs.literal(""):
         last -= SLICES
     slices: list[str] = []
-    # What leaves the least choice comes first.
+    # Targets that leave the least choice come first.
     for target in sorted(wanted, key=lambda target: target.these is None):
         fits = target & possible
         if any(name in fits for name in slices):
@@ -106,7 +106,7 @@ def _of_user(box: Box, targets: dict[str, str]) -> str | None:
 
 
 def known_text(box: Box, name: str) -> Texts | None:
-    """Return the texts that an attribute may be, as far as a box asks for it."""
+    """Return the texts that a box allows for an attribute; None if it does not ask for it."""
     values = box.get(Variable("text", name))
     return values.known if values is not None and isinstance(values.known, Texts) else None
 

@@ -43,13 +43,13 @@ _SIZES = [name for name, field in FIELDS.items() if field.unit is Unit.BYTES]
 
 
 def in_region(region: Region, boxes: int, tries: int) -> Iterator[Witness]:
-    """Make processes that may be in a region: so many for each of its first boxes."""
+    """Yield processes that may be in a region: up to ``tries`` for each of the first ``boxes``."""
     for box in region[:boxes]:
         yield from itertools.islice(proposals(box), tries)
 
 
 def proposals(box: Box) -> Iterator[Witness]:
-    """Make a few processes that may be in a box, the plainest first."""
+    """Yield a few processes that may be in a box, the plainest first."""
     try:
         narrow = narrowed(box)
         if narrow is None:
@@ -113,7 +113,7 @@ def _chosen_text(box: Box, name: str) -> str:
 
 def _unknowns(box: Box) -> Iterable[str]:
     for variable, values in box.items():
-        # Where a process is unknown, ``places_in`` sees to it.
+        # ``places_in`` handles an unknown place of the process.
         if values.must_be_unknown and variable.kind not in ("unit", "in"):
             yield from sorted(variable.attributes)[:1]
 
@@ -154,7 +154,7 @@ def _scopes(
 
 
 def _told(provider: Provider, values: dict[str, Any], gone: set[str]) -> dict[str, Any]:
-    """Return what systemd or logind says, by the names that a recording has; no value is no."""
+    """Return what systemd or logind says, by the names in a recording; no value means empty."""
     return {
         a.field: values.get(a.name, a.empty)
         for a in ATTRIBUTES.values()

@@ -17,7 +17,7 @@ from oomrules.reason.arithmetic import GRANULE
 from oomrules.reason.index import Judge
 from oomrules.reason.regions import Region
 
-# The host of all witnesses: bytes of memory, and a tick is a millisecond.
+# The host of all witnesses: bytes of memory, and ticks of a millisecond.
 MEMORY = 2**33
 TICKS = 1000
 
@@ -34,7 +34,7 @@ class Witness(NamedTuple):
     process: Process
 
     def about(self, region: Region) -> dict[str, Any]:
-        """Give what a region asks of it, in the words of the language."""
+        """Return the attributes that a region asks for, in the words of the language."""
         asked = {name for box in region for variable in box for name in variable.attributes}
         found: dict[str, Any] = {"pid": self.process.pid, "comm": self.process.comm}
         for name in ATTRIBUTES:
@@ -47,11 +47,11 @@ class Witness(NamedTuple):
         return found
 
     def judge(self, judge: Judge) -> Verdict:
-        """Let the real evaluator decide about it."""
+        """Return the verdict of the real evaluator about the process."""
         return judge.judge(self.process, self.snapshot)
 
     def rule_holds(self, program: Program, node: Any) -> bool | None:
-        """Let the real evaluator work out a condition for it."""
+        """Return the answer of the real evaluator to a condition; None if that is unknown."""
         host = self.snapshot.host
         get = partial(_value, self)
         names: dict[str, Any] = {}
@@ -67,7 +67,7 @@ class Witness(NamedTuple):
 
 
 def judge_of(program: Program) -> Judge:
-    """Make a program ready for the hosts of witnesses, whose pages are all of one size."""
+    """Return a judge by a program for the hosts of witnesses, which all have one page size."""
     return Judge(program, Host("", "", GRANULE, TICKS, 0, MEMORY, 0))
 
 

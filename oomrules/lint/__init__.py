@@ -1,5 +1,5 @@
 """The linter: what is wrong with rules that are well formed.
 
-``language`` finds what makes rules unusable. The checks here look for what is surely not
-meant, one kind of mistake for each code. They are loaded by ``check`` alone.
+``language`` finds the errors that make rules unusable. The checks here look for what is surely
+not meant, one kind of mistake for each code. Only ``check`` loads them.
 """

@@ -17,7 +17,7 @@ Lint = Callable[[Found], tuple[RuleSet, list[Diagnostic]]]
 
 
 def fixed(text: str, findings: Iterable[Diagnostic]) -> str:
-    """Put the fixes of one file into its text; of two that overlap the first counts."""
+    """Return the text of a file with its fixes; if two overlap, only the first is made."""
     taken: list[Edit] = []
     for finding in findings:
         edits = finding.fix.edits if finding.fix else ()
@@ -33,7 +33,7 @@ def fixed(text: str, findings: Iterable[Diagnostic]) -> str:
 
 
 def fix(found: Found, lint: Lint) -> Found:
-    """Fix what is safe to fix, until nothing is left.
+    """Make all safe fixes, until none is left.
 
     Args:
         lint: runs the linter over files.
@@ -46,7 +46,7 @@ def fix(found: Found, lint: Lint) -> Found:
         changed = {
             source: fixed(source.text, [one for one in findings if one.source == source])
             for source in rules.sources
-            # What is below /etc belongs to packages and to programs.
+            # Directories of lower precedence than /etc belong to packages and programs.
             if source.level == 0
         }
         files = tuple(
@@ -56,7 +56,7 @@ def fix(found: Found, lint: Lint) -> Found:
             break
         better = replace(found, files=files)
         if _errors(lint(better)[1]) > _errors(findings):
-            break  # a fix is never worse than what it mends
+            break  # a fix must not make more errors
         found = better
     return found
 
@@ -66,6 +66,6 @@ def _errors(findings: list[Diagnostic]) -> int:
 
 
 def changes(before: Found, after: Found) -> list[tuple[RuleText, RuleText]]:
-    """List the files whose text is another one now."""
+    """Return the files whose text has changed, each before and after."""
     pairs = zip(before.files, after.files, strict=True)
     return [(old, new) for old, new in pairs if old.text != new.text]

@@ -1,4 +1,4 @@
-"""What is known of a host, for the checks of ``check --host``."""
+"""Facts about a host, for the checks of ``check --host``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from oomrules.processes.values import places
 from oomrules.ranking.ranker import Ranking
 from oomrules.roots import Root
 
-# What systemd is asked about each unit that has processes.
+# The properties that systemd is asked for, for each unit that has processes.
 PROPERTIES = ("OOMScoreAdjust", "OOMPolicy", "ManagedOOMPreference", "ManagedOOMMemoryPressure")
-# systemd's own directories of units, in which a unit is known that does not run at present.
+# systemd's own directories of units, which also name units that do not run at present.
 _UNIT_FILES = (
     "/etc/systemd",
     "/run/systemd",
@@ -33,7 +33,7 @@ _UNIT_FILES = (
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What is known of a host.
+    """Facts about a host.
 
     Attributes:
         ranking: its processes, ranked by the rules.
@@ -43,8 +43,7 @@ class HostFacts:
         user_aliases: the same for units of users' managers.
         user: tells whether a user exists; None if that is not known.
         group: the same for groups.
-        least_freeable: the share of the memory in use that the rules shall leave to be freed,
-            in percent.
+        least_freeable: the share of the memory in use that must stay killable, in percent.
     """
 
     ranking: Ranking
@@ -71,14 +70,14 @@ class HostFacts:
 
 
 def unit_files(kind: str, tree: Root) -> tuple[set[str], dict[str, str]]:
-    """List the units that have a file, whether they run or not.
+    """Return the units that have a file, whether they run or not.
 
     Args:
         kind: ``system`` or ``user``, the manager that they are for.
-        tree: what the files are in.
+        tree: the system that the files are in.
 
     Returns:
-        their names, and of those that are links to others the name of the unit (the aliases of
+        their names, and the name of the unit for each name that is a link to another (an alias,
         systemd.unit(5)).
     """
     found: set[str] = set()
@@ -102,11 +101,11 @@ def unit_files(kind: str, tree: Root) -> tuple[set[str], dict[str, str]]:
 
 
 def names_of(kind: str, tree: Root) -> frozenset[str] | None:
-    """List the users or groups of another system; None if they are not known.
+    """Return the users or groups of another system; None if they are not known.
 
     Args:
         kind: ``user`` or ``group``.
-        tree: the system, whose own files are read; no other source of accounts is asked.
+        tree: the system, of which only the files are read; no other source of accounts is asked.
     """
     try:
         if asks_elsewhere(kind, tree.read(tree.path / "etc/nsswitch.conf", 65536)):
@@ -124,7 +123,7 @@ def names_of(kind: str, tree: Root) -> frozenset[str] | None:
 
 
 def recorded(ranking: Ranking, least_freeable: int) -> HostFacts:
-    """Return what a recorded host tells about itself: its processes, and the units around them."""
+    """Return the facts of a recorded host: its processes, and the units around them."""
     return HostFacts(
         ranking,
         units=units_of(ranking.snapshot),
@@ -141,7 +140,7 @@ def live(
     least_freeable: int,
     booted: bool,
 ) -> HostFacts:
-    """Return what is known of this host, or of another system in a directory.
+    """Return the facts of this host, or of another system in a directory.
 
     Args:
         ranking: the processes of this host.
@@ -159,7 +158,7 @@ def live(
         user_units |= user_units_of(ranking.snapshot)
         users, groups = (partial(exists, kind) for kind in ("user", "group"))
     else:
-        # The processes are this host's; they do not tell which users and units the other one has.
+        # The processes are this host's, so they do not show users and units of the other system.
         known = frozenset(unit_names) if unit_names else None
         names = [names_of(kind, tree) for kind in ("user", "group")]
         users, groups = (None if found is None else found.__contains__ for found in names)
@@ -206,7 +205,7 @@ def user_units_of(snapshot: Snapshot) -> frozenset[str]:
 
 
 def loaded_units() -> frozenset[str]:
-    """List the units that systemd has loaded; none if it cannot be asked."""
+    """Return the units that systemd has loaded; none if it cannot be asked."""
     if not gather.booted_with_systemd():
         return frozenset()
     try:

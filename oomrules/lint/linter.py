@@ -1,4 +1,4 @@
-"""One run of the linter: the errors, the checks, and what comments allow."""
+"""One run of the linter: the errors, the checks, and the findings that comments allow."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def lint(
 
     Args:
         found: the files.
-        directories: where drop-ins were looked for, the highest precedence first.
-        host: what is known of this host; None leaves its checks out.
+        directories: the directories of drop-ins, the highest precedence first.
+        host: the facts of the host; None leaves its checks out.
 
     Returns:
-        what was looked at, and the findings in file and line order.
+        the rule set, and the findings in file and line order.
     """
     checked = checker.check(found.files)
     rules = RuleSet(found, checked, directories, host)
@@ -38,9 +38,9 @@ def lint(
             continue
         ran.add(check.code)
         findings += check.find(rules)
-    # A statement in error is blamed for that alone.
+    # A statement with an error has no other findings.
     blamed = {(error.source, error.source.position(error.span.start)[0]) for error in errors}
-    # The vocabulary is there whether it was asked for or not.
+    # Findings in the vocabulary count only if it was asked for.
     asked = set(rules.sources)
     findings = [
         finding

@@ -1,4 +1,4 @@
-"""What the checks that reason share: the effects of all rules, and confirmed witnesses."""
+"""The meaning of a rule set: the effects of all rules, and witnesses that are confirmed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 _MOST_BOXES_TRIED = 4
 _MOST_TRIED = 12
-# Of the processor, for all questions about meaning together: a thousand rules take half of one.
+# CPU seconds for all questions about meaning together; a thousand rules take half a second.
 _MOST_SECONDS = 20
 
 
@@ -31,7 +31,7 @@ class RuleMeaning(NamedTuple):
 
     Attributes:
         effect: the processes that it is about.
-        stated: where it stands.
+        stated: the rule with its file and line.
         number: how many rules stand before it.
     """
 
@@ -46,12 +46,12 @@ class RuleMeaning(NamedTuple):
 
     @property
     def factor(self) -> Fraction:
-        """By what the rule multiplies the points."""
+        """The number by which the rule multiplies the points."""
         return Fraction(*self.effect.rule.factor)
 
     @property
     def words(self) -> str:
-        """What kind of sentence it is, for messages."""
+        """The words of its kind of rule, for messages."""
         return self.stated.statement.kind.value
 
     @property
@@ -85,14 +85,14 @@ class Meaning:
         return [rule for rule in self.rules if rule.kind in kinds]
 
     def once(self, what: str, make: Callable[[], Result]) -> Result:
-        """Keep what several checks ask for."""
+        """Return the result of ``make``, which is called only the first time."""
         if what not in self._kept:
             self._kept[what] = make()
         found: Result = self._kept[what]
         return found
 
     def decide(self, question: Callable[[], bool]) -> bool:
-        """Answer a question; what is too large to decide is counted, and is no."""
+        """Return the answer to a question; False, and counted, if it is too large to decide."""
         if self._is_late():
             self.reasoner.undecided += 1
             return False
@@ -103,15 +103,15 @@ class Meaning:
             return False
 
     def _is_late(self) -> bool:
-        """Tell whether so much has been asked that nothing more is looked into."""
+        """Return whether the questions have used up their time."""
         return time.process_time() > self._until
 
     def candidates_only(self, region: Region) -> Region:
-        """Leave out the processes that can never be candidates."""
+        """Return a region without the processes that can never be candidates."""
         return self.reasoner.intersection([eligible()], region)
 
     def candidates_of(self, rule: RuleMeaning) -> Region | None:
-        """Return the candidates on which a rule has its effect; None without any, or in doubt."""
+        """Return the candidates that a rule has its effect on; None without any, or in doubt."""
         if rule.number not in self._candidates:
             about = self._candidates_in(rule.effect.region or [])
             empty = not about or self.decide(lambda: self.reasoner.empty(about))
@@ -125,7 +125,7 @@ class Meaning:
             return []
 
     def proposals(self, region: Region) -> Iterator[Witness]:
-        """Propose processes of a region that can be candidates; none once it takes too long."""
+        """Yield processes of a region that may be candidates; none once the time is used up."""
         if self._is_late():
             return
         boxes = self._candidates_in(region)
@@ -134,7 +134,7 @@ class Meaning:
     def witness(
         self, region: Region, confirms: Callable[[Witness, Verdict], bool]
     ) -> dict[str, Any] | None:
-        """Find a process of a region for which the evaluator says what a finding claims."""
+        """Return a process of a region that confirms a finding; None if none was found."""
         for witness in self.proposals(region):
             verdict = witness.judge(self.judge)
             if confirms(witness, verdict):
@@ -142,11 +142,11 @@ class Meaning:
         return None
 
     def has_effect(self, witness: Witness, effect: Effect) -> bool:
-        """Let the evaluator tell whether a rule's condition makes the rule hold."""
+        """Return whether the evaluator finds the condition of a rule true for a witness."""
         return witness.rule_holds(self.program, effect.rule.when) is True
 
     def notes(self) -> list[str]:
-        """Say what could not be decided."""
+        """Return notes about the questions that could not be decided."""
         notes = []
         if self.reasoner.unsolved:
             notes.append(
@@ -162,7 +162,7 @@ class Meaning:
 
 
 def said(verdict: Verdict) -> str:
-    """Say in a few words what becomes of a process."""
+    """Return a verdict in a few words."""
     if not verdict.candidate:
         return verdict.reason
     tier = ("first to be killed", "", "last to be killed")[verdict.tier]

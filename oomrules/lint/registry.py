@@ -36,10 +36,10 @@ CHECKS: tuple[Check, ...] = (
     *suppressions.CHECKS,
 )
 
-# Codes of 6 are kept for what only shows over all processes that there could be: rules that
-# always or never hold, and rules that others make needless. Such a finding has a witness.
+# Codes that begin with 6 are kept for findings over all possible processes: rules that always
+# or never hold, and rules that others make needless. Such a finding has a witness.
 
-# The title of every code, those of errors too.
+# The title of every code, including those of errors.
 TITLES: dict[str, str] = dict(
     sorted({**ERRORS, **{check.code: check.title for check in CHECKS}}.items())
 )
@@ -48,7 +48,7 @@ _PAGES = Path(__file__).parent / "pages"
 
 
 def page(code: str) -> str:
-    """Give the page that explains a code.
+    """Return the page that explains a code.
 
     Raises:
         Failure: there is no such code.

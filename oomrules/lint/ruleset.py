@@ -1,4 +1,4 @@
-"""What the checks look at: the rule files, what they say, and perhaps the host."""
+"""The input of the checks: the rule files, what they say, and perhaps the host."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Check(NamedTuple):
 
     Attributes:
         code: its name for ever; it has a page of the same name in ``pages``.
-        title: what the mistake is, in a few words.
-        find: finds it everywhere.
+        title: the mistake in a few words.
+        find: returns all findings of the kind.
         level: how bad it is.
-        whole: whether it can only be judged where no statement is in error.
-        host: whether it is about this host, and runs under ``--host`` only.
+        whole: whether the check runs only if no statement has an error.
+        host: whether the check is about this host, and runs under ``--host`` only.
     """
 
     code: str
@@ -54,7 +54,7 @@ class Check(NamedTuple):
         related: tuple[Related, ...] = (),
         witness: dict[str, Any] | None = None,
     ) -> Diagnostic:
-        """Make a finding."""
+        """Return a finding at a place in a text."""
         return Diagnostic(
             self.code,
             message,
@@ -70,12 +70,12 @@ class Check(NamedTuple):
     def about(
         self, name: str, message: str, help_: str, witness: dict[str, Any] | None = None
     ) -> Diagnostic:
-        """Make a finding about something that is no text: another file, or the whole."""
+        """Return a finding that is not about a text: about another file, or the whole."""
         return self.at(RuleText(name, ""), Span(0, 0), message, help_, witness=witness)
 
 
 class Comment(NamedTuple):
-    """A comment: where it is, and whether it has its line for itself."""
+    """A comment: where it is, and whether it stands alone in its line."""
 
     source: RuleText
     span: Span
@@ -88,8 +88,8 @@ class RuleSet:
 
     Attributes:
         found: the files.
-        checked: what they say.
-        directories: the directories that drop-ins were looked for in, highest first.
+        checked: their checked statements.
+        directories: the directories of drop-ins, the highest precedence first.
         host: this host, under ``--host``.
     """
 
@@ -100,18 +100,18 @@ class RuleSet:
 
     @cached_property
     def tree(self) -> Root:
-        """What the files are in."""
+        """The system that the files are in."""
         return Root(self.found.root)
 
     @property
     def known_host(self) -> HostFacts:
-        """This host, for the checks that run only where it is known."""
+        """This host, for the checks that run only if it is known."""
         assert self.host is not None
         return self.host
 
     @cached_property
     def sources(self) -> tuple[RuleText, ...]:
-        """The files that were asked for: not the vocabulary that is added to them."""
+        """The files that were asked for, without the vocabulary that is added to them."""
         return self.found.files[self.found.adds_vocabulary :]
 
     @cached_property
@@ -142,12 +142,12 @@ class RuleSet:
 
     @cached_property
     def meaning(self) -> Meaning:
-        """What the rules mean, for checks of rule sets without errors."""
+        """The meaning of the rules, for checks of rule sets without errors."""
         return Meaning(self.checked)
 
 
 class StatedBlock(NamedTuple):
-    """A block: its file, the targets of the blocks around it, outermost first, and itself."""
+    """A block, with its file and the targets of the blocks around it, outermost first."""
 
     source: RuleText
     around: tuple[syntax.Target, ...]
@@ -164,7 +164,7 @@ def _blocks(
 
 
 def shipped(source: RuleText) -> bool:
-    """Tell whether a file comes with a package: it is written for every host, not for one."""
+    """Return whether a file comes with a package, so that it is written for every host."""
     folder = os.path.realpath(Path(source.name).parent)
     return folder.startswith((os.path.realpath(resources.rules()), _VENDOR))
 
@@ -185,7 +185,7 @@ class Pattern(NamedTuple):
 
     @property
     def related(self) -> tuple[Related, ...]:
-        """Where the list is used, if the text is an item of one."""
+        """The place where the list is used, if the text is an item of a list."""
         span = self.user.statement.span
         if self.user.source is self.source and span.start <= self.text.span.start < span.end:
             return ()
@@ -193,17 +193,17 @@ class Pattern(NamedTuple):
 
     @property
     def usage(self) -> str:
-        """Say where the list is used, if the text is an item of one."""
+        """The end of a message that says where the list is used, if the text is an item of one."""
         return f" (the list is used at {self.user.place})" if self.related else ""
 
     def finding(self, check: Check, message: str, help_: str, fix: Fix | None = None) -> Diagnostic:
-        """Return what is wrong with the text, and where the list is used if it is in one."""
+        """Return a finding about the text; it says where the list is used if the text is in one."""
         said = message + self.usage
         return check.at(self.source, self.text.span, said, help_, fix=fix, related=self.related)
 
 
 def _patterns(rules: RuleSet) -> Iterator[Pattern]:
-    """Give every text that is compared with an attribute, items of lists once an attribute."""
+    """Yield every text that is compared with an attribute; list items once for each attribute."""
     seen: set[tuple[str, str]] = set()
 
     def items(name: str, attribute: str, user: Stated[syntax.Statement]) -> Iterator[Pattern]:
@@ -233,7 +233,7 @@ def _patterns(rules: RuleSet) -> Iterator[Pattern]:
 
 
 def nodes(statement: syntax.Statement) -> Iterator[syntax.Node]:
-    """Give each node of a statement's selector or expression."""
+    """Yield each node of a statement's selector or expression."""
     match statement:
         case syntax.Rule(selector=selector):
             yield from selector.terms

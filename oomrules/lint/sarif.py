@@ -24,7 +24,7 @@ _LEVELS = {Level.ERROR: "error", Level.WARNING: "warning", Level.INFO: "note"}
 
 
 def log(findings: Iterable[Diagnostic]) -> dict[str, Any]:
-    """Make the log of one run."""
+    """Return the log of one run."""
     findings = list(findings)
     codes = sorted({finding.code for finding in findings})
     driver = {"name": "oomrules", "version": __version__, "rules": [_rule(code) for code in codes]}
@@ -86,7 +86,7 @@ def _location(source: RuleText, span: Span) -> dict[str, Any]:
 
 
 def _artifact(source: RuleText) -> dict[str, str]:
-    """Name a file by its URI, which is relative below the working directory."""
+    """Return the URI of a file, which is relative if the file is below the working directory."""
     if not os.path.isabs(source.name):
         return {"uri": quote(source.name)}
     path = Path(source.name)

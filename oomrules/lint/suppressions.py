@@ -1,7 +1,7 @@
 """Comments that allow a finding: ``# oomrules: allow OOM501 because …``.
 
-Behind a statement such a comment is about the findings of its line; on a line of its own
-it is about those of the next line that is no comment.
+A comment behind a statement is about the findings of its line. A comment on a line of its own
+is about those of the next line that is no comment.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def apply(
     ran: Collection[str],
     known: Collection[str],
 ) -> list[Diagnostic]:
-    """Leave out what comments allow, and complain about comments that do nothing.
+    """Return the findings that no comment allows, and findings about comments without effect.
 
     Args:
-        ran: the codes that were looked for; a comment about others may be needed elsewhere.
-        known: every code there is.
+        ran: the codes of the checks that ran; comments about others may be needed elsewhere.
+        known: all codes.
     """
     suppressions, kept = [], []
     for comment in rules.comments:
@@ -78,7 +78,7 @@ def apply(
 
 
 def _line(comment: Comment) -> int:
-    """Find the line that a comment is about."""
+    """Return the line that a comment is about."""
     source = comment.source
     line = source.position(comment.span.start)[0]
     if not comment.alone:
@@ -120,7 +120,7 @@ def _complaints(
 
 
 def _removal(one: Suppression) -> Fix:
-    """Remove the comment, and its line if it had one for itself."""
+    """Return a fix that removes the comment, and its line if nothing else is in it."""
     text, span = one.comment.source.text, one.comment.span
     start = len(text[: span.start].rstrip(" \t"))
     end = span.end
@@ -130,7 +130,7 @@ def _removal(one: Suppression) -> Fix:
 
 
 def _elsewhere(rules: RuleSet) -> Iterable[Diagnostic]:
-    """``apply`` finds these, once all other checks are through."""
+    """Return nothing: ``apply`` makes these findings after all other checks have run."""
     return ()
 
 

@@ -1,1 +1,1 @@
-"""The checks, one module a family."""
+"""The checks, one module for each family."""

@@ -27,7 +27,7 @@ _TWINS = dict(
     )
 )
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"
-# Letters that stand together, or a dash of typography between plain letters or digits.
+# Letters in a row, or a typographical dash between plain letters or digits.
 _WORD = re.compile(rf"[^\W\d_]+|(?<=[0-9A-Za-z])[{_DASHES}](?=[0-9A-Za-z*])")
 
 
@@ -47,7 +47,7 @@ def _reordering(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _quoted(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text | syntax.Name]]:
-    """Give every text and every name that is written out."""
+    """Yield every text and every name that a file spells out."""
     for stated in rules.checked.sound:
         statement = stated.statement
         if stated.source.text.isascii():
@@ -68,7 +68,7 @@ def _quoted(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text | syntax.Nam
 
 
 def _plain(char: str) -> str | None:
-    """Give the ASCII character that another one looks like, if it does."""
+    """Return the ASCII character that another one looks like; None if there is none."""
     if char.isascii():
         return None
     if char in _TWINS or char in _DASHES:
@@ -82,7 +82,7 @@ def _look_alikes(rules: RuleSet) -> Iterator[Diagnostic]:
         for match in _WORD.finditer(source.text, node.span.start, node.span.end):
             word = match.group()
             strange = [at for at, char in enumerate(word) if _plain(char)]
-            # A word wholly in another script is a word of another language.
+            # A word with all its letters from another script is a word of another language.
             if not strange or not (word in _DASHES or any(char.isascii() for char in word)):
                 continue
             at, char = match.start() + strange[0], word[strange[0]]

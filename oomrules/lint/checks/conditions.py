@@ -54,7 +54,7 @@ def _operands(operands: tuple[syntax.Expression, ...], node: Node) -> tuple[_Par
 
 
 def _alone(node: Node) -> bool:
-    """Tell whether a condition is judged elsewhere: a pattern, or the name of a definition."""
+    """Return whether other checks judge a condition: a pattern, or the name of a definition."""
     if node[0] in ("glob", "among", "search", "name"):
         return True
     return node[0] in ("==", "!=") and "text" in (node[1][0], node[2][0])
@@ -62,7 +62,7 @@ def _alone(node: Node) -> bool:
 
 def _of_selector(selector: syntax.Selector, node: Node) -> _Part:
     said = (*selector.terms, *selector.clauses)
-    # One thing said is the node itself; more are joined, as ``Typing.selector`` does it.
+    # A single term or clause is the node itself; ``Typing.selector`` joins several by `and`.
     nodes = [node] if len(said) == 1 else node[1:]
     parts = []
     for one, own in zip(said, nodes, strict=True):
@@ -76,14 +76,14 @@ def _of_selector(selector: syntax.Selector, node: Node) -> _Part:
 
 
 def _constants(meaning: Meaning, part: _Part) -> list[tuple[_Part, bool]]:
-    """Find the smallest parts that are always (True) or never (False) so.
+    """Return the smallest parts that always hold (True) or never hold (False).
 
-    What contains such a part is not blamed as well.
+    A part that contains one of these is not reported as well.
     """
     below = [found for inner in part.parts for found in _constants(meaning, inner)]
     if below or part.connected == "not":
         return below
-    # A part may fail where one that it is joined with by `and` does; and may hold, by `or`.
+    # If an `or` never holds or an `and` always does, so do its parts, which are looked at above.
     if not (part.parts and part.connected == "or") and _is_constant(meaning, part.node, True):
         return [(part, False)]
     if not (part.parts and part.connected == "and") and _is_constant(meaning, part.node, False):
@@ -108,7 +108,7 @@ def _found(rules: RuleSet, always: bool) -> Iterator[tuple[Stated[syntax.Stateme
 
     for stated, part, constants in meaning.once("constants", look):
         for one, how in constants:
-            # A pattern by itself has findings of its own, and `anything` says what it says.
+            # A pattern that stands alone has findings of its own, and `anything` is on purpose.
             plain = isinstance(stated.statement, syntax.Rule) and one is part and not part.parts
             if how is always and not one.alone and not plain:
                 yield stated, one
@@ -128,12 +128,12 @@ def _always(rules: RuleSet) -> Iterator[Diagnostic]:
         yield ALWAYS.at(stated.source, part.span, message, "leave it out, or say what is meant")
 
 
-# Pairs of parts that are looked at to say which two exclude each other.
+# The most pairs of parts to compare for a message that names two that exclude each other.
 _MOST_PAIRS = 500
 
 
 def _why(meaning: Meaning, stated: Stated[syntax.Statement], part: _Part, never: bool) -> str:
-    """Say why there is no witness."""
+    """Return why there is no witness, for a message."""
     if len(part.parts) > 1:
         pairs = itertools.combinations(part.parts, 2)
         for one, two in itertools.islice(pairs, _MOST_PAIRS):
@@ -174,7 +174,7 @@ def _not_candidates(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _only_others(meaning: Meaning, region: Region | None) -> bool:
-    """Tell whether a region has processes, but none that can be a candidate."""
+    """Return whether a region has processes, but none that can be a candidate."""
     if not region or not any(one.attributes & _FITNESS for box in region for one in box):
         return False
     empty = meaning.reasoner.empty

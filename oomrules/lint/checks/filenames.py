@@ -1,4 +1,4 @@
-"""Names of files that drop-in directories pass over, or that replace nothing."""
+"""Files in drop-in directories whose names are passed over, or replace nothing."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.rulefiles import SUFFIX
 from oomrules.lint.ruleset import Check, RuleSet
 
-# What follows the name of a rule file in copies that editors, packagers and people keep.
+# Endings that editors, packagers and people add to the name of a rule file for a copy.
 _COPIES = re.compile(
     r"(~|\.(bak|orig|old|save|sw[a-z]|tmp|disabled|off|rpm(new|save|orig)|dpkg-\w+|ucf-\w+))$", re.I
 )
-# What people call rule files, systemd's habit of `50-local.conf` among it.
+# Names that people give to rule files, such as `50-local.conf` by systemd's habit.
 _MEANT = re.compile(
     r".*\.oom\.(txt|conf)|.*\.(oomrules?|rules|oom)|\d+-.*\.(conf|txt|ya?ml|json|toml)", re.I
 )
-# What may be meant for one where there is no rule file at all.
+# Names that may be meant for a rule file in a directory that has no rule file.
 _PERHAPS = re.compile(r".*\.(conf|cfg|ini|ya?ml|json|toml)|(?!readme|licen|copying)[^.]+", re.I)
 _MOST = 3
 _ENDING = re.compile(r"(\.oom)?\.[^.]*$", re.IGNORECASE)
@@ -29,7 +29,7 @@ def _names(directory: Path, rules: RuleSet) -> list[str]:
     try:
         return sorted(rules.tree.names(directory))
     except OSError:
-        return []  # said already, or not there
+        return []  # reported already, or not there
 
 
 def _is_file(path: Path, rules: RuleSet) -> bool:
@@ -74,7 +74,7 @@ def _alike(name: str) -> str:
 
 
 def _almost(rules: RuleSet) -> Iterator[Diagnostic]:
-    # Only a name that is the same to the letter replaces or masks one further down.
+    # Only exactly the same name replaces or masks a file of a lower directory.
     above: dict[str, Path] = {}
     for directory in rules.directories:
         here = list(filter(_is_rule_file, _names(directory, rules)))

@@ -1,7 +1,7 @@
-"""What is wrong with rules on one host: ``check --host``.
+"""Mistakes of rules on one host: ``check --host``.
 
-Files that ship with a package are written for every host, so what they name need not be
-on this one.
+Files that ship with a package are written for every host, so this host need not have what
+they name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _known(name: str, units: frozenset[str]) -> bool:
 
 
 def _unit_names(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text, bool]]:
-    """Give the names of units that are written out, and whether they are a user's."""
+    """Yield the names of units in the rules, each with whether it is a user's unit."""
     for source, _, block in rules.blocks:
         yield source, block.target.unit, block.target.relation is syntax.Relation.OF_USER
     for pattern in rules.patterns:
@@ -65,7 +65,7 @@ def _no_unit(rules: RuleSet) -> Iterator[Diagnostic]:
             )
             yield NO_UNIT.at(source, text.span, why, f'write `"{real}"`')
             continue
-        # Scopes come and go, and a glob may be about units to come.
+        # Scopes come and go, and a glob may be about units of later.
         if is_glob(name) or name.endswith(".scope") or "." not in name or _known(name, units):
             continue
         listed = "`oomrules scopes` and `systemctl list-units` name them"
@@ -77,7 +77,7 @@ def _no_unit(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _aliases(name: str, host: HostFacts, of_user: bool) -> list[tuple[str, str]]:
-    """Give the aliases, and their units, that a name matches in vain: it matches nothing else."""
+    """Return the aliases, with their units, that a name matches in vain, if it matches no unit."""
     if not of_user and not is_glob(name):
         return []
     aliases = host.user_aliases if of_user else host.aliases
@@ -95,7 +95,7 @@ def _no_account(rules: RuleSet) -> Iterator[Diagnostic]:
         name = pattern.text.value
         if there is None or pattern.how == "search" or pattern.related or shipped(pattern.source):
             continue
-        # Who has no name is known by the number.
+        # An account without a name is written as its number.
         if name.isdigit() or (pattern.how == "glob" and is_glob(name)):
             continue
         if not there(name):
@@ -121,7 +121,7 @@ def _writable(rules: RuleSet) -> Iterator[Diagnostic]:
         try:
             real = rules.tree.real(path)
         except OSError:
-            continue  # gone meanwhile
+            continue  # removed meanwhile
         real = real if rules.tree.whole else Path.cwd() / real
         for above in (real, *real.parents):
             if above in said:
@@ -152,9 +152,9 @@ def _who_may_write(path: Path) -> str:
     return ""
 
 
-# --- what cannot be read ------------------------------------------------------------------
+# --- attributes that cannot be read --------------------------------------------------------
 
-# Attributes for which the reason is another than for all of their source.
+# Attributes with a reason of their own, which differs from that of their provider.
 _WHY_OF = {
     "unit.pressure": "it is read from the unit's control group in cgroup v2, and only where the "
     "kernel measures it: if `cat /proc/pressure/memory` fails, boot with `psi=1`",
@@ -236,14 +236,14 @@ def _contradictions(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _is_about_some(stated: Stated[syntax.Rule]) -> bool:
-    """Tell whether a rule is about certain processes; one about all contradicts no setting."""
+    """Return whether a rule is about certain processes; one about all contradicts no setting."""
     return bool(stated.statement.selector.terms or stated.targets)
 
 
 def _against(
     host: HostFacts, place: Placement, kind: str, candidate: bool
 ) -> Iterator[tuple[str, str]]:
-    """Give the settings of a unit that say the opposite of a rule, and how."""
+    """Yield the settings of a unit that contradict a rule, and how they do."""
 
     def setting(name: str) -> Any:
         return host.snapshot.fact(place, name)

@@ -11,8 +11,8 @@ from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.processes.units import ROOT_SLICE
 from oomrules.program.nodes import among
 
-# Names that systemd and desktops give to units of users' managers, and to those only
-# (systemd.special(7), and the conventions for desktop environments on systemd.io).
+# Names that systemd and desktops give to units of users' managers only (systemd.special(7),
+# and the conventions for desktop environments on systemd.io).
 _OF_USERS = (
     *("app.slice", "session.slice", "background.slice", "app-*.scope", "app-*@*.service"),
     "app-[*]",
@@ -22,12 +22,12 @@ _OF_USERS = (
     *("xdg-desktop-*.service", "xdg-document-portal.service", "gvfs-*.service"),
     *("tracker-*.service", "localsearch-*.service"),
 )
-# The system's units around all that is below a user's manager begin like this.
+# The names of the system's units around users' managers begin with these.
 _ABOVE = ("user.slice", "user-", "user@", ROOT_SLICE, "*", "?", "[")
 
 
 def _is_wrong(name: str, targets: Iterable[syntax.Target]) -> str:
-    """Return why no process is in a unit of the system of this name; empty if one may be."""
+    """Return why the system has no unit of this name with processes; empty if it may have one."""
     if among(name, *_OF_USERS):
         return f"`{name}` is a unit of users' managers, and a name alone means one of the system's"
     below_a_manager = any(

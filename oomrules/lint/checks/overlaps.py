@@ -16,7 +16,7 @@ from oomrules.reason.index import CoverIndex
 from oomrules.reason.regions import EVERY_PROCESS, Region
 from oomrules.reason.witness.witness import Witness
 
-# More wider rules than this are not compared with one; one is enough.
+# The most wider rules that are compared with a rule; one of them is enough for a finding.
 _MOST_COMPARED = 40
 
 
@@ -28,7 +28,7 @@ class _Overlap(NamedTuple):
     witness: dict[str, Any]
 
     def finding(self, check: Check, message: str, help_: str) -> Diagnostic:
-        """Return the finding; ``{other}`` in the message stands for the other rule's place."""
+        """Return the finding; ``{other}`` in the message stands for the other's file and line."""
         return check.at(
             self.rule.stated.source,
             self.rule.stated.statement.span,
@@ -46,10 +46,10 @@ def _confirmed(
     region: Region,
     says: Callable[[Verdict], bool] | None = None,
 ) -> Iterator[_Overlap]:
-    """Yield the overlap with the first of some rules for which a process of a region shows it.
+    """Yield the overlap with the first other rule for which a process of a region shows it.
 
     Args:
-        says: tells whether a verdict says that the rule is in vain; without it both rules
+        says: returns whether a verdict shows that the rule is in vain; without it both rules
             have to hold.
     """
     for other in others:
@@ -77,12 +77,12 @@ def _wider(
     for other in index.may_cover(rule.effect.region or []):
         if other.number == rule.number:
             continue
-        # Rules of a package are for every host: a pointless one among them is no mistake.
+        # Rules of a package are for every host, so a pointless one is no mistake.
         if not compared and shipped(rule.stated.source):
             return
         about = meaning.candidates_of(rule)
         if about is None:
-            return  # that has a finding of its own
+            return  # a rule about no candidates has a finding of its own
         compared += 1
         if compared > _MOST_COMPARED:
             meaning.reasoner.undecided += 1
@@ -141,17 +141,17 @@ def _inside_its_kind(meaning: Meaning) -> Iterator[_Overlap]:
 
 
 def _is_told(meaning: Meaning, rule: RuleMeaning, other: RuleMeaning) -> bool:
-    """Tell whether a rule that another of its kind covers is a mistake for that reason."""
+    """Return whether it is a mistake that another rule of the same kind covers a rule."""
     one, two = rule.effect, other.effect
     if one.targets != two.targets:
-        # Levels of `only` are intersected: a second one matters.
+        # Levels of `only` are intersected, so a second one matters.
         return rule.kind != "only" and not _is_blamed(meaning, other, rule)
-    # To say the same twice is OOM514.
+    # Two equal conditions are OOM514.
     return one.rule.when != two.rule.when and not _is_blamed(meaning, other, rule)
 
 
 def _is_blamed(meaning: Meaning, later: RuleMeaning, earlier: RuleMeaning) -> bool:
-    """Tell whether a rule is blamed in place of an earlier one, since both say the same."""
+    """Return whether the later one of two rules is reported, since both say the same."""
     region, wide = earlier.effect.region, later.effect.region
     if later.number < earlier.number or not region or not wide:
         return False
@@ -159,7 +159,7 @@ def _is_blamed(meaning: Meaning, later: RuleMeaning, earlier: RuleMeaning) -> bo
 
 
 def _covers_all(meaning: Meaning, wide: Region, region: Region) -> bool:
-    """Tell whether a region covers all candidates of another."""
+    """Return whether a region covers all candidates of another."""
     return meaning.decide(lambda: meaning.reasoner.covers(wide, meaning.candidates_only(region)))
 
 
@@ -194,7 +194,7 @@ def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
             meaning.reasoner.undecided += 1
             continue
         first = _first(meaning, level)
-        # A `never` on top is belt and braces, and no mistake.
+        # A `never` as well is a second protection, and no mistake.
         for rule in meaning.of("first", "last", "prefer", "spare"):
             region = rule.effect.region
             if not region or not set(targets) <= set(rule.effect.targets):
@@ -245,7 +245,7 @@ def _cancelling(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _are_equal(meaning: Meaning, one: Region, two: Region) -> bool:
-    """Tell whether two regions have the same candidates, and there may be any."""
+    """Return whether two regions have the same candidates, and may have any."""
     return (
         _covers_all(meaning, one, two)
         and _covers_all(meaning, two, one)
@@ -263,7 +263,7 @@ def _none_left(rules: RuleSet) -> Iterator[Diagnostic]:
             continue
         others = {around: one for around, one in levels.items() if around != targets}
         yield from _none(rules, left, nevers, level, targets, others)
-    # Without `only`: several `never` that leave no process together. One alone says so itself.
+    # Without `only`: several `never` that together leave no process. A single one is plain to see.
     everywhere = [one for one in nevers if not one.effect.targets]
     if () not in levels and len(everywhere) > 1:
         whole = meaning.candidates_only(EVERY_PROCESS)
@@ -285,7 +285,7 @@ def _none(
     try:
         left = meaning.candidates_only(reasoner.intersection([inside(targets, False)], left))
         if not level:
-            # What no rule asks for may be unknown; none is left means none that is known.
+            # An attribute that no rule asks for may be unknown. "None left" means none known.
             left = reasoner.intersection(left, [eligible()])
         if reasoner.empty(left):
             return  # the conditions themselves hold for no process
@@ -335,7 +335,7 @@ def _exclusions(
     nevers: Iterable[RuleMeaning],
     levels: dict[tuple[str, ...], list[Effect]],
 ) -> Iterator[tuple[RuleMeaning, Region]]:
-    """Yield rules that exclude processes, each with the processes."""
+    """Yield the rules that exclude processes, each with the region of these processes."""
     for never in nevers:
         yield never, never.effect.region or []
     for targets, level in levels.items():
@@ -343,7 +343,7 @@ def _exclusions(
 
 
 def _excluded(verdict: Verdict) -> bool:
-    """Tell whether it is a rule that makes the process no candidate."""
+    """Return whether a rule makes the process no candidate."""
     return verdict.rule is not None
 
 

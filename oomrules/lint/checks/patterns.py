@@ -15,11 +15,11 @@ from oomrules.reason.automata import is_wild, pieces
 from oomrules.reason.regexes import parse
 from oomrules.reason.variables import COMM_LENGTH, STATES
 
-# re's own parser; its nodes are the only way to know what an expression can match.
+# The nodes of re's own parser are the only way to know what an expression can match.
 from re import _constants as sre  # isort: skip
 from re import _parser as sre_parser  # isort: skip
 
-# Each of an attribute's values begins with one of these, or is empty where "" is among them.
+# Every value of the attribute begins (ends) with one of these; "" allows an empty value.
 _BEGINNINGS = {
     "cgroup": (("/",), "a control group's path begins with `/`"),
     "exe": (("/", "("), "an executable is given by its whole path, which begins with `/`"),
@@ -28,7 +28,7 @@ _ENDINGS = {
     "unit": ((*UNIT_SUFFIXES, ""), "a unit's name ends in its kind, as in `nginx.service`"),
     "slice": ((".slice",), "the name of a slice ends in `.slice`"),
 }
-# All that there can be, by proc(5) and by systemd.service(5), systemd.resource-control(5).
+# All possible values, by proc(5), systemd.service(5) and systemd.resource-control(5).
 _VALUES = {
     "state": STATES,
     "unit.oom_policy": ("continue", "stop", "kill", ""),
@@ -38,11 +38,11 @@ _VALUES = {
 
 
 class _Glob:
-    """What the plain characters of a glob say of the texts that it matches.
+    """The facts that the plain characters of a glob tell about the texts that it matches.
 
     Attributes:
-        least: how many bytes a text has at least.
-        plain: whether there is one text only.
+        least: the least number of bytes of a text.
+        plain: whether the glob matches one text only.
         everything: whether every text is matched.
         empty_class: whether there is a class without a character, as in ``[z-a]``.
         beginning, ending: the plain characters that every text begins and ends with.
@@ -56,7 +56,7 @@ class _Glob:
         self.least = len(plain.encode("utf-8", "surrogateescape")) + len(wild) - stars
         self.plain = not wild
         self.everything = stars > 0 and self.least == 0
-        # This is how fnmatch writes what never matches.
+        # fnmatch translates a class that never matches to this expression.
         self.empty_class = any("(?!)" in fnmatch.translate(part) for part in wild)
         self.beginning = written if not wild else written[: written.index(wild[0])]
         self.ending = written if not wild else written[written.rindex(wild[-1]) + len(wild[-1]) :]
@@ -130,7 +130,7 @@ def _why_nothing(pattern: Pattern) -> str:
         possible, why = _ENDINGS[attribute]
         if plain and not value:
             return "" if "" in possible else why
-        # A pattern with a wild end may well match; one with a plain end has to end right.
+        # A pattern with a wild end may match; one with a plain end needs a possible suffix.
         suffixes = tuple(suffix for suffix in possible if suffix)
         fits = ending.endswith(suffixes) or (
             not plain and any(suffix.endswith(ending) for suffix in suffixes)
@@ -159,7 +159,7 @@ _AT_START = (sre.AT_BEGINNING, sre.AT_BEGINNING_STRING)
 
 
 def _matches_all(pattern: str) -> bool:
-    """Tell whether an expression is found in every text: it matches nothing at its beginning."""
+    """Return whether an expression is found in every text: it can match nothing at the start."""
     return _nullable(parse(pattern)) or pattern in (".*$", "^.*$")
 
 
@@ -178,9 +178,9 @@ def _may_be_nothing(kind: Any, argument: Any) -> bool:
 
 
 def _contradicts_itself(pattern: str) -> bool:
-    """Tell whether something must stand before ``^`` or behind ``$``, line ends apart."""
+    """Return whether a character must stand before ``^`` or behind ``$``, except line ends."""
     if "(?" in pattern:
-        return False  # flags may give both another meaning
+        return False  # flags may change the meaning of both
     consumed, ended = 0, False
     for kind, argument in parse(pattern):
         least = sre_parser.SubPattern(sre_parser.State(), [(kind, argument)]).getwidth()[0]
@@ -194,7 +194,7 @@ def _contradicts_itself(pattern: str) -> bool:
 
 
 def _anchored(pattern: str) -> str:
-    """Give the plain character that every match begins with at the beginning of the text."""
+    """Return the plain character behind a ``^`` that begins the expression; empty without one."""
     parsed = list(parse(pattern))
     if len(parsed) > 1 and parsed[0] == (sre.AT, sre.AT_BEGINNING) and "(?" not in pattern:
         kind, argument = parsed[1]
@@ -210,7 +210,7 @@ def _wrong_kind(rules: RuleSet) -> Iterator[Diagnostic]:
     for pattern in rules.patterns:
         value = pattern.text.value
         if pattern.attribute in ("cmdline", "unit.description"):
-            continue  # anything can stand there
+            continue  # these can hold any text
         if pattern.how == "search" and _LIKE_A_GLOB.fullmatch(value):
             yield pattern.finding(
                 WRONG_KIND,

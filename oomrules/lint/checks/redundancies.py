@@ -25,7 +25,7 @@ def _factors(rules: RuleSet) -> Iterator[Diagnostic]:
             )
 
 
-# Globs of a list that its other items are compared with.
+# The most globs of a list that its other items are compared with.
 _MOST_GLOBS = 500
 
 
@@ -57,7 +57,7 @@ def _items(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _without(source: RuleText, items: tuple[syntax.Text, ...], number: int) -> Fix | None:
-    """Remove an item and one comma, unless a comment stands between."""
+    """Return a fix that removes an item and one comma; None if a comment stands between."""
     if number:
         span = Span(items[number - 1].span.end, items[number].span.end)
     else:
@@ -88,7 +88,7 @@ def _repeated(rules: RuleSet) -> Iterator[Diagnostic]:
         rule = stated.statement
         key = json.dumps([stated.scope, rule.kind.value, stated.node, str(stated.factor)])
         earlier = first.setdefault(key, stated)
-        # Presets may be linked side by side, and say what they have in common each.
+        # Presets may be linked side by side, and several may have the same rule.
         if earlier is stated or (shipped(earlier.source) and shipped(stated.source)):
             continue
         weighs = rule.kind in (syntax.Kind.PREFER, syntax.Kind.SPARE) and stated.factor != 1
@@ -109,7 +109,7 @@ def _empty(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _replaced(rules: RuleSet) -> Iterator[Diagnostic]:
-    """Find definitions of a lower directory that are replaced: other files mean them too."""
+    """Yield findings about replaced definitions of a lower directory, which other files use too."""
     for stated in rules.checked.sound:
         statement = stated.statement
         if stated.targets or not isinstance(statement, syntax.Define | syntax.ListOf):

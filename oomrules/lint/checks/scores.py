@@ -40,11 +40,11 @@ def _constant_scores(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _constant(node: Node) -> int | str | None:
-    """Work out a score that does not depend on the process.
+    """Return the value of a score that does not depend on the process.
 
     Returns:
-        its value with pages of 4 KiB, ``unknown`` for a division by zero, or None where it
-        depends on something.
+        the value with pages of 4 KiB, ``unknown`` for a division by zero, or None if the
+        score depends on the process.
     """
     if any(part[0] == "/" and arithmetic.bounds(part[2]) == (0, 0) for part in nodes.walk(node)):
         return UNKNOWN
@@ -52,7 +52,7 @@ def _constant(node: Node) -> int | str | None:
     value: Any = nodes.reduce(local, lambda name: nodes.PENDING, lambda name: None)
     if not isinstance(value, list):
         return UNKNOWN if value is None else int(value)
-    # What is multiplied by 0 makes no difference.
+    # A factor of 0 makes the attributes in a product irrelevant.
     low, high = arithmetic.bounds(node)
     product = any(part[0] == "*" for part in nodes.walk(node))
     return int(low) if product and low == high else None
@@ -85,7 +85,7 @@ def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _box(score: Stated[syntax.Score]) -> Region:
-    """Give the questions that a score asks."""
+    """Return a region that asks for the attributes of a score."""
     asked = {attribute(name) for name in attributes(score.node)}
     return [{**inside(score.scope, False), **{one: variables.domain(one) for one in asked}}]
 
@@ -96,7 +96,7 @@ def _range(name: str) -> str:
 
 
 def _scored(meaning: Meaning, box: Box, score: Stated[syntax.Score]) -> tuple[Witness, int] | None:
-    """Let the evaluator score an ordinary process by one of the scores."""
+    """Return an ordinary process and its points by one of the scores; None if none was found."""
     for witness in proposals.proposals(box):
         verdict = witness.judge(meaning.judge)
         if verdict.base is not None and verdict.score and verdict.score.place == score.place:
@@ -105,13 +105,13 @@ def _scored(meaning: Meaning, box: Box, score: Stated[syntax.Score]) -> tuple[Wi
 
 
 def _dimension(node: Node) -> str:
-    """Say what a score counts: memory, time, or something else; empty for a constant."""
+    """Return what a score counts: memory, time or something else; empty if constant or unclear."""
     kinds = {ATTRIBUTES[name].type for name in attributes(node)}
     if not kinds:
         return ""
     if arithmetic.is_memory(node):
         return "memory"
-    # A plain number that was made from memory may be meant for a measure of it.
+    # A plain number that was made from memory may be meant as a measure of memory.
     if Type.MEMORY in kinds:
         return ""
     return "time" if kinds == {Type.DURATION} else "something else than memory"
@@ -146,7 +146,7 @@ def _mixed(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _both_scored(meaning: Meaning, score: Stated[syntax.Score]) -> dict[str, Any] | None:
-    """Show one process inside of the block and the same one outside, with their points."""
+    """Return a process inside the block, with its points and those of one outside."""
     here = _scored(meaning, inside(score.scope, False), score)
     if here is None:
         return None

@@ -1,10 +1,9 @@
 """Protection that a process can give itself.
 
-What a rule asks of a process is of three kinds. Some of it root granted: an id, a capability,
-a unit of the system. Some of it the process chooses: its name, its place below its user's
-manager. The rest every process of a user has, or can have by being small. A rule that
-protects, and asks for something that is chosen and for nothing that was granted, is one that
-any process can make true of itself, as often as it likes.
+A rule can ask a process for three kinds of properties. Root grants some of them: an id, a
+capability, a unit of the system. The process chooses others: its name, its place below its
+user's manager. Every process of a user has the rest, or can have them by being small. If a rule
+protects, asks for a chosen property and for no granted one, any process can meet it at will.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from oomrules.reason.regions import meet
 from oomrules.reason.variables import FALSE, TRUE, Box, Values, Variable, attribute
 from oomrules.reason.witness.witness import Witness
 
-# What any process can change as it likes: its name (prctl(2), PR_SET_NAME), its command line
-# (PR_SET_MM_ARG_START, or writing over it), a higher nice value, how many threads it has. It
-# starts any program that it may read, and so has that program's path; a program that daemonises
-# has pid 1 as its parent.
+# Properties that any process can change at will: its name (prctl(2), PR_SET_NAME), its command
+# line (PR_SET_MM_ARG_START, or writing over it), a higher nice value, its number of threads. It
+# starts any program that it may read, and then has that program's path. A program that
+# daemonises has pid 1 as its parent.
 _OF_ITSELF = {
     "comm": "its name",
     "cmdline": "its command line",
@@ -42,21 +41,21 @@ _OF_ITSELF = {
     "ppid": "its parent",
     # Raising it is free (proc(5)).
     "oom_score_adj": "its oom_score_adj",
-    # It may stop itself, or sleep where it cannot be woken; and every user makes namespaces.
+    # It can stop itself, or sleep uninterruptibly. Every user can make namespaces.
     "state": "its state",
     "pid_depth": "its pid namespace",
 }
 _UNIT_OF_USER = "the unit of its user that it is in"
 _GROUP_OF_USER = "its control group below that of its user"
-# A user who may log in can do so from this host itself (ssh localhost), and stay.
+# A user who may log in can do so from this host itself (ssh localhost), and stay logged in.
 _LOGIN_FROM_AFAR = "a remote session of its user"
-# A process that waits long enough, or works for nothing, has it before it takes the memory.
+# A process can reach any value by waiting or by useless work, before it takes memory.
 _GROWS = {"run_time": "how long it waits", "cpu_time": "how long it works"}
 _OF_USER = {"user.unit": _UNIT_OF_USER, "user.slice": _UNIT_OF_USER, "cgroup": _GROUP_OF_USER}
 _IDS = ("uid", "euid", "gid", "egid")
 _NAMES_OF_IDS = ("user", "group")
 
-# An ordinary user that no rule names, and where the processes of such a user are.
+# An ordinary user that no rule names, and the control groups of such a user's processes.
 _UID = 54321
 _LOGIN = "qzx54321"
 _SLICE = f"user-{_UID}.slice"
@@ -69,8 +68,8 @@ _PATHS = (
     f"{_HOME}/user@{_UID}.service/app.slice/app-qzx-1.scope",
 )
 _WITHIN = (_PATHS[0], f"{_PATHS[0]}/*", f"{_HOME}/user@{_UID}.service/*")
-# What such units and sessions say. A user's login may be of any type (pam_systemd(8), and
-# SetType() of org.freedesktop.login1(5)), and one without a seat is always active.
+# The properties of such units and sessions. A user's login may be of any type (pam_systemd(8),
+# and SetType() of org.freedesktop.login1(5)), and one without a seat is always active.
 _SAID = {
     "unit.description": (f"Session 97531 of User {_LOGIN}", f"User Manager for UID {_UID}"),
     "unit.active_state": ("active",),
@@ -82,16 +81,16 @@ _SAID = {
 }
 # Texts in quotes, which are kept, and comments.
 _COMMENTS = re.compile(r'("(?:\\"|[^"\n])*")|#[^\n]*')
-# More processes than this in a unit are no bound.
+# A limit on the processes of a unit is a bound only if it is at most this.
 _FEW = 64
 
 
 class _Granted(Exception):
-    """Root gave what is asked for."""
+    """A property that only root can grant."""
 
 
 def _chosen(box: Box) -> set[str]:
-    """Give what a process has to choose to be in a box; nothing if that is not enough."""
+    """Return what a process must choose to be in a box; empty if its choice is not enough."""
     found: set[str] = set()
     try:
         for variable, values in box.items():
@@ -102,10 +101,10 @@ def _chosen(box: Box) -> set[str]:
 
 
 def _asked(variable: Variable, values: Values) -> set[str]:
-    """Give what a process has to choose to have these values.
+    """Return the properties that a process must choose to have these values.
 
     Raises:
-        _Granted: it cannot, unless root gives it.
+        _Granted: only root can grant these values.
     """
     kind, key = variable
     holds = TRUE in values.others and FALSE not in values.others
@@ -144,7 +143,7 @@ def _text(name: str, known: Texts) -> set[str]:
     if name in _OF_ITSELF:
         return {_OF_ITSELF[name]}
     if name in _NAMES_OF_IDS:
-        # Who is named was meant by the author; a name is nothing that users choose.
+        # The author of the rule means the named account; users cannot choose their names.
         return _unless(_LOGIN not in known)
     if name == "unit":
         return _unless(not any(unit in known for unit in _UNITS))
@@ -165,7 +164,7 @@ def _number(name: str, known: Numbers) -> set[str]:
     if name in _GROWS:
         return set() if known & whole(0, 0) else {_GROWS[name]}
     if name in ("nice", "oom_score_adj", "unit.oom_score_adjust"):
-        # Only who may, lowers it below 0.
+        # Lowering these below 0 takes a privilege.
         _unless(not known & whole(0))
     if name in ("oom_score_adj", "pid_depth") and 0 in known:
         return set()
@@ -184,17 +183,17 @@ def _searched(name: str, pattern: str, holds: bool) -> set[str]:
     }.get(name, ())
     found = [nodes.search(text, pattern) for text in usual]
     if name == "cgroup" and holds and not any(found):
-        # Below their managers users choose the path, unless it begins elsewhere.
+        # Users choose the path below their managers, so the path must begin there.
         _unless(pattern.startswith("^/") and not pattern.startswith("^/user"))
         return {_GROUP_OF_USER}
     return _unless(holds not in found) if usual else set()
 
 
 def _bounded(box: Box) -> bool:
-    """Tell whether only a few of a user, and only small ones, can be in a box.
+    """Return whether only a few small processes of each user can be in a box.
 
-    That needs a bound on the size, one on the number of processes in the unit, and a place
-    of which there is only one for each user.
+    That needs a bound on the size, a bound on the number of processes in the unit, and a unit
+    that each user has only once.
     """
     number = box.get(attribute("unit.processes"))
     if number is None or _greatest(number) > _FEW:
@@ -249,7 +248,7 @@ def _self_made(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _better(rule: RuleMeaning, box: Box) -> str:
-    """Propose a rule that says whose the process is, and one that buys a discount only."""
+    """Return a proposal: a rule that also names the user, or one that gives only a discount."""
     source, selector = rule.stated.source, rule.stated.statement.selector
     written = source.text[selector.span.start : selector.span.end].replace("\\\n", " ")
     said = " ".join(_COMMENTS.sub(lambda part: part[1] or "", written).split())

@@ -124,7 +124,7 @@ class Names:
         return None not in self._answers.values()
 
     def problems(self) -> list[str]:
-        """Say what could not be found out, and what that means."""
+        """Return notes about names that could not be looked up, and what follows for the rules."""
         found = list(self._problems)
         unanswered = [question for question, answer in self._answers.items() if answer is None]
         for kind, database in passwd.FILES.items():

@@ -1,10 +1,10 @@
-"""Processes that exist, and that this process is not shown.
+"""Processes that exist, but that proc does not show to this process.
 
-A security module, ``hidepid`` or a missing capability makes proc say less than there is. Nothing
-can be done about such a process, for it is in no list; but it is said that there are some.
-Any process can read which processes are in a control group. One that is in a group before and after
-proc says that there is no such process is hidden: it has neither just come nor just gone. A process
-cannot cause a false alarm by coming and going, nor by what it is.
+A security module, ``hidepid`` or a missing capability hides processes in proc. Such a process is
+in no list, so nothing can be done about it, but a note says that there are some.
+Any process can read which processes are in a control group. A process is hidden if it is in a group
+both before and after proc says that it does not exist: it has neither just come nor just gone. A
+process cannot cause a false alarm by coming and going, nor by its properties.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from itertools import islice
 from oomrules.lean import NamedTuple
 from oomrules.processes.cgroups import Hierarchy, as_bytes
 
-# So many control groups are looked at, and so many processes that proc does not show.
+# At most this many control groups are read, and this many processes that proc does not show.
 MOST_GROUPS, MOST_PROCESSES = 8192, 65536
 # Far more pids than fit into the memory of a group that an ordinary user may make.
 _MOST_BYTES = 1 << 20
 
 
 class Hidden(NamedTuple):
-    """How many processes there are that cannot be seen."""
+    """The numbers of processes that cannot be seen."""
 
-    # Those that proc lists, and of which it lets nothing be read; those that it does not list.
+    # Processes that proc lists but does not let anything be read of; those that it does not list.
     refused: int = 0
     unlisted: int = 0
-    # Those in none of the pid namespaces that proc tells of.
+    # Processes that are in none of the pid namespaces that proc shows.
     elsewhere: int = 0
 
     @property
     def processes(self) -> int:
-        """Return all of them."""
+        """Return the number of all of them."""
         return self.refused + self.unlisted + self.elsewhere
 
 
@@ -62,7 +62,7 @@ def look(root: str, listed: Container[int], refused: int, hierarchy: Hierarchy) 
 
 
 def notes(hidden: Hidden, hidepid: bool) -> list[str]:
-    """Say how many processes cannot be seen, why (proc's ``hidepid``?), and what to do."""
+    """Return notes: how many processes cannot be seen, why (proc's ``hidepid``?), what to do."""
     root = os.geteuid() == 0
     said = []
     number = hidden.refused + hidden.unlisted

@@ -109,8 +109,8 @@ def _tty(number: int, snapshot: Snapshot) -> str:
 
 
 def _named(number: int, names: Mapping[int, str] | None) -> str | None:
-    # Root is called the same on every host; who else has no name is unknown if nobody has one
-    # and stands for itself otherwise, as in ps(1).
+    # Root has the same name on every host. Any other id without a name is unknown if no names are
+    # known, and stands for itself otherwise, as in ps(1).
     nameless = "root" if number == 0 else None if names is None else str(number)
     return nameless if names is None else names.get(number, nameless)
 

@@ -89,7 +89,7 @@ def span(node: Any) -> tuple[float, float]:
             return -high, -low
         case "root":
             low, high = span(node[1])
-            # Pages are fewer where they are larger.
+            # The larger pages are, the fewer there are.
             return 1 if is_memory(node[1]) else _root(low), _root(high)
         case "+":
             spans = [span(part) for part in node[1:]]

@@ -1,4 +1,4 @@
-"""Arithmetic between attributes, by z3 where it is installed.
+"""Arithmetic between attributes, by z3 if it is installed.
 
 Only boxes that compare an expression with its own attributes, or two attributes, need it.
 Division and roots are modelled as the evaluator does them: ``/`` rounds down and is unknown

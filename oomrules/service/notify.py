@@ -1,4 +1,4 @@
-"""What the service tells systemd about itself (sd_notify(3)), without its library."""
+"""Notifications of the service to systemd (sd_notify(3)), without systemd's library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Mapping
 
-# A notification is one datagram; systemd reads no longer ones.
+# A notification is one datagram. systemd reads none that is longer than this.
 _LONGEST = 1024
 
 # Messages that systemd is waiting for are kept until delivered. Beyond this many, the oldest no
@@ -16,7 +16,7 @@ _MOST = 8
 
 
 class Notifier:
-    """Sends notifications; does nothing where systemd did not ask for them.
+    """A sender of notifications, which does nothing if systemd did not ask for them.
 
     Attributes:
         watchdog: seconds within which systemd wants to hear from this process; None if it
@@ -40,30 +40,30 @@ class Notifier:
         self._owed: list[str] = []
 
     def ready(self) -> None:
-        """Say that the service works, by the rules in force."""
+        """Notify that the service works, by the rules in force."""
         self._tell("READY=1")
 
     def reloading(self) -> None:
-        """Say that the rules are read again; ``ready`` ends it."""
+        """Notify that the rules are being read again; ``ready`` ends that state."""
         micros = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._tell(f"RELOADING=1\nMONOTONIC_USEC={micros}")
 
     def stopping(self) -> None:
-        """Say that the service ends."""
+        """Notify that the service ends."""
         self._tell("STOPPING=1")
 
     def alive(self) -> None:
-        """Say that the main loop goes round."""
+        """Notify that the main loop is running."""
         self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """Show a line in ``systemctl status``; one that is there already is not sent again."""
+        """Show a line in ``systemctl status``; the line that is already shown is not sent again."""
         line = " ".join(text.split())[:_LONGEST]
         if line != self._said and self._send(f"STATUS={line}"):
             self._said = line
 
     def flush(self) -> None:
-        """Deliver what systemd has not taken yet: it reads nothing while it is busy."""
+        """Deliver the messages that systemd has not taken yet, since it was busy."""
         while self._owed:
             try:
                 self._hand_over(self._owed[0])
@@ -79,7 +79,7 @@ class Notifier:
         return bool(self._owed)
 
     def _tell(self, message: str) -> None:
-        """Send a message that systemd waits for: in order, and later if not now."""
+        """Send a message that systemd waits for, after earlier ones, and later if it is busy."""
         self._owed = [*self._owed[1 - _MOST :], message]
         self.flush()
 
@@ -99,5 +99,5 @@ class Notifier:
 
     def _hand_over(self, message: str) -> None:
         if self._socket is not None:
-            # To the address each time: systemd may have been executed anew meanwhile.
+            # The address is given each time, since systemd may have been executed anew meanwhile.
             self._socket.sendto(message.encode("utf-8", "backslashreplace"), self._address)

@@ -1,4 +1,4 @@
-"""When the list is made anew: often enough, and never more often than it is worth."""
+"""The times of refreshes of the list: often enough, and never more often than is worth it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NEVER = float("inf")
 
 
 class Pace:
-    """Says when the next refresh is due. It looks at no clock: every time is given.
+    """The time when the next refresh is due. No clock is read here: every time is given.
 
     Args:
         heartbeat: seconds between two refreshes when nothing happens.
@@ -64,12 +64,12 @@ class Pace:
 
     @property
     def calm_at(self) -> float:
-        """When the pressure will be over if there is no further sign of it."""
+        """The time when the pressure will be over if there is no further sign of it."""
         return self._pressed + CALM
 
     @property
     def due(self) -> float:
-        """When to refresh next."""
+        """The time of the next refresh."""
         return min(self._dues().values())
 
     def reason(self) -> str:
@@ -92,11 +92,11 @@ class Pace:
 
 
 class Settling:
-    """Waits until something that changes has come to rest.
+    """A wait until something that changes has come to rest.
 
     Args:
         quiet: seconds without a change.
-        longest: seconds after the first change when it is taken as it is.
+        longest: seconds after the first change when the wait ends even if changes go on.
     """
 
     def __init__(self, quiet: float, longest: float) -> None:
@@ -113,5 +113,5 @@ class Settling:
 
     @property
     def due(self) -> float:
-        """When the changes are to be dealt with."""
+        """The time to deal with the changes."""
         return min(self._last + self._quiet, self._first + self._longest)

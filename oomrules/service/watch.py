@@ -1,7 +1,7 @@
 """Directories that are watched: those of the rules, and the slices that units are in.
 
-systemd makes a control group's directory when a unit starts and removes it when the unit
-ends, so its slice's directory tells of both, without D-Bus. Only slices are watched, and
+systemd makes a control group's directory when a unit starts and removes it when the unit ends.
+A watch on the directory of its slice shows both, without D-Bus. Only slices are watched, and
 users' managers, which have slices of their own: a handful on most hosts.
 """
 
@@ -32,13 +32,13 @@ _EVENT = struct.Struct("iIII")
 
 MOST = 1024
 
-# A user can make any number of slices, so only this many of one user's are watched. Users'
+# A user can make any number of slices, so at most this many of each user are watched. Users'
 # slices get at most half of all watches.
 _MOST_OF_USER = 32
 
 
 class Event(NamedTuple):
-    """Something happened to a watched directory, or to what is named in it."""
+    """A change of a watched directory, or of the file in it that is named."""
 
     watch: int
     mask: int
@@ -49,7 +49,7 @@ class Inotify:
     """A bounded number of watched directories: inotify(7), which the standard library lacks.
 
     Args:
-        most: how many; more are not watched.
+        most: the greatest number of directories; more are not watched.
 
     Attributes:
         descriptor: readable when something happened; -1 if the kernel gives none.
@@ -73,7 +73,7 @@ class Inotify:
         return bool(watch >= 0)
 
     def read(self) -> list[Event]:
-        """Return what happened, as much as one reading gives."""
+        """Return the events that one reading gives."""
         try:
             data = os.read(self.descriptor, 65536)
         except (BlockingIOError, InterruptedError):
@@ -90,7 +90,7 @@ class Inotify:
         return events
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching, and close the descriptor."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -98,11 +98,11 @@ class Inotify:
 
 
 class RuleWatch(Inotify):
-    """Tells when a rule file may have changed.
+    """A watch for changes of rule files.
 
     Args:
-        directories: where rule files are or may come to be.
-        suffix: of rule files; other names do not matter.
+        directories: the directories that have rule files, or may have some later.
+        suffix: the suffix of rule files; other names do not matter.
         files: rule files that were named one by one.
     """
 
@@ -114,7 +114,7 @@ class RuleWatch(Inotify):
         self.watch()
 
     def watch(self) -> None:
-        """Watch what is there now; of a directory that is missing, the nearest above it."""
+        """Watch each directory, or the nearest one above it if it is missing."""
         for directory in self._directories:
             mask = _RULES
             while not self.add(directory, mask) and directory != "/":
@@ -123,7 +123,7 @@ class RuleWatch(Inotify):
             self.add(os.path.dirname(file), _RULES)
 
     def changed(self) -> bool:
-        """Read what happened; return whether the rules may have changed."""
+        """Read the events, and return whether the rules may have changed."""
         mattered = any(self._matters(event) for event in self.read())
         if mattered:
             self.watch()
@@ -138,14 +138,14 @@ class RuleWatch(Inotify):
         path = os.path.join(where, event.name)
         if where in self._directories and not event.name.startswith("."):
             return event.name.endswith(self._suffix)
-        # A parent of what is missing was watched, and the next part has come.
+        # A directory is missing and one above it is watched: the next part of its path has come.
         return path in self._files or any(
             directory == path or directory.startswith(path + "/") for directory in self._directories
         )
 
 
 class UnitWatch(Inotify):
-    """Tells when a unit came or went.
+    """A watch for units that come or go.
 
     Args:
         root: where the control groups are mounted that systemd names after units.
@@ -159,18 +159,18 @@ class UnitWatch(Inotify):
 
     @property
     def watches(self) -> int:
-        """How many directories are watched."""
+        """The number of directories that are watched."""
         return len(self.paths)
 
     def changed(self) -> bool:
-        """Read what happened; return whether a unit came or went."""
+        """Read the events, and return whether a unit came or went."""
         changed = False
         events = self.read()
-        # How many directories of each user's manager are watched by now.
+        # The number of directories that are watched for each user's manager.
         self._theirs = Counter(map(_manager, self.paths.values()))
         for event in events:
             if event.mask & _Q_OVERFLOW:
-                # What was lost may have been a slice.
+                # A lost event may have been about a slice.
                 self._watch(self._root)
                 changed = True
             elif event.mask & _UNITS:

@@ -67,7 +67,7 @@ def is_there() -> bool:
 
 
 def said(pids: Sequence[int], target: str) -> str:
-    """Say that a list was written."""
+    """Return a message that a list was written."""
     return f"{len(pids)} pid{'s' if len(pids) != 1 else ''} written to {target}"
 
 

@@ -1,4 +1,4 @@
-"""Places for a process that is to be in a box: control groups that lie where it says."""
+"""Control groups for a process that is to be in a box: they lie where the box says."""
 
 from __future__ import annotations
 

@@ -300,7 +300,7 @@ def _assign(
     heads: Sequence[int],
     lowering: tuple[bool, bool],
 ) -> int | None:
-    """Give every process of a head the lowest value above all that rank below.
+    """Set the value of every process of a head to the lowest one above all that rank below.
 
     Returns:
         the domain whose head has to be shortened; None if all fit.

@@ -111,7 +111,7 @@ def adjust(ranking: Ranking, source: ProcSource, path: str, head: int = HEAD) ->
 
 
 def _summary(adjusted: Adjusted) -> str:
-    """Say in one line what was written, and how much of the order is in force on the host."""
+    """Return one line: what was written, and how much of the order is in force on the host."""
     plan, outcome = adjusted.plan, adjusted.outcome
     said = f"{outcome.written} oom_score_adj value{'s' if outcome.written != 1 else ''} written"
     if outcome.gone:

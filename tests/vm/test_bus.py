@@ -97,7 +97,7 @@ def test_of_a_unit_that_has_vanished_nothing_is_known(guest: Guest) -> None:
         guest.run("sleep 1; rmdir /sys/fs/cgroup/system.slice/ghost.service")
 
 
-PEER = Path(__file__).parent.parent / "host" / "peer.py"
+PEER = Path(__file__).parent.parent / "dbus" / "peer.py"
 BUS = "/run/user/1001/bus"
 
 

@@ -45,6 +45,9 @@ NEVER = "never kill anything\n"
 CAPABILITIES = 1 << CAP_SYS_RESOURCE
 BEFORE = {10: 0, 11: 0, 12: -50, 13: 7}
 
+# The command changes no oom_score_adj for anybody else.
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
 
 class Left(NamedTuple):
     """What one way left.
@@ -230,6 +233,7 @@ def by_each_way(tmp_path: Path) -> Callable[..., dict[str, Left]]:
     return put
 
 
+@needs_root
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -268,6 +272,7 @@ def test_the_three_leave_the_same_in_each_target_and_in_the_state_directory(
     assert not adjusted or left.values[10] == -1000
 
 
+@needs_root
 def test_values_are_given_back_where_oom_score_adj_is_a_target_no_more(
     by_each_way: Callable[..., dict[str, Left]],
 ) -> None:
@@ -277,6 +282,7 @@ def test_values_are_given_back_where_oom_score_adj_is_a_target_no_more(
     assert left.values == BEFORE and ADJUSTMENTS not in left.state and not left.failed
 
 
+@needs_root
 def test_where_no_process_may_be_killed_lists_are_empty_and_values_stay(
     by_each_way: Callable[..., dict[str, Left]],
 ) -> None:
@@ -360,6 +366,7 @@ def test_the_service_loads_oom_score_adj_only_where_it_is_the_sink(tmp_path: Pat
 # --- a copy ----------------------------------------------------------------------------
 
 
+@needs_root
 def test_a_file_that_is_named_to_the_command_gets_a_copy_which_leaves_no_traces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,6 +383,7 @@ def test_a_file_that_is_named_to_the_command_gets_a_copy_which_leaves_no_traces(
     assert after == before
 
 
+@needs_root
 def test_the_kernels_list_by_hand_is_in_force_and_nothing_is_given_back_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,7 +133,7 @@ def test_out_of_memory_for_itself_it_starts_anew_and_all_get_their_values_back(
     served.run(["prlimit", f"--pid={pid}", "--data=1048576:"], check=True)
     many = "for i in $(seq 400); do sleep 1000 & done; oomrules status > /dev/null; sleep 2"
     served.run(["systemd-run", "--unit=many", "bash", "-c", many + "; wait"], check=True)
-    wait(lambda: "values restored" in served.journal(unit="oomrules", since=since), 120)
+    wait(lambda: "values restored" in served.journal(unit="oomrules", since=since), 300)
     # Not by its unit: journald may look for that when the process is gone.
     assert "out of memory for a mistake of ours" in served.journal(since=since)
     served.run(["systemctl", "stop", "many"], check=True, timeout=120)

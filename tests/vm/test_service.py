@@ -125,15 +125,18 @@ def test_out_of_memory_for_itself_it_starts_anew_and_all_get_their_values_back(
     served: Guest,
 ) -> None:
     pid = show(served, "MainPID")
+    # It remembers a command line of 4 KiB for each process then, more than it has free memory for.
+    served.put('spare cmdline "*-of-mine"\n', "/etc/oomrules.d/60-mine.oom")
+    wait(lambda: status(served)["refreshes"]["rules"], 120)
     assert wait(lambda: status(served)["list"], 120)["to"] == "oom_score_adj"
     adjusted = json.loads(served.get("/run/oomrules/adjustments.json"))
     assert adjusted["processes"]
     since = served.cursor()
     # Less than it has: the next piece of memory is refused.
     served.run(["prlimit", f"--pid={pid}", "--data=1048576:"], check=True)
-    many = "for i in $(seq 400); do sleep 1000 & done; oomrules status > /dev/null; sleep 2"
-    served.run(["systemd-run", "--unit=many", "bash", "-c", many + "; wait"], check=True)
-    wait(lambda: "values restored" in served.journal(unit="oomrules", since=since), 300)
+    many = "for i in $(seq 400); do (exec -a $(printf %04000d $i) sleep 1000) & done; wait"
+    served.run(["systemd-run", "--unit=many", "bash", "-c", many], check=True)
+    wait(lambda: "values restored" in served.journal(unit="oomrules", since=since), 120)
     # Not by its unit: journald may look for that when the process is gone.
     assert "out of memory for a mistake of ours" in served.journal(since=since)
     served.run(["systemctl", "stop", "many"], check=True, timeout=120)

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from oomrules import files, state_directory
+from oomrules.clock import now
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
-from oomrules.processes.machine import boot_seconds
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process
 from oomrules.processes.units import Placement
@@ -215,11 +215,6 @@ def victim(entry: dict[str, Any]) -> int:
     """Return the number by which the kernel's log names a process of ``entries``."""
     thread = entry.get("thread")
     return thread if type(thread) is int and thread > 0 else int(entry["pid"])
-
-
-def now() -> float:
-    """Return the time that lists and their readers compare, in seconds since the boot."""
-    return boot_seconds()
 
 
 def _is_fingerprint(data: Any) -> bool:

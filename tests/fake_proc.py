@@ -88,5 +88,5 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProc:
     """An empty fake proc; its file ``uptime`` is the clock."""
     fake = FakeProc(tmp_path / "proc")
     clock = fake.root / "uptime"
-    monkeypatch.setattr(procfs, "boot_seconds", lambda: float(clock.read_text().split()[0]))
+    monkeypatch.setattr(procfs, "now", lambda: float(clock.read_text().split()[0]))
     return fake

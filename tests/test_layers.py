@@ -20,6 +20,7 @@ GROUND = (
     "attributes",
     "capabilities",
     "child_lines",
+    "clock",
     "config",
     "errors",
     "fields",

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 from oomrules import config, state_directory, targets
+from oomrules.clock import now
 from oomrules.commands.parts import selection, shared
 from oomrules.commands.parts.selection import Ranked
 from oomrules.commands.parts.verdicts import no_candidate
@@ -28,7 +29,7 @@ from oomrules.sinks.oom_score_adj.plan import Plan
 from oomrules.sinks.oom_score_adj.search import Claim
 from oomrules.sinks.oom_score_adj.survey import HEAD, Survey, survey_live, survey_recorded
 from oomrules.sinks.oom_score_adj.write import OomScoreAdj
-from oomrules.state import ADJUSTMENTS, LastList, State, now
+from oomrules.state import ADJUSTMENTS, LastList, State
 from oomrules.terminal import Column, Paint, called, count, memory, middle, say, table
 
 _COLUMNS = (

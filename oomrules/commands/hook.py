@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from oomrules.clock import now
 from oomrules.commands.parts import selection
 from oomrules.commands.parts.findings import concise
 from oomrules.commands.parts.verdicts import no_candidate
@@ -32,7 +33,7 @@ from oomrules.roots import Root
 from oomrules.service import client, memory
 from oomrules.service.listener import BROKEN, MISSING, REFRESH, WORDS
 from oomrules.sinks import chosen, named, put_all
-from oomrules.state import LastList, State, now
+from oomrules.state import LastList, State
 from oomrules.terminal import say
 
 # Seconds that a unit may wait for its hook: systemd gives a unit 90 s to start.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
+from oomrules.clock import now
 from oomrules.kills import journal
 from oomrules.kills.kernel_log import Kill
 from oomrules.lean import Any, NamedTuple
 from oomrules.plain import printable
-from oomrules.state import now, victim
+from oomrules.state import victim
 
 # The entry about a kill, and the one about a process that was asked to end (SIGTERM, by the
 # module); docs/systemd.md lists their fields.
@@ -33,7 +34,7 @@ class Listing(NamedTuple):
 
 
 def died(kill: Kill) -> float:
-    """Return when a kill was, in seconds since the boot (``state.now``).
+    """Return when a kill was, in seconds since the boot (``clock.now``).
 
     The kernel stamps its messages by a clock that runs as fast as CLOCK_MONOTONIC_RAW, and like
     that stands still during a suspend; so it is right unless there was a suspend since the kill.

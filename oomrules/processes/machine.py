@@ -1,15 +1,13 @@
-"""The machine that the processes run on: its clock and its memory, as the kernel has them.
+"""The memory of the machine that the processes run on, as the kernel has it.
 
-In a container ``/proc/uptime`` and ``/proc/meminfo`` may be files of lxcfs, which tell of the
-container: since when it runs, and what it may have. The kernel counts a process's age from the
-boot of the host, and divides by the host's memory when the host runs out; what a container may
-have is the limit of its control group. Such a file can also keep its reader waiting.
+In a container ``/proc/meminfo`` may be a file of lxcfs, which tells what the container may have.
+The kernel divides by the host's memory when the host runs out; what a container may have is the
+limit of its control group. Such a file can also keep its reader waiting.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from struct import Struct
 
 from oomrules.errors import Failure, reason
@@ -21,15 +19,6 @@ _UNMOUNTED = "is /proc mounted, and without subset=pid?"
 # struct sysinfo of <linux/sysinfo.h>: the uptime, three loads, RAM (in all, free, shared, of
 # buffers), swap (in all, free), processes, two of high memory, and the unit of all of them.
 _SYSINFO = Struct("@l3L4L2LHH2LI")
-
-
-def boot_seconds() -> float:
-    """Return the seconds since the boot, suspended ones included (CLOCK_BOOTTIME).
-
-    This is the clock of ``starttime`` in ``/proc/PID/stat``, also for a reader in a time
-    namespace, whose offset the kernel adds to both (timens_add_boottime_ns()).
-    """
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Memory:

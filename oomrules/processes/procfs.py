@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 
 from oomrules.attributes import ATTRIBUTES
+from oomrules.clock import now
 from oomrules.errors import Failure, reason
 from oomrules.fields import FIELDS, Field
 from oomrules.files import read_small
@@ -25,7 +26,7 @@ from oomrules.processes.cgroups import Hierarchy, LiveScope, is_in_sight
 from oomrules.processes.cmdlines import BATCH, Cmdlines
 from oomrules.processes.descriptors import Descriptors
 from oomrules.processes.facts import Facts
-from oomrules.processes.machine import Memory, boot_seconds
+from oomrules.processes.machine import Memory
 from oomrules.processes.namespaces import Namespaces
 from oomrules.processes.proc_stat import (
     FLAGS,
@@ -573,7 +574,7 @@ class ProcSource:
             kernel=os.uname().release,
             page_size=_PAGE_SIZE,
             clock_ticks=_TICKS,
-            uptime=boot_seconds(),
+            uptime=now(),
             mem_total=mem_total,
             swap_total=swap_total,
             users=users,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from oomrules.clock import now
 from oomrules.errors import Failure
 from oomrules.service.compile_child import CompileChild, Compiled
 from oomrules.service.pace import NEVER, Settling
-from oomrules.state import now
 
 # A rule file is stable after _QUIET seconds without a change. After _LONGEST seconds it is read
 # as it is, since an editor may never stop.

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from oomrules import files, state_directory, targets
 from oomrules.accounts import passwd
+from oomrules.clock import now
 from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.bpf import IteratorSource
@@ -25,7 +26,7 @@ from oomrules.service import memory as resident
 from oomrules.service.compile_child import Compiled
 from oomrules.service.pace import CALM
 from oomrules.sinks import Sink, chosen, named, put_all, see_originals, take_back_all
-from oomrules.state import LastList, State, described, entries, now
+from oomrules.state import LastList, State, described, entries
 
 # Under pressure list.json is not written more often: it is for the hook and the next start.
 _SAVE_EVERY = 10.0

@@ -12,10 +12,10 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
+from oomrules.clock import now
 from oomrules.errors import Failure, reason
 from oomrules.service.pace import NEVER
 from oomrules.service.poll import PollTable
-from oomrules.state import now
 
 NAME = "status.sock"
 SCHEMA = "oomrules.status/1"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from oomrules.accounts import passwd
+from oomrules.clock import now
 from oomrules.errors import Failure, reason
 from oomrules.kills import journal
 from oomrules.kills.kernel_log import KernelLog
@@ -29,7 +30,7 @@ from oomrules.service.recorder import Recorder
 from oomrules.service.rules import Rules
 from oomrules.service.status import Counts
 from oomrules.service.watch import RuleWatch, UnitWatch
-from oomrules.state import State, now
+from oomrules.state import State
 
 # How often the watchdog hears from us within its interval.
 _ALIVE = 2

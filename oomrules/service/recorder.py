@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from oomrules.clock import now
 from oomrules.kills import journal
 from oomrules.kills.entry import Listing, died, is_of, overwritten, record
 from oomrules.kills.kernel_log import Kill
@@ -12,7 +13,6 @@ from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.units import placement
 from oomrules.service.list import Listed
 from oomrules.service.outbox import Outbox
-from oomrules.state import now
 
 # How many kills at a limit are recorded one by one within _SPAN seconds: of each user, of each unit
 # of the system, and of all of them. Users can have their own processes killed without end.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from oomrules.clock import now
 from oomrules.errors import Failure
 from oomrules.kills import journal
 from oomrules.service.compile_child import Compiled
 from oomrules.service.list import CurrentList
 from oomrules.service.listener import BROKEN, GOOD, MISSING, UNKNOWN, WORDS
 from oomrules.service.problems import Problems
-from oomrules.state import now
 
 # Entries of the journal about the rules (docs/service.md).
 RULES_ID = "7f2d5b1a8c3e4d0f9a6b4c2e1d8f7035"

@@ -6,6 +6,7 @@ import json
 import os
 
 from oomrules import __version__
+from oomrules.clock import now
 from oomrules.lean import Any, Protocol
 from oomrules.service import memory
 from oomrules.service.compile_timer import CompileTimer
@@ -17,7 +18,6 @@ from oomrules.service.problems import Problems
 from oomrules.service.recorder import Recorder
 from oomrules.service.rules import Rules
 from oomrules.service.watch import UnitWatch
-from oomrules.state import now
 
 HEAD = 10
 _LINES = 20

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from oomrules.clock import now
 from oomrules.commands import hook
 from oomrules.kills import entry as kills
 from oomrules.kills import kernel_log
 from oomrules.kills.kernel_log import Kill
-from oomrules.state import now
 
 USERS = "/user.slice/user-1000.slice/user@1000.service"
 

@@ -36,19 +36,6 @@ def program(text: str) -> Program:
     return compiler.compile_texts([RuleText("f.oom", text)])
 
 
-@pytest.fixture
-def open_source() -> Iterator[Open]:
-    sources: list[ProcSource] = []
-
-    def opened(made: Program = NOTHING, **options: Any) -> ProcSource:
-        sources.append(ProcSource(made, **options))
-        return sources[-1].refresh()
-
-    yield opened
-    for source in sources:
-        source.close()
-
-
 def field(source: ProcSource, process: Process, name: str) -> Any:
     value = getattr(process, name)
     return source.read(process, name) if value is UNREAD else value

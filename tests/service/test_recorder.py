@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from oomrules.clock import now
 from oomrules.kills import journal
 from oomrules.kills.entry import KILL_ID
 from oomrules.kills.kernel_log import Kill
@@ -18,7 +19,7 @@ from oomrules.service.loop import Service
 from oomrules.service.outbox import Outbox
 from oomrules.service.pace import Pace
 from oomrules.service.recorder import Recorder
-from oomrules.state import State, now
+from oomrules.state import State
 
 
 class Kept(Outbox):

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from oomrules import targets
+from oomrules.clock import now
 from oomrules.errors import Failure, reason
 from oomrules.files import opened, read_small
 from oomrules.lean import NamedTuple
@@ -27,7 +28,7 @@ from oomrules.sinks.oom_score_adj.plan import Plan, verify
 from oomrules.sinks.oom_score_adj.record import Entry, Identity, Record, load, save
 from oomrules.sinks.oom_score_adj.search import Claim
 from oomrules.sinks.oom_score_adj.survey import HEAD, Survey, survey_live
-from oomrules.state import ADJUSTMENTS, State, now
+from oomrules.state import ADJUSTMENTS, State
 
 # Children are born while values are restored; each round finds those of the round before.
 _ROUNDS = 20

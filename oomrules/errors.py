@@ -16,6 +16,11 @@ class Failure(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def full(self) -> str:
+        """The message and the hint in one line, as in a log."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
 
 def reason(error: OSError) -> str:
     """Return an operating system error in words, without its number or path."""

@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 from oomrules import config, state_directory, targets
 from oomrules.clock import now
@@ -83,8 +83,17 @@ def run(options: argparse.Namespace) -> int:
     _check(wanted, options)
     if options.dry_run:
         return _dry_run(options, head or HEAD)
-    state = State() if _is_in_force(wanted, options) else None
-    with state.lock() if state else nullcontext():
+    state, untraced = None, []
+    with ExitStack() as stack:
+        if _is_in_force(wanted, options):
+            try:
+                state = State()
+                stack.enter_context(state.lock())
+            except Failure as failure:
+                if targets.OOM_SCORE_ADJ in wanted:
+                    raise
+                # A list needs no state directory; its traces are missing.
+                state, untraced = None, [failure]
         last = state.last_list() if state else {}
         read = now()
         ranked = selection.ranked(options, verified=True)
@@ -97,6 +106,7 @@ def run(options: argparse.Namespace) -> int:
             LastList(read, last.get("kernel_log"), last.get("kills_left", ())),
             only=options.to is None,
         )
+    put.failures.extend(untraced)
     return _report(put, sinks, ranked, options)
 
 
@@ -125,7 +135,7 @@ def _report(put: Put, sinks: Sequence[Sink], ranked: Ranked, options: argparse.N
         for line in filter(None, put.done):
             say(line, sys.stderr)
     for failure in put.failures[1:]:
-        say(f"oomrules: {failure.message}; {failure.hint}", sys.stderr)
+        say(f"oomrules: {failure.full}", sys.stderr)
     if put.failures:
         raise put.failures[0]
     if not ranked.ranking.candidates:

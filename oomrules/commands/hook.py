@@ -102,9 +102,8 @@ def _work(options: argparse.Namespace) -> int:
 
 
 def _record_failure(failure: Failure, unit: str | None) -> None:
-    hint = f"; {failure.hint}" if failure.hint else ""
     whose = f"hook of {unit}" if unit else "hook"
-    journal.send(f"{whose}: {failure.message}{hint}", journal.ERROR)
+    journal.send(f"{whose}: {failure.full}", journal.ERROR)
 
 
 def _in_time(work: Callable[[], int], unit: str | None) -> int:
@@ -204,7 +203,7 @@ def _apply(options: argparse.Namespace) -> int:
     for done in put.done:
         _say(f"{done}{after}", journal.INFO)
     for failure in put.failures[1:]:
-        _say(f"{failure.message}; {failure.hint}", journal.ERROR)
+        _say(failure.full, journal.ERROR)
     if put.failures:
         raise put.failures[0]
     return 2 if broken else 0

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         settled, problem = selection.settled(options), ""
     except Failure as error:
-        settled, problem = None, f"{error.message}; {error.hint}"
+        settled, problem = None, error.full
     _say(
         "program",
         {

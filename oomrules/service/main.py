@@ -54,7 +54,7 @@ def _run() -> str:
     try:
         Service(Options(**json.loads(given))).run()
     except Failure as error:
-        return f"{error.message}; {error.hint}" if error.hint else error.message
+        return error.full
     except MemoryError as error:
         return f"{_OUT_OF_MEMORY} ({_place(error)})"
     except OSError as error:

@@ -157,7 +157,9 @@ def _noted(failures: list[Failure]) -> Iterator[None]:
     try:
         yield
     except Failure as failure:
-        failures.append(failure)
+        # A new one: the traceback of this one leads to the list that it is put into, and the
+        # service collects no circles.
+        failures.append(Failure(failure.message, failure.hint))
 
 
 def see_originals(source: ProcSource, directory: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -189,8 +190,15 @@ def compiled(program: Program) -> Compiled:
 
 def service(host: Host) -> list[str]:
     """Make a list as the service does; return what failed."""
-    program = compile_rules(rulefiles.system(host.root))
     current = CurrentList(State(str(host.state), wait=False))
+    refresh(host, current)
+    current.close()
+    return current.problem.split("; ") if current.problem else []
+
+
+def refresh(host: Host, current: CurrentList) -> None:
+    """Make a list of a host's processes by its rules."""
+    program = compile_rules(rulefiles.system(host.root))
     current.direct(list(host.targets), None)
     current.adopt(compiled(program))
     assert current.source
@@ -198,8 +206,6 @@ def service(host: Host) -> list[str]:
     current.source = host.source(program)
     see_originals(current.source, str(host.state))
     assert current.refresh()
-    current.close()
-    return current.problem.split("; ") if current.problem else []
 
 
 WAYS: dict[str, Callable[[Host], list[str]]] = {
@@ -293,6 +299,41 @@ def test_where_no_process_may_be_killed_lists_are_empty_and_values_stay(
     assert left.values == BEFORE and ADJUSTMENTS not in left.state
     assert left.files == {"one": "\n", "oom": "\n"}
     assert left.state[LIST] == (0o600, "\n") and left.state[LAST_LIST][1]["candidates"] == []
+
+
+@needs_root
+def test_a_list_is_put_into_force_where_its_traces_cannot_be_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, monkeypatch)
+    host.targets = (host.path("module"),)
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("OOMRULES_STATE", str(tmp_path / "a file" / "state"))
+    with pytest.MonkeyPatch.context() as patch:
+        failed: list[str] = []
+        patch.setattr(main, "_fail", lambda message, _: failed.append(message))
+        main.main(["emit", "--root", str(host.root)])
+    assert len(failed) == 1 and "a file/state" in failed[0]
+    assert host.left(()).files == {"oom": "12 13 11\n"}
+
+
+def test_a_target_that_fails_for_long_takes_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service collects no circles: see ``service.memory.settle``."""
+    host = Host(tmp_path, monkeypatch)
+    host.targets = (host.path("missing/list"),)
+    current = CurrentList(State(str(host.state), wait=False))
+    refresh(host, current)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            current.refresh()
+            assert "cannot write" in current.problem
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 # --- who waits for whom ----------------------------------------------------------------

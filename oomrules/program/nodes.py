@@ -9,12 +9,14 @@ A node is a list whose first item says what it is; the others are its operands:
     ["attr", name]           an attribute of ``oomrules.attributes``
     ["name", name]           a definition of the program
     ["+" "-" "*" "/", a, b]  arithmetic in whole numbers, ``/`` floors
-    ["negative", a], ["root", a]
+    ["negative", a], ["root", a], ["max", a, b, …], ["min", a, b, …]
     ["==" "!=" "<" "<=" ">" ">=", a, b]
     ["glob", text, pattern], ["search", text, regex], ["among", text, pattern, …]
                              the regex is one that ``expressions.check`` lets through
     ["cap", bit]             the capability is in the effective set
     ["not", a], ["and", …], ["or", …]
+    ["child", a], ["under", a]
+                             the parent of the process satisfies it; one of its ancestors does
 
 Evaluation has truth values for doubt, and goes in stages. A node that has been evaluated is its
 value: an int, a text, True, False, None for *unknown*, or SELF_MADE for unknown by the doing of
@@ -74,8 +76,12 @@ FORMS: dict[str, Form] = {
     "among": Form("Tss*", "C"),
     "cap": Form("i", "C"),
     "not": Form("C", "C"),
+    "child": Form("C", "C"),
+    "under": Form("C", "C"),
     "and": Form("C*", "C"),
     "or": Form("C*", "C"),
+    "max": Form("NNN*", "N"),
+    "min": Form("NNN*", "N"),
     **dict.fromkeys(ARITHMETIC, Form("NN", "N")),
     **dict.fromkeys(COMPARISONS, Form("NN", "C")),
     **dict.fromkeys(("==", "!="), Form("XX", "C")),
@@ -253,6 +259,8 @@ STRICT: dict[str, Callable[..., Any]] = {
     "/": divide,
     "negative": operator.neg,
     "root": root,
+    "max": max,
+    "min": min,
     "==": operator.eq,
     "!=": operator.ne,
     "<": operator.lt,

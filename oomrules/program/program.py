@@ -32,6 +32,8 @@ _ATTRIBUTE_KINDS = {Type.TEXT: "T", Type.BOOLEAN: "C", Type.CAPABILITIES: "-"}
 _DEPTH = 90
 # Of a definition with all that it stands upon written out. Each level takes up to three calls.
 DEEPEST = 250
+# The greatest degree of a tier.
+MOST_DEGREE = 1000
 # Texts, numbers and lists in all; characters of a text, which may be a whole sentence; bits of a
 # number; bytes of a file.
 MOST_PARTS = 1_000_000
@@ -47,7 +49,8 @@ class Rule(NamedTuple):
     """A rule: what it does, to whom, and where it stands.
 
     ``kind`` is ``never``, ``only``, ``first``, ``last``, ``prefer`` or ``spare``.
-    ``factor`` is the multiplier of the points, above and below the line.
+    ``factor`` is the multiplier of the points, above and below the line. ``degree`` says how far
+    out ``first`` and ``last`` put a process, from 1.
     """
 
     kind: str
@@ -55,6 +58,15 @@ class Rule(NamedTuple):
     place: str
     text: str
     factor: tuple[int, int] = (1, 1)
+    degree: int = 1
+
+
+class Whole(NamedTuple):
+    """A statement that each unit that ``target`` means is killed as a whole."""
+
+    target: str
+    place: str
+    text: str
 
 
 class Score(NamedTuple):
@@ -75,6 +87,7 @@ class Scope(NamedTuple):
     targets: tuple[str, ...]
     score: Score | None
     rules: tuple[Rule, ...]
+    wholes: tuple[Whole, ...] = ()
 
     @property
     def nodes(self) -> list[Node]:
@@ -123,9 +136,13 @@ def to_data(program: Program) -> dict[str, Any]:
         data |= {group: [] for group in (*_GROUPS, "weights")}
         for rule in scope.rules:
             entry = {"place": rule.place, "text": rule.text, "when": rule.when}
+            if rule.degree != 1:
+                entry["degree"] = rule.degree
             if rule.kind not in _GROUPS:
                 entry |= {"kind": rule.kind, "factor": list(rule.factor)}
             data[rule.kind if rule.kind in _GROUPS else "weights"].append(entry)
+        if scope.wholes:
+            data["whole"] = [whole._asdict() for whole in scope.wholes]
         scopes.append(data)
     return {
         "schema": SCHEMA,
@@ -187,7 +204,13 @@ def _check_size(data: Any) -> None:
 
 def _scope(data: dict[str, Any], definitions: dict[str, Node]) -> Scope:
     rules = [
-        Rule(kind, _checked(rule["when"], "C", definitions), str(rule["place"]), str(rule["text"]))
+        Rule(
+            kind=kind,
+            when=_checked(rule["when"], "C", definitions),
+            place=str(rule["place"]),
+            text=str(rule["text"]),
+            degree=_degree(kind, rule.get("degree", 1)),
+        )
         for kind in _GROUPS
         for rule in data[kind]
     ]
@@ -206,11 +229,27 @@ def _scope(data: dict[str, Any], definitions: dict[str, Node]) -> Scope:
         value = _checked(score["value"], "N", definitions)
         score = Score(value, str(score["place"]), str(score["text"]))
     targets = data["targets"]
+    _check_targets(targets)
+    wholes = [
+        Whole(whole["target"], str(whole["place"]), str(whole["text"]))
+        for whole in data.get("whole", ())
+    ]
+    _check_targets([whole.target for whole in wholes])
+    return Scope(tuple(targets), score, tuple(sorted(rules)), tuple(sorted(wholes)))
+
+
+def _degree(kind: str, degree: Any) -> int:
+    most = MOST_DEGREE if kind in ("first", "last") else 1
+    if type(degree) is not int or not 1 <= degree <= most:
+        raise ValueError(f"{kind} with a degree of {degree!r}")
+    return degree
+
+
+def _check_targets(targets: Any) -> None:
     if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
         raise ValueError(f"targets are {targets!r}")
-    if "" in targets or any(target.endswith(" ") for target in targets):
+    if any(not target or target.endswith(" ") for target in targets):
         raise ValueError(f"a target without a name: {targets!r}")
-    return Scope(tuple(targets), score, tuple(sorted(rules)))
 
 
 def _checked(node: Node, wanted: str, definitions: dict[str, Any]) -> Node:

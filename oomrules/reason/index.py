@@ -16,7 +16,7 @@ from oomrules.processes.units import ROOT_SLICE, UNIT_SUFFIXES
 from oomrules.processes.values import innermost_place, known
 from oomrules.program import nodes
 from oomrules.program.nodes import Node
-from oomrules.program.program import Program, Rule, Scope
+from oomrules.program.program import Program, Rule
 from oomrules.ranking.evaluator import Evaluator
 from oomrules.ranking.verdict import Verdict
 from oomrules.reason import Undecided, globs, variables
@@ -175,7 +175,7 @@ class Judge:
             scope_number, rule = self._rules[number]
             rules[scope_number].append(rule)
         scopes = tuple(
-            Scope(scope.targets, scope.score, tuple(left))
+            scope._replace(rules=tuple(left))
             for scope, left in zip(self._program.scopes, rules, strict=True)
             if left or scope.score
         )

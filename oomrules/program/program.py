@@ -135,7 +135,7 @@ def to_data(program: Program) -> dict[str, Any]:
         data: dict[str, Any] = {"targets": list(scope.targets), "score": score}
         data |= {group: [] for group in (*_GROUPS, "weights")}
         for rule in scope.rules:
-            entry = {"place": rule.place, "text": rule.text, "when": rule.when}
+            entry: dict[str, Any] = {"place": rule.place, "text": rule.text, "when": rule.when}
             if rule.degree != 1:
                 entry["degree"] = rule.degree
             if rule.kind not in _GROUPS:

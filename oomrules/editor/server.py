@@ -59,7 +59,7 @@ def _together(document: RuleText) -> Found:
         here = {Path(file.name).name for file in (document, *others)}
         shipped = [
             # Definitions of the shipped rules have the lowest precedence.
-            replace(file, level=len(rulefiles.DIRECTORIES))
+            replace(file, level=rulefiles.LOWEST)
             for file in rulefiles.given([str(resources.rules())]).files
             if Path(file.name).name not in here
         ]

@@ -279,12 +279,16 @@ def _bad_target(target: syntax.Target) -> tuple[str, Span, str] | None:
 
 
 def _in_force(found: list[Stated[_Wanted]], checked: Checked) -> dict[Any, Stated[_Wanted]]:
-    """Return one statement for each name or scope: a higher directory's replaces a lower's."""
+    """Return one statement for each name or scope: a higher directory's replaces a lower's.
+
+    Two that say the same score are no mistake: presets are linked beside each other.
+    """
     by_key: dict[Any, dict[int, Stated[_Wanted]]] = {}
     for stated in found:
         by_level = by_key.setdefault(stated.name or stated.scope, {})
         earlier = by_level.setdefault(stated.source.level, stated)
-        if earlier is not stated:
+        alike = isinstance(stated.statement, syntax.Score) and stated.statement == earlier.statement
+        if earlier is not stated and not alike:
             checked.diagnostics.append(_twice(stated, earlier))
     return {key: by_level[min(by_level)] for key, by_level in by_key.items()}
 

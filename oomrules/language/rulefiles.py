@@ -27,6 +27,14 @@ SUFFIX = ".oom"
 VOCABULARY = "00-vocabulary.oom"
 STDIN = "<stdin>"
 
+# The levels of files (``RuleText.level``). Each step of precedence has two: a preset that is
+# linked into a directory yields to the files that an administrator has written there.
+_NAMED, _IN_A_DIRECTORY = 0, 2
+# From this level on, files belong to packages and programs.
+PACKAGED = 4
+LOWEST = PACKAGED + 2 * len(DIRECTORIES)
+_PRESETS = "presets"
+
 # Rule files are written by hand; a larger file is something else.
 LARGEST = 2**20
 
@@ -71,7 +79,7 @@ def system(root: Path = Path("/")) -> Found:
     chosen: dict[str, tuple[Path, int]] = {}
     replaced: list[tuple[Path, Path]] = []
     problems: list[Diagnostic] = []
-    for level, directory in enumerate(looked_in):
+    for step, directory in enumerate(looked_in):
         try:
             names = _rule_names(directory, tree)
         except FileNotFoundError:
@@ -83,11 +91,12 @@ def system(root: Path = Path("/")) -> Found:
             if name in chosen:
                 replaced.append((directory / name, chosen[name][0]))
             else:
-                chosen[name] = (directory / name, level)
+                path = directory / name
+                chosen[name] = (path, _level(PACKAGED + 2 * step if step else _NAMED, path, tree))
     masked = tuple(path for path, _ in chosen.values() if _is_mask(path, tree))
     wanted = [chosen[name] for name in sorted(chosen)]
     texts, unread = _read((file for file in wanted if file[0] not in masked), tree)
-    in_force = _with_vocabulary(texts, len(looked_in), tree)
+    in_force = _with_vocabulary(texts, LOWEST, tree)
     return Found(in_force, masked, tuple(replaced), (*problems, *unread), root)
 
 
@@ -122,6 +131,8 @@ def fingerprint(root: Path = Path("/")) -> list[list[str | int]]:
 def given(paths: Sequence[str], root: Path = Path("/")) -> Found:
     """Return the rules of ``--rules``: files, or directories of drop-ins.
 
+    A file that is named itself takes precedence over those of a directory.
+
     Args:
         root: no link below it leads out of it.
 
@@ -136,7 +147,7 @@ def given(paths: Sequence[str], root: Path = Path("/")) -> Found:
         path = Path(written)
         try:
             if not stat.S_ISDIR(tree.stat(path).st_mode):
-                wanted.append((path, 0))
+                wanted.append((path, _level(_NAMED, path, tree)))
                 continue
             inside = [path / name for name in _rule_names(path, tree)]
         except FileNotFoundError as error:
@@ -145,11 +156,14 @@ def given(paths: Sequence[str], root: Path = Path("/")) -> Found:
             problems.append(_unreadable(path, error))
             continue
         masked += [file for file in inside if _is_mask(file, tree)]
-        wanted += [(file, 0) for file in inside if file not in masked]
+        wanted += [
+            (file, _level(_IN_A_DIRECTORY, file, tree)) for file in inside if file not in masked
+        ]
     # A file that is named twice is one file, even by two paths.
-    once = {_real(path, tree): (path, level) for path, level in wanted}
+    by_level = sorted(wanted, key=lambda file: -file[1])
+    once = {_real(path, tree): (path, level) for path, level in by_level}
     texts, unread = _read(once.values(), tree)
-    in_force = _with_vocabulary(texts, 1, tree)
+    in_force = _with_vocabulary(texts, LOWEST, tree)
     return Found(in_force, tuple(masked), (), (*problems, *unread), root)
 
 
@@ -158,6 +172,10 @@ def _real(path: Path, tree: Root) -> str:
         return str(tree.real(path))
     except OSError:
         return str(path)
+
+
+def _level(step: int, path: Path, tree: Root) -> int:
+    return step + (Path(_real(path, tree)).parent.name == _PRESETS)
 
 
 def _rule_names(directory: Path, tree: Root) -> list[str]:

@@ -19,8 +19,8 @@ class Span(NamedTuple):
 class RuleText:
     """The text of one rule file.
 
-    ``level`` is the precedence of the directory it came from: 0 is the highest, and a
-    definition or a score in a lower number replaces the same in a higher one.
+    ``level`` is its precedence (``rulefiles``): 0 is the highest, and a definition or a score in
+    a lower number replaces the same in a higher one.
     """
 
     name: str

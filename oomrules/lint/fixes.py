@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Diagnostic, Edit, Level
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
@@ -47,7 +48,7 @@ def fix(found: Found, lint: Lint) -> Found:
             source: fixed(source.text, [one for one in findings if one.source == source])
             for source in rules.sources
             # Directories of lower precedence than /etc belong to packages and programs.
-            if source.level == 0
+            if source.level < rulefiles.PACKAGED
         }
         files = tuple(
             replace(file, text=changed[file]) if file in changed else file for file in found.files

@@ -75,7 +75,8 @@ def test_every_directory_contributes_its_files(root: Path) -> None:
     found = rulefiles.system(root)
     assert list(texts(found).values()) == [f"spare uid {n}\n" for n in range(4)]
     assert found.diagnostics == ()
-    assert [file.level for file in found.files if file.name != VOCABULARY] == [0, 1, 2, 3]
+    levels = [file.level for file in found.files if file.name != VOCABULARY]
+    assert levels == sorted(set(levels)) and len(levels) == 4
 
 
 def test_files_come_in_the_order_of_their_names_not_of_their_directories(root: Path) -> None:
@@ -340,6 +341,37 @@ def test_two_scores_in_one_lower_directory_are_an_error_even_if_replaced(root: P
     put(root, ETC, "30-z.oom", "score total_vm\n")
     codes = [one.code for one in checker.check(rulefiles.system(root).files).diagnostics]
     assert codes == ["OOM209"]
+
+
+def test_the_same_score_twice_in_one_directory_is_no_mistake(root: Path) -> None:
+    put(root, ETC, "10-x.oom", "score rss + swap\n")
+    put(root, ETC, "20-y.oom", "score  rss + swap  # as in x\n")
+    assert scores(rulefiles.system(root)) == {(): "score rss + swap"}
+
+
+@pytest.mark.parametrize("where", [USR, ETC])
+def test_a_score_of_a_linked_preset_yields_to_that_of_the_administrator(
+    where: str, root: Path
+) -> None:
+    """Whoever has written a score of his own keeps it when a preset gets one."""
+    preset = put(root, f"{where}/presets", "desktop.oom", "score swap\n")
+    put(root, USR, "10-x.oom", "score total_vm\n")
+    (root / ETC).mkdir(parents=True, exist_ok=True)
+    (root / ETC / "50-desktop.oom").symlink_to(os.path.relpath(preset, root / ETC))
+    assert scores(rulefiles.system(root)) == {(): "score swap"}
+    put(root, ETC, "60-score.oom", "score rss\n")
+    assert scores(rulefiles.system(root)) == {(): "score rss"}
+
+
+def test_a_file_that_is_named_itself_takes_precedence_over_a_directory(tmp_path: Path) -> None:
+    put(tmp_path, "d", "10-x.oom", "score total_vm\n")
+    preset = put(tmp_path, "d/presets", "x.oom", "score swap\n")
+    for named in ([tmp_path / "d", preset], [preset, tmp_path / "d"]):
+        assert scores(rulefiles.given([str(path) for path in named])) == {(): "score swap"}
+    own = put(tmp_path, ".", "own.oom", "score rss\n")
+    assert scores(rulefiles.given([str(tmp_path / "d"), str(preset), str(own)])) == {
+        (): "score rss"
+    }
 
 
 @pytest.mark.parametrize("what", ["define x = {}", 'list x = "{}"'])

@@ -348,6 +348,15 @@ class Reader:
             return Value("memory", raw)
         if name in _IN_BYTES:
             return Value("memory", raw // page if _known(raw) else raw)
+        if name == "footprint":
+            return Value("memory", self._footprint(self.process))
+        if name == "totalpages":
+            total = self._totalpages()
+            return Value(
+                "memory", self._of_its_own_doing(total) if self._in_a_users_unit() else total
+            )
+        if name.startswith("host."):
+            return self._of_host(name.removeprefix("host."))
         if name == "unit.processes":
             return Value("number", self._processes())
         if name.startswith("unit."):
@@ -385,6 +394,41 @@ class Reader:
                 return Value("text", slices and slices[-1])
         return None
 
+    def _footprint(self, process: Object) -> Any:
+        """What a process holds: resident, swapped out, and in page tables."""
+        parts = [self._raw(name, process) for name in ("rss", "swap", "pgtables")]
+        if not _known(*parts):
+            return _unknown(*parts)
+        rss, swap, tables = parts
+        return rss + swap + tables // self.world.page
+
+    def _of_host(self, name: str) -> Value:
+        host, page = self.world.host, self.world.page
+        assert name == "totalpages", name
+        return Value("memory", (host["mem_total"] + (host.get("swap_total") or 0)) // page)
+
+    def _totalpages(self) -> int | None:
+        """The nearest limit below the RAM, with the swap that goes with it; else RAM and swap."""
+        host, page = self.world.host, self.world.page
+        swap = host.get("swap_total") or 0
+        for scope in self._around_its_memory():
+            limit = None if scope is None else _figure(scope, "memory_max")
+            if scope is None or limit is None:
+                return None
+            if limit < min(NO_LIMIT, host["mem_total"]):
+                most = _figure(scope, "swap_max")
+                return None if most is None else max(1, (limit + min(most, swap)) // page)
+        return int((host["mem_total"] + swap) // page)
+
+    def _around_its_memory(self) -> list[Object | None]:
+        """The groups that its memory is charged to, as far as they are told; None: not known."""
+        cgroup = self.process.get("memory_cgroup", self.process.get("cgroup"))
+        if cgroup is None:
+            return [None]
+        components = [component for component in cgroup.split("/") if component]
+        paths = ["/" + "/".join(components[:end]) for end in range(len(components), -1, -1)]
+        return [self.world.scopes[path] for path in paths if path in self.world.scopes]
+
     def _processes(self) -> int | None:
         """Count who is in the control group of the unit or below it, and has memory."""
         if self.place is None:
@@ -396,10 +440,11 @@ class Reader:
             if other.get("cgroup") is not None and other.get("total_vm") != 0
         )
 
-    def _raw(self, name: str) -> Any:
-        if name in (self.process.get("self_made") or ()):
+    def _raw(self, name: str, process: Object | None = None) -> Any:
+        process = self.process if process is None else process
+        if name in (process.get("self_made") or ()):
             return self._of_its_own_doing(None)
-        return self.process.get(name)
+        return process.get(name)
 
     def _of_its_own_doing(self, told: Any) -> Any:
         """What a value is of which the process or its user can make that it is unknown."""
@@ -487,16 +532,10 @@ class Reader:
         The root has one too where it is the root of a container. Memory may be charged to another
         group than systemd's.
         """
-        cgroup = self.process.get("memory_cgroup", self.process.get("cgroup"))
-        if cgroup is None:
-            return None
-        components = [component for component in cgroup.split("/") if component]
-        for end in range(len(components), -1, -1):
-            scope = self.world.scopes.get("/" + "/".join(components[:end]))
-            if scope is not None:
-                own_limit = _figure(scope, "memory_max")
-                if own_limit is None or own_limit < NO_LIMIT:
-                    return own_limit
+        for scope in self._around_its_memory():
+            own_limit = None if scope is None else _figure(scope, "memory_max")
+            if own_limit is None or own_limit < NO_LIMIT:
+                return own_limit
         return int(self.world.host["mem_total"])
 
     # --- expressions
@@ -699,7 +738,7 @@ def _glob(subject: Value, pattern: str) -> Truth:
 def _figure(scope: Object, key: str) -> int | None:
     """A figure of a control group in bytes; a limit that is not set is the largest."""
     amount: int | None = scope.get(key)
-    if amount is None and key in ("memory_max", "memory_high"):
+    if amount is None and key in ("memory_max", "memory_high", "swap_max"):
         return None if key in (scope.get("unreadable") or ()) else NO_LIMIT
     return amount
 

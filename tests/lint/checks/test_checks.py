@@ -169,6 +169,11 @@ WRONG = {
         'in "user@1000.service": spare unit "init.scope"',
         "in user unit a.slice: in b.service: spare uid 0",
     ],
+    "OOM601": [
+        # It is the sum of what the process holds.
+        "never kill anything when footprint < rss",
+        "spare anything when footprint > 1GiB and rss + swap + pgtables < 1GiB",
+    ],
     "OOM612": [
         # The wider rule holds in doubt too, and so has a part that only the unknown is in.
         "never kill anything when (nice == -20) == (rss == 0B)\n"
@@ -245,6 +250,11 @@ RIGHT = {
     ],
     "OOM515": ["in a.slice { spare uid 0 }"],
     "OOM521": ["score rss", "score root(nice)", "score 5 - nice"],
+    "OOM601": [
+        "spare anything when footprint > rss",
+        "spare anything when footprint > 1GiB and rss + swap < 1GiB",
+        "never kill anything when footprint > totalpages",
+    ],
     "OOM612": [
         "never kill anything when (nice == -20) == (rss == 0B)\n"
         "never kill anything when nice == -20"

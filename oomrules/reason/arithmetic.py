@@ -101,9 +101,8 @@ def span(node: Any) -> tuple[float, float]:
             spans = [span(part) for part in node[1:]]
             return sum(span[0] for span in spans), sum(span[1] for span in spans)
         case "max" | "min":
-            most = max if node[0] == "max" else min
             lows, highs = zip(*map(span, node[1:]), strict=True)
-            return most(lows), most(highs)
+            return (max(lows), max(highs)) if node[0] == "max" else (min(lows), min(highs))
         case "-":
             (a, b), (c, d) = span(node[1]), span(node[2])
             return a - d, b - c

@@ -227,7 +227,9 @@ class _Model:
                 first = _OPERATIONS[key[0]](first, part)
             elif key[0] in ("max", "min"):
                 larger = first >= part
-                first = z3.If(larger, first, part) if key[0] == "max" else z3.If(larger, part, first)
+                first = (
+                    z3.If(larger, first, part) if key[0] == "max" else z3.If(larger, part, first)
+                )
             else:
                 # z3 leaves a remainder of 0 or more: it rounds down only by a positive divisor.
                 self.claims.append(part != 0)

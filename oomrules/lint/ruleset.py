@@ -240,21 +240,22 @@ def nodes(statement: syntax.Statement) -> Iterator[syntax.Node]:
             for clause in selector.clauses:
                 yield clause
                 if isinstance(clause, syntax.When):
-                    yield from _expressions(clause.condition)
+                    yield from expressions(clause.condition)
         case syntax.Define(condition=expression) | syntax.Score(expression=expression):
-            yield from _expressions(expression)
+            yield from expressions(expression)
 
 
-def _expressions(expression: syntax.Expression) -> Iterator[syntax.Expression]:
+def expressions(expression: syntax.Expression) -> Iterator[syntax.Expression]:
+    """Yield an expression and every expression below it."""
     yield expression
     match expression:
         case syntax.Call(argument=inner) | syntax.Minus(operand=inner) | syntax.Not(operand=inner):
-            yield from _expressions(inner)
+            yield from expressions(inner)
         case syntax.Membership(subject=inner) | syntax.Searched(subject=inner):
-            yield from _expressions(inner)
+            yield from expressions(inner)
         case syntax.Arithmetic(left=left, right=right) | syntax.Compared(left=left, right=right):
-            yield from _expressions(left)
-            yield from _expressions(right)
+            yield from expressions(left)
+            yield from expressions(right)
         case syntax.And(operands=operands) | syntax.Or(operands=operands):
             for operand in operands:
-                yield from _expressions(operand)
+                yield from expressions(operand)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oomrules.language import compiler
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
@@ -185,6 +186,25 @@ WRONG = {
         # The first of the rules can hold for nobody, and the other is left to nobody.
         "only kill anything when nice > 20\nonly kill uid 1\nnever kill uid 1",
     ],
+    "OOM623": [
+        "score (rss + swap) * (run_time / 1min)",
+        "score rss * (run_time / 1s)",
+        "score swap",
+        "score shmem",
+        "score locked",
+        "score cpu_time",
+        "score nice + 20",
+        "score rss * (19 - nice)",
+        "score rss * unit.oom_kills",
+        "score rss / 1GiB",
+        "score (rss + swap) / 1GiB",
+        "score total_vm - 1GiB",
+        "score rss / (run_time / 1h)",
+        "score rss - 10%",
+        "score (rss + swap) * oom_score_adj",
+        "in a.slice: score swap",
+        'in "user@1.service": in user unit a.scope: score swap',
+    ],
 }
 RIGHT = {
     "OOM111": ['spare comm "\u05d0"'],
@@ -264,6 +284,19 @@ RIGHT = {
         "only kill uid 1\nin a.slice { only kill uid 1\nonly kill uid 2 }",
         "in a.slice: only kill uid 1\nin b.slice: only kill uid 2",
         "only kill uid 1\nnever kill uid 1 when nice < 0",
+    ],
+    "OOM623": [
+        compiler.DEFAULT_SCORE,
+        "score rss",
+        "score anon + swap",
+        "score rss + swap + pgtables",
+        "score (rss + swap) * (1 + run_time / 1min)",
+        "score (rss + swap) / (1 + run_time / 1h)",
+        "score rss / root(run_time / 1h)",
+        "score nice + 21",
+        "score threads",
+        "score unit.memory",
+        "in a.slice: score total_vm",
     ],
     "OOM531": [
         'never kill uid 0 comm "a"',

@@ -10,9 +10,6 @@ from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
 from oomrules.program import program
 
-# Where no score is in force: Linux 2.6.10, mm/oom_kill.c, badness().
-DEFAULT_SCORE = "score total_vm / root(cpu_time / 8192ms) / root(root(run_time / 1024s))"
-
 
 def compile_rules(found: Found) -> program.Program:
     """Return the program of the rules that were found.
@@ -35,7 +32,7 @@ def compile_texts(sources: Iterable[RuleText]) -> program.Program:
 
 def program_of(checked: checker.Checked) -> program.Program:
     """Return the program of a rule set that was checked and has no errors."""
-    default = checker.check([RuleText("built-in", DEFAULT_SCORE)]).scores
+    default = checker.check([RuleText("built-in", program.DEFAULT_SCORE)]).scores
     scores = {**default, **checked.scores}
     by_targets: dict[checker.Targets, list[program.Rule]] = {around: [] for around in scores}
     for rule in checked.rules:

@@ -43,11 +43,20 @@ def program_of(checked: checker.Checked) -> program.Program:
                 place=rule.place,
                 text=rule.text,
                 factor=(rule.factor.numerator, rule.factor.denominator),
+                degree=rule.degree,
             )
         )
+    wholes: dict[checker.Targets, list[program.Whole]] = {}
+    for stated in checked.wholes:
+        by_targets.setdefault(stated.scope, [])
+        target = stated.statement.target
+        name = target.relation.value + target.unit.value
+        whole = program.Whole(name, stated.place, stated.text)
+        wholes.setdefault(stated.scope, []).append(whole)
     scopes = []
     for around, rules in sorted(by_targets.items(), key=lambda item: item[0]):
         score = scores.get(around)
         in_force = program.Score(score.node, score.place, score.text) if score else None
-        scopes.append(program.Scope(around, in_force, tuple(sorted(rules))))
+        whole_units = tuple(sorted(wholes.get(around, ())))
+        scopes.append(program.Scope(around, in_force, tuple(sorted(rules)), whole_units))
     return program.make(tuple(scopes), checked.definitions)

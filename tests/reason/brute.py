@@ -118,6 +118,10 @@ class Sentence(NamedTuple):
     factor: str = ""
 
     @property
+    def degree(self) -> int:
+        return int(self.factor.removeprefix(" by ") or 1)
+
+    @property
     def text(self) -> str:
         return f"{self.around}{self.start} anything when {self.condition}{self.factor}"
 
@@ -161,15 +165,18 @@ def sentences(
     least: int = 2,
     most: int = 4,
     factors: Sequence[str] = ("",),
+    degrees: Sequence[str] = ("",),
 ) -> list[Sentence]:
     """A few rules whose conditions have much to do with one another."""
     pair = draw(conditions(1)), draw(conditions(1))
+    behind = dict.fromkeys(("prefer", "spare"), factors)
+    behind |= dict.fromkeys(("kill first", "kill last"), degrees)
     return [
         Sentence(
             draw(st.sampled_from(blocks)),
             start,
             draw(variants(*pair)),
-            draw(st.sampled_from(factors)) if start in ("prefer", "spare") else "",
+            draw(st.sampled_from(behind.get(start, ("",)))),
         )
         for start in draw(st.lists(st.sampled_from(starts), min_size=least, max_size=most))
     ]

@@ -894,7 +894,7 @@ def judge(rules: Rules, world: World, process: Object) -> Judgement:
         why = "only"
     elif base is None:
         why = "unknown"
-    elif base * weight < 1:
+    elif base <= 0:
         why = "no points"
     start = process.get("starttime")
     return Judgement(process["pid"], why, tier, base, weight, 2**64 if start is None else start)

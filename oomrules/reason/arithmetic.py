@@ -11,7 +11,7 @@ from functools import lru_cache
 from math import inf, isqrt
 from typing import Any
 
-from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.attributes import ATTRIBUTES, FOOTPRINT, Type
 from oomrules.fields import FIELDS
 from oomrules.program import nodes
 from oomrules.program.nodes import Node
@@ -32,6 +32,10 @@ _DOMAINS: dict[str, Numbers] = {
 }
 
 
+# What an attribute is the sum of, so that a process has no sum without its parts.
+_SUMS = {"footprint": FOOTPRINT}
+
+
 def is_text(node: Node) -> bool:
     """Return whether an expression is a text."""
     return node[0] == "text" or (node[0] == "attr" and ATTRIBUTES[node[1]].type is Type.TEXT)
@@ -46,6 +50,8 @@ def is_condition(node: Node) -> bool:
 
 def canonical(node: Node) -> tuple[Any, ...]:
     """Return a form of a node that is the same for sums, products, `max` or `min` of the same."""
+    if node[0] == "attr" and node[1] in _SUMS:
+        return canonical(["+", *(["attr", part] for part in _SUMS[node[1]])])
     if node[0] in ("+", "*"):
         parts: list[tuple[Any, ...]] = []
         for part in map(canonical, node[1:]):

@@ -12,13 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oomrules.language import compiler
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
 from oomrules.lint import linter
 from oomrules.lint.checks import patterns
-from oomrules.program import nodes
+from oomrules.program import nodes, program
 from tests.oracle import strategies
 from tests.oracle.strategies import thorough
 
@@ -180,6 +179,11 @@ WRONG = {
         'in "user@1000.service": spare unit "init.scope"',
         "in user unit a.slice: in b.service: spare uid 0",
     ],
+    "OOM601": [
+        # It is the sum of what the process holds.
+        "never kill anything when footprint < rss",
+        "spare anything when footprint > 1GiB and rss + swap + pgtables < 1GiB",
+    ],
     "OOM612": [
         # The wider rule holds in doubt too, and so has a part that only the unknown is in.
         "never kill anything when (nice == -20) == (rss == 0B)\n"
@@ -283,6 +287,11 @@ RIGHT = {
     ],
     "OOM515": ["in a.slice { spare uid 0 }"],
     "OOM521": ["score rss", "score root(nice)", "score 5 - nice"],
+    "OOM601": [
+        "spare anything when footprint > rss",
+        "spare anything when footprint > 1GiB and rss + swap < 1GiB",
+        "never kill anything when footprint > totalpages",
+    ],
     "OOM612": [
         "never kill anything when (nice == -20) == (rss == 0B)\n"
         "never kill anything when nice == -20"
@@ -301,7 +310,7 @@ RIGHT = {
         "never kill anything when nice >= 0\nnever kill anything when nice < 0",
     ],
     "OOM623": [
-        compiler.DEFAULT_SCORE,
+        program.DEFAULT_SCORE,
         "score rss",
         "score anon + swap",
         "score rss + swap + pgtables",

@@ -40,6 +40,8 @@ _WORDS = {
     "cpu_time": "utime",
     "run_time": "starttime",
     "tty": "tty_nr",
+    # Worked out from several; this is the one that ``unknown`` takes away.
+    "footprint": "pgtables",
     "unit": "cgroup",
 }
 _PLAIN = {
@@ -65,7 +67,7 @@ _OF_RUNTIME = frozenset(a.name for a in ATTRIBUTES.values() if a.provider is Pro
 # Of a container that is given no id.
 _CONTAINER = "0123456789abcdef" * 4
 _POD = "01234567-89ab-cdef-0123-456789abcdef"
-_SCOPE_BYTES = ("memory", "memory_max", "memory_high", "swap")
+_SCOPE_BYTES = ("memory", "memory_max", "memory_high", "swap", "swap_max")
 _SCOPE = (*_SCOPE_BYTES, "pressure", "oom_kills", "properties", "session")
 
 
@@ -131,7 +133,7 @@ class Described:
         comm = said.get("comm", name.encode()[:15].decode("utf-8", "ignore"))
         uid = self._id(said, "uid", "user", self.users, 1000)
         gid = self._id(said, "gid", "group", self.groups, uid)
-        rss = self._bytes(said.get("rss", "16MiB"), f"{where}.rss")
+        rss = self._rss(said, where)
         values: dict[str, Any] = {
             "comm": comm,
             "cmdline": "\0".join(self._words(said.get("cmdline", [comm]), where)),
@@ -201,6 +203,24 @@ class Described:
                 raise self._wrong(f"{where}.capabilities", f"there is no single {name}")
             bits |= 1 << capabilities.CAPABILITIES[meant[0]]
         return bits
+
+    def _rss(self, said: dict[str, Any], where: str) -> int:
+        """Return the resident memory, which is what swap and page tables leave of a footprint."""
+        if "footprint" not in said:
+            return self._bytes(said.get("rss", "16MiB"), f"{where}.rss")
+        if "rss" in said:
+            raise self._wrong(f"{where}.footprint", "is rss + swap + pgtables; leave out the rss")
+        usual = {"swap": "0B", "pgtables": f"{FIELDS['pgtables'].ordinary}B"}
+        # Each of them counts in whole pages.
+        others = sum(
+            self._bytes(said.get(key, usual[key]), f"{where}.{key}") // PAGE_SIZE * PAGE_SIZE
+            for key in usual
+        )
+        rss = self._bytes(said["footprint"], f"{where}.footprint") - others
+        if rss < 0:
+            why = f"is less than swap and pgtables together, {others >> 10}KiB"
+            raise self._wrong(f"{where}.footprint", why)
+        return rss
 
     def _start(self, said: Any, where: str) -> int:
         seconds = self._seconds(said, where)

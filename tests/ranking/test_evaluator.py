@@ -340,9 +340,7 @@ def test_what_the_kernel_would_not_kill_is_never_a_candidate(
 
 @thorough
 @given(strategies.rule_sets(), strategies.hosts())
-def test_without_weights_the_candidates_are_the_same(
-    rule_set: RuleSet, host: list[Object]
-) -> None:
+def test_without_weights_the_candidates_are_the_same(rule_set: RuleSet, host: list[Object]) -> None:
     weights = ("prefer", "spare")
     less = [one for one in rule_set if not one.text.startswith(weights)]
     heavily = [Stated((), "spare anything by 1000")] * 3

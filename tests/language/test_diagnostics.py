@@ -165,7 +165,7 @@ CASES: dict[str, list[Case]] = {
         Case("spare anything when ‸run_time > 9MiB", "", "spare anything when run_time > 9min"),
         Case("spare anything when ‸run_time > 25%", "", "spare anything when rss > 25%"),
         Case("spare anything when ‸10% > 5%", "memory", "spare anything when unit.pressure > 5%"),
-        Case('spare anything when ‸uid == "root"', "`user`", 'spare anything when user == "root"'),
+        Case('spare anything when ‸uid == "root"', "`user == ", 'spare anything when user == "root"'),
         Case("never kill ‸comm 0", "quote", 'never kill comm "0"'),
         Case("never kill ‸nice 5MiB", "without a unit", "never kill nice 5"),
     ],
@@ -194,7 +194,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "OOM306": [
         Case('spare anything when ‸uid ~ "x"', "text", 'spare anything when user ~ "x"'),
-        Case('never kill ‸uid "root"', '`user "…"`', 'never kill user "root"'),
+        Case('never kill ‸uid "root"', '`user "root"`', 'never kill user "root"'),
         Case('spare anything when ‸comm < "a"', "`~`", 'spare anything when comm != "a"'),
         Case(
             'list u = "a"\nspare anything when ‸uid in @u',
@@ -399,7 +399,7 @@ HABITS = {
     'list a = "b" "c"': "comma",
     "spare uid 0 by -4": "no sign",
     "in a.slice:\n": "on this line",
-    "spare anything when user == 1000": "`uid`",
+    "spare anything when user == 1000": "`uid == 1000`",
     "spare anything when rss > 10min": "`512MiB`",
     "spare anything when rss > 0.25": "`25%`",
     'never kill name "sshd"': "`comm`",
@@ -579,7 +579,7 @@ def test_a_concise_finding_is_one_line_that_editors_jump_to(
 ) -> None:
     findings.print_concise(found("# x\nnever kill usr 0\nnevr\n"))
     first, second = capsys.readouterr().out.splitlines()
-    assert first == "f.oom:2:12: error[OOM201] unknown name `usr`; did you mean `user`?"
+    assert first == "f.oom:2:12: error[OOM201] unknown name `usr`; did you mean `uid`?"
     assert second.startswith("f.oom:3:1: error[OOM101] ")
 
 

@@ -231,7 +231,7 @@ def _factor(rule: syntax.Rule, typing: Typing) -> Fraction:
             f"a factor is 1 or more, not {written}",
             f"use `{opposite} … by {_decimal(1 / factor)}` instead"
             if factor
-            else "use `never kill` instead",
+            else "use `never kill …` instead",
         )
     return factor if rule.kind is syntax.Kind.PREFER else 1 / factor
 
@@ -243,7 +243,7 @@ def _share_help(kind: syntax.Kind, percent: Fraction) -> str:
     if kind is syntax.Kind.PREFER:
         return f"the points are multiplied: `by {_decimal(1 + percent / 100)}` is {percent}% more"
     if percent >= 100:
-        return "use `never kill` instead, which leaves nothing"
+        return "use `never kill …` instead, which leaves nothing"
     factor = _decimal(1 / (1 - percent / 100))
     return f"the points are divided: `by {factor}` is {percent}% less"
 

@@ -70,6 +70,14 @@ def digits(written: str) -> str:
     return written[: len(written) - len(number(written)[1])]
 
 
+def kind(written: str) -> Type | None:
+    """Return the type of a quantity as it is written; None if it is none."""
+    matched = re.fullmatch(r"\d[\d_]*(?:\.\d+)?([A-Za-z%]*)", written)
+    return (
+        UNITS.get(matched[1], (None, 0) if matched[1] else (Type.COUNT, 1))[0] if matched else None
+    )
+
+
 def spelt_out(amount: str, unit: str) -> str:
     """Return a quantity whose unit stands behind a space or in another spelling; else nothing."""
     unit = unit if unit in UNITS else _HABITS.get(unit, _HABITS.get(unit.lower(), ""))

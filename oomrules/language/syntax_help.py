@@ -20,7 +20,7 @@ from oomrules.language.diagnostics import (
 from oomrules.language.quantities import UNITS, spelt_out
 from oomrules.language.syntax import FORMS, KEYWORDS
 from oomrules.language.text import Span
-from oomrules.language.type_help import product_help, say_what_it_is
+from oomrules.language.type_help import as_term, as_value, product_help, say_what_it_is
 from oomrules.processes.units import UNIT_SUFFIXES
 
 # A unit's name has at most 255 characters (systemd.unit(5)).
@@ -145,7 +145,11 @@ def of_sign(met: Unexpected) -> str:
             return option.help
     quoted = re.match(r"'([^'\"\n]*)'", met.rest)
     if quoted:
-        return f'quote with `"`, as in `"{quoted.group(1)}"`'
+        name = re.search(r"([\w.]+)[ \t]*(==|!=)?[ \t]*$", met.before)
+        value = quoted.group(1)
+        if name and _is_text(name[1]):
+            value = as_value(name[1], value, exactly=bool(name[2]))
+        return f'quote with `"`, as in `"{value}"`'
     percentage = re.search(r"(\d[\d_.]*)[ \t]+$", met.before) if written == "%" else None
     if percentage:
         return f"write the sign without a space: `{percentage.group(1)}%`"
@@ -389,7 +393,7 @@ def with_quotes(met: Unexpected) -> str:
         name, value = term.groups()
         if term.start(2) <= column < term.end(2):
             kind = ATTRIBUTES[name].type if name in ATTRIBUTES else None
-            return f'{name} "{value}"' if kind is Type.TEXT else ""
+            return as_term(name, value) if kind is Type.TEXT else ""
     return ""
 
 

@@ -124,7 +124,7 @@ def name_help(word: str, defined: Iterable[str], wanted: Collection[Type] = ANY)
     if others:
         compared = f"{others[0]} > {EXAMPLES[ATTRIBUTES[others[0]].type]}"
         return f"did you mean `{others[0]}`? it is compared, as in `{compared}`"
-    return f'{_NO_SUCH}; a text stands in quotes, as in `comm == "{word}"`'
+    return f"{_NO_SUCH}; a text stands in quotes, as in `{as_comparison('comm', '==', word)}`"
 
 
 _NO_SUCH = "there is no such attribute, and no `define` in these files makes it a word"
@@ -161,6 +161,8 @@ def term_help(word: str, value: str, defined: Iterable[str], wanted: Collection[
         )
     if word.lower() in _UNKNOWN_HERE:
         return _UNKNOWN_HERE[word.lower()]
+    if quantities.spelt_out("512", word):
+        return f"write the unit without a space, as in `{quantities.spelt_out('512', word)}`"
     here = _ELSEWHERE.get(word.lower())
     if here and value and ATTRIBUTES[here].type in wanted:
         return f"here it is called `{here}`, as in `{as_term(here, value)}`"
@@ -196,24 +198,62 @@ def say_what_it_is(word: str) -> str:
     )
 
 
+# A value for each attribute of which not every text is one.
+_VALUES = {
+    "state": "R",
+    "unit": "nginx.service",
+    "slice": "system.slice",
+    "exe": "/usr/sbin/sshd",
+    "user.unit": "app.slice",
+    "user.slice": "app.slice",
+}
+
+
+def as_value(name: str, value: str, exactly: bool = False) -> str:
+    """Return a text as a value that an attribute can have.
+
+    A unit gets its suffix, and the name of a program is cut as the kernel cuts it.
+
+    Args:
+        value: the text; ``…`` if it is not known.
+        exactly: whether the whole value is compared, and not a glob.
+    """
+    if value == "…" or (name == "state" and value not in tuple("RSDTtI")):
+        return _VALUES.get(name, value)
+    if is_glob(value):
+        return value
+    if name.endswith("unit") and not value.endswith(UNIT_SUFFIXES):
+        return f"{value}.service"
+    if name.endswith("slice") and not value.endswith(".slice"):
+        return f"{value.removesuffix('.service')}.slice"
+    if name == "exe" and not value.startswith("/"):
+        return f"/usr/bin/{value}" if exactly else f"*/{value}"
+    if name == "comm":
+        return value.encode()[:_LONGEST_COMM].decode("utf-8", "ignore")
+    return value
+
+
 def as_term(name: str, value: str) -> str:
     """Return the term of an attribute and a value that can be its own.
 
-    A unit gets its suffix, and the name of a program is cut as the kernel cuts it.
+    The name of a unit or a path is none of a program: it becomes the term of its own attribute.
     """
     kind = ATTRIBUTES[name].type
+    if name == "pid" and not value[:1].isdecimal():
+        return "pid 1234"
     if kind is not Type.TEXT:
         return f"{name} {value if value[:1].isdecimal() else EXAMPLES.get(kind, '0')}"
-    if value != "…" and not is_glob(value):
-        if name.endswith("unit") and not value.endswith(UNIT_SUFFIXES):
-            value += ".service"
-        elif name.endswith("slice") and not value.endswith(".slice"):
-            value += ".slice"
-        elif name == "exe" and not value.startswith("/"):
-            value = f"*/{value}"
-        elif name == "comm":
-            value = value.encode()[:_LONGEST_COMM].decode("utf-8", "ignore")
-    return f'{name} "{value}"'
+    if name == "comm":
+        name = "unit" if value.endswith(UNIT_SUFFIXES) else name
+        name = "exe" if value.startswith("/") else name
+    return f'{name} "{as_value(name, value)}"'
+
+
+def as_comparison(name: str, operator: str, value: str) -> str:
+    """Return the comparison of an attribute with a text that can be its value."""
+    if name == "comm" and value.endswith(UNIT_SUFFIXES):
+        name = "unit"
+    return f'{name} {operator} "{as_value(name, value, exactly=True)}"'
 
 
 def arithmetic_help(operator: str, left: Type, right: Type) -> str:
@@ -278,11 +318,14 @@ def comparison_help(operator: str, left: Typed, right: Typed, quote: Callable[[i
 
 def _unlike(operator: str, this: Typed, other: Typed, one: str, two: str, at: int) -> str:
     """Return what to do about one side of a comparison; empty if nothing is known."""
+    kind, number = this.type, other.type is Type.COUNT and other.literal
+    if kind in (Type.TEXT, Type.ID) and Type.TEXT in (kind, other.type):
+        # Texts have no order.
+        operator = "!=" if operator == "!=" else "=="
 
     def written(left: str, right: str) -> str:
         return f"`{left} {operator} {right}`" if at == 0 else f"`{right} {operator} {left}`"
 
-    kind, number = this.type, other.type is Type.COUNT and other.literal
     if kind in (Type.MEMORY, Type.DURATION) and number:
         zero = f"0{'B' if kind is Type.MEMORY else 's'}"
         return f"give the number a unit, as in `{zero if two == '0' else EXAMPLES[kind]}`"
@@ -298,7 +341,8 @@ def _unlike(operator: str, this: Typed, other: Typed, one: str, two: str, at: in
     if kind is Type.TEXT and other.type is Type.COUNT and by_number:
         return f"`{attribute}` is a name; by number it is {written(by_number, two)}"
     if kind is Type.TEXT and number and attribute:
-        return f"compare a text with a quoted text, as in {written(one, _quoted(two))}"
+        proposed = as_comparison(attribute, operator, two)
+        return f"compare a text with a quoted text, as in `{proposed}`"
     if kind is Type.TEXT:
         return 'compare a text with a quoted text, as in `comm == "sshd"`'
     if kind is Type.COUNT and other.literal and other.type in EXAMPLES:
@@ -306,12 +350,8 @@ def _unlike(operator: str, this: Typed, other: Typed, one: str, two: str, at: in
     return ""
 
 
-def quoted_help(word: str, attribute: str, operator: str, first: bool) -> str:
-    """Return what to do about an unknown word beside an attribute that a text or an id has.
-
-    Args:
-        first: whether the word stands before the attribute.
-    """
+def quoted_help(word: str, attribute: str, operator: str) -> str:
+    """Return what to do about an unknown word that is compared with a text or an id."""
     kind = ATTRIBUTES[attribute].type if attribute in ATTRIBUTES else None
     if kind is Type.TEXT:
         said = attribute
@@ -319,8 +359,7 @@ def quoted_help(word: str, attribute: str, operator: str, first: bool) -> str:
         said = {"uid": "user", "gid": "group", "pid": "comm"}.get(attribute, "")
     if not said or operator not in ("==", "!="):
         return ""
-    pair = (_quoted(word), said) if first else (said, _quoted(word))
-    return f"quote a text, as in `{f' {operator} '.join(pair)}`"
+    return f"quote a text, as in `{as_comparison(said, operator, word)}`"
 
 
 def _quoted(text: str) -> str:
@@ -341,9 +380,9 @@ def _number_and_unit(
     this: Typed, other: Typed, one: str, two: str, written: Callable[[str, str], str]
 ) -> str:
     """Return what to do about a plain number that is compared with a quantity with a unit."""
-    divided = this.node[0] == "/" and this.node[2][0] in ("bytes", "number") and " / " in one
-    if divided and other.type in (Type.MEMORY, Type.DURATION):
-        return f"compare it before it is divided: {written(one.rpartition(' / ')[0], two)}"
+    whole, _, unit = one.rpartition(" / ")
+    if this.node[0] == "/" and whole and quantities.kind(unit) is other.type:
+        return f"compare it before it is divided: {written(whole, two)}"
     if other.type is Type.PERCENTAGE:
         return "a percentage is one of memory; a plain number has no unit, as in `nice > 5`"
     return f"write the number without a unit: {written(one, quantities.digits(two))}"
@@ -357,6 +396,8 @@ def ratio_help(operator: str, left: str, right: str, share: Fraction) -> str:
         right: by what it is divided.
         share: the fraction.
     """
+    if operator in ("==", "!="):
+        return "a quotient is a whole number, since `/` rounds down; compare it with one"
     above, below = share.numerator, share.denominator
     one = left if below == 1 else f"{left} * {below}"
     two = right if above == 1 else f"{right} * {above}"
@@ -384,6 +425,6 @@ def value_help(name: str, kind: Type, word: str = "") -> str:
         if word.isdecimal():
             return f"give a number, as in `{name} {word}`"
         named = {"uid": "user", "gid": "group", "pid": "comm"}.get(name)
-        number = f"give a number, as in `{name} 0`"
+        number = f"give a number, as in `{as_term(name, '…')}`"
         return f"{number}; by name it is `{as_term(named, word)}`" if named else number
     return f"compare it after `when`, as in `anything when {name} > {EXAMPLES[kind]}`"

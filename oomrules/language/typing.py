@@ -184,7 +184,7 @@ class Typing:
                 continue
             name = self._unknown(this)
             if name and isinstance(other, syntax.Name):
-                return type_help.quoted_help(name, other.name, operator, this is first)
+                return type_help.quoted_help(name, other.name, operator)
             fraction, kind = _fraction(this), self._kind(other)
             if fraction is None:
                 continue

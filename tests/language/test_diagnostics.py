@@ -165,7 +165,9 @@ CASES: dict[str, list[Case]] = {
         Case("spare anything when ‸run_time > 9MiB", "", "spare anything when run_time > 9min"),
         Case("spare anything when ‸run_time > 25%", "", "spare anything when rss > 25%"),
         Case("spare anything when ‸10% > 5%", "memory", "spare anything when unit.pressure > 5%"),
-        Case('spare anything when ‸uid == "root"', "`user == ", 'spare anything when user == "root"'),
+        Case(
+            'spare anything when ‸uid == "root"', "`user == ", 'spare anything when user == "root"'
+        ),
         Case("never kill ‸comm 0", "quote", 'never kill comm "0"'),
         Case("never kill ‸nice 5MiB", "without a unit", "never kill nice 5"),
     ],
@@ -221,7 +223,7 @@ CASES: dict[str, list[Case]] = {
         Case(f"prefer anything by ‸1{'0' * 40}", "smaller", f"prefer anything by 1{'0' * 39}"),
     ],
     "OOM403": [
-        Case("prefer anything by ‸0", "`never kill`", "prefer anything by 1"),
+        Case("prefer anything by ‸0", "`never kill …`", "prefer anything by 1"),
         Case("spare anything by ‸0.5", "`prefer … by 2`", "spare anything by 1.5"),
         Case("prefer anything by ‸2MiB", "`by 2`", "prefer anything by 2"),
     ],
@@ -389,7 +391,7 @@ HABITS = {
     'never kill comm: "a"': "side by side",
     "prefer rss > 1GiB": "after `when`",
     "never kill comm sshd": '`comm "sshd"`',
-    "never kill comm systemd-journald": '`comm "systemd-journald"`',
+    "never kill comm systemd-journald": '`comm "systemd-journal"`',
     "never kill exe /usr/sbin/sshd": '`exe "/usr/sbin/sshd"`',
     "never kill comm ssh*": '`comm "ssh*"`',
     "spare unit nginx.service": '`unit "nginx.service"`',

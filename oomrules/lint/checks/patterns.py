@@ -163,7 +163,7 @@ def _why_nothing(pattern: Pattern) -> str:
         )
         return "" if not ending or fits else why
     if attribute in _VALUES and plain and value not in _VALUES[attribute]:
-        known = ", ".join(f"`{one}`" for one in _VALUES[attribute] if one)
+        known = ", ".join(f'`"{one}"`' for one in _VALUES[attribute] if one)
         return f"it is one of {known}"
     return ""
 
@@ -239,7 +239,10 @@ def _wrong_kind(rules: RuleSet) -> Iterator[Diagnostic]:
             continue  # these can hold any text
         short = len(value.encode()) <= COMM_LENGTH  # else it is OOM501
         if pattern.attribute == "comm" and pattern.how != "search" and short and _not_a_name(value):
-            message = "a command name is that of the program, without a path, arguments or a unit's suffix"
+            message = (
+                "a command name is that of the program, without a path, arguments or the suffix "
+                "of a unit"
+            )
             yield pattern.finding(WRONG_KIND, message, _not_a_name(value))
             continue
         if pattern.how == "search" and _LIKE_A_GLOB.fullmatch(value):
@@ -251,7 +254,9 @@ def _wrong_kind(rules: RuleSet) -> Iterator[Diagnostic]:
                 f'selector, as in `{pattern.attribute} "{value}"`',
             )
         named = pattern.how == "glob" and pattern.attribute in ("comm", "user", "group", "exe")
-        if named and _LIKE_A_REGEX.fullmatch(value):
+        # The account of a machine in a domain ends in a dollar sign.
+        account = pattern.attribute in ("user", "group") and re.fullmatch(r"[\w.\\-]+\$", value)
+        if named and not account and _LIKE_A_REGEX.fullmatch(value):
             message = f"this is a glob, which takes `{value}` as it stands"
             yield pattern.finding(WRONG_KIND, message, _regex_help(pattern.attribute, value))
 

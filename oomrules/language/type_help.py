@@ -30,6 +30,7 @@ _ELSEWHERE = {
     **dict.fromkeys(("path", "binary", "executable"), "exe"),
     **dict.fromkeys(("limit", "memory_limit", "mem_limit"), "unit.memory_max"),
 }
+_YES_OR_NO = ("yes", "no", "true", "false", "on", "off")
 # What people ask for and no rule knows.
 _UNKNOWN_HERE = {
     **dict.fromkeys(
@@ -41,7 +42,7 @@ _UNKNOWN_HERE = {
         "no rule knows the load; the processor time that a process has used is `cpu_time`",
     ),
     **dict.fromkeys(
-        ("yes", "no", "true", "false", "on", "off"),
+        _YES_OR_NO,
         "what is yes or no stands by itself, as in `session.active` or `not session.active`",
     ),
 }
@@ -53,6 +54,13 @@ _LONGEST_COMM = 15
 ANY = frozenset(Type)
 TEXTS = frozenset((Type.TEXT,))
 BOOLEANS = frozenset((Type.BOOLEAN,))
+# Words of clauses where no clause can stand, or where it is not complete.
+_CLAUSES = {
+    "under": 'say what an ancestor satisfies, behind the terms: `anything under comm "cron"`',
+    "child": 'say what the parent satisfies, behind the terms: `anything child of comm "cron"`',
+    "whole": 'a unit is killed whole with a sentence of its own: `kill whole "batch-*.service"`',
+}
+
 # Types that arithmetic takes, and an example of each that has a unit.
 NUMERIC = (Type.COUNT, Type.MEMORY, Type.DURATION)
 EXAMPLES = {Type.COUNT: "5", Type.MEMORY: "512MiB", Type.DURATION: "10min", Type.PERCENTAGE: "10%"}
@@ -103,6 +111,8 @@ def name_help(word: str, defined: Iterable[str], wanted: Collection[Type] = ANY)
         return f"write the unit without a space, as in `512{word}`"
     if word.lower() in _UNKNOWN_HERE:
         return _UNKNOWN_HERE[word.lower()]
+    if word in _CLAUSES:
+        return _CLAUSES[word]
     if word == "oom_score":
         return "what the kernel counts beside oom_score_adj is `score rss + swap + pgtables`"
     here = _ELSEWHERE.get(word.lower())
@@ -124,7 +134,7 @@ def name_help(word: str, defined: Iterable[str], wanted: Collection[Type] = ANY)
     if others:
         compared = f"{others[0]} > {EXAMPLES[ATTRIBUTES[others[0]].type]}"
         return f"did you mean `{others[0]}`? it is compared, as in `{compared}`"
-    return f"{_NO_SUCH}; a text stands in quotes, as in `{as_comparison('comm', '==', word)}`"
+    return say_what_it_is(word)
 
 
 _NO_SUCH = "there is no such attribute, and no `define` in these files makes it a word"
@@ -159,8 +169,12 @@ def term_help(word: str, value: str, defined: Iterable[str], wanted: Collection[
             f"`{word}` is a capability: write `with {word}` behind the terms, as in "
             f"`anything with {word}`"
         )
+    if word.lower() in _YES_OR_NO:
+        return "what is yes or no takes no value: leave it out, or write `not` before the name"
     if word.lower() in _UNKNOWN_HERE:
         return _UNKNOWN_HERE[word.lower()]
+    if word in _CLAUSES:
+        return _CLAUSES[word]
     if quantities.spelt_out("512", word):
         return f"write the unit without a space, as in `{quantities.spelt_out('512', word)}`"
     here = _ELSEWHERE.get(word.lower())

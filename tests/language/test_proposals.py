@@ -202,7 +202,18 @@ def helped(text: str) -> list[Diagnostic]:
 # Signs and words that a help names, and does not propose.
 _NAMED = {*KEYWORDS, *ATTRIBUTES, "=", "==", "!=", "~", "#", "{", "}", '"', "/", "%", "-", "`"}
 _COMMANDS = ("systemctl", "iconv", "oomrules", "getent", "chown", "ms")
-_PLACEHOLDERS = ("in @list", "with CAP", "comm @NAME", "unit @NAME", "define", "root(x)", "cap(X)")
+_PLACEHOLDERS = (
+    "in @list",
+    "with CAP",
+    "comm @NAME",
+    "unit @NAME",
+    "define",
+    "root(x)",
+    "cap(X)",
+    "max(a, b)",
+    "min(a, b)",
+    "kill whole UNIT",
+)
 
 
 def proposals(help_: str) -> list[str]:
@@ -244,7 +255,7 @@ def _fillings(source: RuleText, proposal: str) -> Iterator[str]:
         return
     line = source.text.splitlines()[-1]
     selector = re.sub(r"^\w+ (?:kill |first |last )?|\s+by\s+\S+$|^when |^not ", "", line)
-    for filling in (selector, "uid == 0", "rss > 1MiB", "uid 0", '"x"', "x"):
+    for filling in (selector, "uid == 0", "rss > 1MiB", "uid 0", '"x"', "x", "rss"):
         yield proposal.replace("…", filling)
 
 

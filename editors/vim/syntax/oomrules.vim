@@ -11,11 +11,12 @@ syntax keyword oomrulesKeyword never kill only first last prefer spare by score 
 syntax keyword oomrulesKeyword with without any of when and or not
 syntax keyword oomrulesKeyword units wanted part
 syntax match oomrulesKeyword "\<in\s\+user\s\+unit\>\ze\s"
-syntax keyword oomrulesFunction root cap
+syntax keyword oomrulesFunction root cap max min
 syntax keyword oomrulesAttribute pid ppid comm cmdline exe uid euid gid egid user group nice capabilities
 syntax keyword oomrulesAttribute cpu_time run_time threads state total_vm rss anon shmem locked swap
 syntax keyword oomrulesAttribute pgtables pid_depth oom_score_adj tty session cgroup unit slice user.unit user.slice unit.processes unit.memory
 syntax keyword oomrulesAttribute unit.memory_max unit.memory_high unit.swap unit.pressure unit.oom_kills
+syntax keyword oomrulesAttribute footprint totalpages host.totalpages
 syntax keyword oomrulesAttribute unit.description unit.active_state unit.oom_policy unit.oom_score_adjust
 syntax keyword oomrulesAttribute unit.managed_oom_preference unit.managed_oom_memory_pressure session.active
 syntax keyword oomrulesAttribute session.remote session.idle session.class session.type

@@ -559,9 +559,11 @@ class Reader:
                 if found is not None:
                     return found
                 return Value("truth", self.truth(self.rules.definitions[name]))
-            case syntax.Call(function=syntax.Name(name="cap"), argument=syntax.Name(name=name)):
+            case syntax.Call(function=syntax.Name(name="cap"), arguments=[syntax.Name(name=name)]):
                 return Value("truth", self.holds(name))
-            case syntax.Call(argument=argument):
+            case syntax.Call(function=syntax.Name(name="max" | "min" as end), arguments=given):
+                return _extreme(end, [self.value(one) for one in given])
+            case syntax.Call(arguments=[argument]):
                 number = self.value(argument).worth
                 return Value("number", _root(number) if _known(number) else number)
             case syntax.Minus(operand=operand):
@@ -580,12 +582,15 @@ class Reader:
                 if not _known(text):
                     return Value("truth", text)
                 return Value("truth", re.search(pattern.value, text) is not None)
+            case syntax.Equals() | syntax.Matches() | syntax.Member():
+                return Value("truth", self._term(expression))
             case syntax.Not(operand=operand):
                 return Value("truth", negation(self.truth(operand)))
             case syntax.And(operands=operands):
                 return Value("truth", conjunction(self.truth(one) for one in operands))
             case syntax.Or(operands=operands):
                 return Value("truth", disjunction(self.truth(one) for one in operands))
+        raise AssertionError(expression)
 
     def _quantity(self, written: str) -> Value:
         matched = re.fullmatch(r"([\d_]+(?:\.\d+)?)(.*)", written)
@@ -647,16 +652,13 @@ class Reader:
     def selects(self, selector: syntax.Selector) -> Truth:
         """Tell whether a rule is about this process."""
         return conjunction(
-            [self._term(term) for term in selector.terms]
+            [self.truth(term) for term in selector.terms]
             + [self._clause(clause) for clause in selector.clauses]
         )
 
     def _term(self, term: syntax.Term) -> Truth:
         subject = self.value(term.name)
         match term:
-            case syntax.Named():
-                truth: Truth = subject.worth
-                return truth
             case syntax.Equals(quantity=quantity, negative=negative):
                 wanted: syntax.Expression = quantity
                 if negative:
@@ -664,12 +666,12 @@ class Reader:
                 return self.compare("==", subject, self.value(wanted))
             case syntax.Matches(glob=glob):
                 return _glob(subject, glob.value)
-            case syntax.Member(list=names):
-                return self.among(subject, names.name)
+        return self.among(subject, term.list.name)
 
     def _clause(self, clause: syntax.Clause) -> Truth:
         if isinstance(clause, syntax.When):
             return self.truth(clause.condition)
+        assert isinstance(clause, syntax.With), clause
         held = [self.holds(name.name) for name in clause.capabilities]
         match clause.holding:
             case syntax.Holding.ALL:
@@ -783,6 +785,16 @@ def _arithmetic(sign: str, left: Value, right: Value) -> Value:
     one, other = left.worth, right.worth
     result = _calculate(sign, one, other) if _known(one, other) else _unknown(one, other)
     return Value(_kind_of(sign, *kinds), result)
+
+
+def _extreme(end: str, given: Sequence[Value]) -> Value:
+    """The largest or the smallest of several amounts; memory counts in pages."""
+    worths = [value.worth for value in given]
+    kinds = {"memory" if value.kind == "share" else value.kind for value in given}
+    (kind,) = kinds
+    if not _known(*worths):
+        return Value(kind, _unknown(*worths))
+    return Value(kind, sorted(worths)[-1 if end == "max" else 0])
 
 
 def _kind_of(sign: str, left: str, right: str) -> str:

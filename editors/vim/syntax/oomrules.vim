@@ -11,7 +11,7 @@ syntax keyword oomrulesKeyword never kill only first last prefer spare by score 
 syntax keyword oomrulesKeyword with without any of when and or not
 syntax keyword oomrulesKeyword units wanted part
 syntax match oomrulesKeyword "\<in\s\+user\s\+unit\>\ze\s"
-syntax keyword oomrulesFunction root cap
+syntax keyword oomrulesFunction root cap max min
 syntax keyword oomrulesAttribute pid ppid comm cmdline exe uid euid gid egid user group nice capabilities
 syntax keyword oomrulesAttribute cpu_time run_time threads state total_vm rss anon shmem locked swap
 syntax keyword oomrulesAttribute pgtables pid_depth oom_score_adj tty session cgroup unit slice user.unit user.slice unit.processes unit.memory

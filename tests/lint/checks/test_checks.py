@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -186,6 +187,14 @@ WRONG = {
         # The first of the rules can hold for nobody, and the other is left to nobody.
         "only kill anything when nice > 20\nonly kill uid 1\nnever kill uid 1",
     ],
+    "OOM618": [
+        "never kill anything",
+        'never kill user "*"',
+        "never kill anything when nice >= 0 or nice < 0",
+        "never kill anything when rss >= 0B",
+        "in -.slice: never kill anything",
+        'in "*": never kill anything',
+    ],
     "OOM623": [
         "score (rss + swap) * (run_time / 1min)",
         "score rss * (run_time / 1s)",
@@ -285,6 +294,13 @@ RIGHT = {
         "in a.slice: only kill uid 1\nin b.slice: only kill uid 2",
         "only kill uid 1\nnever kill uid 1 when nice < 0",
     ],
+    "OOM618": [
+        "in system.slice: never kill anything",
+        "never kill anything when nice >= 0",
+        "never kill uid 0",
+        # Several rules together are OOM617.
+        "never kill anything when nice >= 0\nnever kill anything when nice < 0",
+    ],
     "OOM623": [
         compiler.DEFAULT_SCORE,
         "score rss",
@@ -359,6 +375,36 @@ def test_a_near_miss_is_not(code: str, text: str) -> None:
     codes = found(text)
     assert code not in codes
     assert not [one for one in codes if one < "OOM5"], "the example itself is in error"
+
+
+UNUSED = """\
+define one = nice > 0
+define two = one and comm in @names
+list names = "a"
+list other = "b"
+prefer uid 5
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "unused"),
+    [
+        ("", ["one", "two", "@names", "@other"]),
+        ("prefer one", ["two", "@names", "@other"]),
+        ("prefer two", ["@other"]),
+        ("define three = two\nprefer three", ["@other"]),
+        ("define three = two", ["one", "two", "@names", "@other", "three"]),
+        ("prefer anything when not one and comm in @other", ["two", "@names"]),
+        ("spare comm @names\nspare comm @other", ["one", "two"]),
+        ("in a.slice { in b.slice: kill last two }", ["@other"]),
+    ],
+)
+def test_what_nothing_uses_is_found_in_a_whole_directory_only(rule: str, unused: list[str]) -> None:
+    files = Found((RuleText("1.oom", UNUSED), RuleText("2.oom", f"{rule}\n")))
+    said = [one.message for one in linter.lint(files, (Path("/etc/oomrules.d"),))[1]]
+    assert len(said) == len(unused)
+    assert {message.split("`")[1] for message in said} == set(unused)
+    assert "OOM222" not in [one.code for one in linter.lint(files)[1]]
 
 
 # --- several files -------------------------------------------------------------------------

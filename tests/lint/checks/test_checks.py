@@ -12,13 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oomrules.language import compiler
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
 from oomrules.lint import linter
 from oomrules.lint.checks import patterns
-from oomrules.program import nodes
+from oomrules.program import nodes, program
 from tests.oracle import strategies
 from tests.oracle.strategies import thorough
 
@@ -302,7 +301,7 @@ RIGHT = {
         "never kill anything when nice >= 0\nnever kill anything when nice < 0",
     ],
     "OOM623": [
-        compiler.DEFAULT_SCORE,
+        program.DEFAULT_SCORE,
         "score rss",
         "score anon + swap",
         "score rss + swap + pgtables",

@@ -56,7 +56,8 @@ class Hierarchy:
     def scope(self, path: str, share: Share | None = None) -> LiveScope | None:
         """Look at a control group; its files are read as they are asked for.
 
-        ``share`` is that of ``LiveScope``. None for one above the part of the tree that is in sight: it is as if that were all.
+        ``share`` is that of ``LiveScope``. None for one above the part of the tree that is in
+        sight: it is as if that were all.
         """
         tree = self.memory or self.unified
         if tree is None:

@@ -178,7 +178,9 @@ def _of_host(key: str) -> Getter:
 def _host_memory(_: Process, snapshot: Snapshot) -> int | None:
     """Return RAM without huge pages, in pages: nothing in those can be had by a kill."""
     host = snapshot.host
-    return None if host.hugetlb is None else (host.mem_total - host.hugetlb) // host.page_size
+    if host.hugetlb is None:
+        return None
+    return max(0, host.mem_total - host.hugetlb) // host.page_size
 
 
 def _whole(get: Getter) -> Getter:
@@ -477,10 +479,7 @@ SCORING: dict[str, Getter] = {
     },
     "totalpages": _told_by_a_user(_totalpages, known_too=False),
     LIMIT: _told_by_a_user(limit, known_too=False),
-    **{
-        name: _of_lower_group(GETTERS[name])
-        for name in ("cgroup.memory", "cgroup.memory_max")
-    },
+    **{name: _of_lower_group(GETTERS[name]) for name in ("cgroup.memory", "cgroup.memory_max")},
 }
 
 # The same for rules that protect: he also says what its units are like.

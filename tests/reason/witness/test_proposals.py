@@ -33,8 +33,6 @@ POSSIBLE = {
     "slice": '"qzx.slice"',
     "user.unit": '"qzx.service"',
     "user.slice": '"qzx.slice"',
-    # A witness is alone.
-    "unit.processes": "1",
 }
 
 

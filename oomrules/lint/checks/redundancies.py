@@ -172,7 +172,7 @@ def _named_by(stated: Iterable[Stated[Any]]) -> set[str]:
     for one in stated:
         for node in nodes_of(one.statement):
             match node:
-                case syntax.Name(name=name) | syntax.Named(name=syntax.Name(name=name)):
+                case syntax.Name(name=name):
                     found.add(name)
                 case syntax.Member(list=listed) | syntax.Membership(list=listed):
                     found.add(f"@{listed.name}")

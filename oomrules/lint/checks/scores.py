@@ -12,7 +12,7 @@ from oomrules.language import syntax
 from oomrules.language.checker import Stated, only
 from oomrules.language.diagnostics import Diagnostic, Related
 from oomrules.lint.meaning import Meaning
-from oomrules.lint.ruleset import Check, RuleSet, expressions
+from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.processes.values import LIMIT
 from oomrules.program import nodes
 from oomrules.program.nodes import Node, attributes
@@ -248,7 +248,7 @@ def _is_time(node: Node) -> bool:
 def _divide_by_more(score: Stated[syntax.Score]) -> str:
     divisors = [
         node.right
-        for node in expressions(score.statement.expression)
+        for node in syntax.expressions(score.statement.expression)
         if isinstance(node, syntax.Arithmetic) and node.operator == "/" and _varies(node.right)
     ]
     if len(divisors) != 1:
@@ -258,7 +258,7 @@ def _divide_by_more(score: Stated[syntax.Score]) -> str:
 
 
 def _varies(expression: syntax.Expression) -> bool:
-    return any(isinstance(node, syntax.Name) for node in expressions(expression))
+    return any(isinstance(node, syntax.Name) for node in syntax.expressions(expression))
 
 
 def _dimension(node: Node) -> str:

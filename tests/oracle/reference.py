@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from fnmatch import fnmatchcase
 from fractions import Fraction
+from itertools import combinations
 from math import floor, isqrt
 from typing import Any, NamedTuple
 
@@ -36,7 +37,6 @@ Targets = tuple[str, ...]
 Truth = bool | Doing | None
 
 NO_LIMIT = 2**63 - 1
-FIRST, NORMAL, LAST = 0, 1, 2
 
 _BYTES = {f"{prefix}iB": 1 << 10 * power for power, prefix in enumerate("KMGTP", 1)} | {"B": 1}
 _MILLISECONDS = {
@@ -1020,11 +1020,14 @@ def _calculate(sign: str, one: int, other: int) -> int | None:
 
 
 class Judgement(NamedTuple):
-    """What becomes of one process; ``why`` is empty for a candidate."""
+    """What becomes of one process; ``why`` is empty for a candidate.
+
+    ``level`` is the tier with its degree: -3 is ``kill first … by 3``, 0 neither first nor last.
+    """
 
     pid: int
     why: str
-    tier: int
+    level: int
     base: Fraction | None
     weight: Fraction
     start: int
@@ -1074,11 +1077,22 @@ def judge(rules: Rules, world: World, process: Object) -> Judgement:
     for rule in of_kind(syntax.Kind.SPARE):
         if protects(rule):
             weight /= factor(rule[1])
-    tier = NORMAL
-    if any(map(surely, of_kind(syntax.Kind.FIRST))):
-        tier = FIRST
-    if any(map(protects, of_kind(syntax.Kind.LAST))):
-        tier = LAST
+
+    def degree(rule: syntax.Rule) -> int:
+        return 1 if rule.factor is None else int(rule.factor.written.replace("_", ""))
+
+    def as_protection(rule: tuple[Targets, syntax.Rule]) -> Truth:
+        return conjunction([protecting.around(rule[0]), protecting.selects(rule[1].selector)])
+
+    lasts = [degree(rule[1]) for rule in of_kind(syntax.Kind.LAST) if protects(rule)]
+    level = max(lasts, default=0)
+    if not lasts:
+        firsts = of_kind(syntax.Kind.FIRST)
+        level = _first_level(
+            [degree(rule[1]) for rule in firsts if surely(rule)],
+            [degree(rule[1]) for rule in firsts if as_protection(rule) is True],
+            [degree(rule[1]) for rule in firsts if as_protection(rule) is None],
+        )
     only: dict[Targets, list[Truth]] = {}
     for targets, rule_ in of_kind(syntax.Kind.ONLY):
         only.setdefault(targets, []).append(protecting.selects(rule_.selector))
@@ -1099,7 +1113,20 @@ def judge(rules: Rules, world: World, process: Object) -> Judgement:
     elif base <= 0:
         why = "no points"
     start = process.get("starttime")
-    return Judgement(process["pid"], why, tier, base, weight, 2**64 if start is None else start)
+    return Judgement(process["pid"], why, level, base, weight, 2**64 if start is None else start)
+
+
+def _first_level(surely: list[int], known: list[int], doubted: list[int]) -> int:
+    """The mildest of all the levels that are possible, as doubt protects.
+
+    What the process made unknown, or its user says, does not make a level milder.
+    """
+    if not surely:
+        return 0
+    worlds = (
+        (*known, *some) for size in range(len(doubted) + 1) for some in combinations(doubted, size)
+    )
+    return max(-min(world or surely) for world in worlds)
 
 
 def _is_no_victim(process: Object) -> bool:
@@ -1125,4 +1152,4 @@ def judge_all(sources: Iterable[RuleText], objects: Iterable[Object]) -> list[Ju
 def rank(judgements: Iterable[Judgement]) -> list[Judgement]:
     """Order the candidates, worst first."""
     candidates = [judgement for judgement in judgements if not judgement.why]
-    return sorted(candidates, key=lambda one: (one.tier, -one.exact, one.start, one.pid))
+    return sorted(candidates, key=lambda one: (one.level, -one.exact, one.start, one.pid))

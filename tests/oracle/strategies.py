@@ -380,6 +380,7 @@ RuleSet = tuple[Stated, ...]
 
 _STARTS = ("kill first", "kill last", *["prefer", "spare"] * 3, "never kill", "only kill")
 _FACTORS = _one_of("", "", " by 1", " by 2", " by 3", " by 1.5", " by 8", " by 100")
+_DEGREES = _one_of("", "", " by 1", " by 2", " by 3", " by 1_000")
 # Targets inside one another: the usual way, the other way round, and such that stand
 # equally deep.
 _NESTED = (
@@ -406,7 +407,11 @@ def rules(names: Vocabulary) -> Texts:
     """Single rules."""
 
     def sentence(start: str) -> Texts:
-        factors = _FACTORS if start in ("prefer", "spare") else st.just("")
+        factors = st.just("")
+        if start in ("prefer", "spare"):
+            factors = _FACTORS
+        elif start in ("kill first", "kill last"):
+            factors = _DEGREES
         return st.tuples(st.just(start + " "), selectors(names), factors).map("".join)
 
     return st.sampled_from(_STARTS).flatmap(sentence)
@@ -472,7 +477,8 @@ def scoped_rule_sets(draw: st.DrawFn) -> RuleSet:
     starts = st.sampled_from((*_STARTS, "only kill"))
     sentences = st.tuples(_BLOCKS, starts, st.sampled_from(_PLAIN))
     for blocks, start, selector in draw(st.lists(sentences, max_size=5)):
-        stated.append(Stated(blocks, f"{start} {selector}"))
+        degree = draw(_DEGREES) if start in ("kill first", "kill last") else ""
+        stated.append(Stated(blocks, f"{start} {selector}{degree}"))
     return tuple(stated)
 
 

@@ -61,7 +61,7 @@ class Verdict(NamedTuple):
         base: the value of the score, None if unknown.
         score: the score that counts.
         weight: the product of the factors, in lowest terms.
-        points: base times weight, rounded down; 0 where a candidate is spared to less than 1.
+        points: base times weight, rounded down. A candidate may have 0.
         held: the prefer, spare, first and last rules that hold.
         by_memory: whether the process made the score unknown by itself, and counts by its
             resident memory.

@@ -330,7 +330,7 @@ def of_host(rules: str, snapshot: Path, code: str) -> list[Diagnostic]:
     return [one for one in findings if one.code == code]
 
 
-PODS = [
+PODS: list[dict[str, Any]] = [
     {"comm": "pod", "oom_score_adj": -997, "rss": 1000 << 20},
     {"comm": "db", "oom_score_adj": -900, "rss": 900 << 20},
     *[{"comm": f"x{number}"} for number in range(30)],
@@ -367,9 +367,9 @@ def test_wishes_that_count_or_are_overruled_by_name_are_not_told(
     assert of_host(f"{rules}\n", host_of(tmp_path, *PODS), "OOM708") == []
 
 
-REDIS = [
-    {"comm": "redis-server", "uid": 999, "cmdline": ["redis-server"]},
-    {"comm": "redis-server", "uid": 999, "cmdline": ["redis-rdb-bgsave"]},
+REDIS: list[dict[str, Any]] = [
+    {"comm": "redis-server", "uid": 999, "cmdline": "redis-server"},
+    {"comm": "redis-server", "uid": 999, "cmdline": "redis-rdb-bgsave"},
 ]
 
 

@@ -19,6 +19,7 @@ From program/ to service/ it is run time, the resident half: standard library on
 never waiting for another program. The modules beside the folders are the ground of both halves.
 
     reason/ lint/ testing/ editor/    tools for the language, loaded by their commands only
+    importing/                        settings of other tools -> rules
     commands/                         the command line: one module a command
 """
 

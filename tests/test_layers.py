@@ -45,6 +45,7 @@ TOOLS = {
     "reason": {"program", "accounts", "processes", "ranking"},
     "lint": {*JUDGED, "reason"},
     "testing": JUDGED,
+    "importing": {"program", "processes", "language", "dbus"},
     "editor": {*JUDGED, "reason", "lint"},
 }
 STAGES = {*RUN_TIME, *COMPILE_TIME, *TOOLS}

@@ -49,12 +49,29 @@ def test_a_doubt_is_named_and_is_one(rule_set: RuleSet, host: list[Object]) -> N
 
 def test_a_share_of_swap_where_there_is_none_is_a_doubt_that_says_so() -> None:
     host = {
-        "kind": "host", "schema": "oomrules.snapshot/1", "page_size": 4096, "clock_ticks": 100,
-        "uptime": 1, "mem_total": 2**30, "swap_total": 0, "swap_free": 0, "hugetlb": 0,
+        "kind": "host",
+        "schema": "oomrules.snapshot/1",
+        "page_size": 4096,
+        "clock_ticks": 100,
+        "uptime": 1,
+        "mem_total": 2**30,
+        "swap_total": 0,
+        "swap_free": 0,
+        "hugetlb": 0,
     }
     process = {
-        "kind": "process", "pid": 7, "state": "S", "flags": 0, "starttime": 0, "nice": 0,
-        "total_vm": 9, "rss": 9, "utime": 0, "stime": 0, "threads": 1, "cgroup": "/",
+        "kind": "process",
+        "pid": 7,
+        "state": "S",
+        "flags": 0,
+        "starttime": 0,
+        "nice": 0,
+        "total_vm": 9,
+        "rss": 9,
+        "utime": 0,
+        "stime": 0,
+        "threads": 1,
+        "cgroup": "/",
     }
     rule = "never kill anything when host.swap_free < 10%\nscore rss"
     verdict = verdicts(rank([RuleText("x", rule)], [host, process]))[7]

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.lint.meaning import Meaning, RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet, shipped
-from oomrules.ranking.verdict import LAST, Verdict, Why
+from oomrules.ranking.tiers import LAST
+from oomrules.ranking.verdict import Verdict, Why
 from oomrules.reason import Undecided
 from oomrules.reason.effects import Effect, eligible, inside
 from oomrules.reason.index import CoverIndex
@@ -143,11 +144,24 @@ def _inside_its_kind(meaning: Meaning) -> Iterator[_Overlap]:
 def _is_told(meaning: Meaning, rule: RuleMeaning, other: RuleMeaning) -> bool:
     """Return whether it is a mistake that another rule of the same kind covers a rule."""
     one, two = rule.effect, other.effect
+    degree = two.rule.degree - one.rule.degree
+    if degree:
+        return _is_milder(meaning, rule, degree)
     if one.targets != two.targets:
         # Levels of `only` are intersected, so a second one matters.
         return rule.kind != "only" and not _is_blamed(meaning, other, rule)
     # Two equal conditions are OOM514.
     return one.rule.when != two.rule.when and not _is_blamed(meaning, other, rule)
+
+
+def _is_milder(meaning: Meaning, rule: RuleMeaning, degree: int) -> bool:
+    """Return whether another rule of a tier, whose degree is greater by so much, always counts."""
+    if rule.kind == "last":
+        return degree > 0
+    # In doubt a first rule makes the tier of one further out milder, which the other may not do.
+    return degree < 0 and rule.effect.rule.degree == max(
+        one.effect.rule.degree for one in meaning.of("first")
+    )
 
 
 def _is_blamed(meaning: Meaning, later: RuleMeaning, earlier: RuleMeaning) -> bool:
@@ -193,7 +207,7 @@ def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
         except Undecided:
             meaning.reasoner.undecided += 1
             continue
-        first = _first(meaning, level)
+        first = meaning.first_of(level)
         # A `never` as well is a second protection, and no mistake.
         for rule in meaning.of("first", "last", "prefer", "spare"):
             region = rule.effect.region
@@ -212,11 +226,6 @@ def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
                     "processes",
                     "remove it, or widen the `only kill`",
                 )
-
-
-def _first(meaning: Meaning, level: list[Effect]) -> RuleMeaning:
-    """Return the rule of a level that stands first in the files."""
-    return next(one for one in meaning.rules if any(one.effect is effect for effect in level))
 
 
 def _cancelling(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -304,7 +313,7 @@ def _none(
         return
     if left or not by:
         return
-    blamed = _first(meaning, level) if level else by[-1]
+    blamed = meaning.first_of(level) if level else by[-1]
     if shipped(blamed.stated.source):
         return
     region = start if level else blamed.effect.region or []
@@ -359,7 +368,7 @@ def _exclusions(
     for never in nevers:
         yield never, never.effect.region or []
     for targets, level in levels.items():
-        yield _first(meaning, level), meaning.effects.shut_out(targets, level)
+        yield meaning.first_of(level), meaning.effects.shut_out(targets, level)
 
 
 def _excluded(verdict: Verdict) -> bool:

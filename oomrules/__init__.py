@@ -5,6 +5,7 @@ Who may import whom is in tests/test_layers.py, and drawn in docs/README.md.
 
     language/    1   text -> checked rules -> a program              compile time: lark
     dbus/        1b  systemd, logind -> facts                        compile time: pydbus, cgroupspy
+    runtimes/    1b  Docker, Podman, crictl -> facts                 compile time
     program/     2   the rules as plain data, and the one walk over them
     accounts/        users and groups by name
     processes/   3   /proc, BPF or a recording -> a snapshot

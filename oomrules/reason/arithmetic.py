@@ -29,6 +29,8 @@ _DOMAINS: dict[str, Numbers] = {
     },
     "unit.oom_score_adjust": whole(-1000, 1000),
     "unit.pressure": whole(0, 10_000),
+    # An int32 of Kubernetes' API.
+    "pod.priority": whole(-(2**31), 2**31 - 1),
 }
 
 

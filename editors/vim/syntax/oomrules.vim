@@ -20,6 +20,8 @@ syntax keyword oomrulesAttribute footprint totalpages host.totalpages
 syntax keyword oomrulesAttribute unit.description unit.active_state unit.oom_policy unit.oom_score_adjust
 syntax keyword oomrulesAttribute unit.managed_oom_preference unit.managed_oom_memory_pressure session.active
 syntax keyword oomrulesAttribute session.remote session.idle session.class session.type
+syntax keyword oomrulesAttribute container.id container.runtime container.name container.image
+syntax keyword oomrulesAttribute pod.uid pod.qos pod.name pod.namespace pod.priority
 syntax keyword oomrulesCapability CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP
 syntax keyword oomrulesCapability LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK
 syntax keyword oomrulesCapability IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN

@@ -12,7 +12,8 @@ from typing import Any
 
 from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.fields import FIELDS, Unit
-from oomrules.processes import ordinary
+from oomrules.processes import ordinary, recorded
+from oomrules.processes.containers import contained
 from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.units import placement
 from oomrules.reason import Undecided
@@ -38,6 +39,10 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "unit.managed_oom_memory_pressure": ("auto",),
     "session.class": ("user", ""),
     "session.type": ("tty", "wayland", ""),
+    "container.name": ("example", ""),
+    "container.image": ("docker.io/library/example:latest", ""),
+    "pod.name": ("example-0", ""),
+    "pod.namespace": ("default", ""),
 }
 _SIZES = [name for name, field in FIELDS.items() if field.unit is Unit.BYTES]
 
@@ -94,6 +99,7 @@ def _made(
         "starttime": (uptime - numbers["run_time"] // 1000) * TICKS,
         "tty_nr": ordinary.terminal(said["tty"]) or 0,
         "cgroup": cgroup,
+        **_of_container(cgroup, {**numbers, **said}, gone),
     }
     for name in gone:
         field = {"cpu_time": "utime", "run_time": "starttime", "tty": "tty_nr"}.get(name, name)
@@ -106,6 +112,19 @@ def _made(
     lines = [*scopes, ordinary.process_line(**values)]
     snapshot = ordinary.snapshot("a witness", host, lines)
     return Witness(snapshot, snapshot.by_pid[numbers["pid"]])
+
+
+def _of_container(
+    cgroup: str | None, values: dict[str, Any], gone: set[str]
+) -> dict[str, dict[str, Any]]:
+    """Return what the runtime says of the container that a control group is of, if it is of one."""
+    place = contained(cgroup or "")
+    said = {
+        a.field: values.get(a.name, a.empty)
+        for a in ATTRIBUTES.values()
+        if a.provider is Provider.RUNTIME and a.name not in gone
+    }
+    return recorded.container_lines(place.id, place.runtime, place.pod, place.qos, said)
 
 
 def _asked(box: Box) -> set[str]:

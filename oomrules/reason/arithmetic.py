@@ -38,6 +38,14 @@ _DOMAINS: dict[str, Numbers] = {
 _SUMS = {"footprint": FOOTPRINT}
 
 
+def whole_beside(key: Any) -> str:
+    """Return of which attribute a share that is compared with an expression is.
+
+    Empty for the nearest memory limit.
+    """
+    return ATTRIBUTES[key[1]].whole if key[0] == "attr" else ""
+
+
 def is_text(node: Node) -> bool:
     """Return whether an expression is a text."""
     return node[0] == "text" or (node[0] == "attr" and ATTRIBUTES[node[1]].type is Type.TEXT)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.lint.meaning import Meaning, RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet, shipped
-from oomrules.ranking.verdict import LAST, Verdict, Why
+from oomrules.ranking.tiers import LAST
+from oomrules.ranking.verdict import Verdict, Why
 from oomrules.reason import Undecided
 from oomrules.reason.effects import Effect, eligible, inside
 from oomrules.reason.index import CoverIndex
@@ -143,11 +144,24 @@ def _inside_its_kind(meaning: Meaning) -> Iterator[_Overlap]:
 def _is_told(meaning: Meaning, rule: RuleMeaning, other: RuleMeaning) -> bool:
     """Return whether it is a mistake that another rule of the same kind covers a rule."""
     one, two = rule.effect, other.effect
+    degree = two.rule.degree - one.rule.degree
+    if degree:
+        return _is_milder(meaning, rule, degree)
     if one.targets != two.targets:
         # Levels of `only` are intersected, so a second one matters.
         return rule.kind != "only" and not _is_blamed(meaning, other, rule)
     # Two equal conditions are OOM514.
     return one.rule.when != two.rule.when and not _is_blamed(meaning, other, rule)
+
+
+def _is_milder(meaning: Meaning, rule: RuleMeaning, degree: int) -> bool:
+    """Return whether another rule of a tier, whose degree is greater by so much, always counts."""
+    if rule.kind == "last":
+        return degree > 0
+    # In doubt a first rule makes the tier of one further out milder, which the other may not do.
+    return degree < 0 and rule.effect.rule.degree == max(
+        one.effect.rule.degree for one in meaning.of("first")
+    )
 
 
 def _is_blamed(meaning: Meaning, later: RuleMeaning, earlier: RuleMeaning) -> bool:

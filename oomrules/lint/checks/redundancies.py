@@ -88,7 +88,9 @@ def _repeated(rules: RuleSet) -> Iterator[Diagnostic]:
     first: dict[str, Stated[syntax.Rule]] = {}
     for stated in rules.checked.rules:
         rule = stated.statement
-        key = json.dumps([stated.scope, rule.kind.value, stated.node, str(stated.factor)])
+        key = json.dumps(
+            [stated.scope, rule.kind.value, stated.node, str(stated.factor), stated.degree]
+        )
         earlier = first.setdefault(key, stated)
         # Presets may be linked side by side, and several may have the same rule.
         if earlier is stated or (shipped(earlier.source) and shipped(stated.source)):

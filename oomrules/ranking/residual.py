@@ -75,7 +75,7 @@ class Residual(NamedTuple):
         """
         conditions = [*self.never, *chain(*self.only)]
         conditions += [one.when for one in (*self.first, *self.last)]
-        conditions += [one.when for one in self.weights]
+        conditions += [weight.when for weight in self.weights]
         conditions += [one.protecting for one in self.first if one.protecting is not None]
         definitions = [*self.definitions.values(), *(self.protecting or {}).values()]
         return [*conditions, *self.scores, *definitions]

@@ -109,6 +109,9 @@ def effects(text: str) -> Effects:
     return Effects(program(text))
 
 
+_TIERS = ("kill first", "kill last")
+
+
 class Sentence(NamedTuple):
     """A rule: its block, as ``in a.slice: ``, how it begins, its condition and its factor."""
 
@@ -128,6 +131,11 @@ class Sentence(NamedTuple):
     @property
     def kind(self) -> str:
         return self.start.replace("kill", "").strip()
+
+    @property
+    def degree(self) -> int:
+        """The degree of a tier, from 1."""
+        return int(self.factor.removeprefix(" by ") or 1) if self.start in _TIERS else 1
 
     def effect(self, value: bool | None) -> bool:
         """Tell whether the rule has its effect where its condition has this value."""

@@ -279,6 +279,11 @@ def test_a_rule_is_shadowed_just_where_that_is_said(rules: list[brute.Sentence])
             return set()
         return covered(one, "never")
 
+    def counts(other: int, one: int) -> bool:
+        """Tell whether the degree of a tier counts where two hold, or is the same."""
+        ours, theirs = rules[other].degree, rules[one].degree
+        return ours <= theirs if rules[one].kind == "first" else ours >= theirs
+
     def nested(one: int) -> set[int]:
         rule = rules[one]
         if rule.kind not in ("never", "first", "last", "only"):

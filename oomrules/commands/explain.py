@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from oomrules.attributes import ATTRIBUTES, Type
-from oomrules.commands.parts import doubts, selection, shared
+from oomrules.commands.parts import doubts, selection, shared, wholes
 from oomrules.commands.parts.verdicts import factor, within_block
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
@@ -54,6 +54,11 @@ def run(options: argparse.Namespace) -> int:
     if verdict.eligible:
         _print_points(verdict, bool(verdict.rule))
         _print_doubts(verdict, process, ranking)
+    lines = wholes.explained(process, ranking)
+    if lines:
+        print()
+        for line in lines:
+            say(line)
     shared.print_notes(ranked.notes())
     if not verdict.candidate:
         return 1

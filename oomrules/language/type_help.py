@@ -425,6 +425,24 @@ def product_help(factor: str, share: Fraction) -> str:
     return f"count in whole numbers: `{product}`"
 
 
+def share_help(of_host: Iterable[str], share: list[Any]) -> str:
+    """Return what to write for a percentage beside memory of the host.
+
+    Args:
+        of_host: the attributes of the host.
+        share: the node of the percentage.
+    """
+    alone = next((name for name in of_host if ATTRIBUTES[name].whole), "")
+    whole = ATTRIBUTES[alone].whole or "host.memory" if alone else "host.memory"
+    _, above, below = share
+    percent = f"{above * 100 / below:g}%"
+    plain = above * 100 % below == 0
+    written = f"`{whole} * {above * 100 // below if plain else above} / {100 if plain else below}`"
+    if not alone:
+        return f"write out the share, as in {written}"
+    return f"compare `{alone}` alone, as in `{alone} < {percent}`, or write out {written}"
+
+
 def value_help(name: str, kind: Type, word: str = "") -> str:
     """Return how an attribute takes its value; ``word`` may be what was meant for it."""
     word = word or "…"

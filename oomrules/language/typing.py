@@ -8,13 +8,13 @@ lists the nodes).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, NoReturn, TypeGuard
 
 from oomrules import capabilities
-from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.attributes import ATTRIBUTES, Provider, Type
 from oomrules.language import quantities, syntax, type_help
 from oomrules.language.diagnostics import (
     Bad,
@@ -27,7 +27,7 @@ from oomrules.language.diagnostics import (
 )
 from oomrules.language.text import RuleText, Span
 from oomrules.language.type_help import EXAMPLES, NUMERIC, Typed, in_words, is_share
-from oomrules.program import expressions
+from oomrules.program import expressions, nodes
 
 FUNCTION_FORMS = ("root(x)", "cap(X)", "max(a, b)", "min(a, b)")
 FUNCTIONS = tuple(form.partition("(")[0] for form in FUNCTION_FORMS)
@@ -346,6 +346,7 @@ class Typing:
         kinds = {typed.type for typed in given}
         # A percentage beside memory is that share of the memory limit, as in `_arithmetic`.
         if Type.MEMORY in kinds:
+            self._refuse_unclear_share(given, call.span)
             given = [Typed(Type.MEMORY, one.node) if is_share(one) else one for one in given]
         first = given[0]
         for argument, typed in zip(call.arguments, given, strict=True):
@@ -416,6 +417,7 @@ class Typing:
         except Bad as error:
             help_ = self._product_help(expression, error.diagnostic.span)
             raise Bad(replace(error.diagnostic, help=help_)) if help_ else error from error
+        self._refuse_unclear_share((left, right), expression.span)
         # A percentage beside memory is that share of the memory limit.
         if left.type is Type.MEMORY and is_share(right):
             right = Typed(Type.MEMORY, right.node)
@@ -444,6 +446,23 @@ class Typing:
                 return type_help.product_help(self._factor(this), fraction)
         return ""
 
+    def _refuse_unclear_share(self, beside: Iterable[Typed], where: Span) -> None:
+        """Refuse a percentage beside memory of the host, where it may be the share of anything."""
+        asked = {name for one in beside for name in nodes.attributes(one.node)}
+        of_host = sorted(
+            name
+            for name in asked
+            if ATTRIBUTES[name].provider is Provider.HOST and ATTRIBUTES[name].type is Type.MEMORY
+        )
+        shares = [one.node for one in beside if is_share(one)]
+        if of_host and shares:
+            self.bad(
+                "OOM301",
+                where,
+                f"it is not clear of what this percentage beside `{of_host[0]}` is the share",
+                type_help.share_help(of_host, shares[0]),
+            )
+
     def comparison(
         self, operator: str, left: Typed, right: Typed, where: syntax.Expression
     ) -> list[Any]:
@@ -471,6 +490,8 @@ class Typing:
                 f"cannot compare {in_words(left.type)} with {in_words(right.type)}",
                 self._comparison_help(operator, left, right, where),
             )
+        if share and not nodes.share_of([operator, left.node, right.node]):
+            self._refuse_unclear_share((left, right), where.span)
         ordered = operator not in ("==", "!=")
         if left.type is Type.CAPABILITIES or (ordered and left.type in (Type.TEXT, Type.BOOLEAN)):
             self.bad(

@@ -18,7 +18,8 @@ from oomrules.program import nodes
 def _factors(rules: RuleSet) -> Iterator[Diagnostic]:
     for stated in rules.checked.rules:
         rule = stated.statement
-        if rule.factor is not None and stated.factor == 1:
+        weighs = rule.kind in (syntax.Kind.PREFER, syntax.Kind.SPARE)
+        if weighs and rule.factor is not None and stated.factor == 1:
             yield NO_WEIGHT.at(
                 stated.source,
                 rule.factor.span,
@@ -103,6 +104,22 @@ def _repeated(rules: RuleSet) -> Iterator[Diagnostic]:
             + (", and both weigh" if weighs else ", so this one adds nothing"),
             "remove one of them" + (", or give one a larger factor" if weighs else ""),
             related=(Related(earlier.source, earlier.statement.span, "the same rule"),),
+        )
+    yield from _repeated_wholes(rules)
+
+
+def _repeated_wholes(rules: RuleSet) -> Iterator[Diagnostic]:
+    first: dict[tuple[Any, ...], Stated[syntax.Whole]] = {}
+    for stated in rules.checked.wholes:
+        earlier = first.setdefault((stated.scope, stated.statement.target), stated)
+        if earlier is stated or (shipped(earlier.source) and shipped(stated.source)):
+            continue
+        yield REPEATED.at(
+            stated.source,
+            stated.statement.span,
+            f"the same statement stands at {earlier.place}, so this one adds nothing",
+            "remove one of them",
+            related=(Related(earlier.source, earlier.statement.span, "the same statement"),),
         )
 
 

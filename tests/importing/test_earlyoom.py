@@ -8,7 +8,7 @@ import shlex
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomrules.importing import earlyoom
@@ -195,6 +195,7 @@ VICTIMS = st.builds(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(VICTIMS, min_size=1, max_size=6),
     st.dictionaries(st.sampled_from(["--prefer", "--avoid", "--ignore"]), PATTERNS),

@@ -18,7 +18,8 @@ from oomrules.program import nodes
 def _factors(rules: RuleSet) -> Iterator[Diagnostic]:
     for stated in rules.checked.rules:
         rule = stated.statement
-        if rule.factor is not None and stated.factor == 1:
+        weighs = rule.kind in (syntax.Kind.PREFER, syntax.Kind.SPARE)
+        if weighs and rule.factor is not None and stated.factor == 1:
             yield NO_WEIGHT.at(
                 stated.source,
                 rule.factor.span,

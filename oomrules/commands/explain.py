@@ -14,7 +14,8 @@ from oomrules.processes.snapshot import Process
 from oomrules.processes.values import GETTERS, innermost_unit, known
 from oomrules.program.nodes import SELF_MADE
 from oomrules.ranking.ranker import Ranking
-from oomrules.ranking.verdict import TIERS, Verdict
+from oomrules.ranking.tiers import named
+from oomrules.ranking.verdict import Verdict
 from oomrules.terminal import Paint, called, duration, memory, say, width
 
 
@@ -123,7 +124,7 @@ def _print_points(verdict: Verdict, idle: bool) -> None:
         say(f"  {effect:>{left}}  {after:>{points}}  {text}{room}  {place}")
     print(
         f"  base {verdict.base} x weight {verdict.fraction} = {verdict.points} points, "
-        f"tier {TIERS[verdict.tier]}"
+        f"tier {named(verdict.tier, verdict.degree)}"
     )
 
 

@@ -10,17 +10,26 @@ from collections.abc import Iterator
 from typing import Any
 
 from oomrules import files
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.commands.parts import selection, shared
 from oomrules.dbus.gather import EVERYTHING
 from oomrules.fields import FIELDS
 from oomrules.processes import recorded
 from oomrules.processes.cgroups import FIGURES, LIMITS, LiveScope, enclosing
+from oomrules.processes.facts import CONTAINER_FACTS
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process
-from oomrules.processes.values import known, place_of
+from oomrules.processes.snapshot import (
+    HOST_MEMORY,
+    HOST_SHARES,
+    NO_LIMIT,
+    UNREAD,
+    Process,
+)
+from oomrules.processes.values import container_of, known, of_group, place_of
 from oomrules.program.program import make
 from oomrules.terminal import count, is_terminal, progress, say
 
+_OF_HOST = frozenset(name for name, a in ATTRIBUTES.items() if a.provider is Provider.HOST)
 _GROUPS = ("cgroup", "memory_cgroup")
 _PATIENCE = 0.5  # seconds before a person is shown the progress
 
@@ -34,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Record the host."""
-    # No rule is asked, so everything is read.
-    source = selection.live(make((), {}), EVERYTHING, "auto", sys.maxsize)
+    # No rule is asked, so everything is read; of the host only what is asked for.
+    nothing = make((), {})._replace(attributes=_OF_HOST)
+    source = selection.live(nothing, EVERYTHING, "auto", sys.maxsize)
     lines = list(_lines(source))
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
@@ -76,6 +86,9 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
         "groups": {number: name for number, name in groups.items() if name is not None},
     }
     optional = {"unit_root": host.unit_root, "notes": selection.notes(source)}
+    figures = {key: getattr(host, key) for key in (*HOST_MEMORY, *HOST_SHARES)}
+    # What takes two looks is unknown, and what this kernel does not tell.
+    described |= {key: value for key, value in figures.items() if value is not None}
     yield described | {name: value for name, value in optional.items() if value}
     for cgroup in sorted({group for path in cgroups for group in enclosing(path)}):
         scope = source.scope(cgroup)
@@ -110,6 +123,7 @@ def _scope(cgroup: str, scope: LiveScope, source: ProcSource) -> dict[str, Any]:
     }
     # Where there is no limit, it is null.
     figures |= {key: None for key in LIMITS if figures[key] == NO_LIMIT}
+    figures["processes"] = of_group(cgroup, "processes", source)
     line = {"kind": "scope", "cgroup": cgroup, "unit": unit, **figures, "properties": facts}
     return line | {name: value for name, value in optional.items() if value is not None}
 
@@ -122,7 +136,17 @@ def _process(process: Process, source: ProcSource) -> dict[str, Any]:
     for name in names:
         value = getattr(process, name)
         values[name] = source.read(process, name) if value is UNREAD else value
-    line = recorded.process_line(values)
+    line = {**recorded.process_line(values), **_container(process, source)}
     if process.pid in source.own_pids:
         line["self"] = True
     return line
+
+
+def _container(process: Process, source: ProcSource) -> dict[str, dict[str, Any]]:
+    """Return what is known of the container and the pod of a process; empty outside of them."""
+    place = container_of(process, source)
+    if place is None:
+        return {}
+    facts = {name: source.container_fact(process, place.id, name) for name in CONTAINER_FACTS}
+    said = {name: fact for name, fact in facts.items() if fact is not None}
+    return recorded.container_lines(place.id, place.runtime, place.pod, place.qos, said)

@@ -23,18 +23,17 @@ UNITS: dict[str, tuple[Type, int]] = {
 _HABITS = {
     **{f"{p}{b}": f"{p.upper()}iB" for p in "kKmMgGtTpP" for b in ("", "B", "b", "i", "ib", "Bi")},
     **dict.fromkeys(("b", "bytes"), "B"),
-    "us": "ms",
     **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
     "m": "min` or `{}MiB",
     **dict.fromkeys(("mins", "minute", "minutes"), "min"),
-    **dict.fromkeys(("hr", "hour", "hours"), "h"),
+    **dict.fromkeys(("hr", "hrs", "hour", "hours"), "h"),
     **dict.fromkeys(("day", "days"), "d"),
     **dict.fromkeys(("week", "weeks"), "w"),
     "percent": "%",
 }
 
 # These may mean more than one thing, or another amount: no fix is proposed for them.
-_UNCERTAIN = ("m", "us")
+_UNCERTAIN = ("m",)
 
 # No quantity of a machine is larger, and the integers stay small.
 _LIMIT = 2**63
@@ -66,8 +65,46 @@ def number(written: str) -> tuple[Fraction, str]:
     return Fraction(digits.replace("_", "")), written[len(digits) :]
 
 
+def digits(written: str) -> str:
+    """Return the number of a quantity as it is written, without its unit."""
+    return written[: len(written) - len(number(written)[1])]
+
+
+def kind(written: str) -> Type | None:
+    """Return the type of a quantity as it is written; None if it is none."""
+    matched = re.fullmatch(r"\d[\d_]*(?:\.\d+)?([A-Za-z%]*)", written)
+    return (
+        UNITS.get(matched[1], (None, 0) if matched[1] else (Type.COUNT, 1))[0] if matched else None
+    )
+
+
+def spelt_out(amount: str, unit: str) -> str:
+    """Return a quantity whose unit stands behind a space or in another spelling; else nothing."""
+    unit = unit if unit in UNITS else _HABITS.get(unit, _HABITS.get(unit.lower(), ""))
+    return f"{amount}{unit}" if unit and "{" not in unit else ""
+
+
+# The unit that is meant where none stands behind the second number, and how many make the first.
+_NEXT = {"w": ("d", 7), "d": ("h", 24), "h": ("min", 60), "min": ("s", 60)}
+
+
+def _in_one_unit(written: str) -> str:
+    """Return a duration such as ``1h30`` in its smaller unit; empty if it is none."""
+    parts = re.fullmatch(r"(\d{1,6})(w|d|h|min|m)(\d{1,6})(h|min|m|s)?", written)
+    if not parts:
+        return ""
+    first, unit, second, named = parts.groups()
+    smaller, many = _NEXT["min" if unit == "m" else unit]
+    if named not in (None, smaller, "m" if smaller == "min" else smaller):
+        return ""
+    return f"{int(first) * many + int(second)}{smaller}"
+
+
 def _similar(suffix: str) -> str | None:
-    close = similar(suffix, [*UNITS, *(word for word in _HABITS if len(word) > 3)])
+    # What has digits in it is two quantities.
+    close = suffix.isalpha() and similar(
+        suffix, [*UNITS, *(word for word in _HABITS if len(word) > 3)]
+    )
     return _HABITS.get(close[0], close[0]) if close else None
 
 
@@ -80,6 +117,9 @@ def read(written: str) -> Value:
     amount, suffix = number(written)
     if suffix and suffix not in UNITS:
         digits = written[: len(written) - len(suffix)]
+        whole = _in_one_unit(written)
+        if whole:
+            raise BadQuantity("OOM401", f"unknown unit `{suffix}`", f"write `{whole}`")
         habit = _HABITS.get(suffix)
         meant = habit or _similar(suffix)
         raise BadQuantity(
@@ -97,9 +137,7 @@ def read(written: str) -> Value:
         raise BadQuantity(
             "OOM402",
             f"`{written}` is not a whole number{f' of {smallest}' if smallest else ''}",
-            f"write a whole number; a share of memory is written `{float(amount * 100):g}%`"
-            if kind is Type.COUNT and amount < 1
-            else "write a whole number",
+            "write a whole number",
         )
     if amount >= _LIMIT:
         raise BadQuantity("OOM402", f"`{written}` is out of range", "write a smaller quantity")

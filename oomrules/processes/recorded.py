@@ -2,7 +2,8 @@
 
 A value of ``null`` is one that could not be read; the limits of a scope are ``null``
 where there is none, and named in ``unreadable`` where they could not be read. What a process
-itself made unknown is ``null`` and named in its ``self_made``.
+itself made unknown is ``null`` and named in its ``self_made``. ``container`` and ``pod`` of a
+process have what its runtime said; the rest of them is also in the control group, which counts.
 """
 
 from __future__ import annotations
@@ -16,8 +17,15 @@ from oomrules.fields import FIELDS, Field, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import LIMITS
 from oomrules.processes.cmdlines import cut
-from oomrules.processes.facts import RELATIONS
-from oomrules.processes.snapshot import DECISIVE, NO_LIMIT, Host, Process
+from oomrules.processes.facts import CONTAINER_FACTS, RELATIONS
+from oomrules.processes.snapshot import (
+    DECISIVE,
+    HOST_MEMORY,
+    HOST_SHARES,
+    NO_LIMIT,
+    Host,
+    Process,
+)
 from oomrules.processes.units import Placement
 from oomrules.program.nodes import SELF_MADE
 
@@ -27,7 +35,10 @@ HINT = "record it again with `oomrules snapshot -o FILE`"
 # What a process can make unknown by itself.
 _SELF_MADE = [name for name, field in FIELDS.items() if field.self_made]
 _PATHS = ("cgroup", "memory_cgroup", "unit_root")
-_SCOPE_WHOLE = ("memory", "memory_max", "memory_high", "swap", "swap_max", "oom_kills")
+_SCOPE_WHOLE = (
+    *("memory", "memory_max", "memory_high", "memory_min", "memory_low"),
+    *("swap", "swap_max", "oom_kills", "processes"),
+)
 
 # Wider than anything a kernel says.
 _LARGEST = 2**64
@@ -74,6 +85,7 @@ class Recorded:
         own: Iterable[int],
         hidden: int,
         notes: tuple[str, ...],
+        containers: dict[int, dict[str, Any]],
     ) -> None:
         self.host = host
         self.own_pids = frozenset(own)
@@ -82,6 +94,7 @@ class Recorded:
         self.hidden = hidden
         self.notes = notes
         self.by_pid = processes
+        self._containers = containers
 
     def scope(self, cgroup: str) -> RecordedScope | None:
         """Find a control group."""
@@ -92,6 +105,10 @@ class Recorded:
         scope = self.scopes.get(place.path)
         data = {} if scope is None else scope.data
         return data.get(name) if name == "session" else (data.get("properties") or {}).get(name)
+
+    def container_fact(self, process: Process, id_: str, name: str) -> Any:
+        """Find what was recorded of the container of a process."""
+        return self._containers.get(process.pid, {}).get(name)
 
     def read(self, process: Process, field: str) -> Any:
         """Return None: what was not recorded is unknown."""
@@ -127,6 +144,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
     notes: tuple[str, ...] = ()
     scopes: dict[str, RecordedScope] = {}
     processes: dict[int, Process] = {}
+    containers: dict[int, dict[str, Any]] = {}
     own = set()
     number = hidden = 0
     for number, line in enumerate(lines, 1):
@@ -150,6 +168,8 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
                 process = _process(data)
                 if processes.setdefault(process.pid, process) is not process:
                     raise _Wrong(f"process {process.pid} a second time")
+                if said := _container(data):
+                    containers[process.pid] = said
                 if data.get("self") is True:
                     own.add(process.pid)
             # Other kinds belong to a later version, which says so by the schema if it must.
@@ -157,7 +177,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
             raise Failure(f"{name}:{number}: {error}", HINT) from error
     if host is None:
         raise Failure(f"{name}:{number or 1}: the snapshot is empty", HINT)
-    return Recorded(host, scopes, processes, own, hidden, notes)
+    return Recorded(host, scopes, processes, own, hidden, notes, containers)
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -190,6 +210,14 @@ def _number(data: dict[str, Any], key: str, most: int, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         raise _no(what, key, value)
     return value
+
+
+def _shares(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the percentages of a host or of a control group; None is one that is unknown."""
+    for key in HOST_SHARES:
+        if data.get(key) is not None:
+            _number(data, key, _MOST_PRESSURE, "a percentage")
+    return {key: data.get(key) for key in HOST_SHARES}
 
 
 def _are_texts(value: Any) -> bool:
@@ -228,6 +256,8 @@ def _host(data: dict[str, Any]) -> Host:
         users=_names(data, "users"),
         groups=_names(data, "groups"),
         unit_root=_text(data, "unit_root") or "",
+        **{key: _whole(data, key, 0) for key in HOST_MEMORY},
+        **_shares(data),
     )
 
 
@@ -253,8 +283,7 @@ def _scope(data: dict[str, Any]) -> RecordedScope:
         raise _Wrong("a scope without its cgroup")
     for key in _SCOPE_WHOLE:
         _whole(data, key, least=0)
-    if data.get("pressure") is not None:
-        _number(data, "pressure", _MOST_PRESSURE, "a percentage")
+    _shares(data)
     for key, value in _items(data, "properties"):
         if key in RELATIONS:
             if not _are_texts(value):
@@ -296,6 +325,20 @@ def _process(data: dict[str, Any]) -> Process:
     return process
 
 
+def _container(data: dict[str, Any]) -> dict[str, Any]:
+    """Return what a line says of a container that its place does not, by ``CONTAINER_FACTS``."""
+    found: dict[str, Any] = {}
+    for kind, before in (("container", ""), ("pod", "pod_")):
+        given = dict(_items(data, kind))
+        for key in given:
+            # Other keys belong to the place, or to a later version.
+            wanted = CONTAINER_FACTS.get(before + key)
+            if wanted is not None:
+                value = _text(given, key) if wanted is str else _whole(given, key)
+                found |= {} if value is None else {before + key: value}
+    return found
+
+
 def _value(data: dict[str, Any], field: Field) -> Any:
     key = field.name
     if key == "cmdline":
@@ -320,6 +363,27 @@ def _capabilities(text: str | None) -> int | None:
     if not 0 <= value < _LARGEST:
         raise _Wrong(f"capabilities is {text!r}, not a hexadecimal number")
     return value
+
+
+def container_lines(
+    id_: str, runtime: str, pod: str, qos: str, said: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Return the keys ``container`` and ``pod`` of the line of a process.
+
+    Args:
+        said: the values that are known, by ``CONTAINER_FACTS``.
+    """
+    of_pod = {name.removeprefix("pod_"): said[name] for name in said if name.startswith("pod_")}
+    rest = {name: said[name] for name in said if not name.startswith("pod_")}
+    parts = {
+        "container": {"id": id_, "runtime": runtime or None, **rest} if id_ else {},
+        "pod": {"uid": pod, "qos": qos or None, **of_pod} if pod else {},
+    }
+    return {
+        kind: {key: value for key, value in part.items() if value is not None}
+        for kind, part in parts.items()
+        if part
+    }
 
 
 def process_line(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,14 @@ Memory is in whole pages, durations in milliseconds, percentages in hundredths.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from oomrules.attributes import ATTRIBUTES, FOOTPRINT, Attribute, Provider
 from oomrules.fields import FIELDS, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import enclosing
+from oomrules.processes.containers import NAMED_BY_PATH, Contained, contained
+from oomrules.processes.facts import CONTAINER_FACTS
 from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process, Snapshot
 from oomrules.processes.units import Placement, placement
 from oomrules.program import nodes
@@ -23,6 +25,16 @@ Getter = Callable[[Process, Snapshot], Any]
 
 # The share of a limit is worked out from this; no rule can name it.
 LIMIT = "(memory limit)"
+# The same for shares of what the host has (``Attribute.whole``), by the attribute's name.
+WHOLES = {name: nodes.whole_of(name) for name in ("host.memory", "host.swap")}
+
+# The figures of a control group that are memory.
+_IN_PAGES = (
+    *("memory", "memory_max", "memory_high", "memory_min", "memory_low"),
+    *("swap", "swap_max"),
+)
+# Those that are percentages.
+_SHARES = ("pressure", "stall")
 
 
 def _field(name: str) -> Getter:
@@ -31,6 +43,9 @@ def _field(name: str) -> Getter:
         return snapshot.read(process, name) if value is UNREAD else value
 
     return get
+
+
+_uid = _field("uid")
 
 
 def place_of(path: str, snapshot: Snapshot) -> Placement:
@@ -63,6 +78,18 @@ def places(snapshot: Snapshot) -> set[Placement]:
     """Return the placements of the units that processes are in, as far as they are known."""
     paths = {cgroup(process, snapshot) for process in snapshot.by_pid.values()}
     return {place_of(path, snapshot) for path in paths if path}
+
+
+def container_of(process: Process, snapshot: Snapshot) -> Contained | None:
+    """Return the container and the pod around a process; None if its place is unknown."""
+    path = cgroup(process, snapshot)
+    return None if path is None else contained(path, snapshot.host.unit_root)
+
+
+def containers(snapshot: Snapshot) -> set[Contained]:
+    """Return the containers and pods that processes are in, as far as their place tells them."""
+    found = (container_of(process, snapshot) for process in snapshot.by_pid.values())
+    return {one for one in found if one is not None and (one.id or one.pod)}
 
 
 def memory_group(process: Process, snapshot: Snapshot) -> str | None:
@@ -115,18 +142,69 @@ def _named(number: int, names: Mapping[int, str] | None) -> str | None:
     return nameless if names is None else names.get(number, nameless)
 
 
-def _of_scope(key: str, in_pages: bool) -> Getter:
+def of_group(path: str, key: str, snapshot: Snapshot) -> Any:
+    """Return a figure of a control group as rules count it; None if it is unknown.
+
+    Args:
+        path: of the group.
+        key: as in a recording; ``processes`` and ``footprint`` are those of the group and of all
+            below it.
+    """
+    if key == "processes":
+        return _number_below(snapshot).get(path, 0)
+    if key == "footprint":
+        return _held_below(snapshot).get(path, 0)
+    scope = snapshot.scope(path)
+    value = None if scope is None else scope.get(key)
+    if value is None:
+        return None
+    if key in _SHARES:
+        return round(value * 100)
+    return int(value // snapshot.host.page_size if key in _IN_PAGES else value)
+
+
+def _of_scope(key: str) -> Getter:
     def get(process: Process, snapshot: Snapshot) -> Any:
         place = innermost_place(process, snapshot)
-        scope = place and snapshot.scope(place.path)
-        value = None if scope is None else scope.get(key)
-        if value is None:
-            return None
-        if key == "pressure":
-            return round(value * 100)
-        return value // snapshot.host.page_size if in_pages else value
+        return None if place is None else of_group(place.path, key, snapshot)
 
     return get
+
+
+def _of_own_group(key: str) -> Getter:
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        path = memory_group(process, snapshot)
+        return None if path is None else of_group(path, key, snapshot)
+
+    return get
+
+
+def _of_host(key: str) -> Getter:
+    def get(_: Process, snapshot: Snapshot) -> Any:
+        value = getattr(snapshot.host, key)
+        if value is None:
+            return None
+        return round(value * 100) if key in _SHARES else value // snapshot.host.page_size
+
+    return get
+
+
+def _host_memory(_: Process, snapshot: Snapshot) -> int | None:
+    """Return RAM without huge pages, in pages: nothing in those can be had by a kill."""
+    host = snapshot.host
+    if host.hugetlb is None:
+        return None
+    return max(0, host.mem_total - host.hugetlb) // host.page_size
+
+
+def _whole(get: Getter) -> Getter:
+    """Return a getter of bytes that others are a share of; none is no whole."""
+
+    def in_bytes(process: Process, snapshot: Snapshot) -> int | None:
+        pages = get(process, snapshot)
+        return pages * snapshot.host.page_size if pages else None
+
+    return in_bytes
 
 
 def limit(process: Process, snapshot: Snapshot) -> int | None:
@@ -160,6 +238,12 @@ def _footprint(process: Process, snapshot: Snapshot) -> Any:
     if swap is SELF_MADE or tables is SELF_MADE:
         return SELF_MADE
     return rss + swap + tables // snapshot.host.page_size
+
+
+def held(process: Process, snapshot: Snapshot) -> Any:
+    """Return the footprint of a process in bytes; None or SELF_MADE if it is unknown."""
+    pages = _footprint(process, snapshot)
+    return pages * snapshot.host.page_size if type(pages) is int else pages
 
 
 def _host_totalpages(_: Process, snapshot: Snapshot) -> int:
@@ -220,37 +304,153 @@ def _of_session(name: str, otherwise: bool | int | str) -> Getter:
     return get
 
 
+def _of_place(name: str) -> Getter:
+    """What the place of a process tells of its container or its pod."""
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        found = container_of(process, snapshot)
+        return None if found is None else getattr(found, name)
+
+    return get
+
+
+def _runtime(process: Process, snapshot: Snapshot) -> Any:
+    found = container_of(process, snapshot)
+    if found is None or not found.id or found.runtime:
+        return found and found.runtime
+    # With cgroupfs the path has nothing but the id.
+    return _said(process, snapshot, found, "runtime")
+
+
+def _container_name(process: Process, snapshot: Snapshot) -> Any:
+    found = container_of(process, snapshot)
+    if found is None or not found.id or found.name:
+        return found and found.name
+    return _said(process, snapshot, found, "name")
+
+
+def _image(process: Process, snapshot: Snapshot) -> Any:
+    found = container_of(process, snapshot)
+    if found is None or not found.id or found.runtime in NAMED_BY_PATH:
+        # Those have a root directory, and no image.
+        return None if found is None else ""
+    return _said(process, snapshot, found, "image")
+
+
+def _of_pod(name: str, otherwise: int | str) -> Getter:
+    """What the runtime says of the pod of a process; Podman's pods have no more than a name."""
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        found = container_of(process, snapshot)
+        if found is None:
+            return None
+        if not found.pod or (name != "pod_name" and not found.qos):
+            return otherwise
+        return _said(process, snapshot, found, name)
+
+    return get
+
+
+def _said(process: Process, snapshot: Snapshot, place: Contained, name: str) -> Any:
+    value = snapshot.container_fact(process, place.id, name)
+    # A value of another type than the rules were checked for is as good as unknown.
+    return value if type(value) is CONTAINER_FACTS[name] else None
+
+
 def _unit_name(path: str, snapshot: Snapshot) -> str:
     place = place_of(path, snapshot).system
     return nodes.Names(place.unit, snapshot.fact(place, "Names") or ())
 
 
-# How many processes there are in each control group and below it, and on which host.
-_counted: tuple[Any, dict[str, int]] = (None, {})
+# What was worked out about all processes together, and on which host.
+_together: tuple[Any, dict[str, Any]] = (None, {})
 
 
-def _processes_below(snapshot: Snapshot) -> dict[str, int]:
-    """Count the processes by control group, once each refresh, which makes a new host.
+def _once(make: Callable[[Snapshot], Any]) -> Callable[[Snapshot], Any]:
+    """Have something worked out once each refresh, which makes a new host.
 
-    The count comes from the processes themselves: the files of a user's control groups are
-    the user's to switch off.
+    It comes from the processes themselves: the files of a user's control groups are the user's to
+    switch off.
     """
-    global _counted
-    host, found = _counted
-    if host is snapshot.host:
-        return found
-    present = (process for process in snapshot.by_pid.values() if process.total_vm != 0)
-    found = {}
-    for path, number in Counter(cgroup(process, snapshot) for process in present).items():
+    name = make.__name__
+
+    def get(snapshot: Snapshot) -> Any:
+        global _together
+        host, found = _together
+        if host is not snapshot.host:
+            found = {}
+            _together = snapshot.host, found
+        if name not in found:
+            found[name] = make(snapshot)
+        return found[name]
+
+    return get
+
+
+def _present(snapshot: Snapshot) -> Iterator[Process]:
+    """Yield the processes that have memory of their own."""
+    # Reading one may drop it.
+    return (process for process in list(snapshot.by_pid.values()) if process.total_vm != 0)
+
+
+@_once
+def _number_below(snapshot: Snapshot) -> dict[str, int]:
+    """Count the processes by control group, with all below it."""
+    found: dict[str, int] = {}
+    paths = Counter(cgroup(process, snapshot) for process in _present(snapshot))
+    for path, number in paths.items():
         for group in enclosing(path) if path is not None else ():
             found[group] = found.get(group, 0) + number
-    _counted = snapshot.host, found
     return found
 
 
-def _processes_of_unit(process: Process, snapshot: Snapshot) -> int | None:
-    place = innermost_place(process, snapshot)
-    return place and _processes_below(snapshot).get(place.path, 0)
+@_once
+def _held_below(snapshot: Snapshot) -> dict[str, int | None]:
+    """Add up the footprints by control group, with all below it; see ``_sums``."""
+    found: dict[str, int | None] = {}
+    for path, held in _sums(cgroup, snapshot).items():
+        for group in enclosing(path):
+            before = found.get(group, 0)
+            found[group] = None if held is None or before is None else before + held
+    return found
+
+
+@_once
+def _held_by_users(snapshot: Snapshot) -> dict[int, int | None]:
+    """Add up the footprints by real user; see ``_sums``."""
+    return _sums(_uid, snapshot)
+
+
+@_once
+def _number_of_users(snapshot: Snapshot) -> dict[int, int]:
+    """Count the processes by real user."""
+    return Counter(_uid(process, snapshot) for process in _present(snapshot))
+
+
+def _sums(key: Getter, snapshot: Snapshot) -> dict[Any, int | None]:
+    """Add up footprints by a value of each process; a sum is unknown if one of them is.
+
+    A process that made its own unknown counts by its resident memory: it must not hide what the
+    others hold. In no sum is one whose value is unknown.
+    """
+    found: dict[Any, int | None] = {}
+    for process in _present(snapshot):
+        of = key(process, snapshot)
+        if of is None:
+            continue
+        held, before = _footprint(process, snapshot), found.get(of, 0)
+        if held is SELF_MADE:
+            held = process.rss
+        found[of] = None if held is None or before is None else before + held
+    return found
+
+
+def _of_user(table: Callable[[Snapshot], dict[int, int | None]]) -> Getter:
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        uid = _uid(process, snapshot)
+        return None if uid is None else table(snapshot).get(uid, 0)
+
+    return get
 
 
 def known(name: str, process: Process, snapshot: Snapshot) -> Any:
@@ -270,22 +470,41 @@ _SPECIAL: dict[str, Getter] = {
     "slice": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).system.slice),
     "user.unit": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).user_unit),
     "user.slice": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).user_slice),
-    "unit.processes": _processes_of_unit,
+    "container.id": _of_place("id"),
+    "container.runtime": _runtime,
+    "container.name": _container_name,
+    "container.image": _image,
+    "pod.uid": _of_place("pod"),
+    "pod.qos": _of_place("qos"),
+    "pod.name": _of_pod("pod_name", ""),
+    "pod.namespace": _of_pod("pod_namespace", ""),
+    "pod.priority": _of_pod("pod_priority", 0),
+    "unit.processes": _of_scope("processes"),
+    "user.footprint": _of_user(_held_by_users),
+    "user.processes": _of_user(_number_of_users),
+    **{f"cgroup.{key}": _of_own_group(key) for key in ("memory", "memory_max", "processes")},
+    "host.memory": _host_memory,
+    "host.swap": _of_host("swap_total"),
+    WHOLES["host.memory"]: _whole(_host_memory),
+    WHOLES["host.swap"]: _whole(_of_host("swap_total")),
     "footprint": _footprint,
     "totalpages": _totalpages,
     "host.totalpages": _host_totalpages,
     LIMIT: limit,
 }
-_IN_PAGES = ("unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap")
 
 
 def _getter(attribute: Attribute) -> Getter:
     if attribute.provider is Provider.SCOPE:
-        return _of_scope(attribute.field, attribute.name in _IN_PAGES)
+        return _of_scope(attribute.field)
+    if attribute.provider is Provider.HOST:
+        return _of_host(attribute.field)
     if attribute.provider is Provider.SYSTEMD:
         return _of_unit(attribute.field, type(attribute.empty))
     if attribute.provider is Provider.LOGIND:
         return _of_session(attribute.field, attribute.empty)
+    if attribute.name in _SPECIAL:
+        return _SPECIAL[attribute.name]
     if FIELDS[attribute.field].unit is Unit.BYTES:
         return _known(attribute.field, lambda value, snapshot: value // snapshot.host.page_size)
     return _field(attribute.field)
@@ -309,6 +528,38 @@ def _told_by_a_user(getter: Getter, known_too: bool) -> Getter:
     return get
 
 
+def _claimed(getter: Getter) -> Getter:
+    """Take a place inside a service for no proof of a container: its user may have made it."""
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        found = container_of(process, snapshot)
+        return SELF_MADE if found is not None and found.claimed else getter(process, snapshot)
+
+    return get
+
+
+def _of_lower_group(getter: Getter) -> Getter:
+    """Take what a group below a unit does not tell for no reason to protect.
+
+    Whoever the unit is delegated to, as the root of a container, makes such groups and decides
+    what is measured in them.
+    """
+    by_user = _told_by_a_user(getter, known_too=False)
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        value = by_user(process, snapshot)
+        path = memory_group(process, snapshot)
+        if value is None and path is not None and place_of(path, snapshot).path != path:
+            return SELF_MADE
+        return value
+
+    return get
+
+
+_CONTAINERS = {
+    name: _claimed(GETTERS[name]) for name in ATTRIBUTES if name.startswith(("container.", "pod."))
+}
+
 # The same for scores: a user who has a manager can keep it from answering, and can take away
 # the files of its control groups.
 SCORING: dict[str, Getter] = {
@@ -318,8 +569,10 @@ SCORING: dict[str, Getter] = {
         for name, attribute in ATTRIBUTES.items()
         if attribute.provider in (Provider.SYSTEMD, Provider.SCOPE)
     },
+    **_CONTAINERS,
     "totalpages": _told_by_a_user(_totalpages, known_too=False),
     LIMIT: _told_by_a_user(limit, known_too=False),
+    **{name: _of_lower_group(GETTERS[name]) for name in ("cgroup.memory", "cgroup.memory_max")},
 }
 
 # The same for rules that protect: he also says what its units are like.

@@ -55,7 +55,8 @@ def _causes(
         return
     kind, parts = node[0], operands(node)
     if kind == "attr":
-        yield NEAREST_LIMIT if node[1] == LIMIT else node[1]
+        # What shares are of has a name that no rule has.
+        yield NEAREST_LIMIT if node[1] == LIMIT else node[1].strip("()")
     elif kind == "cap":
         yield "capabilities"
     elif kind == "unknown":

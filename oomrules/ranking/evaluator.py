@@ -25,7 +25,8 @@ from oomrules.ranking import doubt, residual
 from oomrules.ranking.blocks import Active, ActiveRule, Blocks
 from oomrules.ranking.codegen import BUDGET, Decider, compile_residual, fewest, instead
 from oomrules.ranking.residual import Residual
-from oomrules.ranking.verdict import FIRST, LAST, NORMAL, Held, Verdict, Why
+from oomrules.ranking.tiers import First, first_level, tier_of
+from oomrules.ranking.verdict import Held, Verdict, Why
 
 # What compiled functions take for granted.
 _ALWAYS_IN_STAT = ("nice", "rss", "starttime", "state", "stime", "threads", "total_vm", "utime")
@@ -202,7 +203,7 @@ class Evaluator:
         if not verdict.candidate or verdict.base is None:
             return None
         above, below = verdict.weight
-        return verdict.tier, verdict.base * above, below
+        return verdict.level, verdict.base * above, below
 
     def _within_budget(
         self,
@@ -230,11 +231,10 @@ class Evaluator:
     def _judged(self, process: Process, snapshot: Snapshot, hidden: frozenset[str]) -> Verdict:
         active = self._blocks.active(self._blocks.around(process, snapshot))
         readings = self._readings(process, snapshot, hidden)
-        held = _held(active, readings)
+        held, level = _held(active, readings)
         why, because = ineligible(process, snapshot.own_pids), None
         if why is None:
             why, because = _excluded(active, readings)
-        kinds = {one.rule.kind for one, _ in held}
         scores = [readings.scoring(one.value) for one in active.scores]
         bases = [instead(score, process.rss) for score in scores]
         base = fewest(bases)
@@ -247,12 +247,13 @@ class Evaluator:
         if why is None and base is None:
             why = Why.UNKNOWN_SCORE
         elif why is None:
-            why = Why.NO_POINTS if points < 1 else Why.CANDIDATE
+            # Only the base excludes. However much it is spared, a process stays a candidate.
+            why = Why.NO_POINTS if base is None or base < 1 else Why.CANDIDATE
         # All is decided. To say what was in doubt costs work of the same budget.
         return Verdict(
             why=why,
             rule=because and because.rule,
-            tier=LAST if "last" in kinds else FIRST if "first" in kinds else NORMAL,
+            tier=tier_of(level),
             base=base,
             score=scored.score,
             weight=(above // common, below // common),
@@ -275,6 +276,7 @@ class Evaluator:
             else self._doubts(because, active, readings.plain),
             own_doubts=self._own_doubts(active, readings) if readings.own else (),
             unreadable=process.unreadable if why is Why.UNREADABLE else "",
+            degree=abs(level) or 1,
         )
 
     def _readings(self, process: Process, snapshot: Snapshot, hidden: frozenset[str]) -> _Readings:
@@ -326,18 +328,41 @@ class Evaluator:
         return tuple(dict.fromkeys(causes))
 
 
-def _held(active: Active, readings: _Readings) -> list[tuple[ActiveRule, bool]]:
-    """Return the first, last, prefer and spare rules that hold, and of each whether it surely does.
+def _held(active: Active, readings: _Readings) -> tuple[list[tuple[ActiveRule, bool]], int]:
+    """Return the first, last, prefer and spare rules that hold, and the level that they make.
 
-    What is in doubt protects: then a first or prefer rule does not hold, the others do.
+    Of each rule it says whether it surely holds. What is in doubt protects: then a first or prefer
+    rule does not hold, the others do.
     """
-    held = []
-    for one in (*active.first, *active.last, *active.weights):
+    held, level = _held_first(active, readings)
+    for one in (*active.last, *active.weights):
         surely = readings.plain(one.when) is True
-        decisive = one.rule.kind in ("first", "prefer")
-        if surely if decisive else readings.protecting(one.when) in (True, None):
+        if surely if one.rule.kind == "prefer" else readings.protecting(one.when) in (True, None):
             held.append((one, surely))
-    return held
+            if one.rule.kind == "last":
+                level = max(level, one.rule.degree)
+    return held, level
+
+
+def _held_first(active: Active, readings: _Readings) -> tuple[list[tuple[ActiveRule, bool]], int]:
+    """Return the first rules that hold, surely or not, and the level that they make."""
+    asked = [
+        First(
+            degree=one.rule.degree,
+            surely=readings.plain(one.when) is True,
+            protecting=readings.protecting(one.when),
+        )
+        for one in active.first
+    ]
+    level = first_level(asked)
+    known = {-one.degree for one in asked if one.surely or one.protecting is True}
+    held = []
+    for rule, one in zip(active.first, asked, strict=True):
+        # In doubt a rule shows only where this doubt decides.
+        decisive = level not in known and -one.degree == level and one.protecting is None
+        if one.surely or (level and decisive):
+            held.append((rule, one.surely))
+    return held, level
 
 
 def _excluded(active: Active, readings: _Readings) -> tuple[Why | None, ActiveRule | None]:

@@ -29,11 +29,21 @@ _DOMAINS: dict[str, Numbers] = {
     },
     "unit.oom_score_adjust": whole(-1000, 1000),
     "unit.pressure": whole(0, 10_000),
+    # An int32 of Kubernetes' API.
+    "pod.priority": whole(-(2**31), 2**31 - 1),
 }
 
 
 # What an attribute is the sum of, so that a process has no sum without its parts.
 _SUMS = {"footprint": FOOTPRINT}
+
+
+def whole_beside(key: Any) -> str:
+    """Return of which attribute a share that is compared with an expression is.
+
+    Empty for the nearest memory limit.
+    """
+    return ATTRIBUTES[key[1]].whole if key[0] == "attr" else ""
 
 
 def is_text(node: Node) -> bool:

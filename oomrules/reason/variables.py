@@ -18,10 +18,11 @@ from math import inf
 from typing import Any, NamedTuple
 
 from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.processes.containers import QOS_CLASSES, RUNTIMES
 from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
 from oomrules.reason import globs
-from oomrules.reason.arithmetic import mentioned, span
+from oomrules.reason.arithmetic import mentioned, span, whole_beside
 from oomrules.reason.globs import Texts
 from oomrules.reason.numbers import Numbers, whole
 
@@ -143,6 +144,8 @@ _OF_TEXT: dict[str, Texts] = {
     "slice": SLICES,
     "user.unit": UNIT_NAMES | globs.literal(""),
     "user.slice": SLICES | globs.literal(""),
+    "container.runtime": globs.literal("", *RUNTIMES),
+    "pod.qos": globs.literal("", *QOS_CLASSES),
 }
 # The units of the system below which users' managers keep theirs.
 MANAGERS = globs.matching(("user@*.service",))
@@ -158,7 +161,9 @@ def domain(variable: Variable) -> Values:
     if kind == "share":
         low, _ = span(key)
         least = Fraction(0) if low >= 0 else -inf
-        return Values(Numbers((((least, 0), (inf, 0)),)), unknown | {NOTHING_BY_NOTHING})
+        # A share of nothing is unknown, but no memory is every share of a limit of 0.
+        others = unknown if whole_beside(key) else unknown | {NOTHING_BY_NOTHING}
+        return Values(Numbers((((least, 0), (inf, 0)),)), others)
     if kind == "order":
         return only("=", UNKNOWN) if key[0] == key[1] else only("<", "=", ">", UNKNOWN)
     if kind == "text":

@@ -37,6 +37,30 @@ Texts = st.SearchStrategy[str]
 # --- the pools ---------------------------------------------------------------------------
 
 MANAGER = "/user.slice/user-1000.slice/user@1000.service"
+ID = "0a1b2c3d4e5f6071" * 4
+POD = "0123-4567"
+CONTAINERS = (
+    f"/system.slice/docker-{ID}.scope",
+    f"/system.slice/docker-{ID}.scope/lxc.payload.inner",
+    f"/docker/{ID}/init.scope",
+    f"/work/{ID}",
+    f"/machine.slice/libpod-{ID}.scope/container",
+    f"/machine.slice/libpod-conmon-{ID}.scope",
+    f"/machine.slice/machine-libpod_pod_{ID}.slice/libpod-{ID}.scope",
+    f"/libpod_parent/{ID}/libpod-{ID}",
+    f"/system.slice/nginx.service/libpod-payload-{ID}",
+    f"{MANAGER}/user.slice/libpod-{ID}.scope/container",
+    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0123_4567.slice/"
+    f"cri-containerd-{ID}.scope",
+    f"/kubepods.slice/kubepods-pod0123_4567.slice/crio-{ID}.scope",
+    f"/kubepods/besteffort/pod{POD}/{ID}",
+    f"/kubepods/pod{POD}",
+    f"/system.slice/x.service/kubepods-podab.slice/y/a.slice:cri-containerd:{ID}",
+    "/lxc.payload.web/system.slice/nginx.service",
+    "/lxc/101/ns",
+    "/machine.slice/machine-one.scope/payload",
+    "/machine.slice/machine-one.scope/supervisor",
+)
 CGROUPS = (
     "/",
     "/init.scope",
@@ -110,6 +134,14 @@ _TEXTS_OF: dict[str, tuple[str, ...]] = {
     "unit.active_state": ("active", "activating"),
     "unit.description": ("A web server", ""),
     "session.class": ("user", "greeter"),
+    "container.id": ("", ID, "web"),
+    "container.runtime": ("", "docker", "podman", "lxc", "cri-o"),
+    "container.name": ("", "web", "101", "one"),
+    "container.image": ("", "nginx:1"),
+    "pod.uid": ("", POD, ID),
+    "pod.qos": ("", "Guaranteed", "Burstable"),
+    "pod.name": ("", "shop-0"),
+    "pod.namespace": ("", "default"),
 }
 _GLOBS = (
     "*",
@@ -162,15 +194,23 @@ _COUNT_NAMES = _one_of(
     "oom_score_adj",
     "pid_depth",
     "unit.processes",
+    "user.processes",
+    "cgroup.processes",
     "unit.oom_kills",
     "unit.oom_score_adjust",
+    "pod.priority",
 )
 _DURATION_NAMES = _one_of("cpu_time", "run_time")
+# A percentage beside one of these alone is the share of what the host has of it.
+_OF_HOST = ("host.available", "host.free", "host.shmem", "host.swap_free")
 _MEMORY_NAMES = _one_of(
     *("total_vm", "total_vm", "rss", "rss", "swap", "anon", "shmem", "locked", "pgtables"),
     *("unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap"),
-    *("footprint", "footprint", "totalpages", "host.totalpages"),
+    *("footprint", "footprint", "totalpages", "growth", "user.footprint"),
+    *("unit.memory_min", "unit.memory_low", "cgroup.memory", "cgroup.memory_max"),
+    "totalpages",
 )
+_HOST_NAMES = _one_of("host.memory", "host.swap", "host.totalpages", *_OF_HOST)
 _IDS = _one_of("uid", "euid", "gid", "egid")
 _COUNTS = _one_of("0", "1", "2", "7", "19", "1_000", "4096")
 _MEMORIES = _one_of(
@@ -246,7 +286,15 @@ def comparisons(names: Vocabulary, depth: int) -> Texts:
         _joined(_SHARES, _ORDERS, memories(depth)),
         _joined(durations(depth), _ORDERS, durations(depth)),
         _joined(_IDS, _ORDERS, ids | _IDS),
-        _joined("unit.pressure", _ORDERS, _one_of("0%", "12.5%", "99.99%")),
+        _joined(_one_of(*_OF_HOST), _ORDERS, _SHARES),
+        _joined(_SHARES, _ORDERS, _one_of(*_OF_HOST)),
+        _joined(_HOST_NAMES, _ORDERS, _HOST_NAMES | _MEMORIES | _MEMORY_NAMES),
+        _joined(_HOST_NAMES, _one_of("+", "-"), _HOST_NAMES, _ORDERS, _MEMORIES),
+        _joined(
+            _one_of("unit.pressure", "host.pressure", "host.stall"),
+            _ORDERS,
+            _one_of("0%", "12.5%", "99.99%"),
+        ),
         _one_of(*CAPABILITIES).map(lambda name: f"cap({name})"),
         _texts_compared(),
         _one_of("session.active", "session.remote", *names.conditions),
@@ -332,6 +380,7 @@ RuleSet = tuple[Stated, ...]
 
 _STARTS = ("kill first", "kill last", *["prefer", "spare"] * 3, "never kill", "only kill")
 _FACTORS = _one_of("", "", " by 1", " by 2", " by 3", " by 1.5", " by 8", " by 100")
+_DEGREES = _one_of("", "", " by 1", " by 2", " by 3", " by 1_000")
 # Targets inside one another: the usual way, the other way round, and such that stand
 # equally deep.
 _NESTED = (
@@ -358,7 +407,11 @@ def rules(names: Vocabulary) -> Texts:
     """Single rules."""
 
     def sentence(start: str) -> Texts:
-        factors = _FACTORS if start in ("prefer", "spare") else st.just("")
+        factors = st.just("")
+        if start in ("prefer", "spare"):
+            factors = _FACTORS
+        elif start in ("kill first", "kill last"):
+            factors = _DEGREES
         return st.tuples(st.just(start + " "), selectors(names), factors).map("".join)
 
     return st.sampled_from(_STARTS).flatmap(sentence)
@@ -424,7 +477,8 @@ def scoped_rule_sets(draw: st.DrawFn) -> RuleSet:
     starts = st.sampled_from((*_STARTS, "only kill"))
     sentences = st.tuples(_BLOCKS, starts, st.sampled_from(_PLAIN))
     for blocks, start, selector in draw(st.lists(sentences, max_size=5)):
-        stated.append(Stated(blocks, f"{start} {selector}"))
+        degree = draw(_DEGREES) if start in ("kill first", "kill last") else ""
+        stated.append(Stated(blocks, f"{start} {selector}{degree}"))
     return tuple(stated)
 
 
@@ -483,14 +537,25 @@ _FIELDS: dict[str, Sequence[Any]] = {
     "shmem": _BYTES,
     "locked": _BYTES,
     "pgtables": _BYTES,
+    "growth": (*_BYTES, None),
     "oom_score_adj": (0, 0, -1000, -17, 500, 1000),
     "pid_depth": (0, 0, 0, 1, 2),
-    "cgroup": (*CGROUPS, None),
+    "cgroup": (*CGROUPS, None, *CONTAINERS),
     "tty_nr": (0, 1025, 34_819, 1_088),
     "session": (0, 1, 77),
 }
 ATTRIBUTES = tuple(_FIELDS)
 
+# What a runtime may have said, wherever the process is.
+_SAID: tuple[Object, ...] = (
+    {},
+    {"container": {"name": "web", "image": "nginx:1"}},
+    {"container": {"name": "", "runtime": "docker"}, "pod": {"priority": 7}},
+    {
+        "container": {"id": "false", "name": "app", "image": None, "runtime": "cri-o"},
+        "pod": {"name": "shop-0", "namespace": "default", "priority": -1, "uid": "false"},
+    },
+)
 _PIDS = st.sampled_from((*range(70, 90), 812, 4_194_303, 1)) | st.integers(2, 4_194_304)
 
 
@@ -536,14 +601,15 @@ def _processes(draw: st.DrawFn, pid: int) -> Object:
     self_made = draw(_OWN_DOING)
     if self_made:
         process |= {**dict.fromkeys(self_made), "self_made": self_made}
-    return {"kind": "process", "pid": pid, **process, **draw(_OWN), **draw(_CHARGED)}
+    said = draw(st.sampled_from(_SAID))
+    return {"kind": "process", "pid": pid, **process, **draw(_OWN), **draw(_CHARGED), **said}
 
 
 # What a process makes unknown by itself.
 _OWN_DOING = st.sampled_from(
     (
         *[[]] * 8,
-        *(["cmdline"], ["exe"], ["cmdline", "exe"], ["anon"], ["swap"]),
+        *(["cmdline"], ["exe"], ["cmdline", "exe"], ["anon"], ["swap"], ["growth"]),
         *(["pgtables", "swap"], ["locked", "shmem"]),
     )
 )
@@ -569,6 +635,8 @@ _SCOPES: dict[str, Sequence[Any]] = {
     "memory_max": _LIMITS,
     "memory_high": _LIMITS,
     "swap_max": _LIMITS,
+    "memory_min": (None, *_BYTES, 2**63 - 1),
+    "memory_low": (None, *_BYTES, 2**63 - 1),
     "swap": (None, *_BYTES),
     "pressure": (None, 0.0, 0.07, 12.5, 33.33, 99.99, 100.0),
     "oom_kills": (None, 0, 3),
@@ -602,6 +670,13 @@ _HOSTS = st.fixed_dictionaries(
         "uptime": st.sampled_from((0, 0.99, 5000.25, 1_048_576.0, 10**9)),
         "mem_total": st.sampled_from((0, 2**20, 8_589_934_592, 2**40 + 1)),
         "swap_total": st.sampled_from((0, 0, 2**20, 2**33)),
+        **{
+            key: st.sampled_from((None, 0, 4095, 2**20, 2**32 + 1))
+            for key in ("available", "free", "swap_free", "shmem")
+        },
+        "hugetlb": st.sampled_from((None, 0, 2**20)),
+        "pressure": st.sampled_from((None, 0.0, 12.5, 99.99)),
+        "stall": st.sampled_from((None, 0.0, 12.5, 100.0)),
         "users": st.sampled_from((USERS, USERS, None, {}, {"0": "toor"})),
         "groups": st.sampled_from((GROUPS, None)),
         "unit_root": st.sampled_from((*[""] * 8, "/system.slice/docker-0a1b.scope", "/user.slice")),

@@ -211,8 +211,8 @@ def assert_as_in_the_reference(rule_set: RuleSet, host: list[Object]) -> None:
         verdict = explained[one.pid]
         assert verdict.candidate == (one.why == ""), (one, verdict)
         if not one.why:
-            said = (verdict.tier, verdict.base, Fraction(*verdict.weight), verdict.points)
-            assert said == (one.tier, one.base, one.weight, one.points)
+            said = (verdict.level, verdict.base, Fraction(*verdict.weight), verdict.points)
+            assert said == (one.level, one.base, one.weight, one.points)
 
 
 @settings(thorough, max_examples=3 * thorough.max_examples)
@@ -232,11 +232,11 @@ def test_the_list_and_the_explanations_agree(rule_set: RuleSet, host: list[Objec
         assert verdict.base is not None
         start = starts[pid]
         exact = verdict.base * Fraction(*verdict.weight)
-        return verdict.tier, -exact, 2**64 if start is None else start, pid
+        return verdict.level, -exact, 2**64 if start is None else start, pid
 
     candidates = [item for item in verdicts(ranking).items() if item[1].candidate]
     assert ranking.pids == [pid for pid, _ in sorted(candidates, key=key)]
-    assert all(verdict.points >= 1 for _, verdict in candidates)
+    assert all(verdict.base is not None and verdict.base > 0 for _, verdict in candidates)
     excluded = [process.pid for process, _ in ranking.excluded()]
     # A process that has gone is neither a candidate nor excluded.
     left = [line["pid"] for line in processes(host) if line.get("state") != "X"]
@@ -267,7 +267,7 @@ def test_the_order_of_statements_and_files_changes_nothing(
     for pid, verdict in verdicts(after).items():
         was = as_before[pid]
         assert verdict.candidate == was.candidate
-        assert (verdict.tier, verdict.base, verdict.weight) == (was.tier, was.base, was.weight)
+        assert (verdict.level, verdict.base, verdict.weight) == (was.level, was.base, was.weight)
 
 
 # --- exclusion is absolute ---------------------------------------------------------------
@@ -335,6 +335,72 @@ def test_what_the_kernel_would_not_kill_is_never_a_candidate(
     assert not verdicts(ranking)[pid].candidate
 
 
+# --- a weight never excludes --------------------------------------------------------------
+
+
+@thorough
+@given(strategies.rule_sets(), strategies.hosts())
+def test_without_weights_the_candidates_are_the_same(rule_set: RuleSet, host: list[Object]) -> None:
+    weights = ("prefer", "spare")
+    less = [one for one in rule_set if not one.text.startswith(weights)]
+    heavily = [Stated((), "spare anything by 1000")] * 3
+    for others in (rule_set, (*rule_set, *heavily)):
+        pids = rank(strategies.texts(others), host).pids
+        assert sorted(pids) == sorted(rank(strategies.texts(less), host).pids)
+
+
+def test_what_is_spared_to_less_than_a_point_is_last_by_its_exact_fraction() -> None:
+    sources = [RuleText("rules", "score rss\nspare uid 1000 by 1000\n")]
+    sizes = {70: 999, 71: 1, 72: 998, 73: 0}
+    small = [{**PROCESS, "pid": pid, "uid": 1000, "rss": rss} for pid, rss in sizes.items()]
+    ranking = rank(sources, [HOST, *SCOPES, *small, PROCESS])
+    assert ranking.pids == [812, 70, 72, 71]
+    points = [(ranking.points(one), ranking.verdict(one).points) for one in ranking.candidates]
+    assert points == [(2100, 2100), (0, 0), (0, 0), (0, 0)]
+    assert verdicts(ranking)[73].why is Why.NO_POINTS
+
+
+# --- degrees of tiers --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rules", "level"),
+    [
+        (("kill first uid 0 by 3",), -3),
+        (("kill first uid 0 by 3", "kill first nice 5"), -1),
+        (("kill first uid 0 by 3", "kill last nice 5"), 1),
+        (("kill last uid 0 by 2", "kill last nice 5 by 7", "kill first nice 5 by 9"), 7),
+        # A doubt (anon is unknown) protects: it makes no tier of its own, but a milder one.
+        (("kill first anything when anon > 1B by 3",), 0),
+        (("kill first uid 0 by 3", "kill first anything when anon > 1B by 2"), -2),
+        (("kill first uid 0 by 3", "kill first anything when anon > 1B by 4"), -3),
+        (("kill last uid 0 by 3", "kill last anything when anon > 1B by 4"), 4),
+        # Not if the process makes it (cmdline is its own doing).
+        (("kill first uid 0 by 3", 'kill first cmdline "x" by 2'), -3),
+        (("kill last uid 0 by 3", 'kill last cmdline "x" by 4'), 3),
+    ],
+)
+def test_the_most_protective_degree_counts(rules: tuple[str, ...], level: int) -> None:
+    ranking = rank([RuleText("rules", "\n".join(rules))], [HOST, *SCOPES, HIDDEN])
+    verdict = verdicts(ranking)[812]
+    assert verdict.level == level
+    # What is told makes the level: no degree that did not count alone.
+    told = [(one.rule.kind, one.rule.degree) for one in verdict.held]
+    assert not level or (("first", "normal", "last")[verdict.tier], verdict.degree) in told
+
+
+def test_further_out_is_killed_earlier_and_later() -> None:
+    text = "\n".join(
+        f"kill {tier} uid {uid} by {degree}"
+        for tier, uid, degree in [
+            ("first", 1, 2), ("first", 2, 10), ("first", 3, 1), ("last", 4, 1), ("last", 5, 3)
+        ]
+    )  # fmt: skip
+    crowd = [{**PROCESS, "pid": 100 + uid, "uid": uid, "rss": uid + 1} for uid in range(6)]
+    ranking = rank([RuleText("rules", f"score rss\n{text}")], [HOST, *SCOPES, *crowd])
+    assert ranking.pids == [102, 101, 103, 100, 104, 105]
+
+
 # --- pids are only names -----------------------------------------------------------------
 
 
@@ -358,7 +424,7 @@ def test_renamed_pids_change_only_ties(
 
     def tie(pid: int) -> tuple[Any, ...]:
         verdict = explained[pid]
-        return verdict.tier, verdict.base, Fraction(*verdict.weight), starts[pid]
+        return verdict.level, verdict.base, Fraction(*verdict.weight), starts[pid]
 
     was, now = [renamed[pid] for pid in before.pids], after.pids
     assert sorted(was) == sorted(now)
@@ -422,7 +488,7 @@ def assert_no_worse(before: Ranking, after: Ranking, pid: int) -> None:
     assert pid in before.pids
     was, now = verdicts(before)[pid], verdicts(after)[pid]
     assert was.base is not None and now.base is not None
-    assert now.tier >= was.tier
+    assert now.level >= was.level
     assert now.base * Fraction(*now.weight) <= was.base * Fraction(*was.weight)
 
 
@@ -506,6 +572,8 @@ def test_what_a_process_makes_unknown_protects_it_from_nothing(
     if now.rule is not None:
         assert was.rule is not None
     assert now.tier < 2 or was.tier == 2
+    if now.level < 0 and was.level < 0:
+        assert now.level <= was.level
     spared = [
         {one.rule.place for one in found.held if one.rule.kind == "spare"} for found in (was, now)
     ]

@@ -20,12 +20,20 @@ _RECORDED = {
     Provider.SYSTEMD: "recorded without this property of the unit",
     Provider.LOGIND: "recorded without logind's sessions",
     Provider.SCOPE: "recorded without this figure of the unit",
+    Provider.RUNTIME: "recorded without what the runtime says of the container",
+    Provider.HOST: "recorded without this figure of the host",
 }
 _LIVE = {
     Provider.SYSTEMD: "the unit's manager did not say it",
     Provider.LOGIND: "logind did not say it",
     Provider.SCOPE: "the unit's control group does not tell it",
+    Provider.RUNTIME: "the container's runtime did not say it",
+    Provider.HOST: "this host does not tell it",
 }
+
+
+# What is known only together with the control group of the process.
+_OF_UNITS = (Provider.SYSTEMD, Provider.LOGIND, Provider.SCOPE)
 
 
 def of(verdict: Verdict) -> tuple[str, ...]:
@@ -87,7 +95,11 @@ def cause(name: str, process: Process, snapshot: Snapshot) -> str:
     attribute = ATTRIBUTES.get(name)
     if attribute is None:
         return ""
-    if attribute.provider in _LIVE and cgroup is None:
+    if attribute.over_time and not recorded:
+        return "it takes two looks, a second apart; the service and `oomrules top` know it"
+    if name == "host.swap" and not snapshot.host.swap_total:
+        return "there is no swap to have a share of"
+    if attribute.provider in _OF_UNITS and cgroup is None:
         return "its control group is unknown"
     if name in ("user", "group"):
         number = known("uid" if name == "user" else "gid", process, snapshot)
@@ -146,7 +158,7 @@ def _recorded_as(name: str, process: Process) -> str:
     if name == LIMIT:
         return NEAREST_LIMIT
     attribute = ATTRIBUTES[name]
-    if attribute.provider in (*_RECORDED, Provider.CGROUP) and process.cgroup is None:
+    if attribute.provider in (*_OF_UNITS, Provider.CGROUP) and process.cgroup is None:
         return "cgroup"
     if attribute.provider in _RECORDED:
         return name
@@ -161,4 +173,6 @@ def _why_lacking(name: str, snapshot: Recorded) -> str:
     if name in names and names[name] is None:
         return f"the recording has no names of {name}s"
     attribute = ATTRIBUTES.get(name)
+    if attribute is not None and attribute.over_time:
+        return "a recording of one moment does not tell it"
     return _by_provider(attribute.provider if attribute else Provider.SCOPE, True)

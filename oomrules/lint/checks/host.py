@@ -25,7 +25,8 @@ from oomrules.processes.values import GETTERS, innermost_place, known
 from oomrules.program import nodes as nodes_of
 from oomrules.program.nodes import glob, is_glob
 from oomrules.program.program import Program, Rule
-from oomrules.ranking.verdict import LAST, Verdict, Why
+from oomrules.ranking.tiers import LAST
+from oomrules.ranking.verdict import Verdict, Why
 
 _SERVICE = "oomrules.service"
 
@@ -163,6 +164,8 @@ _WHY_OF = {
     "kernel measures it: if `cat /proc/pressure/memory` fails, boot with `psi=1`",
 }
 _WHY = {
+    Provider.HOST: "it is read from /proc/meminfo and /proc/pressure/memory, which a container may "
+    "have other ones of",
     Provider.SYSTEMD: "it is asked of systemd over D-Bus",
     Provider.LOGIND: "it is asked of logind over D-Bus",
     Provider.SCOPE: "it is read from the unit's control group, where the memory controller has to "
@@ -183,6 +186,9 @@ def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
                 first.setdefault(asked.name, (stated.source, asked.span))
     for name, (source, span) in first.items():
         if name not in ATTRIBUTES:
+            continue
+        # One look at a host does not tell it in any case.
+        if ATTRIBUTES[name].over_time:
             continue
         get, provider = GETTERS[name], ATTRIBUTES[name].provider
         if all(get(process, host.snapshot) is None for process in processes):

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.lint.meaning import Meaning, RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet, shipped
-from oomrules.ranking.verdict import LAST, Verdict, Why
+from oomrules.ranking.tiers import LAST
+from oomrules.ranking.verdict import Verdict, Why
 from oomrules.reason import Undecided, globs
 from oomrules.reason.effects import Effect, eligible, inside
 from oomrules.reason.globs import Texts
@@ -148,28 +149,30 @@ def _inside_its_kind(meaning: Meaning) -> Iterator[_Overlap]:
 def _is_told(meaning: Meaning, rule: RuleMeaning, other: RuleMeaning) -> bool:
     """Return whether it is a mistake that another rule of the same kind covers a rule."""
     one, two = rule.effect, other.effect
-    if not _is_further_out(other, rule):
-        return False
+    degree = two.rule.degree - one.rule.degree
+    if degree:
+        return _is_milder(meaning, rule, degree)
     if one.targets != two.targets:
         # Levels of `only` are intersected, so a second one matters.
         return rule.kind != "only" and not _is_blamed(meaning, other, rule)
-    # Two equal rules are OOM514.
-    equal = (one.rule.when, one.rule.degree) == (two.rule.when, two.rule.degree)
-    return not equal and not _is_blamed(meaning, other, rule)
+    # Two equal conditions are OOM514.
+    return one.rule.when != two.rule.when and not _is_blamed(meaning, other, rule)
 
 
-def _is_further_out(one: RuleMeaning, two: RuleMeaning) -> bool:
-    """Return whether the degree of a tier is as protective as that of another, or more."""
-    ours, theirs = one.effect.rule.degree, two.effect.rule.degree
-    return ours <= theirs if one.kind == "first" else ours >= theirs
+def _is_milder(meaning: Meaning, rule: RuleMeaning, degree: int) -> bool:
+    """Return whether another rule of a tier, whose degree is greater by so much, always counts."""
+    if rule.kind == "last":
+        return degree > 0
+    # In doubt a first rule makes the tier of one further out milder, which the other may not do.
+    return degree < 0 and rule.effect.rule.degree == max(
+        one.effect.rule.degree for one in meaning.of("first")
+    )
 
 
 def _is_blamed(meaning: Meaning, later: RuleMeaning, earlier: RuleMeaning) -> bool:
     """Return whether the later one of two rules is reported, since both say the same."""
     region, wide = earlier.effect.region, later.effect.region
     if later.number < earlier.number or not region or not wide:
-        return False
-    if not _is_further_out(earlier, later):
         return False
     return _covers_all(meaning, region, wide)
 

@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any
 
+from oomrules.attributes import ATTRIBUTES
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.lint.meaning import Meaning, RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.program import nodes
 from oomrules.program.program import USER_UNIT
-from oomrules.ranking.verdict import LAST, Verdict, Why
+from oomrules.ranking.tiers import LAST
+from oomrules.ranking.verdict import Verdict, Why
 from oomrules.reason import Undecided, arithmetic, globs, variables
 from oomrules.reason.arithmetic import mentioned
 from oomrules.reason.globs import Texts
@@ -53,7 +55,12 @@ _GROUP_OF_USER = "its control group below that of its user"
 # A user who may log in can do so from this host itself (ssh localhost), and stay logged in.
 _LOGIN_FROM_AFAR = "a remote session of its user"
 # A process can reach any value by waiting or by useless work, before it takes memory.
-_GROWS = {"run_time": "how long it waits", "cpu_time": "how long it works"}
+_GROWS = {
+    "run_time": "how long it waits",
+    "cpu_time": "how long it works",
+    "user.processes": "how many processes its user has",
+    "user.footprint": "how much the processes of its user hold",
+}
 _OF_USER = {"user.unit": _UNIT_OF_USER, "user.slice": _UNIT_OF_USER, "cgroup": _GROUP_OF_USER}
 _IDS = ("uid", "euid", "gid", "egid")
 _NAMES_OF_IDS = ("user", "group")
@@ -82,6 +89,10 @@ _SAID = {
     "session.class": ("user", "background"),
     "session.type": ("tty", "x11", "wayland", "unspecified", ""),
 }
+# A rule that protects takes these only from a place that root has made, and what the runtime says
+# of a container there is up to those who may talk to the runtime. A process outside of containers
+# has empty ones, and no process is kept from being outside.
+_OF_CONTAINER = frozenset(name for name in ATTRIBUTES if name.startswith(("container.", "pod.")))
 # Texts in quotes, which are kept, and comments.
 _COMMENTS = re.compile(r'("(?:\\"|[^"\n])*")|#[^\n]*')
 # A limit on the processes of a unit is a bound only if it is at most this.
@@ -155,6 +166,8 @@ def _text(name: str, known: Texts) -> set[str]:
     if name == "cgroup":
         _unless(not known & globs.matching(_WITHIN))
         return set() if all(path in known for path in _PATHS) else {_GROUP_OF_USER}
+    if name in _OF_CONTAINER:
+        return _unless("" not in known)
     if name in _SAID:
         return _unless(not any(text in known for text in _SAID[name]))
     return {_OF_USER[name]} if name in _OF_USER else set()
@@ -164,6 +177,8 @@ def _number(name: str, known: Numbers) -> set[str]:
     if name in _IDS:
         people = known & whole(1000)
         return _unless(not people or bool(people.few))
+    if name in _OF_CONTAINER:
+        return _unless(0 not in known)
     if name in _GROWS:
         return set() if known & whole(0, 0) else {_GROWS[name]}
     if name in ("nice", "oom_score_adj", "unit.oom_score_adjust"):
@@ -182,6 +197,7 @@ def _searched(name: str, pattern: str, holds: bool) -> set[str]:
         "unit": _UNITS,
         "slice": (_SLICE,),
         **dict.fromkeys(_NAMES_OF_IDS, (_LOGIN,)),
+        **dict.fromkeys(_OF_CONTAINER, ("",)),
         **_SAID,
     }.get(name, ())
     found = [nodes.search(text, pattern) for text in usual]
@@ -268,7 +284,7 @@ def _protects(rule: RuleMeaning, verdict: Verdict) -> bool:
             return verdict.why is Why.NEVER
         case "last":
             return verdict.candidate and verdict.tier == LAST
-    return verdict.candidate or verdict.why is Why.NO_POINTS
+    return verdict.candidate
 
 
 def _self_left_out(rules: RuleSet) -> Iterator[Diagnostic]:

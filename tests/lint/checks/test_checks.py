@@ -108,6 +108,7 @@ WRONG = {
         "score root(16)",
         "score rss * 0",
         "in a.slice: score 1",
+        "score host.available",
     ],
     "OOM531": [
         'never kill comm "a"',
@@ -223,6 +224,10 @@ WRONG = {
         "score total_vm - 1GiB",
         "score rss / (run_time / 1h)",
         "score rss - 10%",
+        "score growth",
+        "score min(rss, swap)",
+        "score footprint + oom_score_adj * (totalpages / 1000)",
+        "score footprint - user.footprint",
         "score (rss + swap) * oom_score_adj",
         "in a.slice: score swap",
         'in "user@1.service": in user unit a.scope: score swap',
@@ -326,6 +331,11 @@ RIGHT = {
         program.DEFAULT_SCORE,
         "score rss",
         "score anon + swap",
+        "score footprint",
+        "score max(footprint, user.footprint / 4)",
+        "score max(1MiB, swap)",
+        "score rss / max(1, run_time / 1h) + swap",
+        "score footprint + (oom_score_adj + 1000) * (host.totalpages / 1000)",
         "score rss + swap + pgtables",
         "score (rss + swap) * (1 + run_time / 1min)",
         "score (rss + swap) / (1 + run_time / 1h)",
@@ -575,6 +585,20 @@ def test_what_is_proposed_for_a_self_made_protection_compiles_and_is_none(text: 
     for better in (also, spare):
         codes = {one.code for one in lint(f"{names}\n{better}\n")}
         assert not {code for code in codes if code[3] in "1234"} | codes & {"OOM531"}, better
+
+
+@pytest.mark.parametrize("text", WRONG["OOM623"])
+def test_what_is_proposed_for_a_score_of_0_compiles_and_is_above_0(text: str) -> None:
+    (finding,) = [one for one in lint(text) if one.code == "OOM623"]
+    around, _, score = text.rpartition("score ")
+    for better in re.findall(r"`([^`]*)`", finding.help):
+        if better.startswith("/"):
+            divided, _, _ = score.rpartition(" / (")
+            better = f"score {divided} {better}"
+        codes = {one.code for one in lint(around + better)}
+        assert not {code for code in codes if code[3] in "1234"}, better
+        # A divisor of 1 or more leaves a quotient that may still be rounded down to 0.
+        assert "OOM623" not in codes or " / max(" in better
 
 
 @pytest.mark.parametrize("text", WRONG["OOM532"])

@@ -9,12 +9,17 @@ from oomrules.lint.checks import trust
 GRANTED = {
     *("uid", "euid", "gid", "egid", "user", "group", "capabilities"),
     *("unit", "slice", "unit.oom_score_adjust", "session.remote"),
+    *trust._OF_CONTAINER,
 }
 # What neither is granted nor counts as chosen: every process of a user has it, or can have it by
 # being small.
 ANY_PROCESS = {
     *("pid", "total_vm", "rss", "anon", "shmem", "locked", "swap", "pgtables"),
-    *("footprint", "totalpages", "host.totalpages"),
+    *("footprint", "growth", "totalpages", "unit.memory_min", "unit.memory_low"),
+    *("cgroup.memory", "cgroup.memory_max", "cgroup.processes"),
+    # These are the same for every process.
+    *(f"host.{name}" for name in ("memory", "available", "free", "shmem", "swap", "swap_free")),
+    *("host.totalpages", "host.pressure", "host.stall"),
     *("unit.processes", "unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap"),
     *("unit.pressure", "unit.oom_kills", "session.active", "session.idle"),
 }

@@ -33,8 +33,8 @@ POSSIBLE = {
     "slice": '"qzx.slice"',
     "user.unit": '"qzx.service"',
     "user.slice": '"qzx.slice"',
-    # A witness is alone.
-    "unit.processes": "1",
+    "container.runtime": '"podman"',
+    "pod.qos": '"Burstable"',
 }
 
 

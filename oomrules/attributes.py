@@ -96,10 +96,9 @@ _cgroup = partial(Attribute, provider=Provider.CGROUP, changes=False)
 _scope = partial(Attribute, provider=Provider.SCOPE, changes=True)
 _systemd = partial(Attribute, provider=Provider.SYSTEMD, changes=True)
 _logind = partial(Attribute, provider=Provider.LOGIND, changes=True)
-# What its place tells of its container and its pod, and what the runtime says of them. These are
-# asked anew each time, because to a rule that protects a place inside a service tells nothing.
-_contained = partial(Attribute, provider=Provider.CGROUP, changes=True, read="cgroup")
-_runtime = partial(Attribute, provider=Provider.RUNTIME, changes=True)
+# What its place tells of its container and its pod, and what the runtime says of them.
+_contained = partial(Attribute, provider=Provider.CGROUP, changes=False, read="cgroup")
+_runtime = partial(Attribute, provider=Provider.RUNTIME, changes=False)
 _own_group = partial(Attribute, provider=Provider.CGROUP, changes=True, read="cgroup")
 # What the host has now.
 _host = partial(Attribute, provider=Provider.HOST, changes=True)

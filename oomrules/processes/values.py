@@ -528,12 +528,12 @@ def _told_by_a_user(getter: Getter, known_too: bool) -> Getter:
     return get
 
 
-def _claimed(getter: Getter) -> Getter:
+def _claimed(getter: Getter, instead: Any) -> Getter:
     """Take a place inside a service for no proof of a container: its user may have made it."""
 
     def get(process: Process, snapshot: Snapshot) -> Any:
         found = container_of(process, snapshot)
-        return SELF_MADE if found is not None and found.claimed else getter(process, snapshot)
+        return instead if found is not None and found.claimed else getter(process, snapshot)
 
     return get
 
@@ -557,7 +557,16 @@ def _of_lower_group(getter: Getter) -> Getter:
 
 
 _CONTAINERS = {
-    name: _claimed(GETTERS[name]) for name in ATTRIBUTES if name.startswith(("container.", "pod."))
+    name: _claimed(GETTERS[name], SELF_MADE)
+    for name in ATTRIBUTES
+    if name.startswith(("container.", "pod."))
+}
+
+# The same for what is decided once for a process: PENDING is left for the rule that asks, because
+# there the answer depends on what kind of rule it is.
+LASTING: dict[str, Getter] = {
+    **GETTERS,
+    **{name: _claimed(GETTERS[name], nodes.PENDING) for name in _CONTAINERS},
 }
 
 # The same for scores: a user who has a manager can keep it from answering, and can take away

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from oomrules.lean import Any
-from oomrules.processes.values import LIMIT
+from oomrules.processes.values import LIMIT, WHOLES
 from oomrules.program.nodes import Node, OverBudget, operands
 
 # What is no attribute, in the words that people read.
 NEAREST_LIMIT = "the memory limit"
 DIVISION = "a division by 0"
+# What a percentage is the share of, where there is nothing of that.
+NOTHING = {name: f"a share of {name}, which is 0" for name in WHOLES}
 PLACE = "its unit"
 
 # How many causes are named: enough to begin with.
@@ -56,7 +58,12 @@ def _causes(
     kind, parts = node[0], operands(node)
     if kind == "attr":
         # What shares are of has a name that no rule has.
-        yield NEAREST_LIMIT if node[1] == LIMIT else node[1].strip("()")
+        name = node[1].strip("()")
+        if node[1] == LIMIT:
+            name = NEAREST_LIMIT
+        elif name in NOTHING and evaluate(["attr", name]) == 0:
+            name = NOTHING[name]
+        yield name
     elif kind == "cap":
         yield "capabilities"
     elif kind == "unknown":

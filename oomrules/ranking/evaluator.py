@@ -16,7 +16,7 @@ from itertools import chain
 from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Host, Process, Snapshot
-from oomrules.processes.values import GETTERS, LIMIT, PROTECTING, SCORING, Getter
+from oomrules.processes.values import GETTERS, LASTING, LIMIT, PROTECTING, SCORING, Getter
 from oomrules.program import nodes
 from oomrules.program.automaton import WORK
 from oomrules.program.nodes import SELF_MADE, Definitions, Node, OverBudget
@@ -163,7 +163,7 @@ class Evaluator:
 
         def given(names: Iterable[str]) -> dict[str, Any]:
             return {
-                name: SELF_MADE if name in hidden else GETTERS[name](process, snapshot)
+                name: SELF_MADE if name in hidden else LASTING[name](process, snapshot)
                 for name in names
             }
 

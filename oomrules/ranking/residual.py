@@ -74,7 +74,8 @@ class Residual(NamedTuple):
         A definition that no condition asks for any more may be among them, which costs little.
         """
         conditions = [*self.never, *chain(*self.only)]
-        conditions += [one.when for one in (*self.first, *self.last, *self.weights)]
+        conditions += [one.when for one in (*self.first, *self.last)]
+        conditions += [weight.when for weight in self.weights]
         conditions += [one.protecting for one in self.first if one.protecting is not None]
         definitions = [*self.definitions.values(), *(self.protecting or {}).values()]
         return [*conditions, *self.scores, *definitions]

@@ -787,6 +787,10 @@ class Reader:
         raise AssertionError(expression)
 
     def _quantity(self, written: str) -> Value:
+        parts = re.findall(r"(\d+)([a-z]+)", written)
+        if len(parts) > 1:
+            together = sum(int(amount) * _MILLISECONDS[unit] for amount, unit in parts)
+            return Value("duration", int(together))
         matched = re.fullmatch(r"([\d_]+(?:\.\d+)?)(.*)", written)
         assert matched, written
         amount, unit = Fraction(matched[1].replace("_", "")), matched[2]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -216,7 +217,10 @@ _COUNTS = _one_of("0", "1", "2", "7", "19", "1_000", "4096")
 _MEMORIES = _one_of(
     *("0B", "1B", "4KiB", "5000B", "64KiB", "16MiB", "1.5GiB", "4PiB", "8191B", "12288B")
 )
-_DURATIONS = _one_of("0s", "8192ms", "1s", "1024s", "0.5s", "10min", "1h", "3d", "2w")
+_DURATIONS = _one_of(
+    *("0s", "8192ms", "1s", "1024s", "0.5s", "10min", "1h", "3d", "2w"),
+    *("1h23min", "1d12h30min", "8s192ms"),
+)
 _SHARES = _one_of("0%", "1%", "12.5%", "25%", "33.3%", "100%", "150%")
 _ORDERS = _one_of("==", "!=", "<", "<=", ">", ">=")
 _EQUALITIES = _one_of("==", "!=")
@@ -228,6 +232,15 @@ def _bracketed(expression: Texts) -> Texts:
 
 def _sums(operands: Texts, minuend: Texts) -> Texts:
     return _joined(operands, _one_of("+", "-"), minuend)
+
+
+def _extremes(first: Texts, others: Texts) -> Texts:
+    """`max` and `min` of two or three; the order of the arguments is any."""
+    more = st.lists(others, min_size=1, max_size=2)
+    given = st.tuples(first, more).flatmap(lambda all_: st.permutations([all_[0], *all_[1]]))
+    return st.tuples(_one_of("max", "min"), given.map(", ".join)).map(
+        lambda said: f"{said[0]}({said[1]})"
+    )
 
 
 @cache
@@ -243,6 +256,7 @@ def counts(depth: int) -> Texts:
         _joined(_bracketed(deeper), _one_of("*", "/"), _bracketed(deeper)),
         _joined("-", _bracketed(deeper)),
         deeper.map(lambda text: f"root({text})"),
+        _extremes(deeper, deeper),
         *(
             _joined(_bracketed(amounts(depth - 1)), "/", _bracketed(amounts(depth - 1)))
             for amounts in (memories, durations)
@@ -260,6 +274,7 @@ def _amounts(depth: int, leaves: Texts, again: Callable[[int], Texts], beside: T
         _joined(deeper, _one_of("*", "/"), numbers),
         _joined(numbers, "*", deeper),
         _joined("-", deeper),
+        _extremes(again(depth - 1), again(depth - 1) | beside),
     )
 
 
@@ -326,6 +341,8 @@ def conditions(names: Vocabulary, depth: int = 2) -> Texts:
         _joined("not", _bracketed(deeper)),
         _joined(_bracketed(simple), _EQUALITIES, _bracketed(simple)),
         _bracketed(deeper),
+        _terms(names),
+        _joined("not", _terms(names)),
     )
 
 
@@ -359,13 +376,39 @@ def _terms(draw: st.DrawFn, names: Vocabulary) -> str:
 def selectors(draw: st.DrawFn, names: Vocabulary) -> str:
     """Selectors of any kind; the short ones match most."""
     terms = draw(st.lists(_terms(names), max_size=2)) or ["anything"]
+    if draw(st.integers(0, 3)) == 0:
+        terms = [draw(_chosen(names))]
     clauses = []
     if draw(st.integers(0, 3)) == 0:
         held = ", ".join(draw(st.lists(st.sampled_from(CAPABILITIES), min_size=1, max_size=3)))
         clauses.append(f"{draw(_one_of('with', 'with any of', 'without'))} {held}")
     if draw(st.booleans()):
         clauses.append(f"when {draw(conditions(names))}")
+    if clauses and " or " in terms[0]:
+        # Without brackets a reader may take it in two ways.
+        terms = [f"({terms[0]})"]
     return " ".join([*terms, *clauses])
+
+
+def _item(condition: str) -> str:
+    """Write a condition as an item of a selector, which begins with a name or a bracket."""
+    alone = condition[0].isalpha() and not re.search(" (and|or) ", condition)
+    return condition if alone else f"({condition})"
+
+
+@cache
+@st.composite
+def _chosen(draw: st.DrawFn, names: Vocabulary) -> str:
+    """Terms and comparisons side by side and joined by words, some behind `not`."""
+    any_ = _terms(names) | conditions(names, 1).map(_item)
+    items = draw(st.lists(any_, min_size=1, max_size=3))
+    said = ""
+    for number, item in enumerate(items):
+        word = draw(_one_of(" ", " and ", " or ")) if number else ""
+        # A bracket behind a name would begin the arguments of a function.
+        word = " and " if word == " " and item.startswith("(") else word
+        said += word + draw(_one_of("", "", "not ")) + item
+    return said
 
 
 class Stated(NamedTuple):

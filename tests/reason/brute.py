@@ -121,6 +121,10 @@ class Sentence(NamedTuple):
     factor: str = ""
 
     @property
+    def degree(self) -> int:
+        return int(self.factor.removeprefix(" by ") or 1)
+
+    @property
     def text(self) -> str:
         return f"{self.around}{self.start} anything when {self.condition}{self.factor}"
 
@@ -173,15 +177,14 @@ def sentences(
 ) -> list[Sentence]:
     """A few rules whose conditions have much to do with one another."""
     pair = draw(conditions(1)), draw(conditions(1))
-    by: dict[str, Sequence[str]] = dict.fromkeys(starts, ("",))
-    by |= dict.fromkeys(("prefer", "spare"), factors)
-    by |= dict.fromkeys(_TIERS, degrees)
+    behind = dict.fromkeys(("prefer", "spare"), factors)
+    behind |= dict.fromkeys(("kill first", "kill last"), degrees)
     return [
         Sentence(
             draw(st.sampled_from(blocks)),
             start,
             draw(variants(*pair)),
-            draw(st.sampled_from(by[start])),
+            draw(st.sampled_from(behind.get(start, ("",)))),
         )
         for start in draw(st.lists(st.sampled_from(starts), min_size=least, max_size=most))
     ]

@@ -294,15 +294,20 @@ def test_a_rule_is_shadowed_just_where_that_is_said(rules: list[brute.Sentence])
         return {
             number
             for number in covered(one, rule.kind)
-            if counts(number, one)
-            and (rule.kind != "only" or rules[number].around == rule.around)
-            # Of two that say the same, the later one is blamed.
-            and (
-                number < one
-                or effect[one] != effect[number]
-                or rules[one].degree != rules[number].degree
-            )
+            if (rule.kind != "only" or rules[number].around == rule.around)
+            and _is_nested(one, number)
         }
+
+    def _is_nested(one: int, number: int) -> bool:
+        rule, degree = rules[one], rules[number].degree
+        if degree == rule.degree:
+            # Of two that say the same, the later one is blamed.
+            return number < one or effect[one] != effect[number]
+        if rule.kind == "last":
+            return degree > rule.degree
+        # In doubt it makes milder what is first by more.
+        others = {other.degree for other in rules if other.kind == "first"}
+        return degree < rule.degree == max(others)
 
     def last(one: int) -> set[int]:
         return covered(one, "last") if rules[one].kind == "first" else set()

@@ -97,8 +97,6 @@ def cause(name: str, process: Process, snapshot: Snapshot) -> str:
         return ""
     if attribute.over_time and not recorded:
         return "it takes two looks, a second apart; the service and `oomrules top` know it"
-    if name == "host.swap" and not snapshot.host.swap_total:
-        return "there is no swap to have a share of"
     if attribute.provider in _OF_UNITS and cgroup is None:
         return "its control group is unknown"
     if name in ("user", "group"):

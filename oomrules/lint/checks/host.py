@@ -21,7 +21,7 @@ from oomrules.lint.host_facts import HostFacts
 from oomrules.lint.ruleset import Check, RuleSet, nodes, shipped
 from oomrules.processes.snapshot import Process
 from oomrules.processes.units import Placement
-from oomrules.processes.values import GETTERS, innermost_place, known
+from oomrules.processes.values import GETTERS, container_of, innermost_place, known
 from oomrules.program import nodes as nodes_of
 from oomrules.program.nodes import glob, is_glob
 from oomrules.program.program import Program, Rule
@@ -171,6 +171,8 @@ _WHY = {
     Provider.SCOPE: "it is read from the unit's control group, where the memory controller has to "
     "be on: the last figure of `grep memory /proc/cgroups` is 1 if it is",
     Provider.EXE: "it takes root and CAP_SYS_PTRACE to read it",
+    Provider.RUNTIME: "it is asked of the container's runtime; the notes of `oomrules rank` say "
+    "which one did not answer",
 }
 
 
@@ -191,10 +193,24 @@ def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
         if ATTRIBUTES[name].over_time:
             continue
         get, provider = GETTERS[name], ATTRIBUTES[name].provider
-        if all(get(process, host.snapshot) is None for process in processes):
-            message = f"`{name}` is unknown for every process of this host"
+        where, asked_of = "of this host", processes
+        if provider is Provider.RUNTIME:
+            # Outside of containers it is known, and empty.
+            where, asked_of = "in a container", _in_containers(host, name)
+        if asked_of and all(get(process, host.snapshot) is None for process in asked_of):
+            message = f"`{name}` is unknown for every process {where}"
             read = _WHY.get(provider, f"it is read from /proc/PID/{provider.value}")
             yield UNREADABLE.at(source, span, message, _WHY_OF.get(name, read))
+
+
+def _in_containers(host: HostFacts, name: str) -> list[Process]:
+    """Return the processes that are in a container, or in a pod where it is asked of pods."""
+    found = []
+    for process in host.processes():
+        place = container_of(process, host.snapshot)
+        if place is not None and (place.pod if name.startswith("pod.") else place.id):
+            found.append(process)
+    return found
 
 
 def _attributes(statement: syntax.Statement) -> Iterator[syntax.Name]:

@@ -770,8 +770,9 @@ class Reader:
             case syntax.Minus(operand=operand):
                 value = self.value(operand)
                 negative = -value.worth if _known(value.worth) else value.worth
-                alone = None if value.alone is None else -value.alone
-                return Value(value.kind, negative, alone)
+                # A quantity with a sign is arithmetic, and counts in pages.
+                kind = "memory" if value.kind == "share" else value.kind
+                return Value(kind, negative)
             case syntax.Arithmetic(operator=sign, left=left, right=right):
                 return _arithmetic(sign, self.value(left), self.value(right))
             case syntax.Compared(operator=sign, left=left, right=right):

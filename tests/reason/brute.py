@@ -121,6 +121,10 @@ class Sentence(NamedTuple):
     factor: str = ""
 
     @property
+    def degree(self) -> int:
+        return int(self.factor.removeprefix(" by ") or 1)
+
+    @property
     def text(self) -> str:
         return f"{self.around}{self.start} anything when {self.condition}{self.factor}"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from oomrules.attributes import ATTRIBUTES, Attribute, Provider
+from oomrules.attributes import ATTRIBUTES, Attribute, Provider, Type
 from oomrules.fields import FIELDS, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import enclosing
@@ -20,6 +20,9 @@ from oomrules.program import nodes
 from oomrules.program.nodes import SELF_MADE
 
 Getter = Callable[[Process, Snapshot], Any]
+
+# Figures in percent.
+_SHARES = ("pressure", "stall")
 
 # The share of a limit is worked out from this; no rule can name it.
 LIMIT = "(memory limit)"
@@ -118,15 +121,20 @@ def _named(number: int, names: Mapping[int, str] | None) -> str | None:
 def _of_scope(key: str, in_pages: bool) -> Getter:
     def get(process: Process, snapshot: Snapshot) -> Any:
         place = innermost_place(process, snapshot)
-        scope = place and snapshot.scope(place.path)
-        value = None if scope is None else scope.get(key)
-        if value is None:
-            return None
-        if key == "pressure":
-            return round(value * 100)
-        return value // snapshot.host.page_size if in_pages else value
+        return None if place is None else _figure(place, key, in_pages, snapshot)
 
     return get
+
+
+def _figure(place: Placement, key: str, in_pages: bool, snapshot: Snapshot) -> Any:
+    """Return a figure of a unit's control group; None if it is unknown."""
+    scope = snapshot.scope(place.path)
+    value = None if scope is None else scope.get(key)
+    if value is None:
+        return None
+    if key in _SHARES:
+        return round(value * 100)
+    return value // snapshot.host.page_size if in_pages else value
 
 
 def limit(process: Process, snapshot: Snapshot) -> int | None:
@@ -174,6 +182,68 @@ def _of_session(name: str, otherwise: bool | int | str) -> Getter:
                 return value if type(value) is type(otherwise) else None
         # It is known that there is none, which is no doubt.
         return otherwise
+
+    return get
+
+
+def parent_pid(process: Process, snapshot: Snapshot) -> int | None:
+    """Return the pid of the parent of a process, 0 if it has none; None if it is unknown."""
+    pid: int | None = process.ppid
+    return snapshot.read(process, "ppid") if pid is UNREAD else pid
+
+
+def _of_parent(name: str) -> Getter:
+    """What holds for the parent of a process; a process without one has an empty text, or no id.
+
+    A parent that is not there has just ended, which the process can bring about.
+    """
+    nothing = "" if ATTRIBUTES[name].type is Type.TEXT else None
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        pid = parent_pid(process, snapshot)
+        if not pid:
+            return None if pid is None else nothing
+        parent = snapshot.by_pid.get(pid)
+        if parent is None:
+            return SELF_MADE
+        value = GETTERS[name.removeprefix("parent.")](parent, snapshot)
+        # It may have ended while it was read.
+        return SELF_MADE if value is None and parent.state in ("Z", "X", "x") else value
+
+    return get
+
+
+def outer_place(process: Process, snapshot: Snapshot, level: int) -> Placement | None:
+    """Return the placement of a unit around a process, 0 for the outermost; None if unknown."""
+    place = innermost_place(process, snapshot)
+    for _ in range(0 if place is None else len(place.chain) - 1 - level):
+        place = place and place.above
+    return place if place is not None and len(place.chain) - 1 == level else None
+
+
+def of_block(name: str, level: int) -> Getter:
+    """Return the getter of ``scope.*`` for the unit that lies so deep around a process."""
+    key = ATTRIBUTES[name].field
+    in_pages = ATTRIBUTES[name].type is Type.MEMORY
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        place = outer_place(process, snapshot, level)
+        if place is None:
+            return None
+        if key == "processes":
+            return _processes_below(snapshot).get(place.path, 0)
+        return _figure(place, key, in_pages, snapshot)
+
+    return get
+
+
+def of_outer_unit(getter: Getter, level: int) -> Getter:
+    """Return a getter for what protects: what a user can keep secret of a unit is no doubt."""
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        value = getter(process, snapshot)
+        place = outer_place(process, snapshot, level) if value is None else None
+        return SELF_MADE if place is not None and place.manager else value
 
     return get
 
@@ -237,6 +307,11 @@ _IN_PAGES = ("unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap")
 def _getter(attribute: Attribute) -> Getter:
     if attribute.provider is Provider.SCOPE:
         return _of_scope(attribute.field, attribute.name in _IN_PAGES)
+    if attribute.provider is Provider.PARENT:
+        return _of_parent(attribute.name)
+    if attribute.provider is Provider.BLOCK:
+        # Only a rule in a block asks for it, of the block's unit (``of_block``).
+        return lambda process, snapshot: None
     if attribute.provider is Provider.SYSTEMD:
         return _of_unit(attribute.field, type(attribute.empty))
     if attribute.provider is Provider.LOGIND:

@@ -16,7 +16,7 @@ from itertools import chain
 from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Host, Process, Snapshot
-from oomrules.processes.values import GETTERS, LIMIT, PROTECTING, SCORING, Getter
+from oomrules.processes.values import GETTERS, Getter
 from oomrules.program import nodes
 from oomrules.program.automaton import WORK
 from oomrules.program.nodes import SELF_MADE, Definitions, Node, OverBudget
@@ -24,6 +24,7 @@ from oomrules.program.program import Program
 from oomrules.ranking import doubt, residual
 from oomrules.ranking.blocks import Active, ActiveRule, Blocks
 from oomrules.ranking.codegen import BUDGET, Decider, compile_residual, fewest, instead
+from oomrules.ranking.local import Local
 from oomrules.ranking.residual import Residual
 from oomrules.ranking.verdict import FIRST, LAST, NORMAL, Held, Verdict, Why
 
@@ -97,11 +98,13 @@ class Evaluator:
 
     def __init__(self, program: Program, host: Host) -> None:
         self.program = program
-        local = partial(nodes.localise, page_size=host.page_size, limit=LIMIT)
-        self._definitions = {name: local(node) for name, node in program.definitions.items()}
-        self._blocks = Blocks(program, local)
-        self._settled = sorted(program.attributes & _SETTLED)
-        self._costly = sorted(program.attributes & _COSTLY)
+        self._local = Local(program.definitions, host.page_size)
+        self._definitions = self._local.definitions
+        self._blocks = Blocks(program, self._local)
+        # What is asked of the process itself, and not of its ancestors only.
+        asked = self._local.attributes(self._blocks.nodes)
+        self._settled = sorted(asked & _SETTLED)
+        self._costly = sorted(asked & _COSTLY)
         # Of each kind of process the function that decides, None for no candidate, or what is left
         # to be decided by attributes that are costly to read.
         self._kinds: dict[Any, Residual | Decider | None] = {}
@@ -125,7 +128,8 @@ class Evaluator:
         ][:_MOST_NOTES]
 
     def forget(self, processes: int) -> None:
-        """Start anew once there are more kinds than so many processes, and more than a few."""
+        """Begin a ranking: forget ancestors, and kinds if there are more than processes."""
+        self._local.begin()
         most = max(_FEW_KINDS, processes)
         self._blocks.forget(most)
         for known in (self._kinds, self._deciders):
@@ -191,7 +195,7 @@ class Evaluator:
             self._deciders.clear()
         key = repr(left)
         if key not in self._deciders:
-            self._deciders[key] = compile_residual(left)
+            self._deciders[key] = compile_residual(left, self._local.getters)
         return self._deciders[key]
 
     def _decide_slowly(
@@ -293,9 +297,9 @@ class Evaluator:
             return partial(nodes.reduce, get=get, names=Definitions(self._definitions, get))
 
         return _Readings(
-            plain=reading(GETTERS, tells_apart=False),
-            protecting=reading(PROTECTING, tells_apart=True),
-            scoring=reading(SCORING, tells_apart=True),
+            plain=reading(self._local.getters.plain, tells_apart=False),
+            protecting=reading(self._local.getters.protecting, tells_apart=True),
+            scoring=reading(self._local.getters.scoring, tells_apart=True),
             own=own,
         )
 

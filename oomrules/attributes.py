@@ -44,6 +44,7 @@ class Provider(Enum):
     LOGIND = "logind"
     PARENT = "the parent"
     BLOCK = "the block's cgroup"
+    HOST = "the host"
 
 
 class Attribute(NamedTuple):
@@ -53,7 +54,8 @@ class Attribute(NamedTuple):
     others are the identity of a process, read once and again for the head of the
     list. ``read`` is the raw value's name, where the attribute's own last word is not; of a
     property of systemd, its name on D-Bus. ``every_unit`` says that the property belongs to
-    the interface Unit, and not to that of the unit's kind, as Service.
+    the interface Unit, and not to that of the unit's kind, as Service. ``needs`` are the fields
+    that a value is worked out from, where it is more than one.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Attribute(NamedTuple):
     changes: bool
     read: str = ""
     every_unit: bool = False
+    needs: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool | int | str:
@@ -94,6 +97,11 @@ _logind = partial(Attribute, provider=Provider.LOGIND, changes=True)
 # block around a rule is about.
 _parent = partial(Attribute, provider=Provider.PARENT, changes=True)
 _block = partial(Attribute, provider=Provider.BLOCK, changes=True)
+# What the host has now.
+_host = partial(Attribute, provider=Provider.HOST, changes=True)
+
+# The fields that the kernel's own killer adds up (oom_badness(), mm/oom_kill.c).
+FOOTPRINT = ("rss", "swap", "pgtables")
 
 _TABLE: tuple[Attribute, ...] = (
     _stat("pid", _ID, "process id"),
@@ -129,6 +137,12 @@ _TABLE: tuple[Attribute, ...] = (
     _status_now("locked", _MEMORY, "memory locked with mlock"),
     _status_now("swap", _MEMORY, "memory swapped out"),
     _status_now("pgtables", _MEMORY, "page tables"),
+    _status_now(
+        "footprint",
+        _MEMORY,
+        "memory held: rss + swap + pgtables, as the kernel's killer counts it",
+        needs=FOOTPRINT,
+    ),
     _status("pid_depth", _COUNT, "pid namespaces below this one, 0 outside containers"),
     Attribute(
         "oom_score_adj",
@@ -148,6 +162,14 @@ _TABLE: tuple[Attribute, ...] = (
         "unit.processes",
         _COUNT,
         "processes with memory in the unit and below it",
+        changes=True,
+        read="cgroup",
+    ),
+    _cgroup(
+        "totalpages",
+        _MEMORY,
+        "what the kernel's killer divides by: the nearest limit below the RAM and its swap, "
+        "else RAM and swap",
         changes=True,
         read="cgroup",
     ),
@@ -213,6 +235,7 @@ _TABLE: tuple[Attribute, ...] = (
     _logind("session.idle", _BOOLEAN, "nobody is active in it"),
     _logind("session.class", _TEXT, "user, greeter, background, …; or empty"),
     _logind("session.type", _TEXT, "tty, x11, wayland, …; or empty"),
+    _host("host.totalpages", _MEMORY, "RAM and swap of the host"),
 )
 
 ATTRIBUTES = {attribute.name: attribute for attribute in _TABLE}

@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import Any
 
 from oomrules.commands.parts import doubts, selection, shared
-from oomrules.commands.parts.verdicts import COLUMNS, Row, no_candidate
+from oomrules.commands.parts.verdicts import COLUMNS, Row, measure, no_candidate
 from oomrules.errors import Failure
 from oomrules.processes.snapshot import Process
 from oomrules.processes.values import innermost_place, innermost_unit, known
@@ -145,3 +145,4 @@ def _print_table(ranking: Ranking, everyone: bool) -> None:
         f"{'' if everyone or not others else ' (--all shows them)'}, "
         f"{count(kernel_threads, 'kernel thread')}"
     )
+    say(measure(ranking.evaluator.program))

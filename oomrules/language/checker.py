@@ -37,6 +37,7 @@ class Stated(Generic[_Statement]):
         node: the condition or the score as a program has it; empty for a list, and for a
             statement with a mistake.
         factor: by what a rule multiplies the points.
+        degree: how far out a rule puts a process, from 1.
     """
 
     source: RuleText
@@ -44,6 +45,7 @@ class Stated(Generic[_Statement]):
     statement: _Statement
     node: list[Any] = field(default_factory=list)
     factor: Fraction = Fraction(1)
+    degree: int = 1
 
     @cached_property
     def scope(self) -> Targets:
@@ -98,6 +100,11 @@ class Checked:
         return only(self.sound, syntax.Rule)
 
     @property
+    def wholes(self) -> list[Stated[syntax.Whole]]:
+        """The statements without a mistake that a unit is killed as a whole."""
+        return only(self.sound, syntax.Whole)
+
+    @property
     def definitions(self) -> dict[str, list[Any]]:
         """The conditions that names stand for, as a program has them."""
         return {name: stated.node for name, stated in self.defined.items() if stated.node}
@@ -122,7 +129,8 @@ def check(sources: Iterable[RuleText]) -> Checked:
     items = {name: stated.statement for name, stated in checked.listed.items()}
     left, scopes = program.ROOM, set[Targets]()
     for stated in statements:
-        typing = Typing(stated.source, definitions, items, broken)
+        in_block = bool(stated.targets)
+        typing = Typing(stated.source, definitions, items, broken, in_block=in_block)
         try:
             sound = _sound(stated, typing)
             left -= _size(sound, scopes)
@@ -166,6 +174,8 @@ def _size(sound: Stated[syntax.Statement], scopes: set[Targets]) -> int:
             parts = [sound.scope, kind, sound.node, sound.factor, sound.place, sound.text]
         case syntax.Score():
             parts = [sound.scope, sound.node, sound.place, sound.text]
+        case syntax.Whole(target=target):
+            parts = [sound.scope, target.unit.value, sound.place, sound.text]
         case syntax.Define():
             parts = sound.node
         case _:
@@ -180,6 +190,8 @@ def _sound(stated: Stated[syntax.Statement], typing: Typing) -> Stated[syntax.St
     match stated.statement:
         case syntax.Rule() as rule:
             node = typing.selector(rule.selector)
+            if rule.kind in (syntax.Kind.FIRST, syntax.Kind.LAST):
+                return replace(stated, node=node, degree=_degree(rule, typing))
             return replace(stated, node=node, factor=_factor(rule, typing))
         case syntax.Score(expression=expression):
             return replace(stated, node=typing.score(expression))
@@ -201,6 +213,22 @@ def _sound(stated: Stated[syntax.Statement], typing: Typing) -> Stated[syntax.St
                     )
                 return replace(stated, node=typing.condition(named.condition))
     return stated
+
+
+def _degree(rule: syntax.Rule, typing: Typing) -> int:
+    """Return how far out a rule puts a process: 1 unless it says more."""
+    if rule.factor is None:
+        return 1
+    written, most = rule.factor.written, program.MOST_DEGREE
+    plain = written.replace("_", "")
+    if not plain.isdecimal() or not 1 <= int(plain[:9]) <= most or len(plain) > 9:
+        typing.bad(
+            "OOM403",
+            rule.factor.span,
+            f"a degree of `{rule.kind.value}` is a whole number from 1 to {most}, not {written}",
+            "write `by 2` for what comes further out than the others, or leave it out",
+        )
+    return int(plain)
 
 
 def _factor(rule: syntax.Rule, typing: Typing) -> Fraction:
@@ -237,36 +265,42 @@ def _bad_targets(
 ) -> Iterable[Diagnostic]:
     """Return the diagnostics of targets that cannot be the name of a unit."""
     for statement in statements:
-        if isinstance(statement, syntax.Block):
-            mistake = _bad_target(statement.target)
+        if isinstance(statement, syntax.Block | syntax.Whole):
+            before = "in" if isinstance(statement, syntax.Block) else "kill whole"
+            mistake = _bad_target(statement.target, before)
             if mistake:
                 message, span, help_ = mistake
                 yield Diagnostic("OOM211", message, source, span, help_)
+        if isinstance(statement, syntax.Block):
             yield from _bad_targets(source, statement.statements)
 
 
-def _bad_target(target: syntax.Target) -> tuple[str, Span, str] | None:
-    """Return what is wrong with a target, where, and what to do; None if nothing is."""
+def _bad_target(target: syntax.Target, before: str) -> tuple[str, Span, str] | None:
+    """Return what is wrong with a target, where, and what to do; None if nothing is.
+
+    Args:
+        before: the words that a target stands behind.
+    """
     name, relation = target.unit.value, target.relation
     by_name = relation in (syntax.Relation.WANTED_BY, syntax.Relation.PART_OF)
     if by_name and (nodes.is_glob(name) or "." not in name):
         return (
             f"`{name}` is not the full name of a unit",
             target.unit.span,
-            'write the full name, as in `in units wanted by "multi-user.target"`',
+            f'write the full name, as in `{before} units wanted by "multi-user.target"`',
         )
     if name != name.strip():
         return (
             f'"{name}" is not the name of a unit: no name begins or ends with a space',
             target.unit.span,
-            f'write `in {relation.value}"{name.strip() or "nginx.service"}"`',
+            f'write `{before} {relation.value}"{name.strip() or "nginx.service"}"`',
         )
     if relation is syntax.Relation.NAMED and name.startswith(_RELATIONS):
         words = next(words for words in _RELATIONS if name.startswith(words))
         return (
             f'"{name}" is not the name of a unit: these words stand before the quotes',
             target.span,
-            f'write `in {words}"{name.removeprefix(words).strip()}"`',
+            f'write `{before} {words}"{name.removeprefix(words).strip()}"`',
         )
     if not by_name and not nodes.is_glob(name) and not name.endswith(UNIT_SUFFIXES):
         return (

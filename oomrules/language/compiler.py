@@ -10,9 +10,6 @@ from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
 from oomrules.program import program
 
-# Where no score is in force: Linux 2.6.10, mm/oom_kill.c, badness().
-DEFAULT_SCORE = "score total_vm / root(cpu_time / 8192ms) / root(root(run_time / 1024s))"
-
 
 def compile_rules(found: Found) -> program.Program:
     """Return the program of the rules that were found.
@@ -35,7 +32,7 @@ def compile_texts(sources: Iterable[RuleText]) -> program.Program:
 
 def program_of(checked: checker.Checked) -> program.Program:
     """Return the program of a rule set that was checked and has no errors."""
-    default = checker.check([RuleText("built-in", DEFAULT_SCORE)]).scores
+    default = checker.check([RuleText("built-in", program.DEFAULT_SCORE)]).scores
     scores = {**default, **checked.scores}
     by_targets: dict[checker.Targets, list[program.Rule]] = {around: [] for around in scores}
     for rule in checked.rules:
@@ -46,11 +43,20 @@ def program_of(checked: checker.Checked) -> program.Program:
                 place=rule.place,
                 text=rule.text,
                 factor=(rule.factor.numerator, rule.factor.denominator),
+                degree=rule.degree,
             )
         )
+    wholes: dict[checker.Targets, list[program.Whole]] = {}
+    for stated in checked.wholes:
+        by_targets.setdefault(stated.scope, [])
+        target = stated.statement.target
+        name = target.relation.value + target.unit.value
+        whole = program.Whole(name, stated.place, stated.text)
+        wholes.setdefault(stated.scope, []).append(whole)
     scopes = []
     for around, rules in sorted(by_targets.items(), key=lambda item: item[0]):
         score = scores.get(around)
         in_force = program.Score(score.node, score.place, score.text) if score else None
-        scopes.append(program.Scope(around, in_force, tuple(sorted(rules))))
+        whole_units = tuple(sorted(wholes.get(around, ())))
+        scopes.append(program.Scope(around, in_force, tuple(sorted(rules)), whole_units))
     return program.make(tuple(scopes), checked.definitions)

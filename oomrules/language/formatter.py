@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from lark import Token
 
-from oomrules.language import parser
+from oomrules.language import parser, syntax
 from oomrules.language.diagnostics import Rejected
 from oomrules.language.text import RuleText
 
@@ -22,13 +22,12 @@ INDENT = "    "
 
 # A statement goes on in the next line behind these, and with a backslash before those.
 _GO_ON = ("_COMMA", "AND", "OR")
-_CLAUSES = ("WHEN", "WITH", "WITHOUT", "BY")
+_CLAUSES = ("WHEN", "WITH", "WITHOUT", "UNDER", "NOT_UNDER", "CHILD", "NOT_CHILD", "BY")
 
 _TIGHT_BEFORE = ("_COMMA", "COLON", "RPAR")
-_OPERATORS = ("PLUS", "MINUS", "TIMES", "OVER", "COMPARE", "EQUAL", "LPAR")
+_OPERATORS = ("PLUS", "MINUS", "TIMES", "OVER", "COMPARE", "EQUAL", "LPAR", "_COMMA")
 # Behind these, a minus belongs to the number after it.
 _SIGNED_BEHIND = (*_OPERATORS, "SCORE", "WHEN", "AND", "OR", "NOT")
-_CONDITIONS = ("SCORE", "DEFINE", "WHEN")
 
 
 class _Comment(NamedTuple):
@@ -43,23 +42,39 @@ _Piece = Token | _Comment
 
 def formatted(source: RuleText) -> str:
     """Return a rule file in its one form; raise Rejected if it has syntax errors."""
-    _, diagnostics = parser.parse(source)
+    statements, diagnostics = parser.parse(source)
     if diagnostics:
         raise Rejected(diagnostics)
-    text = "".join(f"{line}\n" for line in _Writer().lines(_pieces(source)))
+    text = "".join(f"{line}\n" for line in _Writer().lines(_pieces(source, statements)))
     # An empty file is a mask; a file of empty lines must not become one.
     return text or ("\n" if source.text else "")
 
 
-def _pieces(source: RuleText) -> Iterator[_Piece]:
+def _pieces(source: RuleText, statements: tuple[syntax.Statement, ...]) -> Iterator[_Piece]:
     """Return the tokens with the comments between them."""
+    signs = _signs(source, statements)
     at, fresh = 0, True
     for token in parser.tokens(source):
         start = token.start_pos or 0
         yield from _comments(source.text[at:start], fresh)
-        yield token
         at, fresh = start + len(token), token.type == "_NL"
+        if token.type == "MINUS" and start in signs:
+            yield Token.new_borrow_pos("SIGN", token, token)
+        elif token.type in ("NOT_UNDER", "NOT_CHILD"):
+            yield Token.new_borrow_pos(token.type, f"not {token.split()[-1]}", token)
+        else:
+            yield token
     yield from _comments(source.text[at:], fresh)
+
+
+def _signs(source: RuleText, statements: tuple[syntax.Statement, ...]) -> set[int]:
+    """Return where each minus of a term is, such as that of `nice -5`."""
+    return {
+        source.text.index("-", part.name.span.end)
+        for _, statement in syntax.walk(statements)
+        for part in syntax.parts(statement)
+        if isinstance(part, syntax.Equals) and part.negative
+    }
 
 
 def _comments(gap: str, fresh: bool) -> Iterator[_Comment]:
@@ -188,7 +203,6 @@ def _breaks(column: int, margin: int, rest: list[_Chunk | _Comment]) -> bool:
 def _chunks(pieces: list[_Piece]) -> Iterator[_Chunk | _Comment]:
     text, backslash = "", False
     before: list[Token] = []
-    in_condition = False
     for piece in pieces:
         if isinstance(piece, _Comment):
             if text:
@@ -196,25 +210,24 @@ def _chunks(pieces: list[_Piece]) -> Iterator[_Chunk | _Comment]:
             yield piece
             text, backslash = "", False
             continue
-        in_condition |= piece.type in _CONDITIONS
         last = before[-1] if before else None
         is_clause = piece.type in _CLAUSES
         if text and (is_clause or (last is not None and last.type in _GO_ON)):
             yield _Chunk(text, backslash)
             text, backslash = "", is_clause
-        text += (" " if text and _apart(before, piece, in_condition) else "") + str(piece)
+        text += (" " if text and _apart(before, piece) else "") + str(piece)
         before.append(piece)
     if text:
         yield _Chunk(text, backslash)
 
 
-def _apart(before: list[Token], token: Token, in_condition: bool) -> bool:
+def _apart(before: list[Token], token: Token) -> bool:
     """Return whether a space stands between the tokens so far and the next one."""
     last = before[-1].type
     if token.type in _TIGHT_BEFORE or last == "LPAR":
         return False
-    if token.type == "LPAR" and last == "NAME":
-        return False  # a call
+    if (token.type == "LPAR" and last == "FUNCTION") or last == "SIGN":
+        return False
     if last == "MINUS":
-        return in_condition and before[-2].type not in _SIGNED_BEHIND
+        return before[-2].type not in _SIGNED_BEHIND
     return True

@@ -94,6 +94,8 @@ class _Builder:
         self.source = source
         self.diagnostics: list[Diagnostic] = []
         self.depth = 0
+        # Items side by side have a meaning.
+        self.selecting = False
 
     def statements(self, nodes: list[Any]) -> Iterator[syntax.Statement]:
         for node in nodes:
@@ -103,7 +105,7 @@ class _Builder:
             try:
                 yield self.statement(node)
             except Bad as error:
-                self.depth = depth
+                self.depth, self.selecting = depth, False
                 self.diagnostics.append(error.diagnostic)
 
     @contextmanager
@@ -121,7 +123,7 @@ class _Builder:
             case "score":
                 return syntax.Score(span, self.expression(parts[1]))
             case "define":
-                return syntax.Define(span, _name(parts[1]), self.expression(parts[2]))
+                return syntax.Define(span, _name(parts[1]), self.condition(parts[2]))
             case "list":
                 return syntax.ListOf(span, _name(parts[1]), tuple(map(self.text, parts[2:])))
             case "block":
@@ -129,39 +131,43 @@ class _Builder:
                 with self.deeper(target.span):
                     inner = tuple(self.statements(parts[2:]))
                 return syntax.Block(span, target, inner)
+            case "whole":
+                return syntax.Whole(span, self.target(parts[2]))
         kind = syntax.Kind[tree.data.upper()]
-        if kind not in (syntax.Kind.PREFER, syntax.Kind.SPARE):
-            return syntax.Rule(span, kind, self.selector(parts[2]))
-        _, selector, _, factor = parts
-        quantity = _quantity(factor) if factor is not None else None
-        return syntax.Rule(span, kind, self.selector(selector), quantity)
+        whom = next(part for part in parts if isinstance(part, Tree))
+        factor = None
+        if isinstance(parts[-1], Token):
+            factor = _quantity(parts[-1])
+        return syntax.Rule(span, kind, self.selector(whom), factor)
 
     def selector(self, tree: Any) -> syntax.Selector:
-        terms: list[syntax.Term] = []
-        clauses: list[syntax.Clause] = []
-        for part in tree.children:
-            if isinstance(part, Token):  # anything
-                continue
-            if part.data in ("named", "equals", "matches", "member"):
-                terms.append(self.term(_tree_span(part), part.data, part.children))
-            elif part.data == "when":
-                clauses.append(syntax.When(_tree_span(part), self.expression(part.children[1])))
-            else:
-                names = tuple(_name(token) for token in part.children[-1].children)
-                holding = syntax.Holding[part.data.upper()]
-                clauses.append(syntax.With(_tree_span(part), holding, names))
-        return syntax.Selector(_tree_span(tree), tuple(terms), tuple(clauses))
+        chosen, *others = tree.children
+        terms: tuple[syntax.Expression, ...] = ()
+        if isinstance(chosen, Tree):  # else it is `anything`
+            terms = self.items(chosen)
+        clauses = tuple(map(self.clause, others))
+        if clauses and isinstance(chosen, Tree) and chosen.data == "choice":
+            raise Bad(syntax_errors.or_before_clause(self.source, terms[0].span, clauses[0].span))
+        return syntax.Selector(_tree_span(tree), terms, clauses)
 
-    def term(self, span: Span, kind: str, parts: list[Any]) -> syntax.Term:
-        name = _name(parts[0])
-        match kind:
-            case "named":
-                return syntax.Named(span, name)
-            case "equals":
-                return syntax.Equals(span, name, _quantity(parts[2]), parts[1] is not None)
-            case "matches":
-                return syntax.Matches(span, name, self.text(parts[1]))
-        return syntax.Member(span, name, _list_name(parts[1]))
+    def items(self, tree: Tree[Token]) -> tuple[syntax.Expression, ...]:
+        """Return conditions that all must hold: those that stand side by side, or one."""
+        self.selecting = True
+        several = tree.data in ("beside", "ancestor")
+        found = tuple(map(self.condition, tree.children if several else [tree]))
+        self.selecting = False
+        return found
+
+    def clause(self, tree: Any) -> syntax.Clause:
+        span, kind, parts = _tree_span(tree), tree.data, tree.children
+        if kind == "when":
+            return syntax.When(span, self.condition(parts[1]))
+        if kind in ("under", "child"):
+            items = self.items(parts[-1])
+            whole = items[0] if len(items) == 1 else syntax.And(_tree_span(parts[-1]), items)
+            return syntax.Under(span, kind == "child", whole, parts[0].type.startswith("NOT"))
+        names = tuple(_name(token) for token in parts[-1].children)
+        return syntax.With(span, syntax.Holding[kind.upper()], names)
 
     def target(self, tree: Any) -> syntax.Target:
         unit = self.text(tree.children[-1])
@@ -177,9 +183,23 @@ class _Builder:
             raise Bad(syntax_errors.too_long(self.source, _span(token), LONGEST))
         return syntax.Text(_span(token), value)
 
+    def condition(self, tree: Any) -> syntax.Expression:
+        """Build what must be yes or no, where `nice -5` is a term and no difference."""
+        tree = _inner(tree)
+        match tree:
+            case Tree(
+                data="arithmetic",
+                children=[
+                    Tree(data="name", children=[name]),
+                    Token(type="MINUS"),
+                    Tree(data="quantity", children=[quantity]),
+                ],
+            ):
+                return syntax.Equals(_tree_span(tree), _name(name), _quantity(quantity), True)
+        return self.expression(tree)
+
     def expression(self, tree: Any) -> syntax.Expression:
-        while tree.data == "grouped":
-            tree = tree.children[1]
+        tree = _inner(tree)
         span = _tree_span(tree)
         with self.deeper(span):
             return self._expression(span, tree.data, tree.children)
@@ -192,12 +212,19 @@ class _Builder:
                 return self.text(parts[0])
             case "name":
                 return _name(parts[0])
+            case "equals":
+                return syntax.Equals(span, _name(parts[0]), _quantity(parts[1]))
+            case "matches":
+                return syntax.Matches(span, _name(parts[0]), self.text(parts[1]))
+            case "member":
+                return syntax.Member(span, _name(parts[0]), _list_name(parts[1]))
             case "call":
-                return syntax.Call(span, _name(parts[0]), self.expression(parts[2]))
+                given = (part for part in parts if isinstance(part, Tree))
+                return syntax.Call(span, _name(parts[0]), tuple(map(self.expression, given)))
             case "minus":
                 return syntax.Minus(span, self.expression(parts[1]))
             case "negated":
-                return syntax.Not(span, self.expression(parts[1]))
+                return syntax.Not(span, self.condition(parts[1]))
             case "arithmetic" | "compared":
                 make = syntax.Arithmetic if kind == "arithmetic" else syntax.Compared
                 left, operator, right = parts
@@ -206,8 +233,18 @@ class _Builder:
                 return syntax.Membership(span, self.expression(parts[0]), _list_name(parts[2]))
             case "searched":
                 return syntax.Searched(span, self.expression(parts[0]), self.text(parts[1]))
-        operands = tuple(self.expression(part) for part in parts if isinstance(part, Tree))
-        return (syntax.Or if kind == "condition" else syntax.And)(span, operands)
+        if kind == "beside" and not self.selecting:
+            first, second = map(_tree_span, parts[:2])
+            raise Bad(syntax_errors.side_by_side(self.source, first, second))
+        operands = tuple(self.condition(part) for part in parts if isinstance(part, Tree))
+        return (syntax.Or if kind in ("condition", "choice") else syntax.And)(span, operands)
+
+
+def _inner(tree: Any) -> Any:
+    """Return what brackets hold."""
+    while tree.data == "grouped":
+        tree = tree.children[1]
+    return tree
 
 
 def _tree_span(tree: Tree[Token]) -> Span:

@@ -53,10 +53,10 @@ class ListName(Node):
 
 @dataclass(frozen=True, slots=True)
 class Call(Node):
-    """``root(x)`` or ``cap(X)``."""
+    """``root(x)``, ``cap(X)``, ``max(a, b)`` or ``min(a, b)``."""
 
     function: Name
-    argument: Expression
+    arguments: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +121,6 @@ class Or(Node):
     operands: tuple[Expression, ...]
 
 
-_Operand = Quantity | Text | Name | Call
-_Operation = Minus | Arithmetic | Compared | Membership | Searched
-Expression = _Operand | _Operation | Not | And | Or
-
-# --- selectors -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Named(Node):
-    """A term that is a defined name or a yes-or-no attribute: ``niced``."""
-
-    name: Name
-
-
 @dataclass(frozen=True, slots=True)
 class Equals(Node):
     """A term with a number: ``uid 0``, ``oom_score_adj -1000``."""
@@ -160,7 +146,12 @@ class Member(Node):
     list: ListName
 
 
-Term = Named | Equals | Matches | Member
+Term = Equals | Matches | Member
+_Operand = Quantity | Text | Name | Call
+_Operation = Minus | Arithmetic | Compared | Membership | Searched
+Expression = _Operand | _Operation | Term | Not | And | Or
+
+# --- selectors -------------------------------------------------------------------
 
 
 class Holding(Enum):
@@ -189,14 +180,26 @@ class When(Node):
     condition: Expression
 
 
-Clause = With | When
+@dataclass(frozen=True, slots=True)
+class Under(Node):
+    """``under TERMS``: an ancestor satisfies the condition; ``child of TERMS``: the parent does."""
+
+    parent: bool
+    condition: Expression
+    negative: bool = False
+
+
+Clause = With | When | Under
 
 
 @dataclass(frozen=True, slots=True)
 class Selector(Node):
-    """The processes that a rule is about; no terms means ``anything``."""
+    """The processes that a rule is about; no terms means ``anything``.
 
-    terms: tuple[Term, ...]
+    All terms must hold. They are conditions, which stand side by side.
+    """
+
+    terms: tuple[Expression, ...]
     clauses: tuple[Clause, ...] = ()
 
 
@@ -224,7 +227,11 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule(Node):
-    """A rule about the processes of a selector. Only prefer and spare have a factor."""
+    """A rule about the processes of a selector.
+
+    ``factor`` is what stands behind ``by``: of prefer and spare a factor, of first and last the
+    degree.
+    """
 
     kind: Kind
     selector: Selector
@@ -282,14 +289,21 @@ class Block(Node):
     statements: tuple[Statement, ...]
 
 
-Statement = Rule | Score | Define | ListOf | Block
+@dataclass(frozen=True, slots=True)
+class Whole(Node):
+    """``kill whole TARGET``."""
+
+    target: Target
+
+
+Statement = Rule | Score | Define | ListOf | Block | Whole
 
 
 # How each statement goes, by its first word.
 FORMS = {
     "never": "never kill SELECTOR",
     "only": "only kill SELECTOR",
-    "kill": "kill first SELECTOR",
+    "kill": "kill first SELECTOR [by N]",
     "prefer": "prefer SELECTOR [by N]",
     "spare": "spare SELECTOR [by N]",
     "score": "score EXPRESSION",
@@ -311,3 +325,34 @@ def walk(statements: tuple[Statement, ...]) -> Iterator[tuple[tuple[Target, ...]
                 yield (statement.target, *targets), inner
         else:
             yield (), statement
+
+
+def parts(statement: Statement) -> Iterator[Node]:
+    """Yield each node of a statement's selector or expression, outer ones first."""
+    match statement:
+        case Rule(selector=selector):
+            for term in selector.terms:
+                yield from expressions(term)
+            for clause in selector.clauses:
+                yield clause
+                if isinstance(clause, When | Under):
+                    yield from expressions(clause.condition)
+        case Define(condition=expression) | Score(expression=expression):
+            yield from expressions(expression)
+
+
+def expressions(expression: Expression) -> Iterator[Expression]:
+    """Yield an expression and every one in it, outer ones first."""
+    yield expression
+    below: tuple[Expression, ...] = ()
+    match expression:
+        case Minus(operand=inner) | Not(operand=inner):
+            below = (inner,)
+        case Membership(subject=inner) | Searched(subject=inner):
+            below = (inner,)
+        case Arithmetic(left=left, right=right) | Compared(left=left, right=right):
+            below = (left, right)
+        case And(operands=inners) | Or(operands=inners) | Call(arguments=inners):
+            below = inners
+    for inner in below:
+        yield from expressions(inner)

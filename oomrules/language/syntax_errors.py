@@ -14,7 +14,10 @@ from oomrules.language.text import RuleText, Span
 
 # How a message calls the terminals of the grammar that were expected.
 _NAMES = {
-    "NAME": "an attribute or a defined name",
+    **dict.fromkeys(("NAME", "FUNCTION"), "an attribute or a defined name"),
+    "NOT_UNDER": "`not under`",
+    "CHILD": "`child of`",
+    "NOT_CHILD": "`not child of`",
     "QUANTITY": "a number",
     "STRING": "a quoted text",
     "LISTREF": "a `@list`",
@@ -204,6 +207,31 @@ def too_long(source: RuleText, span: Span, longest: int) -> Diagnostic:
         source=source,
         span=Span(span.start, span.start + 1),
         help="write the part that matters, or several texts",
+    )
+
+
+def or_before_clause(source: RuleText, choice: Span, clause: Span) -> Diagnostic:
+    """Return the diagnostic of an `or` beside a clause: a reader may take it in two ways."""
+    chosen, said = source.quote(choice), source.quote(clause)
+    return Diagnostic(
+        code="OOM108",
+        message=f"`{said}` may belong to all of `{chosen}` or to its last part",
+        source=source,
+        span=choice,
+        help=f"put brackets: `({chosen}) {said}`; for the last part alone write a rule of its own",
+    )
+
+
+def side_by_side(source: RuleText, first: Span, second: Span) -> Diagnostic:
+    """Return the diagnostic of two conditions without a word between them."""
+    together = f"{source.quote(first)} and {source.quote(second)}"
+    return Diagnostic(
+        code="OOM101",
+        message=f"`{source.quote(second)}` stands beside `{source.quote(first)}`; in a condition "
+        "a word joins them",
+        source=source,
+        span=second,
+        help=f"write `{together}`, or `or`",
     )
 
 

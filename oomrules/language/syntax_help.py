@@ -123,7 +123,7 @@ def of_sign(met: Unexpected) -> str:
     if quoted:
         return f'quote with `"`, as in `"{quoted.group(1)}"`'
     # After an attribute in a selector its value stands by itself.
-    if written == "=" and met.terminals >= _VALUE and "COMPARE" not in met.terminals:
+    if written == "=" and met.terminals >= {*_VALUE, "NAME"}:
         return _SIDE_BY_SIDE
     return dict(_SIGNS).get(written, "")
 
@@ -148,7 +148,8 @@ def fix_of_word(met: Unexpected, span: Span) -> Fix | None:
     fix = fix_of_sign(met)
     if fix:
         return fix
-    if met.text.startswith("=", at) and "COMPARE" in met.terminals:
+    # In a selector a name may follow, and what was meant may be a glob.
+    if met.text.startswith("=", at) and "COMPARE" in met.terminals and "NAME" not in met.terminals:
         return replacing(Span(at, at + 1), "==")
     same = only_the_case(met.word, [word for word in KEYWORDS if word.upper() in met.terminals])
     if same:
@@ -170,7 +171,14 @@ def of_word(met: Unexpected) -> str:
         return _of_start(met)
     close = similar(word, [known for known in KEYWORDS if known.upper() in terminals])
     if before == ["kill"] and not close:
-        return "write `kill first …` or `kill last …`, or give a weight with `prefer` or `spare`"
+        return (
+            "write `kill first …`, `kill last …` or `kill whole UNIT`, or give a weight with "
+            "`prefer` or `spare`"
+        )
+    if before[:2] == ["kill", "whole"]:
+        return _of_whole(met)
+    if word in ("and", "or") and _ANCESTOR.search(met.before):
+        return f"put brackets around what the other process satisfies: `under (… {word} …)`"
     if word.startswith('"') and "_COMMA" in terminals:
         return "put a comma between the texts"
     if word.startswith('"') and before:
@@ -179,7 +187,7 @@ def of_word(met: Unexpected) -> str:
             "look for it `in @list`; globs belong in selectors and lists"
         )
     quoted = with_quotes(met)
-    if quoted and "COMPARE" not in terminals:
+    if quoted:
         return f"quote the text, as in `{quoted}`"
     if "WHEN" in terminals and word in _WORDS:
         return _WORDS[word]
@@ -223,7 +231,25 @@ def _form(met: Unexpected) -> str:
     if not form:
         return _BEGINNINGS
     form = form.replace("first", "last") if "last" in statement[1:2] else form
+    form = "kill whole UNIT" if "whole" in statement[1:2] else form
     return f"the statement's form is `{form}`"
+
+
+# A clause about another process that goes on to the end.
+_ANCESTOR = re.compile(
+    r"(?<![\w.])(?:under|child[ \t]+of)(?![\w.])(?!.*(?<![\w.])with)(?!.*\bwhen\b)"
+)
+
+
+def _of_whole(met: Unexpected) -> str:
+    """Return what to do about a unit that is to be killed whole."""
+    named = re.search(r"\bunit\s+$", met.before)
+    if named and met.word.startswith('"'):
+        return f"leave `unit` out: `kill whole {met.word}`"
+    return (
+        'write which unit, as in `kill whole "batch-*.service"`; about processes it is '
+        "`kill first SELECTOR`"
+    )
 
 
 def _several(met: Unexpected) -> str:
@@ -246,7 +272,7 @@ def with_quotes(met: Unexpected) -> str:
     column = len(met.before)
     for term in _TERM.finditer(met.before + met.rest):
         name, value = term.groups()
-        if term.start(2) <= column < term.end(2):
+        if term.start(2) <= column <= term.end(2):
             kind = ATTRIBUTES[name].type if name in ATTRIBUTES else None
             return f'{name} "{value}"' if kind is Type.TEXT else ""
     return ""

@@ -23,6 +23,13 @@ _ELSEWHERE = {
     **dict.fromkeys(("path", "binary", "executable"), "exe"),
 }
 
+# Words of clauses where no clause can stand, or where it is not complete.
+_CLAUSES = {
+    "under": 'say what an ancestor satisfies, behind the terms: `anything under comm "cron"`',
+    "child": 'say what the parent satisfies, behind the terms: `anything child of comm "cron"`',
+    "whole": 'a unit is killed whole with a sentence of its own: `kill whole "batch-*.service"`',
+}
+
 # Types that arithmetic takes, and an example of each that has a unit.
 NUMERIC = (Type.COUNT, Type.MEMORY, Type.DURATION)
 EXAMPLES = {Type.COUNT: "5", Type.MEMORY: "512MiB", Type.DURATION: "10min", Type.PERCENTAGE: "10%"}
@@ -67,6 +74,8 @@ def name_help(word: str, defined: Iterable[str]) -> str:
         return f"`{word}` is a capability: write `with {word}`, or `cap({word})` in a condition"
     if word in quantities.UNITS:
         return f"write the unit without a space, as in `512{word}`"
+    if word in _CLAUSES:
+        return _CLAUSES[word]
     if word.lower() in _ELSEWHERE:
         return f"here it is called `{_ELSEWHERE[word.lower()]}`"
     if word == "oom_score":

@@ -7,7 +7,6 @@ lists the nodes).
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
@@ -28,7 +27,8 @@ from oomrules.language.text import RuleText, Span
 from oomrules.language.type_help import EXAMPLES, NUMERIC, Typed, in_words, is_share
 from oomrules.program import expressions
 
-FUNCTIONS = ("root", "cap")
+FUNCTION_FORMS = ("root(x)", "cap(X)", "max(a, b)", "min(a, b)")
+FUNCTIONS = tuple(form.partition("(")[0] for form in FUNCTION_FORMS)
 
 
 class Typing:
@@ -40,6 +40,7 @@ class Typing:
         lists: the lists by name.
         broken: names whose definition has a mistake. That is reported where they are defined,
             so nothing is reported where they are used.
+        in_block: a target stands around the statement, so that `scope.` attributes have a unit.
     """
 
     def __init__(
@@ -48,11 +49,14 @@ class Typing:
         definitions: Mapping[str, object],
         lists: Mapping[str, syntax.ListOf],
         broken: Collection[str] = (),
+        *,
+        in_block: bool = False,
     ) -> None:
         self.source = source
         self.definitions = definitions
         self.lists = lists
         self.broken = broken
+        self.in_block = in_block
 
     def bad(
         self, code: str, span: Span, message: str, help_: str, fix: Fix | None = None
@@ -106,6 +110,8 @@ class Typing:
             case syntax.Compared(operator=operator, left=first, right=second):
                 left, right = self.expression(first), self.expression(second)
                 return Typed(Type.BOOLEAN, self.comparison(operator, left, right, expression))
+            case syntax.Equals() | syntax.Matches() | syntax.Member():
+                return Typed(Type.BOOLEAN, self._term(expression))
             case syntax.Membership(subject=subject, list=name):
                 return self._among(self._subject(subject, "`in @list`"), name)
             case syntax.Searched(subject=subject, pattern=pattern):
@@ -133,6 +139,8 @@ class Typing:
 
     def _name(self, name: syntax.Name) -> Typed:
         # An attribute comes first; a definition cannot take its name (OOM208).
+        if name.name.startswith("scope.") and not self.in_block:
+            self._no_scope(name)
         if name.name in ATTRIBUTES:
             return Typed(ATTRIBUTES[name.name].type, ["attr", name.name])
         if name.name in self.definitions:
@@ -149,39 +157,109 @@ class Typing:
             replacing(name.span, same) if same and not capabilities.matches(word) else None,
         )
 
-    def _call(self, call: syntax.Call) -> Typed:
-        function, argument = call.function, call.argument
-        if function.name == "root":
-            typed = self.expression(argument)
-            if typed.type is not Type.COUNT:
-                self.bad(
-                    "OOM307",
-                    argument.span,
-                    f"`root` takes a number, but this is {in_words(typed.type)}",
-                    "divide it by a unit first, as in "
-                    f"`root({self.source.quote(argument.span)} / {EXAMPLES[typed.type]})`"
-                    if typed.type in (Type.MEMORY, Type.DURATION)
-                    else "give it a number",
-                )
-            return Typed(Type.COUNT, ["root", typed.node])
-        if function.name == "cap":
-            if not isinstance(argument, syntax.Name):
-                self.bad(
-                    "OOM307",
-                    argument.span,
-                    "`cap` takes the name of a capability",
-                    "write it without quotes, as in `cap(SYS_ADMIN)`",
-                    replacing(argument.span, argument.value)
-                    if isinstance(argument, syntax.Text) and capabilities.matches(argument.value)
-                    else None,
-                )
-            return Typed(Type.BOOLEAN, ["cap", self.capability(argument)])
+    def _no_scope(self, name: syntax.Name) -> NoReturn:
+        of_unit = name.name.replace("scope.", "unit.", 1)
         self.bad(
-            "OOM205",
-            function.span,
-            f"unknown function `{function.name}`",
-            did_you_mean(function.name, FUNCTIONS, "the functions are `root(x)` and `cap(X)`"),
+            "OOM212",
+            name.span,
+            f"`{name.name}` is of the unit that a block is about, and there is no block around it",
+            "write the statement in a block, as in `in user.slice: prefer anything when "
+            f"{name.name} …`"
+            + (f"; of the innermost unit it is `{of_unit}`" if of_unit in ATTRIBUTES else ""),
         )
+
+    def _call(self, call: syntax.Call) -> Typed:
+        function = call.function
+        match function.name:
+            case "root":
+                return self._root(self._only_argument(call))
+            case "cap":
+                return self._cap(self._only_argument(call))
+            case "max" | "min":
+                return self._extreme(call)
+        word = function.name
+        if word in ATTRIBUTES or word in self.definitions or word in self.broken:
+            help_ = f"write `and` between: `{word} and (…)`"
+        else:
+            known = either(f"`{form}`" for form in FUNCTION_FORMS)
+            help_ = did_you_mean(word, FUNCTIONS, f"the functions are {known}")
+        self.bad("OOM205", function.span, f"unknown function `{word}`", help_)
+
+    def _only_argument(self, call: syntax.Call) -> syntax.Expression:
+        first, *others = call.arguments
+        if others:
+            word = call.function.name
+            self.bad(
+                "OOM307",
+                others[0].span,
+                f"`{word}` takes one argument, and there are {len(call.arguments)}",
+                "write one `cap(…)` for each, with `and` or `or` between them"
+                if word == "cap"
+                else "give it one number",
+            )
+        return first
+
+    def _root(self, argument: syntax.Expression) -> Typed:
+        typed = self.expression(argument)
+        if typed.type is not Type.COUNT:
+            self.bad(
+                "OOM307",
+                argument.span,
+                f"`root` takes a number, but this is {in_words(typed.type)}",
+                "divide it by a unit first, as in "
+                f"`root({self.source.quote(argument.span)} / {EXAMPLES[typed.type]})`"
+                if typed.type in (Type.MEMORY, Type.DURATION)
+                else "give it a number",
+            )
+        return Typed(Type.COUNT, ["root", typed.node])
+
+    def _cap(self, argument: syntax.Expression) -> Typed:
+        if not isinstance(argument, syntax.Name):
+            self.bad(
+                "OOM307",
+                argument.span,
+                "`cap` takes the name of a capability",
+                "write it without quotes, as in `cap(SYS_ADMIN)`",
+                replacing(argument.span, argument.value)
+                if isinstance(argument, syntax.Text) and capabilities.matches(argument.value)
+                else None,
+            )
+        return Typed(Type.BOOLEAN, ["cap", self.capability(argument)])
+
+    def _extreme(self, call: syntax.Call) -> Typed:
+        """Return the type and the node of `max` or `min`."""
+        word = call.function.name
+        if len(call.arguments) < 2:
+            self.bad(
+                "OOM307",
+                call.span,
+                f"`{word}` takes two values or more",
+                f"write `{word}({self.source.quote(call.arguments[0].span)}, …)`, or the value "
+                "alone",
+            )
+        given = [self.expression(argument) for argument in call.arguments]
+        kinds = {typed.type for typed in given}
+        # A percentage beside memory is that share of the memory limit, as in `_arithmetic`.
+        if Type.MEMORY in kinds:
+            given = [Typed(Type.MEMORY, one.node) if is_share(one) else one for one in given]
+        first = given[0]
+        for argument, typed in zip(call.arguments, given, strict=True):
+            if typed.type not in NUMERIC:
+                self.bad(
+                    "OOM307",
+                    argument.span,
+                    f"`{word}` takes numbers, memory or durations, but this is "
+                    f"{in_words(typed.type)}",
+                    "give it amounts of one kind, as in `max(rss, swap)`",
+                )
+            if typed.type is not first.type:
+                self.bad(
+                    "OOM307",
+                    argument.span,
+                    f"`{word}` compares {in_words(first.type)} with {in_words(typed.type)} here",
+                    "give it amounts of one kind; divide by a unit to get a plain number",
+                )
+        return Typed(first.type, [word, *(typed.node for typed in given)])
 
     def capability(self, name: syntax.Name) -> int:
         """Return the bit of a capability, by its name or by the end of its name."""
@@ -242,7 +320,7 @@ class Typing:
         return Typed(result, [operator, left.node, right.node])
 
     def comparison(
-        self, operator: str, left: Typed, right: Typed, where: syntax.Expression | syntax.Equals
+        self, operator: str, left: Typed, right: Typed, where: syntax.Expression
     ) -> list[Any]:
         """Return the node of a comparison of two expressions."""
         if left.type is Type.PERCENTAGE and right.type is Type.PERCENTAGE:
@@ -339,50 +417,70 @@ class Typing:
 
     def selector(self, selector: syntax.Selector) -> list[Any]:
         """Return the node of a selector; all that it says must hold at once."""
-        terms = itertools.zip_longest(selector.terms, selector.terms[1:])
-        nodes = [self._term(term, after) for term, after in terms]
+        nodes = [*map(self._item, selector.terms)]
         nodes += map(self._clause, selector.clauses)
         return nodes[0] if len(nodes) == 1 else ["and", *nodes]
 
+    def _item(self, item: syntax.Expression) -> list[Any]:
+        """Return the node of an item of a selector."""
+        first = item
+        while isinstance(first, syntax.Arithmetic):
+            first = first.left
+        if isinstance(first, syntax.Name):
+            typed = self._name(first)
+            # A path and a name with a dash look like arithmetic.
+            if typed.type is Type.TEXT or (first is item and typed.type is not Type.BOOLEAN):
+                self.bad(
+                    "OOM304",
+                    first.span,
+                    f"`{first.name}` needs a value",
+                    type_help.value_help(first.name, typed.type, self._unquoted(first)),
+                )
+        return self.condition(item)
+
     def _clause(self, clause: syntax.Clause) -> list[Any]:
-        if isinstance(clause, syntax.When):
-            return self.condition(clause.condition)
+        match clause:
+            case syntax.When(condition=condition):
+                return self.condition(condition)
+            case syntax.Under():
+                return self._under(clause)
         held = [["cap", self.capability(name)] for name in clause.capabilities]
         if clause.holding is syntax.Holding.ALL:
             return ["and", *held]
         return ["or", *held] if clause.holding is syntax.Holding.ANY else ["not", ["or", *held]]
 
-    def _term(self, term: syntax.Term, after: syntax.Term | None = None) -> list[Any]:
+    def _under(self, clause: syntax.Under) -> list[Any]:
+        if not clause.parent and ("under" in self.definitions or "under" in self.broken):
+            self.bad(
+                "OOM213",
+                clause.span,
+                "`under` begins a clause, and it is also the name of a definition",
+                "rename the definition; as a condition `under` stands last, or behind `when`",
+            )
+        node = ["child" if clause.parent else "under", self.condition(clause.condition)]
+        return ["not", node] if clause.negative else node
+
+    def _term(self, term: syntax.Term) -> list[Any]:
         name = term.name
         typed = self._name(name)
-        if typed.type is Type.BOOLEAN and not isinstance(term, syntax.Named):
+        if typed.type is Type.BOOLEAN:
             self.bad(
                 "OOM301",
                 term.span,
                 f"`{name.name}` is yes or no and takes no value",
                 f"write `{name.name}` alone",
             )
-        match term:
-            case syntax.Named():
-                if typed.type is not Type.BOOLEAN:
-                    self.bad(
-                        "OOM304",
-                        name.span,
-                        f"`{name.name}` needs a value",
-                        type_help.value_help(name.name, typed.type, self._unquoted(after)),
-                    )
-                return typed.node
-            case syntax.Equals(quantity=quantity, negative=negative):
-                right = self._minus(quantity) if negative else self._quantity(quantity)
-                if typed.type in (Type.TEXT, Type.CAPABILITIES):
-                    self.bad(
-                        "OOM301",
-                        term.span,
-                        f"`{name.name}` is {in_words(typed.type)}, "
-                        f"but this is {in_words(right.type)}",
-                        type_help.value_help(name.name, typed.type),
-                    )
-                return self.comparison("==", typed, right, term)
+        if isinstance(term, syntax.Equals):
+            quantity = term.quantity
+            right = self._minus(quantity) if term.negative else self._quantity(quantity)
+            if typed.type in (Type.TEXT, Type.CAPABILITIES):
+                self.bad(
+                    "OOM301",
+                    term.span,
+                    f"`{name.name}` is {in_words(typed.type)}, but this is {in_words(right.type)}",
+                    type_help.value_help(name.name, typed.type),
+                )
+            return self.comparison("==", typed, right, term)
         if typed.type is not Type.TEXT:
             self.bad(
                 "OOM306",
@@ -395,11 +493,16 @@ class Typing:
             return self._among(typed.node, term.list).node
         return ["glob", typed.node, term.glob.value]
 
-    def _unquoted(self, term: syntax.Term | None) -> str:
-        """Return the word of a term that is no known name, and may lack its quotes."""
-        word = term.name.name if isinstance(term, syntax.Named) else ""
+    def _unquoted(self, name: syntax.Name) -> str:
+        """Return the word behind a name that is no known name, and may lack its quotes."""
+        behind = _UNQUOTED.match(self.source.text, name.span.end)
+        word = behind.group(1) if behind else ""
         known = word in ATTRIBUTES or word in self.definitions or word in self.broken
-        return "" if known else word
+        return "" if known or word in syntax.KEYWORDS else word
+
+
+# What looks like the value of an attribute, but for its quotes.
+_UNQUOTED = re.compile(r"[ \t]+([^\s\"'`#{}()<>=!&|,;%]+)")
 
 
 def _result(operator: str, left: Type, right: Type) -> Type | None:

@@ -232,29 +232,5 @@ def _patterns(rules: RuleSet) -> Iterator[Pattern]:
                     yield Pattern(source, text, attribute, "text", stated)
 
 
-def nodes(statement: syntax.Statement) -> Iterator[syntax.Node]:
-    """Yield each node of a statement's selector or expression."""
-    match statement:
-        case syntax.Rule(selector=selector):
-            yield from selector.terms
-            for clause in selector.clauses:
-                yield clause
-                if isinstance(clause, syntax.When):
-                    yield from _expressions(clause.condition)
-        case syntax.Define(condition=expression) | syntax.Score(expression=expression):
-            yield from _expressions(expression)
-
-
-def _expressions(expression: syntax.Expression) -> Iterator[syntax.Expression]:
-    yield expression
-    match expression:
-        case syntax.Call(argument=inner) | syntax.Minus(operand=inner) | syntax.Not(operand=inner):
-            yield from _expressions(inner)
-        case syntax.Membership(subject=inner) | syntax.Searched(subject=inner):
-            yield from _expressions(inner)
-        case syntax.Arithmetic(left=left, right=right) | syntax.Compared(left=left, right=right):
-            yield from _expressions(left)
-            yield from _expressions(right)
-        case syntax.And(operands=operands) | syntax.Or(operands=operands):
-            for operand in operands:
-                yield from _expressions(operand)
+# Each node of a statement's selector or expression.
+nodes = syntax.parts

@@ -137,9 +137,10 @@ class ProcSource:
         self.host: Host = self._host()
         self.descriptors = Descriptors(descriptors, self.host.mem_total, self._prefix)
         attributes = [ATTRIBUTES[name] for name in program.attributes]
-        asked = {(attribute.field, attribute.provider.value) for attribute in attributes}
         # The fields that rules ask for, and which of them are in status.
+        asked = {(attribute.field, attribute.provider.value) for attribute in attributes}
         self.asked = {field.name for field in FIELDS.values() if (field.name, field.file) in asked}
+        self.asked.update(field for attribute in attributes for field in attribute.needs)
         self._in_status = self._wanted("")
         self._family = any(name in self.asked for name, _ in _FAMILY)
         self._status_each_time = any(field.changes for field in self._in_status)

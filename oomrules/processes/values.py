@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from oomrules.attributes import ATTRIBUTES, Attribute, Provider, Type
+from oomrules.attributes import ATTRIBUTES, FOOTPRINT, Attribute, Provider, Type
 from oomrules.fields import FIELDS, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import enclosing
@@ -157,6 +157,48 @@ def limit(process: Process, snapshot: Snapshot) -> int | None:
     return snapshot.host.mem_total
 
 
+_PARTS = tuple(map(_field, FOOTPRINT))
+
+
+def _footprint(process: Process, snapshot: Snapshot) -> Any:
+    """Return what a process holds, in pages, as oom_badness() adds it up (mm/oom_kill.c)."""
+    rss, swap, tables = (get(process, snapshot) for get in _PARTS)
+    if rss is None or swap is None or tables is None:
+        return None
+    if swap is SELF_MADE or tables is SELF_MADE:
+        return SELF_MADE
+    return rss + swap + tables // snapshot.host.page_size
+
+
+def _host_totalpages(_: Process, snapshot: Snapshot) -> int:
+    host = snapshot.host
+    return (host.mem_total + host.swap_total) // host.page_size
+
+
+def _totalpages(process: Process, snapshot: Snapshot) -> int | None:
+    """Return what the kernel's killer divides by when memory runs out around a process, in pages.
+
+    That is the host's RAM and swap, or the limit of a control group with the swap that it may
+    use (constrained_alloc() in mm/oom_kill.c, mem_cgroup_get_max() in mm/memcontrol.c). With a
+    limit of the RAM or more, the host runs out first. None if a limit could not be read.
+    """
+    path, host = memory_group(process, snapshot), snapshot.host
+    if path is None:
+        return None
+    for group in enclosing(path):
+        scope = snapshot.scope(group)
+        most = NO_LIMIT if scope is None else scope.get("memory_max")
+        if most is None:
+            return None
+        if scope is not None and most < min(NO_LIMIT, host.mem_total):
+            swap = scope.get("swap_max")
+            if swap is None:
+                return None
+            # The kernel takes 1 for 0.
+            return max(1, int(most + min(swap, host.swap_total)) // host.page_size)
+    return _host_totalpages(process, snapshot)
+
+
 def _of_unit(name: str, wanted: type) -> Getter:
     def get(process: Process, snapshot: Snapshot) -> Any:
         place = innermost_place(process, snapshot)
@@ -299,6 +341,9 @@ _SPECIAL: dict[str, Getter] = {
     "user.unit": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).user_unit),
     "user.slice": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).user_slice),
     "unit.processes": _processes_of_unit,
+    "footprint": _footprint,
+    "totalpages": _totalpages,
+    "host.totalpages": _host_totalpages,
     LIMIT: limit,
 }
 _IN_PAGES = ("unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap")
@@ -322,7 +367,7 @@ def _getter(attribute: Attribute) -> Getter:
 
 
 GETTERS: dict[str, Getter] = {
-    **{name: _getter(attribute) for name, attribute in ATTRIBUTES.items()},
+    **{name: _getter(attribute) for name, attribute in ATTRIBUTES.items() if name not in _SPECIAL},
     **_SPECIAL,
 }
 
@@ -348,6 +393,7 @@ SCORING: dict[str, Getter] = {
         for name, attribute in ATTRIBUTES.items()
         if attribute.provider in (Provider.SYSTEMD, Provider.SCOPE)
     },
+    "totalpages": _told_by_a_user(_totalpages, known_too=False),
     LIMIT: _told_by_a_user(limit, known_too=False),
 }
 

@@ -27,6 +27,9 @@ USER_UNIT = "user unit "
 # What an attribute is as an operand (``nodes.FORMS``); any other type is a number.
 _ATTRIBUTE_KINDS = {Type.TEXT: "T", Type.BOOLEAN: "C", Type.CAPABILITIES: "-"}
 
+# Where no score is in force: Linux 2.6.10, mm/oom_kill.c, badness().
+DEFAULT_SCORE = "score total_vm / root(cpu_time / 8192ms) / root(root(run_time / 1024s))"
+
 # Well above what the parser lets through, and below what the evaluator can stand: of a node, and
 # of definitions upon definitions.
 _DEPTH = 90

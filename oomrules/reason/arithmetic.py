@@ -11,7 +11,7 @@ from functools import lru_cache
 from math import inf, isqrt
 from typing import Any
 
-from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.attributes import ATTRIBUTES, FOOTPRINT, Type
 from oomrules.fields import FIELDS
 from oomrules.program import nodes
 from oomrules.program.nodes import Node
@@ -32,6 +32,10 @@ _DOMAINS: dict[str, Numbers] = {
 }
 
 
+# What an attribute is the sum of, so that a process has no sum without its parts.
+_SUMS = {"footprint": FOOTPRINT}
+
+
 def is_text(node: Node) -> bool:
     """Return whether an expression is a text."""
     return node[0] == "text" or (node[0] == "attr" and ATTRIBUTES[node[1]].type is Type.TEXT)
@@ -45,13 +49,21 @@ def is_condition(node: Node) -> bool:
 
 
 def canonical(node: Node) -> tuple[Any, ...]:
-    """Return a form of a node that is the same for sums or products of the same parts."""
+    """Return a form of a node that is the same for sums, products, `max` or `min` of the same."""
+    if node[0] == "attr" and node[1] in _SUMS:
+        return canonical(["+", *(["attr", part] for part in _SUMS[node[1]])])
     if node[0] in ("+", "*"):
         parts: list[tuple[Any, ...]] = []
         for part in map(canonical, node[1:]):
             # Only sums and products of whole terms are flattened; a rounding between is kept.
             parts += part[1:] if part[0] == node[0] else [part]
         return (node[0], *sorted(parts, key=repr))
+    if node[0] in ("max", "min"):
+        different: set[tuple[Any, ...]] = set()
+        for part in map(canonical, node[1:]):
+            different |= set(part[1:]) if part[0] == node[0] else {part}
+        ordered = sorted(different, key=repr)
+        return ordered[0] if len(ordered) == 1 else (node[0], *ordered)
     return tuple(canonical(part) if isinstance(part, list) else part for part in node)
 
 
@@ -62,7 +74,7 @@ def is_memory(node: Any) -> bool:
             return ATTRIBUTES[node[1]].type is Type.MEMORY
         case "bytes" | "share":
             return True
-        case "+" | "*":
+        case "+" | "*" | "max" | "min":
             return any(map(is_memory, node[1:]))
         case "-" | "negative":
             return is_memory(node[1])
@@ -94,6 +106,9 @@ def span(node: Any) -> tuple[float, float]:
         case "+":
             spans = [span(part) for part in node[1:]]
             return sum(span[0] for span in spans), sum(span[1] for span in spans)
+        case "max" | "min":
+            lows, highs = zip(*map(span, node[1:]), strict=True)
+            return (max(lows), max(highs)) if node[0] == "max" else (min(lows), min(highs))
         case "-":
             (a, b), (c, d) = span(node[1]), span(node[2])
             return a - d, b - c

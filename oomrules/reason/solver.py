@@ -63,7 +63,7 @@ def _hard(key: Any) -> bool:
     """Return whether an expression uses an attribute twice, or more than sums."""
     asked = list(arithmetic.uses(key))
     return len(asked) > len(set(asked)) or any(
-        part in str(key) for part in ("'root'", "'/'", "'*'")
+        part in str(key) for part in ("'root'", "'/'", "'*'", "'max'", "'min'")
     )
 
 
@@ -225,6 +225,11 @@ class _Model:
         for part in rest:
             if key[0] in _OPERATIONS:
                 first = _OPERATIONS[key[0]](first, part)
+            elif key[0] in ("max", "min"):
+                larger = first >= part
+                first = (
+                    z3.If(larger, first, part) if key[0] == "max" else z3.If(larger, part, first)
+                )
             else:
                 # z3 leaves a remainder of 0 or more: it rounds down only by a positive divisor.
                 self.claims.append(part != 0)

@@ -33,6 +33,8 @@ _WORDS = {
     "cpu_time": "utime",
     "run_time": "starttime",
     "tty": "tty_nr",
+    # Worked out from several; this is the one that ``unknown`` takes away.
+    "footprint": "pgtables",
     "unit": "cgroup",
 }
 _PLAIN = {
@@ -45,7 +47,7 @@ _SIZES = [name for name, field in _PLAIN.items() if field.unit.is_memory]
 _TEXTS = [name for name, field in _PLAIN.items() if field.unit is Unit.TEXT]
 _NUMBERS = [name for name in _PLAIN if name not in (*_SIZES, *_TEXTS)]
 KEYS = (*_PLAIN, *_WORDS, "unknown")
-_SCOPE_BYTES = ("memory", "memory_max", "memory_high", "swap")
+_SCOPE_BYTES = ("memory", "memory_max", "memory_high", "swap", "swap_max")
 _SCOPE = (*_SCOPE_BYTES, "pressure", "oom_kills", "properties", "session")
 
 
@@ -111,7 +113,7 @@ class Described:
         comm = said.get("comm", name.encode()[:15].decode("utf-8", "ignore"))
         uid = self._id(said, "uid", "user", self.users, 1000)
         gid = self._id(said, "gid", "group", self.groups, uid)
-        rss = self._bytes(said.get("rss", "16MiB"), f"{where}.rss")
+        rss = self._rss(said, where)
         values: dict[str, Any] = {
             "comm": comm,
             "cmdline": "\0".join(self._words(said.get("cmdline", [comm]), where)),
@@ -178,6 +180,24 @@ class Described:
                 raise self._wrong(f"{where}.capabilities", f"there is no single {name}")
             bits |= 1 << capabilities.CAPABILITIES[meant[0]]
         return bits
+
+    def _rss(self, said: dict[str, Any], where: str) -> int:
+        """Return the resident memory, which is what swap and page tables leave of a footprint."""
+        if "footprint" not in said:
+            return self._bytes(said.get("rss", "16MiB"), f"{where}.rss")
+        if "rss" in said:
+            raise self._wrong(f"{where}.footprint", "is rss + swap + pgtables; leave out the rss")
+        usual = {"swap": "0B", "pgtables": f"{FIELDS['pgtables'].ordinary}B"}
+        # Each of them counts in whole pages.
+        others = sum(
+            self._bytes(said.get(key, usual[key]), f"{where}.{key}") // PAGE_SIZE * PAGE_SIZE
+            for key in usual
+        )
+        rss = self._bytes(said["footprint"], f"{where}.footprint") - others
+        if rss < 0:
+            why = f"is less than swap and pgtables together, {others >> 10}KiB"
+            raise self._wrong(f"{where}.footprint", why)
+        return rss
 
     def _start(self, said: Any, where: str) -> int:
         seconds = self._seconds(said, where)

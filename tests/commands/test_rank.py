@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,7 +128,8 @@ def test_the_table_is_aligned_and_says_why(rank: Run) -> None:
         assert word in make
     assert "/4 superuser" in rows[4] and "/4 anything with RAWIO" in rows[4]
     assert "2.7 GiB" in rows[1]
-    assert rows[-1] == "6 candidates, 6 excluded (--all shows them), 1 kernel thread"
+    assert rows[-2] == "6 candidates, 6 excluded (--all shows them), 1 kernel thread"
+    assert rows[-1].startswith("measure: address space, as in Linux 2.6.10; ")
 
 
 def test_a_name_cannot_break_the_table_or_the_terminal(rank: Run) -> None:
@@ -146,7 +148,20 @@ def test_all_shows_who_is_protected_and_by_which_rule(rank: Run) -> None:
     (zombie,) = (line for line in lines if " 904 " in line)
     assert "a zombie" in zombie
     assert not any("kthreadd" in line for line in lines)
-    assert lines[-1] == "6 candidates, 6 excluded, 1 kernel thread"
+    assert lines[-2] == "6 candidates, 6 excluded, 1 kernel thread"
+
+
+def test_the_measure_is_said_with_its_place_or_with_the_way_to_another(
+    rank: Run, root: Path
+) -> None:
+    *_, default = rank().out.splitlines()
+    advised = re.search("put `(.*)` into (/etc/.*)$", default)
+    assert advised
+    own = root / advised[2].lstrip("/")
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text(f"{advised[1]}\n")
+    *_, other = rank().out.splitlines()
+    assert other == f"measure: {advised[1]} ({own}:1)"
 
 
 def test_without_all_the_excluded_are_only_counted(rank: Run) -> None:

@@ -31,7 +31,9 @@ CASES: dict[str, list[Case]] = {
         Case("never ‸kil uid 0", "`kill`", "never kill uid 0"),
         Case("‸preffer anything", "`prefer`", "prefer anything"),
         Case("spare anything ‸whenn nice > 0", "`when`", "spare anything when nice > 0"),
-        Case("kill ‸uid 0", "`kill first …` or `kill last …`", "kill first uid 0"),
+        Case(
+            "kill ‸uid 0", "`kill first …`, `kill last …` or `kill whole UNIT`", "kill first uid 0"
+        ),
         Case("prefer anything by‸", "N", "prefer anything by 3"),
         Case("spare anything when nice ‸= 0", "`==`", "spare anything when nice == 0"),
         Case("spare anything when rss > 5 ‸MiB", "`5MiB`", "spare anything when rss > 5MiB"),
@@ -76,6 +78,18 @@ CASES: dict[str, list[Case]] = {
             f"define a = {'not ' * 70}cap(KILL)\ndefine b = {'not ' * 70}a",
         ),
     ],
+    "OOM108": [
+        Case(
+            'never kill ‸user "a" or comm "b" when rss < 1GiB',
+            '`(user "a" or comm "b") when rss < 1GiB`',
+            'never kill (user "a" or comm "b") when rss < 1GiB',
+        ),
+        Case(
+            "spare ‸uid 0 or uid 1 not under uid 2 by 3",
+            "put brackets",
+            "spare (uid 0 or uid 1) not under uid 2 by 3",
+        ),
+    ],
     "OOM201": [
         Case('never kill ‸usr "x"', "`user`", 'never kill user "x"'),
         Case(
@@ -111,6 +125,11 @@ CASES: dict[str, list[Case]] = {
         ),
     ],
     "OOM205": [
+        Case(
+            "define idle = nice > 0\nspare ‸idle (uid 0 or uid 1)",
+            "`idle and (…)`",
+            "define idle = nice > 0\nspare idle and (uid 0 or uid 1)",
+        ),
         Case("score ‸rot(rss / 1MiB)", "`root`", "score root(rss / 1MiB)"),
         Case("score ‸sqrt(rss / 1MiB)", "`root(x)`", "score root(rss / 1MiB)"),
     ],
@@ -138,6 +157,12 @@ CASES: dict[str, list[Case]] = {
         Case('in a.slice { ‸list x = "a" }', "out of the block", 'list x = "a"'),
     ],
     "OOM211": [
+        Case("kill whole ‸batch", "`batch.service`", "kill whole batch.service"),
+        Case(
+            'kill whole units wanted by ‸"multi-user.*"',
+            '`kill whole units wanted by "multi-user.target"`',
+            'kill whole units wanted by "multi-user.target"',
+        ),
         Case("in ‸nginx: spare uid 0", "`nginx.service`", "in nginx.service: spare uid 0"),
         Case("in ‸a.timer: spare uid 0", ".service", 'in "a.*": spare uid 0'),
         Case('in a.slice: in ‸"": spare uid 0', ".slice", "in a.slice: in -.slice: spare uid 0"),
@@ -155,6 +180,25 @@ CASES: dict[str, list[Case]] = {
             'in ‸"units part of a.service": spare uid 0',
             '`in units part of "a.service"`',
             'in units part of "a.service": spare uid 0',
+        ),
+    ],
+    "OOM212": [
+        Case(
+            "prefer anything when ‸scope.memory > 10GiB",
+            "`in user.slice: prefer anything when scope.memory …`",
+            "prefer anything when unit.memory > 10GiB",
+        ),
+        Case(
+            "define large = ‸scope.memory > 10GiB\nin a.slice: prefer large",
+            "`unit.memory`",
+            "define large = unit.memory > 10GiB\nin a.slice: prefer large",
+        ),
+    ],
+    "OOM213": [
+        Case(
+            'define under = nice > 0\nspare anything ‸under comm "a"',
+            "rename the definition",
+            'define niced = nice > 0\nspare anything under comm "a"',
         ),
     ],
     "OOM301": [
@@ -203,6 +247,15 @@ CASES: dict[str, list[Case]] = {
         ),
     ],
     "OOM307": [
+        Case("score ‸max(rss)", "`max(rss, …)`", "score rss"),
+        Case("score max(rss, ‸nice)", "amounts of one kind", "score max(rss, swap)"),
+        Case("score min(rss, ‸comm)", "`max(rss, swap)`", "score min(rss, swap)"),
+        Case("score root(nice, ‸threads)", "one number", "score root(nice)"),
+        Case(
+            "spare anything when cap(KILL, ‸CHOWN)",
+            "one `cap(…)` for each",
+            "spare anything when cap(KILL) and cap(CHOWN)",
+        ),
         Case("score root(‸rss)", "`root(rss / 512MiB)`", "score root(rss / 512MiB)"),
         Case('define x = cap(‸"KILL")', "without quotes", "define x = cap(KILL)"),
     ],
@@ -221,6 +274,10 @@ CASES: dict[str, list[Case]] = {
         Case(f"prefer anything by ‸1{'0' * 40}", "smaller", f"prefer anything by 1{'0' * 39}"),
     ],
     "OOM403": [
+        Case("kill first anything by ‸0", "`by 2`", "kill first anything by 2"),
+        Case("kill last anything by ‸1.5", "`by 2`", "kill last anything by 2"),
+        Case("kill last anything by ‸1001", "`by 2`", "kill last anything by 1000"),
+        Case("kill first anything by ‸50%", "`by 2`", "kill first anything by 2"),
         Case("prefer anything by ‸0", "`never kill`", "prefer anything by 1"),
         Case("spare anything by ‸0.5", "`prefer … by 2`", "spare anything by 1.5"),
         Case("prefer anything by ‸2MiB", "`by 2`", "prefer anything by 2"),
@@ -381,13 +438,10 @@ HABITS = {
     "prefer anything if uid == 0": "`when`",
     "prefer anything uid == 0": "`when`",
     "kill first anything except uid 0": "`when not …`",
-    "kill first not uid 0": "`anything when not …`",
     "never kill when uid == 0": "`anything when …`",
-    "never kill uid 0 or uid 1": "one rule for each",
-    'never kill uid 0 and comm "a"': "leave it out",
     'never kill comm = "a"': "side by side",
     'never kill comm: "a"': "side by side",
-    "prefer rss > 1GiB": "after `when`",
+    "prefer anything > 1GiB": "after `when`",
     "never kill comm sshd": '`comm "sshd"`',
     "never kill comm systemd-journald": '`comm "systemd-journald"`',
     "never kill exe /usr/sbin/sshd": '`exe "/usr/sbin/sshd"`',

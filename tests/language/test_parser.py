@@ -22,7 +22,6 @@ from oomrules.language.syntax import (
     Membership,
     Minus,
     Name,
-    Named,
     Not,
     Or,
     Quantity,
@@ -31,7 +30,9 @@ from oomrules.language.syntax import (
     Searched,
     Selector,
     Text,
+    Under,
     When,
+    Whole,
     With,
 )
 from oomrules.language.text import RuleText, Span
@@ -55,9 +56,9 @@ def unit(name: str, relation: syntax.Relation = syntax.Relation.NAMED) -> syntax
     return syntax.Target(AT, text(name), relation)
 
 
-def whom(*parts: syntax.Term | syntax.Clause) -> Selector:
-    clauses = tuple(part for part in parts if isinstance(part, With | When))
-    terms = tuple(part for part in parts if not isinstance(part, With | When))
+def whom(*parts: syntax.Expression | syntax.Clause) -> Selector:
+    clauses = tuple(part for part in parts if isinstance(part, With | When | Under))
+    terms = tuple(part for part in parts if not isinstance(part, With | When | Under))
     return Selector(AT, terms, clauses)
 
 
@@ -65,12 +66,16 @@ def uid(value: str) -> Equals:
     return Equals(AT, name("uid"), number(value))
 
 
-def never(*parts: syntax.Term | syntax.Clause) -> Rule:
+def never(*parts: syntax.Expression | syntax.Clause) -> Rule:
     return Rule(AT, Kind.NEVER, whom(*parts))
 
 
 def when(condition: syntax.Expression) -> When:
     return When(AT, condition)
+
+
+def under(condition: syntax.Expression, *, parent: bool = False, negative: bool = False) -> Under:
+    return Under(AT, parent, condition, negative)
 
 
 def compared(left: syntax.Expression, operator: str, right: syntax.Expression) -> Compared:
@@ -110,6 +115,16 @@ STATEMENTS: dict[str, syntax.Statement] = {
     "prefer uid 0 by 3": Rule(AT, Kind.PREFER, whom(uid("0")), number("3")),
     "spare uid 0": Rule(AT, Kind.SPARE, whom(uid("0"))),
     "spare uid 0 by 1.5": Rule(AT, Kind.SPARE, whom(uid("0")), number("1.5")),
+    "kill first uid 0 by 3": Rule(AT, Kind.FIRST, whom(uid("0")), number("3")),
+    "kill last uid 0 by 1.5": Rule(AT, Kind.LAST, whom(uid("0")), number("1.5")),
+    "kill whole a.service": Whole(AT, unit("a.service")),
+    'kill whole "a*"': Whole(AT, unit("a*")),
+    "kill whole user unit a.scope": Whole(AT, unit("a.scope", syntax.Relation.OF_USER)),
+    "kill whole units part of a.service": Whole(AT, unit("a.service", syntax.Relation.PART_OF)),
+    "in a.slice: kill whole b.service": Block(AT, unit("a.slice"), (Whole(AT, unit("b.service")),)),
+    "in a.slice { kill whole b.service }": Block(
+        AT, unit("a.slice"), (Whole(AT, unit("b.service")),)
+    ),
     "score rss": Score(AT, name("rss")),
     "define idle = nice > 0": Define(AT, name("idle"), POSITIVE),
     'list shells = "sh"': ListOf(AT, name("shells"), (text("sh"),)),
@@ -119,7 +134,7 @@ STATEMENTS: dict[str, syntax.Statement] = {
     'in "a b.scope" {}': Block(AT, unit("a b.scope"), ()),
     # The two sentences that the owner of the project asked for.
     "never kill uid 0 with RAWIO": never(uid("0"), having(Holding.ALL, "RAWIO")),
-    "prefer niced": Rule(AT, Kind.PREFER, whom(Named(AT, name("niced")))),
+    "prefer niced": Rule(AT, Kind.PREFER, whom(name("niced"))),
 }
 
 
@@ -130,7 +145,7 @@ def test_each_statement_becomes_its_own_kind_of_data(sentence: str) -> None:
 
 SELECTORS: dict[str, Selector] = {
     "anything": whom(),
-    "niced": whom(Named(AT, name("niced"))),
+    "niced": whom(name("niced")),
     "uid 0": whom(uid("0")),
     "rss 512MiB": whom(Equals(AT, name("rss"), number("512MiB"))),
     "oom_score_adj -1000": whom(Equals(AT, name("oom_score_adj"), number("1000"), negative=True)),
@@ -138,7 +153,7 @@ SELECTORS: dict[str, Selector] = {
     'unit.description "x"': whom(Matches(AT, name("unit.description"), text("x"))),
     "comm @shells": whom(Member(AT, name("comm"), ListName(AT, "shells"))),
     'niced uid 0 comm "a" user @u': whom(
-        Named(AT, name("niced")),
+        name("niced"),
         uid("0"),
         Matches(AT, name("comm"), text("a")),
         Member(AT, name("user"), ListName(AT, "u")),
@@ -148,8 +163,32 @@ SELECTORS: dict[str, Selector] = {
     "anything with any of KILL, CHOWN": whom(having(Holding.ANY, "KILL", "CHOWN")),
     "anything without KILL": whom(having(Holding.NONE, "KILL")),
     "anything when nice > 0": whom(when(POSITIVE)),
+    "nice > 0": whom(POSITIVE),
+    "niced nice > 0 uid 0": whom(name("niced"), POSITIVE, uid("0")),
+    "not uid 0 not niced": whom(Not(AT, uid("0")), Not(AT, name("niced"))),
+    "uid 0 or niced": whom(Or(AT, (uid("0"), name("niced")))),
+    "uid 0 and niced": whom(And(AT, (uid("0"), name("niced")))),
+    # Side by side binds tighter than `and`, and that tighter than `or`.
+    "uid 0 niced and nice > 0 or niced": whom(
+        Or(AT, (And(AT, (And(AT, (uid("0"), name("niced"))), POSITIVE)), name("niced")))
+    ),
+    "(uid 0 or niced) nice > 0": whom(Or(AT, (uid("0"), name("niced"))), POSITIVE),
+    "uid 0 (niced or nice > 0)": whom(uid("0"), Or(AT, (name("niced"), POSITIVE))),
+    "not (uid 0 niced)": whom(Not(AT, And(AT, (uid("0"), name("niced"))))),
+    "(uid 0 or niced) when nice > 0": whom(Or(AT, (uid("0"), name("niced"))), when(POSITIVE)),
+    "uid 0 under niced": whom(uid("0"), under(name("niced"))),
+    "uid 0 not under niced nice > 0": whom(
+        uid("0"), under(And(AT, (name("niced"), POSITIVE)), negative=True)
+    ),
+    "anything under not uid 0 under (uid 0 or niced) when niced": whom(
+        under(Not(AT, uid("0"))), under(Or(AT, (uid("0"), name("niced")))), when(name("niced"))
+    ),
+    "anything when niced under uid 0": whom(when(name("niced")), under(uid("0"))),
+    "anything child of uid 0 not  child  of niced": whom(
+        under(uid("0"), parent=True), under(name("niced"), parent=True, negative=True)
+    ),
     "niced with KILL without CHOWN when nice > 0 when uid == 0": whom(
-        Named(AT, name("niced")),
+        name("niced"),
         having(Holding.ALL, "KILL"),
         having(Holding.NONE, "CHOWN"),
         when(POSITIVE),
@@ -198,6 +237,10 @@ def arithmetic(left: syntax.Expression, operator: str, right: syntax.Expression)
     return Arithmetic(AT, operator, left, right)
 
 
+def call(function: str, *arguments: syntax.Expression) -> Call:
+    return Call(AT, name(function), arguments)
+
+
 a, b, c = name("a"), name("b"), name("c")
 
 EXPRESSIONS: dict[str, syntax.Expression] = {
@@ -217,8 +260,8 @@ EXPRESSIONS: dict[str, syntax.Expression] = {
     "(a + b) * c": arithmetic(arithmetic(a, "+", b), "*", c),
     "a - -b": arithmetic(a, "-", Minus(AT, b)),
     "-a * b": arithmetic(Minus(AT, a), "*", b),
-    "root(a / b)": Call(AT, name("root"), arithmetic(a, "/", b)),
-    "root(root(a))": Call(AT, name("root"), Call(AT, name("root"), a)),
+    "root(a / b)": call("root", arithmetic(a, "/", b)),
+    "root(root(a))": call("root", call("root", a)),
 }
 
 
@@ -233,7 +276,7 @@ CONDITIONS: dict[str, syntax.Expression] = {
     "a in @l": Membership(AT, a, ListName(AT, "l")),
     'a ~ "^x{2}$"': Searched(AT, a, text("^x{2}$")),
     'a == "b"': compared(a, "==", text("b")),
-    "cap(SYS_ADMIN)": Call(AT, name("cap"), name("SYS_ADMIN")),
+    "cap(SYS_ADMIN)": call("cap", name("SYS_ADMIN")),
     "not a": Not(AT, a),
     "not not a": Not(AT, Not(AT, a)),
     "not a > b": Not(AT, compared(a, ">", b)),
@@ -244,6 +287,21 @@ CONDITIONS: dict[str, syntax.Expression] = {
     "(a or b) and c": And(AT, (Or(AT, (a, b)), c)),
     "not a and b": And(AT, (Not(AT, a), b)),
     "not (a and b)": Not(AT, And(AT, (a, b))),
+    "a 5": Equals(AT, a, number("5")),
+    "a -5": Equals(AT, a, number("5"), negative=True),
+    "(a - 5)": Equals(AT, a, number("5"), negative=True),
+    "not a -5": Not(AT, Equals(AT, a, number("5"), negative=True)),
+    "(a - 5) > b": compared(arithmetic(a, "-", number("5")), ">", b),
+    'a "x" and b @l or not c': Or(
+        AT,
+        (
+            And(AT, (Matches(AT, a, text("x")), Member(AT, b, ListName(AT, "l")))),
+            Not(AT, c),
+        ),
+    ),
+    "max(a, b + 1, c) > 2": compared(
+        call("max", a, arithmetic(b, "+", number("1")), c), ">", number("2")
+    ),
 }
 
 
@@ -257,7 +315,25 @@ def test_conditions_bind_not_before_and_before_or(condition: str) -> None:
 
 @pytest.mark.parametrize("word", ["nicely", "in_use", "bypass", "never.kill", "or_", "Never"])
 def test_a_name_may_begin_with_a_keyword(word: str) -> None:
-    assert parse(f"never kill {word}") == (never(Named(AT, name(word))),)
+    assert parse(f"never kill {word}") == (never(name(word)),)
+
+
+@pytest.mark.parametrize("word", ["under", "child", "whole", "max", "min"])
+def test_a_newer_word_is_still_a_name(word: str) -> None:
+    named = name(word)
+    assert parse(f"define {word} = {word} and nice > 0") == (
+        Define(AT, named, And(AT, (named, POSITIVE))),
+    )
+    for written, terms in {
+        word: (named,),
+        f'{word} comm "a"': (named, Matches(AT, name("comm"), text("a"))),
+        f"uid 0 {word}": (uid("0"), named),
+        f"{word} and {word} and nice > 0": (And(AT, (named, named, POSITIVE)),),
+        f"not {word}": (Not(AT, named),),
+    }.items():
+        assert parse(f"never kill {written} when {word}") == (
+            Rule(AT, Kind.NEVER, Selector(AT, terms, (when(named),))),
+        )
 
 
 @pytest.mark.parametrize("word", syntax.KEYWORDS)

@@ -87,7 +87,9 @@ def findings(code: str, section: str) -> list[Diagnostic]:
     """Lint a section's rules; the recorded host is looked at only for codes about hosts."""
     found = read(code).rules(section)
     hosts = {check.code for check in registry.CHECKS if check.host}
-    return linter.lint(found, host=host(found) if code in hosts else None)[1]
+    # What nothing uses is said of a whole directory only.
+    directories = (Path("/etc/oomrules.d"),) if code == "OOM222" else ()
+    return linter.lint(found, directories, host(found) if code in hosts else None)[1]
 
 
 def codes(code: str, section: str) -> list[str]:

@@ -348,6 +348,15 @@ class Reader:
             return Value("memory", raw)
         if name in _IN_BYTES:
             return Value("memory", raw // page if _known(raw) else raw)
+        if name == "footprint":
+            return Value("memory", self._footprint(self.process))
+        if name == "totalpages":
+            total = self._totalpages()
+            return Value(
+                "memory", self._of_its_own_doing(total) if self._in_a_users_unit() else total
+            )
+        if name.startswith("host."):
+            return self._of_host(name.removeprefix("host."))
         if name == "unit.processes":
             return Value("number", self._processes())
         if name.startswith("unit."):
@@ -385,6 +394,41 @@ class Reader:
                 return Value("text", slices and slices[-1])
         return None
 
+    def _footprint(self, process: Object) -> Any:
+        """What a process holds: resident, swapped out, and in page tables."""
+        parts = [self._raw(name, process) for name in ("rss", "swap", "pgtables")]
+        if not _known(*parts):
+            return _unknown(*parts)
+        rss, swap, tables = parts
+        return rss + swap + tables // self.world.page
+
+    def _of_host(self, name: str) -> Value:
+        host, page = self.world.host, self.world.page
+        assert name == "totalpages", name
+        return Value("memory", (host["mem_total"] + (host.get("swap_total") or 0)) // page)
+
+    def _totalpages(self) -> int | None:
+        """The nearest limit below the RAM, with the swap that goes with it; else RAM and swap."""
+        host, page = self.world.host, self.world.page
+        swap = host.get("swap_total") or 0
+        for scope in self._around_its_memory():
+            limit = None if scope is None else _figure(scope, "memory_max")
+            if scope is None or limit is None:
+                return None
+            if limit < min(NO_LIMIT, host["mem_total"]):
+                most = _figure(scope, "swap_max")
+                return None if most is None else max(1, (limit + min(most, swap)) // page)
+        return int((host["mem_total"] + swap) // page)
+
+    def _around_its_memory(self) -> list[Object | None]:
+        """The groups that its memory is charged to, as far as they are told; None: not known."""
+        cgroup = self.process.get("memory_cgroup", self.process.get("cgroup"))
+        if cgroup is None:
+            return [None]
+        components = [component for component in cgroup.split("/") if component]
+        paths = ["/" + "/".join(components[:end]) for end in range(len(components), -1, -1)]
+        return [self.world.scopes[path] for path in paths if path in self.world.scopes]
+
     def _processes(self) -> int | None:
         """Count who is in the control group of the unit or below it, and has memory."""
         if self.place is None:
@@ -396,10 +440,11 @@ class Reader:
             if other.get("cgroup") is not None and other.get("total_vm") != 0
         )
 
-    def _raw(self, name: str) -> Any:
-        if name in (self.process.get("self_made") or ()):
+    def _raw(self, name: str, process: Object | None = None) -> Any:
+        process = self.process if process is None else process
+        if name in (process.get("self_made") or ()):
             return self._of_its_own_doing(None)
-        return self.process.get(name)
+        return process.get(name)
 
     def _of_its_own_doing(self, told: Any) -> Any:
         """What a value is of which the process or its user can make that it is unknown."""
@@ -487,16 +532,10 @@ class Reader:
         The root has one too where it is the root of a container. Memory may be charged to another
         group than systemd's.
         """
-        cgroup = self.process.get("memory_cgroup", self.process.get("cgroup"))
-        if cgroup is None:
-            return None
-        components = [component for component in cgroup.split("/") if component]
-        for end in range(len(components), -1, -1):
-            scope = self.world.scopes.get("/" + "/".join(components[:end]))
-            if scope is not None:
-                own_limit = _figure(scope, "memory_max")
-                if own_limit is None or own_limit < NO_LIMIT:
-                    return own_limit
+        for scope in self._around_its_memory():
+            own_limit = None if scope is None else _figure(scope, "memory_max")
+            if own_limit is None or own_limit < NO_LIMIT:
+                return own_limit
         return int(self.world.host["mem_total"])
 
     # --- expressions
@@ -520,9 +559,11 @@ class Reader:
                 if found is not None:
                     return found
                 return Value("truth", self.truth(self.rules.definitions[name]))
-            case syntax.Call(function=syntax.Name(name="cap"), argument=syntax.Name(name=name)):
+            case syntax.Call(function=syntax.Name(name="cap"), arguments=[syntax.Name(name=name)]):
                 return Value("truth", self.holds(name))
-            case syntax.Call(argument=argument):
+            case syntax.Call(function=syntax.Name(name="max" | "min" as end), arguments=given):
+                return _extreme(end, [self.value(one) for one in given])
+            case syntax.Call(arguments=[argument]):
                 number = self.value(argument).worth
                 return Value("number", _root(number) if _known(number) else number)
             case syntax.Minus(operand=operand):
@@ -541,12 +582,15 @@ class Reader:
                 if not _known(text):
                     return Value("truth", text)
                 return Value("truth", re.search(pattern.value, text) is not None)
+            case syntax.Equals() | syntax.Matches() | syntax.Member():
+                return Value("truth", self._term(expression))
             case syntax.Not(operand=operand):
                 return Value("truth", negation(self.truth(operand)))
             case syntax.And(operands=operands):
                 return Value("truth", conjunction(self.truth(one) for one in operands))
             case syntax.Or(operands=operands):
                 return Value("truth", disjunction(self.truth(one) for one in operands))
+        raise AssertionError(expression)
 
     def _quantity(self, written: str) -> Value:
         matched = re.fullmatch(r"([\d_]+(?:\.\d+)?)(.*)", written)
@@ -608,16 +652,13 @@ class Reader:
     def selects(self, selector: syntax.Selector) -> Truth:
         """Tell whether a rule is about this process."""
         return conjunction(
-            [self._term(term) for term in selector.terms]
+            [self.truth(term) for term in selector.terms]
             + [self._clause(clause) for clause in selector.clauses]
         )
 
     def _term(self, term: syntax.Term) -> Truth:
         subject = self.value(term.name)
         match term:
-            case syntax.Named():
-                truth: Truth = subject.worth
-                return truth
             case syntax.Equals(quantity=quantity, negative=negative):
                 wanted: syntax.Expression = quantity
                 if negative:
@@ -625,12 +666,12 @@ class Reader:
                 return self.compare("==", subject, self.value(wanted))
             case syntax.Matches(glob=glob):
                 return _glob(subject, glob.value)
-            case syntax.Member(list=names):
-                return self.among(subject, names.name)
+        return self.among(subject, term.list.name)
 
     def _clause(self, clause: syntax.Clause) -> Truth:
         if isinstance(clause, syntax.When):
             return self.truth(clause.condition)
+        assert isinstance(clause, syntax.With), clause
         held = [self.holds(name.name) for name in clause.capabilities]
         match clause.holding:
             case syntax.Holding.ALL:
@@ -699,7 +740,7 @@ def _glob(subject: Value, pattern: str) -> Truth:
 def _figure(scope: Object, key: str) -> int | None:
     """A figure of a control group in bytes; a limit that is not set is the largest."""
     amount: int | None = scope.get(key)
-    if amount is None and key in ("memory_max", "memory_high"):
+    if amount is None and key in ("memory_max", "memory_high", "swap_max"):
         return None if key in (scope.get("unreadable") or ()) else NO_LIMIT
     return amount
 
@@ -744,6 +785,16 @@ def _arithmetic(sign: str, left: Value, right: Value) -> Value:
     one, other = left.worth, right.worth
     result = _calculate(sign, one, other) if _known(one, other) else _unknown(one, other)
     return Value(_kind_of(sign, *kinds), result)
+
+
+def _extreme(end: str, given: Sequence[Value]) -> Value:
+    """The largest or the smallest of several amounts; memory counts in pages."""
+    worths = [value.worth for value in given]
+    kinds = {"memory" if value.kind == "share" else value.kind for value in given}
+    (kind,) = kinds
+    if not _known(*worths):
+        return Value(kind, _unknown(*worths))
+    return Value(kind, sorted(worths)[-1 if end == "max" else 0])
 
 
 def _kind_of(sign: str, left: str, right: str) -> str:

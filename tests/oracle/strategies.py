@@ -169,6 +169,7 @@ _DURATION_NAMES = _one_of("cpu_time", "run_time")
 _MEMORY_NAMES = _one_of(
     *("total_vm", "total_vm", "rss", "rss", "swap", "anon", "shmem", "locked", "pgtables"),
     *("unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap"),
+    *("footprint", "footprint", "totalpages", "host.totalpages"),
 )
 _IDS = _one_of("uid", "euid", "gid", "egid")
 _COUNTS = _one_of("0", "1", "2", "7", "19", "1_000", "4096")
@@ -370,6 +371,8 @@ def scores() -> Texts:
         "total_vm",
         "rss",
         "rss + swap + pgtables",
+        "footprint",
+        "footprint + totalpages / 1000 * oom_score_adj",
         "total_vm / root(cpu_time / 8192ms) / root(root(run_time / 1024s))",
         "1000 + nice",
         "rss - 25%",
@@ -565,10 +568,11 @@ _SCOPES: dict[str, Sequence[Any]] = {
     "memory": (None, *_BYTES),
     "memory_max": _LIMITS,
     "memory_high": _LIMITS,
+    "swap_max": _LIMITS,
     "swap": (None, *_BYTES),
     "pressure": (None, 0.0, 0.07, 12.5, 33.33, 99.99, 100.0),
     "oom_kills": (None, 0, 3),
-    "unreadable": ([], [], ["memory_max"], ["memory_high"]),
+    "unreadable": ([], [], ["memory_max"], ["memory_high"], ["swap_max"]),
     "properties": (None, {}, *_rows(_PROPERTIES, 10)),
     "session": _SESSIONS,
 }
@@ -597,7 +601,7 @@ _HOSTS = st.fixed_dictionaries(
         "clock_ticks": st.sampled_from((100, 100, 250, 1024)),
         "uptime": st.sampled_from((0, 0.99, 5000.25, 1_048_576.0, 10**9)),
         "mem_total": st.sampled_from((0, 2**20, 8_589_934_592, 2**40 + 1)),
-        "swap_total": st.just(0),
+        "swap_total": st.sampled_from((0, 0, 2**20, 2**33)),
         "users": st.sampled_from((USERS, USERS, None, {}, {"0": "toor"})),
         "groups": st.sampled_from((GROUPS, None)),
         "unit_root": st.sampled_from((*[""] * 8, "/system.slice/docker-0a1b.scope", "/user.slice")),

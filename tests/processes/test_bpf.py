@@ -275,7 +275,7 @@ BY_IDENTITY = compiler.compile_texts(
     [
         RuleText(
             "f.oom",
-            "score total_vm + pgtables + locked\nprefer anything when ppid > 100 by 3\n"
+            "score total_vm + footprint + locked\nprefer anything when ppid > 100 by 3\n"
             'spare anything when tty == "" by 5\nprefer uid 0 by 7\nspare gid 0 by 11\n'
             "prefer anything with SYS_ADMIN by 13\nspare anything when oom_score_adj > 0 by 17\n"
             'spare anything when state == "S" by 19\nprefer anything when session > 500 by 23\n',

@@ -77,6 +77,8 @@ def test_every_figure_of_a_stopped_process_is_the_kernel_s(
     }
     assert {name: field(source, child.pid, name) for name in expected} == expected
     assert field(source, child.pid, "anon") >= 10_000_000
+    held = expected["rss"] + expected["swap"] + expected["pgtables"] // PAGE
+    assert value(source, child.pid, "footprint") == held
 
 
 def test_arguments_are_kept_apart_and_shown_joined(

@@ -92,6 +92,11 @@ PROCESS = {
         ("total_vm / root(cpu_time / 8192ms) / root(root(run_time / 1024s))", 3853),
         ("rss + swap", 2110),
         ("pgtables", 16),
+        ("footprint", 2126),
+        ("footprint - rss - swap - pgtables", 0),
+        # A limit of 1 MiB and a byte, and the swap of the host.
+        ("totalpages", 256),
+        ("host.totalpages", 2**21),
         ("unit.memory", 1),
         ("unit.memory_max", 2**51 - 1),
         ("rss - 5000B", 2099),

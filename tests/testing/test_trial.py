@@ -178,6 +178,11 @@ DESCRIBED = {
         "shmem == 1MiB and locked == 2MiB and pgtables == 3MiB and anon == 4MiB",
         "anon == 16MiB",
     ),
+    'footprint = "100MiB"': ("footprint == 100MiB and rss < 100MiB", "swap > 0B"),
+    'footprint = "100MiB"\nswap = "60MiB"\npgtables = "5000B"': (
+        "footprint == 100MiB and swap == 60MiB and rss < 40MiB",
+        "pgtables > 5000B",
+    ),
     'tty = "pts/3"': ('tty == "pts/3"', 'tty == ""'),
     'tty = "pts/300"': ('tty == "pts/300"', 'tty == "pts/44"'),
     'tty = "tty2"': ('tty == "tty2"', 'tty == "pts/2"'),
@@ -206,7 +211,9 @@ def test_a_described_process_has_what_is_said_and_is_like_any_other_else(
         assert (ranking.candidates == []) is expected, condition
 
 
-@pytest.mark.parametrize("name", ["uid", "user", "cmdline", "rss", "unit", "tty", "run_time"])
+@pytest.mark.parametrize(
+    "name", ["uid", "user", "cmdline", "rss", "unit", "tty", "run_time", "footprint"]
+)
 def test_what_is_unknown_is_unknown(name: str, write: Write) -> None:
     file = cases.read(write(case('protected = "p"'), f'[process.p]\nunknown = ["{name}"]\n'))
     (process,) = file.snapshot.by_pid.values()
@@ -215,7 +222,7 @@ def test_what_is_unknown_is_unknown(name: str, write: Write) -> None:
 
 def test_a_process_is_described_by_every_attribute_that_is_its_own() -> None:
     # What follows from the control group is described by that.
-    own = {name for name in ATTRIBUTES if "." not in name} - {"slice"}
+    own = {name for name in ATTRIBUTES if "." not in name} - {"slice", "totalpages"}
     assert own <= set(described.KEYS)
 
 
@@ -259,6 +266,14 @@ WRONG = {
     "a terminal": ('[process.p]\ntty = "x"\n' + case('first = "p"'), "pts/3"),
     "a unit": ('[process.p]\nunit = "x"\n' + case('first = "p"'), "nginx.service"),
     "not a table": ("process = 5\n" + case('first = "p"'), "table"),
+    "a small footprint": (
+        '[process.p]\nfootprint = "1MiB"\nswap = "2MiB"\n' + case('first = "p"'),
+        "less than swap and pgtables together",
+    ),
+    "two footprints": (
+        '[process.p]\nfootprint = "1MiB"\nrss = "1MiB"\n' + case('first = "p"'),
+        "leave out the rss",
+    ),
     "unknown of nothing": ('[process.p]\nunknown = ["x"]\n' + case('first = "p"'), "unknown"),
     "no rules": ('rules = "nothing.oom"\n[process.p]\n' + case('first = "p"'), "nothing.oom"),
 }

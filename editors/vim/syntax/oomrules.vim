@@ -11,14 +11,18 @@ syntax keyword oomrulesKeyword never kill only first last prefer spare by score 
 syntax keyword oomrulesKeyword with without any of when and or not
 syntax keyword oomrulesKeyword units wanted part
 syntax match oomrulesKeyword "\<in\s\+user\s\+unit\>\ze\s"
-syntax keyword oomrulesFunction root cap
+syntax keyword oomrulesFunction root cap max min
 syntax keyword oomrulesAttribute pid ppid comm cmdline exe uid euid gid egid user group nice capabilities
 syntax keyword oomrulesAttribute cpu_time run_time threads state total_vm rss anon shmem locked swap
 syntax keyword oomrulesAttribute pgtables pid_depth oom_score_adj tty session cgroup unit slice user.unit user.slice unit.processes unit.memory
 syntax keyword oomrulesAttribute unit.memory_max unit.memory_high unit.swap unit.pressure unit.oom_kills
+syntax keyword oomrulesAttribute footprint totalpages host.totalpages
 syntax keyword oomrulesAttribute unit.description unit.active_state unit.oom_policy unit.oom_score_adjust
 syntax keyword oomrulesAttribute unit.managed_oom_preference unit.managed_oom_memory_pressure session.active
 syntax keyword oomrulesAttribute session.remote session.idle session.class session.type
+syntax keyword oomrulesAttribute parent.comm parent.exe parent.cmdline parent.uid parent.user scope.memory
+syntax keyword oomrulesAttribute scope.memory_max scope.memory_high scope.swap scope.pressure scope.stall
+syntax keyword oomrulesAttribute scope.oom_kills scope.processes scope.footprint
 syntax keyword oomrulesCapability CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP
 syntax keyword oomrulesCapability LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK
 syntax keyword oomrulesCapability IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN

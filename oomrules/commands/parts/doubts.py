@@ -150,6 +150,9 @@ def _recorded_as(name: str, process: Process) -> str:
         return "cgroup"
     if attribute.provider in _RECORDED:
         return name
+    missing = [field for field in attribute.needs if getattr(process, field) is None]
+    if missing:
+        return missing[0]
     return attribute.field if getattr(process, attribute.field, None) is None else name
 
 

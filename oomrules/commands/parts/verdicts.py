@@ -10,6 +10,7 @@ from oomrules.commands.parts import doubts
 from oomrules.language.diagnostics import did_you_mean
 from oomrules.processes.snapshot import Process
 from oomrules.processes.values import innermost_unit, known, places
+from oomrules.program.program import DEFAULT_SCORE, Program
 from oomrules.ranking.ranker import Ranking
 from oomrules.ranking.verdict import FIRST, LAST, Held, Verdict, Why
 from oomrules.terminal import Column, called, count, memory, middle, rough
@@ -110,6 +111,17 @@ def why(verdict: Verdict) -> str:
         parts.append(f"{factor(held)}{block}{colon} {whom}")
     text = ", ".join(parts) or "by its score alone"
     return "; ".join((text, *doubts.said(verdict)))
+
+
+def measure(program: Program) -> str:
+    """Return what the points of processes are measured by: the score outside of all blocks."""
+    score = next(scope.score for scope in program.scopes if scope.score and not scope.targets)
+    if score.text == DEFAULT_SCORE:
+        return (
+            "measure: address space, as in Linux 2.6.10; to measure memory in use, put "
+            "`score footprint` into /etc/oomrules.d/60-score.oom"
+        )
+    return f"measure: {score.text} ({score.place})"
 
 
 def because(verdict: Verdict) -> str:

@@ -69,9 +69,10 @@ def _of_selector(selector: syntax.Selector, node: Node) -> _Part:
         match one:
             case syntax.When(condition=condition):
                 parts.append(_of_expression(condition, own))
+            case syntax.With() | syntax.Under():
+                parts.append(_Part(one.span, own, ()))
             case _:
-                alone = not isinstance(one, syntax.With) and _alone(own)
-                parts.append(_Part(one.span, own, (), alone=alone))
+                parts.append(_of_expression(one, own))
     return _Part(selector.span, node, tuple(parts), "and")
 
 

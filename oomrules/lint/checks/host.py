@@ -193,10 +193,8 @@ def _attributes(statement: syntax.Statement) -> Iterator[syntax.Name]:
         match node:
             case syntax.Name():
                 yield node
-            case syntax.Named(name=name) | syntax.Equals(name=name):
-                yield name
-            case syntax.Matches(name=name) | syntax.Member(name=name):
-                yield name
+            case syntax.Equals() | syntax.Matches() | syntax.Member():
+                yield node.name
 
 
 # --- contradictions with systemd ----------------------------------------------------------

@@ -324,10 +324,30 @@ def _none(
         blamed.stated.source,
         blamed.stated.statement.span,
         what,
-        "narrow one of them, or say `never kill anything` if that is meant",
+        "narrow one of them",
         related=tuple(found for one in rest_of[:3] for found in one.related),
         witness=witness,
     )
+
+
+def _all_protected(rules: RuleSet) -> Iterator[Diagnostic]:
+    meaning = rules.meaning
+    whole = meaning.candidates_only(EVERY_PROCESS)
+    for rule in _index(meaning.of("never")).may_cover(whole):
+        region = rule.effect.region or []
+        witness = (
+            meaning.witness(region, lambda _, verdict: _is_never_killed(verdict))
+            if _covers(meaning, region, whole)
+            else None
+        )
+        if witness:
+            yield ALL_PROTECTED.at(
+                rule.stated.source,
+                rule.stated.statement.span,
+                "no process can be killed: this is about every process",
+                'say which processes must live, as in `never kill uid 0 comm "sshd"`',
+                witness=witness,
+            )
 
 
 def _exclusions(
@@ -360,4 +380,5 @@ SHUT_OUT = Check(
 )
 CANCELLING = Check("OOM616", "a `prefer` and a `spare` that cancel out", _cancelling, whole=True)
 NOBODY = Check("OOM617", "exclusions that leave no process", _none_left, whole=True)
-CHECKS = (PROTECTED, NESTED, COVERED, LAST_WINS, SHUT_OUT, CANCELLING, NOBODY)
+ALL_PROTECTED = Check("OOM618", "a `never kill` of every process", _all_protected, whole=True)
+CHECKS = (PROTECTED, NESTED, COVERED, LAST_WINS, SHUT_OUT, CANCELLING, NOBODY, ALL_PROTECTED)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from oomrules.language import syntax
 from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Diagnostic, Edit, Fix, Level, Related
 from oomrules.language.text import RuleText, Span
 from oomrules.lint.ruleset import Check, RuleSet, shipped
+from oomrules.lint.ruleset import nodes as nodes_of
 from oomrules.program import nodes
 
 
@@ -131,10 +133,55 @@ def _replaced(rules: RuleSet) -> Iterator[Diagnostic]:
         )
 
 
+def _unused(rules: RuleSet) -> Iterator[Diagnostic]:
+    """Yield findings about definitions and lists that no rule and no score needs.
+
+    Another file may use what one file defines, so only a whole rule set tells.
+    """
+    if not rules.directories:
+        return
+    checked = rules.checked
+    used = _named_by(
+        one for one in checked.sound if isinstance(one.statement, syntax.Rule | syntax.Score)
+    )
+    left = [name for name in used if not name.startswith("@")]
+    while left:
+        stated = checked.defined.get(left.pop())
+        new = _named_by([stated] if stated else []) - used
+        used |= new
+        left += [name for name in new if not name.startswith("@")]
+    for prefix, kind, in_force in (
+        ("", "definition", checked.defined),
+        ("@", "list", checked.listed),
+    ):
+        for name, one in in_force.items():
+            if prefix + name not in used and not shipped(one.source):
+                yield UNUSED.at(
+                    one.source,
+                    one.statement.name.span,
+                    f"no rule uses the {kind} `{prefix}{name}`",
+                    "remove it, or look for a rule that was to use it",
+                )
+
+
+def _named_by(stated: Iterable[Stated[Any]]) -> set[str]:
+    """Return the names that statements use themselves; those of lists begin with ``@``."""
+    found: set[str] = set()
+    for one in stated:
+        for node in nodes_of(one.statement):
+            match node:
+                case syntax.Name(name=name):
+                    found.add(name)
+                case syntax.Member(list=listed) | syntax.Membership(list=listed):
+                    found.add(f"@{listed.name}")
+    return found
+
+
 REPLACED = Check("OOM221", "a definition that replaces another", _replaced, Level.INFO)
+UNUSED = Check("OOM222", "a definition that nothing uses", _unused, Level.INFO, whole=True)
 NO_WEIGHT = Check("OOM511", "a factor without effect", _factors)
 TWICE_LISTED = Check("OOM512", "an item that a list has already", _items)
 TWICE_ASKED = Check("OOM513", "a capability that is asked for twice", _capabilities)
 REPEATED = Check("OOM514", "a rule that stands there twice", _repeated)
 EMPTY = Check("OOM515", "an empty block", _empty, whole=True)
-CHECKS = (REPLACED, NO_WEIGHT, TWICE_LISTED, TWICE_ASKED, REPEATED, EMPTY)
+CHECKS = (REPLACED, UNUSED, NO_WEIGHT, TWICE_LISTED, TWICE_ASKED, REPEATED, EMPTY)

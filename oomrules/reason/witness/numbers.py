@@ -33,6 +33,8 @@ ORDINARY: dict[str, int] = {
     "cpu_time": 1000,
     "run_time": 3_600_000,
     "unit.memory": 32_768,
+    "totalpages": MEMORY // GRANULE,
+    "host.totalpages": MEMORY // GRANULE,
     "unit.memory_max": NO_LIMIT // GRANULE,
     "unit.memory_high": NO_LIMIT // GRANULE,
 }

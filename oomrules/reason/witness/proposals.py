@@ -70,6 +70,7 @@ def _made(
 ) -> Witness:
     said = {name: _chosen_text(box, name) for name in _TEXTS}
     gone = set(_unknowns(box))
+    asked = _asked(box)
     true = [
         variable
         for variable, values in box.items()
@@ -83,7 +84,7 @@ def _made(
     for kind, number in (("user", numbers["uid"]), ("group", numbers["gid"])):
         name = said[kind] if kind in named else "root" if number == 0 else _TEXTS[kind][0]
         names[f"{kind}s"] = None if kind in gone else {str(number): name}
-    host = {"clock_ticks": TICKS, "uptime": uptime, "mem_total": limit, **names}
+    host = {"clock_ticks": TICKS, "uptime": uptime, **names, **_memory_of(box, numbers, limit)}
     values: dict[str, Any] = {
         **{name: numbers[name] for name in FIELDS if name in numbers},
         **{name: numbers[name] * GRANULE for name in _SIZES},
@@ -99,9 +100,24 @@ def _made(
         if field in FIELDS:
             values[field] = None
     scopes = _scopes(cgroup, numbers, said, flags, relations, gone)
+    if scopes and {"totalpages", "host.totalpages"} <= asked:
+        # The process is in a unit with a limit of its own.
+        scopes[0] |= {"memory_max": numbers["totalpages"] * GRANULE, "swap_max": 0}
     lines = [*scopes, ordinary.process_line(**values)]
     snapshot = ordinary.snapshot("a witness", host, lines)
     return Witness(snapshot, snapshot.by_pid[numbers["pid"]])
+
+
+def _asked(box: Box) -> set[str]:
+    return {name for variable in box for name in variable.attributes}
+
+
+def _memory_of(box: Box, numbers: dict[str, int], limit: int) -> dict[str, int]:
+    """Return RAM and swap of a host where the numbers of a process are what they are."""
+    asked = _asked(box)
+    one = "totalpages" if "host.totalpages" not in asked else "host.totalpages"
+    both = numbers[one] * GRANULE if one in asked else limit
+    return {"mem_total": min(limit, both), "swap_total": max(0, both - limit)}
 
 
 def _chosen_text(box: Box, name: str) -> str:

@@ -83,7 +83,7 @@ def _said(name: str, value: Any) -> Any:
         return "unknown"
     kind = ATTRIBUTES[name].type.value
     if kind == "memory":
-        return _memory(value * GRANULE)
+        return in_words(value * GRANULE)
     if kind == "duration":
         return f"{value // 1000}s" if value % 1000 == 0 else f"{value}ms"
     if kind == "percentage":
@@ -95,7 +95,8 @@ def _said(name: str, value: Any) -> Any:
     return value
 
 
-def _memory(size: int) -> str:
+def in_words(size: int) -> str:
+    """Return an amount of memory, in bytes, as the language writes it."""
     if size >= NO_LIMIT // GRANULE * GRANULE:
         return "unlimited"
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
 from oomrules.lint import linter
 from oomrules.lint.checks import patterns
-from oomrules.program import nodes
+from oomrules.program import nodes, program
 from tests.oracle import strategies
 from tests.oracle.strategies import thorough
 
@@ -169,6 +170,11 @@ WRONG = {
         'in "user@1000.service": spare unit "init.scope"',
         "in user unit a.slice: in b.service: spare uid 0",
     ],
+    "OOM601": [
+        # It is the sum of what the process holds.
+        "never kill anything when footprint < rss",
+        "spare anything when footprint > 1GiB and rss + swap + pgtables < 1GiB",
+    ],
     "OOM612": [
         # The wider rule holds in doubt too, and so has a part that only the unknown is in.
         "never kill anything when (nice == -20) == (rss == 0B)\n"
@@ -179,6 +185,33 @@ WRONG = {
         'in "a*.slice": only kill uid 1\nin a.slice: only kill uid 2',
         # The first of the rules can hold for nobody, and the other is left to nobody.
         "only kill anything when nice > 20\nonly kill uid 1\nnever kill uid 1",
+    ],
+    "OOM618": [
+        "never kill anything",
+        'never kill user "*"',
+        "never kill anything when nice >= 0 or nice < 0",
+        "never kill anything when rss >= 0B",
+        "in -.slice: never kill anything",
+        'in "*": never kill anything',
+    ],
+    "OOM623": [
+        "score (rss + swap) * (run_time / 1min)",
+        "score rss * (run_time / 1s)",
+        "score swap",
+        "score shmem",
+        "score locked",
+        "score cpu_time",
+        "score nice + 20",
+        "score rss * (19 - nice)",
+        "score rss * unit.oom_kills",
+        "score rss / 1GiB",
+        "score (rss + swap) / 1GiB",
+        "score total_vm - 1GiB",
+        "score rss / (run_time / 1h)",
+        "score rss - 10%",
+        "score (rss + swap) * oom_score_adj",
+        "in a.slice: score swap",
+        'in "user@1.service": in user unit a.scope: score swap',
     ],
 }
 RIGHT = {
@@ -245,6 +278,11 @@ RIGHT = {
     ],
     "OOM515": ["in a.slice { spare uid 0 }"],
     "OOM521": ["score rss", "score root(nice)", "score 5 - nice"],
+    "OOM601": [
+        "spare anything when footprint > rss",
+        "spare anything when footprint > 1GiB and rss + swap < 1GiB",
+        "never kill anything when footprint > totalpages",
+    ],
     "OOM612": [
         "never kill anything when (nice == -20) == (rss == 0B)\n"
         "never kill anything when nice == -20"
@@ -254,6 +292,26 @@ RIGHT = {
         "only kill uid 1\nin a.slice { only kill uid 1\nonly kill uid 2 }",
         "in a.slice: only kill uid 1\nin b.slice: only kill uid 2",
         "only kill uid 1\nnever kill uid 1 when nice < 0",
+    ],
+    "OOM618": [
+        "in system.slice: never kill anything",
+        "never kill anything when nice >= 0",
+        "never kill uid 0",
+        # Several rules together are OOM617.
+        "never kill anything when nice >= 0\nnever kill anything when nice < 0",
+    ],
+    "OOM623": [
+        program.DEFAULT_SCORE,
+        "score rss",
+        "score anon + swap",
+        "score rss + swap + pgtables",
+        "score (rss + swap) * (1 + run_time / 1min)",
+        "score (rss + swap) / (1 + run_time / 1h)",
+        "score rss / root(run_time / 1h)",
+        "score nice + 21",
+        "score threads",
+        "score unit.memory",
+        "in a.slice: score total_vm",
     ],
     "OOM531": [
         'never kill uid 0 comm "a"',
@@ -316,6 +374,36 @@ def test_a_near_miss_is_not(code: str, text: str) -> None:
     codes = found(text)
     assert code not in codes
     assert not [one for one in codes if one < "OOM5"], "the example itself is in error"
+
+
+UNUSED = """\
+define one = nice > 0
+define two = one and comm in @names
+list names = "a"
+list other = "b"
+prefer uid 5
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "unused"),
+    [
+        ("", ["one", "two", "@names", "@other"]),
+        ("prefer one", ["two", "@names", "@other"]),
+        ("prefer two", ["@other"]),
+        ("define three = two\nprefer three", ["@other"]),
+        ("define three = two", ["one", "two", "@names", "@other", "three"]),
+        ("prefer anything when not one and comm in @other", ["two", "@names"]),
+        ("spare comm @names\nspare comm @other", ["one", "two"]),
+        ("in a.slice { in b.slice: kill last two }", ["@other"]),
+    ],
+)
+def test_what_nothing_uses_is_found_in_a_whole_directory_only(rule: str, unused: list[str]) -> None:
+    files = Found((RuleText("1.oom", UNUSED), RuleText("2.oom", f"{rule}\n")))
+    said = [one.message for one in linter.lint(files, (Path("/etc/oomrules.d"),))[1]]
+    assert len(said) == len(unused)
+    assert {message.split("`")[1] for message in said} == set(unused)
+    assert "OOM222" not in [one.code for one in linter.lint(files)[1]]
 
 
 # --- several files -------------------------------------------------------------------------

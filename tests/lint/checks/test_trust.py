@@ -14,6 +14,7 @@ GRANTED = {
 # being small.
 ANY_PROCESS = {
     *("pid", "total_vm", "rss", "anon", "shmem", "locked", "swap", "pgtables"),
+    *("footprint", "totalpages", "host.totalpages"),
     *("unit.processes", "unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap"),
     *("unit.pressure", "unit.oom_kills", "session.active", "session.idle"),
 }

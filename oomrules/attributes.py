@@ -229,7 +229,12 @@ _TABLE: tuple[Attribute, ...] = (
     ),
     _block("scope.oom_kills", _COUNT, "OOM kills in it so far"),
     _block("scope.processes", _COUNT, "processes with memory in it and below it"),
-    _block("scope.footprint", _MEMORY, "rss + swap + page tables of all processes in it"),
+    _block(
+        "scope.footprint",
+        _MEMORY,
+        "rss + swap + page tables of all processes in it",
+        needs=FOOTPRINT,
+    ),
     _logind("session.active", _BOOLEAN, "the login session is in front"),
     _logind("session.remote", _BOOLEAN, "the session is remote"),
     _logind("session.idle", _BOOLEAN, "nobody is active in it"),

@@ -118,23 +118,33 @@ def _named(number: int, names: Mapping[int, str] | None) -> str | None:
     return nameless if names is None else names.get(number, nameless)
 
 
-def _of_scope(key: str, in_pages: bool) -> Getter:
-    def get(process: Process, snapshot: Snapshot) -> Any:
-        place = innermost_place(process, snapshot)
-        return None if place is None else _figure(place, key, in_pages, snapshot)
+def of_group(path: str, key: str, snapshot: Snapshot) -> int | None:
+    """Return a figure of a control group as rules count it; None if it is unknown.
 
-    return get
-
-
-def _figure(place: Placement, key: str, in_pages: bool, snapshot: Snapshot) -> Any:
-    """Return a figure of a unit's control group; None if it is unknown."""
-    scope = snapshot.scope(place.path)
+    Args:
+        path: of the group.
+        key: as in a recording; ``processes`` and ``footprint`` are those of the group and of all
+            below it.
+    """
+    if key == "processes":
+        return _processes_below(snapshot).get(path, 0)
+    if key == "footprint":
+        return _held_below(snapshot).get(path, 0)
+    scope = snapshot.scope(path)
     value = None if scope is None else scope.get(key)
     if value is None:
         return None
     if key in _SHARES:
         return round(value * 100)
-    return value // snapshot.host.page_size if in_pages else value
+    return int(value // snapshot.host.page_size if key in _IN_PAGES else value)
+
+
+def _of_scope(key: str) -> Getter:
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        place = innermost_place(process, snapshot)
+        return None if place is None else of_group(place.path, key, snapshot)
+
+    return get
 
 
 def limit(process: Process, snapshot: Snapshot) -> int | None:
@@ -266,15 +276,10 @@ def outer_place(process: Process, snapshot: Snapshot, level: int) -> Placement |
 def of_block(name: str, level: int) -> Getter:
     """Return the getter of ``scope.*`` for the unit that lies so deep around a process."""
     key = ATTRIBUTES[name].field
-    in_pages = ATTRIBUTES[name].type is Type.MEMORY
 
     def get(process: Process, snapshot: Snapshot) -> Any:
         place = outer_place(process, snapshot, level)
-        if place is None:
-            return None
-        if key == "processes":
-            return _processes_below(snapshot).get(place.path, 0)
-        return _figure(place, key, in_pages, snapshot)
+        return None if place is None else of_group(place.path, key, snapshot)
 
     return get
 
@@ -318,6 +323,31 @@ def _processes_below(snapshot: Snapshot) -> dict[str, int]:
     return found
 
 
+# The sum of footprints in each control group and below it, and on which host.
+_held: tuple[Any, dict[str, int | None]] = (None, {})
+
+
+def _held_below(snapshot: Snapshot) -> dict[str, int | None]:
+    """Add up the footprints by control group, once each refresh; a sum is unknown if one is.
+
+    A process that made its own unknown counts by its resident memory.
+    """
+    global _held
+    host, found = _held
+    if host is snapshot.host:
+        return found
+    found = {}
+    for process in list(snapshot.by_pid.values()):
+        path = cgroup(process, snapshot)
+        held = _footprint(process, snapshot) if process.total_vm != 0 else 0
+        held = process.rss if held is SELF_MADE else held
+        for group in enclosing(path) if path is not None else ():
+            before = found.get(group, 0)
+            found[group] = None if held is None or before is None else before + held
+    _held = snapshot.host, found
+    return found
+
+
 def _processes_of_unit(process: Process, snapshot: Snapshot) -> int | None:
     place = innermost_place(process, snapshot)
     return place and _processes_below(snapshot).get(place.path, 0)
@@ -346,12 +376,12 @@ _SPECIAL: dict[str, Getter] = {
     "host.totalpages": _host_totalpages,
     LIMIT: limit,
 }
-_IN_PAGES = ("unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap")
+_IN_PAGES = ("memory", "memory_max", "memory_high", "swap")
 
 
 def _getter(attribute: Attribute) -> Getter:
     if attribute.provider is Provider.SCOPE:
-        return _of_scope(attribute.field, attribute.name in _IN_PAGES)
+        return _of_scope(attribute.field)
     if attribute.provider is Provider.PARENT:
         return _of_parent(attribute.name)
     if attribute.provider is Provider.BLOCK:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from oomrules.lean import Any
 from oomrules.processes.snapshot import PF_KTHREAD, UNREAD, Process, Snapshot
 from oomrules.processes.values import parent_pid
-from oomrules.program.nodes import PENDING, SELF_MADE, either
+from oomrules.program.nodes import PENDING, either
 
 INIT = 1
 _DEAD = ("Z", "X", "x")

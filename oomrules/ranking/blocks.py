@@ -154,6 +154,18 @@ def scopes_in(program: Program, place: Placement, snapshot: Snapshot) -> tuple[S
     )
 
 
+def level(target: str, process: Process, snapshot: Snapshot) -> int | None:
+    """Return how deep around a process the innermost unit lies that a target means.
+
+    0 is the outermost; None if there is none, or if it is in doubt.
+    """
+    place = innermost_place(process, snapshot)
+    if place is None:
+        return None
+    matched = [_matches(unit, target) for unit in _chain(place, snapshot)]
+    return len(matched) - 1 - matched[::-1].index(True) if True in matched else None
+
+
 def _chain(place: Placement, snapshot: Snapshot) -> Chain:
     """Return what targets can ask of the units around a process, outermost first."""
     return tuple(_around(unit, snapshot) for unit in reversed([*place.ancestors]))

@@ -93,7 +93,10 @@ class Local:
         if key not in self._names:
             name = self._names[key] = f"({kind} {len(self.relations)})"
             self.relations[name] = Relation(kind, condition)
-            for table, tells_apart in ((self.getters.plain, False), (self.getters.protecting, True)):
+            for table, tells_apart in (
+                (self.getters.plain, False),
+                (self.getters.protecting, True),
+            ):
                 ancestors = Ancestors(
                     partial(self._answer, condition, table, tells_apart),
                     missing=SELF_MADE if tells_apart else None,

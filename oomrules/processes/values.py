@@ -14,7 +14,7 @@ from oomrules.attributes import ATTRIBUTES, FOOTPRINT, Attribute, Provider, Type
 from oomrules.fields import FIELDS, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import enclosing
-from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process, Snapshot
+from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Snapshot
 from oomrules.processes.units import Placement, placement
 from oomrules.program import nodes
 from oomrules.program.nodes import SELF_MADE
@@ -244,6 +244,14 @@ def parent_pid(process: Process, snapshot: Snapshot) -> int | None:
     return snapshot.read(process, "ppid") if pid is UNREAD else pid
 
 
+def tells_nothing(process: Process) -> bool:
+    """Return whether a process has ended since it was read, or is a kernel thread.
+
+    Neither has the files that tell the rest, and a user brings the one about.
+    """
+    return process.state in ("Z", "X", "x") or bool((process.flags or 0) & PF_KTHREAD)
+
+
 def _of_parent(name: str) -> Getter:
     """What holds for the parent of a process; a process without one has an empty text, or no id.
 
@@ -259,8 +267,7 @@ def _of_parent(name: str) -> Getter:
         if parent is None:
             return SELF_MADE
         value = GETTERS[name.removeprefix("parent.")](parent, snapshot)
-        # It may have ended while it was read.
-        return SELF_MADE if value is None and parent.state in ("Z", "X", "x") else value
+        return SELF_MADE if value is None and tells_nothing(parent) else value
 
     return get
 

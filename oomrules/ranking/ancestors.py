@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from oomrules.lean import Any
-from oomrules.processes.snapshot import PF_KTHREAD, UNREAD, Process, Snapshot
-from oomrules.processes.values import parent_pid
+from oomrules.processes.snapshot import UNREAD, Process, Snapshot
+from oomrules.processes.values import parent_pid, tells_nothing
 from oomrules.program.nodes import PENDING, either
 
 INIT = 1
-_DEAD = ("Z", "X", "x")
 
 Ask = Callable[[Process, Snapshot], Any]
 
@@ -119,7 +118,7 @@ class Ancestors:
             found = kept[self]
         else:
             found = self._ask(process, snapshot)
-            if found is None and _is_ending(process):
+            if found is None and tells_nothing(process):
                 found = self._missing
             elif self._lasting:
                 if kept is UNREAD:
@@ -127,14 +126,6 @@ class Ancestors:
                 kept[self] = found
         answers[pid] = found
         return found
-
-
-def _is_ending(process: Process) -> bool:
-    """Return whether a process has ended since it was read, or is a kernel thread.
-
-    Neither has files to tell the rest.
-    """
-    return process.state in _DEAD or bool((process.flags or 0) & PF_KTHREAD)
 
 
 def above(process: Process, snapshot: Snapshot) -> Iterator[Process]:

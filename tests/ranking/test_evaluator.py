@@ -301,7 +301,7 @@ def test_no_rule_makes_a_protected_process_a_candidate(
     for process in world.processes:
         reader = reference.Reader(rules, world, process)
         for targets, rule in never:
-            around, selected = reader.around(targets), reader.selects(rule.selector)
+            around, selected = reader.around(targets), reader.selects(rule.selector, targets)
             if around is not False and selected is not False:
                 assert process["pid"] not in candidates, (process, targets, rule)
 

@@ -5,6 +5,7 @@ Who may import whom is in tests/test_layers.py, and drawn in docs/README.md.
 
     language/    1   text -> checked rules -> a program              compile time: lark
     dbus/        1b  systemd, logind -> facts                        compile time: pydbus, cgroupspy
+    runtimes/    1b  Docker, Podman, crictl -> facts                 compile time
     program/     2   the rules as plain data, and the one walk over them
     accounts/        users and groups by name
     processes/   3   /proc, BPF or a recording -> a snapshot
@@ -18,6 +19,7 @@ From program/ to service/ it is run time, the resident half: standard library on
 never waiting for another program. The modules beside the folders are the ground of both halves.
 
     reason/ lint/ testing/ editor/    tools for the language, loaded by their commands only
+    importing/                        settings of other tools -> rules
     commands/                         the command line: one module a command
 """
 

@@ -44,6 +44,7 @@ class Provider(Enum):
     LOGIND = "logind"
     PARENT = "the parent"
     BLOCK = "the block's cgroup"
+    RUNTIME = "the container's runtime"
     HOST = "the host"
 
 
@@ -97,6 +98,10 @@ _logind = partial(Attribute, provider=Provider.LOGIND, changes=True)
 # block around a rule is about.
 _parent = partial(Attribute, provider=Provider.PARENT, changes=True)
 _block = partial(Attribute, provider=Provider.BLOCK, changes=True)
+# What its place tells of its container and its pod, and what the runtime says of them. These are
+# asked anew each time, because to a rule that protects a place inside a service tells nothing.
+_contained = partial(Attribute, provider=Provider.CGROUP, changes=True, read="cgroup")
+_runtime = partial(Attribute, provider=Provider.RUNTIME, changes=True)
 # What the host has now.
 _host = partial(Attribute, provider=Provider.HOST, changes=True)
 
@@ -240,6 +245,17 @@ _TABLE: tuple[Attribute, ...] = (
     _logind("session.idle", _BOOLEAN, "nobody is active in it"),
     _logind("session.class", _TEXT, "user, greeter, background, …; or empty"),
     _logind("session.type", _TEXT, "tty, x11, wayland, …; or empty"),
+    _contained("container.id", _TEXT, "full id of the outermost container; or empty"),
+    _contained(
+        "container.runtime", _TEXT, "docker, podman, cri-o, containerd, lxc, nspawn; or empty"
+    ),
+    _runtime("container.name", _TEXT, "name of the container; or empty", read="name"),
+    _runtime("container.image", _TEXT, "name of its image; or empty", read="image"),
+    _contained("pod.uid", _TEXT, "uid of the pod; or empty"),
+    _contained("pod.qos", _TEXT, "Guaranteed, Burstable, BestEffort; or empty"),
+    _runtime("pod.name", _TEXT, "name of the pod; or empty", read="pod_name"),
+    _runtime("pod.namespace", _TEXT, "namespace of the pod; or empty", read="pod_namespace"),
+    _runtime("pod.priority", _COUNT, "priority of the pod; 0 in no pod", read="pod_priority"),
     _host("host.totalpages", _MEMORY, "RAM and swap of the host"),
 )
 

@@ -36,13 +36,16 @@ GROUND = (
 # The chain: at run time a stage may import what stands before it.
 RUN_TIME = ("program", "accounts", "processes", "ranking", "state", "sinks", "kills", "service")
 # Compile time makes programs and facts: it knows what those are, and nothing of what uses them.
-COMPILE_TIME = {name: {"program", "accounts", "processes"} for name in ("language", "dbus")}
+COMPILE_TIME = {
+    name: {"program", "accounts", "processes"} for name in ("language", "dbus", "runtimes")
+}
 # The tools judge rules and processes, and do not act: they know nothing of sinks or the service.
 JUDGED = {"program", "accounts", "processes", "ranking", "language", "dbus"}
 TOOLS = {
     "reason": {"program", "accounts", "processes", "ranking"},
     "lint": {*JUDGED, "reason"},
     "testing": JUDGED,
+    "importing": {"program", "processes", "language", "dbus"},
     "editor": {*JUDGED, "reason", "lint"},
 }
 STAGES = {*RUN_TIME, *COMPILE_TIME, *TOOLS}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ COMMANDS = {
     "fmt": "write rule files in their one form",
     "test": "run the tests of rules",
     "diff": "show what a change of rules means",
+    "import": "say the settings of other tools in rules",
     "cat": "print the rule files that are in force",
     "lsp": "serve editors by the Language Server Protocol",
     "completion": "print the completion of the command line for a shell",
@@ -81,7 +83,9 @@ def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     named = bool(arguments) and arguments[0] in (*COMMANDS, *_INTERNAL)
     for name in (arguments[0],) if named else COMMANDS:
-        module = importlib.import_module(f"oomrules.commands.{name}")
+        # A word of Python's own cannot be the name of a module.
+        word = f"{name}_" if keyword.iskeyword(name) else name
+        module = importlib.import_module(f"oomrules.commands.{word}")
         sub = commands.add_parser(
             name, help=COMMANDS.get(name), description=module.__doc__, allow_abbrev=False
         )

@@ -14,7 +14,7 @@ from typing import Any
 from oomrules import __version__, roots
 from oomrules.accounts import passwd
 from oomrules.accounts.names import Names
-from oomrules.commands.parts import selection, shared
+from oomrules.commands.parts import facts, selection, shared
 from oomrules.commands.parts.findings import concise
 from oomrules.dbus import gather
 from oomrules.errors import Failure
@@ -72,9 +72,9 @@ def run(options: argparse.Namespace) -> int:
         selection.settle_names(names, source)
         problems, complete = names.problems(), names.complete
         _say("names", {**_names(names, source), "problems": problems, "complete": complete})
-        units = places(source)
-        facts = gather.gather(asked, units)._asdict()
-        _say("facts", {**facts, "places": sorted(gather.of_system(units)) if asked else None})
+        found = facts.gathered(asked, source)._asdict()
+        units = sorted(gather.of_system(places(source))) if asked.of_bus else None
+        _say("facts", {**found, "places": units})
     return 0
 
 

@@ -15,9 +15,10 @@ from oomrules.dbus.gather import EVERYTHING
 from oomrules.fields import FIELDS
 from oomrules.processes import recorded
 from oomrules.processes.cgroups import FIGURES, LIMITS, LiveScope, enclosing
+from oomrules.processes.facts import CONTAINER_FACTS
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process
-from oomrules.processes.values import known, place_of
+from oomrules.processes.values import container_of, known, place_of
 from oomrules.program.program import make
 from oomrules.terminal import count, is_terminal, progress, say
 
@@ -122,7 +123,17 @@ def _process(process: Process, source: ProcSource) -> dict[str, Any]:
     for name in names:
         value = getattr(process, name)
         values[name] = source.read(process, name) if value is UNREAD else value
-    line = recorded.process_line(values)
+    line = {**recorded.process_line(values), **_container(process, source)}
     if process.pid in source.own_pids:
         line["self"] = True
     return line
+
+
+def _container(process: Process, source: ProcSource) -> dict[str, dict[str, Any]]:
+    """Return what is known of the container and the pod of a process; empty outside of them."""
+    place = container_of(process, source)
+    if place is None:
+        return {}
+    facts = {name: source.container_fact(process, place.id, name) for name in CONTAINER_FACTS}
+    said = {name: fact for name, fact in facts.items() if fact is not None}
+    return recorded.container_lines(place.id, place.runtime, place.pod, place.qos, said)

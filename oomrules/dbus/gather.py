@@ -1,4 +1,4 @@
-"""What a program's rules need to know of systemd and logind, and the answers to it."""
+"""What a program's rules need to know of others, and the answers of systemd and logind."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from oomrules.dbus.bus import BusError, Connection
 from oomrules.dbus.systemd import Manager
 from oomrules.dbus.users import Users
 from oomrules.errors import Failure
-from oomrules.processes.facts import RELATIONS, Facts, key
+from oomrules.processes.facts import CONTAINER_FACTS, RELATIONS, Facts, key
 from oomrules.processes.units import Placement
 from oomrules.program.nodes import Node, is_glob, walk
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY, Program
 
 _PROPERTIES = {a.name: a.field for a in ATTRIBUTES.values() if a.provider is Provider.SYSTEMD}
+_RUNTIMES = {a.name: a.field for a in ATTRIBUTES.values() if a.provider is Provider.RUNTIME}
+# Where only the runtime tells which one it is.
+_RUNTIMES["container.runtime"] = "runtime"
 _SESSIONS = frozenset(a.name for a in ATTRIBUTES.values() if a.provider is Provider.LOGIND)
 
 # How a unit lists the other side of the relations that targets name.
@@ -43,27 +46,38 @@ def booted_with_systemd() -> bool:
 
 @dataclass(frozen=True)
 class Questions:
-    """What systemd and logind are asked.
+    """What systemd, logind and the containers' runtimes are asked.
 
     Attributes:
         properties: of each unit that holds processes, by their D-Bus names.
         sessions: whether logind is asked about sessions.
         related: targets that say how a unit belongs to others, such as ``units part of x``.
         named: names of units that may be aliases.
+        containers: of each container, by ``facts.CONTAINER_FACTS``; asked by ``runtimes``.
     """
 
     properties: tuple[str, ...] = ()
     sessions: bool = False
     related: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether D-Bus is needed at all."""
+        """Whether there is anything to ask."""
+        return self.of_bus or bool(self.containers)
+
+    @property
+    def of_bus(self) -> bool:
+        """Whether D-Bus is needed."""
         return bool(self.properties or self.sessions or self.related or self.named)
 
 
 # What a snapshot records: all that any rule could ask.
-EVERYTHING = Questions(properties=tuple(sorted({*_PROPERTIES.values(), *RELATIONS})), sessions=True)
+EVERYTHING = Questions(
+    properties=tuple(sorted({*_PROPERTIES.values(), *RELATIONS})),
+    sessions=True,
+    containers=tuple(CONTAINER_FACTS),
+)
 
 
 def questions(
@@ -87,6 +101,9 @@ def questions(
         related=tuple(sorted(related)),
         # A glob may mean any alias, so none is looked up for it.
         named=tuple(sorted(name for name in named if "." in name and not is_glob(name))),
+        containers=tuple(
+            sorted(fact for name, fact in _RUNTIMES.items() if name in program.attributes)
+        ),
     )
 
 
@@ -99,7 +116,7 @@ def gather(asked: Questions, places: Iterable[Placement], patience: float = PATI
         places: where the processes of this host are; only their units are asked about.
         patience: seconds for the system's bus; users' managers have their own (``users``).
     """
-    if not asked or not booted_with_systemd():
+    if not asked.of_bus or not booted_with_systemd():
         # Without systemd there is nothing to know, so nothing is in doubt.
         return Facts(units={}, sessions={})
     problems: list[str] = []

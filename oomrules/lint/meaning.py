@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeVar
 
@@ -83,6 +83,10 @@ class Meaning:
     def of(self, *kinds: str) -> list[RuleMeaning]:
         """Return the rules of some kinds, in the order of the files."""
         return [rule for rule in self.rules if rule.kind in kinds]
+
+    def first_of(self, level: Iterable[Effect]) -> RuleMeaning:
+        """Return the rule of an ``only kill`` level that stands first in the files."""
+        return next(one for one in self.rules if any(one.effect is effect for effect in level))
 
     def once(self, what: str, make: Callable[[], Result]) -> Result:
         """Return the result of ``make``, which is called only the first time."""

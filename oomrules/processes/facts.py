@@ -1,7 +1,7 @@
-"""What only D-Bus knows of units and sessions, as plain data.
+"""What only others know of units, sessions and containers, as plain data.
 
-The compile-time half asks systemd and logind and hands this over; the run-time half
-looks things up by the control group's place among the units.
+The compile-time half asks systemd, logind and the containers' runtimes and hands this over; the
+run-time half looks things up by the control group's place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ class Facts(NamedTuple):
         problems: what could not be found out, each in one sentence.
         places: the system's units that were there when this was asked; of others nothing is
             known. None if it is new enough to speak of all.
-        whole: whether systemd told of every unit; it is worth asking again where it did not.
+        whole: whether systemd told of every unit, and the runtimes of every container; it is
+            worth asking again where they did not.
+        containers: by full id, what a runtime says of a container, by the names in
+            ``CONTAINER_FACTS``. None if no runtime was asked.
     """
 
     units: dict[str, dict[str, Any]] | None = None
@@ -28,6 +31,11 @@ class Facts(NamedTuple):
     problems: tuple[str, ...] = ()
     places: frozenset[str] | None = None
     whole: bool = True
+    containers: dict[str, dict[str, Any]] | None = None
+
+    def of_container(self, id_: str, name: str) -> Any:
+        """Look up what is known of a container; None if it is unknown."""
+        return None if self.containers is None else self.containers.get(id_, {}).get(name)
 
     def get(self, place: Placement, name: str) -> Any:
         """Look up what is known of a unit; None if it is unknown.
@@ -49,6 +57,17 @@ class Facts(NamedTuple):
 
 # Aliases, and how units belong together: asked for only where a rule names the other side.
 RELATIONS = ("Names", "WantedBy", "PartOf")
+
+
+# What a runtime says of a container, and the type of each value.
+CONTAINER_FACTS: dict[str, type] = {
+    "runtime": str,
+    "name": str,
+    "image": str,
+    "pod_name": str,
+    "pod_namespace": str,
+    "pod_priority": int,
+}
 
 
 def key(place: Placement) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from oomrules.fields import FIELDS
-from oomrules.processes import recorded
+from oomrules.processes import containers, recorded
 
 PAGE_SIZE = 4096
 
@@ -57,3 +57,35 @@ def terminal(name: str) -> int | None:
         return None
     # new_encode_dev(), include/linux/kdev_t.h
     return major << 8 | minor & 0xFF | (minor & 0xFFF00) << 12
+
+
+_SCOPES = {
+    "docker": "/system.slice/docker-{}.scope",
+    "podman": "/machine.slice/libpod-{}.scope",
+    "cri-o": "/system.slice/crio-{}.scope",
+    "containerd": "/system.slice/cri-containerd-{}.scope",
+    "lxc": "/lxc.payload.{}",
+    "nspawn": "/machine.slice/machine-{}.scope",
+}
+
+
+def container_group(id_: str, runtime: str = "docker", pod: str = "", qos: str = "") -> str | None:
+    """Return the control group that a container's processes have; None if there is no such one.
+
+    Args:
+        id_: of the container, which is the name for those that are called by name.
+        runtime: one of ``containers.RUNTIMES``.
+        pod: the uid of the pod around it; none if it is empty.
+        qos: the class of the pod; empty for a pod of Podman.
+    """
+    path = _SCOPES.get(runtime, "").format(id_)
+    if pod and qos:
+        class_ = f"-{qos.lower()}" if qos != "Guaranteed" else ""
+        around = "/kubepods.slice" + (f"/kubepods{class_}.slice" if class_ else "")
+        uid = pod.replace("-", "_")
+        path = f"{around}/kubepods{class_}-pod{uid}.slice/{path.rpartition('/')[2]}"
+    elif pod:
+        path = f"/machine.slice/machine-libpod_pod_{pod}.slice/{path.rpartition('/')[2]}"
+    found = containers.contained(path)
+    fits = (found.id, found.runtime, found.pod, found.qos) == (id_, runtime, pod, qos)
+    return path if fits else None

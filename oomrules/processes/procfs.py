@@ -83,7 +83,7 @@ class ProcSource:
         descriptors: how many ``stat`` files are kept open at the most.
         own: processes that are never candidates, besides this one.
         names: user and group names by id.
-        facts: what systemd and logind say.
+        facts: what systemd, logind and the containers' runtimes say.
     """
 
     tells_changes = True
@@ -195,6 +195,10 @@ class ProcSource:
     def fact(self, place: Placement, name: str) -> Any:
         """Look up what systemd or logind said of a unit."""
         return self.facts.get(place, name)
+
+    def container_fact(self, process: Process, id_: str, name: str) -> Any:
+        """Look up what a runtime said of a container."""
+        return self.facts.of_container(id_, name)
 
     def read(self, process: Process, field: str) -> Any:
         """Read a field that was not asked for yet, with all that its file holds."""

@@ -2,7 +2,8 @@
 
 A value of ``null`` is one that could not be read; the limits of a scope are ``null``
 where there is none, and named in ``unreadable`` where they could not be read. What a process
-itself made unknown is ``null`` and named in its ``self_made``.
+itself made unknown is ``null`` and named in its ``self_made``. ``container`` and ``pod`` of a
+process have what its runtime said; the rest of them is also in the control group, which counts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from oomrules.fields import FIELDS, Field, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import LIMITS
 from oomrules.processes.cmdlines import cut
-from oomrules.processes.facts import RELATIONS
+from oomrules.processes.facts import CONTAINER_FACTS, RELATIONS
 from oomrules.processes.snapshot import DECISIVE, NO_LIMIT, Host, Process
 from oomrules.processes.units import Placement
 from oomrules.program.nodes import SELF_MADE
@@ -74,6 +75,7 @@ class Recorded:
         own: Iterable[int],
         hidden: int,
         notes: tuple[str, ...],
+        containers: dict[int, dict[str, Any]],
     ) -> None:
         self.host = host
         self.own_pids = frozenset(own)
@@ -82,6 +84,7 @@ class Recorded:
         self.hidden = hidden
         self.notes = notes
         self.by_pid = processes
+        self._containers = containers
 
     def scope(self, cgroup: str) -> RecordedScope | None:
         """Find a control group."""
@@ -92,6 +95,10 @@ class Recorded:
         scope = self.scopes.get(place.path)
         data = {} if scope is None else scope.data
         return data.get(name) if name == "session" else (data.get("properties") or {}).get(name)
+
+    def container_fact(self, process: Process, id_: str, name: str) -> Any:
+        """Find what was recorded of the container of a process."""
+        return self._containers.get(process.pid, {}).get(name)
 
     def read(self, process: Process, field: str) -> Any:
         """Return None: what was not recorded is unknown."""
@@ -127,6 +134,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
     notes: tuple[str, ...] = ()
     scopes: dict[str, RecordedScope] = {}
     processes: dict[int, Process] = {}
+    containers: dict[int, dict[str, Any]] = {}
     own = set()
     number = hidden = 0
     for number, line in enumerate(lines, 1):
@@ -150,6 +158,8 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
                 process = _process(data)
                 if processes.setdefault(process.pid, process) is not process:
                     raise _Wrong(f"process {process.pid} a second time")
+                if said := _container(data):
+                    containers[process.pid] = said
                 if data.get("self") is True:
                     own.add(process.pid)
             # Other kinds belong to a later version, which says so by the schema if it must.
@@ -157,7 +167,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
             raise Failure(f"{name}:{number}: {error}", HINT) from error
     if host is None:
         raise Failure(f"{name}:{number or 1}: the snapshot is empty", HINT)
-    return Recorded(host, scopes, processes, own, hidden, notes)
+    return Recorded(host, scopes, processes, own, hidden, notes, containers)
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -296,6 +306,20 @@ def _process(data: dict[str, Any]) -> Process:
     return process
 
 
+def _container(data: dict[str, Any]) -> dict[str, Any]:
+    """Return what a line says of a container that its place does not, by ``CONTAINER_FACTS``."""
+    found: dict[str, Any] = {}
+    for kind, before in (("container", ""), ("pod", "pod_")):
+        given = dict(_items(data, kind))
+        for key in given:
+            # Other keys belong to the place, or to a later version.
+            wanted = CONTAINER_FACTS.get(before + key)
+            if wanted is not None:
+                value = _text(given, key) if wanted is str else _whole(given, key)
+                found |= {} if value is None else {before + key: value}
+    return found
+
+
 def _value(data: dict[str, Any], field: Field) -> Any:
     key = field.name
     if key == "cmdline":
@@ -320,6 +344,27 @@ def _capabilities(text: str | None) -> int | None:
     if not 0 <= value < _LARGEST:
         raise _Wrong(f"capabilities is {text!r}, not a hexadecimal number")
     return value
+
+
+def container_lines(
+    id_: str, runtime: str, pod: str, qos: str, said: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Return the keys ``container`` and ``pod`` of the line of a process.
+
+    Args:
+        said: the values that are known, by ``CONTAINER_FACTS``.
+    """
+    of_pod = {name.removeprefix("pod_"): said[name] for name in said if name.startswith("pod_")}
+    rest = {name: said[name] for name in said if not name.startswith("pod_")}
+    parts = {
+        "container": {"id": id_, "runtime": runtime or None, **rest} if id_ else {},
+        "pod": {"uid": pod, "qos": qos or None, **of_pod} if pod else {},
+    }
+    return {
+        kind: {key: value for key, value in part.items() if value is not None}
+        for kind, part in parts.items()
+        if part
+    }
 
 
 def process_line(values: Mapping[str, Any]) -> dict[str, Any]:

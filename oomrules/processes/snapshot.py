@@ -177,5 +177,13 @@ class Snapshot(Protocol):
     def fact(self, place: Placement, name: str) -> Any:
         """Find what systemd or logind says of a unit; None if it is unknown."""
 
+    def container_fact(self, process: Process, id_: str, name: str) -> Any:
+        """Find what a runtime says of the container of a process; None if it is unknown.
+
+        Args:
+            id_: of the container.
+            name: one of ``facts.CONTAINER_FACTS``.
+        """
+
     def read(self, process: Process, field: str) -> Any:
         """Read a field of a process, now that it is asked for."""

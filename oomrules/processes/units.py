@@ -98,12 +98,15 @@ def placement(cgroup: str, root: str = "") -> Placement:
         if not in_slices or not name.endswith(UNIT_SUFFIXES) or len(place.chain) == _DEEPEST:
             break
         in_slices = name.endswith(".slice")
-        if not name.isascii():
-            # As in every other attribute: what is no text is shown by its number.
-            name = "".join(map(_shown, name))
+        name = shown(name)
         slice_ = name if in_slices else place.slice
         place = Placement((*place.chain, name), name, slice_, path, manager, place)
     return place
+
+
+def shown(name: str) -> str:
+    """Return a name with what is no text shown by its number, as in every other attribute."""
+    return name if name.isascii() else "".join(map(_shown, name))
 
 
 def _shown(char: str) -> str:

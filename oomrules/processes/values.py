@@ -14,6 +14,8 @@ from oomrules.attributes import ATTRIBUTES, FOOTPRINT, Attribute, Provider, Type
 from oomrules.fields import FIELDS, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import enclosing
+from oomrules.processes.containers import NAMED_BY_PATH, Contained, contained
+from oomrules.processes.facts import CONTAINER_FACTS
 from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Snapshot
 from oomrules.processes.units import Placement, placement
 from oomrules.program import nodes
@@ -66,6 +68,18 @@ def places(snapshot: Snapshot) -> set[Placement]:
     """Return the placements of the units that processes are in, as far as they are known."""
     paths = {cgroup(process, snapshot) for process in snapshot.by_pid.values()}
     return {place_of(path, snapshot) for path in paths if path}
+
+
+def container_of(process: Process, snapshot: Snapshot) -> Contained | None:
+    """Return the container and the pod around a process; None if its place is unknown."""
+    path = cgroup(process, snapshot)
+    return None if path is None else contained(path, snapshot.host.unit_root)
+
+
+def containers(snapshot: Snapshot) -> set[Contained]:
+    """Return the containers and pods that processes are in, as far as their place tells them."""
+    found = (container_of(process, snapshot) for process in snapshot.by_pid.values())
+    return {one for one in found if one is not None and (one.id or one.pod)}
 
 
 def memory_group(process: Process, snapshot: Snapshot) -> str | None:
@@ -238,6 +252,59 @@ def _of_session(name: str, otherwise: bool | int | str) -> Getter:
     return get
 
 
+def _of_place(name: str) -> Getter:
+    """What the place of a process tells of its container or its pod."""
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        found = container_of(process, snapshot)
+        return None if found is None else getattr(found, name)
+
+    return get
+
+
+def _runtime(process: Process, snapshot: Snapshot) -> Any:
+    found = container_of(process, snapshot)
+    if found is None or not found.id or found.runtime:
+        return found and found.runtime
+    # With cgroupfs the path has nothing but the id.
+    return _said(process, snapshot, found, "runtime")
+
+
+def _container_name(process: Process, snapshot: Snapshot) -> Any:
+    found = container_of(process, snapshot)
+    if found is None or not found.id or found.name:
+        return found and found.name
+    return _said(process, snapshot, found, "name")
+
+
+def _image(process: Process, snapshot: Snapshot) -> Any:
+    found = container_of(process, snapshot)
+    if found is None or not found.id or found.runtime in NAMED_BY_PATH:
+        # Those have a root directory, and no image.
+        return None if found is None else ""
+    return _said(process, snapshot, found, "image")
+
+
+def _of_pod(name: str, otherwise: int | str) -> Getter:
+    """What the runtime says of the pod of a process; Podman's pods have no more than a name."""
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        found = container_of(process, snapshot)
+        if found is None:
+            return None
+        if not found.pod or (name != "pod_name" and not found.qos):
+            return otherwise
+        return _said(process, snapshot, found, name)
+
+    return get
+
+
+def _said(process: Process, snapshot: Snapshot, place: Contained, name: str) -> Any:
+    value = snapshot.container_fact(process, place.id, name)
+    # A value of another type than the rules were checked for is as good as unknown.
+    return value if type(value) is CONTAINER_FACTS[name] else None
+
+
 def parent_pid(process: Process, snapshot: Snapshot) -> int | None:
     """Return the pid of the parent of a process, 0 if it has none; None if it is unknown."""
     pid: int | None = process.ppid
@@ -378,6 +445,15 @@ _SPECIAL: dict[str, Getter] = {
     "user.unit": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).user_unit),
     "user.slice": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).user_slice),
     "unit.processes": _processes_of_unit,
+    "container.id": _of_place("id"),
+    "container.runtime": _runtime,
+    "container.name": _container_name,
+    "container.image": _image,
+    "pod.uid": _of_place("pod"),
+    "pod.qos": _of_place("qos"),
+    "pod.name": _of_pod("pod_name", ""),
+    "pod.namespace": _of_pod("pod_namespace", ""),
+    "pod.priority": _of_pod("pod_priority", 0),
     "footprint": _footprint,
     "totalpages": _totalpages,
     "host.totalpages": _host_totalpages,
@@ -398,6 +474,8 @@ def _getter(attribute: Attribute) -> Getter:
         return _of_unit(attribute.field, type(attribute.empty))
     if attribute.provider is Provider.LOGIND:
         return _of_session(attribute.field, attribute.empty)
+    if attribute.name in _SPECIAL:
+        return _SPECIAL[attribute.name]
     if FIELDS[attribute.field].unit is Unit.BYTES:
         return _known(attribute.field, lambda value, snapshot: value // snapshot.host.page_size)
     return _field(attribute.field)
@@ -421,6 +499,20 @@ def _told_by_a_user(getter: Getter, known_too: bool) -> Getter:
     return get
 
 
+def _claimed(getter: Getter) -> Getter:
+    """Take a place inside a service for no proof of a container: its user may have made it."""
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        found = container_of(process, snapshot)
+        return SELF_MADE if found is not None and found.claimed else getter(process, snapshot)
+
+    return get
+
+
+_CONTAINERS = {
+    name: _claimed(GETTERS[name]) for name in ATTRIBUTES if name.startswith(("container.", "pod."))
+}
+
 # The same for scores: a user who has a manager can keep it from answering, and can take away
 # the files of its control groups.
 SCORING: dict[str, Getter] = {
@@ -430,6 +522,7 @@ SCORING: dict[str, Getter] = {
         for name, attribute in ATTRIBUTES.items()
         if attribute.provider in (Provider.SYSTEMD, Provider.SCOPE)
     },
+    **_CONTAINERS,
     "totalpages": _told_by_a_user(_totalpages, known_too=False),
     LIMIT: _told_by_a_user(limit, known_too=False),
 }

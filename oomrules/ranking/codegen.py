@@ -126,7 +126,8 @@ class _Writer:
             self.lines.append(f"if {holds}: {'; '.join(changes or ['pass'])}")
         if self.searches:
             self.lines.insert(0, f"{self.give(WORK.begin)}({BUDGET})")
-        self.lines.append("if a < b: return None")
+        # A weight is above 0 and never excludes; it leaves the sign of the base as it is.
+        self.lines.append("if a < 1: return None")
         self.lines.append(f"return {tier}, a, b")
         body = "\n".join(f"    {line}" for line in self.lines)
         exec(f"def decide(p, now, hz, s):\n{body}\n", self.given)  # noqa: S102

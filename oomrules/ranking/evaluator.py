@@ -251,7 +251,8 @@ class Evaluator:
         if why is None and base is None:
             why = Why.UNKNOWN_SCORE
         elif why is None:
-            why = Why.NO_POINTS if points < 1 else Why.CANDIDATE
+            # Only the base excludes. However much it is spared, a process stays a candidate.
+            why = Why.NO_POINTS if base is None or base < 1 else Why.CANDIDATE
         # All is decided. To say what was in doubt costs work of the same budget.
         return Verdict(
             why=why,

@@ -31,7 +31,7 @@ class Why(Enum):
     OUTSIDE = "outside what may be killed"
     # The score decides.
     UNKNOWN_SCORE = "its score is unknown"
-    NO_POINTS = "no points"
+    NO_POINTS = "its score is 0 or less"
 
 
 _BY_RULE = (Why.NEVER, Why.NEVER_IN_DOUBT, Why.OUTSIDE)
@@ -64,7 +64,7 @@ class Verdict(NamedTuple):
         base: the value of the score, None if unknown.
         score: the score that counts.
         weight: the product of the factors, in lowest terms.
-        points: base times weight, rounded down.
+        points: base times weight, rounded down; 0 of a candidate that is spared down to less than 1.
         held: the prefer, spare, first and last rules that hold.
         by_memory: whether the process made the score unknown by itself, and counts by its
             resident memory.

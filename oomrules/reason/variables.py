@@ -18,6 +18,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from oomrules.attributes import Type
+from oomrules.processes.containers import QOS_CLASSES, RUNTIMES
 from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
 from oomrules.reason import globs
@@ -145,6 +146,8 @@ _OF_TEXT: dict[str, Texts] = {
     "slice": SLICES,
     "user.unit": UNIT_NAMES | globs.literal(""),
     "user.slice": SLICES | globs.literal(""),
+    "container.runtime": globs.literal("", *RUNTIMES),
+    "pod.qos": globs.literal("", *QOS_CLASSES),
 }
 # The units of the system below which users' managers keep theirs.
 MANAGERS = globs.matching(("user@*.service",))

@@ -51,8 +51,8 @@ class Compiled(NamedTuple):
         diagnostics: those errors, one line each.
         fingerprint: what tells whether a rule file has changed.
         files: the rule files.
-        asks: whether systemd is to be asked again when units come or go.
-        facts: what systemd and logind said; if they were not asked, a problem says why.
+        asks: whether systemd and runtimes are to be asked again when units come or go.
+        facts: what systemd, logind and runtimes said; if they were not asked, a problem says why.
         users, groups: names by id, those that matter to the rules.
         to, head: where the list goes, and how much of it, by oomrules.conf; None if that is
             wrong, and then ``problem`` says why.
@@ -244,6 +244,7 @@ def _facts(data: Any) -> Facts:
         problems=tuple(map(str, data["problems"])),
         places=None if places is None else frozenset(places),
         whole=bool(data["whole"]),
+        containers=data.get("containers"),
     )
 
 

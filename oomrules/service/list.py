@@ -47,6 +47,9 @@ _HIDDEN_EVERY = 300.0
 # The host is not quiet if the memory in use changed by this part of the whole: a hundredth.
 _MEMORY_SHARE = 100
 
+# What is known of containers is kept if a runtime does not answer, but not of more than these.
+_MOST_CONTAINERS = 4096
+
 # The names that a directory service gave last, and how many bytes are read of them.
 _NAMES, _MOST_NAMES = "names.json", 4 << 20
 
@@ -165,6 +168,8 @@ class CurrentList:
             facts = facts._replace(units=self.facts.units, places=self.facts.places)
         if known_already and facts.sessions is None and self.facts.sessions is not None:
             facts = facts._replace(sessions=self.facts.sessions)
+        if known_already and self.facts.containers is not None:
+            facts = facts._replace(containers=_merged(self.facts.containers, facts))
         self.facts = facts
         renamed = self._name(prepared.users, prepared.groups, prepared.names_complete)
         if renamed and prepared.names_complete:
@@ -429,6 +434,18 @@ class CurrentList:
         if self.source is not None:
             self.source.close()
             self.source = self._ranker = None
+
+
+def _merged(before: dict[str, dict[str, Any]], facts: Facts) -> dict[str, dict[str, Any]]:
+    """Return what is known of containers, where a runtime that has answered before may be silent.
+
+    An id belongs to one container for ever.
+    """
+    found = facts.containers
+    if found is None:
+        return before
+    kept = {} if facts.whole or len(before) + len(found) > _MOST_CONTAINERS else before
+    return {**kept, **found}
 
 
 def _first(ranking: Ranking) -> set[int]:

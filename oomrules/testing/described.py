@@ -10,13 +10,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from oomrules import capabilities
-from oomrules.attributes import Type
+from oomrules.attributes import ATTRIBUTES, Provider, Type
 from oomrules.errors import Failure
 from oomrules.fields import FIELDS, Unit
 from oomrules.language import quantities
 from oomrules.language.diagnostics import did_you_mean
 from oomrules.processes import recorded
-from oomrules.processes.ordinary import PAGE_SIZE, process_line, snapshot, terminal
+from oomrules.processes.containers import NAMED_BY_PATH, QOS_CLASSES, RUNTIMES
+from oomrules.processes.ordinary import (
+    PAGE_SIZE,
+    container_group,
+    process_line,
+    snapshot,
+    terminal,
+)
 
 TICKS = 100
 
@@ -46,7 +53,20 @@ _PLAIN = {
 _SIZES = [name for name, field in _PLAIN.items() if field.unit.is_memory]
 _TEXTS = [name for name, field in _PLAIN.items() if field.unit is Unit.TEXT]
 _NUMBERS = [name for name in _PLAIN if name not in (*_SIZES, *_TEXTS)]
-KEYS = (*_PLAIN, *_WORDS, "unknown")
+# What a process has beside its fields: the names of ``attributes`` without their first word.
+_TABLES = {
+    table: {
+        name.partition(".")[2]: attribute
+        for name, attribute in ATTRIBUTES.items()
+        if name.startswith(f"{table}.")
+    }
+    for table in ("container", "pod")
+}
+KEYS = (*_PLAIN, *_WORDS, *_TABLES, "unknown")
+_OF_RUNTIME = frozenset(a.name for a in ATTRIBUTES.values() if a.provider is Provider.RUNTIME)
+# Of a container that is given no id.
+_CONTAINER = "0123456789abcdef" * 4
+_POD = "01234567-89ab-cdef-0123-456789abcdef"
 _SCOPE_BYTES = ("memory", "memory_max", "memory_high", "swap", "swap_max")
 _SCOPE = (*_SCOPE_BYTES, "pressure", "oom_kills", "properties", "session")
 
@@ -131,6 +151,7 @@ class Described:
             "tty_nr": self._tty(said.get("tty", ""), where),
             "cgroup": self._cgroup(said, comm, uid, where),
         }
+        values |= self._container(said, name, where)
         values |= {name: said[name] for name in (*_NUMBERS, *_TEXTS) if name in said}
         for name in _SIZES:
             if name in said:
@@ -138,6 +159,8 @@ class Described:
                 values[name] = size // PAGE_SIZE if FIELDS[name].unit is Unit.PAGES else size
         for key in said.get("unknown", []):
             name = _WORDS.get(key, key)
+            if key in _OF_RUNTIME:
+                continue
             if name not in FIELDS:
                 raise self._wrong(f"{where}.unknown", did_you_mean(key, KEYS, f"there is no {key}"))
             values[name] = None
@@ -225,6 +248,42 @@ class Described:
         if unit.endswith(".scope") and uid >= 1000:
             return f"/user.slice/user-{uid}.slice/{unit}"
         return f"/system.slice/{unit}"
+
+    def _container(self, said: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+        """Put a process into a container and a pod, and let the runtime say what is given."""
+        tables = {}
+        for table, known in _TABLES.items():
+            given = self._table(said.get(table, {}), f"{where}.{table}", tuple(known))
+            for key, value in given.items():
+                if type(value) is not type(known[key].empty):
+                    what = "a text in quotes" if known[key].type is Type.TEXT else "a whole number"
+                    raise self._wrong(f"{where}.{table}.{key}", f"is {what}, not {value!r}")
+            tables[table] = given
+        container, pod = tables["container"], tables["pod"]
+        if "container" not in said and "pod" not in said:
+            return {}
+        runtime = container.get("runtime", "containerd" if pod else "docker")
+        by_path = runtime in NAMED_BY_PATH
+        id_ = container.get("id", container.get("name", name) if by_path else _CONTAINER)
+        uid = pod.get("uid", _POD) if "pod" in said else ""
+        qos = pod.get("qos", QOS_CLASSES[1]) if "pod" in said else ""
+        group = container_group(id_, runtime, uid, qos)
+        if group is None and "cgroup" not in said:
+            raise self._wrong(
+                f"{where}.container",
+                f"cannot be: an id has 64 digits, 0 to f, a runtime is one of "
+                f"{', '.join(RUNTIMES)}, a qos one of {', '.join(QOS_CLASSES)}",
+            )
+        usual = {"name": name, "image": "example:latest", "namespace": "default", "priority": 0}
+        of_runtime = {
+            attribute.field: tables[table].get(key, usual[key])
+            for table, known in _TABLES.items()
+            for key, attribute in known.items()
+            if attribute.provider is Provider.RUNTIME
+            and attribute.name not in said.get("unknown", [])
+        }
+        lines = recorded.container_lines(id_, runtime, uid, qos, of_runtime)
+        return {**lines, "cgroup": group}
 
     # --- control groups ------------------------------------------------------------------
 

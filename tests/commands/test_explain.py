@@ -142,7 +142,7 @@ def test_no_points_is_a_reason(oomrules: Run, recorded: Path, rules: Write) -> N
     path = rules("score rss / 1GiB\n")
     done = oomrules("explain", 901, "--snapshot", recorded, "--rules", path)
     assert done.code == 1
-    assert "no candidate: no points" in done.out
+    assert "no candidate: its score is 0 or less" in done.out
     assert "base 0 x weight 1 = 0 points" in done.out
 
 

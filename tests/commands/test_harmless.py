@@ -109,6 +109,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "bad.oom").write_text(f'never kill comm "{comment}" {comment}\nfoo {comment}\n')
     (path / f"evil{comment}.oom").write_text(f"nonsense {comment}\n")
     title = "".join(f"\\U{ord(char):08x}" for char in EVIL)
+    (path / "evil.rules").write_text(
+        json.dumps({"name": f"a{EVIL}", "oom_score_adj": 5})
+        + f'\n{{"name": "b", "oom_score_adj": 5, "{comment}": 5}}\n{comment}\n'
+    )
     (path / "evil.test.toml").write_text(
         'rules = ["rules"]\n[process.x]\ncomm = "y"\n'
         f'[[test]]\nname = "{title}"\n'
@@ -169,6 +173,9 @@ def commands(place: Path) -> dict[str, Sequence[object]]:
         "test": ("test", place / "evil.test.toml"),
         "test tap": ("test", "--format", "tap", "--untested", place / "evil.test.toml"),
         "test junit": ("test", "--format", "junit", place / "evil.test.toml"),
+        "import": ("import", place / "evil.rules"),
+        "import arguments": ("import", "earlyoom", "--", "--prefer", EVIL, f"--{EVIL}", EVIL),
+        "import nothing": ("import", f"/nowhere{EVIL}"),
         "hook": ("hook", "--install", f"x{EVIL}.service", "--root", place / "root"),
         "hook what": ("hook", "--remove", EVIL),
         "no command": (EVIL,),

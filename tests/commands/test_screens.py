@@ -278,7 +278,7 @@ def test_a_doubt_that_a_user_made_protects_nobody_and_is_said(
     [
         ("score anon\n", "with an unknown score"),
         ("score rss\nnever kill anything\n", "60 processes protected by a rule"),
-        ("score rss / 1TiB\n", "60 processes without points"),
+        ("score rss / 1TiB\n", "60 processes with a score of 0 or less"),
     ],
 )
 def test_nobody_may_be_killed_for_the_true_reason(

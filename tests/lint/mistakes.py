@@ -182,9 +182,9 @@ SECTIONS: dict[str, list[Mistake]] = {
             'never kill uid 0 comm "sshd", "dropbear"\n',
         ),
         Mistake(
-            "`or` between terms",
-            "Both of them.",
-            'spare comm "cron" or comm "atd"\n',
+            "`or` beside a clause",
+            "Either of them, as long as it is small.",
+            'spare comm "cron" or comm "atd" when rss < 64MiB\n',
         ),
         Mistake(
             "`except`",

@@ -159,6 +159,92 @@ def _is_unit(name: str) -> bool:
     return re.search(r"\.(service|scope|socket|mount|swap)\Z", name) is not None
 
 
+# --- containers --------------------------------------------------------------------------
+
+
+class Around(NamedTuple):
+    """What the path of a control group tells of a container and a pod."""
+
+    id: str = ""
+    runtime: str = ""
+    pod: str = ""
+    qos: str = ""
+    in_a_service: bool = False
+
+
+_HEX = "[0-9a-f]" * 64
+# Names of groups that tell of a container, with ID or NAME in them.
+_CONTAINERS = {
+    "docker-ID.scope": "docker",
+    **dict.fromkeys(("libpod-ID.scope", "libpod-ID", "libpod-payload-ID"), "podman"),
+    **dict.fromkeys(("crio-ID.scope", "crio-ID"), "cri-o"),
+    **dict.fromkeys(("cri-containerd-ID.scope", "nerdctl-ID.scope"), "containerd"),
+}
+_QOS = {"burstable": "Burstable", "besteffort": "BestEffort"}
+
+
+def container(cgroup: str, root: str = "") -> Around:
+    """Find the outermost container around a control group, and the pod around that."""
+    below = cgroup[len(root) :] if cgroup.startswith(f"{root}/") else cgroup
+    groups = [group for group in below.split("/") if group]
+    pod = qos = ""
+    in_a_service = False
+    for depth, group in enumerate(groups):
+        found = _pod_of(group, groups[:depth])
+        if not pod and found:
+            pod, qos = found
+        runtime, identity = _container_of(group, groups[:depth], groups[depth + 1 : depth + 2])
+        if identity:
+            return Around(identity, runtime, pod, qos, in_a_service)
+        in_a_service |= _is_unit(group) and not group.endswith(".slice")
+    return Around("", "", pod, qos, in_a_service)
+
+
+def _container_of(group: str, above: list[str], next_: list[str]) -> tuple[str, str]:
+    for shape, runtime in _CONTAINERS.items():
+        before, _, after = shape.partition("ID")
+        if fnmatchcase(group, f"{before}{_HEX}{after}"):
+            return runtime, group[len(before) :][:64]
+    if fnmatchcase(group, f"*:cri-containerd:{_HEX}"):
+        return "containerd", group[-64:]
+    if fnmatchcase(group, _HEX):
+        if above[-1:] == ["libpod_parent"]:
+            return "", ""
+        return "docker" if {"docker", "ecs"} & {*above} else "", group
+    if group.startswith("lxc.payload.") and group != "lxc.payload.":
+        return "lxc", group.removeprefix("lxc.payload.")
+    if above in (["lxc"], ["lxc.payload"]):
+        return "lxc", group
+    if fnmatchcase(group, "machine-?*.scope") and next_ != ["supervisor"]:
+        name = group.removeprefix("machine-").removesuffix(".scope").replace("\\x2d", "-")
+        # libvirt's are called by the driver and a number first; virtual machines are none.
+        driver, *rest = name.split("-", 2)
+        if driver == "qemu":
+            return "", ""
+        return ("lxc", rest[1]) if driver == "lxc" and len(rest) == 2 else ("nspawn", name)
+    if fnmatchcase(group, "systemd-nspawn@?*.service") and next_ == ["payload"]:
+        return "nspawn", group.partition("@")[2].removesuffix(".service")
+    return "", ""
+
+
+def _pod_of(group: str, above: list[str]) -> tuple[str, str] | None:
+    """Tell uid and class of a pod by the group that it has."""
+    # A runtime that does not use systemd takes the name of the slice with more behind it.
+    group = group.partition(":")[0]
+    slice_ = group.removesuffix(".slice")
+    if "kubepods" in group and group.endswith(".slice") and "-pod" in slice_:
+        kind, _, uid = slice_.partition("kubepods")[2].partition("-pod")
+        return uid.replace("_", "-"), _QOS[kind[1:]] if kind else "Guaranteed"
+    if group.startswith("pod") and "kubepods" in above:
+        kind = above[-1]
+        return group.removeprefix("pod"), _QOS.get(kind, "Guaranteed")
+    if fnmatchcase(group, f"machine-libpod_pod_{_HEX}.slice"):
+        return slice_.rpartition("_")[2], ""
+    if above[-1:] == ["libpod_parent"] and fnmatchcase(group, _HEX):
+        return group, ""
+    return None
+
+
 # --- conditions --------------------------------------------------------------------------
 
 
@@ -373,6 +459,8 @@ class Reader:
             return self._of_unit(name)
         if name.startswith("session."):
             return self._of_session(name.removeprefix("session."))
+        if name.startswith(("container.", "pod.")):
+            return self._of_container(name)
         match name:
             case "cmdline":
                 words = _first_bytes(" ".join(raw), 4096) if _known(raw) else raw
@@ -518,7 +606,8 @@ class Reader:
         """
         depths = _depths(self.place, self.within[-1]) if self.place and self.within else []
         outer = Reader(self.rules, self.world, self.process, self.asks)
-        outer.place = self.place and depths and _outer(self.place, max(depths), self.root) or None
+        if self.place:
+            outer.place = _outer(self.place, max(depths), self.root) if depths else None
         if name == "processes":
             return Value("number", outer._processes())
         if name == "footprint":
@@ -623,6 +712,34 @@ class Reader:
             if session is None or session:
                 return Value(kind, None if session is None else session.get(name))
         return Value(kind, nobody)
+
+    def _of_container(self, name: str) -> Value:
+        """What is known of the container and the pod around the process."""
+        kind, nothing = ("number", 0) if name == "pod.priority" else ("text", "")
+        cgroup = self.process.get("cgroup")
+        if cgroup is None:
+            return Value(kind, None)
+        around = container(cgroup, self.root)
+        table, _, key = name.partition(".")
+        if around.in_a_service and (around.id or around.pod) and self.asks != "another rule":
+            return Value(kind, Doing.ITS_OWN)
+        if not (around.id if table == "container" else around.pod):
+            return Value(kind, nothing)
+        of_the_place = {
+            "container.id": around.id,
+            "container.runtime": around.runtime or None,
+            "pod.uid": around.pod,
+            "pod.qos": around.qos,
+            **({"pod.namespace": "", "pod.priority": 0} if not around.qos else {}),
+            **(
+                {"container.name": around.id, "container.image": ""}
+                if around.runtime in ("lxc", "nspawn")
+                else {}
+            ),
+        }
+        told = (self.process.get(table) or {}).get(key)
+        found = of_the_place.get(name)
+        return Value(kind, told if found is None else found)
 
     def limit(self) -> Any:
         """Find the limit; a user can see to it that it is unknown."""
@@ -1020,7 +1137,7 @@ def judge(rules: Rules, world: World, process: Object) -> Judgement:
         why = "only"
     elif base is None:
         why = "unknown"
-    elif base * weight < 1:
+    elif base <= 0:
         why = "no points"
     start = process.get("starttime")
     return Judgement(process["pid"], why, tier, base, weight, 2**64 if start is None else start)

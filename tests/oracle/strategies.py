@@ -37,6 +37,30 @@ Texts = st.SearchStrategy[str]
 # --- the pools ---------------------------------------------------------------------------
 
 MANAGER = "/user.slice/user-1000.slice/user@1000.service"
+ID = "0a1b2c3d4e5f6071" * 4
+POD = "0123-4567"
+CONTAINERS = (
+    f"/system.slice/docker-{ID}.scope",
+    f"/system.slice/docker-{ID}.scope/lxc.payload.inner",
+    f"/docker/{ID}/init.scope",
+    f"/work/{ID}",
+    f"/machine.slice/libpod-{ID}.scope/container",
+    f"/machine.slice/libpod-conmon-{ID}.scope",
+    f"/machine.slice/machine-libpod_pod_{ID}.slice/libpod-{ID}.scope",
+    f"/libpod_parent/{ID}/libpod-{ID}",
+    f"/system.slice/nginx.service/libpod-payload-{ID}",
+    f"{MANAGER}/user.slice/libpod-{ID}.scope/container",
+    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0123_4567.slice/"
+    f"cri-containerd-{ID}.scope",
+    f"/kubepods.slice/kubepods-pod0123_4567.slice/crio-{ID}.scope",
+    f"/kubepods/besteffort/pod{POD}/{ID}",
+    f"/kubepods/pod{POD}",
+    f"/system.slice/x.service/kubepods-podab.slice/y/a.slice:cri-containerd:{ID}",
+    "/lxc.payload.web/system.slice/nginx.service",
+    "/lxc/101/ns",
+    "/machine.slice/machine-one.scope/payload",
+    "/machine.slice/machine-one.scope/supervisor",
+)
 CGROUPS = (
     "/",
     "/init.scope",
@@ -114,6 +138,14 @@ _TEXTS_OF: dict[str, tuple[str, ...]] = {
     "parent.cmdline": ("nginx: worker", "make -j8", ""),
     "parent.exe": ("/usr/sbin/sshd", "/usr/bin/make", ""),
     "parent.user": ("root", "build", "ann", ""),
+    "container.id": ("", ID, "web"),
+    "container.runtime": ("", "docker", "podman", "lxc", "cri-o"),
+    "container.name": ("", "web", "101", "one"),
+    "container.image": ("", "nginx:1"),
+    "pod.uid": ("", POD, ID),
+    "pod.qos": ("", "Guaranteed", "Burstable"),
+    "pod.name": ("", "shop-0"),
+    "pod.namespace": ("", "default"),
 }
 _GLOBS = (
     "*",
@@ -170,6 +202,7 @@ _COUNT_NAMES = _one_of(
     "unit.processes",
     "unit.oom_kills",
     "unit.oom_score_adjust",
+    "pod.priority",
 )
 _DURATION_NAMES = _one_of("cpu_time", "run_time")
 _MEMORY_NAMES = _one_of(
@@ -519,12 +552,22 @@ _FIELDS: dict[str, Sequence[Any]] = {
     "pgtables": _BYTES,
     "oom_score_adj": (0, 0, -1000, -17, 500, 1000),
     "pid_depth": (0, 0, 0, 1, 2),
-    "cgroup": (*CGROUPS, None),
+    "cgroup": (*CGROUPS, None, *CONTAINERS),
     "tty_nr": (0, 1025, 34_819, 1_088),
     "session": (0, 1, 77),
 }
 ATTRIBUTES = tuple(_FIELDS)
 
+# What a runtime may have said, wherever the process is.
+_SAID: tuple[Object, ...] = (
+    {},
+    {"container": {"name": "web", "image": "nginx:1"}},
+    {"container": {"name": "", "runtime": "docker"}, "pod": {"priority": 7}},
+    {
+        "container": {"id": "false", "name": "app", "image": None, "runtime": "cri-o"},
+        "pod": {"name": "shop-0", "namespace": "default", "priority": -1, "uid": "false"},
+    },
+)
 _PIDS = st.sampled_from((*range(70, 90), 812, 4_194_303, 1)) | st.integers(2, 4_194_304)
 
 
@@ -570,7 +613,8 @@ def _processes(draw: st.DrawFn, pid: int) -> Object:
     self_made = draw(_OWN_DOING)
     if self_made:
         process |= {**dict.fromkeys(self_made), "self_made": self_made}
-    return {"kind": "process", "pid": pid, **process, **draw(_OWN), **draw(_CHARGED)}
+    said = draw(st.sampled_from(_SAID))
+    return {"kind": "process", "pid": pid, **process, **draw(_OWN), **draw(_CHARGED), **said}
 
 
 # What a process makes unknown by itself.

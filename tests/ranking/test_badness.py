@@ -181,11 +181,22 @@ def rank_by(snapshot: recorded.Recorded, *names: str) -> Ranking:
 
 
 def assert_chosen_as_in_c(ranking: Ranking, answer: Answer) -> None:
-    """Check that the order is the kernel's, and finer only where the kernel's rounding ties."""
+    """Check that the order is the kernel's, and finer only where the kernel's rounding ties.
+
+    The kernel passes over a process of 0 points. Where only the weights have made them 0, it is a
+    candidate here, after all that the kernel takes.
+    """
     points = answer.points
-    assert [points[pid] for pid in ranking.pids] == [points[pid] for pid in answer.chosen]
+    taken = ranking.pids[: len(answer.chosen)]
+    assert [points[pid] for pid in taken] == [points[pid] for pid in answer.chosen]
     exactly = sorted(answer.chosen, key=lambda pid: -answer.sixteenths[pid])
-    assert ranking.pids == exactly
+    assert taken == exactly
+    spared = ranking.pids[len(taken) :]
+    assert not any(points[pid] for pid in spared)
+    finer = [answer.sixteenths[pid] for pid in spared]
+    assert finer == sorted(finer, reverse=True)
+    verdicts = [ranking.verdict(process) for process in ranking.candidates[len(taken) :: 100]]
+    assert all(verdict.base > 0 and verdict.fraction != "1" for verdict in verdicts)
 
 
 def test_the_shipped_badness_gives_the_points_and_the_order_of_the_c_function(

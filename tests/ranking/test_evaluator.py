@@ -236,7 +236,7 @@ def test_the_list_and_the_explanations_agree(rule_set: RuleSet, host: list[Objec
 
     candidates = [item for item in verdicts(ranking).items() if item[1].candidate]
     assert ranking.pids == [pid for pid, _ in sorted(candidates, key=key)]
-    assert all(verdict.points >= 1 for _, verdict in candidates)
+    assert all(verdict.base is not None and verdict.base > 0 for _, verdict in candidates)
     excluded = [process.pid for process, _ in ranking.excluded()]
     # A process that has gone is neither a candidate nor excluded.
     left = [line["pid"] for line in processes(host) if line.get("state") != "X"]
@@ -335,6 +335,31 @@ def test_what_the_kernel_would_not_kill_is_never_a_candidate(
     assert not verdicts(ranking)[pid].candidate
 
 
+# --- a weight never excludes --------------------------------------------------------------
+
+
+@thorough
+@given(strategies.rule_sets(), strategies.hosts())
+def test_without_weights_the_candidates_are_the_same(rule_set: RuleSet, host: list[Object]) -> None:
+    weights = ("prefer", "spare")
+    less = [one for one in rule_set if not one.text.startswith(weights)]
+    heavily = [Stated((), "spare anything by 1000")] * 3
+    for others in (rule_set, (*rule_set, *heavily)):
+        pids = rank(strategies.texts(others), host).pids
+        assert sorted(pids) == sorted(rank(strategies.texts(less), host).pids)
+
+
+def test_what_is_spared_to_less_than_a_point_is_last_by_its_exact_fraction() -> None:
+    sources = [RuleText("rules", "score rss\nspare uid 1000 by 1000\n")]
+    sizes = {70: 999, 71: 1, 72: 998, 73: 0}
+    small = [{**PROCESS, "pid": pid, "uid": 1000, "rss": rss} for pid, rss in sizes.items()]
+    ranking = rank(sources, [HOST, *SCOPES, *small, PROCESS])
+    assert ranking.pids == [812, 70, 72, 71]
+    points = [(ranking.points(one), ranking.verdict(one).points) for one in ranking.candidates]
+    assert points == [(2100, 2100), (0, 0), (0, 0), (0, 0)]
+    assert verdicts(ranking)[73].why is Why.NO_POINTS
+
+
 # --- pids are only names -----------------------------------------------------------------
 
 
@@ -351,7 +376,16 @@ def test_renamed_pids_change_only_ties(
     if data.draw(st.booleans()):
         new.sort()
     renamed = dict(zip(old, new, strict=True)) | {1: 1}
-    moved = [{**line, "pid": renamed[line["pid"]]} if "pid" in line else line for line in host]
+
+    def moved_process(line: Object) -> Object:
+        parent = line.get("ppid")
+        if parent:
+            # One that is not there stays away.
+            parent = renamed.get(parent, 2**22 + parent)
+        family = {"ppid": parent} if "ppid" in line else {}
+        return {**line, "pid": renamed[line["pid"]], **family}
+
+    moved = [moved_process(line) if "pid" in line else line for line in host]
     before, after = (rank(strategies.texts(rule_set), objects) for objects in (host, moved))
     starts = {line["pid"]: line.get("starttime") for line in processes(moved)}
     explained = verdicts(after)

@@ -86,7 +86,7 @@ def test_all_that_it_says_is_taken(tmp_path: Path) -> None:
     assert found.program is not None and found.head == 7
     assert found.users == {8: "bob"} and found.names_complete
     assert found.names_problems == ("late",)
-    assert found.facts == ({}, {}, (), frozenset({"a.service"}), False)
+    assert found.facts == ({}, {}, (), frozenset({"a.service"}), False, None)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ syntax keyword oomrulesAttribute session.remote session.idle session.class sessi
 syntax keyword oomrulesAttribute parent.comm parent.exe parent.cmdline parent.uid parent.user scope.memory
 syntax keyword oomrulesAttribute scope.memory_max scope.memory_high scope.swap scope.pressure scope.stall
 syntax keyword oomrulesAttribute scope.oom_kills scope.processes scope.footprint
+syntax keyword oomrulesAttribute container.id container.runtime container.name container.image
+syntax keyword oomrulesAttribute pod.uid pod.qos pod.name pod.namespace pod.priority
 syntax keyword oomrulesCapability CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP
 syntax keyword oomrulesCapability LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK
 syntax keyword oomrulesCapability IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN

@@ -20,11 +20,13 @@ _RECORDED = {
     Provider.SYSTEMD: "recorded without this property of the unit",
     Provider.LOGIND: "recorded without logind's sessions",
     Provider.SCOPE: "recorded without this figure of the unit",
+    Provider.RUNTIME: "recorded without what the runtime says of the container",
 }
 _LIVE = {
     Provider.SYSTEMD: "the unit's manager did not say it",
     Provider.LOGIND: "logind did not say it",
     Provider.SCOPE: "the unit's control group does not tell it",
+    Provider.RUNTIME: "the container's runtime did not say it",
 }
 
 

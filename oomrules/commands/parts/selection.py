@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from oomrules import config, sinks, state_directory, targets
 from oomrules.accounts.names import Names
-from oomrules.commands.parts import doubts, shared
+from oomrules.commands.parts import doubts, facts, shared
 from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.processes import hidden, recorded
@@ -17,7 +17,7 @@ from oomrules.processes.bpf import PINNED, IteratorSource
 from oomrules.processes.proc_status import MOST_LONG
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process, Snapshot
-from oomrules.processes.values import GETTERS, places
+from oomrules.processes.values import GETTERS
 from oomrules.program.program import Program
 from oomrules.ranking.ranker import Ranker, Ranking, fresh, within
 from oomrules.terminal import count
@@ -93,11 +93,11 @@ def live(
     choice: str = "auto",
     most_long: int = 10 * MOST_LONG,
 ) -> Live:
-    """Read this host's processes, and what systemd and logind say of their units.
+    """Read this host's processes, and what others say of their units and containers.
 
     Args:
         made: the rules, which decide what is read.
-        asked: what to ask systemd; else what the rules need.
+        asked: what to ask systemd and the runtimes; else what the rules need.
         choice: auto, proc, or the path of a pinned iterator.
         most_long: how many long status files are read (``ProcSource.most_long``).
     """
@@ -120,7 +120,7 @@ def live(
     except Failure as error:
         problems.append(f"{error.message}; rules see every oom_score_adj as it is now")
     asked = gather.questions(made) if asked is None else asked
-    gathered = gather.gather(asked, places(source) if asked.properties else ())
+    gathered = facts.gathered(asked, source)
     source.facts = gathered._replace(problems=(*gathered.problems, *problems))
     return source
 

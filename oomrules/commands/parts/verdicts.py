@@ -133,7 +133,7 @@ def because(verdict: Verdict) -> str:
 
 
 # Why processes are no candidates, in words for a number of them.
-_NOBODY = {Why.NO_POINTS: "without points", Why.UNKNOWN_SCORE: "with an unknown score"}
+_NOBODY = {Why.NO_POINTS: "with a score of 0 or less", Why.UNKNOWN_SCORE: "with an unknown score"}
 
 
 def no_candidate(ranking: Ranking, unit: str | None = None) -> str:

@@ -193,7 +193,7 @@ def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
         except Undecided:
             meaning.reasoner.undecided += 1
             continue
-        first = _first(meaning, level)
+        first = meaning.first_of(level)
         # A `never` as well is a second protection, and no mistake.
         for rule in meaning.of("first", "last", "prefer", "spare"):
             region = rule.effect.region
@@ -212,11 +212,6 @@ def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
                     "processes",
                     "remove it, or widen the `only kill`",
                 )
-
-
-def _first(meaning: Meaning, level: list[Effect]) -> RuleMeaning:
-    """Return the rule of a level that stands first in the files."""
-    return next(one for one in meaning.rules if any(one.effect is effect for effect in level))
 
 
 def _cancelling(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -304,7 +299,7 @@ def _none(
         return
     if left or not by:
         return
-    blamed = _first(meaning, level) if level else by[-1]
+    blamed = meaning.first_of(level) if level else by[-1]
     if shipped(blamed.stated.source):
         return
     region = start if level else blamed.effect.region or []
@@ -359,7 +354,7 @@ def _exclusions(
     for never in nevers:
         yield never, never.effect.region or []
     for targets, level in levels.items():
-        yield _first(meaning, level), meaning.effects.shut_out(targets, level)
+        yield meaning.first_of(level), meaning.effects.shut_out(targets, level)
 
 
 def _excluded(verdict: Verdict) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from oomrules.language.diagnostics import Diagnostic, replacing
 from oomrules.lint.ruleset import Check, Pattern, RuleSet
+from oomrules.processes.containers import QOS_CLASSES, RUNTIMES
 from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.reason.automata import is_wild, pieces
 from oomrules.reason.regexes import parse
@@ -34,6 +35,8 @@ _VALUES = {
     "unit.oom_policy": ("continue", "stop", "kill", ""),
     "unit.managed_oom_preference": ("none", "avoid", "omit", ""),
     "unit.managed_oom_memory_pressure": ("auto", "kill", ""),
+    "container.runtime": (*RUNTIMES, ""),
+    "pod.qos": (*QOS_CLASSES, ""),
 }
 
 

@@ -4,18 +4,21 @@ A rule can ask a process for three kinds of properties. Root grants some of them
 capability, a unit of the system. The process chooses others: its name, its place below its
 user's manager. Every process of a user has the rest, or can have them by being small. If a rule
 protects, asks for a chosen property and for no granted one, any process can meet it at will.
+An `only kill` protects all others, so that asks for a property that keeps a process out of it.
+A `spare` only buys a discount, unless that is so large that the process is as good as last.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from math import inf
 from typing import Any
 
+from oomrules.attributes import ATTRIBUTES
 from oomrules.language.diagnostics import Diagnostic
-from oomrules.lint.meaning import RuleMeaning
+from oomrules.lint.meaning import Meaning, RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.program import nodes
 from oomrules.program.program import USER_UNIT
@@ -86,6 +89,10 @@ _SAID = {
     "session.class": ("user", "background"),
     "session.type": ("tty", "x11", "wayland", "unspecified", ""),
 }
+# A rule that protects takes these only from a place that root has made, and what the runtime says
+# of a container there is up to those who may talk to the runtime. A process outside of containers
+# has empty ones, and no process is kept from being outside.
+_OF_CONTAINER = frozenset(name for name in ATTRIBUTES if name.startswith(("container.", "pod.")))
 # Texts in quotes, which are kept, and comments.
 _COMMENTS = re.compile(r'("(?:\\"|[^"\n])*")|#[^\n]*')
 # A limit on the processes of a unit is a bound only if it is at most this.
@@ -183,6 +190,8 @@ def _text(name: str, known: Texts) -> set[str]:
     if name == "cgroup":
         _unless(not known & globs.matching(_WITHIN))
         return set() if all(path in known for path in _PATHS) else {_GROUP_OF_USER}
+    if name in _OF_CONTAINER:
+        return _unless("" not in known)
     if name in _SAID:
         return _unless(not any(text in known for text in _SAID[name]))
     return {_OF_USER[name]} if name in _OF_USER else set()
@@ -195,6 +204,8 @@ def _number(name: str, known: Numbers) -> set[str]:
     if name == "parent.uid":
         people = known & whole(1000)
         _unless(0 not in known and (not people or bool(people.few)))
+    if name in _OF_CONTAINER:
+        return _unless(0 not in known)
     if name in _GROWS:
         return set() if known & whole(0, 0) else {_GROWS[name]}
     if name in ("nice", "oom_score_adj", "unit.oom_score_adjust"):
@@ -213,6 +224,7 @@ def _searched(name: str, pattern: str, holds: bool) -> set[str]:
         "unit": _UNITS,
         "slice": (_SLICE,),
         **dict.fromkeys(_NAMES_OF_IDS, (_LOGIN,)),
+        **dict.fromkeys(_OF_CONTAINER, ("",)),
         **_SAID,
     }.get(name, ())
     found = [nodes.search(text, pattern) for text in usual]
@@ -249,49 +261,111 @@ def _greatest(values: Values) -> float:
     return inf if isinstance(end, tuple) else float(end)
 
 
+# From this factor on a hog of 64 GiB has the points of one of 256 MiB.
+_HIDES = 256
+_DISCOUNT = 8
+_CAN = {
+    "never": "protect itself",
+    "last": "put itself last",
+    "spare": "hide behind nearly all others (points divided by {times})",
+}
 # The processes of ordinary users.
 _ORDINARY_USERS: Box = {attribute(name): Values(whole(1000, 60_000)) for name in ("uid", "euid")}
 
 
 def _self_made(rules: RuleSet) -> Iterator[Diagnostic]:
     meaning = rules.meaning
-    for rule in meaning.of("never", "last"):
+    for rule in meaning.of("never", "last", "spare"):
+        if rule.kind == "spare" and 1 / rule.factor < _HIDES:
+            continue
         for box in rule.effect.sure or []:
             names = _chosen(box)
-            theirs = meet(box, _ORDINARY_USERS) if names else None
-            if theirs is None:
-                continue
 
             def confirms(witness: Witness, verdict: Verdict, rule: RuleMeaning = rule) -> bool:
-                last = verdict.candidate and verdict.tier == LAST
-                protected = verdict.why is Why.NEVER if rule.kind == "never" else last
-                return protected and meaning.has_effect(witness, rule.effect)
+                return _protects(rule, verdict) and meaning.has_effect(witness, rule.effect)
 
-            witness = meaning.witness([theirs], confirms)
-            if not witness:
-                continue
-            can = "protect itself" if rule.kind == "never" else "put itself last"
-            yield SELF_MADE.at(
-                rule.stated.source,
-                rule.stated.statement.selector.span,
-                f"any process can {can} with this: it chooses {' and '.join(sorted(names))}",
-                _better(rule, box),
-                witness=witness,
+            witness = _of_a_user(meaning, box, confirms) if names else None
+            if witness:
+                can = _CAN[rule.kind].format(times=1 / rule.factor)
+                yield SELF_MADE.at(
+                    rule.stated.source,
+                    rule.stated.statement.selector.span,
+                    f"any process can {can} with this: it chooses {' and '.join(sorted(names))}",
+                    _better(rule, box),
+                    witness=witness,
+                )
+                break
+
+
+def _of_a_user(
+    meaning: Meaning, box: Box, confirms: Callable[[Witness, Verdict], bool]
+) -> dict[str, Any] | None:
+    """Return a process of an ordinary user in a box that confirms a finding."""
+    theirs = meet(box, _ORDINARY_USERS)
+    return None if theirs is None else meaning.witness([theirs], confirms)
+
+
+def _protects(rule: RuleMeaning, verdict: Verdict) -> bool:
+    match rule.kind:
+        case "never":
+            return verdict.why is Why.NEVER
+        case "last":
+            return verdict.candidate and verdict.tier == LAST
+    return verdict.candidate or verdict.why is Why.NO_POINTS
+
+
+def _self_left_out(rules: RuleSet) -> Iterator[Diagnostic]:
+    meaning = rules.meaning
+    for targets, level in meaning.effects.levels().items():
+        rule = meaning.first_of(level)
+        try:
+            out = meaning.effects.shut_out(targets, level)
+        except Undecided:
+            meaning.reasoner.undecided += 1
+            continue
+        for box in out:
+            # No process is niced by itself, and none can take it back.
+            names = _chosen(box) - {_OF_ITSELF["nice"]}
+            witness = (
+                _of_a_user(meaning, box, lambda _, verdict: verdict.why is Why.OUTSIDE)
+                if names
+                else None
             )
-            break
+            if witness:
+                said = _said(rule)
+                yield SELF_MADE.at(
+                    rule.stated.source,
+                    rule.stated.statement.selector.span,
+                    "any process can get out of this `only kill`, and is then never killed: it "
+                    f"chooses {' and '.join(sorted(names))}",
+                    'say whose processes may be killed, as in `only kill user "anna"`, or write '
+                    f"`kill first {said}`, which lets no process hide",
+                    witness=witness,
+                )
+                break
+
+
+def _said(rule: RuleMeaning) -> str:
+    """Return the selector of a rule on one line, without comments."""
+    source, selector = rule.stated.source, rule.stated.statement.selector
+    written = source.text[selector.span.start : selector.span.end].replace("\\\n", " ")
+    return " ".join(_COMMENTS.sub(lambda part: part[1] or "", written).split())
 
 
 def _better(rule: RuleMeaning, box: Box) -> str:
     """Return a proposal: a rule that also names the user, or one that gives only a discount."""
-    source, selector = rule.stated.source, rule.stated.statement.selector
-    written = source.text[selector.span.start : selector.span.end].replace("\\\n", " ")
-    said = " ".join(_COMMENTS.sub(lambda part: part[1] or "", written).split())
+    said = _said(rule)
     asks = said.removeprefix("anything").strip()
     root = meet(box, {attribute("uid"): Values(whole(0, 0))})
     whose = "uid 0" if root is not None and not _is_of_user(box) else 'user "anna"'
     also = f"{rule.words} {whose} {asks}".strip()
+    spare = f"spare {said}"
+    if rule.kind == "spare":
+        factor = rule.stated.statement.factor
+        also += f" by {factor.written}" if factor else ""
+        spare += f" by {_DISCOUNT}"
     return (
-        f"say also whose it is, as in `{also}`, or write `spare {said}`, which buys a discount "
+        f"say also whose it is, as in `{also}`, or write `{spare}`, which buys a discount "
         "and no hiding place"
     )
 
@@ -303,5 +377,12 @@ def _is_of_user(box: Box) -> bool:
     )
 
 
-SELF_MADE = Check("OOM531", "a protection that a process can give itself", _self_made, whole=True)
+def _given_to_itself(rules: RuleSet) -> Iterator[Diagnostic]:
+    yield from _self_made(rules)
+    yield from _self_left_out(rules)
+
+
+SELF_MADE = Check(
+    "OOM531", "a protection that a process can give itself", _given_to_itself, whole=True
+)
 CHECKS = (SELF_MADE,)

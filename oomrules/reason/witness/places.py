@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from oomrules.processes import ordinary
+from oomrules.processes.containers import RUNTIMES
 from oomrules.processes.units import ROOT_SLICE, placement
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
 from oomrules.reason import globs, variables
 from oomrules.reason.globs import Texts
-from oomrules.reason.variables import FALSE, IN, OUT, SLICES, TRUE, Box, Variable
+from oomrules.reason.variables import FALSE, IN, OUT, SLICES, TRUE, Box, Variable, attribute
 
 _PLACES = (
     "/system.slice/example.service",
@@ -53,6 +55,8 @@ def places_in(box: Box) -> Iterator[tuple[str | None, dict[str, list[str]]]]:
     below = _of_user(box, of_user)
     if below is None:
         return
+    for path in containers_in(box):
+        yield path, {}
     relations: dict[str, list[str]] = {}
     for target in related:
         key = "WantedBy" if target.startswith(WANTED_BY) else "PartOf"
@@ -61,6 +65,40 @@ def places_in(box: Box) -> Iterator[tuple[str | None, dict[str, list[str]]]]:
     for path in _paths(box, inside, globs.matching(tuple(outside)), units, below):
         if not related or placement(path).system.above is not None:
             yield path, relations
+
+
+_CONTAINER_ID = "0123456789abcdef" * 4
+_POD_UID = "01234567-89ab-cdef-0123-456789abcdef"
+_OF_POD = ("pod.uid", "pod.qos", "pod.name", "pod.namespace")
+_OF_CONTAINER = ("container.id", "container.runtime", "container.name", "container.image", *_OF_POD)
+
+
+def containers_in(box: Box) -> Iterator[str]:
+    """Propose control groups of containers, if the box asks for one; some may lie outside of it."""
+    asked = {name: known for name in _OF_CONTAINER if (known := known_text(box, name)) is not None}
+    priority = box.get(attribute("pod.priority"))
+    unknown = {name for name in _OF_CONTAINER if name not in asked and attribute(name) in box}
+    in_pod = any(name in unknown or (name in asked and "" not in asked[name]) for name in _OF_POD)
+    if priority is not None and (priority.must_be_unknown or 0 not in (priority.known or ())):
+        in_pod = True
+    if not (in_pod or unknown or any("" not in known for known in asked.values())):
+        return
+
+    def one_of(name: str, *liked: str) -> list[str]:
+        known = asked.get(name)
+        if known is None:
+            return [*liked]
+        fits = [text for text in liked if text in known]
+        return fits or ([known.sample()] if known else [])
+
+    for id_ in one_of("container.id", _CONTAINER_ID):
+        for runtime in one_of("container.runtime", *RUNTIMES):
+            pods = one_of("pod.uid", _POD_UID, _CONTAINER_ID) if in_pod else [""]
+            for pod in pods:
+                for qos in one_of("pod.qos", "Burstable", "") if pod else [""]:
+                    path = ordinary.container_group(id_, runtime, pod, qos)
+                    if path is not None:
+                        yield path
 
 
 def _of_user(box: Box, targets: dict[str, str]) -> str | None:

@@ -12,7 +12,8 @@ from typing import Any
 
 from oomrules.attributes import ATTRIBUTES, Provider, Type
 from oomrules.fields import FIELDS, Unit
-from oomrules.processes import ordinary
+from oomrules.processes import ordinary, recorded
+from oomrules.processes.containers import contained
 from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.units import Placement, placement
 from oomrules.program.nodes import glob
@@ -41,6 +42,10 @@ _TEXTS: dict[str, tuple[str, ...]] = {
     "unit.managed_oom_memory_pressure": ("auto",),
     "session.class": ("user", ""),
     "session.type": ("tty", "wayland", ""),
+    "container.name": ("example", ""),
+    "container.image": ("docker.io/library/example:latest", ""),
+    "pod.name": ("example-0", ""),
+    "pod.namespace": ("default", ""),
 }
 # The first of the ancestors of a process, and where they are if that does not matter.
 _ANCESTOR = 4300
@@ -96,6 +101,7 @@ def _made(
             # The process is alone there.
             held = values["swap"] + values["pgtables"] // GRANULE
             values["rss"] = max(0, numbers[name] - held)
+    values |= _of_container(cgroup, {**numbers, **said}, gone)
     family, groups = _family(box, ancestors, values, uptime, names["users"])
     scopes = _scopes(cgroup, numbers, said, flags, relations, gone)
     if scopes and {"totalpages", "host.totalpages"} <= asked:
@@ -176,6 +182,19 @@ def _family(
         below["ppid"] = 0
     found: dict[str, dict[str, Any]] = {group["cgroup"]: group for group in reversed(groups)}
     return [ordinary.process_line(**line) for line in lines], list(found.values())
+
+
+def _of_container(
+    cgroup: str | None, values: dict[str, Any], gone: set[str]
+) -> dict[str, dict[str, Any]]:
+    """Return what the runtime says of the container that a control group is of, if it is of one."""
+    place = contained(cgroup or "")
+    said = {
+        a.field: values.get(a.name, a.empty)
+        for a in ATTRIBUTES.values()
+        if a.provider is Provider.RUNTIME and a.name not in gone
+    }
+    return recorded.container_lines(place.id, place.runtime, place.pod, place.qos, said)
 
 
 def _asked(box: Box) -> set[str]:

@@ -150,6 +150,15 @@ WRONG = {
         # Every session without a seat is active, and a user may give it any type.
         'kill last comm "a" when session.active and session.type == "wayland"',
         'never kill comm "a" when unit.active_state == "active"',
+        # What `only kill` leaves out is protected.
+        'only kill comm "a"',
+        'in user.slice: only kill comm "a"',
+        'only kill user "a"\nonly kill exe "/a"',
+        "only kill anything when run_time < 1h",
+        'only kill anything when not comm == "a"',
+        'only kill user.unit "app-*"',
+        'spare comm "a" by 256',
+        'spare comm "a" when uid >= 1000 by 1000',
         # Any number of units has these names, and any number of slices.
         'in user unit "*.scope": never kill comm "a" '
         'when user.slice == "" and unit.processes < 5 and rss < 1MiB',
@@ -325,7 +334,16 @@ RIGHT = {
         'in units part of "a.service": never kill comm "a"',
         'never kill unit "a.service" comm "a"',
         'spare comm "a"',
+        'spare comm "a" by 255',
+        'spare user "b" comm "a" by 1000',
         "in user unit app.slice: spare anything",
+        'only kill user "a"',
+        'only kill user "a" comm "b"',
+        'in a.slice: only kill comm "a"',
+        'only kill unit "a.service" comm "b"',
+        "only kill anything when rss > 1GiB",
+        # Every process has a nice value of 0, and none can take back a greater one.
+        "only kill anything when nice > 0",
         "in user unit app.slice: never kill uid 1000",
         'never kill user "anna" comm "a"',
         'list l = "ann", "bob"\nkill last user @l comm "a"',
@@ -534,7 +552,12 @@ def test_right_rules_are_never_in_error(rules: strategies.RuleSet) -> None:
 def test_what_is_proposed_for_a_self_made_protection_compiles_and_is_none(text: str) -> None:
     (finding,) = [one for one in lint(text) if one.code == "OOM531"]
     also, spare = re.findall(r"`([^`]*)`", finding.help)
-    assert also.startswith(("never kill ", "kill last ")) and spare.startswith("spare ")
+    words = [text.rpartition("\n")[2].partition(word)[1] for word in ("only kill", "spare")]
+    if "only kill" in words:
+        assert also == 'only kill user "anna"' and spare.startswith("kill first ")
+    else:
+        kinds = ("spare ",) if "spare" in words else ("never kill ", "kill last ")
+        assert also.startswith(kinds) and spare.startswith("spare ")
     names = "\n".join(line for line in text.split("\n")[:-1] if line.startswith(("list", "define")))
     for better in (also, spare):
         codes = {one.code for one in lint(f"{names}\n{better}\n")}

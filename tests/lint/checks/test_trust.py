@@ -9,6 +9,7 @@ from oomrules.lint.checks import trust
 GRANTED = {
     *("uid", "euid", "gid", "egid", "user", "group", "capabilities"),
     *("unit", "slice", "unit.oom_score_adjust", "session.remote"),
+    *trust._OF_CONTAINER,
 }
 # What neither is granted nor counts as chosen: every process of a user has it, or can have it by
 # being small.

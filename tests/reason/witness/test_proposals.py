@@ -33,6 +33,8 @@ POSSIBLE = {
     "slice": '"qzx.slice"',
     "user.unit": '"qzx.service"',
     "user.slice": '"qzx.slice"',
+    "container.runtime": '"podman"',
+    "pod.qos": '"Burstable"',
     # A witness is alone.
     "unit.processes": "1",
     "scope.processes": "1",

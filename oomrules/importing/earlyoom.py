@@ -1,0 +1,360 @@
+"""earlyoom: its command line (earlyoom(1)) and /etc/default/earlyoom.
+
+Written from versions 1.7 and 1.8: main.c for the options, `is_larger` of kill.c for their meaning.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from oomrules.importing import patterns
+from oomrules.importing.translation import (
+    MEMORY,
+    REPEATED,
+    Line,
+    Piece,
+    Translation,
+    Untranslatable,
+)
+
+TOOL = "earlyoom"
+
+_WHEN = "When earlyoom acts. A rule says only which process is killed."
+_TOLD = "Whom earlyoom tells about a kill. Here `oomrules history` and the journal say it."
+_ITSELF = "How earlyoom itself runs and what it prints."
+_REMOVED = "Options that earlyoom takes and ignores."
+_UNKNOWN = "No option of earlyoom that is known here."
+
+
+class Option(NamedTuple):
+    """An option of earlyoom.
+
+    Attributes:
+        valued: whether a value follows.
+        reason: why nothing says the same; empty if there are sentences.
+    """
+
+    valued: bool
+    reason: str = ""
+
+
+OPTIONS = {
+    "-m": Option(True, _WHEN),
+    "-s": Option(True, _WHEN),
+    "-M": Option(True, _WHEN),
+    "-S": Option(True, _WHEN),
+    "-k": Option(False, _REMOVED),
+    "-i": Option(False, _REMOVED),
+    "-d": Option(False, _ITSELF),
+    "--debug": Option(False, _ITSELF),
+    "-v": Option(False, _ITSELF),
+    "-r": Option(True, _ITSELF),
+    "-p": Option(False, _ITSELF),
+    "-h": Option(False, _ITSELF),
+    "--help": Option(False, _ITSELF),
+    "--syslog": Option(False, _ITSELF),
+    "--dryrun": Option(False, "It kills nothing. Here `oomrules rank` shows whom it would take."),
+    "-w": Option(True, "How long earlyoom waits for a process to die."),
+    "-n": Option(False, _TOLD),
+    "-N": Option(True, _TOLD),
+    "-P": Option(True, _TOLD),
+    "-g": Option(
+        False, "The whole process group is killed. Here what dies together is a unit, if at all."
+    ),
+    "--prefer": Option(True),
+    "--avoid": Option(True),
+    "--ignore": Option(True),
+    "--ignore-root-user": Option(False),
+    "--sort-by-rss": Option(False),
+}
+_KINDS = {"--prefer": "kill first", "--avoid": "kill last", "--ignore": "never kill"}
+# Those of which the last counts.
+_ONCE = frozenset(["-m", "-s", "-M", "-S", "-r", "-N", "-P", "-w", *_KINDS])
+
+_LONGEST_COMM = 15
+
+
+class _Given(NamedTuple):
+    """An option as it was given: its name in ``OPTIONS``, or a word that is none.
+
+    The value is None if there is none, where there may be none or where it is missing.
+    """
+
+    name: str
+    value: str | None
+    said: Line
+
+
+# --- the command line ------------------------------------------------------------------------
+
+
+def of_arguments(arguments: Sequence[str]) -> Translation:
+    """Return what a command line means; the first word may be the program."""
+    words = [Line(f"argument {number}", word) for number, word in enumerate(arguments, 1)]
+    return _translated(("the arguments",), words, [], 0)
+
+
+def _options(words: Sequence[Line]) -> Iterator[_Given]:
+    """Yield the options, as getopt_long(3) finds them."""
+    left = list(words[::-1])
+    while left:
+        word = left.pop()
+        if word.text == "--":
+            yield from (_Given("", None, rest) for rest in left[::-1])
+            return
+        if word.text.startswith("--"):
+            yield _long(word, left)
+        elif word.text.startswith("-") and len(word.text) > 1:
+            yield from _short(word, left)
+        else:
+            yield _Given(word.text, None, word)
+
+
+def _long(word: Line, left: list[Line]) -> _Given:
+    written, equals, value = word.text.partition("=")
+    # A long option may be cut short where that is clear.
+    near = [name for name in OPTIONS if name.startswith(written) and name.startswith("--")]
+    name = written if written in OPTIONS else near[0] if len(near) == 1 else written
+    if equals or name not in OPTIONS or not OPTIONS[name].valued or not left:
+        return _Given(name, value if equals else None, word)
+    follows = left.pop()
+    return _Given(name, follows.text, Line(word.place, _shown(word.text, follows.text)))
+
+
+def _short(word: Line, left: list[Line]) -> Iterator[_Given]:
+    letters = word.text[1:]
+    for number, letter in enumerate(letters, 1):
+        name = f"-{letter}"
+        if name not in OPTIONS or not OPTIONS[name].valued:
+            yield _Given(name, None, Line(word.place, name))
+            continue
+        value = letters[number:]
+        if value or not left:
+            yield _Given(name, value or None, Line(word.place, f"{name}{value}"))
+        else:
+            follows = left.pop()
+            yield _Given(name, follows.text, Line(word.place, _shown(name, follows.text)))
+        return
+
+
+def _shown(name: str, value: str) -> str:
+    return f"{name} {shlex.quote(value)}"
+
+
+# --- /etc/default/earlyoom -------------------------------------------------------------------
+
+_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?(\w+)=(.*)", re.DOTALL)
+_MOST_LINES = 100
+
+
+def of_file(name: str, lines: Sequence[str]) -> Translation:
+    """Return what a file of settings for the shell means, or one of command lines."""
+    assigned, others, ignored = list[Line](), list[Piece](), 0
+    for number, text in _logical(lines):
+        place = f"{name}:{number}"
+        if not text.strip() or text.lstrip().startswith("#"):
+            ignored += 1
+            continue
+        line = Line(place, text.strip())
+        match = _ASSIGNMENT.fullmatch(line.text)
+        if match and match.group(1) != "EARLYOOM_ARGS":
+            others.append(_none(line, "Variables that earlyoom does not read."))
+        else:
+            assigned.append(line)
+    others += [_none(line, REPEATED) for line in assigned[:-1]]
+    words = list[Line]()
+    for line in assigned[-1:]:
+        match = _ASSIGNMENT.fullmatch(line.text)
+        try:
+            # As the shell or systemd reads the file, and then systemd splits the value.
+            given = "".join(shlex.split(match.group(2), comments=True)) if match else line.text
+            words = [Line(line.place, word) for word in shlex.split(given)]
+        except ValueError as error:
+            others.append(_none(line, f"A quotation in it has no end ({error})."))
+    return _translated((name,), words, others, ignored)
+
+
+def of_command(name: str, line: Line) -> Translation:
+    """Return what a command line in a file, as behind ``ExecStart=``, means."""
+    try:
+        words = [Line(line.place, word) for word in shlex.split(line.text)]
+    except ValueError as error:
+        return Translation(TOOL, (name,), (_none(line, f"A quotation has no end ({error})."),))
+    return _translated((name,), words, [], 0)
+
+
+def _logical(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Yield lines with their numbers; one whose quotation is open goes on in the next."""
+    at = 0
+    while at < len(lines):
+        for end in range(at + 1, min(at + _MOST_LINES, len(lines)) + 1):
+            text = "\n".join(lines[at:end])
+            if text.lstrip().startswith("#") or _closed(text):
+                break
+        else:
+            end, text = at + 1, lines[at]
+        yield at + 1, text
+        at = end
+
+
+def _closed(text: str) -> bool:
+    try:
+        shlex.split(text, comments=True)
+    except ValueError:
+        return False
+    return True
+
+
+# --- what the options mean ---------------------------------------------------------------------
+
+
+def _none(line: Line, reason: str) -> Piece:
+    return Piece(place=line.place, said=line.text, reason=reason)
+
+
+def _translated(
+    inputs: tuple[str, ...], words: list[Line], others: list[Piece], ignored: int
+) -> Translation:
+    if words and re.fullmatch(r"(?:.*/)?earlyoom", words[0].text):
+        words = words[1:]
+    given = list(_options(words))
+    last = {option.name: place for place, option in enumerate(given)}
+    by_rss = "--sort-by-rss" in last
+    pieces, differences = list[Piece](), [_measure(by_rss)]
+    for place, option in enumerate(given):
+        if option.name in _ONCE and place != last[option.name]:
+            pieces.append(_none(option.said, REPEATED))
+            continue
+        pieces.append(_piece(option))
+    if not by_rss:
+        pieces.insert(0, Piece(inputs[0], "(largest oom_score first)", (MEMORY,)))
+    for name, text in _MEANT.items():
+        if name in last:
+            differences.append(text(by_rss))
+    if "--prefer" in last and "--avoid" in last:
+        differences.append(
+            "A process whose name matches both --prefer and --avoid is as any other for earlyoom. "
+            "Here it is killed last."
+        )
+    differences.append(
+        "It acts before memory has run out. Rules say only whom the kernel, or whoever reads the "
+        "list, takes."
+    )
+    return Translation(
+        tool=TOOL,
+        inputs=inputs,
+        pieces=(*pieces, *others),
+        differences=tuple(differences),
+        guards=_guards({option.name: option.value or "" for option in given}),
+        ignored=ignored,
+    )
+
+
+def _measure(by_rss: bool) -> str:
+    if by_rss:
+        return "It compares resident memory, as `score rss` does."
+    return (
+        "It compares oom_score, which is what a process holds and its oom_score_adj. The score "
+        "below counts what it holds; of oom_score_adj only -1000 counts, by the shipped rules."
+    )
+
+
+def _ahead(by_rss: bool) -> str:
+    return "3 GiB" if by_rss else "45 % of RAM + swap"
+
+
+_MEANT: dict[str, Callable[[bool], str]] = {
+    "--prefer": lambda by_rss: (
+        f"--prefer goes before all others unless one holds {_ahead(by_rss)} more. `kill first` "
+        "has no such limit."
+    ),
+    "--avoid": lambda by_rss: (
+        f"--avoid goes after all others unless it holds {_ahead(by_rss)} more. `kill last` has no "
+        "such limit."
+    ),
+    "--ignore": lambda by_rss: (
+        "--ignore and `never kill` go by a name that any process can give itself. Say more of the "
+        'process than its name, such as `user "postgres"` or `unit "x.service"`.'
+    ),
+    "--ignore-root-user": lambda by_rss: (
+        "--ignore-root-user goes by the owner of /proc/PID, which is root for some programs that "
+        "users start. `uid 0` is the real user."
+    ),
+}
+
+
+def _piece(option: _Given) -> Piece:
+    known = OPTIONS.get(option.name)
+    if known is None:
+        return _none(option.said, _UNKNOWN)
+    if known.valued and option.value is None:
+        return _none(option.said, "Its value is missing; earlyoom refuses to start.")
+    if known.reason:
+        return _none(option.said, known.reason)
+    if option.name == "--ignore-root-user":
+        return Piece(option.said.place, option.said.text, ("never kill uid 0",))
+    if option.name == "--sort-by-rss":
+        return Piece(option.said.place, option.said.text, ("score rss",))
+    pattern = option.value or ""
+    try:
+        selector = patterns.matching("comm", patterns.posix(pattern))
+    except Untranslatable as error:
+        return _none(option.said, error.reason)
+    sentence = f"{_KINDS[option.name]} {selector}"
+    return Piece(option.said.place, option.said.text, (sentence,), notes=_cut(pattern))
+
+
+def _cut(pattern: str) -> tuple[str, ...]:
+    """Return a note about a name that is too long for a name of the kernel's."""
+    longest = max(re.findall(r"[\w.-]+", pattern), key=len, default="")
+    if len(longest) <= _LONGEST_COMM:
+        return ()
+    return (
+        f"`{longest}` has more than {_LONGEST_COMM} characters; the kernel cuts names there, so it "
+        "matches no process, and did not for earlyoom.",
+    )
+
+
+# --- when it acts ------------------------------------------------------------------------------
+
+
+def _guards(values: dict[str, str]) -> tuple[str, ...]:
+    """Return the statements that say when to act; none if a threshold is no number."""
+    try:
+        memory = _thresholds("host.available", values, "-m", "-M")
+        swap = [] if _ignores_swap(values) else _thresholds("host.swap_free", values, "-s", "-S")
+    except ValueError:
+        return ()
+    return tuple(
+        f"{verb} when {' and '.join(f'{name} <= {limits[number]}' for name, limits in conditions)}"
+        for number, verb in enumerate(("terminate", "kill"))
+        for conditions in [[*memory, *swap]]
+    )
+
+
+def _ignores_swap(values: dict[str, str]) -> bool:
+    return values.get("-s", "").partition(",")[0] == "100" and "-S" not in values
+
+
+def _thresholds(
+    name: str, values: dict[str, str], percent: str, size: str
+) -> list[tuple[str, tuple[str, str]]]:
+    """Return what an attribute is compared with for SIGTERM and for SIGKILL."""
+    found = []
+    if percent in values or size not in values:
+        found.append((name, _pair(values.get(percent, "10"), "%")))
+    if size in values:
+        found.append((name, _pair(values[size], "KiB")))
+    return found
+
+
+def _pair(text: str, unit: str) -> tuple[str, str]:
+    first, _, second = text.partition(",")
+    number = float(first)
+    half = float(second) if second else number / 2
+    if not (0 <= half < 1e15 and 0 <= number < 1e15):
+        raise ValueError(text)
+    return f"{number:.12g}{unit}", f"{half:.12g}{unit}"

@@ -1,0 +1,189 @@
+"""nohang: nohang.conf and nohang-desktop.conf (nohang(8)).
+
+Written from version 0.2.0: the loop at its end that reads the file, and `pid_to_badness`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from oomrules.importing import patterns
+from oomrules.importing.translation import (
+    MEMORY,
+    WEIGHED,
+    Line,
+    Piece,
+    Selector,
+    Translation,
+    Untranslatable,
+    weighed,
+)
+
+TOOL = "nohang"
+
+_WHEN = "When nohang acts. A rule says only which process is killed."
+_PACE = "How often nohang looks, and how long it waits after an action."
+_TOLD = "Whom nohang tells, and what it warns of."
+_LOG = "What nohang prints."
+_ACTION = "What nohang does in place of a signal. A rule says only which process is killed."
+_UNKNOWN = "No setting of nohang that is known here."
+
+# The settings, by the reason why no sentence says the same.
+SETTINGS = {
+    **dict.fromkeys(
+        "zram_checking_enabled psi_checking_enabled psi_path psi_metrics psi_excess_duration "
+        "soft_threshold_min_mem soft_threshold_min_swap soft_threshold_max_zram "
+        "soft_threshold_max_psi hard_threshold_min_mem hard_threshold_min_swap "
+        "hard_threshold_max_zram hard_threshold_max_psi".split(),
+        _WHEN,
+    ),
+    **dict.fromkeys(
+        "psi_post_action_delay fill_rate_mem fill_rate_swap fill_rate_zram max_sleep min_sleep "
+        "max_soft_exit_time post_soft_action_delay post_zombie_delay victim_cache_time "
+        "env_cache_time min_post_warning_delay exe_timeout".split(),
+        _PACE,
+    ),
+    **dict.fromkeys(
+        "post_action_gui_notifications hide_corrective_action_type low_memory_warnings_enabled "
+        "warning_exe warning_threshold_min_mem warning_threshold_min_swap "
+        "warning_threshold_max_zram warning_threshold_max_psi post_kill_exe".split(),
+        _TOLD,
+    ),
+    **dict.fromkeys(
+        "print_config_at_startup print_mem_check_results min_mem_report_interval print_proc_table "
+        "extra_table_info print_victim_status print_victim_cmdline max_victim_ancestry_depth "
+        "print_statistics debug_psi debug_gui_notifications debug_sleep debug_threading "
+        "separate_log".split(),
+        _LOG,
+    ),
+    "min_badness": "nohang takes no process with fewer points; a rule has no such limit.",
+    "ignore_positive_oom_score_adj": "The score below counts no oom_score_adj, whatever this says.",
+    "@check_kmsg": "Whether nohang reads the kernel's log. Here the service always does.",
+    "@debug_kmsg": _LOG,
+    "@SOFT_ACTION_RE_NAME": _ACTION,
+    "@SOFT_ACTION_RE_CGROUP_V1": _ACTION,
+    "@SOFT_ACTION_RE_CGROUP_V2": _ACTION,
+}
+
+_ADJUSTMENT = re.compile(r"@BADNESS_ADJ_RE_([A-Z_0-9]+)\s+([^/]*?)\s*///(.*)")
+_ATTRIBUTES = {
+    "NAME": "comm",
+    "CMDLINE": "cmdline",
+    "REALPATH": "exe",
+    "CGROUP_V2": "cgroup",
+}
+# No attribute has it.
+_MISSING = {
+    "CWD": "No rule asks for the working directory of a process, which it chooses itself.",
+    "ENVIRON": "No rule asks for the environment of a process, which it chooses itself.",
+    "CGROUP_V1": "It asks for the group in version 1 of control groups; `cgroup` has version 2's.",
+}
+_IDS = re.compile(r"\^(?:(\d+)|\(([\d|]+)\))\$", re.ASCII)
+
+
+def of_file(name: str, lines: Sequence[str]) -> Translation:
+    """Return what a nohang.conf means."""
+    pieces, ignored = [Piece(name, "(largest badness first)", (MEMORY,))], 0
+    values: dict[str, str] = {}
+    for number, text in enumerate(lines, 1):
+        # As nohang reads it: what begins with a space or a tab is a comment.
+        if not text.strip() or text.startswith(("#", "\t", " ")):
+            ignored += 1
+            continue
+        line = Line(f"{name}:{number}", text.strip())
+        key, equals, value = (part.strip() for part in line.text.partition("="))
+        if text.startswith("@BADNESS"):
+            pieces.append(_adjustment(line))
+            continue
+        if not equals or text.startswith("@"):
+            key = line.text.split()[0]
+        values.setdefault(key, value)
+        pieces.append(Piece(line.place, line.text, reason=SETTINGS.get(key, _UNKNOWN)))
+    return Translation(
+        tool=TOOL,
+        inputs=(name,),
+        pieces=tuple(pieces),
+        differences=(
+            "It compares oom_score, which is what a process holds and its oom_score_adj. The "
+            "score below counts what it holds; of oom_score_adj only -1000 counts, by the shipped "
+            "rules.",
+            WEIGHED,
+            "A name or command line is what a process says of itself. Where a rule protects by one "
+            'of them, say more of the process, such as `user "postgres"`.',
+            "It acts before memory has run out. Rules say only whom the kernel, or whoever reads "
+            "the list, takes.",
+        ),
+        guards=_guards(values),
+        ignored=ignored,
+    )
+
+
+def _adjustment(line: Line) -> Piece:
+    """Return a rule for a line that adds points to those whom a pattern matches."""
+    try:
+        match = _ADJUSTMENT.fullmatch(line.text)
+        if not match:
+            raise Untranslatable("It is not `@BADNESS_ADJ_RE_… POINTS /// PATTERN`.")
+        kind, written, pattern = match.groups()
+        if not re.fullmatch(r"[+-]?\d{1,9}", written, re.ASCII):
+            raise Untranslatable("The points are no whole number.")
+        # Points of oom_score: two thirds of a thousandth of RAM + swap (fs/proc/base.c).
+        share = int(written) * 3 // 2
+        if not share:
+            raise Untranslatable("It adds nothing.")
+        selector = _selector(kind, pattern.strip(" "))
+        if share > 0:
+            # nohang adds to processes only whose own adjustment is not below 0.
+            selector = selector.also("oom_score_adj >= 0")
+    except Untranslatable as error:
+        return Piece(line.place, line.text, reason=error.reason)
+    return Piece(line.place, line.text, (weighed(share, selector),))
+
+
+def _selector(kind: str, pattern: str) -> Selector:
+    if kind in _MISSING:
+        raise Untranslatable(_MISSING[kind])
+    if kind == "UID":
+        ids = _IDS.fullmatch(pattern)
+        wanted = (ids.group(1) or ids.group(2)).split("|") if ids else []
+        if not wanted or not all(wanted):
+            raise Untranslatable("A rule compares ids as numbers, not as texts.")
+        if len(wanted) == 1:
+            return Selector(f"euid {wanted[0]}")
+        return Selector(conditions=(f"({' or '.join(f'euid == {one}' for one in wanted)})",))
+    if kind not in _ATTRIBUTES:
+        raise Untranslatable(_UNKNOWN)
+    return patterns.matching(_ATTRIBUTES[kind], pattern)
+
+
+# --- when it acts ------------------------------------------------------------------------------
+
+_AMOUNT = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([%M])", re.ASCII)
+_NUMBER = re.compile(r"\d{1,12}(?:\.\d{1,6})?", re.ASCII)
+
+
+def _guards(values: dict[str, str]) -> tuple[str, ...]:
+    """Return the statements that say when to act."""
+    made = []
+    for verb, level in (("warn", "warning"), ("terminate", "soft"), ("kill", "hard")):
+        if level == "warning" and values.get("low_memory_warnings_enabled") != "True":
+            continue
+        memory = _amount(values.get(f"{level}_threshold_min_mem", ""))
+        swap = _amount(values.get(f"{level}_threshold_min_swap", ""))
+        if memory and swap:
+            made.append(f"{verb} when host.available <= {memory} and host.swap_free <= {swap}")
+        limit = values.get(f"{level}_threshold_max_psi", "")
+        if values.get("psi_checking_enabled") == "True" and _NUMBER.fullmatch(limit):
+            some = values.get("psi_metrics", "").startswith("some")
+            wait = values.get("psi_excess_duration", "")
+            lasting = f" for {wait}s" if _NUMBER.fullmatch(wait) else ""
+            made.append(
+                f"{verb} when {'host.pressure' if some else 'host.stall'} >= {limit}%{lasting}"
+            )
+    return tuple(made)
+
+
+def _amount(text: str) -> str:
+    match = _AMOUNT.fullmatch(text)
+    return f"{match.group(1)}{'%' if match.group(2) == '%' else 'MiB'}" if match else ""

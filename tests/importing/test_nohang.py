@@ -1,0 +1,97 @@
+"""nohang.conf: every key, and what its lines about badness become."""
+
+from __future__ import annotations
+
+import pytest
+
+from oomrules.importing import nohang, rulefile
+from tests.importing import made
+
+_MEASURE = "score rss + swap + pgtables"
+
+
+def rules(text: str) -> list[str]:
+    found = made.sentences(made.written([made.translated("nohang.conf", text)]))
+    assert found[0] == _MEASURE
+    return found[1:]
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("NAME 200 /// ^Web Content$", 'prefer comm "Web Content" when oom_score_adj >= 0 by 8'),
+        ("NAME  -200  ///  ^(dnf|yum)$", 'spare anything when comm ~ "^(dnf|yum)$" by 8'),
+        ("NAME 100 /// ^a$", 'prefer comm "a" when oom_score_adj >= 0 by 2.83'),
+        ("NAME -299 /// ^a$", 'spare comm "a" by 22.47'),
+        ("NAME -300 /// ^a$", 'kill last comm "a"'),
+        ("NAME -700 /// ^a$", 'never kill comm "a"'),
+        ("NAME 700 /// ^a$", 'kill first comm "a" when oom_score_adj >= 0'),
+        ("REALPATH 900 /// ^/usr/bin/x$", 'kill first exe "/usr/bin/x" when oom_score_adj >= 0'),
+        (
+            "CMDLINE 200 /// --type=renderer",
+            'prefer anything when cmdline ~ "--type=renderer" and oom_score_adj >= 0 by 8',
+        ),
+        ("CGROUP_V2 -50 /// ^/work", 'spare anything when cgroup ~ "^/work" by 1.68'),
+        ("UID -100 /// ^0$", "spare euid 0 by 2.83"),
+        ("UID -100 /// ^(0|7)$", "spare anything when (euid == 0 or euid == 7) by 2.83"),
+    ],
+)
+def test_a_line_that_adds_badness_becomes_a_rule(line: str, rule: str) -> None:
+    assert rules(f"@BADNESS_ADJ_RE_{line}\n") == [rule]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "@BADNESS_ADJ_RE_CWD 200 /// ^/home/",
+        "@BADNESS_ADJ_RE_ENVIRON 100 /// USER=user",
+        "@BADNESS_ADJ_RE_CGROUP_V1 50 /// /foo\\.service$",
+        "@BADNESS_ADJ_RE_OTHER 50 /// x",
+        "@BADNESS_ADJ_RE_UID 50 /// ^1",
+        "@BADNESS_ADJ_RE_UID 50 /// ^(1||2)$",
+        "@BADNESS_ADJ_RE_NAME 0 /// x",
+        "@BADNESS_ADJ_RE_NAME many /// x",
+        "@BADNESS_ADJ_RE_NAME 50",
+        "@BADNESS_ADJ_RE_NAME 50 /// (?=x)",
+        "@BADNESS_ADJ_RE_NAME 50 /// (",
+        "@BADNESS_ADJ_RE_NAME 50 /// \udcff",
+        "@BADNESS_ADJ_RE_NAME 50 /// a\\",
+        "@SOFT_ACTION_RE_NAME ^foo$ /// kill -USR1 $PID",
+        "@check_kmsg",
+        "no setting",
+        "unknown = 5",
+        "min_badness = 5",
+    ],
+)
+def test_a_line_without_an_equal_stands_in_a_comment_with_a_reason(line: str) -> None:
+    found = made.translated("nohang.conf", f"{line}\n")
+    assert len(found.pieces) == 2
+    assert rulefile.summary(rulefile.sound([found])) == (1, 1)
+    assert rules(line) == []
+
+
+@pytest.mark.parametrize("key", nohang.SETTINGS)
+def test_every_setting_has_its_reason(key: str) -> None:
+    found = made.translated("x", f"{key} = 5\n" if "@" not in key else f"{key} x", nohang.TOOL)
+    assert [one.reason for one in found.pieces[1:]] == [nohang.SETTINGS[key]]
+
+
+def test_comments_are_counted_as_nohang_counts_them() -> None:
+    text = "# a\n\tb = 5\n c = 6\n\n@BADNESS_ADJ_RE_NAME 100 /// x\n"
+    assert made.translated("nohang.conf", text).ignored == 5
+
+
+def test_thresholds_become_conditions_for_later() -> None:
+    text = (
+        "soft_threshold_min_mem = 5 %\nsoft_threshold_min_swap = 10 %\n"
+        "hard_threshold_min_mem = 2 %\nhard_threshold_min_swap = 100 M\n"
+        "psi_checking_enabled = True\npsi_metrics = full_avg10\npsi_excess_duration = 30\n"
+        "soft_threshold_max_psi = 40\nhard_threshold_max_psi = x\n"
+        "warning_threshold_min_mem = 20 %\nwarning_threshold_min_swap = 25 %\n"
+    )
+    terminate = "terminate when host.available <= 5% and host.swap_free <= 10%"
+    kill = "kill when host.available <= 2% and host.swap_free <= 100MiB"
+    pressure = "terminate when host.stall >= 40% for 30s"
+    assert made.translated("nohang.conf", text).guards == (terminate, pressure, kill)
+    warned = made.translated("nohang.conf", f"{text}low_memory_warnings_enabled = True\n")
+    assert warned.guards[0] == "warn when host.available <= 20% and host.swap_free <= 25%"

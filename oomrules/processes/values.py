@@ -132,7 +132,7 @@ def _named(number: int, names: Mapping[int, str] | None) -> str | None:
     return nameless if names is None else names.get(number, nameless)
 
 
-def of_group(path: str, key: str, snapshot: Snapshot) -> int | None:
+def of_group(path: str, key: str, snapshot: Snapshot) -> Any:
     """Return a figure of a control group as rules count it; None if it is unknown.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from oomrules.lean import Any
 from oomrules.processes.values import LIMIT
@@ -13,12 +13,19 @@ NEAREST_LIMIT = "the memory limit"
 DIVISION = "a division by 0"
 PLACE = "its unit"
 
+# How the attributes are called that a program has of its own (``local.Local.causes``).
+Named = Callable[[str, Any], Iterable[str]]
+
 # How many causes are named: enough to begin with.
 _MOST = 5
 
 
 def causes(
-    node: Node, evaluate: Callable[[Node], Any], definitions: Mapping[str, Node], doubt: Any = None
+    node: Node,
+    evaluate: Callable[[Node], Any],
+    definitions: Mapping[str, Node],
+    named: Named,
+    doubt: Any = None,
 ) -> tuple[str, ...]:
     """Return what is unknown in a condition or a score that is unknown.
 
@@ -26,13 +33,14 @@ def causes(
         node: it.
         evaluate: gives the value of a node.
         definitions: what the names in it stand for.
+        named: returns what is unknown where an attribute is, in the words that people read.
         doubt: the value that is looked for: None, or SELF_MADE.
 
     Returns:
         attributes, and what is no attribute (``NEAREST_LIMIT`` and so on), each once.
     """
     found: dict[str, None] = {}
-    for cause in _causes(node, evaluate, definitions, doubt, set()):
+    for cause in _causes(node, evaluate, definitions, named, doubt, set()):
         found[cause] = None
         if len(found) == _MOST:
             break
@@ -43,6 +51,7 @@ def _causes(
     node: Node,
     evaluate: Callable[[Node], Any],
     definitions: Mapping[str, Node],
+    named: Named,
     doubt: Any,
     looked_at: set[str],
 ) -> Iterator[str]:
@@ -55,7 +64,7 @@ def _causes(
         return
     kind, parts = node[0], operands(node)
     if kind == "attr":
-        yield NEAREST_LIMIT if node[1] == LIMIT else node[1]
+        yield from [NEAREST_LIMIT] if node[1] == LIMIT else named(node[1], doubt)
     elif kind == "cap":
         yield "capabilities"
     elif kind == "unknown":
@@ -67,4 +76,4 @@ def _causes(
     elif kind == "/" and doubt is None and None not in map(evaluate, parts):
         yield DIVISION
     for part in parts:
-        yield from _causes(part, evaluate, definitions, doubt, looked_at)
+        yield from _causes(part, evaluate, definitions, named, doubt, looked_at)

@@ -20,11 +20,11 @@ from oomrules.processes.values import GETTERS, Getter
 from oomrules.program import nodes
 from oomrules.program.automaton import WORK
 from oomrules.program.nodes import SELF_MADE, Definitions, Node, OverBudget
-from oomrules.program.program import Program
+from oomrules.program.program import Program, Rule
 from oomrules.ranking import doubt, residual
 from oomrules.ranking.blocks import Active, ActiveRule, Blocks
 from oomrules.ranking.codegen import BUDGET, Decider, compile_residual, fewest, instead
-from oomrules.ranking.local import Local
+from oomrules.ranking.local import Found, Local
 from oomrules.ranking.residual import Residual
 from oomrules.ranking.verdict import FIRST, LAST, NORMAL, Held, Verdict, Why
 
@@ -58,12 +58,14 @@ class _Readings(NamedTuple):
         protecting: for rules that protect.
         scoring: for scores.
         own: the attributes that the process made unknown, of those that the last two asked for.
+        named: returns what is unknown where an attribute is (``doubt.causes``).
     """
 
     plain: Evaluate
     protecting: Evaluate
     scoring: Evaluate
     own: set[str]
+    named: doubt.Named
 
 
 def ineligible(process: Process, own: frozenset[int]) -> Why | None:
@@ -142,6 +144,10 @@ class Evaluator:
             self._judged, process, snapshot, _EXPLAINING * BUDGET
         )
         return verdict
+
+    def through(self, rule: Rule, process: Process, snapshot: Snapshot) -> list[Found]:
+        """Return the ancestors by which a rule is about a process, of each clause the nearest."""
+        return self._local.through(rule.when, process, snapshot)
 
     def specialise(self, process: Process, snapshot: Snapshot) -> Decider | None:
         """Decide what the identity of a process decides.
@@ -267,7 +273,7 @@ class Evaluator:
                     rule=one.rule,
                     surely=surely,
                     targets=one.targets,
-                    doubts=() if surely else self._causes(one.when, readings.plain),
+                    doubts=() if surely else self._causes(one.when, readings.plain, readings.named),
                 )
                 for one, surely in held
             ),
@@ -275,9 +281,9 @@ class Evaluator:
             targets=because.targets if because else (),
             score_targets=scored.targets,
             score_doubts=(doubt.PLACE,) if any(one.in_doubt for one in active.scores) else (),
-            doubts=self._causes(scored.value, readings.scoring)
+            doubts=self._causes(scored.value, readings.scoring, readings.named)
             if base is None and because is None
-            else self._doubts(because, active, readings.plain),
+            else self._doubts(because, active, readings),
             own_doubts=self._own_doubts(active, readings) if readings.own else (),
             unreadable=process.unreadable if why is Why.UNREADABLE else "",
         )
@@ -302,23 +308,26 @@ class Evaluator:
             protecting=reading(self._local.getters.protecting, tells_apart=True),
             scoring=reading(self._local.getters.scoring, tells_apart=True),
             own=own,
+            named=partial(self._local.causes, process, snapshot),
         )
 
-    def _causes(self, node: Node, evaluate: Evaluate, kind: Any = None) -> tuple[str, ...]:
-        return doubt.causes(node, evaluate, self._definitions, kind)
+    def _causes(
+        self, node: Node, evaluate: Evaluate, named: doubt.Named, kind: Any = None
+    ) -> tuple[str, ...]:
+        return doubt.causes(node, evaluate, self._definitions, named, kind)
 
     def _doubts(
-        self, because: ActiveRule | None, active: Active, plain: Evaluate
+        self, because: ActiveRule | None, active: Active, readings: _Readings
     ) -> tuple[str, ...]:
         """Return what was unknown to the rule that excludes a process, if that is a doubt."""
         if because is None:
             return ()
         if because.rule.kind != "only":
-            return self._causes(because.when, plain)
+            return self._causes(because.when, readings.plain, readings.named)
         names: list[str] = []
         for one in chain(*active.only):
             names += (doubt.PLACE,) if one.in_doubt else ()
-            names += self._causes(one.when, plain)
+            names += self._causes(one.when, readings.plain, readings.named)
         return tuple(dict.fromkeys(names))
 
     def _own_doubts(self, active: Active, readings: _Readings) -> tuple[str, ...]:
@@ -327,7 +336,7 @@ class Evaluator:
         rules += [one for one in active.weights if one.rule.kind == "spare"]
         asked = [(one.when, readings.protecting) for one in rules]
         asked += [(one.value, readings.scoring) for one in active.scores]
-        causes = chain(*(self._causes(*one, SELF_MADE) for one in asked))
+        causes = chain(*(self._causes(*one, readings.named, SELF_MADE) for one in asked))
         return tuple(dict.fromkeys(causes))
 
 

@@ -8,21 +8,25 @@ ever settled by them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes import values
 from oomrules.processes.snapshot import Process, Snapshot
-from oomrules.processes.values import LIMIT, Getter
+from oomrules.processes.values import LIMIT, Getter, parent_pid
 from oomrules.program import nodes
 from oomrules.program.automaton import WORK
 from oomrules.program.nodes import SELF_MADE, Definitions, Node, OverBudget
-from oomrules.ranking.ancestors import Ancestors
+from oomrules.ranking.ancestors import INIT, Ancestors, above
+from oomrules.ranking.doubt import causes
 
 # How many places automata may look at for one ancestor and condition (``codegen.BUDGET``).
 _BUDGET = 100_000
+
+# Whose value is unknown, in the words that people read.
+PARENT, ANCESTOR = "its parent", "an ancestor"
 
 _BLOCK = frozenset(name for name, a in ATTRIBUTES.items() if a.provider is Provider.BLOCK)
 
@@ -40,6 +44,13 @@ class Relation(NamedTuple):
 
     kind: str
     condition: Node
+
+
+class Found(NamedTuple):
+    """An ancestor that satisfies the condition of a relation, of that kind."""
+
+    kind: str
+    ancestor: Process
 
 
 class Local:
@@ -139,6 +150,51 @@ class Local:
         finally:
             WORK.done, WORK.limit = before
 
+    def through(self, node: Node, process: Process, snapshot: Snapshot) -> list[Found]:
+        """Return the nearest ancestor for each relation of a node that holds."""
+        ready = self.localise(node)
+        found = []
+        for name in sorted(self.attributes([ready]) & self.relations.keys()):
+            relation = self.relations[name]
+            for ancestor in above(process, snapshot):
+                plain = self.getters.plain
+                if self._answer(relation.condition, plain, False, ancestor, snapshot) is True:
+                    found.append(Found(relation.kind, ancestor))
+                    break
+                if relation.kind == "child":
+                    break
+        return found
+
+    def causes(self, process: Process, snapshot: Snapshot, name: str, kind: Any) -> Iterator[str]:
+        """Yield what is unknown where an attribute of a process is, in the words of the language.
+
+        Args:
+            kind: the doubt that is looked for: None, or SELF_MADE.
+        """
+        relation = self.relations.get(name)
+        if relation is None:
+            yield name.partition(" ")[0]
+            return
+        whose = PARENT if relation.kind == "child" else ANCESTOR
+        tells_apart = kind is SELF_MADE
+        table = self.getters.protecting if tells_apart else self.getters.plain
+        last = process
+        for below in above(process, snapshot):
+            evaluate = partial(
+                self._answer, table=table, tells_apart=tells_apart, process=below, snapshot=snapshot
+            )
+            named = partial(self.causes, below, snapshot)
+            for cause in causes(relation.condition, evaluate, self.definitions, named, kind):
+                yield f"{cause} of {whose}"
+            if relation.kind == "child":
+                return
+            last = below
+        pid = parent_pid(last, snapshot)
+        if pid is None:
+            yield "ppid" if last is process else f"ppid of {whose}"
+        elif pid and last.pid != INIT:
+            yield whose
+
     # --- the unit of a block ---------------------------------------------------------------
 
     def bind(self, node: Node, level: int | None) -> Node:
@@ -161,8 +217,3 @@ class Local:
             self.getters.protecting[bound] = values.of_outer_unit(get, level)
             self.getters.scoring[bound] = self.getters.protecting[bound]
         return bound
-
-
-def said(name: str) -> str:
-    """Return the name of an attribute in the words of the language."""
-    return name.partition(" ")[0]

@@ -29,7 +29,7 @@ _DOMAINS: dict[str, Numbers] = {
     },
     "unit.oom_score_adjust": whole(-1000, 1000),
     **dict.fromkeys(("unit.pressure", "scope.pressure", "scope.stall"), whole(0, 10_000)),
-    "parent.uid": whole(FIELDS["uid"].least, FIELDS["uid"].most),
+    "parent.uid": whole(0, FIELDS["uid"].most or 0),
 }
 
 

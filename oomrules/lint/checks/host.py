@@ -179,7 +179,7 @@ def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
             for asked in _attributes(stated.statement):
                 first.setdefault(asked.name, (stated.source, asked.span))
     for name, (source, span) in first.items():
-        if name not in ATTRIBUTES:
+        if name not in ATTRIBUTES or ATTRIBUTES[name].provider is Provider.BLOCK:
             continue
         get, provider = GETTERS[name], ATTRIBUTES[name].provider
         if all(get(process, host.snapshot) is None for process in processes):

@@ -16,6 +16,11 @@ PLACE = "its unit"
 # How the attributes are called that a program has of its own (``local.Local.causes``).
 Named = Callable[[str, Any], Iterable[str]]
 
+
+def _by_itself(name: str, _: Any) -> Iterable[str]:
+    return (name,)
+
+
 # How many causes are named: enough to begin with.
 _MOST = 5
 
@@ -24,7 +29,7 @@ def causes(
     node: Node,
     evaluate: Callable[[Node], Any],
     definitions: Mapping[str, Node],
-    named: Named,
+    named: Named = _by_itself,
     doubt: Any = None,
 ) -> tuple[str, ...]:
     """Return what is unknown in a condition or a score that is unknown.

@@ -117,6 +117,8 @@ def _of_relatives(name: str, process: Process, snapshot: Snapshot) -> str:
         if name in GETTERS and known(name, last, snapshot) is None:
             return f"of process {last.pid}, {called(last.comm)}"
     parent = parent_pid(last, snapshot)
+    if parent is None:
+        return _by_provider(Provider.STAT, isinstance(snapshot, Recorded))
     if not parent or parent in snapshot.by_pid:
         return ""
     return f"process {parent} is not among the processes: it has ended, or it is hidden"

@@ -46,6 +46,7 @@ class Provider(Enum):
     BLOCK = "the block's cgroup"
     RUNTIME = "the container's runtime"
     HOST = "the host"
+    LOOKS = "two looks"
 
 
 class Attribute(NamedTuple):
@@ -56,7 +57,9 @@ class Attribute(NamedTuple):
     list. ``read`` is the raw value's name, where the attribute's own last word is not; of a
     property of systemd, its name on D-Bus. ``every_unit`` says that the property belongs to
     the interface Unit, and not to that of the unit's kind, as Service. ``needs`` are the fields
-    that a value is worked out from, where it is more than one.
+    that a value is worked out from, where it is more than one. ``whole`` is the attribute of
+    which a percentage beside this one is the share. ``over_time`` says that it takes two looks at
+    the host, a second apart.
     """
 
     name: str
@@ -67,6 +70,8 @@ class Attribute(NamedTuple):
     read: str = ""
     every_unit: bool = False
     needs: tuple[str, ...] = ()
+    whole: str = ""
+    over_time: bool = False
 
     @property
     def empty(self) -> bool | int | str:
@@ -98,10 +103,10 @@ _logind = partial(Attribute, provider=Provider.LOGIND, changes=True)
 # block around a rule is about.
 _parent = partial(Attribute, provider=Provider.PARENT, changes=True)
 _block = partial(Attribute, provider=Provider.BLOCK, changes=True)
-# What its place tells of its container and its pod, and what the runtime says of them. These are
-# asked anew each time, because to a rule that protects a place inside a service tells nothing.
-_contained = partial(Attribute, provider=Provider.CGROUP, changes=True, read="cgroup")
-_runtime = partial(Attribute, provider=Provider.RUNTIME, changes=True)
+# What its place tells of its container and its pod, and what the runtime says of them.
+_contained = partial(Attribute, provider=Provider.CGROUP, changes=False, read="cgroup")
+_runtime = partial(Attribute, provider=Provider.RUNTIME, changes=False)
+_own_group = partial(Attribute, provider=Provider.CGROUP, changes=True, read="cgroup")
 # What the host has now.
 _host = partial(Attribute, provider=Provider.HOST, changes=True)
 
@@ -148,6 +153,15 @@ _TABLE: tuple[Attribute, ...] = (
         "memory held: rss + swap + pgtables, as the kernel's killer counts it",
         needs=FOOTPRINT,
     ),
+    Attribute(
+        "growth",
+        _MEMORY,
+        "by how much the footprint grew each second of the last 10 s or so; 0 where it shrank",
+        Provider.LOOKS,
+        changes=True,
+        needs=FOOTPRINT,
+        over_time=True,
+    ),
     _status("pid_depth", _COUNT, "pid namespaces below this one, 0 outside containers"),
     Attribute(
         "oom_score_adj",
@@ -186,6 +200,16 @@ _TABLE: tuple[Attribute, ...] = (
         "unit.memory_high",
         _MEMORY,
         "the unit's own throttling limit; none counts as the largest value",
+    ),
+    _scope(
+        "unit.memory_min",
+        _MEMORY,
+        "memory that is never reclaimed from the unit (MemoryMin=); 0 if there is none",
+    ),
+    _scope(
+        "unit.memory_low",
+        _MEMORY,
+        "memory that is reclaimed from the unit last (MemoryLow=); 0 if there is none",
     ),
     _scope("unit.swap", _MEMORY, "swap in use by the unit"),
     _scope(
@@ -256,7 +280,45 @@ _TABLE: tuple[Attribute, ...] = (
     _runtime("pod.name", _TEXT, "name of the pod; or empty", read="pod_name"),
     _runtime("pod.namespace", _TEXT, "namespace of the pod; or empty", read="pod_namespace"),
     _runtime("pod.priority", _COUNT, "priority of the pod; 0 in no pod", read="pod_priority"),
-    _host("host.totalpages", _MEMORY, "RAM and swap of the host"),
+    _status_now(
+        "user.footprint",
+        _MEMORY,
+        "footprint of all processes of the same real user",
+        read="uid",
+        needs=FOOTPRINT,
+    ),
+    _status_now(
+        "user.processes", _COUNT, "processes of the same real user, with memory", read="uid"
+    ),
+    _own_group("cgroup.memory", _MEMORY, "memory in use by the process's own control group"),
+    _own_group(
+        "cgroup.memory_max",
+        _MEMORY,
+        "the own control group's hard limit; none counts as the largest value",
+    ),
+    _own_group(
+        "cgroup.processes", _COUNT, "processes with memory in the own control group and below it"
+    ),
+    _host("host.memory", _MEMORY, "RAM, less what huge pages take"),
+    _host(
+        "host.available", _MEMORY, "memory that can be had without swapping", whole="host.memory"
+    ),
+    _host("host.free", _MEMORY, "memory that nothing is in", whole="host.memory"),
+    _host("host.shmem", _MEMORY, "shared memory and tmpfs", whole="host.memory"),
+    _host("host.swap", _MEMORY, "swap space, used or not"),
+    _host("host.swap_free", _MEMORY, "swap space that is not used", whole="host.swap"),
+    _host("host.totalpages", _MEMORY, "RAM and swap"),
+    _host(
+        "host.pressure",
+        Type.PERCENTAGE,
+        "share of the last 10 s in which some task waited for memory",
+    ),
+    _host(
+        "host.stall",
+        Type.PERCENTAGE,
+        "share of the last second in which every task waited for memory",
+        over_time=True,
+    ),
 )
 
 ATTRIBUTES = {attribute.name: attribute for attribute in _TABLE}

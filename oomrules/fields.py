@@ -42,7 +42,7 @@ class Field(NamedTuple):
     Attributes:
         name: in a ``Process``, and the key in a recording.
         unit: of its value.
-        file: the file in ``/proc/PID``.
+        file: the file in ``/proc/PID``, or ``LOOKS``.
         key: where in the file: the number of the field in proc_pid_stat(5), or the name of the
             line in proc_pid_status(5).
         word: the place among several words of a line of status, from 0.
@@ -75,6 +75,9 @@ class Field(NamedTuple):
 
 _ID, _NUMBER, _TEXT = Unit.ID, Unit.NUMBER, Unit.TEXT
 _PAGES, _BYTES, _TICKS, _BITS = Unit.PAGES, Unit.BYTES, Unit.TICKS, Unit.BITS
+
+# In place of a file, where a value is known from several looks.
+LOOKS = "looks"
 
 _PIDS = 2**22  # PID_MAX_LIMIT, include/linux/threads.h
 _IDS = 2**32 - 2  # (uid_t)-1 is no user
@@ -109,6 +112,8 @@ _TABLE: tuple[Field, ...] = (
     _memory("locked", _BYTES, key="VmLck", ordinary=0, row="locked", row_unit=_PAGES),
     _memory("swap", _PAGES, key="VmSwap", ordinary=0, row="swap"),
     _memory("pgtables", _BYTES, key="VmPTE", ordinary=65_536, row="pgtables"),
+    # In bytes a second; kept by the source between its looks at the host.
+    _memory("growth", _BYTES, file=LOOKS, ordinary=0, optional=True),
     Field(
         "oom_score_adj",
         _NUMBER,

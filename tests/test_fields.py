@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from oomrules.attributes import ATTRIBUTES
-from oomrules.fields import FIELDS, Field
+from oomrules.fields import FIELDS, LOOKS, Field
 from oomrules.processes.bpf import ROW_FIELDS
 from oomrules.processes.ordinary import terminal
 from oomrules.processes.snapshot import UNREAD, Process
@@ -19,6 +19,7 @@ from tests.fake_proc import FakeProc
 
 PAGE = Path("docs/generated/fields.md")
 FILES = {"stat", "status", "cmdline", "exe", "cgroup", "oom_score_adj"}
+PLACES = {*FILES, LOOKS}
 
 
 def page() -> str:
@@ -33,7 +34,7 @@ def page() -> str:
         "A field that *changes* may do so from one refresh to the next. A *rare* field is read",
         "only if a rule asks for it. A process can make a *self-made* field unknown by itself.",
         "Fields that `struct row` (bpf/rows.h) does not have are read from `/proc`, by the fast",
-        "source too.",
+        "source too. What is told by several looks at the host is in no file.",
         "",
         "| field | unit | /proc/PID | struct row | |",
         "|---|---|---|---|---|",
@@ -43,7 +44,7 @@ def page() -> str:
 
 
 def _row(field: Field) -> str:
-    where = f"`{field.file}`"
+    where = "-" if field.file == LOOKS else f"`{field.file}`"
     if field.file == "stat":
         where += f", field {field.key}"
     elif field.key:
@@ -63,7 +64,7 @@ def test_the_page_of_raw_fields_is_the_table() -> None:
 def test_each_row_says_where_its_field_is() -> None:
     members = [member.partition(":")[0] for member in ROW_FIELDS]
     for field in FIELDS.values():
-        assert field.file in FILES
+        assert field.file in PLACES
         assert isinstance(field.key, int) == (field.file == "stat")
         assert bool(field.key) == (field.file in ("stat", "status"))
         assert field.row in ("", *members)

@@ -14,7 +14,8 @@ from oomrules.errors import Failure
 from oomrules.processes import recorded
 from oomrules.program.program import Program
 from oomrules.ranking.ranker import Ranker
-from oomrules.ranking.verdict import TIERS, Verdict
+from oomrules.ranking.tiers import TIERS
+from oomrules.ranking.verdict import Verdict
 from oomrules.terminal import Column, Paint, called, count, print_json, say, table
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "reason": verdict.reason or None,
         "rule": verdict.rule.place if verdict.rule else None,
         "tier": TIERS[verdict.tier] if verdict.candidate else None,
+        "degree": verdict.degree if verdict.candidate else None,
         "base": verdict.base,
         "weight": verdict.fraction,
         "points": verdict.points,
@@ -145,7 +147,8 @@ def _said(verdict: dict[str, Any]) -> str:
         by = f" ({verdict['rule']})" if verdict["rule"] else ""
         return f"{verdict['reason']}{by}"
     rank = f"#{verdict['rank']}, " if verdict.get("rank") else ""
-    tier = f"{verdict['tier']}, " if verdict["tier"] != "normal" else ""
+    degree = f" by {verdict['degree']}" if verdict["degree"] != 1 else ""
+    tier = f"{verdict['tier']}{degree}, " if verdict["tier"] != "normal" else ""
     return f"{rank}{tier}{verdict['points']} points, weight {verdict['weight']}"
 
 

@@ -25,7 +25,8 @@ from oomrules.program.program import Rule
 from oomrules.ranking import blocks
 from oomrules.ranking.ancestors import above
 from oomrules.ranking.ranker import Ranking
-from oomrules.ranking.verdict import TIERS, Verdict
+from oomrules.ranking.tiers import named
+from oomrules.ranking.verdict import Verdict
 from oomrules.terminal import Paint, called, duration, memory, say, width
 
 _MOST_ANCESTORS = 8
@@ -178,7 +179,7 @@ def _print_points(verdict: Verdict, process: Process, ranking: Ranking) -> None:
         say(f"  {effect:>{left}}  {after:>{points}}  {text}{room}  {place}")
     print(
         f"  base {verdict.base} x weight {verdict.fraction} = {verdict.points} points, "
-        f"tier {TIERS[verdict.tier]}"
+        f"tier {named(verdict.tier, verdict.degree)}"
     )
 
 

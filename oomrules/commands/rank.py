@@ -13,7 +13,8 @@ from oomrules.errors import Failure
 from oomrules.processes.snapshot import Process
 from oomrules.processes.values import innermost_place, innermost_unit, known
 from oomrules.ranking.ranker import Ranking
-from oomrules.ranking.verdict import TIERS, Why
+from oomrules.ranking.tiers import TIERS
+from oomrules.ranking.verdict import Why
 from oomrules.sinks.kernel_list import format_pids
 from oomrules.terminal import Paint, count, print_json, say, table
 
@@ -76,6 +77,7 @@ def _as_data(ranking: Ranking, by_unit: bool) -> dict[str, Any]:
                 "unit": innermost_unit(process, snapshot),
                 "cgroup": known("cgroup", process, snapshot),
                 "tier": TIERS[verdict.tier],
+                "degree": verdict.degree,
                 "base": verdict.base,
                 "weight": verdict.fraction,
                 "points": verdict.points,

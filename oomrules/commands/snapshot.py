@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from oomrules import files
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.commands.parts import selection, shared
 from oomrules.dbus.gather import EVERYTHING
 from oomrules.fields import FIELDS
@@ -17,11 +18,18 @@ from oomrules.processes import recorded
 from oomrules.processes.cgroups import FIGURES, LIMITS, LiveScope, enclosing
 from oomrules.processes.facts import CONTAINER_FACTS
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process
-from oomrules.processes.values import container_of, known, place_of
+from oomrules.processes.snapshot import (
+    HOST_MEMORY,
+    HOST_SHARES,
+    NO_LIMIT,
+    UNREAD,
+    Process,
+)
+from oomrules.processes.values import container_of, known, of_group, place_of
 from oomrules.program.program import make
 from oomrules.terminal import count, is_terminal, progress, say
 
+_OF_HOST = frozenset(name for name, a in ATTRIBUTES.items() if a.provider is Provider.HOST)
 _GROUPS = ("cgroup", "memory_cgroup")
 _PATIENCE = 0.5  # seconds before a person is shown the progress
 
@@ -35,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Record the host."""
-    # No rule is asked, so everything is read.
-    source = selection.live(make((), {}), EVERYTHING, "auto", sys.maxsize)
+    # No rule is asked, so everything is read; of the host only what is asked for.
+    nothing = make((), {})._replace(attributes=_OF_HOST)
+    source = selection.live(nothing, EVERYTHING, "auto", sys.maxsize)
     lines = list(_lines(source))
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
@@ -77,6 +86,9 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
         "groups": {number: name for number, name in groups.items() if name is not None},
     }
     optional = {"unit_root": host.unit_root, "notes": selection.notes(source)}
+    figures = {key: getattr(host, key) for key in (*HOST_MEMORY, *HOST_SHARES)}
+    # What takes two looks is unknown, and what this kernel does not tell.
+    described |= {key: value for key, value in figures.items() if value is not None}
     yield described | {name: value for name, value in optional.items() if value}
     for cgroup in sorted({group for path in cgroups for group in enclosing(path)}):
         scope = source.scope(cgroup)
@@ -111,6 +123,7 @@ def _scope(cgroup: str, scope: LiveScope, source: ProcSource) -> dict[str, Any]:
     }
     # Where there is no limit, it is null.
     figures |= {key: None for key in LIMITS if figures[key] == NO_LIMIT}
+    figures["processes"] = of_group(cgroup, "processes", source)
     line = {"kind": "scope", "cgroup": cgroup, "unit": unit, **figures, "properties": facts}
     return line | {name: value for name, value in optional.items() if value is not None}
 

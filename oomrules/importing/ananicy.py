@@ -102,7 +102,7 @@ def _piece(said: _Said, types: dict[str, dict[str, Any]]) -> Piece:
         known = _TYPE if "type" in rule else _CGROUP if "cgroup" in rule else "It is no rule."
         return Piece(line.place, line.text, reason=known)
     try:
-        return Piece(line.place, line.text, (_sentence(rule, types),))
+        return Piece(line.place, line.text, (_sentence(rule, types),), adjusts=True)
     except Untranslatable as error:
         return Piece(line.place, line.text, reason=error.reason)
 

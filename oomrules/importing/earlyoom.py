@@ -12,12 +12,17 @@ from typing import NamedTuple
 
 from oomrules.importing import patterns
 from oomrules.importing.translation import (
-    MEMORY,
+    ADDED,
+    MEASURED,
+    OOM_SCORE,
+    PASSED_OVER,
     REPEATED,
     Line,
     Piece,
+    Selector,
     Translation,
     Untranslatable,
+    added,
 )
 
 TOOL = "earlyoom"
@@ -70,9 +75,11 @@ OPTIONS = {
     "--ignore-root-user": Option(False),
     "--sort-by-rss": Option(False),
 }
-_KINDS = {"--prefer": "kill first", "--avoid": "kill last", "--ignore": "never kill"}
+_BY_NAME = ("--prefer", "--avoid", "--ignore")
 # Those of which the last counts.
-_ONCE = frozenset(["-m", "-s", "-M", "-S", "-r", "-N", "-P", "-w", *_KINDS])
+_ONCE = frozenset(["-m", "-s", "-M", "-S", "-r", "-N", "-P", "-w", *_BY_NAME])
+# Points of oom_score that --prefer adds and --avoid takes away: 300, in thousandths of RAM + swap.
+_STEP = 450
 
 _LONGEST_COMM = 15
 
@@ -223,22 +230,16 @@ def _translated(
     given = list(_options(words))
     last = {option.name: place for place, option in enumerate(given)}
     by_rss = "--sort-by-rss" in last
-    pieces, differences = list[Piece](), [_measure(by_rss)]
+    pieces = list[Piece]()
+    differences = ["It compares resident memory, as `score rss` does." if by_rss else MEASURED]
     for place, option in enumerate(given):
         if option.name in _ONCE and place != last[option.name]:
             pieces.append(_none(option.said, REPEATED))
             continue
-        pieces.append(_piece(option))
+        pieces.append(_piece(option, by_rss))
     if not by_rss:
-        pieces.insert(0, Piece(inputs[0], "(largest oom_score first)", (MEMORY,)))
-    for name, text in _MEANT.items():
-        if name in last:
-            differences.append(text(by_rss))
-    if "--prefer" in last and "--avoid" in last:
-        differences.append(
-            "A process whose name matches both --prefer and --avoid is as any other for earlyoom. "
-            "Here it is killed last."
-        )
+        pieces.insert(0, Piece(inputs[0], "(largest oom_score first)", (OOM_SCORE, PASSED_OVER)))
+    differences += [text for names, needs, text in _MEANT if names & last.keys() and needs(by_rss)]
     differences.append(
         "It acts before memory has run out. Rules say only whom the kernel, or whoever reads the "
         "list, takes."
@@ -250,43 +251,36 @@ def _translated(
         differences=tuple(differences),
         guards=_guards({option.name: option.value or "" for option in given}),
         ignored=ignored,
+        whole=True,
     )
 
 
-def _measure(by_rss: bool) -> str:
-    if by_rss:
-        return "It compares resident memory, as `score rss` does."
-    return (
-        "It compares oom_score, which is what a process holds and its oom_score_adj. The score "
-        "below counts what it holds; of oom_score_adj only -1000 counts, by the shipped rules."
-    )
-
-
-def _ahead(by_rss: bool) -> str:
-    return "3 GiB" if by_rss else "45 % of RAM + swap"
-
-
-_MEANT: dict[str, Callable[[bool], str]] = {
-    "--prefer": lambda by_rss: (
-        f"--prefer goes before all others unless one holds {_ahead(by_rss)} more. `kill first` "
-        "has no such limit."
+# Options, whether it matters if memory is what is compared, and what is to be known of them.
+_MEANT: tuple[tuple[set[str], Callable[[bool], bool], str], ...] = (
+    ({"--prefer", "--avoid"}, lambda by_rss: not by_rss, ADDED),
+    (
+        {"--prefer", "--avoid"},
+        bool,
+        "--prefer goes before all others and --avoid after them, unless another process holds "
+        "3 GiB more, or it does. `kill first` and `kill last` have no such limit. A process whose "
+        "name matches both is as any other for earlyoom; here it is killed last.",
     ),
-    "--avoid": lambda by_rss: (
-        f"--avoid goes after all others unless it holds {_ahead(by_rss)} more. `kill last` has no "
-        "such limit."
-    ),
-    "--ignore": lambda by_rss: (
+    (
+        {"--ignore"},
+        lambda by_rss: True,
         "--ignore and `never kill` go by a name that any process can give itself. Say more of the "
-        'process than its name, such as `user "postgres"` or `unit "x.service"`.'
+        'process than its name, such as `user "postgres"` or `unit "x.service"`.',
     ),
-    "--ignore-root-user": lambda by_rss: (
+    (
+        {"--ignore-root-user"},
+        lambda by_rss: True,
         "--ignore-root-user goes by the owner of /proc/PID, which is root for some programs that "
-        "users start. `uid 0` is the real user."
+        "users start. `uid 0` is the real user.",
     ),
-}
+)
 
 
-def _piece(option: _Given) -> Piece:
+def _piece(option: _Given, by_rss: bool) -> Piece:
     known = OPTIONS.get(option.name)
     if known is None:
         return _none(option.said, _UNKNOWN)
@@ -303,8 +297,16 @@ def _piece(option: _Given) -> Piece:
         selector = patterns.matching("comm", patterns.posix(pattern))
     except Untranslatable as error:
         return _none(option.said, error.reason)
-    sentence = f"{_KINDS[option.name]} {selector}"
+    sentence = _by_name(option.name, selector, by_rss)
     return Piece(option.said.place, option.said.text, (sentence,), notes=_cut(pattern))
+
+
+def _by_name(name: str, selector: Selector, by_rss: bool) -> str:
+    if name == "--ignore":
+        return f"never kill {selector}"
+    if by_rss:
+        return f"kill {'first' if name == '--prefer' else 'last'} {selector}"
+    return added(_STEP if name == "--prefer" else -_STEP, selector)
 
 
 def _cut(pattern: str) -> tuple[str, ...]:

@@ -10,14 +10,17 @@ from collections.abc import Sequence
 
 from oomrules.importing import patterns
 from oomrules.importing.translation import (
-    MEMORY,
-    WEIGHED,
+    ADDED,
+    MEASURED,
+    NEGATIVE_ONLY,
+    OOM_SCORE,
+    PASSED_OVER,
     Line,
     Piece,
     Selector,
     Translation,
     Untranslatable,
-    weighed,
+    added,
 )
 
 TOOL = "nohang"
@@ -58,7 +61,7 @@ SETTINGS = {
         _LOG,
     ),
     "min_badness": "nohang takes no process with fewer points; a rule has no such limit.",
-    "ignore_positive_oom_score_adj": "The score below counts no oom_score_adj, whatever this says.",
+    "ignore_positive_oom_score_adj": "Of oom_score_adj the score counts what this says.",
     "@check_kmsg": "Whether nohang reads the kernel's log. Here the service always does.",
     "@debug_kmsg": _LOG,
     "@SOFT_ACTION_RE_NAME": _ACTION,
@@ -84,7 +87,7 @@ _IDS = re.compile(r"\^(?:(\d+)|\(([\d|]+)\))\$", re.ASCII)
 
 def of_file(name: str, lines: Sequence[str]) -> Translation:
     """Return what a nohang.conf means."""
-    pieces, ignored = [Piece(name, "(largest badness first)", (MEMORY,))], 0
+    pieces, ignored = list[Piece](), 0
     values: dict[str, str] = {}
     for number, text in enumerate(lines, 1):
         # As nohang reads it: what begins with a space or a tab is a comment.
@@ -100,15 +103,15 @@ def of_file(name: str, lines: Sequence[str]) -> Translation:
             key = line.text.split()[0]
         values.setdefault(key, value)
         pieces.append(Piece(line.place, line.text, reason=SETTINGS.get(key, _UNKNOWN)))
+    negative = values.get("ignore_positive_oom_score_adj") == "True"
+    score = NEGATIVE_ONLY if negative else OOM_SCORE
     return Translation(
         tool=TOOL,
         inputs=(name,),
-        pieces=tuple(pieces),
+        pieces=(Piece(name, "(largest badness first)", (score, PASSED_OVER)), *pieces),
         differences=(
-            "It compares oom_score, which is what a process holds and its oom_score_adj. The "
-            "score below counts what it holds; of oom_score_adj only -1000 counts, by the shipped "
-            "rules.",
-            WEIGHED,
+            MEASURED,
+            ADDED,
             "A name or command line is what a process says of itself. Where a rule protects by one "
             'of them, say more of the process, such as `user "postgres"`.',
             "It acts before memory has run out. Rules say only whom the kernel, or whoever reads "
@@ -116,6 +119,7 @@ def of_file(name: str, lines: Sequence[str]) -> Translation:
         ),
         guards=_guards(values),
         ignored=ignored,
+        whole=True,
     )
 
 
@@ -138,7 +142,7 @@ def _adjustment(line: Line) -> Piece:
             selector = selector.also("oom_score_adj >= 0")
     except Untranslatable as error:
         return Piece(line.place, line.text, reason=error.reason)
-    return Piece(line.place, line.text, (weighed(share, selector),))
+    return Piece(line.place, line.text, (added(share, selector),))
 
 
 def _selector(kind: str, pattern: str) -> Selector:

@@ -103,6 +103,7 @@ def of_files(found: Iterable[tuple[str, Sequence[str]]]) -> Translation:
         differences=whole.differences,
         guards=(*whole.guards, *_guards(read)),
         ignored=ignored,
+        whole=whole.whole,
     )
 
 
@@ -172,6 +173,7 @@ def _file(read: _Read, counting: Mapping[tuple[Unit | str, str, str], Setting]) 
         pieces=tuple(pieces),
         differences=(*first.differences, *dict.fromkeys(differences)),
         guards=first.guards,
+        whole=first.whole,
     )
 
 
@@ -203,12 +205,12 @@ def _piece(file: str, setting: Setting) -> Piece:
     if name not in _DIFFERENCES:
         return _none(line, _WHEN)
     try:
-        return Piece(line.place, line.text, (said_of_unit(unit_of(file), name, value),))
+        return piece_of_unit(line, unit_of(file), name, value)
     except Untranslatable as error:
         return _none(line, error.reason)
 
 
-def said_of_unit(unit: Unit, name: str, value: str) -> str:
+def piece_of_unit(line: Line, unit: Unit, name: str, value: str) -> Piece:
     """Return the rule for OOMScoreAdjust= or ManagedOOMPreference= of a unit.
 
     Raises:
@@ -237,7 +239,8 @@ def said_of_unit(unit: Unit, name: str, value: str) -> str:
         )
     attribute = "user.unit" if unit.user else "unit"
     text = quoted(unit.name) if "*" in unit.name else literal(unit.name)
-    return weighed(share, Selector(f"{attribute} {text}"))
+    sentence = weighed(share, Selector(f"{attribute} {text}"))
+    return Piece(line.place, line.text, (sentence,), adjusts=name == "OOMScoreAdjust")
 
 
 # --- when it acts ------------------------------------------------------------------------------

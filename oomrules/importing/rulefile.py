@@ -19,6 +19,11 @@ _WIDTH = 100
 # Characters of a setting that are shown.
 _SHOWN = 300
 _COMPILED = "made"
+_IN_FORCE = (
+    "Under the name of the default measure this file takes the place of that measure and of the "
+    "default weights (niced, superuser, RAWIO), which the tool does not have:"
+)
+_INSTALL = "install -m 644 THIS-FILE /etc/oomrules.d/10-badness-2.6.10.oom"
 # How a comment begins that speaks to the linter (``lint/suppressions.py``).
 _OURS = re.compile(r"#\s*(?=oomrules:)")
 
@@ -26,10 +31,21 @@ _OURS = re.compile(r"#\s*(?=oomrules:)")
 def sound(translations: Sequence[Translation]) -> list[Translation]:
     """Return translations of which every sentence compiles; what does not is said with a reason."""
     score = [""]
-    return [
+    found = [
         replace(one, pieces=tuple(_sound(piece, score) for piece in one.pieces))
         for one in translations
     ]
+    if "oom_score_adj" not in score[0]:
+        return found
+    return [replace(one, pieces=tuple(map(_counted, one.pieces))) for one in found]
+
+
+def _counted(piece: Piece) -> Piece:
+    """Return a piece without its sentences if the score says them."""
+    if not piece.adjusts or not piece.sentences:
+        return piece
+    reason = "The score counts oom_score_adj, which is what these set."
+    return replace(piece, sentences=(), reason=reason)
 
 
 def written(translations: Sequence[Translation], others: Sequence[str] = ()) -> str:
@@ -106,6 +122,8 @@ def _head(translations: Sequence[Translation], others: Sequence[str]) -> list[st
     if others:
         lines += ["#", "# Files that are for no tool that is known here, and left out:"]
         lines += [f"#   {_comment(name)}" for name in others]
+    if any(one.whole for one in translations):
+        lines += ["#", *_wrapped(_IN_FORCE, "# ", "# "), "#", f"#     {_INSTALL}"]
     ignored = sum(one.ignored for one in translations)
     if ignored:
         lines += ["#", f"# Lines that are empty, comments or headings are left out: {ignored}."]

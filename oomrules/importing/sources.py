@@ -51,24 +51,24 @@ class Source(NamedTuple):
     found: bool = False
 
 
-def read(paths: Sequence[str], root: Path, skip_odd: bool = False) -> list[Source]:
+def read(paths: Sequence[str], root: Path, lenient: bool = False) -> list[Source]:
     """Return the files of this name, and those in directories of this name.
 
     Args:
         root: no link below it leads out of it.
-        skip_odd: whether a file that cannot be read counts as empty.
+        lenient: whether a file that cannot be read counts as empty, and a directory may be.
 
     Raises:
         Failure: a file cannot be read, or there is too much.
     """
     tree = roots.named(root)
     found, size = list[Source](), 0
-    wanted = {path: path != given for given in paths for path in _files(given, tree)}
+    wanted = {path: path != given for given in paths for path in _files(given, tree, lenient)}
     for name, in_directory in wanted.items():
         try:
             data = sys.stdin.buffer.read(LARGEST + 1) if name == STDIN else tree.read(name, LARGEST)
         except OSError as error:
-            if not skip_odd:
+            if not lenient:
                 raise Failure(
                     f"cannot read {name}: {reason(error)}", "name files that can be read"
                 ) from error
@@ -91,14 +91,14 @@ def _lines(data: bytes) -> list[str]:
     return text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
 
 
-def _files(name: str, tree: Root) -> Iterator[str]:
+def _files(name: str, tree: Root, lenient: bool) -> Iterator[str]:
     if "\0" in name:
         raise Failure(f"cannot read {name}: there is a null character in its name")
     if name == STDIN or not tree.is_dir(name):
         yield name
         return
     inside = sorted(_inside(name, tree, 0))
-    if not inside:
+    if not inside and not lenient:
         raise Failure(
             f"in {name} there is no file of a tool that is known here",
             f"name the file; in a directory only {', '.join(SUFFIXES)} are looked at",

@@ -50,6 +50,7 @@ class Piece:
         sentences: the statements that say the same.
         reason: why there are no statements; empty if there are.
         notes: what a reader must know of these statements.
+        adjusts: whether the setting is oom_score_adj, which a score may count already.
     """
 
     place: str
@@ -57,6 +58,7 @@ class Piece:
     sentences: tuple[str, ...] = ()
     reason: str = ""
     notes: tuple[str, ...] = ()
+    adjusts: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Translation:
         pieces: what each setting becomes, in order.
         differences: sentences about how the rules differ from the tool.
         guards: statements that say when to act. The language does not have them yet.
+        whole: whether the tool decides alone, without the weights that the shipped rules have.
         ignored: how many lines are empty or comments.
     """
 
@@ -78,6 +81,7 @@ class Translation:
     differences: tuple[str, ...] = ()
     guards: tuple[str, ...] = ()
     ignored: int = 0
+    whole: bool = False
 
 
 # --- sentences -------------------------------------------------------------------------------
@@ -124,40 +128,68 @@ def literal(text: str) -> str:
     return quoted("".join(f"[{char}]" if char in "*?[" else char for char in text))
 
 
-# What an addition of a tenth of RAM + swap to a process's points is as a factor.
-_TENTH = 2
-# An addition of so many thousandths of RAM + swap decides before all others.
-DECISIVE = 450
+# --- additions as factors ----------------------------------------------------------------------
+
+# oom_score of /proc/PID: (1000 + thousandths held + oom_score_adj) * 2 / 3, in pages
+# (proc_oom_score() in fs/proc/base.c, oom_badness() in mm/oom_kill.c of Linux 6.12).
+OOM_SCORE = "score footprint + (oom_score_adj + 1000) * (host.totalpages / 1000)"
+# Without what is above 0 of oom_score_adj.
+NEGATIVE_ONLY = "score footprint + (min(oom_score_adj, 0) + 1000) * (host.totalpages / 1000)"
+# The kernel passes over it, and its oom_score is 0.
+PASSED_OVER = "never kill oom_score_adj -1000"
+MEASURED = (
+    "It compares oom_score, and so does the score below. Of processes whose oom_score is equal it "
+    "takes the one with more resident memory."
+)
+ADDED = (
+    "It adds points to oom_score, which is 667 for a process that holds nothing, and rules "
+    "multiply: 300 points more are a factor of 1.45. For a process that holds a tenth of the "
+    "memory, that is a tenth too much."
+)
+
+# An addition of so many thousandths of RAM + swap decides before what a process holds.
+_DECISIVE = 450
 _MOST = 1000
+WEIGHED = (
+    "It is added to what a process holds, and rules multiply. A tenth of RAM + swap, which is 100, "
+    f"became a factor of 2; {_DECISIVE} and more became `kill first` or `kill last`, and -1000 "
+    "`never kill`. presets/kernel.oom counts every oom_score_adj as the kernel does, and needs no "
+    "such rule."
+)
 
 
-def weighed(share: int, selector: Selector) -> str:
-    """Return the rule for an addition to the points of some processes.
-
-    Points of other tools are thousandths of RAM + swap and are added; here points are multiplied.
-    A factor of 2 for each tenth keeps what matters of a sum: larger additions weigh more, and
-    several of them for one process count together.
+def added(share: int, selector: Selector) -> str:
+    """Return the rule for an addition to oom_score, where ``OOM_SCORE`` is the score.
 
     Args:
-        share: thousandths of RAM + swap, as in oom_score_adj.
+        share: thousandths of RAM + swap; two thirds of a point each.
     """
     if share <= -_MOST:
         return f"never kill {selector}"
-    if abs(share) >= DECISIVE:
+    if share > 0:
+        return f"prefer {selector} by {_decimal(1 + share / _MOST)}"
+    return f"spare {selector} by {_decimal(_MOST / (_MOST + share))}"
+
+
+def weighed(share: int, selector: Selector) -> str:
+    """Return the rule for an oom_score_adj, whatever the score is.
+
+    A factor of 2 for each tenth of RAM + swap keeps what matters of a sum: more of it weighs more,
+    and several additions for one process count together.
+
+    Args:
+        share: thousandths of RAM + swap.
+    """
+    if share <= -_MOST:
+        return f"never kill {selector}"
+    if abs(share) >= _DECISIVE:
         return f"kill {'first' if share > 0 else 'last'} {selector}"
-    factor = f"{_TENTH ** (abs(share) / 100):.2f}".rstrip("0").rstrip(".")
+    factor = _decimal(2 ** (abs(share) / 100))
     return f"{'prefer' if share > 0 else 'spare'} {selector} by {factor}"
 
 
-# The kernel's measure, as /proc/PID/oom_score has it. The processes below 0 stay candidates.
-MEMORY = "score rss + swap + pgtables"
-
-WEIGHED = (
-    "It adds points, and rules multiply them. A tenth of RAM + swap (100 in oom_score_adj, 67 in "
-    "oom_score) became a factor of 2; "
-    f"{DECISIVE / 10:g} % or more became `kill first` or `kill last`, and -100 % became `never "
-    "kill`."
-)
+def _decimal(factor: float) -> str:
+    return f"{factor:.3f}".rstrip("0").rstrip(".")
 
 
 def merged(tool: str, found: Sequence[Translation]) -> Translation:
@@ -169,4 +201,5 @@ def merged(tool: str, found: Sequence[Translation]) -> Translation:
         differences=tuple(dict.fromkeys(text for one in found for text in one.differences)),
         guards=tuple(dict.fromkeys(text for one in found for text in one.guards)),
         ignored=sum(one.ignored for one in found),
+        whole=any(one.whole for one in found),
     )

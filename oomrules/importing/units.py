@@ -14,7 +14,7 @@ from oomrules.dbus.systemd import Manager
 from oomrules.errors import Failure
 from oomrules.importing import oomd, sources
 from oomrules.importing.settings import Unit
-from oomrules.importing.translation import WEIGHED, Piece, Translation, Untranslatable
+from oomrules.importing.translation import WEIGHED, Line, Piece, Translation, Untranslatable
 from oomrules.roots import Root
 
 # The kinds of units that have processes, or properties about memory.
@@ -95,7 +95,7 @@ def _piece(unit: str, name: str, value: str) -> Piece:
     if name not in ("OOMScoreAdjust", "ManagedOOMPreference"):
         return Piece(unit, said, reason="What systemd and systemd-oomd do. It stays in force.")
     try:
-        return Piece(unit, said, (oomd.said_of_unit(Unit(unit, user=False), name, value),))
+        return oomd.piece_of_unit(Line(unit, said), Unit(unit, user=False), name, value)
     except Untranslatable as error:
         return Piece(unit, said, reason=error.reason)
 
@@ -112,7 +112,7 @@ def of_files(tree: Root) -> Translation:
             f"there are no unit files below {tree.path}",
             f"they are looked for in {', '.join(_DIRECTORIES)}",
         )
-    found = sources.read(directories, tree.path, skip_odd=True)
+    found = sources.read(directories, tree.path, lenient=True)
     whole = oomd.of_files((source.name, source.lines) for source in found)
     pieces = tuple(piece for piece in whole.pieces if piece.reason != oomd.STAYS)
     silent = len(whole.pieces) - len(pieces)

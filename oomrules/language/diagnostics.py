@@ -149,9 +149,10 @@ def similar(word: str, known: Iterable[str]) -> list[str]:
 
 
 def only_the_case(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that differs from the written one only in its case."""
+    """Return the known word that differs from the written one only in its case, if it is one."""
     folded = word.lower()
-    return next((same for same in known if same != word and same.lower() == folded), None)
+    found = {same for same in known if same != word and same.lower() == folded}
+    return found.pop() if len(found) == 1 else None
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:

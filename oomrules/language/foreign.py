@@ -1,13 +1,15 @@
 """Texts for other tools: how they are recognised, and the sentences that say about the same here.
 
 Nothing is translated: a weight here is not a score there, and a name alone is no protection. A
-mistake shows the sentence to write instead, and a foreign file is one mistake, not one a line.
+mistake shows the sentence to write instead, and a foreign file is one mistake, not one a line: it
+names the command that says the file in sentences.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 from typing import Any, NamedTuple
 
 from oomrules.language.text import RuleText, Span
@@ -26,12 +28,13 @@ class Habit(NamedTuple):
 # --- one line ------------------------------------------------------------------------------
 
 _OPTION = re.compile(r"--(avoid|prefer|ignore)(?:=|\s+)('[^']*'|\"[^\"]*\"|[^\s'\"]+)")
+_PLAIN_OPTIONS = {"--ignore-root-user": "never kill uid 0", "--sort-by-rss": "score rss"}
 _EARLYOOM = re.compile(
-    r"(?:EARLYOOM_ARGS\s*=|(?:[\w./-]*/)?earlyoom\s|--(?:avoid|prefer|ignore)\b)"
+    r"(?:EARLYOOM_ARGS\s*=|(?:[\w./-]*/)?earlyoom\s|--(?:avoid|prefer|ignore|sort-by-rss)\b)"
 )
 _NOHANG = re.compile(r"@BADNESS_ADJ_RE_(NAME|CMDLINE|REALPATH|CGROUP_V2)\s+(-?\d+)\s*///\s*(.*\S)")
-_SYSTEMD = re.compile(r"(OOMScoreAdjust|OOMPolicy|ManagedOOM\w+)\s*=\s*(\S*)")
-_SECTION = re.compile(r"\[(Unit|Service|Slice|Scope|Install)\]\s*$")
+_SYSTEMD = re.compile(r"(OOMScoreAdjust|OOMPolicy|ManagedOOM\w+|OOMRules)\s*=\s*(\S*)")
+_SECTION = re.compile(r"\[(Unit|Service|Slice|Scope|Socket|Mount|Swap|Install|OOM|Rule)\]\s*$")
 _NOHANG_ATTRIBUTES = {
     "NAME": "comm",
     "CMDLINE": "cmdline",
@@ -60,18 +63,14 @@ def of_line(line: str) -> Habit | None:
     systemd = _SYSTEMD.match(line)
     if systemd:
         name, value = systemd.groups()
-        start = "prefer" if name == "OOMScoreAdjust" and not value.startswith("-") else "spare"
-        return Habit(
-            f"`{name}=` is a setting of systemd, not a rule",
-            f'put it into the unit (`systemctl edit`), or write `{start} unit "NAME.service"`',
-        )
+        return Habit(f"`{name}=` is a setting of systemd, not a rule", _setting(name, value))
     if _SECTION.match(line):
         return Habit(
             "this begins a section of a systemd unit, not a rule",
             f"rules are sentences, one per line, such as {_SENTENCE}",
         )
     if line.startswith("{"):
-        return _ananicy(_object(line))
+        return _ananicy(_object(_without_comment(line)))
     if line.startswith(("<<<<<<<", "=======", ">>>>>>>")):
         return Habit(
             "this is a conflict marker of a merge that was not finished",
@@ -80,12 +79,42 @@ def of_line(line: str) -> Habit | None:
     return None
 
 
+def _setting(name: str, value: str, unit: str = "NAME.service") -> str:
+    """Return what to do with a setting of systemd about memory.
+
+    Args:
+        unit: the name to write for the unit.
+    """
+    sentence = _said_of_a_unit(name, value, f'unit "{unit}"')
+    if sentence:
+        return f"put it into the unit (`systemctl edit`), or write `{sentence}`"
+    if name.startswith("ManagedOOM") or name == "OOMRules":
+        return (
+            "leave it in the unit (`systemctl edit`): systemd-oomd acts on it by itself, and no "
+            "rule says the same"
+        )
+    return "leave it in the unit (`systemctl edit`): no rule says the same"
+
+
+def _said_of_a_unit(name: str, value: str, unit: str) -> str:
+    """Return the rule that says about the same as a setting; empty if there is none."""
+    if name == "OOMScoreAdjust" and re.fullmatch(r"[+-]?\d+", value) and int(value):
+        start = "never kill" if int(value) <= -1000 else "spare" if int(value) < 0 else "prefer"
+        return f"{start} {unit}"
+    if name == "ManagedOOMPreference" and value in ("avoid", "omit"):
+        return f"{'spare' if value == 'avoid' else 'never kill'} {unit}"
+    return ""
+
+
 def _earlyoom(line: str) -> Habit:
     sentences = []
     for option, quoted in _OPTION.findall(line):
         pattern = quoted[1:-1] if quoted[0] in "'\"" else quoted
         sentence = _matching(_STARTS[option], "comm", pattern)
         sentences.append(f"{sentence} for `--{option}`" if sentence else "")
+    for option, said in _PLAIN_OPTIONS.items():
+        if re.search(rf"(?<![\w-]){option}(?![\w-])", line):
+            sentences.append(f"`{said}` for `{option}`")
     return Habit("this is for earlyoom; rules here are sentences", _write(*sentences))
 
 
@@ -104,6 +133,11 @@ def _matching(start: str, attribute: str, pattern: str) -> str:
     if plain:
         return f'`{start}{root} {attribute} "{plain.group(1)}"`'
     return f'`{start}{root or " anything"} when {attribute} ~ "{pattern}"`'
+
+
+def _without_comment(line: str) -> str:
+    """Return a line without the comment behind its object, and without a comma."""
+    return re.sub(r"\}\s*,?\s*(?:#.*)?$", "}", line)
 
 
 def _object(text: str) -> dict[str, Any] | None:
@@ -134,6 +168,12 @@ def _ananicy(rule: dict[str, Any] | None) -> Habit | None:
 
 _YAML = re.compile(r"\s*(?:---|\.\.\.|-\s.*|(?:-\s+)*[\w\"'./-]+\s*:(?:\s.*)?)$")
 _TOML = re.compile(r"\s*(?:\[\[?[\w\".: -]+\]\]?|[\w\".-]+\s*=\s*.*)$")
+# Lines that only nohang has, and what all of its lines look like.
+_OF_NOHANG = re.compile(
+    r"@(?:BADNESS_ADJ_RE|SOFT_ACTION_RE)_|@(?:check|debug)_kmsg|(?:soft|hard)_threshold_(?:min|max)_"
+)
+_LINE_OF_NOHANG = re.compile(r"@\w+|\w+\s*=")
+_KINDS = {"Slice": "slice", "Scope": "scope", "Socket": "socket", "Mount": "mount", "Swap": "swap"}
 
 
 def of_file(source: RuleText) -> tuple[Span, Habit] | None:
@@ -142,29 +182,64 @@ def of_file(source: RuleText) -> tuple[Span, Habit] | None:
     It is None if the file may be one of rules with mistakes.
     """
     # Each from its first sign to its last, without the space around it.
-    lines = list(re.finditer(r"^[^\S\n]*([^\s#][^\n]*(?<=\S))", source.text, re.M))
-    habit = _of_lines([line.group(1) for line in lines]) if lines else None
+    lines = list(re.finditer(r"^[^\S\n]*([^\s#;][^\n]*(?<=\S))", source.text, re.M))
+    # For nohang a line that begins with a space is a comment.
+    plain = [line for line in lines if line.start() == line.start(1)]
+    said = [line.group() for line in plain]
+    if any(map(_OF_NOHANG.match, said)) and all(map(_LINE_OF_NOHANG.match, said)):
+        first = next(filter(_NOHANG.match, said), "")
+        more = habit.help if (habit := of_line(first)) else ""
+        what = "for nohang; rules here are sentences"
+        return Span(*plain[0].span(1)), _file(what, source.name, more)
+    habit = _of_lines([line.group(1) for line in lines], source.name) if lines else None
     return habit and (Span(*lines[0].span(1)), habit)
 
 
-def _of_lines(lines: list[str]) -> Habit | None:
-    objects = [_object(line.rstrip(",")) for line in lines]
+def _of_lines(lines: list[str], name: str) -> Habit | None:
+    objects = [_object(_without_comment(line)) for line in lines]
     if None not in objects:
         scored = (rule for rule in objects if rule and "oom_score_adj" in rule)
         habit = _ananicy(next(scored, objects[0]))
         if habit:
-            return Habit("this file is for ananicy; rules here are sentences", habit.help)
+            return _file("for ananicy; rules here are sentences", name, habit.help)
     if _object("\n".join(lines)) is not None or None not in objects:
         return _kind("JSON")
+    settings = [line for line in lines if line.startswith("EARLYOOM_ARGS")]
+    if settings:
+        return _file(
+            "for earlyoom; rules here are sentences", name, _earlyoom(" ".join(lines)).help
+        )
+    if _SECTION.match(lines[0]):
+        return _file("a unit of systemd, not a rule file", name, _unit(lines))
     if len(lines) < 2:
         return None
-    if any(map(_SECTION.match, lines)) and all(map(_TOML.match, lines)):
-        setting = next(filter(None, map(_SYSTEMD.match, lines)), None)
-        habit = of_line(setting.group()) if setting else None
-        return habit and Habit("this file is a unit of systemd, not a rule file", habit.help)
     if all(map(_YAML.match, lines)):
         return _kind("YAML")
     return _kind("TOML") if all(map(_TOML.match, lines)) else None
+
+
+def _unit(lines: list[str]) -> str:
+    """Return what the first setting about memory of a unit would be here."""
+    sections = [section[1] for section in map(_SECTION.match, lines) if section]
+    kind = next((_KINDS[section] for section in sections if section in _KINDS), "service")
+    settings = [setting.groups() for setting in map(_SYSTEMD.match, lines) if setting]
+    said = [one for one in settings if _said_of_a_unit(*one, "")]
+    for setting in said or settings:
+        # A slice holds no process itself, so that no process has it as its unit.
+        sentence = _said_of_a_unit(*setting, f'unit "NAME.{kind}"')
+        if kind == "slice" and sentence:
+            sentence = f"in NAME.slice: {_said_of_a_unit(*setting, 'anything')}"
+            return f"put it into the unit (`systemctl edit`), or write `{sentence}`"
+        return _setting(*setting, f"NAME.{kind}")
+    return f"a rule about this unit begins as in `in NAME.{kind}: prefer anything`"
+
+
+def _file(what: str, name: str, more: str = "") -> Habit:
+    """Return the finding about a whole file that ``oomrules import`` reads."""
+    # What was read from a pipe has no name.
+    named = shlex.quote(name) if re.fullmatch(r"[^<`\n-][^`\n]*", name) else "FILE"
+    command = f"`oomrules import {named}` says in rules what can be said"
+    return Habit(f"this file is {what}", f"{more}; {command}" if more else command)
 
 
 def _kind(name: str) -> Habit:

@@ -1,4 +1,4 @@
-"""Quantities: ``512MiB``, ``8192ms``, ``25%``, ``1_000``. The lexer accepts any suffix."""
+"""Quantities: ``512MiB``, ``1h30min``, ``25%``, ``1_000``. The lexer accepts any suffix."""
 
 from __future__ import annotations
 
@@ -23,18 +23,23 @@ UNITS: dict[str, tuple[Type, int]] = {
 _HABITS = {
     **{f"{p}{b}": f"{p.upper()}iB" for p in "kKmMgGtTpP" for b in ("", "B", "b", "i", "ib", "Bi")},
     **dict.fromkeys(("b", "bytes"), "B"),
-    "us": "ms",
     **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
     "m": "min` or `{}MiB",
     **dict.fromkeys(("mins", "minute", "minutes"), "min"),
-    **dict.fromkeys(("hr", "hour", "hours"), "h"),
+    **dict.fromkeys(("hr", "hrs", "hour", "hours"), "h"),
     **dict.fromkeys(("day", "days"), "d"),
     **dict.fromkeys(("week", "weeks"), "w"),
     "percent": "%",
 }
 
 # These may mean more than one thing, or another amount: no fix is proposed for them.
-_UNCERTAIN = ("m", "us")
+_UNCERTAIN = ("m",)
+
+# What durations call a unit that are written together: there `m` means nothing else.
+_TOGETHER = {**_HABITS, "m": "min"}
+_PIECE = re.compile(r"(\d[\d_]*(?:\.\d+)?)([^\W\d_]*|%)")
+# Characters of such durations.
+_LONGEST = 60
 
 # No quantity of a machine is larger, and the integers stay small.
 _LIMIT = 2**63
@@ -66,8 +71,46 @@ def number(written: str) -> tuple[Fraction, str]:
     return Fraction(digits.replace("_", "")), written[len(digits) :]
 
 
+def digits(written: str) -> str:
+    """Return the number of a quantity as it is written, without its unit."""
+    return written[: len(written) - len(number(written)[1])]
+
+
+def kind(written: str) -> Type | None:
+    """Return the type of a quantity as it is written; None if it is none."""
+    matched = re.fullmatch(r"\d[\d_]*(?:\.\d+)?([A-Za-z%]*)", written)
+    return (
+        UNITS.get(matched[1], (None, 0) if matched[1] else (Type.COUNT, 1))[0] if matched else None
+    )
+
+
+def spelt_out(amount: str, unit: str) -> str:
+    """Return a quantity whose unit stands behind a space or in another spelling; else nothing."""
+    unit = unit if unit in UNITS else _HABITS.get(unit, _HABITS.get(unit.lower(), ""))
+    return f"{amount}{unit}" if unit and "{" not in unit else ""
+
+
+# The unit that is meant where none stands behind the second number, and how many make the first.
+_NEXT = {"w": ("d", 7), "d": ("h", 24), "h": ("min", 60), "min": ("s", 60)}
+
+
+def _in_one_unit(written: str) -> str:
+    """Return a duration such as ``1h30`` in its smaller unit; empty if it is none."""
+    parts = re.fullmatch(r"(\d{1,6})(w|d|h|min|m)(\d{1,6})(h|min|m|s)?", written)
+    if not parts:
+        return ""
+    first, unit, second, named = parts.groups()
+    smaller, many = _NEXT["min" if unit == "m" else unit]
+    if named not in (None, smaller, "m" if smaller == "min" else smaller):
+        return ""
+    return f"{int(first) * many + int(second)}{smaller}"
+
+
 def _similar(suffix: str) -> str | None:
-    close = similar(suffix, [*UNITS, *(word for word in _HABITS if len(word) > 3)])
+    # What has digits in it is two quantities.
+    close = suffix.isalpha() and similar(
+        suffix, [*UNITS, *(word for word in _HABITS if len(word) > 3)]
+    )
     return _HABITS.get(close[0], close[0]) if close else None
 
 
@@ -78,8 +121,13 @@ def read(written: str) -> Value:
         BadQuantity: unknown unit, not whole in its smallest unit, or out of range.
     """
     amount, suffix = number(written)
+    if re.match(rf"(?:{'|'.join(map(re.escape, [*UNITS, *_TOGETHER]))})\d", suffix):
+        return _together(written)
     if suffix and suffix not in UNITS:
         digits = written[: len(written) - len(suffix)]
+        whole = _in_one_unit(written)
+        if whole:
+            raise BadQuantity("OOM401", f"unknown unit `{suffix}`", f"write `{whole}`")
         habit = _HABITS.get(suffix)
         meant = habit or _similar(suffix)
         raise BadQuantity(
@@ -97,10 +145,72 @@ def read(written: str) -> Value:
         raise BadQuantity(
             "OOM402",
             f"`{written}` is not a whole number{f' of {smallest}' if smallest else ''}",
-            f"write a whole number; a share of memory is written `{float(amount * 100):g}%`"
-            if kind is Type.COUNT and amount < 1
-            else "write a whole number",
+            "write a whole number",
         )
     if amount >= _LIMIT:
         raise BadQuantity("OOM402", f"`{written}` is out of range", "write a smaller quantity")
     return Value(kind, amount)
+
+
+def _together(written: str) -> Value:
+    """Return what durations mean that are written together: ``1h30min``.
+
+    Raises:
+        BadQuantity: the units do not come from the longest to the shortest, each of them once.
+    """
+    pieces = _PIECE.findall(written)
+    if len(written) > _LONGEST or "".join(map("".join, pieces)) != written:
+        raise BadQuantity(
+            "OOM401", f"`{written}` is no quantity", "write a number and its unit, as in `512MiB`"
+        )
+    meant = [(amount, _TOGETHER.get(unit, unit)) for amount, unit in pieces]
+    if any(unit not in _DURATION for _, unit in meant):
+        unknown = next(unit for _, unit in meant if unit not in _DURATION)
+        raise BadQuantity(
+            "OOM401",
+            f"`{written}` has {f'a part in `{unknown}`' if unknown else 'a part without a unit'}; "
+            "only durations are written together",
+            _help_together(pieces),
+        )
+    whole = sum(Fraction(amount.replace("_", "")) * _DURATION[unit] for amount, unit in meant)
+    ordered = _in_units(whole)
+    units = [unit for _, unit in pieces]
+    longest_first = sorted(set(units), key=lambda unit: -_DURATION.get(unit, 0))
+    if meant != pieces or units != longest_first or any("." in amount for amount, _ in pieces):
+        raise BadQuantity(
+            "OOM401",
+            f"`{written}` is not written as durations are: whole numbers, the longest unit first, "
+            "and each of them once",
+            f"write `{ordered}`" if ordered else "write it in one unit",
+            ordered if [unit for _, unit in meant] == units else "",
+        )
+    if whole >= _LIMIT:
+        raise BadQuantity("OOM402", f"`{written}` is out of range", "write a smaller quantity")
+    return Value(Type.DURATION, Fraction(whole))
+
+
+def _in_units(milliseconds: Fraction | int) -> str:
+    """Return a duration as it is written; empty if it has parts of a millisecond."""
+    left, words = Fraction(milliseconds), ""
+    for unit, factor in sorted(_DURATION.items(), key=lambda item: -item[1]):
+        count = left // factor
+        left -= count * factor
+        words += f"{count}{unit}" if count else ""
+    return "" if left else words
+
+
+def _help_together(pieces: list[tuple[str, str]]) -> str:
+    units = [unit for _, unit in pieces]
+    if all(unit in _DURATION or not unit for unit in units):
+        *before, (amount, _) = pieces
+        longer = before[-1][1] if before else ""
+        names = sorted(_DURATION, key=lambda unit: -_DURATION[unit])
+        shorter = names[names.index(longer) + 1 :][:1] if longer else []
+        if shorter:
+            said = "".join(map("".join, before))
+            return f"give each part a unit, as in `{said}{amount}{shorter[0]}`"
+    if all(unit in _MEMORY for unit in units):
+        amount = sum(Fraction(count.replace("_", "")) * _MEMORY[unit] for count, unit in pieces)
+        unit = min(units, key=lambda one: _MEMORY[one])
+        return f"write it in one unit: `{float(amount / _MEMORY[unit]):.15g}{unit}`"
+    return "write a number and its unit, as in `512MiB` or `1h30min`"

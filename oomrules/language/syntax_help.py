@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.language import foreign
@@ -16,9 +17,11 @@ from oomrules.language.diagnostics import (
     replacing,
     similar,
 )
-from oomrules.language.quantities import UNITS
+from oomrules.language.quantities import UNITS, spelt_out
 from oomrules.language.syntax import FORMS, KEYWORDS
 from oomrules.language.text import Span
+from oomrules.language.type_help import as_term, as_value, product_help, say_what_it_is
+from oomrules.processes.units import UNIT_SUFFIXES
 
 # A unit's name has at most 255 characters (systemd.unit(5)).
 _LONGEST_HEAD = 400
@@ -29,7 +32,16 @@ _SIGNS = (
     ("||", "write `or`"),
     ("=>", "write `>=`"),
     ("=<", "write `<=`"),
+    ("=~", "write `~`"),
+    ("!~", "write `not` before the attribute, and `~` behind it"),
+    ("<>", "write `!=`"),
+    ("===", "write `==`"),
+    ("\N{LESS-THAN OR EQUAL TO}", "write `<=`"),
+    ("\N{GREATER-THAN OR EQUAL TO}", "write `>=`"),
+    ("\N{NOT EQUAL TO}", "write `!=`"),
     ("=", "`=` belongs to `define` and `list`; a comparison is `==`"),
+    ("&", "write `and`"),
+    ("|", "write `or`"),
     ("!", "write `not`, or `!=` for a comparison"),
     ("//", "a comment begins with `#`"),
     ("/*", "a comment begins with `#`, on each of its lines"),
@@ -45,12 +57,24 @@ _SIGNS = (
     ("\N{EM DASH}", "this is a typographic dash; write the plain `-`"),
 )
 # Signs that can mean only one thing.
-_CERTAIN = {"&&": "and", "||": "or", "=>": ">=", "=<": "<=", "\N{NO-BREAK SPACE}": " "}
+_CERTAIN = {
+    "&&": "and",
+    "||": "or",
+    "=>": ">=",
+    "=<": "<=",
+    "=~": "~",
+    "<>": "!=",
+    "===": "==",
+    "\N{LESS-THAN OR EQUAL TO}": "<=",
+    "\N{GREATER-THAN OR EQUAL TO}": ">=",
+    "\N{NOT EQUAL TO}": "!=",
+    "\N{NO-BREAK SPACE}": " ",
+}
 
 # First words that people expect, and the statement that says it.
 _STARTS = {
     **dict.fromkeys(
-        ("protect", "keep", "save", "ignore", "exclude", "skip", "whitelist", "allow", "no", "do"),
+        ("protect", "keep", "save", "ignore", "exclude", "skip", "whitelist", "no", "do"),
         "use `never kill` to protect a process completely, or `spare` to make it less likely to "
         "be killed",
     ),
@@ -121,7 +145,17 @@ def of_sign(met: Unexpected) -> str:
             return option.help
     quoted = re.match(r"'([^'\"\n]*)'", met.rest)
     if quoted:
-        return f'quote with `"`, as in `"{quoted.group(1)}"`'
+        name = re.search(r"([\w.]+)[ \t]*([=!<>]=?)?[ \t]*$", met.before)
+        value = quoted.group(1)
+        if name and _is_text(name[1]):
+            value = as_value(name[1], value, exactly=bool(name[2]))
+        return f'quote with `"`, as in `"{value}"`'
+    percentage = re.search(r"(\d[\d_.]*)[ \t]+$", met.before) if written == "%" else None
+    if percentage:
+        return f"write the sign without a space: `{percentage.group(1)}%`"
+    searched = _NOT_FOUND.search(met.before + met.rest) if written == "!~" else None
+    if searched:
+        return f"write `not {searched[1]} ~ {searched[2]}`"
     # After an attribute in a selector its value stands by itself.
     if written == "=" and met.terminals >= {*_VALUE, "NAME"}:
         return _SIDE_BY_SIDE
@@ -165,10 +199,14 @@ def fix_of_word(met: Unexpected, span: Span) -> Fix | None:
 def of_word(met: Unexpected) -> str:
     """Return what to do about a word that may not stand here."""
     word, terminals, before = met.word, met.terminals, met.before.split()
-    if word in UNITS and before and before[-1].replace(".", "").isdigit():
-        return f"write the unit without a space: `{before[-1]}{word}`"
+    quantity = of_quantity(met)
+    if quantity:
+        return quantity
     if terminals >= STATEMENT:
         return _of_start(met)
+    said = of_bare_word(met) or _of_condition(met)
+    if said:
+        return said
     close = similar(word, [known for known in KEYWORDS if known.upper() in terminals])
     if before == ["kill"] and not close:
         return (
@@ -181,10 +219,10 @@ def of_word(met: Unexpected) -> str:
         return f"put brackets around what the other process satisfies: `under (… {word} …)`"
     if word.startswith('"') and "_COMMA" in terminals:
         return "put a comma between the texts"
-    if word.startswith('"') and before:
+    if word.startswith('"') and before and _is_text(before[-1]):
         return (
-            f"in a condition compare a text, as in `{before[-1]} == …`, search it with `~`, or "
-            "look for it `in @list`; globs belong in selectors and lists"
+            f"in a condition compare a text, as in `{before[-1]} == {word}`, search it with `~`, "
+            "or look for it `in @list`; globs belong in selectors and lists"
         )
     quoted = with_quotes(met)
     if quoted:
@@ -210,6 +248,113 @@ def of_word(met: Unexpected) -> str:
     if word in KEYWORDS:
         return f"`{word}` is a keyword and stands in the wrong place"
     return _form(met)
+
+
+def _is_text(name: str) -> bool:
+    return name in ATTRIBUTES and ATTRIBUTES[name].type is Type.TEXT
+
+
+# A unit of time that people write behind a space or with the minutes behind it.
+_AMOUNT = re.compile(r"(?<![\w.])(\d[\d_]*(?:\.\d+)?)[ \t]+([A-Za-z%]+)(?![\w.(])")
+_CLOCK = re.compile(
+    r"(?<![\w.:])(\d{1,4}):([0-5]\d)(?::([0-5]\d))?[ \t]*(?:h|hours?|min)?(?![\w:])"
+)
+
+
+def of_quantity(met: Unexpected) -> str:
+    """Return what to write for a quantity in two words, or as a clock shows it; else nothing."""
+    line, column = met.before + met.rest, len(met.before)
+    for amount in _AMOUNT.finditer(line):
+        written = spelt_out(*amount.groups())
+        if written and amount.start() < column <= amount.start(2):
+            return f"write the unit without a space: `{written}`"
+    for clock in _CLOCK.finditer(line):
+        if clock.start() < column < clock.end():
+            hours, minutes, seconds = (int(part or 0) for part in clock.groups())
+            if seconds:
+                return f"write a duration in one unit: `{hours * 3600 + minutes * 60 + seconds}s`"
+            return f"write a duration in one unit: `{hours * 60 + minutes}min`"
+    return ""
+
+
+_TEXT = r'"(?:\\"|[^"\n])*"'
+# What stands where a selector begins, and what is listed behind it.
+_BARE = re.compile(
+    r"(?<![\w.])(?:(?:never|only)[ \t]+kill|kill[ \t]+(?:first|last)|prefer|spare)[ \t]+"
+    rf"(?P<word>{_TEXT}|[^\s\"'{{}}#,;:()=<>!]+)"
+    rf"(?P<more>(?:[ \t]*,[ \t]*(?:{_TEXT}|[^\s\"'{{}}#,;:()=<>!]+))*)"
+)
+_ITEM = re.compile(rf"{_TEXT}|[^\s,]+")
+
+
+def of_bare_word(met: Unexpected) -> str:
+    """Return how a rule says what a name is that stands alone in its selector; else nothing."""
+    column = len(met.before)
+    for found in _BARE.finditer((met.before + met.rest)[:_LONGEST_HEAD]):
+        word = found["word"].strip('"')
+        if not found.start("word") <= column <= found.end():
+            continue
+        if word in ATTRIBUTES or word in KEYWORDS or '"' in word or not word:
+            return ""
+        if word.startswith("@"):
+            return f"say of what it is a list, as in `comm {word}`" if word[1:] else ""
+        items = [item.strip('"') for item in _ITEM.findall(found["more"])]
+        if items:
+            kind = "unit" if word.endswith(UNIT_SUFFIXES) else "comm"
+            texts = ", ".join(f'"{item}"' for item in [word, *items])
+            return f"put them into a list: `list NAME = {texts}`, and write `{kind} @NAME`"
+        # Where a name can stand it was read, and something behind it is wrong.
+        if column >= found.end("word") and re.fullmatch(r"[\w.]+", found["word"]):
+            return ""
+        return say_what_it_is(word)
+    return ""
+
+
+_SIDE = r"[\w.%]+(?:[ \t]*[+*/-][ \t]*[\w.%]+)*"
+_CHAIN = re.compile(rf"({_SIDE})[ \t]*([<>]=?)[ \t]*({_SIDE})[ \t]*([<>]=?)[ \t]*({_SIDE})")
+_TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_NOT_IN = re.compile(r"([\w.]+)[ \t]+not[ \t]+in[ \t]+(@\w+)")
+_NOT_FOUND = re.compile(rf"([\w.]+)[ \t]*!~[ \t]*({_TEXT})")
+_SHARE_OF = re.compile(r"(\d[\d_]*(?:\.\d+)?)%[ \t]+of[ \t]+([\w.]+)")
+# Words of other languages between an attribute and a text, and the sign for each.
+_COMPARED_BY = re.compile(rf"([\w.]+)[ \t]+(is|equals|eq|contains|matches|like)[ \t]+({_TEXT})")
+_WITH_A_TERM = re.compile(rf"with(?:out)?[ \t]+([\w.]+)[ \t]+({_TEXT}|\d\S*|@\w+)")
+
+
+def _of_condition(met: Unexpected) -> str:
+    """Return what to write for a condition as other languages have it; else nothing."""
+    line, column = met.before + met.rest, len(met.before)
+
+    def around(pattern: re.Pattern[str]) -> re.Match[str] | None:
+        found = pattern.finditer(line)
+        return next((one for one in found if one.start() < column < one.end()), None)
+
+    chain = around(_CHAIN)
+    if chain:
+        return f"compare twice: `{_two_comparisons(*chain.groups())}`"
+    absent = around(_NOT_IN)
+    if absent:
+        return f"write `not {absent[1]} in {absent[2]}`"
+    share = around(_SHARE_OF)
+    if share:
+        return product_help(share[2], Fraction(share[1].replace("_", "")) / 100)
+    compared = around(_COMPARED_BY)
+    if compared and _is_text(compared[1]):
+        if compared[2] == "like":
+            return f"write `{compared[1]} {compared[3].replace('%', '*')}`"
+        operator = "==" if compared[2] in ("is", "equals", "eq") else "~"
+        return f"write `{compared[1]} {operator} {compared[3]}`"
+    term = around(_WITH_A_TERM)
+    if term and term[1] in ATTRIBUTES:
+        return f"`with` asks for capabilities; without it this is `{term[1]} {term[2]}`"
+    return ""
+
+
+def _two_comparisons(left: str, first: str, middle: str, second: str, right: str) -> str:
+    """Return ``a < b < c`` as two comparisons, with what is compared before its bounds."""
+    if middle[0].isdecimal() and not left[0].isdecimal():
+        return f"{left} {first} {middle} and {left} {second} {right}"
+    return f"{middle} {_TURNED[first]} {left} and {middle} {second} {right}"
 
 
 def _of_start(met: Unexpected) -> str:
@@ -274,7 +419,7 @@ def with_quotes(met: Unexpected) -> str:
         name, value = term.groups()
         if term.start(2) <= column <= term.end(2):
             kind = ATTRIBUTES[name].type if name in ATTRIBUTES else None
-            return f'{name} "{value}"' if kind is Type.TEXT else ""
+            return as_term(name, value) if kind is Type.TEXT else ""
     return ""
 
 

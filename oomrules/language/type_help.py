@@ -1,14 +1,21 @@
-"""Types in words, and what to do where one does not fit."""
+"""Types in words, and what to do where one does not fit.
+
+Whatever stands in backquotes here is a proposal: put into the file, it compiles and means what was
+meant. ``tests/language/test_proposals.py`` tries each of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from oomrules import capabilities
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.language import quantities, syntax
-from oomrules.language.diagnostics import Fix, did_you_mean, replacing
+from oomrules.language.diagnostics import Fix, either, replacing, similar
+from oomrules.processes.units import UNIT_SUFFIXES
+from oomrules.program.nodes import is_glob
 
 # What other tools call an attribute.
 _ELSEWHERE = {
@@ -21,8 +28,32 @@ _ELSEWHERE = {
     **dict.fromkeys(("age", "etime", "uptime", "lifetime"), "run_time"),
     **dict.fromkeys(("service", "systemd_unit"), "unit"),
     **dict.fromkeys(("path", "binary", "executable"), "exe"),
+    **dict.fromkeys(("limit", "memory_limit", "mem_limit"), "unit.memory_max"),
+}
+_YES_OR_NO = ("yes", "no", "true", "false", "on", "off")
+# What people ask for and no rule knows.
+_UNKNOWN_HERE = {
+    **dict.fromkeys(
+        ("hour", "day", "date", "weekday", "month", "clock", "now"),
+        "no rule knows the time of day; how long a process has been running is `run_time`",
+    ),
+    **dict.fromkeys(
+        ("cpu", "cpu_percent", "pcpu", "load", "loadavg"),
+        "no rule knows the load; the processor time that a process has used is `cpu_time`",
+    ),
+    **dict.fromkeys(
+        _YES_OR_NO,
+        "what is yes or no stands by itself, as in `session.active` or `not session.active`",
+    ),
 }
 
+# As many bytes of a command name as the kernel keeps.
+_LONGEST_COMM = 15
+
+# What a word is behind another one: any type.
+ANY = frozenset(Type)
+TEXTS = frozenset((Type.TEXT,))
+BOOLEANS = frozenset((Type.BOOLEAN,))
 # Words of clauses where no clause can stand, or where it is not complete.
 _CLAUSES = {
     "under": 'say what an ancestor satisfies, behind the terms: `anything under comm "cron"`',
@@ -68,26 +99,175 @@ def in_words(kind: Type) -> str:
     }[kind]
 
 
-def name_help(word: str, defined: Iterable[str]) -> str:
-    """Return what to do about a name that is neither an attribute nor defined."""
+def name_help(word: str, defined: Iterable[str], wanted: Collection[Type] = ANY) -> str:
+    """Return what to do about a name in a condition that is neither an attribute nor defined.
+
+    Args:
+        wanted: the types that can stand there; no name of another type is proposed.
+    """
     if capabilities.matches(word):
-        return f"`{word}` is a capability: write `with {word}`, or `cap({word})` in a condition"
+        return f"`{word}` is a capability: write `cap({word})`"
     if word in quantities.UNITS:
         return f"write the unit without a space, as in `512{word}`"
+    if word.lower() in _UNKNOWN_HERE:
+        return _UNKNOWN_HERE[word.lower()]
     if word in _CLAUSES:
         return _CLAUSES[word]
-    if word.lower() in _ELSEWHERE:
-        return f"here it is called `{_ELSEWHERE[word.lower()]}`"
     if word == "oom_score":
-        return "the kernel's own measure is `score rss + swap + pgtables`"
-    for full in (f"unit.{word}", f"session.{word}"):
-        if full in ATTRIBUTES:
-            return f"did you mean `{full}`?"
-    return did_you_mean(
-        word,
-        [*ATTRIBUTES, *defined, *syntax.KEYWORDS],
-        'use an attribute, or say what it means with `define`; quote a text with `"`',
+        return "what the kernel counts beside oom_score_adj is `score rss + swap + pgtables`"
+    here = _ELSEWHERE.get(word.lower())
+    if here and ATTRIBUTES[here].type in wanted:
+        return f"here it is called `{here}`"
+    parts = _of_a_kind(word, wanted)
+    if parts:
+        return f"did you mean {either(f'`{name}`' for name in parts)}?"
+    names = [name for name, attribute in ATTRIBUTES.items() if attribute.type in wanted]
+    twin = {"user": "uid", "group": "gid"}.get(next(iter(similar(word, ATTRIBUTES)), ""))
+    if twin in names and Type.TEXT not in wanted:
+        return f"did you mean `{twin}`?"
+    close = similar(word, [*names, *(defined if Type.BOOLEAN in wanted else ())])
+    if close:
+        return f"did you mean {either(f'`{name}`' for name in close)}?"
+    if Type.BOOLEAN not in wanted:
+        return _NO_SUCH
+    others = [name for name in similar(word, ATTRIBUTES) if ATTRIBUTES[name].type in EXAMPLES]
+    if others:
+        compared = f"{others[0]} > {EXAMPLES[ATTRIBUTES[others[0]].type]}"
+        return f"did you mean `{others[0]}`? it is compared, as in `{compared}`"
+    return say_what_it_is(word)
+
+
+_NO_SUCH = "there is no such attribute, and no `define` in these files makes it a word"
+
+
+def not_a_capability(name: str) -> str:
+    """Return what to do about a name that is known, but not as a capability."""
+    kind = ATTRIBUTES[name].type if name in ATTRIBUTES else Type.BOOLEAN
+    if kind is Type.BOOLEAN:
+        return f"`{name}` is no capability; it stands in the rule without `with`: `{name}`"
+    return f"`{name}` is no capability: {value_help(name, kind)}"
+
+
+def _of_a_kind(word: str, wanted: Collection[Type]) -> list[str]:
+    """Return the attributes with a word before or behind their dot, a few at most."""
+    begins = [name for name in ATTRIBUTES if name.startswith(f"{word}.")]
+    ends = [
+        name for name in ATTRIBUTES if name.endswith(f".{word}") and not name.startswith("scope.")
+    ]
+    return [name for name in begins + ends if ATTRIBUTES[name].type in wanted][:4]
+
+
+def term_help(word: str, value: str, defined: Iterable[str], wanted: Collection[Type] = ANY) -> str:
+    """Return what to do about the name of a term that is neither an attribute nor defined.
+
+    Args:
+        value: the text or number beside it, as it was meant; empty if there is none.
+        wanted: the types that can take that value.
+    """
+    if capabilities.matches(word):
+        return (
+            f"`{word}` is a capability: write `with {word}` behind the terms, as in "
+            f"`anything with {word}`"
+        )
+    if word.lower() in _YES_OR_NO:
+        return "what is yes or no takes no value: leave it out, or write `not` before the name"
+    if word.lower() in _UNKNOWN_HERE:
+        return _UNKNOWN_HERE[word.lower()]
+    if word in _CLAUSES:
+        return _CLAUSES[word]
+    if quantities.spelt_out("512", word):
+        return f"write the unit without a space, as in `{quantities.spelt_out('512', word)}`"
+    here = _ELSEWHERE.get(word.lower())
+    if here and value and ATTRIBUTES[here].type in wanted:
+        return f"here it is called `{here}`, as in `{as_term(here, value)}`"
+    if here and ATTRIBUTES[here].type in wanted:
+        return f"here it is called `{here}`: {value_help(here, ATTRIBUTES[here].type)}"
+    if value:
+        return name_help(word, defined, wanted)
+    alone = [name for name, one in ATTRIBUTES.items() if one.type is Type.BOOLEAN]
+    close = similar(word, [*defined, *alone, "anything"])
+    if close:
+        return f"did you mean {either(f'`{name}`' for name in close)}?"
+    wants = similar(word, ATTRIBUTES)
+    if wants:
+        return f"did you mean `{wants[0]}`? {value_help(wants[0], ATTRIBUTES[wants[0]].type)}"
+    return say_what_it_is(word)
+
+
+def say_what_it_is(word: str) -> str:
+    """Return how a rule names a program, a unit or a user that stood there without its kind."""
+    if word.endswith(UNIT_SUFFIXES):
+        return f'say that it is a unit: `unit "{word}"`'
+    if word.startswith("/"):
+        return f'say that it is an executable: `exe "{word}"`'
+    if word.isdecimal():
+        return f"say what the number is: `pid {word}` or `uid {word}`"
+    if " " in word:
+        return f'say that it is a command line: `cmdline "{word}*"`'
+    if word == "root":
+        return 'say that it is a user: `uid 0` or `user "root"`'
+    return (
+        f"say what it is: `{as_term('comm', word)}` for the name of a program, "
+        f'`{as_term("unit", word)}` for a unit, or `user "{word}"`'
     )
+
+
+# A value for each attribute of which not every text is one.
+_VALUES = {
+    "state": "R",
+    "unit": "nginx.service",
+    "slice": "system.slice",
+    "exe": "/usr/sbin/sshd",
+    "user.unit": "app.slice",
+    "user.slice": "app.slice",
+}
+
+
+def as_value(name: str, value: str, exactly: bool = False) -> str:
+    """Return a text as a value that an attribute can have.
+
+    A unit gets its suffix, and the name of a program is cut as the kernel cuts it.
+
+    Args:
+        value: the text; ``…`` if it is not known.
+        exactly: whether the whole value is compared, and not a glob.
+    """
+    if value == "…" or (name == "state" and value not in tuple("RSDTtI")):
+        return _VALUES.get(name, value)
+    if is_glob(value):
+        return value
+    if name.endswith("unit") and not value.endswith(UNIT_SUFFIXES):
+        return f"{value}.service"
+    if name.endswith("slice") and not value.endswith(".slice"):
+        return f"{value.removesuffix('.service')}.slice"
+    if name == "exe" and not value.startswith("/"):
+        return f"/usr/bin/{value}" if exactly else f"*/{value}"
+    if name == "comm":
+        return value.encode()[:_LONGEST_COMM].decode("utf-8", "ignore")
+    return value
+
+
+def as_term(name: str, value: str) -> str:
+    """Return the term of an attribute and a value that can be its own.
+
+    The name of a unit or a path is none of a program: it becomes the term of its own attribute.
+    """
+    kind = ATTRIBUTES[name].type
+    if name == "pid" and not value[:1].isdecimal():
+        return "pid 1234"
+    if kind is not Type.TEXT:
+        return f"{name} {value if value[:1].isdecimal() else EXAMPLES.get(kind, '0')}"
+    if name == "comm":
+        name = "unit" if value.endswith(UNIT_SUFFIXES) else name
+        name = "exe" if value.startswith("/") else name
+    return f'{name} "{as_value(name, value)}"'
+
+
+def as_comparison(name: str, operator: str, value: str) -> str:
+    """Return the comparison of an attribute with a text that can be its value."""
+    if name == "comm" and value.endswith(UNIT_SUFFIXES):
+        name = "unit"
+    return f'{name} {operator} "{as_value(name, value, exactly=True)}"'
 
 
 def arithmetic_help(operator: str, left: Type, right: Type) -> str:
@@ -97,31 +277,170 @@ def arithmetic_help(operator: str, left: Type, right: Type) -> str:
     if operator in "+-" and left in NUMERIC and right in NUMERIC:
         return "add and subtract only like things; divide by a unit to get a plain number"
     if operator in "*/" and left in NUMERIC and right in NUMERIC:
-        return "divide one of them by a unit first, as in `cpu_time / 1s`"
+        what = "rss / 1MiB" if Type.MEMORY in (left, right) else "cpu_time / 1s"
+        return f"divide one of them by a unit first, as in `{what}`"
     return "arithmetic takes numbers, memory and durations"
 
 
-def comparison_help(left: Typed, right: Typed) -> str:
-    """Return what to do about a comparison of unlike things."""
-    for this, other in ((left, right), (right, left)):
-        if this.type in (Type.MEMORY, Type.DURATION) and other.type is Type.COUNT and other.literal:
-            return f"give the number a unit, as in `{EXAMPLES[this.type]}`"
-        if this.type is Type.ID and other.type is Type.TEXT:
-            return "an id is a number; for a name use `user` or `group`"
-        number = (
-            {"user": "uid", "group": "gid"}.get(this.node[-1]) if this.node[0] == "attr" else ""
+# What is compared with a quantity that stands alone, by its type.
+_SUBJECTS = {
+    Type.MEMORY: "rss",
+    Type.PERCENTAGE: "rss",
+    Type.DURATION: "run_time",
+    Type.COUNT: "nice",
+}
+
+
+def condition_help(typed: Typed, written: str) -> str:
+    """Return what to do about something that is no condition.
+
+    Args:
+        typed: what it is.
+        written: its text.
+    """
+    if typed.literal and typed.type in _SUBJECTS:
+        return (
+            f"a quantity alone is no condition: compare it, as in "
+            f"`{_SUBJECTS[typed.type]} > {written}`"
         )
-        if this.type is Type.TEXT and other.type is Type.COUNT and number:
-            return f"`{this.node[-1]}` is a name; by number it is `{number}`"
-        if this.type is Type.TEXT:
-            return 'compare a text with a quoted text, as in `comm == "sshd"`'
-        if this.type is Type.COUNT and other.literal and other.type in EXAMPLES:
-            return "write the number without a unit"
+    if typed.type in EXAMPLES:
+        return f"compare it, as in `{written} > {EXAMPLES[typed.type]}`"
+    if typed.type is Type.TEXT:
+        texts = f"comm == {written}" if typed.literal else f'{written} == "…"'
+        return f"compare it, as in `{texts}`"
+    if typed.type is Type.ID:
+        return f"compare it, as in `{written} == 0`"
+    return "ask for a capability, as in `cap(SYS_ADMIN)`"
+
+
+def comparison_help(operator: str, left: Typed, right: Typed, quote: Callable[[int], str]) -> str:
+    """Return what to do about a comparison of unlike things.
+
+    Args:
+        quote: returns the text of the left side (0) or the right one (1).
+    """
+    for at, this, other in ((0, left, right), (1, right, left)):
+        found = _unlike(operator, this, other, quote(at), quote(1 - at), at)
+        if found:
+            return found
     for this, other in ((left, right), (right, left)):
         if other.literal and this.type in (Type.MEMORY, Type.DURATION):
             what = "memory with a size" if this.type is Type.MEMORY else "a duration with a time"
             return f"compare {what}, as in `{EXAMPLES[this.type]}`"
     return "compare only like things"
+
+
+def _unlike(operator: str, this: Typed, other: Typed, one: str, two: str, at: int) -> str:
+    """Return what to do about one side of a comparison; empty if nothing is known."""
+    kind, number = this.type, other.type is Type.COUNT and other.literal
+    if kind in (Type.TEXT, Type.ID) and Type.TEXT in (kind, other.type):
+        # Texts have no order.
+        operator = "!=" if operator == "!=" else "=="
+
+    def written(left: str, right: str) -> str:
+        return f"`{left} {operator} {right}`" if at == 0 else f"`{right} {operator} {left}`"
+
+    if kind in (Type.MEMORY, Type.DURATION) and number:
+        zero = f"0{'B' if kind is Type.MEMORY else 's'}"
+        return f"give the number a unit, as in `{zero if two == '0' else EXAMPLES[kind]}`"
+    if kind is Type.PERCENTAGE and number and not this.literal:
+        share = f"{two}%" if two.isdecimal() and int(two) <= 100 else EXAMPLES[kind]
+        return f"a percentage has its sign: {written(one, share)}"
+    if kind is Type.BOOLEAN:
+        return f"`{one}` is yes or no and stands by itself: write `{one}` or `not {one}`"
+    attribute = this.node[-1] if this.node[0] == "attr" else ""
+    if kind is Type.ID and other.type is Type.TEXT:
+        return _id_and_text(attribute, other, written)
+    by_number = {"user": "uid", "group": "gid"}.get(attribute, "")
+    if kind is Type.TEXT and other.type is Type.COUNT and by_number:
+        return f"`{attribute}` is a name; by number it is {written(by_number, two)}"
+    if kind is Type.TEXT and number and attribute:
+        proposed = as_comparison(attribute, operator, two)
+        return f"compare a text with a quoted text, as in `{proposed}`"
+    if kind is Type.TEXT:
+        return 'compare a text with a quoted text, as in `comm == "sshd"`'
+    if kind is Type.COUNT and other.literal and other.type in EXAMPLES:
+        return _number_and_unit(this, other, one, two, written)
+    return ""
+
+
+def quoted_help(word: str, attribute: str, operator: str) -> str:
+    """Return what to do about an unknown word that is compared with a text or an id."""
+    kind = ATTRIBUTES[attribute].type if attribute in ATTRIBUTES else None
+    if kind is Type.TEXT:
+        said = attribute
+    else:
+        said = {"uid": "user", "gid": "group", "pid": "comm"}.get(attribute, "")
+    if not said or operator not in ("==", "!="):
+        return ""
+    return f"quote a text, as in `{as_comparison(said, operator, word)}`"
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
+
+
+def _id_and_text(attribute: str, other: Typed, written: Callable[[str, str], str]) -> str:
+    named = {"uid": "user", "gid": "group", "pid": "comm"}.get(attribute)
+    text = other.node[1] if other.literal else ""
+    if text.isdecimal():
+        return f"an id is a number: {written(attribute or 'uid', text)}"
+    if named and text and '"' not in text:
+        return f"an id is a number; by name it is {written(named, _quoted(text))}"
+    return "an id is a number, as in `uid == 0`; the name of the real user is `user`"
+
+
+def _number_and_unit(
+    this: Typed, other: Typed, one: str, two: str, written: Callable[[str, str], str]
+) -> str:
+    """Return what to do about a plain number that is compared with a quantity with a unit."""
+    whole, _, unit = one.rpartition(" / ")
+    if this.node[0] == "/" and whole and quantities.kind(unit) is other.type:
+        return f"compare it before it is divided: {written(whole, two)}"
+    if other.type is Type.PERCENTAGE:
+        return "a percentage is one of memory; a plain number has no unit, as in `nice > 5`"
+    return f"write the number without a unit: {written(one, quantities.digits(two))}"
+
+
+def ratio_help(operator: str, left: str, right: str, share: Fraction) -> str:
+    """Return a comparison of a quotient with a fraction, in whole numbers.
+
+    Args:
+        left: what is divided, as it is written.
+        right: by what it is divided.
+        share: the fraction.
+    """
+    if operator in ("==", "!="):
+        return "a quotient is a whole number, since `/` rounds down; compare it with one"
+    above, below = share.numerator, share.denominator
+    one = left if below == 1 else f"{left} * {below}"
+    two = right if above == 1 else f"{right} * {above}"
+    return f"`/` rounds down; compare without it: `{one} {operator} {two}`"
+
+
+def product_help(factor: str, share: Fraction) -> str:
+    """Return a product with a fraction, in whole numbers; ``factor`` is the other side."""
+    product = factor if share.numerator == 1 else f"{factor} * {share.numerator}"
+    product = product if share.denominator == 1 else f"{product} / {share.denominator}"
+    return f"count in whole numbers: `{product}`"
+
+
+def share_help(of_host: Iterable[str], share: list[Any]) -> str:
+    """Return what to write for a percentage beside memory of the host.
+
+    Args:
+        of_host: the attributes of the host.
+        share: the node of the percentage.
+    """
+    alone = next((name for name in of_host if ATTRIBUTES[name].whole), "")
+    whole = ATTRIBUTES[alone].whole or "host.memory" if alone else "host.memory"
+    _, above, below = share
+    percent = f"{above * 100 / below:g}%"
+    plain = above * 100 % below == 0
+    written = f"`{whole} * {above * 100 // below if plain else above} / {100 if plain else below}`"
+    if not alone:
+        return f"write out the share, as in {written}"
+    return f"compare `{alone}` alone, as in `{alone} < {percent}`, or write out {written}"
 
 
 def value_help(name: str, kind: Type, word: str = "") -> str:
@@ -130,9 +449,14 @@ def value_help(name: str, kind: Type, word: str = "") -> str:
     if kind is Type.CAPABILITIES:
         return "ask for capabilities with `with CAP`, as in `anything with SYS_ADMIN`"
     if kind is Type.TEXT:
-        return f'quote the text, as in `{name} "{word}"`'
+        by_number = {"user": "uid", "group": "gid"}.get(name)
+        if by_number and word.isdecimal():
+            return f"`{name}` is a name; by number it is `{by_number} {word}`"
+        return f"quote the text, as in `{as_term(name, word)}`"
     if kind is Type.ID:
-        named = {"uid": "user", "euid": "user", "gid": "group", "egid": "group"}.get(name)
-        number = f"give a number, as in `{name} 0`"
-        return f'{number}; by name it is `{named} "{word}"`' if named else number
-    return f"give it one, as in `{name} {EXAMPLES[kind]}`, or compare it after `when`"
+        if word.isdecimal():
+            return f"give a number, as in `{name} {word}`"
+        named = {"uid": "user", "gid": "group", "pid": "comm"}.get(name)
+        number = f"give a number, as in `{as_term(name, '…')}`"
+        return f"{number}; by name it is `{as_term(named, word)}`" if named else number
+    return f"compare it after `when`, as in `anything when {name} > {EXAMPLES[kind]}`"

@@ -8,11 +8,13 @@ lists the nodes).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from typing import Any, NoReturn
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, NoReturn, TypeGuard
 
 from oomrules import capabilities
-from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.attributes import ATTRIBUTES, Provider, Type
 from oomrules.language import quantities, syntax, type_help
 from oomrules.language.diagnostics import (
     Bad,
@@ -25,7 +27,7 @@ from oomrules.language.diagnostics import (
 )
 from oomrules.language.text import RuleText, Span
 from oomrules.language.type_help import EXAMPLES, NUMERIC, Typed, in_words, is_share
-from oomrules.program import expressions
+from oomrules.program import expressions, nodes
 
 FUNCTION_FORMS = ("root(x)", "cap(X)", "max(a, b)", "min(a, b)")
 FUNCTIONS = tuple(form.partition("(")[0] for form in FUNCTION_FORMS)
@@ -68,21 +70,19 @@ class Typing:
 
     def condition(self, expression: syntax.Expression) -> list[Any]:
         """Return the node of a condition, which must be yes or no."""
-        typed = self.expression(expression)
+        typed = self.expression(expression, type_help.BOOLEANS)
         if typed.type is not Type.BOOLEAN:
             self.bad(
                 "OOM303",
                 expression.span,
                 f"a condition is yes or no, but this is {in_words(typed.type)}",
-                f"compare it, as in `{self.source.quote(expression.span)} > {EXAMPLES[typed.type]}`"
-                if typed.type in EXAMPLES
-                else "compare it with something",
+                type_help.condition_help(typed, self.source.quote(expression.span)),
             )
         return typed.node
 
     def score(self, expression: syntax.Expression) -> list[Any]:
         """Return the node of a score, the base measure of badness."""
-        typed = self.expression(expression)
+        typed = self.expression(expression, NUMERIC)
         if typed.type not in NUMERIC:
             self.bad(
                 "OOM305",
@@ -92,23 +92,29 @@ class Typing:
             )
         return typed.node
 
-    def expression(self, expression: syntax.Expression) -> Typed:
-        """Return the type and the node of an expression."""
+    def expression(
+        self, expression: syntax.Expression, wanted: Collection[Type] = type_help.ANY
+    ) -> Typed:
+        """Return the type and the node of an expression.
+
+        Args:
+            wanted: the types that can stand there, for the help about an unknown name.
+        """
         match expression:
             case syntax.Quantity():
                 return self._quantity(expression)
             case syntax.Text(value=value):
                 return Typed(Type.TEXT, ["text", value], literal=True)
             case syntax.Name():
-                return self._name(expression)
+                return self._name(expression, wanted)
             case syntax.Call():
                 return self._call(expression)
             case syntax.Minus(operand=operand):
                 return self._minus(operand)
             case syntax.Arithmetic():
                 return self._arithmetic(expression)
-            case syntax.Compared(operator=operator, left=first, right=second):
-                left, right = self.expression(first), self.expression(second)
+            case syntax.Compared(operator=operator):
+                left, right = self._compared(expression)
                 return Typed(Type.BOOLEAN, self.comparison(operator, left, right, expression))
             case syntax.Equals() | syntax.Matches() | syntax.Member():
                 return Typed(Type.BOOLEAN, self._term(expression))
@@ -125,6 +131,90 @@ class Typing:
             case syntax.Or(operands=operands):
                 return Typed(Type.BOOLEAN, ["or", *map(self.condition, operands)])
 
+    def _compared(self, compared: syntax.Compared) -> tuple[Typed, Typed]:
+        """Return the two sides of a comparison; what is wrong with one is said of both."""
+        operator, first, second = compared.operator, compared.left, compared.right
+        try:
+            left = self.expression(first, self._beside(second))
+            right = self.expression(second, self._beside(first))
+        except Bad as error:
+            help_ = self._beside_help(compared, error.diagnostic.span)
+            raise Bad(replace(error.diagnostic, help=help_)) if help_ else error from error
+        ratio = left.type is Type.COUNT and right.type is Type.PERCENTAGE
+        if ratio and is_share(right) and _is_quotient(first):
+            self.bad(
+                "OOM301",
+                compared.span,
+                "cannot compare a number with a percentage",
+                self._ratio(operator, first, Fraction(*right.node[1:])),
+            )
+        return left, right
+
+    def _beside(self, other: syntax.Expression) -> Collection[Type]:
+        """Return the types that can be compared with an expression; all if its own is not plain."""
+        kind = self._kind(other)
+        if kind in (Type.MEMORY, Type.PERCENTAGE):
+            return (Type.MEMORY, Type.PERCENTAGE)
+        if kind in (Type.ID, Type.COUNT):
+            return (Type.ID, Type.COUNT)
+        return type_help.ANY if kind is None else (kind,)
+
+    def _kind(self, expression: syntax.Expression) -> Type | None:
+        """Return the type of an expression as it seems; None if it is not plain to see."""
+        match expression:
+            case syntax.Text():
+                return Type.TEXT
+            case syntax.Name(name=name):
+                return ATTRIBUTES[name].type if name in ATTRIBUTES else None
+            case syntax.Quantity(written=written):
+                try:
+                    return quantities.UNITS.get(quantities.number(written)[1], (Type.COUNT, 1))[0]
+                except quantities.BadQuantity:
+                    return None
+            case syntax.Minus(operand=operand):
+                return self._kind(operand)
+            case syntax.Arithmetic(operator=operator, left=left, right=right):
+                one, two = self._kind(left), self._kind(right)
+                return None if one is None or two is None else _result(operator, one, two)
+        return None
+
+    def _beside_help(self, compared: syntax.Compared, wrong: Span) -> str:
+        """Return what to do where one side of a comparison is wrong; empty if that says it all.
+
+        Args:
+            wrong: where the mistake is.
+        """
+        operator, first, second = compared.operator, compared.left, compared.right
+        for this, other in ((first, second), (second, first)):
+            if this.span != wrong:
+                continue
+            name = self._unknown(this)
+            if name and isinstance(other, syntax.Name):
+                return type_help.quoted_help(name, other.name, operator)
+            fraction, kind = _fraction(this), self._kind(other)
+            if fraction is None:
+                continue
+            if _is_quotient(other) and kind is Type.COUNT and this is second:
+                return self._ratio(operator, other, fraction)
+            if kind in (Type.MEMORY, Type.PERCENTAGE) and fraction <= 1:
+                return f"a share of memory is written `{float(fraction * 100):g}%`"
+        return ""
+
+    def _unknown(self, expression: syntax.Expression) -> str:
+        """Return the name that an expression is, if it means nothing."""
+        name = expression.name if isinstance(expression, syntax.Name) else ""
+        known = name in ATTRIBUTES or name in self.definitions or name in self.broken
+        return "" if known else name
+
+    def _ratio(self, operator: str, quotient: syntax.Arithmetic, share: Fraction) -> str:
+        left, right = (self._factor(side) for side in (quotient.left, quotient.right))
+        return type_help.ratio_help(operator, left, right, share)
+
+    def _factor(self, expression: syntax.Expression) -> str:
+        """Return the text of an expression as it stands beside `*`."""
+        written = self.source.quote(expression.span)
+        return f"({written})" if isinstance(expression, syntax.Arithmetic) else written
+
     def _quantity(self, quantity: syntax.Quantity) -> Typed:
         try:
             kind, amount = quantities.read(quantity.written)
@@ -137,7 +227,20 @@ class Typing:
         node = "bytes" if kind is Type.MEMORY else "number"
         return Typed(kind, [node, int(amount)], literal=True)
 
-    def _name(self, name: syntax.Name) -> Typed:
+    def _name(
+        self,
+        name: syntax.Name,
+        wanted: Collection[Type] = type_help.ANY,
+        term: str | None = None,
+        bare: str = "",
+    ) -> Typed:
+        """Return the type and the node of a name.
+
+        Args:
+            wanted: the types that can stand there, for the help.
+            term: for the name of a term, the value beside it.
+            bare: the whole word that it is a part of, if it is.
+        """
         # An attribute comes first; a definition cannot take its name (OOM208).
         if name.name.startswith("scope.") and not self.in_block:
             self._no_scope(name)
@@ -153,18 +256,21 @@ class Typing:
             "OOM201",
             name.span,
             f"unknown name `{word}`",
-            type_help.name_help(word, self.definitions),
+            type_help.name_help(word, self.definitions, wanted)
+            if term is None
+            else type_help.term_help(bare or word, term, self.definitions, wanted),
             replacing(name.span, same) if same and not capabilities.matches(word) else None,
         )
 
     def _no_scope(self, name: syntax.Name) -> NoReturn:
         of_unit = name.name.replace("scope.", "unit.", 1)
+        kind = ATTRIBUTES[name.name].type if name.name in ATTRIBUTES else Type.MEMORY
         self.bad(
             "OOM212",
             name.span,
             f"`{name.name}` is of the unit that a block is about, and there is no block around it",
             "write the statement in a block, as in `in user.slice: prefer anything when "
-            f"{name.name} …`"
+            f"{name.name} > {EXAMPLES[kind]}`"
             + (f"; of the innermost unit it is `{of_unit}`" if of_unit in ATTRIBUTES else ""),
         )
 
@@ -189,18 +295,17 @@ class Typing:
         first, *others = call.arguments
         if others:
             word = call.function.name
+            each = " and ".join(f"cap({self.source.quote(one.span)})" for one in call.arguments)
             self.bad(
                 "OOM307",
                 others[0].span,
                 f"`{word}` takes one argument, and there are {len(call.arguments)}",
-                "write one `cap(…)` for each, with `and` or `or` between them"
-                if word == "cap"
-                else "give it one number",
+                f"write `{each}`, or `or`" if word == "cap" else "give it one number",
             )
         return first
 
     def _root(self, argument: syntax.Expression) -> Typed:
-        typed = self.expression(argument)
+        typed = self.expression(argument, NUMERIC)
         if typed.type is not Type.COUNT:
             self.bad(
                 "OOM307",
@@ -237,10 +342,11 @@ class Typing:
                 f"write `{word}({self.source.quote(call.arguments[0].span)}, …)`, or the value "
                 "alone",
             )
-        given = [self.expression(argument) for argument in call.arguments]
+        given = [self.expression(argument, NUMERIC) for argument in call.arguments]
         kinds = {typed.type for typed in given}
         # A percentage beside memory is that share of the memory limit, as in `_arithmetic`.
         if Type.MEMORY in kinds:
+            self._refuse_unclear_share(given, call.span)
             given = [Typed(Type.MEMORY, one.node) if is_share(one) else one for one in given]
         first = given[0]
         for argument, typed in zip(call.arguments, given, strict=True):
@@ -280,7 +386,9 @@ class Typing:
             "OOM202",
             name.span,
             f"unknown capability `{name.name}`",
-            did_you_mean(
+            type_help.not_a_capability(name.name)
+            if name.name in self.definitions or name.name in ATTRIBUTES
+            else did_you_mean(
                 name.name.removeprefix("CAP_"),
                 [*capabilities.CAPABILITIES, *filter(None, short)],
                 "see capabilities(7) for their names",
@@ -289,7 +397,7 @@ class Typing:
         )
 
     def _minus(self, operand: syntax.Expression) -> Typed:
-        typed = self.expression(operand)
+        typed = self.expression(operand, NUMERIC)
         if typed.type not in NUMERIC:
             self.bad(
                 "OOM302",
@@ -303,7 +411,13 @@ class Typing:
 
     def _arithmetic(self, expression: syntax.Arithmetic) -> Typed:
         operator = expression.operator
-        left, right = self.expression(expression.left), self.expression(expression.right)
+        try:
+            left = self.expression(expression.left, NUMERIC)
+            right = self.expression(expression.right, NUMERIC)
+        except Bad as error:
+            help_ = self._product_help(expression, error.diagnostic.span)
+            raise Bad(replace(error.diagnostic, help=help_)) if help_ else error from error
+        self._refuse_unclear_share((left, right), expression.span)
         # A percentage beside memory is that share of the memory limit.
         if left.type is Type.MEMORY and is_share(right):
             right = Typed(Type.MEMORY, right.node)
@@ -315,9 +429,39 @@ class Typing:
                 "OOM302",
                 expression.span,
                 f"cannot apply `{operator}` to {in_words(left.type)} and {in_words(right.type)}",
-                type_help.arithmetic_help(operator, left.type, right.type),
+                self._product_help(expression)
+                or type_help.arithmetic_help(operator, left.type, right.type),
             )
         return Typed(result, [operator, left.node, right.node])
+
+    def _product_help(self, product: syntax.Arithmetic, wrong: Span | None = None) -> str:
+        """Return how a product with a fraction or a percentage is written; empty if it is none.
+
+        Args:
+            wrong: where the mistake is, if it is in one side only.
+        """
+        for this, other in ((product.left, product.right), (product.right, product.left)):
+            fraction = _fraction(other)
+            if product.operator == "*" and fraction and wrong in (None, other.span):
+                return type_help.product_help(self._factor(this), fraction)
+        return ""
+
+    def _refuse_unclear_share(self, beside: Iterable[Typed], where: Span) -> None:
+        """Refuse a percentage beside memory of the host, where it may be the share of anything."""
+        asked = {name for one in beside for name in nodes.attributes(one.node)}
+        of_host = sorted(
+            name
+            for name in asked
+            if ATTRIBUTES[name].provider is Provider.HOST and ATTRIBUTES[name].type is Type.MEMORY
+        )
+        shares = [one.node for one in beside if is_share(one)]
+        if of_host and shares:
+            self.bad(
+                "OOM301",
+                where,
+                f"it is not clear of what this percentage beside `{of_host[0]}` is the share",
+                type_help.share_help(of_host, shares[0]),
+            )
 
     def comparison(
         self, operator: str, left: Typed, right: Typed, where: syntax.Expression
@@ -344,8 +488,10 @@ class Typing:
                 "OOM301",
                 where.span,
                 f"cannot compare {in_words(left.type)} with {in_words(right.type)}",
-                type_help.comparison_help(left, right),
+                self._comparison_help(operator, left, right, where),
             )
+        if share and not nodes.share_of([operator, left.node, right.node]):
+            self._refuse_unclear_share((left, right), where.span)
         ordered = operator not in ("==", "!=")
         if left.type is Type.CAPABILITIES or (ordered and left.type in (Type.TEXT, Type.BOOLEAN)):
             self.bad(
@@ -358,6 +504,19 @@ class Typing:
                 + (", or `~` for a regular expression" if left.type is Type.TEXT else ""),
             )
         return [operator, left.node, right.node]
+
+    def _comparison_help(
+        self, operator: str, left: Typed, right: Typed, where: syntax.Expression | syntax.Equals
+    ) -> str:
+        if isinstance(where, syntax.Compared):
+            sides: tuple[syntax.Node, syntax.Node] = (where.left, where.right)
+        elif isinstance(where, syntax.Equals):
+            sides = (where.name, where.quantity)
+        else:
+            sides = (where, where)
+        return type_help.comparison_help(
+            operator, left, right, lambda at: self.source.quote(sides[at].span)
+        )
 
     def _hundredths(self, typed: Typed, where: syntax.Node) -> list[Any]:
         if not typed.literal:
@@ -373,7 +532,7 @@ class Typing:
         return ["number", above * 10_000 // below]
 
     def _subject(self, expression: syntax.Expression, operation: str) -> list[Any]:
-        typed = self.expression(expression)
+        typed = self.expression(expression, type_help.TEXTS)
         if typed.type is not Type.TEXT:
             self.bad(
                 "OOM306",
@@ -427,7 +586,7 @@ class Typing:
         while isinstance(first, syntax.Arithmetic):
             first = first.left
         if isinstance(first, syntax.Name):
-            typed = self._name(first)
+            typed = self._name(first, term=self._unquoted(first), bare=self._bare(item))
             # A path and a name with a dash look like arithmetic.
             if typed.type is Type.TEXT or (first is item and typed.type is not Type.BOOLEAN):
                 self.bad(
@@ -462,7 +621,7 @@ class Typing:
 
     def _term(self, term: syntax.Term) -> list[Any]:
         name = term.name
-        typed = self._name(name)
+        typed = self._name(name, self._takes(term), self._value(term))
         if typed.type is Type.BOOLEAN:
             self.bad(
                 "OOM301",
@@ -478,7 +637,7 @@ class Typing:
                     "OOM301",
                     term.span,
                     f"`{name.name}` is {in_words(typed.type)}, but this is {in_words(right.type)}",
-                    type_help.value_help(name.name, typed.type),
+                    type_help.value_help(name.name, typed.type, self.source.quote(quantity.span)),
                 )
             return self.comparison("==", typed, right, term)
         if typed.type is not Type.TEXT:
@@ -486,12 +645,31 @@ class Typing:
                 "OOM306",
                 term.span,
                 f"`{name.name}` is {in_words(typed.type)}, not a text",
-                type_help.value_help(name.name, typed.type),
+                type_help.value_help(name.name, typed.type, self._value(term)),
                 type_help.by_name(term),
             )
         if isinstance(term, syntax.Member):
             return self._among(typed.node, term.list).node
         return ["glob", typed.node, term.glob.value]
+
+    def _value(self, term: syntax.Term) -> str:
+        """Return the value of a term as it was meant; empty if there is none to be seen."""
+        match term:
+            case syntax.Equals(quantity=quantity):
+                return self.source.quote(quantity.span)
+            case syntax.Matches(glob=glob):
+                return "" if '"' in glob.value else glob.value
+        return ""
+
+    def _takes(self, term: syntax.Term) -> Collection[Type]:
+        """Return the types that can have the value of a term."""
+        return self._beside(term.quantity) if isinstance(term, syntax.Equals) else type_help.TEXTS
+
+    def _bare(self, item: syntax.Expression) -> str:
+        """Return the word that looks like arithmetic, such as ``gnome-shell``; else nothing."""
+        written = self.source.quote(item.span)
+        word = isinstance(item, syntax.Arithmetic) and not re.search(r"[\s()*+]", written)
+        return written if word else ""
 
     def _unquoted(self, name: syntax.Name) -> str:
         """Return the word behind a name that is no known name, and may lack its quotes."""
@@ -503,6 +681,23 @@ class Typing:
 
 # What looks like the value of an attribute, but for its quotes.
 _UNQUOTED = re.compile(r"[ \t]+([^\s\"'`#{}()<>=!&|,;%]+)")
+
+
+def _is_quotient(expression: syntax.Expression) -> TypeGuard[syntax.Arithmetic]:
+    return isinstance(expression, syntax.Arithmetic) and expression.operator == "/"
+
+
+def _fraction(expression: syntax.Expression) -> Fraction | None:
+    """Return what a number with decimals or a percentage is a fraction of; None if it is none."""
+    if not isinstance(expression, syntax.Quantity):
+        return None
+    try:
+        amount, suffix = quantities.number(expression.written)
+    except quantities.BadQuantity:
+        return None
+    if suffix == "%":
+        return amount / 100
+    return amount if not suffix and amount.denominator != 1 else None
 
 
 def _result(operator: str, left: Type, right: Type) -> Type | None:

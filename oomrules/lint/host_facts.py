@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 from oomrules.accounts import passwd
 from oomrules.accounts.names import asks_elsewhere
@@ -17,6 +17,7 @@ from oomrules.processes.snapshot import PF_KTHREAD, Process, Snapshot
 from oomrules.processes.units import Placement
 from oomrules.processes.values import places
 from oomrules.ranking.ranker import Ranking
+from oomrules.ranking.verdict import Verdict
 from oomrules.roots import Root
 
 # The properties that systemd is asked for, for each unit that has processes.
@@ -59,6 +60,17 @@ class HostFacts:
     def snapshot(self) -> Snapshot:
         """The processes."""
         return self.ranking.snapshot
+
+    def verdict(self, process: Process) -> Verdict:
+        """Return what the rules say of a process; several checks ask for it."""
+        found = self._verdicts.get(process.pid)
+        if found is None:
+            found = self._verdicts[process.pid] = self.ranking.verdict(process)
+        return found
+
+    @cached_property
+    def _verdicts(self) -> dict[int, Verdict]:
+        return {}
 
     def processes(self) -> list[Process]:
         """The processes that hold memory of their own."""

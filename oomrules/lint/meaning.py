@@ -169,6 +169,7 @@ def said(verdict: Verdict) -> str:
     """Return a verdict in a few words."""
     if not verdict.candidate:
         return verdict.reason
-    tier = ("first to be killed", "", "last to be killed")[verdict.tier]
+    degree = f" by {verdict.degree}" if verdict.degree != 1 else ""
+    tier = ("first to be killed", "", "last to be killed")[verdict.tier] + degree
     points = f"{verdict.points} points"
     return ", ".join(filter(None, [tier, points, f"weight {verdict.fraction}"]))

@@ -168,6 +168,7 @@ class IteratorSource(ProcSource):
             try:
                 self._refresh_at_once(self.tasks)
                 self.by_iterator = True
+                self.look_at_growth()
                 # The rest is in the rows.
                 self.look_in_turn(self._in_turn)
                 return self

@@ -13,6 +13,9 @@ from oomrules.processes.snapshot import NO_LIMIT
 # The page counter of v1 shows "no limit" as its maximum rounded down to a page.
 _V1_NO_LIMIT = NO_LIMIT - 2**20
 
+# Makes the share of the last second, in percent, of what was stalled since the boot, in us.
+Share = Callable[[int], float | None]
+
 _INIT, _SYSTEMD = "/init.scope", "name=systemd"
 
 
@@ -50,10 +53,11 @@ class Hierarchy:
         """Return whether units and memory are in the hierarchy of v2: a process has one group."""
         return self.layout == "v2" and self.units is self.unified
 
-    def scope(self, path: str) -> LiveScope | None:
+    def scope(self, path: str, share: Share | None = None) -> LiveScope | None:
         """Look at a control group; its files are read as they are asked for.
 
-        None for one above the part of the tree that is in sight: it is as if that were all.
+        ``share`` is that of ``LiveScope``. None for one above the part of the tree that is in
+        sight: it is as if that were all.
         """
         tree = self.memory or self.unified
         if tree is None:
@@ -62,10 +66,10 @@ class Hierarchy:
         if directory is None and tree.is_above(path):
             return None
         if tree is self.unified:
-            return LiveScope(_V2, directory)
+            return LiveScope(_V2, directory, share=share)
         others = (self.unified, self.units)
         unified, units = (tree.directory(path) if tree else None for tree in others)
-        return LiveScope(_V1, directory, unified, units)
+        return LiveScope(_V1, directory, unified, units, share)
 
     def path_of(self, lines: bytes) -> str | None:
         """Find the control group of a process in its ``cgroup`` file.
@@ -155,9 +159,14 @@ def _limit(text: str) -> int:
     return NO_LIMIT if value >= _V1_NO_LIMIT else value
 
 
-def _pressure(text: str) -> float:
-    """The share of the last 10 s in which some task waited, in percent (PSI, ``some``)."""
+def pressure(text: str) -> float:
+    """Return the share of the last 10 s in which some task waited, in percent (PSI, ``some``)."""
     return float(text.split("avg10=", 1)[1].split(" ", 1)[0])
+
+
+def stalled(text: str) -> int:
+    """Return the microseconds in which all tasks waited, since the boot (PSI, ``full``)."""
+    return int(text.split("full ", 1)[1].split("total=", 1)[1].split("\n", 1)[0])
 
 
 def _kills(text: str) -> int:
@@ -168,9 +177,12 @@ _V2: dict[str, tuple[str, Callable[[str], Any]]] = {
     "memory": ("memory.current", int),
     "memory_max": ("memory.max", _limit),
     "memory_high": ("memory.high", _limit),
+    "memory_min": ("memory.min", _limit),
+    "memory_low": ("memory.low", _limit),
     "swap": ("memory.swap.current", int),
     "swap_max": ("memory.swap.max", _limit),
-    "pressure": ("memory.pressure", _pressure),
+    "pressure": ("memory.pressure", pressure),
+    "stall": ("memory.pressure", stalled),
     "oom_kills": ("memory.events", _kills),
 }
 _V1: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -184,12 +196,20 @@ _V1: dict[str, tuple[str, Callable[[str], Any]]] = {
 FIGURES = tuple(_V2)
 # Those for which a missing file, or null in a snapshot, means that there is none.
 LIMITS = ("memory_max", "memory_high", "swap_max")
+# Those for which a missing file means that nothing is kept for the group.
+_KEPT = ("memory_min", "memory_low")
+_NONE = {**dict.fromkeys(LIMITS, NO_LIMIT), **dict.fromkeys(_KEPT, 0)}
+# Those that v2 has of a group whose memory v1 counts.
+_PRESSURES = ("pressure", "stall")
 
 
 class LiveScope:
-    """One control group, read lazily; each figure once, so that one ranking sees one value."""
+    """One control group, read lazily; each figure once, so that one ranking sees one value.
 
-    __slots__ = ("_directory", "_files", "_places", "_unified", "_values")
+    ``share`` makes the share of the last second of the time that was stalled in all.
+    """
+
+    __slots__ = ("_directory", "_files", "_places", "_share", "_unified", "_values")
 
     def __init__(
         self,
@@ -197,7 +217,9 @@ class LiveScope:
         directory: str | None,
         unified: str | None = None,
         units: str | None = None,
+        share: Share | None = None,
     ) -> None:
+        self._share = share
         self._files, self._directory, self._unified = files, directory, unified
         self._places = directory, unified, units
         self._values: dict[str, Any] = {}
@@ -210,12 +232,12 @@ class LiveScope:
 
     def _figure(self, key: str) -> Any:
         directory = self._directory
-        if key == "pressure" and self._unified:
+        if key in _PRESSURES and self._unified:
             directory, (file, convert) = self._unified, _V2[key]
         elif key in self._files:
             file, convert = self._files[key]
         else:
-            return NO_LIMIT if key in LIMITS else None
+            return _NONE.get(key)
         if directory is None:
             return None
         try:
@@ -225,9 +247,11 @@ class LiveScope:
             # No such file in a group that is there: its controller is off, so no limit. The same
             # holds for a group that is there in other hierarchies than the controller's.
             there = any(one and os.path.isdir(as_bytes(one)) for one in self._places)
-            return NO_LIMIT if key in LIMITS and there else None
+            return _NONE.get(key) if there else None
         except (OSError, ValueError, IndexError):
             return None
+        if key == "stall":
+            return self._share(value) if self._share else None
         if file.startswith("memory.memsw.") and value < NO_LIMIT:
             # These are of memory and swap together.
             memory = self.get("memory" if key == "swap" else "memory_max")

@@ -11,8 +11,21 @@ import os
 from struct import Struct
 
 from oomrules.errors import Failure, reason
+from oomrules.processes.cgroups import pressure, stalled
 
 _KIB = 1024
+# The lines of meminfo, by the name in a ``Host``.
+_LINES = {
+    "available": b"MemAvailable:",
+    "free": b"MemFree:",
+    "swap_free": b"SwapFree:",
+    "shmem": b"Shmem:",
+    "hugetlb": b"Hugetlb:",
+}
+# A kernel without them has no such line.
+_NONE = {"hugetlb": 0, "shmem": 0}
+# Larger than what PSI tells of the host.
+_PRESSURE = 1 << 10
 # Larger than any meminfo.
 _MEMINFO = 1 << 14
 _UNMOUNTED = "is /proc mounted, and without subset=pid?"
@@ -35,6 +48,8 @@ class Memory:
             covered = os.fstat(self._descriptor).st_dev != os.stat(root).st_dev
         except OSError as error:
             raise Failure(f"cannot read {path}: {reason(error)}", _UNMOUNTED) from error
+        # What was read last.
+        self._data = b""
         if covered:
             self.close()
 
@@ -42,8 +57,18 @@ class Memory:
         """Return RAM and swap in bytes: what oom_badness() takes for totalpages on the host."""
         if self._descriptor < 0:
             return _asked_of_kernel()
-        data = os.pread(self._descriptor, _MEMINFO, 0)
-        return _size(data, b"MemTotal:"), _size(data, b"SwapTotal:")
+        data = self._data = os.pread(self._descriptor, _MEMINFO, 0)
+        return _size(data, b"MemTotal:") or 0, _size(data, b"SwapTotal:") or 0
+
+    def rest(self) -> dict[str, int]:
+        """Return what ``totals`` has read besides, in bytes, by the name in a ``Host``.
+
+        Nothing where the kernel was asked by sysinfo(2), which does not tell all of it.
+        """
+        if self._descriptor < 0:
+            return {}
+        sizes = {name: _size(self._data, key) for name, key in _LINES.items()}
+        return _NONE | {name: size for name, size in sizes.items() if size is not None}
 
     def close(self) -> None:
         """Close the file; from then on the kernel is asked by sysinfo(2)."""
@@ -52,9 +77,43 @@ class Memory:
             self._descriptor = -1
 
 
-def _size(data: bytes, key: bytes) -> int:
+class Waiting:
+    """How long tasks of this host wait for memory (PSI, /proc/pressure/memory).
+
+    Unknown where the kernel does not measure it, and where another file lies over the kernel's.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._path, self._root, self._descriptor = f"{root}/pressure/memory", root, -1
+
+    def read(self) -> tuple[float, int] | None:
+        """Return how much some task and all of them waited; None if that is unknown.
+
+        Returns:
+            the share of the last 10 s in which some task waited, in percent, and the microseconds
+            in which all of them did since the boot.
+        """
+        try:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+                if os.fstat(self._descriptor).st_dev != os.stat(self._root).st_dev:
+                    self.close()
+                    return None
+            text = os.pread(self._descriptor, _PRESSURE, 0).decode("ascii", "replace")
+            return pressure(text), stalled(text)
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _size(data: bytes, key: bytes) -> int | None:
     _, _, rest = data.partition(key)
-    return int(rest.split(None, 1)[0]) * _KIB if rest else 0
+    return int(rest.split(None, 1)[0]) * _KIB if rest else None
 
 
 def _asked_of_kernel() -> tuple[int, int]:

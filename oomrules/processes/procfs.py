@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 
-from oomrules.attributes import ATTRIBUTES
+from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.clock import now
 from oomrules.errors import Failure, reason
 from oomrules.fields import FIELDS, Field
@@ -26,7 +26,8 @@ from oomrules.processes.cgroups import Hierarchy, LiveScope, is_in_sight
 from oomrules.processes.cmdlines import BATCH, Cmdlines
 from oomrules.processes.descriptors import Descriptors
 from oomrules.processes.facts import Facts
-from oomrules.processes.machine import Memory
+from oomrules.processes.history import Growth, Stalls
+from oomrules.processes.machine import Memory, Waiting
 from oomrules.processes.namespaces import Namespaces
 from oomrules.processes.proc_stat import (
     FLAGS,
@@ -44,10 +45,11 @@ from oomrules.processes.proc_stat import (
     split,
 )
 from oomrules.processes.proc_status import Statuses, taking
-from oomrules.processes.snapshot import PF_EXITING, UNREAD, Host, Process
+from oomrules.processes.snapshot import HOST_SHARES, PF_EXITING, UNREAD, Host, Process
 from oomrules.processes.threads import GONE, LOOKS, Threads
 from oomrules.processes.turns import Turns
 from oomrules.processes.units import Placement
+from oomrules.processes.values import held
 from oomrules.program.nodes import SELF_MADE
 from oomrules.program.program import Program
 
@@ -116,7 +118,10 @@ class ProcSource:
         self.hidden = hidden.Hidden()
         self._prefix = f"{root}/"
         self._names = names or (None, None)
-        self._memory = Memory(root)
+        self._memory, self._waiting = Memory(root), Waiting(root)
+        self._stalls, self._growth = Stalls(), Growth()
+        # The figures of the host that rules ask for.
+        self._of_host: frozenset[str] = frozenset()
         self.by_pid: dict[int, Process] = {}
         self.threads = Threads(self._prefix)
         self.namespaces = Namespaces(self.threads)
@@ -137,6 +142,10 @@ class ProcSource:
         self.host: Host = self._host()
         self.descriptors = Descriptors(descriptors, self.host.mem_total, self._prefix)
         attributes = [ATTRIBUTES[name] for name in program.attributes]
+        self._of_host = frozenset(
+            attribute.field for attribute in attributes if attribute.provider is Provider.HOST
+        )
+        self._growth_too = "growth" in program.attributes
         # The fields that rules ask for, and which of them are in status.
         asked = {(attribute.field, attribute.provider.value) for attribute in attributes}
         self.asked = {field.name for field in FIELDS.values() if (field.name, field.file) in asked}
@@ -189,7 +198,8 @@ class ProcSource:
     def scope(self, cgroup: str) -> LiveScope | None:
         """Look at a control group, at most once a refresh."""
         if cgroup not in self._scopes:
-            self._scopes[cgroup] = self.hierarchy.scope(cgroup)
+            share = self._stalls.of(cgroup, self.host.uptime)
+            self._scopes[cgroup] = self.hierarchy.scope(cgroup, share)
         return self._scopes[cgroup]
 
     def fact(self, place: Placement, name: str) -> Any:
@@ -255,6 +265,8 @@ class ProcSource:
         elif FIELDS[field].file == "stat":
             data = read_small(f"{self._prefix}{process.pid}/stat")
             self._update_family(process, split(data))
+        elif field == "growth":
+            process.growth = self._growth.of(process, held(process, self), self.host.uptime)
         elif field == "exe":
             process.exe = self._exe(process.pid)
         elif field == "cmdline":
@@ -355,12 +367,21 @@ class ProcSource:
         new = {pid: Process(pid) for pid in pids if pid not in table}
         table |= new
         self._look_again(new.values())
+        self.look_at_growth()
         self.look_in_turn(IDENTITY_FILES)
         return self
+
+    def look_at_growth(self) -> None:
+        """Note what each process holds, if rules ask how it grows."""
+        if self._growth_too:
+            present = [process for process in self.by_pid.values() if process.total_vm]
+            sizes = [(process, held(process, self)) for process in present]
+            self._growth.look(sizes, self.host.uptime)
 
     def begin(self) -> None:
         """Begin a refresh, with nothing known of what it is about to find."""
         self.host = self._host()
+        self._stalls.forget(self.host.uptime)
         self.threads.uptime = self.host.uptime
         self._scopes.clear()
         self._cmdlines.begin()
@@ -474,6 +495,7 @@ class ProcSource:
         for process in list(self.by_pid.values()):
             self.drop(process)
         self._memory.close()
+        self._waiting.close()
 
     def update(self, process: Process, data: bytes) -> None:
         """Take over what stat says."""
@@ -574,17 +596,24 @@ class ProcSource:
     def _host(self) -> Host:
         users, groups = self._names
         mem_total, swap_total = self._memory.totals()
+        at = now()
+        figures: dict[str, Any] = self._memory.rest() if self._of_host else {}
+        waiting = self._waiting.read() if self._of_host & {*HOST_SHARES} else None
+        if waiting is not None:
+            stall = self._stalls.share("", at, waiting[1])
+            figures |= {"pressure": waiting[0], "stall": stall}
         return Host(
             time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             kernel=os.uname().release,
             page_size=_PAGE_SIZE,
             clock_ticks=_TICKS,
-            uptime=now(),
+            uptime=at,
             mem_total=mem_total,
             swap_total=swap_total,
             users=users,
             groups=groups,
             unit_root=self._unit_root,
+            **figures,
         )
 
 

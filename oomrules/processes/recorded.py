@@ -18,7 +18,14 @@ from oomrules.lean import Any
 from oomrules.processes.cgroups import LIMITS
 from oomrules.processes.cmdlines import cut
 from oomrules.processes.facts import CONTAINER_FACTS, RELATIONS
-from oomrules.processes.snapshot import DECISIVE, NO_LIMIT, Host, Process
+from oomrules.processes.snapshot import (
+    DECISIVE,
+    HOST_MEMORY,
+    HOST_SHARES,
+    NO_LIMIT,
+    Host,
+    Process,
+)
 from oomrules.processes.units import Placement
 from oomrules.program.nodes import SELF_MADE
 
@@ -28,7 +35,10 @@ HINT = "record it again with `oomrules snapshot -o FILE`"
 # What a process can make unknown by itself.
 _SELF_MADE = [name for name, field in FIELDS.items() if field.self_made]
 _PATHS = ("cgroup", "memory_cgroup", "unit_root")
-_SCOPE_WHOLE = ("memory", "memory_max", "memory_high", "swap", "swap_max", "oom_kills")
+_SCOPE_WHOLE = (
+    *("memory", "memory_max", "memory_high", "memory_min", "memory_low"),
+    *("swap", "swap_max", "oom_kills", "processes"),
+)
 
 # Wider than anything a kernel says.
 _LARGEST = 2**64
@@ -202,6 +212,14 @@ def _number(data: dict[str, Any], key: str, most: int, what: str) -> float:
     return value
 
 
+def _shares(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the percentages of a host or of a control group; None is one that is unknown."""
+    for key in HOST_SHARES:
+        if data.get(key) is not None:
+            _number(data, key, _MOST_PRESSURE, "a percentage")
+    return {key: data.get(key) for key in HOST_SHARES}
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
@@ -238,6 +256,8 @@ def _host(data: dict[str, Any]) -> Host:
         users=_names(data, "users"),
         groups=_names(data, "groups"),
         unit_root=_text(data, "unit_root") or "",
+        **{key: _whole(data, key, 0) for key in HOST_MEMORY},
+        **_shares(data),
     )
 
 
@@ -263,8 +283,7 @@ def _scope(data: dict[str, Any]) -> RecordedScope:
         raise _Wrong("a scope without its cgroup")
     for key in _SCOPE_WHOLE:
         _whole(data, key, least=0)
-    if data.get("pressure") is not None:
-        _number(data, "pressure", _MOST_PRESSURE, "a percentage")
+    _shares(data)
     for key, value in _items(data, "properties"):
         if key in RELATIONS:
             if not _are_texts(value):

@@ -39,6 +39,10 @@ class Host(NamedTuple):
 
     ``users`` and ``groups`` give names by id; None where the names are not known. ``unit_root`` is
     the control group below which systemd makes units, empty where that is the root.
+
+    The rest is None where it is unknown, or no rule asks for it. Memory is in bytes: what is
+    ``available``, ``free``, in shared memory and tmpfs (``shmem``) and in huge pages (``hugetlb``).
+    ``pressure`` and ``stall`` are percentages.
     """
 
     time: str
@@ -51,6 +55,18 @@ class Host(NamedTuple):
     users: Mapping[int, str] | None = None
     groups: Mapping[int, str] | None = None
     unit_root: str = ""
+    available: int | None = None
+    free: int | None = None
+    swap_free: int | None = None
+    shmem: int | None = None
+    hugetlb: int | None = None
+    pressure: float | None = None
+    stall: float | None = None
+
+
+# The figures of a host that are read where a rule asks for one: of memory, and the others.
+HOST_MEMORY = ("available", "free", "swap_free", "shmem", "hugetlb")
+HOST_SHARES = ("pressure", "stall")
 
 
 class _Rare:
@@ -95,6 +111,7 @@ class Process:
     cmdline: Any
     exe: Any
     gid: Any
+    growth: Any
     memory_cgroup: Any
     pgtables: Any
     ppid: Any

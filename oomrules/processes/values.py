@@ -8,7 +8,7 @@ Memory is in whole pages, durations in milliseconds, percentages in hundredths.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from oomrules.attributes import ATTRIBUTES, FOOTPRINT, Attribute, Provider, Type
 from oomrules.fields import FIELDS, Unit
@@ -23,11 +23,18 @@ from oomrules.program.nodes import SELF_MADE
 
 Getter = Callable[[Process, Snapshot], Any]
 
-# Figures in percent.
-_SHARES = ("pressure", "stall")
-
 # The share of a limit is worked out from this; no rule can name it.
 LIMIT = "(memory limit)"
+# The same for shares of what the host has (``Attribute.whole``), by the attribute's name.
+WHOLES = {name: nodes.whole_of(name) for name in ("host.memory", "host.swap")}
+
+# The figures of a control group that are memory.
+_IN_PAGES = (
+    *("memory", "memory_max", "memory_high", "memory_min", "memory_low"),
+    *("swap", "swap_max"),
+)
+# Those that are percentages.
+_SHARES = ("pressure", "stall")
 
 
 def _field(name: str) -> Getter:
@@ -36,6 +43,9 @@ def _field(name: str) -> Getter:
         return snapshot.read(process, name) if value is UNREAD else value
 
     return get
+
+
+_uid = _field("uid")
 
 
 def place_of(path: str, snapshot: Snapshot) -> Placement:
@@ -141,7 +151,7 @@ def of_group(path: str, key: str, snapshot: Snapshot) -> Any:
             below it.
     """
     if key == "processes":
-        return _processes_below(snapshot).get(path, 0)
+        return _number_below(snapshot).get(path, 0)
     if key == "footprint":
         return _held_below(snapshot).get(path, 0)
     scope = snapshot.scope(path)
@@ -159,6 +169,42 @@ def _of_scope(key: str) -> Getter:
         return None if place is None else of_group(place.path, key, snapshot)
 
     return get
+
+
+def _of_own_group(key: str) -> Getter:
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        path = memory_group(process, snapshot)
+        return None if path is None else of_group(path, key, snapshot)
+
+    return get
+
+
+def _of_host(key: str) -> Getter:
+    def get(_: Process, snapshot: Snapshot) -> Any:
+        value = getattr(snapshot.host, key)
+        if value is None:
+            return None
+        return round(value * 100) if key in _SHARES else value // snapshot.host.page_size
+
+    return get
+
+
+def _host_memory(_: Process, snapshot: Snapshot) -> int | None:
+    """Return RAM without huge pages, in pages: nothing in those can be had by a kill."""
+    host = snapshot.host
+    if host.hugetlb is None:
+        return None
+    return max(0, host.mem_total - host.hugetlb) // host.page_size
+
+
+def _whole(get: Getter) -> Getter:
+    """Return a getter of bytes that others are a share of; none is no whole."""
+
+    def in_bytes(process: Process, snapshot: Snapshot) -> int | None:
+        pages = get(process, snapshot)
+        return pages * snapshot.host.page_size if pages else None
+
+    return in_bytes
 
 
 def limit(process: Process, snapshot: Snapshot) -> int | None:
@@ -192,6 +238,12 @@ def _footprint(process: Process, snapshot: Snapshot) -> Any:
     if swap is SELF_MADE or tables is SELF_MADE:
         return SELF_MADE
     return rss + swap + tables // snapshot.host.page_size
+
+
+def held(process: Process, snapshot: Snapshot) -> Any:
+    """Return the footprint of a process in bytes; None or SELF_MADE if it is unknown."""
+    pages = _footprint(process, snapshot)
+    return pages * snapshot.host.page_size if type(pages) is int else pages
 
 
 def _host_totalpages(_: Process, snapshot: Snapshot) -> int:
@@ -374,57 +426,95 @@ def _unit_name(path: str, snapshot: Snapshot) -> str:
     return nodes.Names(place.unit, snapshot.fact(place, "Names") or ())
 
 
-# How many processes there are in each control group and below it, and on which host.
-_counted: tuple[Any, dict[str, int]] = (None, {})
+# What was worked out about all processes together, and on which host.
+_together: tuple[Any, dict[str, Any]] = (None, {})
 
 
-def _processes_below(snapshot: Snapshot) -> dict[str, int]:
-    """Count the processes by control group, once each refresh, which makes a new host.
+def _once(make: Callable[[Snapshot], Any]) -> Callable[[Snapshot], Any]:
+    """Have something worked out once each refresh, which makes a new host.
 
-    The count comes from the processes themselves: the files of a user's control groups are
-    the user's to switch off.
+    It comes from the processes themselves: the files of a user's control groups are the user's to
+    switch off.
     """
-    global _counted
-    host, found = _counted
-    if host is snapshot.host:
-        return found
-    present = (process for process in snapshot.by_pid.values() if process.total_vm != 0)
-    found = {}
-    for path, number in Counter(cgroup(process, snapshot) for process in present).items():
+    name = make.__name__
+
+    def get(snapshot: Snapshot) -> Any:
+        global _together
+        host, found = _together
+        if host is not snapshot.host:
+            found = {}
+            _together = snapshot.host, found
+        if name not in found:
+            found[name] = make(snapshot)
+        return found[name]
+
+    return get
+
+
+def _present(snapshot: Snapshot) -> Iterator[Process]:
+    """Yield the processes that have memory of their own."""
+    # Reading one may drop it.
+    return (process for process in list(snapshot.by_pid.values()) if process.total_vm != 0)
+
+
+@_once
+def _number_below(snapshot: Snapshot) -> dict[str, int]:
+    """Count the processes by control group, with all below it."""
+    found: dict[str, int] = {}
+    paths = Counter(cgroup(process, snapshot) for process in _present(snapshot))
+    for path, number in paths.items():
         for group in enclosing(path) if path is not None else ():
             found[group] = found.get(group, 0) + number
-    _counted = snapshot.host, found
     return found
 
 
-# The sum of footprints in each control group and below it, and on which host.
-_held: tuple[Any, dict[str, int | None]] = (None, {})
-
-
+@_once
 def _held_below(snapshot: Snapshot) -> dict[str, int | None]:
-    """Add up the footprints by control group, once each refresh; a sum is unknown if one is.
-
-    A process that made its own unknown counts by its resident memory.
-    """
-    global _held
-    host, found = _held
-    if host is snapshot.host:
-        return found
-    found = {}
-    for process in list(snapshot.by_pid.values()):
-        path = cgroup(process, snapshot)
-        held = _footprint(process, snapshot) if process.total_vm != 0 else 0
-        held = process.rss if held is SELF_MADE else held
-        for group in enclosing(path) if path is not None else ():
+    """Add up the footprints by control group, with all below it; see ``_sums``."""
+    found: dict[str, int | None] = {}
+    for path, held in _sums(cgroup, snapshot).items():
+        for group in enclosing(path):
             before = found.get(group, 0)
             found[group] = None if held is None or before is None else before + held
-    _held = snapshot.host, found
     return found
 
 
-def _processes_of_unit(process: Process, snapshot: Snapshot) -> int | None:
-    place = innermost_place(process, snapshot)
-    return place and _processes_below(snapshot).get(place.path, 0)
+@_once
+def _held_by_users(snapshot: Snapshot) -> dict[int, int | None]:
+    """Add up the footprints by real user; see ``_sums``."""
+    return _sums(_uid, snapshot)
+
+
+@_once
+def _number_of_users(snapshot: Snapshot) -> dict[int, int]:
+    """Count the processes by real user."""
+    return Counter(_uid(process, snapshot) for process in _present(snapshot))
+
+
+def _sums(key: Getter, snapshot: Snapshot) -> dict[Any, int | None]:
+    """Add up footprints by a value of each process; a sum is unknown if one of them is.
+
+    A process that made its own unknown counts by its resident memory: it must not hide what the
+    others hold. In no sum is one whose value is unknown.
+    """
+    found: dict[Any, int | None] = {}
+    for process in _present(snapshot):
+        of = key(process, snapshot)
+        if of is None:
+            continue
+        held, before = _footprint(process, snapshot), found.get(of, 0)
+        if held is SELF_MADE:
+            held = process.rss
+        found[of] = None if held is None or before is None else before + held
+    return found
+
+
+def _of_user(table: Callable[[Snapshot], dict[int, int | None]]) -> Getter:
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        uid = _uid(process, snapshot)
+        return None if uid is None else table(snapshot).get(uid, 0)
+
+    return get
 
 
 def known(name: str, process: Process, snapshot: Snapshot) -> Any:
@@ -444,7 +534,6 @@ _SPECIAL: dict[str, Getter] = {
     "slice": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).system.slice),
     "user.unit": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).user_unit),
     "user.slice": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).user_slice),
-    "unit.processes": _processes_of_unit,
     "container.id": _of_place("id"),
     "container.runtime": _runtime,
     "container.name": _container_name,
@@ -454,12 +543,19 @@ _SPECIAL: dict[str, Getter] = {
     "pod.name": _of_pod("pod_name", ""),
     "pod.namespace": _of_pod("pod_namespace", ""),
     "pod.priority": _of_pod("pod_priority", 0),
+    "unit.processes": _of_scope("processes"),
+    "user.footprint": _of_user(_held_by_users),
+    "user.processes": _of_user(_number_of_users),
+    **{f"cgroup.{key}": _of_own_group(key) for key in ("memory", "memory_max", "processes")},
+    "host.memory": _host_memory,
+    "host.swap": _of_host("swap_total"),
+    WHOLES["host.memory"]: _whole(_host_memory),
+    WHOLES["host.swap"]: _whole(_of_host("swap_total")),
     "footprint": _footprint,
     "totalpages": _totalpages,
     "host.totalpages": _host_totalpages,
     LIMIT: limit,
 }
-_IN_PAGES = ("memory", "memory_max", "memory_high", "swap")
 
 
 def _getter(attribute: Attribute) -> Getter:
@@ -470,6 +566,8 @@ def _getter(attribute: Attribute) -> Getter:
     if attribute.provider is Provider.BLOCK:
         # Only a rule in a block asks for it, of the block's unit (``of_block``).
         return lambda process, snapshot: None
+    if attribute.provider is Provider.HOST:
+        return _of_host(attribute.field)
     if attribute.provider is Provider.SYSTEMD:
         return _of_unit(attribute.field, type(attribute.empty))
     if attribute.provider is Provider.LOGIND:
@@ -499,18 +597,45 @@ def _told_by_a_user(getter: Getter, known_too: bool) -> Getter:
     return get
 
 
-def _claimed(getter: Getter) -> Getter:
+def _claimed(getter: Getter, instead: Any) -> Getter:
     """Take a place inside a service for no proof of a container: its user may have made it."""
 
     def get(process: Process, snapshot: Snapshot) -> Any:
         found = container_of(process, snapshot)
-        return SELF_MADE if found is not None and found.claimed else getter(process, snapshot)
+        return instead if found is not None and found.claimed else getter(process, snapshot)
+
+    return get
+
+
+def _of_lower_group(getter: Getter) -> Getter:
+    """Take what a group below a unit does not tell for no reason to protect.
+
+    Whoever the unit is delegated to, as the root of a container, makes such groups and decides
+    what is measured in them.
+    """
+    by_user = _told_by_a_user(getter, known_too=False)
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        value = by_user(process, snapshot)
+        path = memory_group(process, snapshot)
+        if value is None and path is not None and place_of(path, snapshot).path != path:
+            return SELF_MADE
+        return value
 
     return get
 
 
 _CONTAINERS = {
-    name: _claimed(GETTERS[name]) for name in ATTRIBUTES if name.startswith(("container.", "pod."))
+    name: _claimed(GETTERS[name], SELF_MADE)
+    for name in ATTRIBUTES
+    if name.startswith(("container.", "pod."))
+}
+
+# The same for what is decided once for a process: PENDING is left for the rule that asks, because
+# there the answer depends on what kind of rule it is.
+LASTING: dict[str, Getter] = {
+    **GETTERS,
+    **{name: _claimed(GETTERS[name], nodes.PENDING) for name in _CONTAINERS},
 }
 
 # The same for scores: a user who has a manager can keep it from answering, and can take away
@@ -525,6 +650,7 @@ SCORING: dict[str, Getter] = {
     **_CONTAINERS,
     "totalpages": _told_by_a_user(_totalpages, known_too=False),
     LIMIT: _told_by_a_user(limit, known_too=False),
+    **{name: _of_lower_group(GETTERS[name]) for name in ("cgroup.memory", "cgroup.memory_max")},
 }
 
 # The same for rules that protect: he also says what its units are like.

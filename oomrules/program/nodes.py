@@ -4,7 +4,8 @@ A node is a list whose first item says what it is; the others are its operands:
 
     ["number", n]            a number, an id, milliseconds or hundredths of a percent
     ["bytes", n]             memory; a number of pages in arithmetic
-    ["share", above, below]  that share of the nearest memory limit above the process
+    ["share", above, below]  that share of the nearest memory limit above the process; compared
+                             with an attribute that has a whole (``Attribute.whole``), of that
     ["text", s]              a text
     ["attr", name]           an attribute of ``oomrules.attributes``
     ["name", name]           a definition of the program
@@ -39,6 +40,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 
+from oomrules.attributes import ATTRIBUTES
 from oomrules.lean import Any, NamedTuple
 from oomrules.program import expressions
 from oomrules.program.automaton import WORK, TooMuchWork
@@ -390,6 +392,29 @@ class Definitions:
         return self._done[name]
 
 
+def whole_of(attribute: str) -> str:
+    """Return the name under which ``get`` returns an attribute as the whole of a share, in bytes.
+
+    No rule can name it.
+    """
+    return f"({attribute})"
+
+
+def share_of(node: Node) -> str:
+    """Return of which attribute a share in a comparison is; empty for the nearest memory limit."""
+    asked = (ATTRIBUTES.get(part[1]) for part in node[1:] if part[0] == "attr")
+    return next((attribute.whole for attribute in asked if attribute and attribute.whole), "")
+
+
+def asks_limit(node: Node) -> bool:
+    """Return whether there is a share of the nearest memory limit in a node."""
+    if node[0] == "share":
+        return True
+    if node[0] in COMPARISONS and share_of(node):
+        return False
+    return any(map(asks_limit, operands(node)))
+
+
 def localise(node: Node, page_size: int, limit: str) -> Node:
     """Return a node with quantities of memory in this host's pages.
 
@@ -406,6 +431,8 @@ def localise(node: Node, page_size: int, limit: str) -> Node:
         return ["/", bytes_, ["number", node[2] * page_size]]
     if node[0] in COMPARISONS and any(part[0] in ("bytes", "share") for part in node[1:]):
         below = math.lcm(*(part[2] for part in node[1:] if part[0] == "share"))
+        whole = share_of(node)
+        limit = whole_of(whole) if whole else limit
         return [node[0], *(_exact(part, page_size, below, limit) for part in node[1:])]
     parts = [localise(p, page_size, limit) if isinstance(p, list) else p for p in node[1:]]
     # Most nodes are the same on every host, and stay shared with the program.

@@ -126,7 +126,7 @@ def make(scopes: tuple[Scope, ...], definitions: dict[str, Node]) -> Program:
         scopes=scopes,
         definitions=definitions,
         attributes=with_sources(frozenset().union(*map(nodes.attributes, used))),
-        uses_limit=any(part[0] == "share" for node in used for part in nodes.walk(node)),
+        uses_limit=any(map(nodes.asks_limit, used)),
     )
 
 

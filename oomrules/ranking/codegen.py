@@ -18,8 +18,8 @@ from oomrules.program import nodes
 from oomrules.program.automaton import WORK
 from oomrules.program.nodes import SELF_MADE, Node
 from oomrules.ranking.local import Getters
-from oomrules.ranking.residual import Residual
-from oomrules.ranking.verdict import FIRST, LAST, NORMAL
+from oomrules.ranking.residual import Residual, Tiered
+from oomrules.ranking.tiers import First, first_level
 
 # How many places automata may look at for one process: some 50 ms of work. Searching a command
 # line of 4096 bytes for a hundred expressions takes half of it.
@@ -31,8 +31,8 @@ class Decider(NamedTuple):
 
     Attributes:
         decide: takes a process, the uptime in whole seconds, the clock ticks per second and the
-            snapshot. Returns None for a process that is no candidate, else its tier and its
-            points as a fraction.
+            snapshot. Returns None for a process that is no candidate, else its level (``tiers``)
+            and its points as a fraction.
         steps: for how long an answer holds if no value changes but the time: until the age of
             the process reaches the next multiple of one of these seconds. None: it has to be
             asked each time.
@@ -107,7 +107,7 @@ class _Writer:
     def function(self) -> Callable[..., Any]:
         """Compile the text."""
         residual = self.residual
-        tier = self._tier()
+        outcomes = self._outcomes()
         for node in residual.never:
             self.lines.append(f"if {self.ask(node, HOLDS)}: return None")
         for level in residual.only:
@@ -128,21 +128,35 @@ class _Writer:
             self.lines.insert(0, f"{self.give(WORK.begin)}({BUDGET})")
         # A weight is above 0 and never excludes; it leaves the sign of the base as it is.
         self.lines.append("if a < 1: return None")
-        self.lines.append(f"return {tier}, a, b")
+        self.lines += outcomes
         body = "\n".join(f"    {line}" for line in self.lines)
         exec(f"def decide(p, now, hz, s):\n{body}\n", self.given)  # noqa: S102
         decide: Callable[..., Any] = self.given["decide"]
         return decide
 
-    def _tier(self) -> str:
-        tier = str(self.residual.tier)
-        if self.residual.first and self.residual.tier == NORMAL:
-            holds = " or ".join(self.ask(node, SURELY) for node in self.residual.first)
-            tier = f"({FIRST} if {holds} else {NORMAL})"
-        if self.residual.last and self.residual.tier != LAST:
-            holds = " or ".join(self.ask(node, HOLDS) for node in self.residual.last)
-            tier = f"({LAST} if {holds} else {tier})"
-        return tier
+    def _outcomes(self) -> list[str]:
+        """Write the lines that return the answer, the most protective level first."""
+        residual = self.residual
+        lasts: dict[int, list[str]] = {}
+        for one in residual.last:
+            lasts.setdefault(one.degree, []).append(self.ask(one.when, HOLDS))
+        lines = [
+            f"if {' or '.join(lasts[degree])}: return {degree}, a, b"
+            for degree in sorted(lasts, reverse=True)
+        ]
+        if not residual.first:
+            return [*lines, f"return {residual.level}, a, b"]
+        if any(one.protecting for one in residual.first):
+            rules = ", ".join(map(self._first, residual.first))
+            return [*lines, f"return {self.give(first_level)}(({rules},)), a, b"]
+        holds = " or ".join(self.ask(one.when, SURELY) for one in residual.first)
+        return [*lines, f"if {holds}: return {-residual.first[0].degree}, a, b", "return 0, a, b"]
+
+    def _first(self, one: Tiered) -> str:
+        protecting = one.protecting or one.when
+        surely = self.ask(one.when, SURELY)
+        said = f"four({self.ask(protecting, HOLDS)}, {self.ask(protecting, FAILS)})"
+        return f"{self.give(First)}({one.degree}, {surely}, {said})"
 
     def _base(self) -> str:
         scores = []

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from oomrules.lean import Any
-from oomrules.processes.values import LIMIT
+from oomrules.processes.values import LIMIT, WHOLES
 from oomrules.program.nodes import Node, OverBudget, operands
 
 # What is no attribute, in the words that people read.
 NEAREST_LIMIT = "the memory limit"
 DIVISION = "a division by 0"
+# What a percentage is the share of, where there is nothing of that.
+NOTHING = {name: f"a share of {name}, which is 0" for name in WHOLES}
 PLACE = "its unit"
 
 # How the attributes are called that a program has of its own (``local.Local.causes``).
@@ -69,7 +71,13 @@ def _causes(
         return
     kind, parts = node[0], operands(node)
     if kind == "attr":
-        yield from [NEAREST_LIMIT] if node[1] == LIMIT else named(node[1], doubt)
+        # What shares are of has a name that no rule has.
+        name = node[1].strip("()")
+        if node[1] == LIMIT:
+            name = NEAREST_LIMIT
+        elif name in NOTHING and evaluate(["attr", name]) == 0:
+            name = NOTHING[name]
+        yield from named(node[1], doubt) if name == node[1].strip("()") else [name]
     elif kind == "cap":
         yield "capabilities"
     elif kind == "unknown":

@@ -16,7 +16,7 @@ from itertools import chain
 from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Host, Process, Snapshot
-from oomrules.processes.values import GETTERS, Getter
+from oomrules.processes.values import LASTING, Getter
 from oomrules.program import nodes
 from oomrules.program.automaton import WORK
 from oomrules.program.nodes import SELF_MADE, Definitions, Node, OverBudget
@@ -26,7 +26,8 @@ from oomrules.ranking.blocks import Active, ActiveRule, Blocks
 from oomrules.ranking.codegen import BUDGET, Decider, compile_residual, fewest, instead
 from oomrules.ranking.local import Found, Local
 from oomrules.ranking.residual import Residual
-from oomrules.ranking.verdict import FIRST, LAST, NORMAL, Held, Verdict, Why
+from oomrules.ranking.tiers import First, first_level, tier_of
+from oomrules.ranking.verdict import Held, Verdict, Why
 
 # What compiled functions take for granted.
 _ALWAYS_IN_STAT = ("nice", "rss", "starttime", "state", "stime", "threads", "total_vm", "utime")
@@ -172,7 +173,7 @@ class Evaluator:
 
         def given(names: Iterable[str]) -> dict[str, Any]:
             return {
-                name: SELF_MADE if name in hidden else GETTERS[name](process, snapshot)
+                name: SELF_MADE if name in hidden else LASTING[name](process, snapshot)
                 for name in names
             }
 
@@ -212,7 +213,7 @@ class Evaluator:
         if not verdict.candidate or verdict.base is None:
             return None
         above, below = verdict.weight
-        return verdict.tier, verdict.base * above, below
+        return verdict.level, verdict.base * above, below
 
     def _within_budget(
         self,
@@ -240,11 +241,10 @@ class Evaluator:
     def _judged(self, process: Process, snapshot: Snapshot, hidden: frozenset[str]) -> Verdict:
         active = self._blocks.active(self._blocks.around(process, snapshot))
         readings = self._readings(process, snapshot, hidden)
-        held = _held(active, readings)
+        held, level = _held(active, readings)
         why, because = ineligible(process, snapshot.own_pids), None
         if why is None:
             why, because = _excluded(active, readings)
-        kinds = {one.rule.kind for one, _ in held}
         scores = [readings.scoring(one.value) for one in active.scores]
         bases = [instead(score, process.rss) for score in scores]
         base = fewest(bases)
@@ -263,7 +263,7 @@ class Evaluator:
         return Verdict(
             why=why,
             rule=because and because.rule,
-            tier=LAST if "last" in kinds else FIRST if "first" in kinds else NORMAL,
+            tier=tier_of(level),
             base=base,
             score=scored.score,
             weight=(above // common, below // common),
@@ -286,6 +286,7 @@ class Evaluator:
             else self._doubts(because, active, readings),
             own_doubts=self._own_doubts(active, readings) if readings.own else (),
             unreadable=process.unreadable if why is Why.UNREADABLE else "",
+            degree=abs(level) or 1,
         )
 
     def _readings(self, process: Process, snapshot: Snapshot, hidden: frozenset[str]) -> _Readings:
@@ -340,18 +341,41 @@ class Evaluator:
         return tuple(dict.fromkeys(causes))
 
 
-def _held(active: Active, readings: _Readings) -> list[tuple[ActiveRule, bool]]:
-    """Return the first, last, prefer and spare rules that hold, and of each whether it surely does.
+def _held(active: Active, readings: _Readings) -> tuple[list[tuple[ActiveRule, bool]], int]:
+    """Return the first, last, prefer and spare rules that hold, and the level that they make.
 
-    What is in doubt protects: then a first or prefer rule does not hold, the others do.
+    Of each rule it says whether it surely holds. What is in doubt protects: then a first or prefer
+    rule does not hold, the others do.
     """
-    held = []
-    for one in (*active.first, *active.last, *active.weights):
+    held, level = _held_first(active, readings)
+    for one in (*active.last, *active.weights):
         surely = readings.plain(one.when) is True
-        decisive = one.rule.kind in ("first", "prefer")
-        if surely if decisive else readings.protecting(one.when) in (True, None):
+        if surely if one.rule.kind == "prefer" else readings.protecting(one.when) in (True, None):
             held.append((one, surely))
-    return held
+            if one.rule.kind == "last":
+                level = max(level, one.rule.degree)
+    return held, level
+
+
+def _held_first(active: Active, readings: _Readings) -> tuple[list[tuple[ActiveRule, bool]], int]:
+    """Return the first rules that hold, surely or not, and the level that they make."""
+    asked = [
+        First(
+            degree=one.rule.degree,
+            surely=readings.plain(one.when) is True,
+            protecting=readings.protecting(one.when),
+        )
+        for one in active.first
+    ]
+    level = first_level(asked)
+    known = {-one.degree for one in asked if one.surely or one.protecting is True}
+    held = []
+    for rule, one in zip(active.first, asked, strict=True):
+        # In doubt a rule shows only where this doubt decides.
+        decisive = level not in known and -one.degree == level and one.protecting is None
+        if one.surely or (level and decisive):
+            held.append((rule, one.surely))
+    return held, level
 
 
 def _excluded(active: Active, readings: _Readings) -> tuple[Why | None, ActiveRule | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 
@@ -14,7 +15,7 @@ from oomrules.program.nodes import glob, is_glob
 from oomrules.program.program import Program
 from oomrules.ranking.codegen import Decider
 from oomrules.ranking.evaluator import Evaluator
-from oomrules.ranking.verdict import NORMAL, Verdict
+from oomrules.ranking.verdict import Verdict
 
 _NEVER_FLAGS = PF_EXITING | PF_KTHREAD
 _DEAD_STATES = ("Z", "X", "x")
@@ -88,7 +89,7 @@ class Ranking(NamedTuple):
 class Ranker:
     """Ranks snapshot after snapshot by one program.
 
-    The order is exact: tier; base times weight, descending; earlier start; lower pid.
+    The order is exact: level (``tiers``); base times weight, descending; earlier start; lower pid.
 
     Args:
         program: the rules.
@@ -129,7 +130,8 @@ class Ranker:
         # Most processes of a host sleep, and their place is what it was. Put before the others they
         # are a sorted run, which list.sort() makes use of.
         unchanged = [process for process in self._ordered if process.until > now]
-        tiers: list[list[Process]] = [[], unchanged, []]
+        levels = defaultdict[int, list[Process]](list)
+        levels[0] = unchanged
         for process in table.values():
             if process.until > now:
                 continue
@@ -148,7 +150,7 @@ class Ranker:
                     continue
             decision = decider.decide(process, now, hz, snapshot)
             if decision is not None:
-                tier, above, below = decision
+                level, above, below = decision
                 if below not in scales:
                     wider = self._widen(below)
                     for other in table.values():
@@ -158,13 +160,13 @@ class Ranker:
                 points = (above * scales[below]) << _POINTS
                 later = (_LATEST if start is None else start) << _START
                 process.key = later + process.pid - points
-                tiers[tier].append(process)
-                if tells and tier == NORMAL and start is not None:
+                levels[level].append(process)
+                if tells and level == 0 and start is not None:
                     process.until = _until(decider, now, start // hz)
-        for processes in tiers:
+        for processes in levels.values():
             processes.sort(key=_PLACE)
-        first, self._ordered, last = tiers
-        candidates = [*first, *self._ordered, *last]
+        self._ordered = levels[0]
+        candidates = [process for level in sorted(levels) for process in levels[level]]
         if keep is not None:
             candidates = [process for process in candidates if keep(process, snapshot)]
         return Ranking(candidates, snapshot, self.evaluator, keep)

@@ -6,10 +6,7 @@ from enum import Enum
 
 from oomrules.lean import NamedTuple
 from oomrules.program.program import Rule, Score
-
-FIRST, NORMAL, LAST = 0, 1, 2
-# The tiers by their number, in the words that people read.
-TIERS = ("first", "normal", "last")
+from oomrules.ranking.tiers import FIRST, LAST
 
 
 # ``re`` loads ``enum`` in any case, and this is one small class.
@@ -64,7 +61,7 @@ class Verdict(NamedTuple):
         base: the value of the score, None if unknown.
         score: the score that counts.
         weight: the product of the factors, in lowest terms.
-        points: base times weight, rounded down; 0 of a candidate that is spared down to less than 1.
+        points: base times weight, rounded down. A candidate may have 0.
         held: the prefer, spare, first and last rules that hold.
         by_memory: whether the process made the score unknown by itself, and counts by its
             resident memory.
@@ -75,6 +72,7 @@ class Verdict(NamedTuple):
         own_doubts: what the process or its user made unknown, so that a rule that asks for it
             does not protect it, or the score does not count.
         unreadable: the fields that could not be read, where ``why`` is that.
+        degree: how far out the tier is, from 1 (``kill last … by 3``).
     """
 
     why: Why
@@ -92,6 +90,12 @@ class Verdict(NamedTuple):
     doubts: tuple[str, ...] = ()
     own_doubts: tuple[str, ...] = ()
     unreadable: str = ""
+    degree: int = 1
+
+    @property
+    def level(self) -> int:
+        """The tier with its degree, as one number (``tiers``)."""
+        return {FIRST: -self.degree, LAST: self.degree}.get(self.tier, 0)
 
     @property
     def candidate(self) -> bool:

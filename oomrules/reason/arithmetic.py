@@ -30,6 +30,8 @@ _DOMAINS: dict[str, Numbers] = {
     "unit.oom_score_adjust": whole(-1000, 1000),
     **dict.fromkeys(("unit.pressure", "scope.pressure", "scope.stall"), whole(0, 10_000)),
     "parent.uid": whole(0, FIELDS["uid"].most or 0),
+    # An int32 of Kubernetes' API.
+    "pod.priority": whole(-(2**31), 2**31 - 1),
 }
 
 
@@ -62,6 +64,14 @@ def unbound(name: str) -> tuple[str, str]:
     """Return an attribute's own name, and the target that it is bound to, or an empty text."""
     own, _, target = name.partition(_BOUND)
     return own, target
+
+
+def whole_beside(key: Any) -> str:
+    """Return of which attribute a share that is compared with an expression is.
+
+    Empty for the nearest memory limit.
+    """
+    return entry(key[1]).whole if key[0] == "attr" else ""
 
 
 def is_text(node: Node) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from oomrules.program import nodes
 from oomrules.program.nodes import Node
 from oomrules.reason import globs
-from oomrules.reason.arithmetic import GRANULE, canonical, constant, is_text
+from oomrules.reason.arithmetic import GRANULE, canonical, constant, is_text, whole_beside
 from oomrules.reason.numbers import FLIPPED, SIGNS, beyond, fractions_beyond
 from oomrules.reason.regexes import as_globs
 from oomrules.reason.variables import (
@@ -95,7 +95,7 @@ def _compared(operator: str, left: Node, right: Node) -> Atom | bool | None:
         variable = Variable("share", key)
         yes = Values(fractions_beyond(operator, Fraction(right[1], right[2])))
         # With a limit of 0, no memory is every share of it.
-        if operator in ("==", "<=", ">="):
+        if operator in ("==", "<=", ">=") and not whole_beside(key):
             yes = replace(yes, others=frozenset([NOTHING_BY_NOTHING]))
         return _made(variable, yes)
     if two:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from oomrules.program.nodes import Node, attributes
-from oomrules.program.program import Program, Rule, Score, make
+from oomrules.program.program import MOST_DEGREE, Program, Rule, Score, make
 from oomrules.ranking.verdict import Verdict
 from oomrules.reason import Undecided
 from oomrules.reason.arithmetic import canonical
@@ -81,7 +81,7 @@ def what_differs(old: Verdict, new: Verdict) -> str:
         return "exclusion"
     if not old.candidate:
         return ""
-    if old.tier != new.tier:
+    if old.level != new.level:
         return "tier"
     if old.base != new.base:
         return "score"
@@ -127,7 +127,9 @@ class _Side:
 
     def _key(self, effect: Effect) -> str:
         rule = effect.rule
-        return json.dumps([effect.targets, rule.kind, self._saying(rule.when), rule.factor])
+        return json.dumps(
+            [effect.targets, rule.kind, self._saying(rule.when), rule.factor, rule.degree]
+        )
 
     def says(self, effects: Iterable[Effect]) -> Counter[str]:
         """Return how many of some rules have each key."""
@@ -173,9 +175,25 @@ class _Side:
             return region
         return self.effects.reasoner.difference(region, less)
 
-    def of(self, *kinds: str) -> Region:
-        """Return the processes on which rules of some kinds have an effect."""
-        return [box for effect in self.effects.of(*kinds) for box in _region_of(effect)]
+    def of(self, kind: str, least: int = 1, most: int = MOST_DEGREE) -> Region:
+        """Return the processes on which rules of a kind have an effect, of some degrees."""
+        return [
+            box
+            for effect in self.effects.of(kind)
+            if least <= effect.rule.degree <= most
+            for box in _region_of(effect)
+        ]
+
+    def milder(self, effect: Effect) -> Region | None:
+        """Return where a first rule makes a tier milder, though only in doubt; None: undecided.
+
+        There another one, of a greater degree, surely holds.
+        """
+        outer = self.of("first", effect.rule.degree + 1)
+        if not outer:
+            return []
+        possible = self.effects.possible(effect)
+        return possible and self.effects.reasoner.intersection(outer, possible)
 
 
 def _region_of(effect: Effect) -> Region:
@@ -267,17 +285,33 @@ class _Comparing:
 
     def tiers(self) -> None:
         for side, other, added in self.ways:
-
-            def later(region: Region, other: _Side = other) -> Region:
-                return other.excluded(self.reasoner.difference(region, other.of("last")))
-
-            def sooner(region: Region, side: _Side = side, other: _Side = other) -> Region:
-                wide = [*other.of("first", "last"), *side.of("last")]
+            # A rule makes no difference where the other side has one that is as protective.
+            def later(effect: Effect, region: Region, other: _Side = other) -> Region:
+                wide = other.of("last", effect.rule.degree)
                 return other.excluded(self.reasoner.difference(region, wide))
 
-            for kind, narrow in (("last", later), ("first", sooner)):
-                for effect in side.without(other, kind):
-                    self.follow(effect, added, narrow)
+            def sooner(
+                effect: Effect, region: Region, side: _Side = side, other: _Side = other
+            ) -> Region:
+                inner = other.of("first", most=effect.rule.degree)
+                wide = [*inner, *other.of("last"), *side.of("last")]
+                return other.excluded(self.reasoner.difference(region, wide))
+
+            for effect in side.without(other, "last"):
+                self.follow(effect, added, partial(later, effect))
+            for effect in side.without(other, "first"):
+                self.follow(self._with_milder(side, effect), added, partial(sooner, effect))
+
+    def _with_milder(self, side: _Side, effect: Effect) -> Effect:
+        """Return a first rule with all the processes on which it may have an effect."""
+        try:
+            milder = side.milder(effect)
+        except Undecided:
+            milder = None
+        if milder is None or effect.region is None:
+            self.undecided += milder is None
+            return effect
+        return effect._replace(region=[*effect.region, *milder])
 
     def weights(self) -> None:
         old, new = self.sides

@@ -92,6 +92,11 @@ class Effects:
             self.reasoner.undecided += 1
             return None
 
+    def possible(self, effect: Effect) -> Region | None:
+        """Return the processes for which a rule may hold; None if that is undecided."""
+        scope = Scope(targets=effect.targets, score=None, rules=())
+        return self._in(effect.rule, scope, True)
+
     def of(self, *kinds: str) -> Iterator[Effect]:
         """Return the effects of the rules of some kinds."""
         return (effect for effect in self.all if effect.rule.kind in kinds)

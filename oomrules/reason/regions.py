@@ -12,7 +12,7 @@ from typing import Any
 
 from oomrules.processes.units import ROOT_SLICE
 from oomrules.processes.values import LIMIT
-from oomrules.program.nodes import Node, glob
+from oomrules.program.nodes import Node, glob, whole_of
 from oomrules.program.program import USER_UNIT
 from oomrules.reason import Undecided, arithmetic, atoms, globs, solver, variables
 from oomrules.reason.arithmetic import mentioned
@@ -291,6 +291,9 @@ def narrowed(box: Box) -> Box | None:
                 return None
             if "'/'" not in str(key):
                 more = [LIMIT] if kind == "share" or "'share'" in str(key) else []
+                if kind == "share" and arithmetic.whole_beside(key):
+                    # It is unknown where there is nothing to be a share of, too.
+                    more = [whole_of(arithmetic.whole_beside(key))]
                 sums.setdefault(frozenset([*names, *more]), []).append(variable)
         elif variable in _NAMED_BY:
             id_ = box.get(attribute(_NAMED_BY[variable]))

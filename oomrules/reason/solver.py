@@ -50,7 +50,9 @@ def needed(box: Box) -> bool:
     for variable, values in box.items():
         if variable.kind not in _KINDS or UNKNOWN in values.others:
             continue
-        names = mentioned(variable.key) | ({LIMIT} if variable.kind == "share" else set())
+        names = mentioned(variable.key)
+        if variable.kind == "share":
+            names |= {arithmetic.whole_beside(variable.key) or LIMIT}
         plain = variable.kind == "number" and variable.key[0] == "attr"
         deep = deep or not plain
         # An expression that stands alone needs no z3 if it is a plain sum.
@@ -182,7 +184,10 @@ class _Model:
 
     def share(self, key: Any, values: Values) -> None:
         z3 = self.z3
-        limit = self.symbol(LIMIT)
+        whole = arithmetic.whole_beside(key)
+        limit = self.symbol(whole) * self.page if whole else self.symbol(LIMIT)
+        if whole:
+            self.claims.append(limit > 0)
         value = z3.IntVal(key[1]) if key[0] == "bytes" else self.value(key) * self.page
         choices = []
         assert isinstance(values.known, Numbers)

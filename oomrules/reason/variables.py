@@ -22,7 +22,7 @@ from oomrules.processes.containers import QOS_CLASSES, RUNTIMES
 from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
 from oomrules.reason import globs
-from oomrules.reason.arithmetic import entry, mentioned, span
+from oomrules.reason.arithmetic import entry, mentioned, span, whole_beside
 from oomrules.reason.globs import Texts
 from oomrules.reason.numbers import Numbers, whole
 
@@ -163,7 +163,9 @@ def domain(variable: Variable) -> Values:
     if kind == "share":
         low, _ = span(key)
         least = Fraction(0) if low >= 0 else -inf
-        return Values(Numbers((((least, 0), (inf, 0)),)), unknown | {NOTHING_BY_NOTHING})
+        # A share of nothing is unknown, but no memory is every share of a limit of 0.
+        others = unknown if whole_beside(key) else unknown | {NOTHING_BY_NOTHING}
+        return Values(Numbers((((least, 0), (inf, 0)),)), others)
     if kind == "order":
         return only("=", UNKNOWN) if key[0] == key[1] else only("<", "=", ">", UNKNOWN)
     if kind == "text":

@@ -37,12 +37,15 @@ class Unanswered(Exception):
         self.why, self.advice = why, advice
 
 
-def parsed(data: bytes, advice: str) -> Any:
-    """Return JSON; raise Unanswered if it is none, with ``advice``."""
+def parsed(data: bytes, wanted: type, advice: str) -> Any:
+    """Return JSON of a type; raise Unanswered if it is something else, with ``advice``."""
     try:
-        return json.loads(data)
+        found = json.loads(data)
     except (ValueError, RecursionError, MemoryError) as error:
         raise Unanswered("its answer is no JSON", advice) from error
+    if type(found) is not wanted:
+        raise Unanswered("its answer has another form", advice)
+    return found
 
 
 def objects(given: Any) -> Iterator[dict[str, Any]]:

@@ -44,11 +44,10 @@ def containers(deadline: float, path: str = PATH) -> dict[str, Said]:
     if found_at is None:
         raise Unanswered("there is no crictl", "install cri-tools, which asks it")
     found: dict[str, Said] = {}
-    pods = table_of(_asked(found_at, "pods", deadline), "items")
-    for pod in objects(pods):
+    for pod in objects(_asked(found_at, "pods", deadline).get("items")):
         said = of_pod(_labels(pod), table(pod, "annotations"))
         found[str(pod.get("id"))] = {"name": _SANDBOX, **known(said)}
-    for one in objects(table_of(_asked(found_at, "ps", deadline), "containers")):
+    for one in objects(_asked(found_at, "ps", deadline).get("containers")):
         found[str(one.get("id"))] = _container(one, found.get(str(one.get("podSandboxId")), {}))
     return found
 
@@ -56,11 +55,6 @@ def containers(deadline: float, path: str = PATH) -> dict[str, Said]:
 def program(path: str = PATH) -> str | None:
     """Return the path of ``crictl``; None if it is not installed."""
     return shutil.which("crictl", path=path)
-
-
-def table_of(answer: Any, key: str) -> Any:
-    """Return a member of an answer; None if there is none."""
-    return answer.get(key) if isinstance(answer, dict) else None
 
 
 def _labels(pod: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +75,7 @@ def _container(one: dict[str, Any], pod: Said) -> Said:
 
 
 def _asked(command: str, what: str, deadline: float) -> Any:
-    return parsed(b"\n".join(_lines(command, what, deadline)), _ADVICE)
+    return parsed(b"\n".join(_lines(command, what, deadline)), dict, _ADVICE)
 
 
 def _lines(command: str, what: str, deadline: float) -> Iterator[bytes]:

@@ -49,7 +49,7 @@ def docker(path: str, deadline: float) -> dict[str, Said]:
         Unanswered: it says nothing.
     """
     advice = "see `systemctl status docker`"
-    listed = parsed(sockets.get(path, "/containers/json", deadline, advice), advice)
+    listed = parsed(sockets.get(path, "/containers/json", deadline, advice), list, advice)
     return dict(_docker(listed))
 
 
@@ -79,7 +79,7 @@ def _docker(listed: Any) -> Iterator[tuple[str, Said]]:
 def podman(path: str, deadline: float) -> dict[str, Said]:
     """Return what Podman's service says of each container, by id; see ``docker``."""
     advice = "see `systemctl status podman.socket`"
-    listed = parsed(sockets.get(path, _PODMAN_LIST, deadline, advice), advice)
+    listed = parsed(sockets.get(path, _PODMAN_LIST, deadline, advice), list, advice)
     return dict(_podman(listed))
 
 
@@ -122,7 +122,7 @@ def storage(directories: list[str]) -> dict[str, Said]:
         try:
             if os.lstat(path).st_uid not in (0, os.geteuid()):
                 raise Unanswered(f"{path} is not root's", advice)
-            listed = parsed(files.read(str(path), MOST_SAID, follow=False), advice)
+            listed = parsed(files.read(str(path), MOST_SAID, follow=False), list, advice)
         except OSError as error:
             raise Unanswered(f"{path}: {reason(error)}", "run this as root") from error
         found.update(_stored(listed))

@@ -24,13 +24,23 @@ from oomrules.processes.ordinary import (
     snapshot,
     terminal,
 )
+from oomrules.processes.snapshot import HOST_MEMORY, HOST_SHARES
 
 TICKS = 100
 
 # The first of the ids that names without one are given.
 _FIRST_ID = 20_000
 
-_HOST = ("memory", "uptime", "swap")
+_HOST_SIZES = ("memory", "swap", *HOST_MEMORY)
+_HOST = ("uptime", *_HOST_SIZES, *HOST_SHARES)
+# What a host has that is at rest, as a part of its memory or of its swap.
+_AT_REST = {
+    "available": ("memory", 3, 4),
+    "free": ("memory", 1, 2),
+    "shmem": ("memory", 0, 1),
+    "hugetlb": ("memory", 0, 1),
+    "swap_free": ("swap", 1, 1),
+}
 # What is said in other words than the field's own, with the field.
 _WORDS = {
     "user": "uid",
@@ -67,8 +77,11 @@ _OF_RUNTIME = frozenset(a.name for a in ATTRIBUTES.values() if a.provider is Pro
 # Of a container that is given no id.
 _CONTAINER = "0123456789abcdef" * 4
 _POD = "01234567-89ab-cdef-0123-456789abcdef"
-_SCOPE_BYTES = ("memory", "memory_max", "memory_high", "swap", "swap_max")
-_SCOPE = (*_SCOPE_BYTES, "pressure", "oom_kills", "properties", "session")
+_SCOPE_BYTES = (
+    *("memory", "memory_max", "memory_high", "memory_min", "memory_low"),
+    *("swap", "swap_max"),
+)
+_SCOPE = (*_SCOPE_BYTES, *HOST_SHARES, "oom_kills", "properties", "session")
 
 
 def refuse_unknown(data: Iterable[str], known: tuple[str, ...], where: str) -> None:
@@ -105,7 +118,7 @@ class Described:
         """
         given = self._table(data.get("host", {}), "host", _HOST)
         self.uptime = self._seconds(given.get("uptime", "1d"), "host.uptime")
-        memory, swap = given.get("memory", "8GiB"), given.get("swap", "0B")
+        memory = self._memory(given)
         processes = []
         pids: dict[str, int] = {}
         for number, (name, said) in enumerate(self._tables(data, "process", KEYS), 1000):
@@ -118,12 +131,22 @@ class Described:
         host = {
             "clock_ticks": TICKS,
             "uptime": self.uptime,
-            "mem_total": self._bytes(memory, "host.memory"),
-            "swap_total": self._bytes(swap, "host.swap"),
+            "mem_total": memory.pop("memory"),
+            "swap_total": memory.pop("swap"),
+            **memory,
+            **{key: given.get(key, 0) for key in HOST_SHARES},
             "users": {str(number): name for name, number in self.users.items()},
             "groups": {str(number): name for name, number in self.groups.items()},
         }
         return snapshot(self.file, host, [*scopes, *processes]), pids
+
+    def _memory(self, given: dict[str, Any]) -> dict[str, int]:
+        """Return the sizes of a host: what is said, and the others as on one that is at rest."""
+        said = {"memory": "8GiB", "swap": "0B", **given}
+        sizes = {key: self._bytes(said[key], f"host.{key}") for key in _HOST_SIZES if key in said}
+        for key, (whole, above, below) in _AT_REST.items():
+            sizes.setdefault(key, sizes[whole] * above // below)
+        return sizes
 
     # --- processes ---------------------------------------------------------------------
 
@@ -148,6 +171,7 @@ class Described:
             "total_vm": 2 * rss // PAGE_SIZE,
             "rss": rss // PAGE_SIZE,
             "anon": rss,
+            "growth": 0,
             "tty_nr": self._tty(said.get("tty", ""), where),
             "cgroup": self._cgroup(said, comm, uid, where),
         }

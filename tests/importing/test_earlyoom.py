@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -23,7 +25,10 @@ SHORT_VALUED = "m s M S N P r w".split()
 LONG_ALONE = "dryrun ignore-root-user sort-by-rss syslog debug help".split()
 LONG_VALUED = "prefer avoid ignore".split()
 IN_RULES = {"--prefer", "--avoid", "--ignore", "--ignore-root-user", "--sort-by-rss"}
-_MEASURE = "score rss + swap + pgtables"
+MEASURE = [
+    "score footprint + (oom_score_adj + 1000) * (host.totalpages / 1000)",
+    "never kill oom_score_adj -1000",
+]
 
 
 def of(command: str) -> Translation:
@@ -57,24 +62,26 @@ def test_every_option_is_said_or_stands_with_a_reason(name: str) -> None:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("--prefer '^(a|b)$'", ['kill first anything when comm ~ "^(a|b)$"', _MEASURE]),
-        ("--prefer='^java$'", ['kill first comm "java"', _MEASURE]),
-        ("--avoid '^sshd$'", ['kill last comm "sshd"', _MEASURE]),
+        ("--prefer '^(a|b)$'", ['prefer anything when comm ~ "^(a|b)$" by 1.45', *MEASURE]),
+        ("--prefer='^java$'", ['prefer comm "java" by 1.45', *MEASURE]),
+        ("--avoid '^sshd$'", ['spare comm "sshd" by 1.818', *MEASURE]),
         (
             "--ignore '^sshd$' --ignore-root",
-            ['never kill comm "sshd"', "never kill uid 0", _MEASURE],
+            ['never kill comm "sshd"', "never kill uid 0", *MEASURE],
         ),
         ("--sort-by-rss", ["score rss"]),
-        ("--pref ^x$", ['kill first comm "x"', _MEASURE]),
-        ("-gnd -r60 -m5,3", [_MEASURE]),
-        ("", [_MEASURE]),
+        ("--sort-by-rss --prefer ^x$", ["score rss", 'kill first comm "x"']),
+        ("--avoid ^x$ --sort-by-rss", ["score rss", 'kill last comm "x"']),
+        ("--pref ^x$", ['prefer comm "x" by 1.45', *MEASURE]),
+        ("-gnd -r60 -m5,3", MEASURE),
+        ("", MEASURE),
         # The last one counts, as for earlyoom.
-        ("--avoid ^a$ --avoid ^b$", ['kill last comm "b"', _MEASURE]),
+        ("--avoid ^a$ --avoid ^b$", ['spare comm "b" by 1.818', *MEASURE]),
         # No rule: what cannot be said stands in a comment.
-        ("--avoid '(a)\\1'", [_MEASURE]),
-        ("--avoid", [_MEASURE]),
+        ("--avoid '(a)\\1'", MEASURE),
+        ("--avoid", MEASURE),
         # Nothing is an option behind two dashes.
-        ("-- --sort-by-rss", [_MEASURE]),
+        ("-- --sort-by-rss", MEASURE),
     ],
 )
 def test_options_become_these_rules(command: str, expected: list[str]) -> None:
@@ -118,13 +125,13 @@ def test_a_threshold_that_is_no_number_makes_no_condition(value: str) -> None:
     [
         (
             "EARLYOOM_ARGS=\"-r 60 --avoid '^(init|X)$'\"",
-            'kill last anything when comm ~ "^(init|X)$"',
+            'spare anything when comm ~ "^(init|X)$" by 1.818',
         ),
-        ("EARLYOOM_ARGS='--avoid \"^a b$\"'", 'kill last comm "a b"'),
+        ("EARLYOOM_ARGS='--avoid \"^a b$\"'", 'spare comm "a b" by 1.818'),
         ("EARLYOOM_ARGS=--sort-by-rss", "score rss"),
-        ("export EARLYOOM_ARGS=\"--prefer '^x\\.y$'\" # why", 'kill first comm "x.y"'),
+        ("export EARLYOOM_ARGS=\"--prefer '^x\\.y$'\" # why", 'prefer comm "x.y" by 1.45'),
         ('EARLYOOM_ARGS="-m 5 \\\n  --sort-by-rss"', "score rss"),
-        ('EARLYOOM_ARGS="--avoid ^a$"\nEARLYOOM_ARGS="--avoid ^b$"', 'kill last comm "b"'),
+        ('EARLYOOM_ARGS="--avoid ^a$"\nEARLYOOM_ARGS="--avoid ^b$"', 'spare comm "b" by 1.818'),
         ("earlyoom -m 5 --sort-by-rss", "score rss"),
     ],
 )
@@ -132,7 +139,7 @@ def test_the_settings_of_the_service_are_read_as_the_shell_reads_them(
     text: str, expected: str
 ) -> None:
     found = made.translated("/etc/default/earlyoom", f"# a comment\n\n{text}\n")
-    said = [line for line in made.sentences(made.written([found])) if line != _MEASURE]
+    said = [line for line in made.sentences(made.written([found])) if line not in MEASURE]
     assert said == [expected]
 
 
@@ -142,7 +149,7 @@ def test_the_settings_of_the_service_are_read_as_the_shell_reads_them(
 def test_other_lines_of_it_stand_in_comments(text: str) -> None:
     found = made.translated("/etc/default/earlyoom", text)
     assert [one for one in found.pieces if one.reason]
-    assert made.sentences(made.written([found])) == [_MEASURE]
+    assert made.sentences(made.written([found])) == MEASURE
 
 
 def test_a_name_that_no_process_can_have_is_said() -> None:
@@ -152,44 +159,61 @@ def test_a_name_that_no_process_can_have_is_said() -> None:
 
 # --- whom it takes -----------------------------------------------------------------------------
 
-# As kill.c has them: is_larger(), with points of thousandths of memory.
+# As is_larger() of kill.c has them, and proc_oom_score() of the kernel: points, here unrounded.
 MEMORY_MIB = 16 * 1024
+_STEP_MIB = 3072
 NAMES = st.sampled_from("java tab sshd editor Xorg build".split())
 PATTERNS = st.sampled_from(["^java$", "^(tab|build)$", "s", "^[[:upper:]]", "editor|java", "x$"])
 
 
-def _points(mib: int, name: str, patterns: dict[str, str], by_rss: bool) -> int | None:
-    if "--ignore" in patterns and libc.found(patterns["--ignore"], name):
-        return None
-    points, step = (mib, 3072) if by_rss else ((1000 + mib * 1000 // MEMORY_MIB) * 2 // 3, 300)
-    for option, sign in (("--prefer", 1), ("--avoid", -1)):
-        if option in patterns and libc.found(patterns[option], name):
-            points += sign * step
-    return points
+class Victim(NamedTuple):
+    """A process that earlyoom may take."""
+
+    name: str
+    uid: int
+    mib: int
+    adj: int
+
+    def points(self, patterns: dict[str, str], by_rss: bool) -> float:
+        """Return what earlyoom compares."""
+        step = sum(
+            sign
+            for option, sign in (("--prefer", 1), ("--avoid", -1))
+            if option in patterns and libc.found(patterns[option], self.name)
+        )
+        if by_rss:
+            return self.mib + step * _STEP_MIB
+        return (1000 + self.adj + self.mib * 1000 / MEMORY_MIB) * 2 / 3 + step * 300
+
+
+VICTIMS = st.builds(
+    Victim,
+    name=NAMES,
+    uid=st.sampled_from([0, 1000]),
+    mib=st.integers(1, MEMORY_MIB // 8),
+    adj=st.sampled_from([0, 0, 0, -1000, -500, -100, 200, 900]),
+)
 
 
 @given(
-    st.lists(st.tuples(NAMES, st.booleans()), min_size=1, max_size=6),
-    st.permutations(range(1, 7)),
+    st.lists(VICTIMS, min_size=1, max_size=6),
     st.dictionaries(st.sampled_from(["--prefer", "--avoid", "--ignore"]), PATTERNS),
     st.booleans(),
     st.booleans(),
 )
-def test_the_order_is_earlyoom_s_where_nobody_holds_nearly_half_of_the_memory(
-    processes: list[tuple[str, bool]],
-    sizes: list[int],
-    patterns: dict[str, str],
-    by_rss: bool,
-    ignore_root: bool,
+def test_the_order_is_earlyoom_s(
+    victims: list[Victim], patterns: dict[str, str], by_rss: bool, ignore_root: bool
 ) -> None:
+    """But for pairs that are closer than a factor tells apart, and what is said to differ."""
     described = {
         f"p{number}": {
-            "comm": name,
-            "uid": 0 if root else 1000,
-            "rss": f"{size * 400}MiB",
-            "run_time": "1h",
+            "comm": one.name,
+            "uid": one.uid,
+            "rss": f"{one.mib}MiB",
+            "pgtables": "0B",
+            "oom_score_adj": one.adj,
         }
-        for number, ((name, root), size) in enumerate(zip(processes, sizes, strict=False))
+        for number, one in enumerate(victims)
     }
     command = [word for item in patterns.items() for word in item]
     command += ["--sort-by-rss"] * by_rss + ["--ignore-root-user"] * ignore_root
@@ -199,14 +223,33 @@ def test_the_order_is_earlyoom_s_where_nobody_holds_nearly_half_of_the_memory(
     )
     ranking = Ranker(compile_texts([RuleText("x", text)]), snapshot.host).rank(snapshot)
     ours = [one.pid for one in ranking.candidates]
-    theirs = []
-    for number, ((name, root), size) in enumerate(zip(processes, sizes, strict=False)):
-        points = _points(size * 400, name, patterns, by_rss)
-        both = {"--prefer", "--avoid"} <= patterns.keys() and all(
-            libc.found(patterns[one], name) for one in ("--prefer", "--avoid")
-        )
-        if both:
-            return  # It is said to differ.
-        if points is not None and not (ignore_root and root):
-            theirs.append((-points, pids[f"p{number}"]))
-    assert ours == [pid for _, pid in sorted(theirs)]
+    expected = {
+        pids[f"p{number}"]: one
+        for number, one in enumerate(victims)
+        if not (ignore_root and one.uid == 0)
+        and not ("--ignore" in patterns and libc.found(patterns["--ignore"], one.name))
+        and (by_rss or one.adj != -1000)
+    }
+    assert set(ours) == set(expected)
+    for first, second in itertools.combinations(ours, 2):
+        one, other = expected[first], expected[second]
+        ahead = one.points(patterns, by_rss) - other.points(patterns, by_rss)
+        if by_rss:
+            # A tier has no limit.
+            assert ahead >= 0 or "--prefer" in patterns or "--avoid" in patterns
+        else:
+            # A factor of 1.45 adds 45 % of what is held and of oom_score_adj as well.
+            off = 0.46 * max(one.mib * 1000 / MEMORY_MIB, other.mib * 1000 / MEMORY_MIB)
+            off += 0.46 * max(abs(one.adj), abs(other.adj))
+            assert ahead >= -off * 2 / 3 - 1
+
+
+def test_with_rss_tiers_decide_as_earlyoom_does_where_nobody_holds_3_gib_more() -> None:
+    text = made.written([earlyoom.of_arguments(["--sort-by-rss", "--prefer", "a", "--avoid", "c"])])
+    described = {
+        name: {"comm": name, "uid": 1000, "rss": size}
+        for name, size in (("a", "1MiB"), ("b", "2GiB"), ("c", "3GiB"))
+    }
+    snapshot, pids = Described("x").snapshot({"process": described})
+    ranking = Ranker(compile_texts([RuleText("x", text)]), snapshot.host).rank(snapshot)
+    assert [one.pid for one in ranking.candidates] == [pids["a"], pids["b"], pids["c"]]

@@ -7,33 +7,40 @@ import pytest
 from oomrules.importing import nohang, rulefile
 from tests.importing import made
 
-_MEASURE = "score rss + swap + pgtables"
+MEASURE = [
+    "score footprint + (oom_score_adj + 1000) * (host.totalpages / 1000)",
+    "never kill oom_score_adj -1000",
+]
 
 
 def rules(text: str) -> list[str]:
     found = made.sentences(made.written([made.translated("nohang.conf", text)]))
-    assert found[0] == _MEASURE
-    return found[1:]
+    assert found[:2] == MEASURE
+    return found[2:]
 
 
 @pytest.mark.parametrize(
     ("line", "rule"),
     [
-        ("NAME 200 /// ^Web Content$", 'prefer comm "Web Content" when oom_score_adj >= 0 by 8'),
-        ("NAME  -200  ///  ^(dnf|yum)$", 'spare anything when comm ~ "^(dnf|yum)$" by 8'),
-        ("NAME 100 /// ^a$", 'prefer comm "a" when oom_score_adj >= 0 by 2.83'),
-        ("NAME -299 /// ^a$", 'spare comm "a" by 22.47'),
-        ("NAME -300 /// ^a$", 'kill last comm "a"'),
-        ("NAME -700 /// ^a$", 'never kill comm "a"'),
-        ("NAME 700 /// ^a$", 'kill first comm "a" when oom_score_adj >= 0'),
-        ("REALPATH 900 /// ^/usr/bin/x$", 'kill first exe "/usr/bin/x" when oom_score_adj >= 0'),
+        ("NAME 200 /// ^Web Content$", 'prefer comm "Web Content" when oom_score_adj >= 0 by 1.3'),
+        ("NAME  -200  ///  ^(dnf|yum)$", 'spare anything when comm ~ "^(dnf|yum)$" by 1.429'),
+        ("NAME 100 /// ^a$", 'prefer comm "a" when oom_score_adj >= 0 by 1.15'),
+        ("NAME 1 /// ^a$", 'prefer comm "a" when oom_score_adj >= 0 by 1.001'),
+        ("NAME -300 /// ^a$", 'spare comm "a" by 1.818'),
+        ("NAME -666 /// ^a$", 'spare comm "a" by 1000'),
+        ("NAME -667 /// ^a$", 'never kill comm "a"'),
+        ("NAME 700 /// ^a$", 'prefer comm "a" when oom_score_adj >= 0 by 2.05'),
+        (
+            "REALPATH 900 /// ^/usr/bin/x$",
+            'prefer exe "/usr/bin/x" when oom_score_adj >= 0 by 2.35',
+        ),
         (
             "CMDLINE 200 /// --type=renderer",
-            'prefer anything when cmdline ~ "--type=renderer" and oom_score_adj >= 0 by 8',
+            'prefer anything when cmdline ~ "--type=renderer" and oom_score_adj >= 0 by 1.3',
         ),
-        ("CGROUP_V2 -50 /// ^/work", 'spare anything when cgroup ~ "^/work" by 1.68'),
-        ("UID -100 /// ^0$", "spare euid 0 by 2.83"),
-        ("UID -100 /// ^(0|7)$", "spare anything when (euid == 0 or euid == 7) by 2.83"),
+        ("CGROUP_V2 -50 /// ^/work", 'spare anything when cgroup ~ "^/work" by 1.081'),
+        ("UID -100 /// ^0$", "spare euid 0 by 1.176"),
+        ("UID -100 /// ^(0|7)$", "spare anything when (euid == 0 or euid == 7) by 1.176"),
     ],
 )
 def test_a_line_that_adds_badness_becomes_a_rule(line: str, rule: str) -> None:
@@ -95,3 +102,9 @@ def test_thresholds_become_conditions_for_later() -> None:
     assert made.translated("nohang.conf", text).guards == (terminate, pressure, kill)
     warned = made.translated("nohang.conf", f"{text}low_memory_warnings_enabled = True\n")
     assert warned.guards[0] == "warn when host.available <= 20% and host.swap_free <= 25%"
+
+
+def test_positive_adjustments_can_be_left_out_of_the_measure() -> None:
+    text = "ignore_positive_oom_score_adj = True\n"
+    first, *_ = made.sentences(made.written([made.translated("nohang.conf", text)]))
+    assert first == "score footprint + (min(oom_score_adj, 0) + 1000) * (host.totalpages / 1000)"

@@ -183,6 +183,7 @@ def test_the_units_of_another_system_are_read_from_its_files(tmp_path: Path) -> 
     (directory / "multi-user.target.wants").mkdir()
     (directory / "multi-user.target.wants/a.service").symlink_to("../a.service")
     (tmp_path / "lib").symlink_to("usr/lib")
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
     found = units.of_files(Root(tmp_path))
     assert made.sentences(made.written([found])) == ['prefer unit "a.service" by 2']
     assert "1 settings" in found.differences[-1]

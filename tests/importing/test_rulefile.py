@@ -78,8 +78,8 @@ def test_of_two_tools_there_is_one_score() -> None:
 
 def test_a_sentence_that_stands_there_already_is_not_said_twice() -> None:
     text = "@BADNESS_ADJ_RE_NAME -100 /// ^a$\n" * 2
-    assert made.sentences(made.written([made.translated("nohang.conf", text)]))[1:] == [
-        'spare comm "a" by 2.83'
+    assert made.sentences(made.written([made.translated("nohang.conf", text)]))[2:] == [
+        'spare comm "a" by 1.176'
     ]
 
 
@@ -155,3 +155,12 @@ def test_bytes_that_are_no_text_raise_nothing_but_our_error(tmp_path: Path) -> N
         for tool in recognition.FORMATS:
             found, _ = recognition.translations(sources.read([str(path)], Path("/")), tool)
             made.written(found)
+
+
+def test_what_the_score_counts_already_is_not_said_a_second_time() -> None:
+    unit = made.translated("x.service", "[Service]\nOOMScoreAdjust=100\n")
+    assert made.sentences(made.written([unit])) == ['prefer unit "x.service" by 2']
+    first = earlyoom.of_arguments([])
+    text = made.written([first, unit])
+    assert "x.service" in text
+    assert len(made.sentences(text)) == 2

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from oomrules.commands.main import main
 from oomrules.language import checker, foreign
 from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.text import RuleText
@@ -64,6 +67,33 @@ CASES = {
     "a unit of systemd": Case(
         "[Service]\nType=simple\nOOMScoreAdjust=500", "systemd", ['prefer unit "NAME.service"']
     ),
+    "pressure in systemd, which no rule says": Case(
+        "[Slice]\nManagedOOMMemoryPressure=kill", "systemd", []
+    ),
+    "a slice": Case(
+        "[Slice]\nManagedOOMPreference=omit", "systemd", ["in NAME.slice: never kill anything"]
+    ),
+    "a service without a word about the killer": Case(
+        "[Unit]\nDescription=x\n\n[Service]\nMemoryMax=5G\nExecStart=/bin/x \\\n  --yes\n",
+        "systemd",
+        ["in NAME.service: prefer anything"],
+    ),
+    "a file of nohang": Case(
+        "## Comment\n\n    1. Settings\n    Type: boolean\nzram_checking_enabled = False\n"
+        "soft_threshold_min_mem = 5 %\n@BADNESS_ADJ_RE_NAME -900 /// ^sshd$\n",
+        "nohang",
+        [],
+    ),
+    "options of earlyoom without a pattern": Case(
+        'EARLYOOM_ARGS="-r 60 --ignore-root-user --sort-by-rss"',
+        "earlyoom",
+        ["never kill uid 0", "score rss"],
+    ),
+    "a rule of ananicy with a comment behind it": Case(
+        '{ "name": "sshd", "oom_score_adj": -1000 } # the way in',
+        "ananicy",
+        ['never kill uid 0 comm "sshd"'],
+    ),
     "YAML": Case("---\nrules:\n  - name: ssh\n    comm: sshd\n", "YAML", []),
     "YAML without a beginning": Case("protect:\n  - sshd\n  - cron\n", "YAML", []),
     "JSON": Case('{\n  "rules": [\n    {"never": "sshd"}\n  ]\n}\n', "JSON", []),
@@ -85,10 +115,42 @@ def test_what_is_for_another_tool_is_one_finding_with_the_sentences_for_it(name:
     assert one.code == "OOM101"
     assert case.what in one.message
     offered = [text for text in re.findall(r"`([^`]+)`", one.help) if " " in text]
-    meant = [text for text in offered if not text.startswith("systemctl")]
+    meant = [text for text in offered if not text.startswith(("systemctl", "oomrules", "--"))]
     assert [text for text in case.sentences if text not in meant] == []
     for sentence in meant:
         assert found(sentence) == [], sentence
+
+
+# Files that `oomrules import` reads: the finding names the command, which knows the file, too.
+FILES = [name for name, case in CASES.items() if "oomrules import" in found(case.text)[0].help]
+
+
+def test_import_is_proposed_for_files_of_all_tools() -> None:
+    tools = " ".join(CASES[name].what for name in FILES)
+    assert {"earlyoom", "ananicy", "nohang", "systemd"} <= set(tools.split())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_command_that_is_proposed_reads_the_file(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "my own rules.oom"
+    path.write_text(CASES[name].text)
+    assert main(["check", str(path)]) == 1
+    proposed = re.search(r"`oomrules (import [^`]+)`", capsys.readouterr().out)
+    assert proposed
+    assert main(shlex.split(proposed[1])) == 0
+    assert checker.check([RuleText("f.oom", capsys.readouterr().out)]).diagnostics == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_for_another_tool_is_never_mended(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.oom"
+    path.write_text(CASES[name].text.replace("\n", "  \n"))
+    before = path.read_bytes()
+    assert main(["check", "--fix", str(path)]) == 1
+    assert main(["fmt", str(path)]) != 0
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -97,7 +159,8 @@ def test_the_finding_is_where_the_other_text_begins(name: str) -> None:
     (one,) = found(text)
     line = text[one.span.start :].partition("\n")[0]
     assert one.span.end == one.span.start + len(line)
-    assert all(before.startswith("#") for before in text[: one.span.start].splitlines())
+    # For nohang what begins with a space is a comment, too.
+    assert all(before[:1] in ("#", " ", "") for before in text[: one.span.start].splitlines())
 
 
 def test_the_rules_around_a_line_for_another_tool_are_checked_too() -> None:

@@ -41,6 +41,16 @@ in user.slice {
 in units part of a.service: spare unit "b{c}.service" \\
     by 1.5
 in empty.slice {}
+kill last uid 1 nice > 0 or
+    not (comm "a" user @builders) by 2  # further out
+kill whole "batch-*.service"
+in system.slice {
+    kill whole user unit a.scope   # alone
+    score max(rss,
+        swap, 1KiB)
+}
+never kill anything under comm "cron" not child of uid 0 \
+    not under niced when run_time < 1h30min
 """
 
 
@@ -55,6 +65,7 @@ _VERBS: dict[type[syntax.Statement], str] = {
     syntax.Score: "score",
     syntax.Define: "define",
     syntax.ListOf: "list",
+    syntax.Whole: "whole",
 }
 
 
@@ -83,7 +94,7 @@ def assert_nothing_is_lost(text: str) -> bool:
 
 def test_the_example_is_whole() -> None:
     assert assert_nothing_is_lost(WHOLE)
-    assert sum(1 for _ in logical_lines(WHOLE)) == 11
+    assert sum(1 for _ in logical_lines(WHOLE)) == 17
 
 
 BEHIND = {
@@ -117,6 +128,9 @@ UNFINISHED = (
     "define idle = nice > 0 and",
     "define idle = nice > 0 or",
     'list l = "a",',
+    'kill first comm "a" and',
+    'kill first comm "a" or',
+    "score max(rss,",
 )
 
 

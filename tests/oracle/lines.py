@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _GOES_ON = re.compile(r"(,|(?<![\w.@*?-])(and|or))\s*\Z")
-_VERB = re.compile(r"(?<![\w.@-])(never|only|first|last|prefer|spare|score|define|list)(?![\w.@-])")
+_VERB = re.compile(
+    r"(?<![\w.@-])(never|only|first|last|whole|prefer|spare|score|define|list)(?![\w.@-])"
+)
 
 
 class Line(NamedTuple):

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from fnmatch import fnmatchcase
 from fractions import Fraction
+from itertools import combinations
 from math import floor, isqrt
 from typing import Any, NamedTuple
 
@@ -36,7 +37,6 @@ Targets = tuple[str, ...]
 Truth = bool | Doing | None
 
 NO_LIMIT = 2**63 - 1
-FIRST, NORMAL, LAST = 0, 1, 2
 
 _BYTES = {f"{prefix}iB": 1 << 10 * power for power, prefix in enumerate("KMGTP", 1)} | {"B": 1}
 _MILLISECONDS = {
@@ -75,12 +75,15 @@ class Value(NamedTuple):
     Memory is in pages, durations in milliseconds, ``unit.pressure`` in percent. ``alone`` is
     the exact number of bytes of a quantity that stands by itself, such as ``512MiB``; of a
     share, such as ``25%``, it is unknown where the limit is. ``percent`` is a share as written.
+    ``whole`` is what it is the share of beside this value, in bytes, where that is not the limit;
+    unknown where there is nothing of that.
     """
 
     kind: str
     worth: Any
     alone: Fraction | None = None
     percent: Fraction | None = None
+    whole: Any = Doing.ITS_OWN
 
 
 # --- where a process stands ------------------------------------------------------------
@@ -394,7 +397,10 @@ _COUNTS = {"nice", "threads", "oom_score_adj", "pid_depth"}
 _IDS = {"pid", "ppid", "uid", "euid", "gid", "egid", "session"}
 _IN_PAGES = {"total_vm", "rss", "swap"}
 _IN_BYTES = {"anon", "shmem", "locked", "pgtables"}
-_UNIT_BYTES = {"unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap"}
+_UNIT_BYTES = {
+    *("unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap"),
+    *("unit.memory_min", "unit.memory_low"),
+}
 _UNIT_TEXTS = {
     "unit.description": "Description",
     "unit.active_state": "ActiveState",
@@ -444,6 +450,12 @@ class Reader:
             return Value("memory", raw)
         if name in _IN_BYTES:
             return Value("memory", raw // page if _known(raw) else raw)
+        if name == "growth":
+            return Value("memory", raw // page if _known(raw) else raw)
+        if name in ("user.footprint", "user.processes"):
+            return self._of_user(name.removeprefix("user."))
+        if name.startswith("cgroup."):
+            return self._of_its_group(name.removeprefix("cgroup."))
         if name == "footprint":
             return Value("memory", self._footprint(self.process))
         if name == "totalpages":
@@ -500,10 +512,76 @@ class Reader:
         rss, swap, tables = parts
         return rss + swap + tables // self.world.page
 
+    def _of_user(self, name: str) -> Value:
+        """The sum over the processes that have memory and the same real user."""
+        kind, uid = "memory" if name == "footprint" else "number", self.process.get("uid")
+        same = [
+            other
+            for other in self.world.processes
+            if other.get("total_vm") != 0 and other.get("uid") == uid
+        ]
+        if uid is None:
+            return Value(kind, None)
+        if name == "processes":
+            return Value(kind, len(same))
+        # What one hides by its own doing leaves its resident memory.
+        held = [
+            other.get("rss") if self._hides_its_footprint(other) else self._footprint(other)
+            for other in same
+        ]
+        return Value(kind, None if None in held else sum(held))
+
+    def _hides_its_footprint(self, process: Object) -> bool:
+        hidden = process.get("self_made") or ()
+        parts = [name for name in ("rss", "swap", "pgtables") if process.get(name) is None]
+        return bool(parts) and all(name in hidden for name in parts)
+
+    def _of_its_group(self, name: str) -> Value:
+        """A figure of the group that its memory is charged to.
+
+        The groups below a unit are made by whoever the unit is delegated to, who can see to it
+        that nothing is told of them.
+        """
+        path = self.process.get("memory_cgroup", self.process.get("cgroup"))
+        if name == "processes":
+            return Value("number", None if path is None else self._number_in(path))
+        scope = self.world.scopes.get(path)
+        amount = None if scope is None else _figure(scope, name)
+        told = None if amount is None else amount // self.world.page
+        below = path is not None and place(path, self.root).path != path
+        if below or self._in_a_users_unit():
+            told = self._of_its_own_doing(told)
+        return Value("memory", told)
+
+    def _number_in(self, path: str) -> int:
+        """How many have their memory in a group or below it."""
+        own = path.rstrip("/") + "/"
+        groups = [
+            other.get("memory_cgroup", other.get("cgroup"))
+            for other in self.world.processes
+            if other.get("total_vm") != 0
+        ]
+        return sum(f"{group.rstrip('/')}/".startswith(own) for group in groups if group is not None)
+
     def _of_host(self, name: str) -> Value:
         host, page = self.world.host, self.world.page
-        assert name == "totalpages", name
-        return Value("memory", (host["mem_total"] + (host.get("swap_total") or 0)) // page)
+        swap, huge = host.get("swap_total") or 0, host.get("hugetlb")
+        memory = None if huge is None else max(0, host["mem_total"] - huge)
+        match name:
+            case "totalpages":
+                return Value("memory", (host["mem_total"] + swap) // page)
+            case "memory":
+                return Value("memory", memory if memory is None else memory // page)
+            case "swap":
+                return Value("memory", swap // page)
+            case "pressure" | "stall":
+                told = host.get(name)
+                return Value("percentage", None if told is None else Fraction(str(told)))
+        amount = host.get(name)
+        pages = None if amount is None else amount // page
+        whole = swap if name == "swap_free" else memory
+        # Shares count whole pages of it, too.
+        return Value("memory", pages, whole=(whole // page * page or None) if whole else None)
 
     def _totalpages(self) -> int | None:
         """The nearest limit below the RAM, with the swap that goes with it; else RAM and swap."""
@@ -813,6 +891,10 @@ class Reader:
         raise AssertionError(expression)
 
     def _quantity(self, written: str) -> Value:
+        parts = re.findall(r"(\d+)([a-z]+)", written)
+        if len(parts) > 1:
+            together = sum(int(amount) * _MILLISECONDS[unit] for amount, unit in parts)
+            return Value("duration", int(together))
         matched = re.fullmatch(r"([\d_]+(?:\.\d+)?)(.*)", written)
         assert matched, written
         amount, unit = Fraction(matched[1].replace("_", "")), matched[2]
@@ -842,6 +924,10 @@ class Reader:
             one, other = (
                 value.percent if value.kind == "share" else value.worth for value in (left, right)
             )
+        elif left.kind == "share" and right.whole is not Doing.ITS_OWN:
+            one, other = _share_of(right.whole, left.percent), self._in_bytes(right)
+        elif right.kind == "share" and left.whole is not Doing.ITS_OWN:
+            one, other = self._in_bytes(left), _share_of(left.whole, right.percent)
         elif any(value.kind == "share" or value.alone is not None for value in (left, right)):
             one, other = self._in_bytes(left), self._in_bytes(right)
         else:
@@ -973,6 +1059,10 @@ def _depths(place: Place, target: str) -> list[int]:
     ]
 
 
+def _share_of(whole: int | None, percent: Fraction | None) -> Fraction | None:
+    return None if whole is None or percent is None else whole * percent / 100
+
+
 def _glob(subject: Value, pattern: str) -> Truth:
     if not _known(subject.worth):
         unknown: Truth = subject.worth
@@ -1061,11 +1151,14 @@ def _calculate(sign: str, one: int, other: int) -> int | None:
 
 
 class Judgement(NamedTuple):
-    """What becomes of one process; ``why`` is empty for a candidate."""
+    """What becomes of one process; ``why`` is empty for a candidate.
+
+    ``level`` is the tier with its degree: -3 is ``kill first … by 3``, 0 neither first nor last.
+    """
 
     pid: int
     why: str
-    tier: int
+    level: int
     base: Fraction | None
     weight: Fraction
     start: int
@@ -1115,11 +1208,22 @@ def judge(rules: Rules, world: World, process: Object) -> Judgement:
     for rule in of_kind(syntax.Kind.SPARE):
         if protects(rule):
             weight /= factor(rule[1])
-    tier = NORMAL
-    if any(map(surely, of_kind(syntax.Kind.FIRST))):
-        tier = FIRST
-    if any(map(protects, of_kind(syntax.Kind.LAST))):
-        tier = LAST
+
+    def degree(rule: syntax.Rule) -> int:
+        return 1 if rule.factor is None else int(rule.factor.written.replace("_", ""))
+
+    def as_protection(rule: tuple[Targets, syntax.Rule]) -> Truth:
+        return conjunction([protecting.around(rule[0]), protecting.selects(rule[1].selector)])
+
+    lasts = [degree(rule[1]) for rule in of_kind(syntax.Kind.LAST) if protects(rule)]
+    level = max(lasts, default=0)
+    if not lasts:
+        firsts = of_kind(syntax.Kind.FIRST)
+        level = _first_level(
+            [degree(rule[1]) for rule in firsts if surely(rule)],
+            [degree(rule[1]) for rule in firsts if as_protection(rule) is True],
+            [degree(rule[1]) for rule in firsts if as_protection(rule) is None],
+        )
     only: dict[Targets, list[Truth]] = {}
     for targets, rule_ in of_kind(syntax.Kind.ONLY):
         only.setdefault(targets, []).append(protecting.selects(rule_.selector, targets))
@@ -1140,7 +1244,20 @@ def judge(rules: Rules, world: World, process: Object) -> Judgement:
     elif base <= 0:
         why = "no points"
     start = process.get("starttime")
-    return Judgement(process["pid"], why, tier, base, weight, 2**64 if start is None else start)
+    return Judgement(process["pid"], why, level, base, weight, 2**64 if start is None else start)
+
+
+def _first_level(surely: list[int], known: list[int], doubted: list[int]) -> int:
+    """The mildest of all the levels that are possible, as doubt protects.
+
+    What the process made unknown, or its user says, does not make a level milder.
+    """
+    if not surely:
+        return 0
+    worlds = (
+        (*known, *some) for size in range(len(doubted) + 1) for some in combinations(doubted, size)
+    )
+    return max(-min(world or surely) for world in worlds)
 
 
 def _is_no_victim(process: Object) -> bool:
@@ -1166,4 +1283,4 @@ def judge_all(sources: Iterable[RuleText], objects: Iterable[Object]) -> list[Ju
 def rank(judgements: Iterable[Judgement]) -> list[Judgement]:
     """Order the candidates, worst first."""
     candidates = [judgement for judgement in judgements if not judgement.why]
-    return sorted(candidates, key=lambda one: (one.tier, -one.exact, one.start, one.pid))
+    return sorted(candidates, key=lambda one: (one.level, -one.exact, one.start, one.pid))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -200,22 +201,32 @@ _COUNT_NAMES = _one_of(
     "oom_score_adj",
     "pid_depth",
     "unit.processes",
+    "user.processes",
+    "cgroup.processes",
     "unit.oom_kills",
     "unit.oom_score_adjust",
     "pod.priority",
 )
 _DURATION_NAMES = _one_of("cpu_time", "run_time")
+# A percentage beside one of these alone is the share of what the host has of it.
+_OF_HOST = ("host.available", "host.free", "host.shmem", "host.swap_free")
 _MEMORY_NAMES = _one_of(
     *("total_vm", "total_vm", "rss", "rss", "swap", "anon", "shmem", "locked", "pgtables"),
     *("unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap"),
-    *("footprint", "footprint", "totalpages", "host.totalpages"),
+    *("footprint", "footprint", "totalpages", "growth", "user.footprint"),
+    *("unit.memory_min", "unit.memory_low", "cgroup.memory", "cgroup.memory_max"),
+    "totalpages",
 )
+_HOST_NAMES = _one_of("host.memory", "host.swap", "host.totalpages", *_OF_HOST)
 _IDS = _one_of("uid", "euid", "gid", "egid", "parent.uid")
 _COUNTS = _one_of("0", "1", "2", "7", "19", "1_000", "4096")
 _MEMORIES = _one_of(
     *("0B", "1B", "4KiB", "5000B", "64KiB", "16MiB", "1.5GiB", "4PiB", "8191B", "12288B")
 )
-_DURATIONS = _one_of("0s", "8192ms", "1s", "1024s", "0.5s", "10min", "1h", "3d", "2w")
+_DURATIONS = _one_of(
+    *("0s", "8192ms", "1s", "1024s", "0.5s", "10min", "1h", "3d", "2w"),
+    *("1h23min", "1d12h30min", "8s192ms"),
+)
 _SHARES = _one_of("0%", "1%", "12.5%", "25%", "33.3%", "100%", "150%")
 _ORDERS = _one_of("==", "!=", "<", "<=", ">", ">=")
 _EQUALITIES = _one_of("==", "!=")
@@ -227,6 +238,15 @@ def _bracketed(expression: Texts) -> Texts:
 
 def _sums(operands: Texts, minuend: Texts) -> Texts:
     return _joined(operands, _one_of("+", "-"), minuend)
+
+
+def _extremes(first: Texts, others: Texts) -> Texts:
+    """`max` and `min` of two or three; the order of the arguments is any."""
+    more = st.lists(others, min_size=1, max_size=2)
+    given = st.tuples(first, more).flatmap(lambda all_: st.permutations([all_[0], *all_[1]]))
+    return st.tuples(_one_of("max", "min"), given.map(", ".join)).map(
+        lambda said: f"{said[0]}({said[1]})"
+    )
 
 
 @cache
@@ -242,6 +262,7 @@ def counts(depth: int) -> Texts:
         _joined(_bracketed(deeper), _one_of("*", "/"), _bracketed(deeper)),
         _joined("-", _bracketed(deeper)),
         deeper.map(lambda text: f"root({text})"),
+        _extremes(deeper, deeper),
         *(
             _joined(_bracketed(amounts(depth - 1)), "/", _bracketed(amounts(depth - 1)))
             for amounts in (memories, durations)
@@ -259,6 +280,7 @@ def _amounts(depth: int, leaves: Texts, again: Callable[[int], Texts], beside: T
         _joined(deeper, _one_of("*", "/"), numbers),
         _joined(numbers, "*", deeper),
         _joined("-", deeper),
+        _extremes(again(depth - 1), again(depth - 1) | beside),
     )
 
 
@@ -285,7 +307,15 @@ def comparisons(names: Vocabulary, depth: int) -> Texts:
         _joined(_SHARES, _ORDERS, memories(depth)),
         _joined(durations(depth), _ORDERS, durations(depth)),
         _joined(_IDS, _ORDERS, ids | _IDS),
-        _joined("unit.pressure", _ORDERS, _one_of("0%", "12.5%", "99.99%")),
+        _joined(_one_of(*_OF_HOST), _ORDERS, _SHARES),
+        _joined(_SHARES, _ORDERS, _one_of(*_OF_HOST)),
+        _joined(_HOST_NAMES, _ORDERS, _HOST_NAMES | _MEMORIES | _MEMORY_NAMES),
+        _joined(_HOST_NAMES, _one_of("+", "-"), _HOST_NAMES, _ORDERS, _MEMORIES),
+        _joined(
+            _one_of("unit.pressure", "host.pressure", "host.stall"),
+            _ORDERS,
+            _one_of("0%", "12.5%", "99.99%"),
+        ),
         _one_of(*CAPABILITIES).map(lambda name: f"cap({name})"),
         _texts_compared(),
         _one_of("session.active", "session.remote", *names.conditions),
@@ -317,6 +347,8 @@ def conditions(names: Vocabulary, depth: int = 2) -> Texts:
         _joined("not", _bracketed(deeper)),
         _joined(_bracketed(simple), _EQUALITIES, _bracketed(simple)),
         _bracketed(deeper),
+        _terms(names),
+        _joined("not", _terms(names)),
     )
 
 
@@ -350,6 +382,8 @@ def _terms(draw: st.DrawFn, names: Vocabulary) -> str:
 def selectors(draw: st.DrawFn, names: Vocabulary) -> str:
     """Selectors of any kind; the short ones match most."""
     terms = draw(st.lists(_terms(names), max_size=2)) or ["anything"]
+    if draw(st.integers(0, 3)) == 0:
+        terms = [draw(_chosen(names))]
     clauses = []
     if draw(st.integers(0, 3)) == 0:
         held = ", ".join(draw(st.lists(st.sampled_from(CAPABILITIES), min_size=1, max_size=3)))
@@ -360,6 +394,9 @@ def selectors(draw: st.DrawFn, names: Vocabulary) -> str:
         clauses.append(f"when {draw(conditions(names))}")
     elif names.block and draw(st.booleans()):
         clauses.append(f"when {draw(_of_block())}")
+    if clauses and " or " in terms[0]:
+        # Without brackets a reader may take it in two ways.
+        terms = [f"({terms[0]})"]
     return " ".join([*terms, *clauses])
 
 
@@ -385,6 +422,27 @@ def _of_block() -> Texts:
     )
 
 
+def _item(condition: str) -> str:
+    """Write a condition as an item of a selector, which begins with a name or a bracket."""
+    alone = condition[0].isalpha() and not re.search(" (and|or) ", condition)
+    return condition if alone else f"({condition})"
+
+
+@cache
+@st.composite
+def _chosen(draw: st.DrawFn, names: Vocabulary) -> str:
+    """Terms and comparisons side by side and joined by words, some behind `not`."""
+    any_ = _terms(names) | conditions(names, 1).map(_item)
+    items = draw(st.lists(any_, min_size=1, max_size=3))
+    said = ""
+    for number, item in enumerate(items):
+        word = draw(_one_of(" ", " and ", " or ")) if number else ""
+        # A bracket behind a name would begin the arguments of a function.
+        word = " and " if word == " " and item.startswith("(") else word
+        said += word + draw(_one_of("", "", "not ")) + item
+    return said
+
+
 class Stated(NamedTuple):
     """A statement, the blocks around it and the level of the directory it is in."""
 
@@ -397,6 +455,7 @@ RuleSet = tuple[Stated, ...]
 
 _STARTS = ("kill first", "kill last", *["prefer", "spare"] * 3, "never kill", "only kill")
 _FACTORS = _one_of("", "", " by 1", " by 2", " by 3", " by 1.5", " by 8", " by 100")
+_DEGREES = _one_of("", "", " by 1", " by 2", " by 3", " by 1_000")
 # Targets inside one another: the usual way, the other way round, and such that stand
 # equally deep.
 _NESTED = (
@@ -423,7 +482,11 @@ def rules(names: Vocabulary) -> Texts:
     """Single rules."""
 
     def sentence(start: str) -> Texts:
-        factors = _FACTORS if start in ("prefer", "spare") else st.just("")
+        factors = st.just("")
+        if start in ("prefer", "spare"):
+            factors = _FACTORS
+        elif start in ("kill first", "kill last"):
+            factors = _DEGREES
         return st.tuples(st.just(start + " "), selectors(names), factors).map("".join)
 
     return st.sampled_from(_STARTS).flatmap(sentence)
@@ -491,7 +554,8 @@ def scoped_rule_sets(draw: st.DrawFn) -> RuleSet:
     starts = st.sampled_from((*_STARTS, "only kill"))
     sentences = st.tuples(_BLOCKS, starts, st.sampled_from(_PLAIN))
     for blocks, start, selector in draw(st.lists(sentences, max_size=5)):
-        stated.append(Stated(blocks, f"{start} {selector}"))
+        degree = draw(_DEGREES) if start in ("kill first", "kill last") else ""
+        stated.append(Stated(blocks, f"{start} {selector}{degree}"))
     return tuple(stated)
 
 
@@ -550,6 +614,7 @@ _FIELDS: dict[str, Sequence[Any]] = {
     "shmem": _BYTES,
     "locked": _BYTES,
     "pgtables": _BYTES,
+    "growth": (*_BYTES, None),
     "oom_score_adj": (0, 0, -1000, -17, 500, 1000),
     "pid_depth": (0, 0, 0, 1, 2),
     "cgroup": (*CGROUPS, None, *CONTAINERS),
@@ -621,7 +686,7 @@ def _processes(draw: st.DrawFn, pid: int) -> Object:
 _OWN_DOING = st.sampled_from(
     (
         *[[]] * 8,
-        *(["cmdline"], ["exe"], ["cmdline", "exe"], ["anon"], ["swap"]),
+        *(["cmdline"], ["exe"], ["cmdline", "exe"], ["anon"], ["swap"], ["growth"]),
         *(["pgtables", "swap"], ["locked", "shmem"]),
     )
 )
@@ -647,6 +712,8 @@ _SCOPES: dict[str, Sequence[Any]] = {
     "memory_max": _LIMITS,
     "memory_high": _LIMITS,
     "swap_max": _LIMITS,
+    "memory_min": (None, *_BYTES, 2**63 - 1),
+    "memory_low": (None, *_BYTES, 2**63 - 1),
     "swap": (None, *_BYTES),
     "pressure": (None, 0.0, 0.07, 12.5, 33.33, 99.99, 100.0),
     "stall": (None, 0.0, 12.5),
@@ -681,6 +748,13 @@ _HOSTS = st.fixed_dictionaries(
         "uptime": st.sampled_from((0, 0.99, 5000.25, 1_048_576.0, 10**9)),
         "mem_total": st.sampled_from((0, 2**20, 8_589_934_592, 2**40 + 1)),
         "swap_total": st.sampled_from((0, 0, 2**20, 2**33)),
+        **{
+            key: st.sampled_from((None, 0, 4095, 2**20, 2**32 + 1))
+            for key in ("available", "free", "swap_free", "shmem")
+        },
+        "hugetlb": st.sampled_from((None, 0, 2**20)),
+        "pressure": st.sampled_from((None, 0.0, 12.5, 99.99)),
+        "stall": st.sampled_from((None, 0.0, 12.5, 100.0)),
         "users": st.sampled_from((USERS, USERS, None, {}, {"0": "toor"})),
         "groups": st.sampled_from((GROUPS, None)),
         "unit_root": st.sampled_from((*[""] * 8, "/system.slice/docker-0a1b.scope", "/user.slice")),

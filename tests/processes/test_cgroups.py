@@ -12,6 +12,7 @@ import pytest
 
 from oomrules.processes import cgroups
 from oomrules.processes.cgroups import Hierarchy
+from oomrules.processes.history import Stalls
 from oomrules.processes.snapshot import NO_LIMIT, Process
 from oomrules.processes.units import placement
 from oomrules.processes.values import GETTERS, LIMIT
@@ -181,6 +182,8 @@ def test_every_figure_of_v2_is_read(tmp_path: Path) -> None:
         memory__current="1048576\n",
         memory__max="2097152\n",
         memory__high="1572864\n",
+        memory__min="4096\n",
+        memory__low="max\n",
         **{"memory.swap.current": "4096\n", "memory.swap.max": "8192\n"},
         memory__pressure=PSI,
         memory__events=EVENTS,
@@ -189,9 +192,13 @@ def test_every_figure_of_v2_is_read(tmp_path: Path) -> None:
         "memory": 1048576,
         "memory_max": 2097152,
         "memory_high": 1572864,
+        "memory_min": 4096,
+        "memory_low": NO_LIMIT,
         "swap": 4096,
         "swap_max": 8192,
         "pressure": 1.25,
+        # It takes two looks.
+        "stall": None,
         "oom_kills": 5,
     }
 
@@ -216,9 +223,12 @@ def test_every_figure_of_v1_is_read_and_pressure_comes_from_v2(
         "memory": 1000,
         "memory_max": 5000,
         "memory_high": NO_LIMIT,
+        "memory_min": 0,
+        "memory_low": 0,
         "swap": 700,
         "swap_max": NO_LIMIT,
         "pressure": pressure,
+        "stall": None,
         "oom_kills": 9,
     }
 
@@ -257,9 +267,12 @@ def test_a_group_without_the_memory_controller_has_no_limit_and_no_figures(tmp_p
         "memory": None,
         "memory_max": NO_LIMIT,
         "memory_high": NO_LIMIT,
+        "memory_min": 0,
+        "memory_low": 0,
         "swap": None,
         "swap_max": NO_LIMIT,
         "pressure": None,
+        "stall": None,
         "oom_kills": None,
     }
 
@@ -268,8 +281,8 @@ def test_a_group_that_is_gone_is_unknown_in_everything(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "2").mkdir()
     assert set(figures(Tree(tmp_path / "2", V2), "/gone").values()) == {None}
-    # v1 has no high limit, wherever one looks.
-    assert set(figures(Tree(tmp_path / "1", V1), "/gone").values()) == {None, NO_LIMIT}
+    # v1 has no high limit and keeps nothing for a group, wherever one looks.
+    assert set(figures(Tree(tmp_path / "1", V1), "/gone").values()) == {None, NO_LIMIT, 0}
 
 
 NONSENSE = ["", "\n", "x\n", "12 34\n", "-\n", "9" * 5000, "\xff"]
@@ -280,21 +293,41 @@ NONSENSE = ["", "\n", "x\n", "12 34\n", "-\n", "9" * 5000, "\xff"]
 def test_a_figure_that_makes_no_sense_is_unknown(content: str, layout: str, tmp_path: Path) -> None:
     tree = Tree(tmp_path, layout)
     names = (
-        "current max high swap.current pressure events usage_in_bytes limit_in_bytes oom_control"
+        "current max high min low swap.current pressure events usage_in_bytes limit_in_bytes "
+        "oom_control"
     )
     files = {f"memory.{name}": content for name in names.split()}
     tree.put("/a" if layout == V2 else "/memory/a", **files)
     found = figures(tree, "/a")
-    assert {key: value for key, value in found.items() if value not in (None, NO_LIMIT)} == {}
+    # v1 keeps nothing for a group.
+    none = {} if layout == V2 else {"memory_min": 0, "memory_low": 0}
+    assert {key: value for key, value in found.items() if value not in (None, NO_LIMIT)} == none
     assert found["memory_max"] is None
 
 
 def test_what_cannot_be_read_is_unknown(tmp_path: Path) -> None:
     tree = Tree(tmp_path, V2)
     tree.put("/a")
-    for name in ("current", "max", "high", "swap.current", "swap.max", "pressure", "events"):
+    names = "current max high min low swap.current swap.max pressure events"
+    for name in names.split():
         (tmp_path / "cg" / "a" / f"memory.{name}").mkdir()
     assert set(figures(tree, "/a").values()) == {None}
+
+
+@pytest.mark.parametrize("lines", [V2, HYBRID])
+def test_the_stall_of_a_group_is_the_share_of_what_all_its_tasks_waited(
+    lines: str, tmp_path: Path
+) -> None:
+    tree, stalls = Tree(tmp_path, lines), Stalls()
+    group = "/a" if lines == V2 else "/unified/a"
+    tree.put("/memory/a", cgroup__procs="1\n")
+    found = []
+    for at, total in ((10.0, 1000), (10.5, 301_000), (11.0, 501_000), (12.5, 501_000)):
+        tree.put(group, memory__pressure=f"{PSI.rpartition('=')[0]}={total}\n")
+        scope = tree.open().scope("/a", stalls.of("/a", at))
+        assert scope is not None
+        found.append(scope.get("stall"))
+    assert found == [None, None, 50.0, 0.0]
 
 
 def test_a_figure_is_read_once_so_that_one_ranking_sees_one_value(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def assert_chosen_as_in_c(ranking: Ranking, answer: Answer) -> None:
     finer = [answer.sixteenths[pid] for pid in spared]
     assert finer == sorted(finer, reverse=True)
     verdicts = [ranking.verdict(process) for process in ranking.candidates[len(taken) :: 100]]
-    assert all(verdict.base > 0 and verdict.fraction != "1" for verdict in verdicts)
+    assert all((verdict.base or 0) > 0 and verdict.fraction != "1" for verdict in verdicts)
 
 
 def test_the_shipped_badness_gives_the_points_and_the_order_of_the_c_function(

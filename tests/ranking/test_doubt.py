@@ -8,20 +8,30 @@ from hypothesis import given
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.commands.parts import doubts
+from oomrules.language.text import RuleText
 from oomrules.processes import recorded
 from oomrules.processes.values import GETTERS, LIMIT, PROTECTING, SCORING
 from oomrules.program.nodes import SELF_MADE, Definitions, Node, reduce
-from oomrules.ranking.doubt import DIVISION, NEAREST_LIMIT, PLACE, causes
+from oomrules.ranking.doubt import DIVISION, NEAREST_LIMIT, NOTHING, PLACE, causes
 from oomrules.ranking.local import ANCESTOR, PARENT
 from oomrules.ranking.verdict import Verdict, Why
 from tests.oracle import strategies
 from tests.oracle.strategies import Object, RuleSet, thorough
 from tests.ranking.test_evaluator import rank, verdicts
 
-NO_ATTRIBUTES = {DIVISION, PLACE}
+NO_ATTRIBUTES = {DIVISION, PLACE, *NOTHING.values()}
 # What is unknown of another process, and of that what is worked out.
 OF_OTHERS = (PARENT, ANCESTOR)
-OF_NO_FIELD = (DIVISION, PLACE, NEAREST_LIMIT, "scope.", "parent.", PARENT, ANCESTOR)
+OF_NO_FIELD = (
+    *NOTHING.values(),
+    DIVISION,
+    PLACE,
+    NEAREST_LIMIT,
+    "scope.",
+    "parent.",
+    PARENT,
+    ANCESTOR,
+)
 
 
 def named(verdict: Verdict) -> set[str]:
@@ -53,6 +63,43 @@ def test_a_doubt_is_named_and_is_one(rule_set: RuleSet, host: list[Object]) -> N
                 continue
             name = LIMIT if name == NEAREST_LIMIT else name
             assert SELF_MADE in (kind[name](process, snapshot) for kind in (PROTECTING, SCORING))
+
+
+def test_a_share_of_swap_where_there_is_none_is_a_doubt_that_says_so() -> None:
+    host = {
+        "kind": "host",
+        "schema": "oomrules.snapshot/1",
+        "page_size": 4096,
+        "clock_ticks": 100,
+        "uptime": 1,
+        "mem_total": 2**30,
+        "swap_total": 0,
+        "swap_free": 0,
+        "hugetlb": 0,
+    }
+    process = {
+        "kind": "process",
+        "pid": 7,
+        "state": "S",
+        "flags": 0,
+        "starttime": 0,
+        "nice": 0,
+        "total_vm": 9,
+        "rss": 9,
+        "utime": 0,
+        "stime": 0,
+        "threads": 1,
+        "cgroup": "/",
+    }
+    rule = "never kill anything when host.swap_free < 10%\nscore rss"
+    verdict = verdicts(rank([RuleText("x", rule)], [host, process]))[7]
+    assert verdict.why is Why.NEVER_IN_DOUBT
+    assert doubts.excluded(verdict).endswith(
+        "in doubt, because there is a share of host.swap, which is 0"
+    )
+    # Where there is swap, it is none.
+    swap = {"swap_total": 2**20, "swap_free": 2**20}
+    assert rank([RuleText("x", rule)], [host | swap, process]).pids == [7]
 
 
 def test_every_attribute_has_a_word_for_why_it_is_unknown() -> None:

@@ -211,8 +211,8 @@ def assert_as_in_the_reference(rule_set: RuleSet, host: list[Object]) -> None:
         verdict = explained[one.pid]
         assert verdict.candidate == (one.why == ""), (one, verdict)
         if not one.why:
-            said = (verdict.tier, verdict.base, Fraction(*verdict.weight), verdict.points)
-            assert said == (one.tier, one.base, one.weight, one.points)
+            said = (verdict.level, verdict.base, Fraction(*verdict.weight), verdict.points)
+            assert said == (one.level, one.base, one.weight, one.points)
 
 
 @settings(thorough, max_examples=3 * thorough.max_examples)
@@ -232,7 +232,7 @@ def test_the_list_and_the_explanations_agree(rule_set: RuleSet, host: list[Objec
         assert verdict.base is not None
         start = starts[pid]
         exact = verdict.base * Fraction(*verdict.weight)
-        return verdict.tier, -exact, 2**64 if start is None else start, pid
+        return verdict.level, -exact, 2**64 if start is None else start, pid
 
     candidates = [item for item in verdicts(ranking).items() if item[1].candidate]
     assert ranking.pids == [pid for pid, _ in sorted(candidates, key=key)]
@@ -267,7 +267,7 @@ def test_the_order_of_statements_and_files_changes_nothing(
     for pid, verdict in verdicts(after).items():
         was = as_before[pid]
         assert verdict.candidate == was.candidate
-        assert (verdict.tier, verdict.base, verdict.weight) == (was.tier, was.base, was.weight)
+        assert (verdict.level, verdict.base, verdict.weight) == (was.level, was.base, was.weight)
 
 
 # --- exclusion is absolute ---------------------------------------------------------------
@@ -360,6 +360,47 @@ def test_what_is_spared_to_less_than_a_point_is_last_by_its_exact_fraction() -> 
     assert verdicts(ranking)[73].why is Why.NO_POINTS
 
 
+# --- degrees of tiers --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rules", "level"),
+    [
+        (("kill first uid 0 by 3",), -3),
+        (("kill first uid 0 by 3", "kill first nice 5"), -1),
+        (("kill first uid 0 by 3", "kill last nice 5"), 1),
+        (("kill last uid 0 by 2", "kill last nice 5 by 7", "kill first nice 5 by 9"), 7),
+        # A doubt (anon is unknown) protects: it makes no tier of its own, but a milder one.
+        (("kill first anything when anon > 1B by 3",), 0),
+        (("kill first uid 0 by 3", "kill first anything when anon > 1B by 2"), -2),
+        (("kill first uid 0 by 3", "kill first anything when anon > 1B by 4"), -3),
+        (("kill last uid 0 by 3", "kill last anything when anon > 1B by 4"), 4),
+        # Not if the process makes it (cmdline is its own doing).
+        (("kill first uid 0 by 3", 'kill first cmdline "x" by 2'), -3),
+        (("kill last uid 0 by 3", 'kill last cmdline "x" by 4'), 3),
+    ],
+)
+def test_the_most_protective_degree_counts(rules: tuple[str, ...], level: int) -> None:
+    ranking = rank([RuleText("rules", "\n".join(rules))], [HOST, *SCOPES, HIDDEN])
+    verdict = verdicts(ranking)[812]
+    assert verdict.level == level
+    # What is told makes the level: no degree that did not count alone.
+    told = [(one.rule.kind, one.rule.degree) for one in verdict.held]
+    assert not level or (("first", "normal", "last")[verdict.tier], verdict.degree) in told
+
+
+def test_further_out_is_killed_earlier_and_later() -> None:
+    text = "\n".join(
+        f"kill {tier} uid {uid} by {degree}"
+        for tier, uid, degree in [
+            ("first", 1, 2), ("first", 2, 10), ("first", 3, 1), ("last", 4, 1), ("last", 5, 3)
+        ]
+    )  # fmt: skip
+    crowd = [{**PROCESS, "pid": 100 + uid, "uid": uid, "rss": uid + 1} for uid in range(6)]
+    ranking = rank([RuleText("rules", f"score rss\n{text}")], [HOST, *SCOPES, *crowd])
+    assert ranking.pids == [102, 101, 103, 100, 104, 105]
+
+
 # --- pids are only names -----------------------------------------------------------------
 
 
@@ -392,7 +433,7 @@ def test_renamed_pids_change_only_ties(
 
     def tie(pid: int) -> tuple[Any, ...]:
         verdict = explained[pid]
-        return verdict.tier, verdict.base, Fraction(*verdict.weight), starts[pid]
+        return verdict.level, verdict.base, Fraction(*verdict.weight), starts[pid]
 
     was, now = [renamed[pid] for pid in before.pids], after.pids
     assert sorted(was) == sorted(now)
@@ -456,7 +497,7 @@ def assert_no_worse(before: Ranking, after: Ranking, pid: int) -> None:
     assert pid in before.pids
     was, now = verdicts(before)[pid], verdicts(after)[pid]
     assert was.base is not None and now.base is not None
-    assert now.tier >= was.tier
+    assert now.level >= was.level
     assert now.base * Fraction(*now.weight) <= was.base * Fraction(*was.weight)
 
 
@@ -540,6 +581,8 @@ def test_what_a_process_makes_unknown_protects_it_from_nothing(
     if now.rule is not None:
         assert was.rule is not None
     assert now.tier < 2 or was.tier == 2
+    if now.level < 0 and was.level < 0:
+        assert now.level <= was.level
     spared = [
         {one.rule.place for one in found.held if one.rule.kind == "spare"} for found in (was, now)
     ]

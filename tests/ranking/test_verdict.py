@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from oomrules.ranking.verdict import NORMAL, Verdict, Why
+from oomrules.ranking.tiers import NORMAL
+from oomrules.ranking.verdict import Verdict, Why
 
 
 def verdict(why: Why, weight: tuple[int, int] = (1, 1), unreadable: str = "") -> Verdict:

@@ -109,6 +109,9 @@ def effects(text: str) -> Effects:
     return Effects(program(text))
 
 
+_TIERS = ("kill first", "kill last")
+
+
 class Sentence(NamedTuple):
     """A rule: its block, as ``in a.slice: ``, how it begins, its condition and its factor."""
 
@@ -118,12 +121,21 @@ class Sentence(NamedTuple):
     factor: str = ""
 
     @property
+    def degree(self) -> int:
+        return int(self.factor.removeprefix(" by ") or 1)
+
+    @property
     def text(self) -> str:
         return f"{self.around}{self.start} anything when {self.condition}{self.factor}"
 
     @property
     def kind(self) -> str:
         return self.start.replace("kill", "").strip()
+
+    @property
+    def degree(self) -> int:
+        """The degree of a tier, from 1."""
+        return int(self.factor.removeprefix(" by ") or 1) if self.start in _TIERS else 1
 
     def effect(self, value: bool | None) -> bool:
         """Tell whether the rule has its effect where its condition has this value."""
@@ -161,15 +173,18 @@ def sentences(
     least: int = 2,
     most: int = 4,
     factors: Sequence[str] = ("",),
+    degrees: Sequence[str] = ("",),
 ) -> list[Sentence]:
     """A few rules whose conditions have much to do with one another."""
     pair = draw(conditions(1)), draw(conditions(1))
+    behind = dict.fromkeys(("prefer", "spare"), factors)
+    behind |= dict.fromkeys(("kill first", "kill last"), degrees)
     return [
         Sentence(
             draw(st.sampled_from(blocks)),
             start,
             draw(variants(*pair)),
-            draw(st.sampled_from(factors)) if start in ("prefer", "spare") else "",
+            draw(st.sampled_from(behind.get(start, ("",)))),
         )
         for start in draw(st.lists(st.sampled_from(starts), min_size=least, max_size=most))
     ]

@@ -242,7 +242,7 @@ def test_nobody_is_left_just_where_that_is_said(
 
 
 @settings(thorough, max_examples=3 * thorough.max_examples)
-@given(brute.sentences(_STARTS, _NESTED))
+@given(brute.sentences(_STARTS, _NESTED, degrees=("", "", " by 2", " by 3")))
 @example(  # all capabilities are known, or none
     [
         brute.Sentence("", "never kill", "cap(SYS_ADMIN) and cap(RAWIO)"),
@@ -279,6 +279,11 @@ def test_a_rule_is_shadowed_just_where_that_is_said(rules: list[brute.Sentence])
             return set()
         return covered(one, "never")
 
+    def counts(other: int, one: int) -> bool:
+        """Tell whether the degree of a tier counts where two hold, or is the same."""
+        ours, theirs = rules[other].degree, rules[one].degree
+        return ours <= theirs if rules[one].kind == "first" else ours >= theirs
+
     def nested(one: int) -> set[int]:
         rule = rules[one]
         if rule.kind not in ("never", "first", "last", "only"):
@@ -287,9 +292,19 @@ def test_a_rule_is_shadowed_just_where_that_is_said(rules: list[brute.Sentence])
             number
             for number in covered(one, rule.kind)
             if (rule.kind != "only" or rules[number].around == rule.around)
-            # Of two that say the same, the later one is blamed.
-            and (number < one or effect[one] != effect[number])
+            and _is_nested(one, number)
         }
+
+    def _is_nested(one: int, number: int) -> bool:
+        rule, degree = rules[one], rules[number].degree
+        if degree == rule.degree:
+            # Of two that say the same, the later one is blamed.
+            return number < one or effect[one] != effect[number]
+        if rule.kind == "last":
+            return degree > rule.degree
+        # In doubt it makes milder what is first by more.
+        others = {other.degree for other in rules if other.kind == "first"}
+        return degree < rule.degree == max(others)
 
     def last(one: int) -> set[int]:
         return covered(one, "last") if rules[one].kind == "first" else set()

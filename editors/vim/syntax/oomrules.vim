@@ -16,7 +16,10 @@ syntax keyword oomrulesAttribute pid ppid comm cmdline exe uid euid gid egid use
 syntax keyword oomrulesAttribute cpu_time run_time threads state total_vm rss anon shmem locked swap
 syntax keyword oomrulesAttribute pgtables pid_depth oom_score_adj tty session cgroup unit slice user.unit user.slice unit.processes unit.memory
 syntax keyword oomrulesAttribute unit.memory_max unit.memory_high unit.swap unit.pressure unit.oom_kills
-syntax keyword oomrulesAttribute footprint totalpages host.totalpages
+syntax keyword oomrulesAttribute footprint growth totalpages unit.memory_min unit.memory_low user.footprint
+syntax keyword oomrulesAttribute user.processes cgroup.memory cgroup.memory_max cgroup.processes host.memory
+syntax keyword oomrulesAttribute host.available host.free host.shmem host.swap host.swap_free host.totalpages
+syntax keyword oomrulesAttribute host.pressure host.stall
 syntax keyword oomrulesAttribute unit.description unit.active_state unit.oom_policy unit.oom_score_adjust
 syntax keyword oomrulesAttribute unit.managed_oom_preference unit.managed_oom_memory_pressure session.active
 syntax keyword oomrulesAttribute session.remote session.idle session.class session.type

@@ -24,6 +24,7 @@ _RECORDED = {
     Provider.SCOPE: "recorded without this figure of the unit",
     Provider.BLOCK: "recorded without this figure of the block's unit",
     Provider.RUNTIME: "recorded without what the runtime says of the container",
+    Provider.HOST: "recorded without this figure of the host",
 }
 _LIVE = {
     Provider.SYSTEMD: "the unit's manager did not say it",
@@ -31,9 +32,12 @@ _LIVE = {
     Provider.SCOPE: "the unit's control group does not tell it",
     Provider.BLOCK: "the control group of the block's unit does not tell it",
     Provider.RUNTIME: "the container's runtime did not say it",
+    Provider.HOST: "this host does not tell it",
 }
 
 
+# What is known only together with the control group of the process.
+_OF_UNITS = (Provider.SYSTEMD, Provider.LOGIND, Provider.SCOPE)
 _OF_OTHERS = (Provider.PARENT, Provider.BLOCK)
 
 
@@ -100,7 +104,9 @@ def cause(name: str, process: Process, snapshot: Snapshot) -> str:
         return ""
     if attribute.provider is Provider.PARENT:
         return _of_relatives(name.removeprefix("parent."), process, snapshot)
-    if attribute.provider in _LIVE and cgroup is None:
+    if attribute.over_time and not recorded:
+        return "it takes two looks, a second apart; the service and `oomrules top` know it"
+    if attribute.provider in _OF_UNITS and cgroup is None:
         return "its control group is unknown"
     if name in ("user", "group"):
         number = known("uid" if name == "user" else "gid", process, snapshot)
@@ -175,7 +181,7 @@ def _recorded_as(name: str, process: Process) -> str:
     if name == LIMIT:
         return NEAREST_LIMIT
     attribute = ATTRIBUTES[name]
-    if attribute.provider in (*_RECORDED, Provider.CGROUP) and process.cgroup is None:
+    if attribute.provider in (*_OF_UNITS, Provider.CGROUP) and process.cgroup is None:
         return "cgroup"
     if attribute.provider in _RECORDED:
         return name
@@ -190,4 +196,6 @@ def _why_lacking(name: str, snapshot: Recorded) -> str:
     if name in names and names[name] is None:
         return f"the recording has no names of {name}s"
     attribute = ATTRIBUTES.get(name)
+    if attribute is not None and attribute.over_time:
+        return "a recording of one moment does not tell it"
     return _by_provider(attribute.provider if attribute else Provider.SCOPE, True)

@@ -12,7 +12,8 @@ from oomrules.processes.snapshot import Process
 from oomrules.processes.values import innermost_unit, known, places
 from oomrules.program.program import DEFAULT_SCORE, Program
 from oomrules.ranking.ranker import Ranking
-from oomrules.ranking.verdict import FIRST, LAST, Held, Verdict, Why
+from oomrules.ranking.tiers import FIRST, LAST
+from oomrules.ranking.verdict import Held, Verdict, Why
 from oomrules.terminal import Column, called, count, memory, middle, rough
 
 COLUMNS = (
@@ -86,7 +87,9 @@ def factor(held: Held) -> str:
     """
     above, below = held.rule.factor
     if held.rule.kind in ("first", "last"):
-        text = held.rule.kind
+        text = (
+            held.rule.kind if held.rule.degree == 1 else f"{held.rule.kind} by {held.rule.degree}"
+        )
     else:
         text = f"x{above}" if below == 1 else f"/{below}" if above == 1 else f"x{above}/{below}"
     return text if held.surely else f"{text}?"

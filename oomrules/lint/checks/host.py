@@ -7,7 +7,7 @@ they name.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,12 @@ from oomrules.lint.host_facts import HostFacts
 from oomrules.lint.ruleset import Check, RuleSet, nodes, shipped
 from oomrules.processes.snapshot import Process
 from oomrules.processes.units import Placement
-from oomrules.processes.values import GETTERS, innermost_place, known
+from oomrules.processes.values import GETTERS, container_of, innermost_place, known
+from oomrules.program import nodes as nodes_of
 from oomrules.program.nodes import glob, is_glob
+from oomrules.program.program import Program, Rule
+from oomrules.ranking.tiers import LAST
+from oomrules.ranking.verdict import Verdict, Why
 
 _SERVICE = "oomrules.service"
 
@@ -160,11 +164,15 @@ _WHY_OF = {
     "kernel measures it: if `cat /proc/pressure/memory` fails, boot with `psi=1`",
 }
 _WHY = {
+    Provider.HOST: "it is read from /proc/meminfo and /proc/pressure/memory, which a container may "
+    "have other ones of",
     Provider.SYSTEMD: "it is asked of systemd over D-Bus",
     Provider.LOGIND: "it is asked of logind over D-Bus",
     Provider.SCOPE: "it is read from the unit's control group, where the memory controller has to "
     "be on: the last figure of `grep memory /proc/cgroups` is 1 if it is",
     Provider.EXE: "it takes root and CAP_SYS_PTRACE to read it",
+    Provider.RUNTIME: "it is asked of the container's runtime; the notes of `oomrules rank` say "
+    "which one did not answer",
 }
 
 
@@ -181,11 +189,28 @@ def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
     for name, (source, span) in first.items():
         if name not in ATTRIBUTES or ATTRIBUTES[name].provider is Provider.BLOCK:
             continue
+        # One look at a host does not tell it in any case.
+        if ATTRIBUTES[name].over_time:
+            continue
         get, provider = GETTERS[name], ATTRIBUTES[name].provider
-        if all(get(process, host.snapshot) is None for process in processes):
-            message = f"`{name}` is unknown for every process of this host"
+        where, asked_of = "of this host", processes
+        if provider is Provider.RUNTIME:
+            # Outside of containers it is known, and empty.
+            where, asked_of = "in a container", _in_containers(host, name)
+        if asked_of and all(get(process, host.snapshot) is None for process in asked_of):
+            message = f"`{name}` is unknown for every process {where}"
             read = _WHY.get(provider, f"it is read from /proc/PID/{provider.value}")
             yield UNREADABLE.at(source, span, message, _WHY_OF.get(name, read))
+
+
+def _in_containers(host: HostFacts, name: str) -> list[Process]:
+    """Return the processes that are in a container, or in a pod where it is asked of pods."""
+    found = []
+    for process in host.processes():
+        place = container_of(process, host.snapshot)
+        if place is not None and (place.pod if name.startswith("pod.") else place.id):
+            found.append(process)
+    return found
 
 
 def _attributes(statement: syntax.Statement) -> Iterator[syntax.Name]:
@@ -212,7 +237,7 @@ def _contradictions(rules: RuleSet) -> Iterator[Diagnostic]:
         place = innermost_place(process, host.snapshot)
         if place is None or not place.unit:
             continue
-        verdict = host.ranking.verdict(process)
+        verdict = host.verdict(process)
         tiers = ("first", "last")
         held = [one.rule for one in verdict.held if one.surely and one.rule.kind in tiers]
         if verdict.rule is not None and verdict.rule.kind == "never":
@@ -267,6 +292,132 @@ def _against(
             f"ManagedOOMPreference={preference}",
             "keeps systemd-oomd away from it, but the rule puts it before others",
         )
+
+
+# --- rules that others make void on this host ------------------------------------------------
+
+_EXCLUDED = (Why.NEVER, Why.NEVER_IN_DOUBT, Why.OUTSIDE)
+
+
+def _beaten(rules: RuleSet) -> Iterator[Diagnostic]:
+    host = rules.known_host
+    wanted = {
+        stated.place: stated
+        for stated in rules.checked.rules
+        if stated.statement.kind in (syntax.Kind.FIRST, syntax.Kind.PREFER)
+        and not shipped(stated.source)
+    }
+    about: dict[str, list[tuple[Process, Verdict]]] = {}
+    for process in host.processes() if wanted else ():
+        verdict = host.verdict(process)
+        for one in verdict.held if verdict.eligible else ():
+            if one.surely and one.rule.place in wanted:
+                about.setdefault(one.rule.place, []).append((process, verdict))
+    for place, meant in about.items():
+        stated = wanted[place]
+        by = [_beater(stated.statement.kind, verdict) for _, verdict in meant]
+        if not all(by) or by[0] is None:
+            continue
+        process, verdict = meant[0]
+        which = "process" if len(meant) == 1 else f"{len(meant)} processes"
+        fate = "never killed" if verdict.why in _EXCLUDED else "killed last"
+        comms = ", ".join(sorted({process.comm or "" for process, _ in meant})[:3])
+        yield BEATEN.at(
+            stated.source,
+            stated.statement.span,
+            f"this has no effect on this host: the {which} that it is about ({comms}) "
+            f"{'is' if len(meant) == 1 else 'are'} {fate}, by `{by[0].text}` at {by[0].place}",
+            "narrow the other rule, or remove this one; a file in /etc/oomrules.d replaces one of "
+            "the same name that comes with a package",
+            witness={"pid": process.pid, "comm": process.comm},
+        )
+
+
+def _beater(kind: syntax.Kind, verdict: Verdict) -> Rule | None:
+    """Return the rule that beats a `kill first` or `prefer` for a process; None without one."""
+    if verdict.why in _EXCLUDED:
+        return verdict.rule
+    if kind is syntax.Kind.PREFER or verdict.tier != LAST:
+        return None
+    return next(one.rule for one in verdict.held if one.rule.kind == "last")
+
+
+# --- what the host itself says of its processes --------------------------------------------
+
+# So many candidates are looked at, and not more than this part of all.
+_FIRST, _PART = 10, 4
+_MOST_NAMED = 3
+
+
+def _wishes(rules: RuleSet) -> Iterator[Diagnostic]:
+    """Find processes that are to be killed late by their oom_score_adj, and come early."""
+    host = rules.known_host
+    candidates = host.ranking.candidates
+    first = candidates[: max(1, min(_FIRST, len(candidates) // _PART))]
+    against = [
+        (process, adjust, host.verdict(process))
+        for process in first
+        if (adjust := _wished(process, host)) < 0
+    ]
+    by_place = {stated.place: stated for stated in rules.checked.rules}
+    ignored = [
+        one
+        for one in against
+        if not _counts_wish(one[2], host.ranking.evaluator.program)
+        and not _is_meant(one[2], by_place)
+    ]
+    if not ignored:
+        return
+    said = [_with_unit(process, adjust, host) for process, adjust, _ in ignored]
+    more = f" and {len(said) - _MOST_NAMED} more" if len(said) > _MOST_NAMED else ""
+    which = "the first candidate" if len(first) == 1 else f"{len(said)} of the first {len(first)}"
+    yield WISHES.about(
+        "the rules together",
+        f"{which} to be killed on this host {'has' if len(said) == 1 else 'have'} a negative "
+        f"oom_score_adj, which no rule counts: {', '.join(said[:_MOST_NAMED])}{more}",
+        "write `kill last anything when oom_score_adj < 0`, or `spare anything when oom_score_adj "
+        "< 0 by 8`; presets/kernel.oom counts every oom_score_adj as the kernel does",
+        witness={
+            "processes": [
+                {"pid": process.pid, "comm": process.comm, "oom_score_adj": adjust}
+                for process, adjust, _ in ignored
+            ]
+        },
+    )
+
+
+def _wished(process: Process, host: HostFacts) -> int:
+    """Return the oom_score_adj of a process, or else what its unit says; 0 if unknown."""
+    adjust = known("oom_score_adj", process, host.snapshot)
+    if adjust is None:
+        place = innermost_place(process, host.snapshot)
+        adjust = host.snapshot.fact(place, "OOMScoreAdjust") if place is not None else None
+    return adjust if isinstance(adjust, int) else 0
+
+
+_WISHES = {"oom_score_adj", "unit.oom_score_adjust"}
+
+
+def _counts_wish(verdict: Verdict, program: Program) -> bool:
+    """Return whether a rule protects a process, or whether its oom_score_adj counts."""
+    if verdict.tier == LAST:
+        return True
+    counted = [one.rule.when for one in verdict.held if one.rule.kind == "spare"]
+    counted += [verdict.score.value] if verdict.score else []
+    counted += nodes_of.needed(counted, program.definitions).values()
+    return any(not nodes_of.attributes(node).isdisjoint(_WISHES) for node in counted)
+
+
+def _is_meant(verdict: Verdict, by_place: Mapping[str, Stated[syntax.Rule]]) -> bool:
+    """Return whether a `kill first` of certain processes holds; OOM705 compares that with units."""
+    first = (by_place.get(one.rule.place) for one in verdict.held if one.rule.kind == "first")
+    return any(stated is not None and _is_about_some(stated) for stated in first)
+
+
+def _with_unit(process: Process, adjust: int, host: HostFacts) -> str:
+    place = innermost_place(process, host.snapshot)
+    unit = f", {place.unit}" if place is not None and place.unit else ""
+    return f"{process.comm} (pid {process.pid}{unit}) {adjust}"
 
 
 # --- the result as a whole -------------------------------------------------------------------
@@ -324,4 +475,20 @@ LITTLE = Check("OOM706", "rules that leave too little to free", _freeable, whole
 UNPROTECTED = Check(
     "OOM707", "the service of oomrules unprotected", _own_service, whole=True, host=True
 )
-CHECKS = (NO_UNIT, NO_ACCOUNT, WRITABLE, UNREADABLE, CONTRADICTION, LITTLE, UNPROTECTED)
+WISHES = Check(
+    "OOM708", "an oom_score_adj that the rules go against", _wishes, whole=True, host=True
+)
+BEATEN = Check(
+    "OOM709", "a rule that others make void on this host", _beaten, whole=True, host=True
+)
+CHECKS = (
+    NO_UNIT,
+    NO_ACCOUNT,
+    WRITABLE,
+    UNREADABLE,
+    CONTRADICTION,
+    LITTLE,
+    UNPROTECTED,
+    WISHES,
+    BEATEN,
+)

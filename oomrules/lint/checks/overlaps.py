@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from oomrules.language.diagnostics import Diagnostic
+from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.lint.meaning import Meaning, RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet, shipped
-from oomrules.ranking.verdict import LAST, Verdict, Why
-from oomrules.reason import Undecided
+from oomrules.ranking.tiers import LAST
+from oomrules.ranking.verdict import Verdict, Why
+from oomrules.reason import Undecided, globs
 from oomrules.reason.effects import Effect, eligible, inside
+from oomrules.reason.globs import Texts
 from oomrules.reason.index import CoverIndex
 from oomrules.reason.regions import EVERY_PROCESS, Region
+from oomrules.reason.variables import TRUE, Values, Variable, attribute
 from oomrules.reason.witness.witness import Witness
 
+# What a rule names to say which processes it means, and not how they are.
+_NAMES = ("comm", "user", "group", "unit", "slice", "user.unit", "user.slice", "exe", "cgroup")
 # The most wider rules that are compared with a rule; one of them is enough for a finding.
 _MOST_COMPARED = 40
 
@@ -143,17 +149,39 @@ def _inside_its_kind(meaning: Meaning) -> Iterator[_Overlap]:
 def _is_told(meaning: Meaning, rule: RuleMeaning, other: RuleMeaning) -> bool:
     """Return whether it is a mistake that another rule of the same kind covers a rule."""
     one, two = rule.effect, other.effect
+    degree = two.rule.degree - one.rule.degree
+    if degree:
+        return _is_milder(meaning, rule, degree)
     if one.targets != two.targets:
         # Levels of `only` are intersected, so a second one matters.
         return rule.kind != "only" and not _is_blamed(meaning, other, rule)
-    # Two equal conditions are OOM514.
-    return one.rule.when != two.rule.when and not _is_blamed(meaning, other, rule)
+    # Two equal rules are OOM514.
+    equal = (one.rule.when, one.rule.degree) == (two.rule.when, two.rule.degree)
+    return not equal and not _is_blamed(meaning, other, rule)
+
+
+def _is_further_out(one: RuleMeaning, two: RuleMeaning) -> bool:
+    """Return whether the degree of a tier is as protective as that of another, or more."""
+    ours, theirs = one.effect.rule.degree, two.effect.rule.degree
+    return ours <= theirs if one.kind == "first" else ours >= theirs
+
+
+def _is_milder(meaning: Meaning, rule: RuleMeaning, degree: int) -> bool:
+    """Return whether another rule of a tier, whose degree is greater by so much, always counts."""
+    if rule.kind == "last":
+        return degree > 0
+    # In doubt a first rule makes the tier of one further out milder, which the other may not do.
+    return degree < 0 and rule.effect.rule.degree == max(
+        one.effect.rule.degree for one in meaning.of("first")
+    )
 
 
 def _is_blamed(meaning: Meaning, later: RuleMeaning, earlier: RuleMeaning) -> bool:
     """Return whether the later one of two rules is reported, since both say the same."""
     region, wide = earlier.effect.region, later.effect.region
     if later.number < earlier.number or not region or not wide:
+        return False
+    if not _is_further_out(earlier, later):
         return False
     return _covers_all(meaning, region, wide)
 
@@ -170,10 +198,84 @@ def _inside(rules: RuleSet, in_one_block: bool) -> Iterator[_Overlap]:
             yield overlap
 
 
+def _taken_by_last(rules: RuleSet) -> Iterator[Diagnostic]:
+    """Yield findings about rules that another author's `kill last` takes a part of.
+
+    Within one file a `kill last` inside a `kill first` is an exception on purpose.
+    """
+    meaning = rules.meaning
+    lasts = [one for one in meaning.of("last") if one.effect.region]
+    for rule in meaning.of("first"):
+        if shipped(rule.stated.source):
+            continue
+        named = _named(rule)
+        for other in lasts if named else ():
+            if other.stated.source == rule.stated.source or not _same(named, _named(other)):
+                continue
+            if _covers_all(meaning, other.effect.region or [], rule.effect.region or []):
+                break  # OOM614
+            both = _both(meaning, rule, other)
+            overlap = next(_confirmed(meaning, rule, [other], both, _is_last), None)
+            if overlap:
+                yield overlap.finding(
+                    TAKEN,
+                    "the `kill last` at {other} is about some of these processes, and what is both "
+                    "is killed last",
+                    f"if this is to win for them, {_narrower(other)}",
+                )
+                break
+
+
+def _is_last(verdict: Verdict) -> bool:
+    return verdict.candidate and verdict.tier == LAST
+
+
+def _narrower(other: RuleMeaning) -> str:
+    path = Path(other.stated.source.name)
+    if shipped(other.stated.source):
+        return (
+            f"narrow the `kill last` in a copy of {path} of your own: "
+            f"/etc/oomrules.d/{path.name}, which then counts in its place"
+        )
+    return f"narrow the `kill last` in {path}"
+
+
+def _named(rule: RuleMeaning) -> dict[Variable, Values]:
+    """Return the accounts, names and units that a rule asks for, written out or as globs."""
+    found: dict[Variable, Values] = {}
+    for box in rule.effect.sure or []:
+        for variable, values in box.items():
+            if variable.kind == "unit" and values.others == {TRUE}:
+                variable, values = attribute("unit"), Values(globs.matching(variable.key))
+            if variable.kind == "text" and variable.key in _NAMES and _few(values):
+                found[variable] = found[variable] | values if variable in found else values
+    return found
+
+
+def _few(values: Values) -> bool:
+    """Return whether a rule means these texts; a rule about all others names none."""
+    return isinstance(values.known, Texts) and values.known.these is not None
+
+
+def _same(one: dict[Variable, Values], two: dict[Variable, Values]) -> bool:
+    return any(bool(one[variable] & two[variable]) for variable in one.keys() & two.keys())
+
+
+def _both(meaning: Meaning, one: RuleMeaning, two: RuleMeaning) -> Region:
+    try:
+        return meaning.reasoner.intersection(one.effect.sure or [], two.effect.sure or [])
+    except Undecided:
+        meaning.reasoner.undecided += 1
+        return []
+
+
+_MEND = "remove it, or narrow the other one"
+
+
 def _nested(rules: RuleSet) -> Iterator[Diagnostic]:
     message = "this adds nothing: the `{words}` at {other} is about all of these processes"
     for overlap in _inside(rules, in_one_block=True):
-        yield overlap.finding(NESTED, message, "remove it, or narrow the other one")
+        yield overlap.finding(NESTED, message + _degrees(overlap), _MEND)
 
 
 def _block_covered(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -182,7 +284,16 @@ def _block_covered(rules: RuleSet) -> Iterator[Diagnostic]:
         "processes"
     )
     for overlap in _inside(rules, in_one_block=False):
-        yield overlap.finding(COVERED, message, "remove it, or narrow the other one")
+        yield overlap.finding(COVERED, message + _degrees(overlap), _MEND)
+
+
+def _degrees(overlap: _Overlap) -> str:
+    """Return why the other one of two tiers counts, where they differ in degree."""
+    ours, theirs = (one.effect.rule.degree for one in (overlap.rule, overlap.other))
+    if ours == theirs:
+        return ""
+    which = "smaller" if overlap.rule.kind == "first" else "greater"
+    return f", and of two degrees the {which} one counts ({theirs}, not {ours})"
 
 
 def _shut_out(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -376,4 +487,21 @@ SHUT_OUT = Check(
 CANCELLING = Check("OOM616", "a `prefer` and a `spare` that cancel out", _cancelling, whole=True)
 NOBODY = Check("OOM617", "exclusions that leave no process", _none_left, whole=True)
 ALL_PROTECTED = Check("OOM618", "a `never kill` of every process", _all_protected, whole=True)
-CHECKS = (PROTECTED, NESTED, COVERED, LAST_WINS, SHUT_OUT, CANCELLING, NOBODY, ALL_PROTECTED)
+TAKEN = Check(
+    "OOM619",
+    "a `kill first` that a `kill last` of another file overrules in part",
+    _taken_by_last,
+    Level.INFO,
+    whole=True,
+)
+CHECKS = (
+    PROTECTED,
+    NESTED,
+    COVERED,
+    LAST_WINS,
+    SHUT_OUT,
+    CANCELLING,
+    NOBODY,
+    ALL_PROTECTED,
+    TAKEN,
+)

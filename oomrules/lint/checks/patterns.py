@@ -85,8 +85,12 @@ def _too_long(rules: RuleSet) -> Iterator[Diagnostic]:
         if least <= COMM_LENGTH:
             continue
         cut = value.encode()[:COMM_LENGTH].decode("utf-8", "ignore")
-        if pattern.how == "text" or (pattern.how == "glob" and glob.plain):
-            fix = replacing(pattern.text.span, f'"{cut}"') if '"' not in value else None
+        other = _not_a_name(value)
+        if other:
+            help_ = other
+        elif pattern.how == "text" or (pattern.how == "glob" and glob.plain):
+            alone = not _is_asked_of_others(rules, pattern) and '"' not in value
+            fix = replacing(pattern.text.span, f'"{cut}"') if alone else None
             help_ = f'write `"{cut}"`, which is all that the kernel keeps of it'
         else:
             help_ = f"shorten it to what {COMM_LENGTH} bytes can hold, or look in `cmdline`"
@@ -95,6 +99,28 @@ def _too_long(rules: RuleSet) -> Iterator[Diagnostic]:
             f"{COMM_LENGTH}"
         )
         yield pattern.finding(TOO_LONG, message, help_, fix)
+
+
+def _not_a_name(value: str) -> str:
+    """Return what to write for a text that is no command name; empty if it may be one."""
+    if value.startswith("/") and " " in value:
+        return f'this is a command line: write `cmdline "{value}*"`'
+    if " -" in value:
+        return f'this is a command line: write `cmdline "*{value}*"`'
+    if value.startswith("/"):
+        return f'this is the path of an executable: write `exe "{value}"`'
+    return f'this is a unit: write `unit "{value}"`' if value.endswith(UNIT_SUFFIXES) else ""
+
+
+def _is_asked_of_others(rules: RuleSet, pattern: Pattern) -> bool:
+    """Return whether an item of a list is compared with another attribute, too."""
+    return any(
+        other.text == pattern.text
+        and other.text.span == pattern.text.span
+        and other.source == pattern.source
+        and other.attribute != pattern.attribute
+        for other in rules.patterns
+    )
 
 
 def _everything(rules: RuleSet) -> Iterator[Diagnostic]:
@@ -140,7 +166,7 @@ def _why_nothing(pattern: Pattern) -> str:
         )
         return "" if not ending or fits else why
     if attribute in _VALUES and plain and value not in _VALUES[attribute]:
-        known = ", ".join(f"`{one}`" for one in _VALUES[attribute] if one)
+        known = ", ".join(f'`"{one}"`' for one in _VALUES[attribute] if one)
         return f"it is one of {known}"
     return ""
 
@@ -214,6 +240,14 @@ def _wrong_kind(rules: RuleSet) -> Iterator[Diagnostic]:
         value = pattern.text.value
         if pattern.attribute in ("cmdline", "unit.description"):
             continue  # these can hold any text
+        short = len(value.encode()) <= COMM_LENGTH  # else it is OOM501
+        if pattern.attribute == "comm" and pattern.how != "search" and short and _not_a_name(value):
+            message = (
+                "a command name is that of the program, without a path, arguments or the suffix "
+                "of a unit"
+            )
+            yield pattern.finding(WRONG_KIND, message, _not_a_name(value))
+            continue
         if pattern.how == "search" and _LIKE_A_GLOB.fullmatch(value):
             yield pattern.finding(
                 WRONG_KIND,
@@ -223,7 +257,9 @@ def _wrong_kind(rules: RuleSet) -> Iterator[Diagnostic]:
                 f'selector, as in `{pattern.attribute} "{value}"`',
             )
         named = pattern.how == "glob" and pattern.attribute in ("comm", "user", "group", "exe")
-        if named and _LIKE_A_REGEX.fullmatch(value):
+        # The account of a machine in a domain ends in a dollar sign.
+        account = pattern.attribute in ("user", "group") and re.fullmatch(r"[\w.\\-]+\$", value)
+        if named and not account and _LIKE_A_REGEX.fullmatch(value):
             message = f"this is a glob, which takes `{value}` as it stands"
             yield pattern.finding(WRONG_KIND, message, _regex_help(pattern.attribute, value))
 

@@ -18,7 +18,8 @@ from oomrules.program import nodes
 def _factors(rules: RuleSet) -> Iterator[Diagnostic]:
     for stated in rules.checked.rules:
         rule = stated.statement
-        if rule.factor is not None and stated.factor == 1:
+        weighs = rule.kind in (syntax.Kind.PREFER, syntax.Kind.SPARE)
+        if weighs and rule.factor is not None and stated.factor == 1:
             yield NO_WEIGHT.at(
                 stated.source,
                 rule.factor.span,
@@ -88,7 +89,9 @@ def _repeated(rules: RuleSet) -> Iterator[Diagnostic]:
     first: dict[str, Stated[syntax.Rule]] = {}
     for stated in rules.checked.rules:
         rule = stated.statement
-        key = json.dumps([stated.scope, rule.kind.value, stated.node, str(stated.factor)])
+        key = json.dumps(
+            [stated.scope, rule.kind.value, stated.node, str(stated.factor), stated.degree]
+        )
         earlier = first.setdefault(key, stated)
         # Presets may be linked side by side, and several may have the same rule.
         if earlier is stated or (shipped(earlier.source) and shipped(stated.source)):

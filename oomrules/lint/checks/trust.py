@@ -22,7 +22,8 @@ from oomrules.lint.meaning import Meaning, RuleMeaning
 from oomrules.lint.ruleset import Check, RuleSet
 from oomrules.program import nodes
 from oomrules.program.program import USER_UNIT
-from oomrules.ranking.verdict import LAST, Verdict, Why
+from oomrules.ranking.tiers import LAST
+from oomrules.ranking.verdict import Verdict, Why
 from oomrules.reason import Undecided, arithmetic, globs, variables
 from oomrules.reason.arithmetic import mentioned
 from oomrules.reason.globs import Texts
@@ -60,7 +61,12 @@ _GROUP_OF_USER = "its control group below that of its user"
 _ANCESTORS = "its ancestors"
 _LOGIN_FROM_AFAR = "a remote session of its user"
 # A process can reach any value by waiting or by useless work, before it takes memory.
-_GROWS = {"run_time": "how long it waits", "cpu_time": "how long it works"}
+_GROWS = {
+    "run_time": "how long it waits",
+    "cpu_time": "how long it works",
+    "user.processes": "how many processes its user has",
+    "user.footprint": "how much the processes of its user hold",
+}
 _OF_USER = {"user.unit": _UNIT_OF_USER, "user.slice": _UNIT_OF_USER, "cgroup": _GROUP_OF_USER}
 _IDS = ("uid", "euid", "gid", "egid")
 _NAMES_OF_IDS = ("user", "group")

@@ -13,7 +13,7 @@ from oomrules.fields import FIELDS, Unit
 from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.values import LIMIT
 from oomrules.program import nodes
-from oomrules.reason import solver, variables
+from oomrules.reason import arithmetic, solver, variables
 from oomrules.reason.arithmetic import GRANULE, mentioned
 from oomrules.reason.numbers import Numbers
 from oomrules.reason.variables import NOTHING_BY_NOTHING, UNKNOWN, Box, Values, Variable, attribute
@@ -35,6 +35,15 @@ ORDINARY: dict[str, int] = {
     "unit.memory": 32_768,
     "totalpages": MEMORY // GRANULE,
     "host.totalpages": MEMORY // GRANULE,
+    "host.memory": MEMORY // GRANULE,
+    "host.available": MEMORY // GRANULE // 2,
+    "host.free": MEMORY // GRANULE // 4,
+    "user.processes": 1,
+    "unit.processes": 1,
+    "user.footprint": 0,
+    "cgroup.processes": 1,
+    "cgroup.memory": 32_768,
+    "cgroup.memory_max": NO_LIMIT // GRANULE,
     "unit.memory_max": NO_LIMIT // GRANULE,
     "unit.memory_high": NO_LIMIT // GRANULE,
 }
@@ -133,7 +142,10 @@ def _fits(variable: Variable, wanted: Values, numbers: dict[str, int], limit: in
             return UNKNOWN in wanted.others
         return ("<" if one < two else "=" if one == two else ">") in wanted.others
     value = work_out(key)
-    if value is None:
+    whole = arithmetic.whole_beside(key) if kind == "share" else ""
+    if whole:
+        limit = numbers[whole] * GRANULE
+    if value is None or (whole and not limit):
         return UNKNOWN in wanted.others
     if wanted.known is None:
         return False

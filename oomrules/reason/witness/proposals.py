@@ -10,11 +10,11 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from oomrules.attributes import ATTRIBUTES, Provider, Type
+from oomrules.attributes import ATTRIBUTES, FOOTPRINT, Provider, Type
 from oomrules.fields import FIELDS, Unit
 from oomrules.processes import ordinary, recorded
 from oomrules.processes.containers import contained
-from oomrules.processes.snapshot import NO_LIMIT
+from oomrules.processes.snapshot import HOST_MEMORY, HOST_SHARES, NO_LIMIT
 from oomrules.processes.units import Placement, placement
 from oomrules.program.nodes import glob
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
@@ -51,6 +51,14 @@ _TEXTS: dict[str, tuple[str, ...]] = {
 _ANCESTOR = 4300
 _PLACE_OF_ANCESTORS = "/system.slice/parent.service"
 _PLACE = ("cgroup", "unit", "slice", "user.unit", "user.slice")
+# What a host has under another key, or none.
+_LIMITS = ("memory_max", "memory_high")
+_HOST_KEYS = {"host.memory": "hugetlb"}
+_MAY_BE_UNKNOWN = (*HOST_MEMORY, *HOST_SHARES)
+# So many processes are made up beside a witness at the most, by a user of their own.
+_MOST_OTHERS = 64
+_OTHER_UID = 4321
+_COUNTS = ("unit.processes", "cgroup.processes", "scope.processes")
 _SIZES = [name for name, field in FIELDS.items() if field.unit is Unit.BYTES]
 
 
@@ -94,7 +102,13 @@ def _made(
     for kind, number in (("user", numbers["uid"]), ("group", numbers["gid"])):
         name = said[kind] if kind in named else "root" if number == 0 else _TEXTS[kind][0]
         names[f"{kind}s"] = None if kind in gone else {str(number): name}
-    host = {"clock_ticks": TICKS, "uptime": uptime, **names, **_memory_of(box, numbers, limit)}
+    figures = _host_of(numbers, asked, limit)
+    host = {"clock_ticks": TICKS, "uptime": uptime, **names, **figures}
+    for name in gone:
+        if name.startswith("host."):
+            key = _HOST_KEYS.get(name, name.removeprefix("host."))
+            # RAM and swap are known on every host.
+            host |= {key: None} if key in _MAY_BE_UNKNOWN else {}
     values = _values(box, numbers, uptime, cgroup)
     for name in asked:
         if name.startswith("scope.footprint") and "rss" not in asked:
@@ -108,7 +122,9 @@ def _made(
         # The process is in a unit with a limit of its own.
         scopes[0] |= {"memory_max": numbers["totalpages"] * GRANULE, "swap_max": 0}
     scopes += [line for line in groups if line["cgroup"] not in {one["cgroup"] for one in scopes}]
-    lines = [*scopes, ordinary.process_line(**values), *family]
+    _own_group(scopes, cgroup, numbers, asked, gone)
+    others = _others(values, numbers, asked)
+    lines = [*scopes, ordinary.process_line(**values), *others, *family]
     snapshot = ordinary.snapshot("a witness", host, lines)
     return Witness(snapshot, snapshot.by_pid[numbers["pid"]])
 
@@ -201,12 +217,86 @@ def _asked(box: Box) -> set[str]:
     return {name for variable in box for name in variable.attributes}
 
 
-def _memory_of(box: Box, numbers: dict[str, int], limit: int) -> dict[str, int]:
-    """Return RAM and swap of a host where the numbers of a process are what they are."""
-    asked = _asked(box)
+def _host_of(numbers: dict[str, int], asked: set[str], limit: int) -> dict[str, Any]:
+    """Return the memory of a host where numbers are what they are.
+
+    Args:
+        numbers: of attributes, memory in granules.
+        asked: those that matter.
+        limit: RAM, where nothing says that it is more or less.
+    """
+    size = {name: number * GRANULE for name, number in numbers.items()}
+    swap = size.get("host.swap", 0)
     one = "totalpages" if "host.totalpages" not in asked else "host.totalpages"
-    both = numbers[one] * GRANULE if one in asked else limit
-    return {"mem_total": min(limit, both), "swap_total": max(0, both - limit)}
+    memory = size["host.memory"] if "host.memory" in asked else limit
+    if one in asked and "host.swap" in asked:
+        ram = size[one] - swap
+    elif one in asked:
+        ram = size[one] if "host.memory" not in asked and size[one] < memory else memory
+        swap = max(0, size[one] - ram)
+    else:
+        ram = memory
+    return {
+        "mem_total": max(0, ram),
+        "swap_total": swap,
+        "hugetlb": max(0, ram - memory),
+        **{key: size.get(f"host.{key}", 0) for key in ("available", "free", "swap_free", "shmem")},
+        **{key: numbers.get(f"host.{key}", 0) / 100 for key in HOST_SHARES},
+    }
+
+
+def _own_group(
+    scopes: list[dict[str, Any]],
+    cgroup: str | None,
+    numbers: dict[str, int],
+    asked: set[str],
+    gone: set[str],
+) -> None:
+    """Give the control group of a process the figures that are asked for."""
+    keys = [key for key in ("memory", "memory_max") if f"cgroup.{key}" in asked]
+    if cgroup is None or not keys:
+        return
+    line = next((line for line in scopes if line["cgroup"] == cgroup), None)
+    if line is None:
+        line = {"kind": "scope", "cgroup": cgroup, "memory_max": None}
+        scopes.append(line)
+    for key in keys:
+        name = f"cgroup.{key}"
+        pages = numbers[name]
+        line[key] = None if name in gone or pages >= NO_LIMIT // GRANULE else pages * GRANULE
+        if name in gone:
+            line["unreadable"] = [*line.get("unreadable", ()), key]
+
+
+def _others(
+    values: dict[str, Any], numbers: dict[str, int], asked: set[str]
+) -> list[dict[str, Any]]:
+    """Return the lines of other processes: of the same user, and in the same control group.
+
+    The first of those of the user holds what the process, of these values, does not hold itself.
+    """
+    lines: list[dict[str, Any]] = []
+    usual = {"starttime": values["starttime"], "total_vm": 1, "rss": 0, "pgtables": 0}
+
+    def add(**others: Any) -> None:
+        lines.append(
+            ordinary.process_line(values["pid"] % 2**22 + 1 + len(lines), **usual | others)
+        )
+
+    rest = 0
+    if "user.footprint" in asked and None not in (parts := [values[key] for key in FOOTPRINT]):
+        rss, swap, tables = parts
+        rest = numbers["user.footprint"] - rss - swap - tables // GRANULE
+        if rest < 0 and "rss" not in asked:
+            values["rss"], rest = max(0, rss + rest), 0
+    of_user = numbers["user.processes"] - 1 if "user.processes" in asked else min(1, max(0, rest))
+    for number in range(min(of_user, _MOST_OTHERS)):
+        add(uid=values["uid"], cgroup="/other.slice", rss=0 if number else max(0, rest))
+    counted = (name for name in asked if unbound(name)[0] in _COUNTS)
+    inside = max((numbers[name] for name in counted), default=1)
+    for _ in range(min(inside - 1, _MOST_OTHERS)):
+        add(uid=_OTHER_UID, cgroup=values["cgroup"])
+    return lines
 
 
 def _chosen_text(box: Box, name: str) -> str:
@@ -241,13 +331,11 @@ def _scopes(
             properties.update(relations)
         line: dict[str, Any] = {"kind": "scope", "cgroup": inner.path, "memory_max": None}
         if inner is place:
-            for key in ("memory", "memory_max", "memory_high", "swap"):
+            for key in (*_LIMITS, "memory", "memory_min", "memory_low", "swap"):
                 pages = numbers.get(f"unit.{key}", 0)
                 unlimited = pages >= NO_LIMIT // GRANULE
                 line[key] = None if unlimited else pages * GRANULE
-            line["unreadable"] = [
-                key for key in ("memory_max", "memory_high") if f"unit.{key}" in gone
-            ]
+            line["unreadable"] = [key for key in _LIMITS if f"unit.{key}" in gone]
             line["oom_kills"] = numbers.get("unit.oom_kills", 0)
             line["pressure"] = numbers.get("unit.pressure", 0) / 100
             values = {**numbers, **said, **dict.fromkeys(flags, True)}

@@ -185,6 +185,11 @@ WRONG = {
         "spare anything when footprint > 1GiB and rss + swap + pgtables < 1GiB",
     ],
     "OOM612": [
+        # Of two degrees the more protective one counts.
+        "kill last uid 5\nkill last uid 5 by 3",
+        "kill last uid 5 by 2\nkill last anything when uid == 5 or uid == 6 by 2",
+        "kill first uid 5 by 3\nkill first uid 5 by 2",
+        "kill first uid 5 when rss > 1GiB by 2\nkill first uid 5",
         # The wider rule holds in doubt too, and so has a part that only the unknown is in.
         "never kill anything when (nice == -20) == (rss == 0B)\n"
         "never kill anything when nice == -20 and rss == 0B",
@@ -276,10 +281,16 @@ RIGHT = {
         'spare comm "(sd-pam)"',
         'spare cmdline "^a"',
     ],
-    "OOM511": ["spare uid 0 by 1.5", "spare uid 0"],
+    "OOM511": [
+        "spare uid 0 by 1.5",
+        "spare uid 0",
+        "kill last uid 0 by 1",
+        "kill first uid 0 by 3",
+    ],
     "OOM512": ['list l = "a", "A"', 'list l = "a", "a?"', 'list l = "a*", "*a"'],
     "OOM513": ["spare anything with KILL without BPF", "spare anything with KILL with BPF"],
     "OOM514": [
+        "kill last uid 5\nkill last uid 5 by 2",
         "spare uid 5\nspare uid 5 by 2",
         "spare uid 5\nprefer uid 5",
         "spare uid 5\nin a.slice: spare uid 5",
@@ -293,8 +304,10 @@ RIGHT = {
         "never kill anything when footprint > totalpages",
     ],
     "OOM612": [
+        "kill last uid 5\nkill last uid 5 when rss > 1GiB by 3",
+        "kill first uid 5 by 3\nkill first uid 5 when rss > 1GiB",
         "never kill anything when (nice == -20) == (rss == 0B)\n"
-        "never kill anything when nice == -20"
+        "never kill anything when nice == -20",
     ],
     "OOM617": [
         "only kill uid 1\nin a.slice: only kill uid 1 when rss > 1GiB",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ import pytest
 
 from oomrules import resources
 from oomrules.commands.main import main
-from oomrules.language import rulefiles
+from oomrules.language import compiler, rulefiles
+from oomrules.language.diagnostics import Diagnostic
 from oomrules.language.text import RuleText
 from oomrules.lint import host_facts, linter
 from oomrules.lint.checks import host as host_checks
+from oomrules.processes import ordinary, recorded
 from oomrules.processes.recorded import Recorded
+from oomrules.ranking.ranker import Ranker
 from oomrules.roots import Root
 from tests.lint import pages
 
@@ -302,6 +306,96 @@ def test_the_service_itself_has_to_be_out_of_the_kernel_s_reach(
     assert check(capsys, "--snapshot", snapshot, rules)[1] == ["OOM707"] * bad
 
 
+# --- OOM708 and OOM709 ---------------------------------------------------------------------
+
+
+def host_of(tmp_path: Path, *processes: dict[str, Any]) -> Path:
+    """Write a host with these processes, of 100 MiB each unless they say otherwise."""
+    host, *_ = pages.SNAPSHOT.read_text().splitlines()
+    lines = [host]
+    for number, given in enumerate(processes):
+        usual = {"total_vm": 2 << 30, "rss": 100 << 20, "uid": 1000, "starttime": 1000}
+        made = ordinary.process_line(**{"pid": 2000 + number, **usual, **given})
+        lines.append(json.dumps(made))
+    path = tmp_path / "host.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def of_host(rules: str, snapshot: Path, code: str) -> list[Diagnostic]:
+    found = rulefiles.Found((RuleText("x.oom", rules),))
+    read = recorded.load(str(snapshot))
+    ranking = Ranker(compiler.compile_rules(found), read.host).rank(read)
+    findings = linter.lint(found, host=host_facts.recorded(ranking, 0))[1]
+    return [one for one in findings if one.code == code]
+
+
+PODS: list[dict[str, Any]] = [
+    {"comm": "pod", "oom_score_adj": -997, "rss": 1000 << 20},
+    {"comm": "db", "oom_score_adj": -900, "rss": 900 << 20},
+    *[{"comm": f"x{number}"} for number in range(30)],
+    {"comm": "small", "oom_score_adj": -900, "rss": 1 << 20},
+]
+
+
+def test_wishes_of_the_host_that_come_first_are_told_in_one_finding(tmp_path: Path) -> None:
+    snapshot = host_of(tmp_path, *PODS)
+    (one,) = of_host("score rss\n", snapshot, "OOM708")
+    assert "pod (pid 2000" in one.message and "db (pid 2001" in one.message
+    assert "-997" in one.message and "small" not in one.message
+    assert one.message.startswith("2 of the first 8 ")
+    proposed = re.findall(r"`([^`]*)`", one.help)
+    assert len(proposed) == 2
+    for better in proposed:
+        assert linter.lint(rulefiles.Found((RuleText("x.oom", f"{better}\n"),)))[1] == []
+        assert of_host(f"score rss\n{better}\n", snapshot, "OOM708") == []
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "score rss + swap + (oom_score_adj + 1000) * 25MiB",  # it counts
+        'score rss\nkill last comm "pod"\nkill last comm "db"',  # protected in another way
+        'score rss\nnever kill comm "pod"\nnever kill comm "db"',
+        "score rss\ndefine wished = oom_score_adj < -100\nspare anything when wished",
+        'score rss\nkill first comm "pod"\nkill first comm "db"',  # said of these
+    ],
+)
+def test_wishes_that_count_or_are_overruled_by_name_are_not_told(
+    rules: str, tmp_path: Path
+) -> None:
+    assert of_host(f"{rules}\n", host_of(tmp_path, *PODS), "OOM708") == []
+
+
+REDIS: list[dict[str, Any]] = [
+    {"comm": "redis-server", "uid": 999, "cmdline": "redis-server"},
+    {"comm": "redis-server", "uid": 999, "cmdline": "redis-rdb-bgsave"},
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "other", "fate"),
+    [
+        ("kill first uid 999", 'kill last comm "redis*"', "killed last"),
+        ('kill first cmdline "*bgsave"', 'kill last comm "redis*"', "killed last"),
+        ('kill first cmdline "*bgsave"', "never kill uid 999", "never killed"),
+        ('prefer cmdline "*bgsave"', "never kill uid 999", "never killed"),
+        ('prefer cmdline "*bgsave"', "only kill uid 1000", "never killed"),
+        ('kill first comm "x"', 'kill last comm "redis*"', None),  # about none of this host
+        ("kill first uid 999", 'kill last cmdline "*bgsave"', None),  # one is left
+        ('prefer cmdline "*bgsave"', 'kill last comm "redis*"', None),  # first of the last
+    ],
+)
+def test_a_rule_that_another_beats_for_every_process_here_is_told(
+    rule: str, other: str, fate: str | None, tmp_path: Path
+) -> None:
+    found = of_host(f"{rule}\n{other}\n", host_of(tmp_path, *REDIS), "OOM709")
+    assert bool(found) == (fate is not None)
+    for one in found:
+        assert fate and fate in one.message and "x.oom:2" in one.message
+        assert one.source.position(one.span.start)[0] == 1
+
+
 # --- shipped rules -------------------------------------------------------------------------
 
 
@@ -310,8 +404,11 @@ def test_shipped_rules_and_presets_are_clean_on_this_host_and_on_a_recorded_one(
 ) -> None:
     folder = resources.rules()
     for preset in (folder / "presets").glob("*.oom"):
-        for where in (("--host",), ("--snapshot", pages.SNAPSHOT)):
-            assert check(capsys, *where, "--least-freeable", "0", folder, preset) == (0, [])
+        _, found = check(capsys, "--host", "--least-freeable", "0", folder, preset)
+        # What the processes here have in oom_score_adj is no fault of the rules.
+        assert set(found) <= {"OOM708"}
+        arguments = ("--snapshot", pages.SNAPSHOT, "--least-freeable", "0", folder, preset)
+        assert check(capsys, *arguments) == (0, [])
 
 
 def test_rules_in_error_are_not_tried_on_the_host(

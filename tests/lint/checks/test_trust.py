@@ -15,7 +15,11 @@ GRANTED = {
 # being small.
 ANY_PROCESS = {
     *("pid", "total_vm", "rss", "anon", "shmem", "locked", "swap", "pgtables"),
-    *("footprint", "totalpages", "host.totalpages"),
+    *("footprint", "growth", "totalpages", "unit.memory_min", "unit.memory_low"),
+    *("cgroup.memory", "cgroup.memory_max", "cgroup.processes"),
+    # These are the same for every process.
+    *(f"host.{name}" for name in ("memory", "available", "free", "shmem", "swap", "swap_free")),
+    *("host.totalpages", "host.pressure", "host.stall"),
     *("unit.processes", "unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap"),
     *("unit.pressure", "unit.oom_kills", "session.active", "session.idle"),
     *("scope.memory", "scope.memory_max", "scope.memory_high", "scope.swap", "scope.pressure"),

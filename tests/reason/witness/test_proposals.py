@@ -35,9 +35,6 @@ POSSIBLE = {
     "user.slice": '"qzx.slice"',
     "container.runtime": '"podman"',
     "pod.qos": '"Burstable"',
-    # A witness is alone.
-    "unit.processes": "1",
-    "scope.processes": "1",
 }
 
 

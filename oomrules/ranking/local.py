@@ -15,7 +15,7 @@ from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes import values
 from oomrules.processes.snapshot import Process, Snapshot
-from oomrules.processes.values import LIMIT, Getter, parent_pid
+from oomrules.processes.values import LIMIT, Getter, parent_pid, tells_nothing
 from oomrules.program import nodes
 from oomrules.program.automaton import WORK
 from oomrules.program.nodes import SELF_MADE, Definitions, Node, OverBudget
@@ -184,6 +184,9 @@ class Local:
                 self._answer, table=table, tells_apart=tells_apart, process=below, snapshot=snapshot
             )
             named = partial(self.causes, below, snapshot)
+            if evaluate(relation.condition) is None and tells_nothing(below):
+                yield whose
+                return
             for cause in causes(relation.condition, evaluate, self.definitions, named, kind):
                 yield f"{cause} of {whose}"
             if relation.kind == "child":

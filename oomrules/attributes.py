@@ -255,6 +255,7 @@ _TABLE: tuple[Attribute, ...] = (
         "scope.stall",
         Type.PERCENTAGE,
         "share of the last second in which all tasks of it waited for memory",
+        over_time=True,
     ),
     _block("scope.oom_kills", _COUNT, "OOM kills in it so far"),
     _block("scope.processes", _COUNT, "processes with memory in it and below it"),

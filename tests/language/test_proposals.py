@@ -341,7 +341,7 @@ _TO_SPARE = ("never kill", "kill last", "spare")
 
 def _directions(text: str) -> list[bool]:
     """Return of each rule of a text whether it is about being killed sooner."""
-    words = re.findall(rf"^[ \t]*({'|'.join(_TO_KILL + _TO_SPARE)})\b", text, re.M)
+    words = re.findall(rf"^[ \t]*(?:in [^:\n]*: *)?({'|'.join(_TO_KILL + _TO_SPARE)})\b", text, re.M)
     return [word in _TO_KILL for word in words]
 
 

@@ -117,7 +117,8 @@ def test_a_runtime_that_is_silent_or_does_not_know_is_said(
     guest, pids = with_docker
     unknown = ["systemd-run", "--scope", f"--unit=docker-{UNKNOWN}.scope", "sleep", "7777"]
     strange = guest.start(unknown)
-    pid = int(wait(lambda: guest.run(["pgrep", "-x", "-f", "sleep 7777"]).stdout, 120))
+    group = f"/sys/fs/cgroup/system.slice/docker-{UNKNOWN}.scope/cgroup.procs"
+    pid = int(wait(lambda: guest.run(["cat", group]).stdout, 120))
     candidates, notes = ranked(guest)
     assert pid not in candidates
     assert f"Docker does not know 1 container ({UNKNOWN[:12]})" in notes

@@ -438,7 +438,7 @@ def test_the_record_of_another_boot_is_of_no_process(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.emit()
-    monkeypatch.setattr(records, "_boot", lambda: "another")
+    monkeypatch.setattr(records, "boot", lambda: "another")
     assert len(records.load(host.path)) == 0
 
 

@@ -622,6 +622,9 @@ KEPT = (
     "define old = run_time / 5s > 2\nscore rss\nkill last uid 1001 when old\nnever kill uid 1002",
     "score rss\nkill first anything when old or nice > 0\ndefine old = not run_time / 4s < 2",
     'score rss + unit.memory\nprefer anything when state == "S"',
+    # What other processes do, and the host, changes the place of one that sleeps.
+    "score rss + user.footprint / 2\nspare anything when user.processes > 2 by 3",
+    "score rss\nkill first anything when host.free > 1B and cgroup.processes > 3",
 )
 CHANGES = st.fixed_dictionaries(
     {},

@@ -267,7 +267,10 @@ def _totalpages(process: Process, snapshot: Snapshot) -> int | None:
         if most is None:
             return None
         if scope is not None and most < min(NO_LIMIT, host.mem_total):
-            swap = scope.get("swap_max")
+            # At 0 the kernel leaves out the swap. Only groups of v1 have a swappiness of their own.
+            own = scope.get("swappiness")
+            swappiness = host.swappiness if own is None else own
+            swap = scope.get("swap_max") if swappiness != 0 else 0
             if swap is None:
                 return None
             # The kernel takes 1 for 0.

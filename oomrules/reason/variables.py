@@ -36,8 +36,8 @@ class Variable(NamedTuple):
     """A question of one of these kinds.
 
     ``number``, ``share`` (of the memory limit, or of ``whole_beside``): the canonical node;
-    ``order``: two of them; ``text``, ``flag``: the attribute; ``cap``: the bit; ``unit``: globs on the names of
-    the innermost unit; ``search``: attribute and expression; ``same``: two texts;
+    ``order``: two of them; ``text``, ``flag``: the attribute; ``cap``: the bit; ``unit``: globs
+    on the names of the innermost unit; ``search``: attribute and expression; ``same``: two texts;
     ``in``: the target of a block.
     """
 

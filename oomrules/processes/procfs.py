@@ -582,14 +582,14 @@ class ProcSource:
                 if getattr(process, field.name) is UNREAD:
                     setattr(process, field.name, SELF_MADE)
             return
-        has_threads = process.total_vm and (process.threads or 0) > 1
+        # Where they end faster than they are looked at, or the last one has just ended.
+        own_doing = process.total_vm and ((process.threads or 0) > 1 or b"\nVm" not in data)
         for field in wanted:
             value = self._taking[field.name](data)
             if field.name == "capabilities":
                 value = self.namespaces.worth(process, value)
                 value = self.numbers.setdefault(value, value)
-            elif value is None and field.unit.is_memory and has_threads:
-                # They end faster than they are looked at.
+            elif value is None and field.unit.is_memory and own_doing:
                 value = SELF_MADE
             setattr(process, field.name, value)
 

@@ -442,6 +442,9 @@ def _sums(key: Getter, snapshot: Snapshot) -> dict[Any, int | None]:
         if of is None:
             continue
         held, before = _footprint(process, snapshot), found.get(of, 0)
+        if process.state == "X":
+            # It vanished while it was read.
+            continue
         if held is SELF_MADE:
             held = process.rss
         found[of] = None if held is None or before is None else before + held

@@ -63,8 +63,14 @@ def test_a_process_that_hides_what_it_holds_does_not_hide_what_its_user_does(pro
     source.by_pid[70].swap = SELF_MADE
     assert ask(source, 70, "footprint") is SELF_MADE
     assert ask(source, 71, "user.footprint") == 2000 + HELD
+    # One that ends just now has no memory any more, whatever its stat said before.
+    status = proc.root / "70/status"
+    lines = status.read_text().splitlines(keepends=True)
+    status.write_text("".join(line for line in lines if not line.startswith("Vm")))
     source.refresh()
+    assert ask(source, 71, "user.footprint") == 2000 + HELD
     # One that cannot be read leaves the sum in doubt.
+    source.refresh()
     source.by_pid[70].swap = None
     assert ask(source, 71, "user.footprint") is None
     source.close()

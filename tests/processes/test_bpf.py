@@ -704,8 +704,8 @@ def test_rows_tell_how_a_process_grows(
         tasks.says(listing(*rows))
         ranking = ranker.rank(believed(source))
         points = [
-            ranking.verdict(source.by_pid[pid]).points // source.by_pid[pid].rss
-            for pid in (100001, 100002)
+            ranking.verdict(source.by_pid[pid]).points // held
+            for pid, held in ((100001, rss), (100002, 80))
         ]
         found.append((GETTERS["growth"](source.by_pid[100001], source), points))
     assert found == [(None, [1, 1]), (20, [2, 1]), (30, [2, 1]), (8, [2, 1]), (0, [1, 1])]

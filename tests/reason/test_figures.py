@@ -84,7 +84,7 @@ def hosts() -> list[Recorded]:
     """Every small host of which no more swap is free than there is."""
     found = []
     for available, swap, free in itertools.product(*MEMORY.values()):
-        if free is None or free <= swap:
+        if swap is not None and (free is None or free <= swap):
             sizes = {"available": available, "swap_total": swap, "swap_free": free}
             found.append(snapshot({key: size and size * PAGE for key, size in sizes.items()}))
     return found

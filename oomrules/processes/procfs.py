@@ -620,7 +620,6 @@ class ProcSource:
             **figures,
         )
 
-
     def _swappiness(self) -> int | None:
         try:
             return int(read_small(f"{self._prefix}sys/vm/swappiness"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oomrules.processes import values
+from oomrules.processes import recorded, values
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process, Snapshot
 from oomrules.processes.values import GETTERS, PROTECTING, SCORING, of_group
@@ -147,6 +147,21 @@ def test_what_a_group_does_not_tell_protects_only_where_root_made_it(
     assert told(cgroup, {cgroup: {}}, PROTECTING, name) is expected
     assert told(cgroup, {}, SCORING, name) is expected
     assert told(cgroup, {cgroup: {}}, GETTERS, name) is None
+
+
+def test_on_v1_it_is_counted_whose_memory_is_charged_to_a_group() -> None:
+    lines = [
+        '{"kind":"host","schema":"oomrules.snapshot/1","page_size":4096,"clock_ticks":100,'
+        '"uptime":1,"mem_total":1}',
+        '{"kind":"process","pid":7,"cgroup":"/a.service","memory_cgroup":"/job/step"}',
+        '{"kind":"process","pid":8,"cgroup":"/b.service","memory_cgroup":"/job"}',
+        '{"kind":"process","pid":9,"cgroup":"/job"}',
+    ]
+    snapshot = recorded.parse(lines, "v1")
+    found = [GETTERS["cgroup.processes"](one, snapshot) for one in snapshot.by_pid.values()]
+    assert found == [1, 3, 3]
+    found = [GETTERS["unit.processes"](one, snapshot) for one in snapshot.by_pid.values()]
+    assert found == [1, 1, 3]
 
 
 FIGURES = {

@@ -426,7 +426,7 @@ class ProcSource:
         except PermissionError:
             for field in self._in_status:
                 if field.changes:
-                    setattr(process, field.name, None)
+                    _take_over(process, field, None)
                     self._deny(process, field.name)
 
     def look_in_turn(self, files: Iterable[str]) -> bool:
@@ -591,7 +591,7 @@ class ProcSource:
                 value = self.numbers.setdefault(value, value)
             elif value is None and field.unit.is_memory and own_doing:
                 value = SELF_MADE
-            setattr(process, field.name, value)
+            _take_over(process, field, value)
 
     # --- the host ------------------------------------------------------------------
 
@@ -625,6 +625,19 @@ class ProcSource:
             return int(read_small(f"{self._prefix}sys/vm/swappiness"))
         except (OSError, ValueError):
             return None
+
+
+def _take_over(process: Process, field: Field, value: Any) -> None:
+    """Set a field, and have rules decide anew if they know another value of it."""
+    before = getattr(process, field.name)
+    if before is value or before == value:
+        return
+    setattr(process, field.name, value)
+    if before is not UNREAD:
+        if field.changes:
+            process.changed()
+        else:
+            process.reconsider()
 
 
 # Rules also treat a process by its nice value.

@@ -712,3 +712,9 @@ INLINE: dict[str, str] = {
     "cpu_time": "((p.utime + p.stime) * 1000 // hz)",
     "run_time": "(max(0, now - p.starttime // hz) * 1000)",
 }
+# Those that change only when the process itself is seen to have changed (``Process.changed``).
+STEADY = frozenset(
+    name
+    for name, attribute in ATTRIBUTES.items()
+    if name in INLINE or name == "footprint" or (name in FIELDS and attribute.changes)
+) - {"run_time", "growth"}

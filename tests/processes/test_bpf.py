@@ -623,6 +623,7 @@ KEPT = (
     "define old = run_time / 5s > 2\nscore rss\nkill last uid 1001 when old\nnever kill uid 1002",
     "score rss\nkill first anything when old or nice > 0\ndefine old = not run_time / 4s < 2",
     'score rss + unit.memory\nprefer anything when state == "S"',
+    "score footprint\nspare anything when swap > 40KiB or pgtables > 8KiB by 3",
     # What other processes do, and the host, changes the place of one that sleeps.
     "score rss + user.footprint / 2\nspare anything when user.processes > 2 by 3",
     "score rss\nkill first anything when host.free > 1B and user.processes > 3",
@@ -632,6 +633,8 @@ CHANGES = st.fixed_dictionaries(
     optional={
         "rss": st.integers(1, 200),
         "total_vm": st.integers(0, 200),
+        "swap": st.integers(0, 20),
+        "pgtables": st.sampled_from((0, PAGE, 4 * PAGE)),
         "nice": st.integers(-2, 2),
         "uid": st.sampled_from((0, 1001, 1002)),
         "state": st.sampled_from((0, 1, 2)),

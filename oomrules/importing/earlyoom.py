@@ -240,6 +240,11 @@ def _translated(
     if not by_rss:
         pieces.insert(0, Piece(inputs[0], "(largest oom_score first)", (OOM_SCORE, PASSED_OVER)))
     differences += [text for names, needs, text in _MEANT if names & last.keys() and needs(by_rss)]
+    if {"--prefer", "--avoid"} <= last.keys() and not by_rss:
+        differences.append(
+            "A process whose name matches both --prefer and --avoid is as any other for earlyoom. "
+            "Here it counts a fifth less."
+        )
     differences.append(
         "It acts before memory has run out. Rules say only whom the kernel, or whoever reads the "
         "list, takes."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomrules.importing import patterns
@@ -37,6 +37,7 @@ PIECES = st.sampled_from(
 TEXTS = st.text("abAB0_ .-[]\\{}/~&|+*^$", max_size=8)
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES, max_size=5).map("".join), st.lists(TEXTS, min_size=1, max_size=8))
 def test_a_pattern_that_is_taken_finds_what_the_c_library_finds(
     pattern: str, texts: list[str]
@@ -87,6 +88,7 @@ def value(text: str) -> str:
     return str(found)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=12).filter(str.isprintable))
 def test_a_text_in_quotes_is_that_text(text: str) -> None:
     if text.endswith("\\"):
@@ -102,6 +104,7 @@ def test_what_cannot_stand_in_a_rule_is_refused(text: str) -> None:
         quoted(text)
 
 
+@settings(deadline=None)
 @given(st.text("ab*?[]!\\- \"'.", min_size=1, max_size=8), st.text("ab*?[]!\\- \"'.", max_size=8))
 def test_a_literal_matches_itself_and_nothing_else(name: str, other: str) -> None:
     if name.endswith("\\"):

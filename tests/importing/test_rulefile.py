@@ -43,6 +43,7 @@ def test_every_line_stands_in_a_file_that_compiles(text: str, tool: str, name: s
     assert len(lines) <= len(named) + found.ignored + text.count("\\\n") + text.count("\n")
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=6))
 def test_so_do_all_arguments(words: list[str]) -> None:
     found = earlyoom.of_arguments(words)
@@ -53,6 +54,7 @@ def test_so_do_all_arguments(words: list[str]) -> None:
             assert word in said
 
 
+@settings(max_examples=20, deadline=None)
 @given(TEXTS, st.sampled_from([*recognition.FORMATS]))
 def test_the_same_input_gives_the_same_file(text: str, tool: str) -> None:
     files = {made.written([made.translated("x", text, tool)]) for _ in range(2)}

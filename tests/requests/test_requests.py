@@ -49,7 +49,7 @@ def test_check_has_nothing_to_complain_about_and_the_form_is_fmt_s(
 def test_its_test_holds_and_every_rule_decides_in_it(request_: Path, oomrules: Run) -> None:
     done = oomrules("test", "--untested", request_.with_suffix(".test.toml"))
     assert done.code == 0, done.out
-    assert str(request_) not in done.out.replace(str(request_.with_suffix(".test.toml")), "")
+    assert request_.name not in done.out
 
 
 def test_every_test_file_has_its_rules() -> None:

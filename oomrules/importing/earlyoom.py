@@ -23,6 +23,7 @@ from oomrules.importing.translation import (
     Translation,
     Untranslatable,
     added,
+    no_swap_or,
 )
 
 TOOL = "earlyoom"
@@ -335,11 +336,13 @@ def _guards(values: dict[str, str]) -> tuple[str, ...]:
         swap = [] if _ignores_swap(values) else _thresholds("host.swap_free", values, "-s", "-S")
     except ValueError:
         return ()
-    return tuple(
-        f"{verb} when {' and '.join(f'{name} <= {limits[number]}' for name, limits in conditions)}"
-        for number, verb in enumerate(("terminate", "kill"))
-        for conditions in [[*memory, *swap]]
-    )
+    made = []
+    for number, verb in enumerate(("terminate", "kill")):
+        conditions = [f"{name} <= {limits[number]}" for name, limits in memory]
+        swaps = " and ".join(f"{name} <= {limits[number]}" for name, limits in swap)
+        conditions += [no_swap_or(swaps)] if swaps else []
+        made.append(f"{verb} when {' and '.join(conditions)}")
+    return tuple(made)
 
 
 def _ignores_swap(values: dict[str, str]) -> bool:

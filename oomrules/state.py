@@ -1,9 +1,10 @@
 """What is kept between two runs, in ``/run/oomrules``: it ends with the boot.
 
 ``program.json`` holds the last good rules, ``list`` the last list, ``list.json`` what is known
-of its first processes, ``adjustments.json`` the values of oom_score_adj to restore. The files tell
-of the processes of all users, so only their owner can read them. Their contents are checked before
-they are used, and a damaged file counts as missing.
+of its first processes, ``adjustments.json`` the values of oom_score_adj to restore, ``groups.json``
+the control groups whose memory.oom.group to restore. The files tell of the processes of all users,
+so only their owner can read them. Their contents are checked before they are used, and a damaged
+file counts as missing.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from oomrules.ranking.ranker import Ranking
 SCHEMA = "oomrules.list/1"
 
 LIST, LAST_LIST, PROGRAM = "list", "list.json", "program.json"
-ADJUSTMENTS = "adjustments.json"
-_FILES = (LIST, LAST_LIST, PROGRAM, ADJUSTMENTS)
+ADJUSTMENTS, GROUPS = "adjustments.json", "groups.json"
+_FILES = (LIST, LAST_LIST, PROGRAM, ADJUSTMENTS, GROUPS)
 
 # Held by the service as long as it runs, so that there is only one.
 ONLY_ONE = "service.lock"
@@ -82,6 +83,11 @@ class State:
     def is_adjusted(self) -> bool:
         """Whether there are values of oom_score_adj to restore."""
         return os.path.exists(self.path(ADJUSTMENTS))
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether there are control groups to give memory.oom.group back to."""
+        return os.path.exists(self.path(GROUPS))
 
     @contextmanager
     def lock(self, wait: bool | None = None) -> Iterator[None]:

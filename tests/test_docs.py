@@ -17,7 +17,7 @@ from oomrules.language import rulefiles
 from oomrules.language.compiler import compile_rules
 from oomrules.language.quantities import UNITS
 from oomrules.language.rulefiles import Found
-from oomrules.language.syntax import KEYWORDS
+from oomrules.language.syntax import KEYWORDS, WORDS
 from oomrules.language.text import RuleText
 from oomrules.language.typing import FUNCTIONS
 from oomrules.lint import registry
@@ -80,7 +80,7 @@ def test_the_syntax_file_of_vim_has_the_words_of_the_language() -> None:
     short = {name.partition("_")[2] for name in CAPABILITIES} - {""}
     assert r"\<in\s\+user\s\+unit\>" in text
     assert groups == {
-        "Keyword": {*KEYWORDS, "units", "wanted", "part"},
+        "Keyword": {*KEYWORDS, "units", "wanted", "part", *WORDS},
         "Function": set(FUNCTIONS),
         "Attribute": set(ATTRIBUTES),
         "Capability": {*CAPABILITIES, *short},

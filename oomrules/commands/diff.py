@@ -59,6 +59,10 @@ def run(options: argparse.Namespace) -> int:
         "undecided": compared.undecided,
         "needs_z3": bool(compared.unsolved),
         "differences": [_difference(difference) for difference in compared.differences],
+        "wholes": [
+            {"side": "new" if one.added else "old", "place": one.place, "text": one.text}
+            for one in compared.wholes
+        ],
     }
     if options.format == "json":
         known = {"schema": SCHEMA, "old": options.old, "new": options.new}
@@ -68,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         if host:
             _print_on_host(options.snapshot or "this host", host, paint)
         _print_everywhere(everywhere, paint)
-    return 1 if compared.differences or (host and host["changes"]) else 0
+    return 1 if compared.differences or compared.wholes or (host and host["changes"]) else 0
 
 
 def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[str, Any]:
@@ -158,13 +162,16 @@ def _print_everywhere(everywhere: dict[str, Any], paint: Paint) -> None:
         print(paint(f"{head}none is ranked or protected differently (proved)", "bold"))
         return
     differences = everywhere["differences"]
-    found = count(len(differences), "difference") if differences else "none found"
+    number = len(differences) + len(everywhere["wholes"])
+    found = count(number, "difference") if number else "none found"
     print(paint(f"{head}{found}", "bold"))
     for one in differences:
         say(f"{one['what']}, by the {one['side']} rule at {one['place']}: {one['text']}")
         say(f"  for example: {', '.join(f'{k} {v}' for k, v in one['witness'].items())}")
         say(f"    old: {_said(one['old'])}")
         say(f"    new: {_said(one['new'])}")
+    for one in everywhere["wholes"]:
+        say(f"what dies together, by the {one['side']} statement at {one['place']}: {one['text']}")
     if everywhere["undecided"]:
         print(f"not decided: {count(everywhere['undecided'], 'condition')}")
         if everywhere["needs_z3"]:

@@ -132,6 +132,7 @@ def _report(put: Put, sinks: Sequence[Sink], ranked: Ranked, options: argparse.N
             shared.print_notes(limits(adjusted.survey, adjusted.plan))
             for claim in claims(adjusted.outcome.claims, adjusted.survey):
                 say(claim, sys.stderr)
+        shared.print_notes(put.one_by_one)
         for line in filter(None, put.done):
             say(line, sys.stderr)
     for failure in put.failures[1:]:

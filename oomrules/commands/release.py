@@ -1,4 +1,4 @@
-"""Restore the oom_score_adj that every process had before ``emit --to oom_score_adj``."""
+"""Restore the oom_score_adj and memory.oom.group from before ``emit``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 import sys
 
 from oomrules import state_directory
+from oomrules.errors import Failure
+from oomrules.sinks import oom_group
 from oomrules.sinks.oom_score_adj import write
-from oomrules.state import ADJUSTMENTS, State
+from oomrules.state import ADJUSTMENTS, GROUPS, State
 from oomrules.terminal import count, say
 
 
@@ -19,18 +21,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Restore the values; 2 if the kernel refused one."""
-    path = os.path.join(state_directory.standard(), ADJUSTMENTS)
-    if not os.path.exists(path):
+    directory = state_directory.standard()
+    path, groups = (os.path.join(directory, name) for name in (ADJUSTMENTS, GROUPS))
+    adjusted, grouped = os.path.exists(path), os.path.exists(groups)
+    if not adjusted and not grouped:
         print("nothing is adjusted", file=sys.stderr)
         return 0
-    if options.dry_run:
+    failure = _release_groups(groups, options.dry_run) if grouped else None
+    if adjusted:
+        _release_values(path, options.dry_run)
+    if failure:
+        raise failure
+    return 0
+
+
+def _release_groups(path: str, dry: bool) -> Failure | None:
+    """Give memory.oom.group back; return why it is not given back everywhere."""
+    if dry:
+        entries = oom_group.load(path).values()
+        given, would = [entry.path for entry in entries if not entry.left], "would be "
+    else:
+        try:
+            with State().lock():
+                given, would = oom_group.release(path), ""
+        except Failure as failure:
+            return failure
+    for group in given:
+        say(f"memory.oom.group of {group}: 1 -> 0")
+    print(f"{count(len(given), 'control group')} {would}restored", file=sys.stderr)
+    return None
+
+
+def _release_values(path: str, dry: bool) -> None:
+    """Restore oom_score_adj.
+
+    Raises:
+        Failure: the kernel refused a value.
+    """
+    if dry:
         released = write.release(path, dry=True)
     else:
         with State().lock():
             released = write.release(path)
     for pid, name, before, original in released.restored:
         say(f"{pid} {name}: {before} -> {original}")
-    would = "would be " if options.dry_run else ""
+    would = "would be " if dry else ""
     print(f"{count(len(released.restored), 'value')} {would}restored", file=sys.stderr)
     if released.left:
         who = ", ".join(f"{name} ({pid})" for pid, name in released.left)
@@ -44,4 +79,3 @@ def run(options: argparse.Namespace) -> int:
         )
     if released.refused:
         raise write.unreached(released)
-    return 0

@@ -90,6 +90,7 @@ def questions(
         properties: properties of units, beside those in the rules.
     """
     targets = {target for scope in program.scopes for target in scope.targets}
+    targets |= {whole.target for scope in program.scopes for whole in scope.wholes}
     related = {target for target in targets if target.startswith((WANTED_BY, PART_OF))}
     # The system's manager does not know the units of users' managers.
     named = {target for target in targets - related if not target.startswith(USER_UNIT)}

@@ -16,9 +16,9 @@ from oomrules.capabilities import CAPABILITIES
 from oomrules.language import formatter, rulefiles
 from oomrules.language.diagnostics import Diagnostic, Fix, Level, Rejected
 from oomrules.language.rulefiles import Found
-from oomrules.language.syntax import FORMS, KEYWORDS
+from oomrules.language.syntax import FORMS, KEYWORDS, WORDS
 from oomrules.language.text import RuleText, Span
-from oomrules.language.typing import FUNCTIONS
+from oomrules.language.typing import FUNCTION_FORMS
 from oomrules.lint import linter
 from oomrules.lint.ruleset import RuleSet
 
@@ -27,6 +27,7 @@ _SEVERITIES = {
     Level.WARNING: lsp.DiagnosticSeverity.Warning,
     Level.INFO: lsp.DiagnosticSeverity.Information,
 }
+_FUNCTIONS = {form.partition("(")[0]: form for form in FUNCTION_FORMS}
 _WORD = re.compile(r"@?[A-Za-z_][\w.]*")
 _BEFORE_CAPABILITY = re.compile(r"(\b(with|without|any of)\b[\s\w,]*|\bcap\()\s*\w*$")
 
@@ -141,12 +142,19 @@ def _offers(document: Document, offset: int) -> list[lsp.CompletionItem]:
         return [item(f"@{name}", kind=kinds.Variable) for name in sorted(checked.listed)]
     if _BEFORE_CAPABILITY.search(line):
         return [item(name, kind=kinds.Constant, detail=f"CAP_{name}") for name in CAPABILITIES]
+    if re.search(r"(?:^|[:{])\s*kill\s+\w*$", line):
+        words = ("first", "last", "whole")
+        return [item(word, kind=kinds.Keyword, detail=WORDS[word]) for word in words]
     if not line.strip() or re.fullmatch(r"\s*\w*|.*[:{]\s*\w*", line):
         return [item(word, kind=kinds.Keyword, detail=form) for word, form in FORMS.items()]
     return [
         *(item(name, kind=kinds.Property, detail=of.doc) for name, of in ATTRIBUTES.items()),
         *(item(name, kind=kinds.Variable) for name in sorted(checked.defined)),
-        *(item(word, kind=kinds.Keyword) for word in (*KEYWORDS, *FUNCTIONS)),
+        *(
+            item(word, kind=kinds.Keyword, detail=WORDS.get(word))
+            for word in dict.fromkeys((*KEYWORDS, *WORDS))
+        ),
+        *(item(word, kind=kinds.Function, detail=form) for word, form in _FUNCTIONS.items()),
     ]
 
 
@@ -159,7 +167,8 @@ def _meaning(document: Document, word: str) -> str:
     named = checked.listed.get(word[1:]) if word.startswith("@") else checked.defined.get(word)
     if named is not None:
         return f"`{named.text}`\n\n{named.place}"
-    return f"`{FORMS[word]}`" if word in FORMS else ""
+    form = {**WORDS, **FORMS, **_FUNCTIONS}.get(word)
+    return f"`{form}`" if form else ""
 
 
 def _diagnostic(finding: Diagnostic) -> lsp.Diagnostic:

@@ -328,7 +328,8 @@ def _bad_target(target: syntax.Target, before: str) -> tuple[str, Span, str] | N
             f"`{name}` is not the name of a unit that holds processes",
             target.span,
             f"write the full name, as in `{relation.value}{name or 'nginx'}.service`; "
-            "the suffix is .service, .scope or .slice",
+            "the suffix is .service, .scope or .slice"
+            + ("; about processes it is `kill first SELECTOR`" if before != "in" else ""),
         )
     return None
 

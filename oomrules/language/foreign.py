@@ -222,7 +222,7 @@ def _unit(lines: list[str]) -> str:
     """Return what the first setting about memory of a unit would be here."""
     sections = [section[1] for section in map(_SECTION.match, lines) if section]
     kind = next((_KINDS[section] for section in sections if section in _KINDS), "service")
-    settings = [setting.groups() for setting in map(_SYSTEMD.match, lines) if setting]
+    settings = [(one[1], one[2]) for one in map(_SYSTEMD.match, lines) if one]
     said = [one for one in settings if _said_of_a_unit(*one, "")]
     for setting in said or settings:
         # A slice holds no process itself, so that no process has it as its unit.

@@ -210,7 +210,7 @@ def _help_together(pieces: list[tuple[str, str]]) -> str:
             said = "".join(map("".join, before))
             return f"give each part a unit, as in `{said}{amount}{shorter[0]}`"
     if all(unit in _MEMORY for unit in units):
-        amount = sum(Fraction(count.replace("_", "")) * _MEMORY[unit] for count, unit in pieces)
-        unit = min(units, key=lambda one: _MEMORY[one])
-        return f"write it in one unit: `{float(amount / _MEMORY[unit]):.15g}{unit}`"
+        size = sum(Fraction(count.replace("_", "")) * _MEMORY[unit] for count, unit in pieces)
+        smallest = min(units, key=lambda one: _MEMORY[one])
+        return f"write it in one unit: `{float(size / _MEMORY[smallest]):.15g}{smallest}`"
     return "write a number and its unit, as in `512MiB` or `1h30min`"

@@ -311,6 +311,18 @@ FORMS = {
     "list": 'list NAME = "TEXT", "TEXT"',
     "in": "in UNIT: STATEMENT",
 }
+# Words inside of statements, and how they go there.
+WORDS = {
+    "first": "kill first SELECTOR [by N]",
+    "last": "kill last SELECTOR [by N]",
+    "whole": "kill whole UNIT",
+    "by": "by N",
+    "with": "SELECTOR with CAPABILITY, CAPABILITY",
+    "without": "SELECTOR without CAPABILITY",
+    "when": "SELECTOR when CONDITION",
+    "under": "SELECTOR under TERMS",
+    "child": "SELECTOR child of TERMS",
+}
 KEYWORDS = (
     "never kill only first last prefer spare by score define list in anything with without "
     "any of when and or not"

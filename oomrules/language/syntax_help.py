@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from oomrules.attributes import ATTRIBUTES, Type
-from oomrules.language import foreign
+from oomrules.language import foreign, type_help
 from oomrules.language.diagnostics import (
     Edit,
     Fix,
@@ -204,7 +204,7 @@ def of_word(met: Unexpected) -> str:
         return quantity
     if terminals >= STATEMENT:
         return _of_start(met)
-    said = of_bare_word(met) or _of_condition(met)
+    said = _of_clause(met) or of_bare_word(met) or _of_condition(met)
     if said:
         return said
     close = similar(word, [known for known in KEYWORDS if known.upper() in terminals])
@@ -215,8 +215,6 @@ def of_word(met: Unexpected) -> str:
         )
     if before[:2] == ["kill", "whole"]:
         return _of_whole(met)
-    if word in ("and", "or") and _ANCESTOR.search(met.before):
-        return f"put brackets around what the other process satisfies: `under (… {word} …)`"
     if word.startswith('"') and "_COMMA" in terminals:
         return "put a comma between the texts"
     if word.startswith('"') and before and _is_text(before[-1]):
@@ -232,6 +230,8 @@ def of_word(met: Unexpected) -> str:
     if "ANYTHING" in terminals and word in ("when", "not"):
         return f"say which processes: `anything {'when ' if word == 'not' else ''}{word} …`"
     if "WHEN" in terminals and "NAME" not in terminals and word in ATTRIBUTES:
+        if _CONDITION.search(met.before):
+            return f"write `and {word} …`: in a condition a word joins what stands side by side"
         return "a condition begins with `when`"
     if word == ":" and terminals >= _VALUE:
         return _SIDE_BY_SIDE
@@ -378,6 +378,25 @@ def _form(met: Unexpected) -> str:
     form = form.replace("first", "last") if "last" in statement[1:2] else form
     form = "kill whole UNIT" if "whole" in statement[1:2] else form
     return f"the statement's form is `{form}`"
+
+
+# A condition that goes on to the end.
+_CONDITION = re.compile(
+    r"(?<![\w.])when(?![\w.])(?!.*(?<![\w.])(?:with|without|under|of)(?![\w.]))"
+)
+
+
+def _of_clause(met: Unexpected) -> str:
+    """Return what to do where a clause about another process is not as it has to be."""
+    before = met.before.split()
+    if met.word in ("and", "or") and _ANCESTOR.search(met.before):
+        return f"put brackets around what the other process satisfies: `under (… {met.word} …)`"
+    for word in (met.word, *before[-1:]):
+        if word in ("under", "child"):
+            return type_help.CLAUSES[word]
+    if met.word == "anything" and before[-1:] == ["not"]:
+        return "say which processes: `not anything` is none of them"
+    return ""
 
 
 # A clause about another process that goes on to the end.

@@ -55,9 +55,10 @@ ANY = frozenset(Type)
 TEXTS = frozenset((Type.TEXT,))
 BOOLEANS = frozenset((Type.BOOLEAN,))
 # Words of clauses where no clause can stand, or where it is not complete.
-_CLAUSES = {
+CLAUSES = {
     "under": 'say what an ancestor satisfies, behind the terms: `anything under comm "cron"`',
     "child": 'say what the parent satisfies, behind the terms: `anything child of comm "cron"`',
+    "parent": 'say what the parent satisfies, behind the terms: `anything child of comm "cron"`',
     "whole": 'a unit is killed whole with a sentence of its own: `kill whole "batch-*.service"`',
 }
 
@@ -111,8 +112,8 @@ def name_help(word: str, defined: Iterable[str], wanted: Collection[Type] = ANY)
         return f"write the unit without a space, as in `512{word}`"
     if word.lower() in _UNKNOWN_HERE:
         return _UNKNOWN_HERE[word.lower()]
-    if word in _CLAUSES:
-        return _CLAUSES[word]
+    if word in CLAUSES:
+        return CLAUSES[word]
     if word == "oom_score":
         return "what the kernel counts beside oom_score_adj is `score rss + swap + pgtables`"
     here = _ELSEWHERE.get(word.lower())
@@ -173,8 +174,8 @@ def term_help(word: str, value: str, defined: Iterable[str], wanted: Collection[
         return "what is yes or no takes no value: leave it out, or write `not` before the name"
     if word.lower() in _UNKNOWN_HERE:
         return _UNKNOWN_HERE[word.lower()]
-    if word in _CLAUSES:
-        return _CLAUSES[word]
+    if word in CLAUSES:
+        return CLAUSES[word]
     if quantities.spelt_out("512", word):
         return f"write the unit without a space, as in `{quantities.spelt_out('512', word)}`"
     here = _ELSEWHERE.get(word.lower())

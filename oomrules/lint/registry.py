@@ -19,6 +19,7 @@ from oomrules.lint.checks import (
     redundancies,
     scores,
     trust,
+    units,
 )
 from oomrules.lint.ruleset import Check
 
@@ -26,6 +27,7 @@ CHECKS: tuple[Check, ...] = (
     *filenames.CHECKS,
     *characters.CHECKS,
     *patterns.CHECKS,
+    *units.CHECKS,
     *redundancies.CHECKS,
     *trust.CHECKS,
     *managers.CHECKS,

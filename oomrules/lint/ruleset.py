@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from oomrules import resources
 from oomrules.language import syntax
-from oomrules.language.checker import Checked, Stated
+from oomrules.language.checker import Checked, Stated, only
 from oomrules.language.diagnostics import Diagnostic, Fix, Level, Related
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText, Span
@@ -135,6 +135,15 @@ class RuleSet:
             for targets, block in _blocks(statements, ())
         ]
 
+    @property
+    def targets(self) -> Iterator[StatedTarget]:
+        """The target of each block, and of each unit that is to be killed whole."""
+        for source, around, block in self.blocks:
+            yield StatedTarget(source, around, block.target, "in")
+        for stated in only(self.checked.sound, syntax.Whole):
+            target = stated.statement.target
+            yield StatedTarget(stated.source, stated.targets, target, "kill whole")
+
     @cached_property
     def patterns(self) -> list[Pattern]:
         """Every text that is compared with an attribute."""
@@ -152,6 +161,15 @@ class StatedBlock(NamedTuple):
     source: RuleText
     around: tuple[syntax.Target, ...]
     block: syntax.Block
+
+
+class StatedTarget(NamedTuple):
+    """A target, with its file, the targets around it and the words that it stands behind."""
+
+    source: RuleText
+    around: tuple[syntax.Target, ...]
+    target: syntax.Target
+    behind: str
 
 
 def _blocks(

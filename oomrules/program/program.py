@@ -107,6 +107,11 @@ class Program(NamedTuple):
     uses_limit: bool
 
     @property
+    def size(self) -> int:
+        """How many rules it has."""
+        return sum(len(scope.rules) + len(scope.wholes) for scope in self.scopes)
+
+    @property
     def nodes(self) -> list[Node]:
         """All conditions, scores and definitions."""
         stated = [node for scope in self.scopes for node in scope.nodes]

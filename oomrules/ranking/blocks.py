@@ -12,7 +12,17 @@ from oomrules.processes.units import Placement
 from oomrules.processes.values import innermost_place
 from oomrules.program import nodes
 from oomrules.program.nodes import Node
-from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY, Program, Rule, Scope, Score
+from oomrules.program.program import (
+    PART_OF,
+    USER_UNIT,
+    WANTED_BY,
+    Program,
+    Rule,
+    Scope,
+    Score,
+    Whole,
+)
+from oomrules.ranking.groups import Standing, Unit
 
 # Units inside which it is remembered which rules hold (``evaluator``).
 _MOST = 512
@@ -91,6 +101,7 @@ class Blocks:
             for scope in program.scopes
         ]
         self._asks_for_units = any(scope.targets for scope in program.scopes)
+        self._wholes = [(scope, whole) for scope in program.scopes for whole in scope.wholes]
         self.active = lru_cache(maxsize=_MOST)(partial(_active, scopes))
 
     def around(self, process: Process, snapshot: Snapshot) -> Chain | None:
@@ -99,6 +110,37 @@ class Blocks:
             return ()
         place = innermost_place(process, snapshot)
         return None if place is None else _chain(place, snapshot)
+
+    @property
+    def has_wholes(self) -> bool:
+        """Whether there are units that are killed as a whole."""
+        return bool(self._wholes)
+
+    def standing(self, place: Placement | None, snapshot: Snapshot) -> Standing:
+        """Return how the processes of a unit, which may be unknown, stand to whole units.
+
+        A statement in a block holds for the units that lie in the block.
+        """
+        if place is None:
+            return Standing(doubts=tuple(whole for _, whole in self._wholes))
+        chain = _chain(place, snapshot)
+        doubts: list[Whole] = []
+        for number, where in enumerate(reversed([*place.ancestors])):
+            found: list[tuple[Whole, tuple[str, ...]]] = []
+            doubted: list[Whole] = []
+            for scope, whole in self._wholes:
+                meant = _matches(chain[number], whole.target)
+                depth, in_doubt = _depth(scope, chain[: number + 1])
+                if meant is False or depth is None:
+                    continue
+                if meant is None or in_doubt:
+                    doubted.append(whole)
+                else:
+                    found.append((whole, scope.targets))
+            if found:
+                return Standing(Unit(where, *min(found)), tuple(doubts))
+            doubts += (whole for whole in doubted if whole not in doubts)
+        return Standing(doubts=tuple(doubts))
 
     def forget(self, most: int) -> None:
         """Forget which rules hold inside which units, once more than so many are remembered."""

@@ -24,6 +24,7 @@ from oomrules.program.program import Program
 from oomrules.ranking import doubt, residual
 from oomrules.ranking.blocks import Active, ActiveRule, Blocks
 from oomrules.ranking.codegen import BUDGET, Decider, compile_residual, fewest, instead
+from oomrules.ranking.groups import Gathering
 from oomrules.ranking.residual import Residual
 from oomrules.ranking.tiers import First, first_level, tier_of
 from oomrules.ranking.verdict import Held, Verdict, Why
@@ -124,6 +125,12 @@ class Evaluator:
             for pid, names in sorted(self.over_budget.items())
             if pid in alive
         ][:_MOST_NOTES]
+
+    def gathering(self, snapshot: Snapshot) -> Gathering | None:
+        """Return what tells which units of a snapshot are killed as a whole; None if none is."""
+        if not self._blocks.has_wholes:
+            return None
+        return Gathering(snapshot, partial(self._blocks.standing, snapshot=snapshot))
 
     def forget(self, processes: int) -> None:
         """Start anew once there are more kinds than so many processes, and more than a few."""

@@ -15,6 +15,8 @@ from oomrules.program.nodes import glob, is_glob
 from oomrules.program.program import Program
 from oomrules.ranking.codegen import Decider
 from oomrules.ranking.evaluator import Evaluator
+from oomrules.ranking.groups import NO_GROUPS, Groups, Together, together
+from oomrules.ranking.keys import LATEST, POINTS, START, rescaled
 from oomrules.ranking.verdict import Verdict
 
 _NEVER_FLAGS = PF_EXITING | PF_KTHREAD
@@ -25,31 +27,27 @@ _DEAD_STATES = ("Z", "X", "x")
 HEAD = 64
 _TRIES = 3
 
-# The order as one number: points above, then the start, then the pid.
-_START = 32
-_POINTS = _START + 66
-_BELOW_POINTS = (1 << _POINTS) - 1
-_LATEST = 2**64
 # Later than any uptime.
 _FOREVER = 2**62
 _PLACE = attrgetter("key")
-
-
-def _rescale(key: int, factor: int) -> int:
-    """Return a key with its points, which are negative, multiplied."""
-    return ((key >> _POINTS) * factor << _POINTS) + (key & _BELOW_POINTS)
 
 
 Keep = Callable[[Process, Snapshot], bool]
 
 
 class Ranking(NamedTuple):
-    """The candidates of one snapshot, worst first; ``keep`` says which of them were wanted."""
+    """The candidates of one snapshot, worst first.
+
+    Attributes:
+        keep: says which of them were wanted.
+        groups: the units that are one candidate each.
+    """
 
     candidates: list[Process]
     snapshot: Snapshot
     evaluator: Evaluator
     keep: Keep | None = None
+    groups: Groups = NO_GROUPS
 
     @property
     def pids(self) -> list[int]:
@@ -72,6 +70,13 @@ class Ranking(NamedTuple):
                 return above // below
         return self.verdict(process).points
 
+    def together(self) -> dict[str, Together]:
+        """Return who dies and who stays with each group, by the path of its control group.
+
+        It costs a verdict for each process of the groups that is no candidate.
+        """
+        return together(self.groups, self.snapshot, self.verdict)
+
     def excluded(self) -> Iterator[tuple[Process, Verdict]]:
         """Yield the processes that are no candidates, by pid, with the reason.
 
@@ -90,6 +95,7 @@ class Ranker:
     """Ranks snapshot after snapshot by one program.
 
     The order is exact: level (``tiers``); base times weight, descending; earlier start; lower pid.
+    A unit that is killed as a whole is one candidate (``groups``).
 
     Args:
         program: the rules.
@@ -154,11 +160,10 @@ class Ranker:
                 if below not in scales:
                     wider = self._widen(below)
                     for other in table.values():
-                        other.key = _rescale(other.key, wider)
+                        other.key = rescaled(other.key, wider)
                 start = process.starttime
-                # The whole order in one number: no tuple to allocate, one comparison.
-                points = (above * scales[below]) << _POINTS
-                later = (_LATEST if start is None else start) << _START
+                points = (above * scales[below]) << POINTS
+                later = (LATEST if start is None else start) << START
                 process.key = later + process.pid - points
                 levels[level].append(process)
                 if tells and level == 0 and start is not None:
@@ -167,9 +172,12 @@ class Ranker:
             processes.sort(key=_PLACE)
         self._ordered = levels[0]
         candidates = [process for level in sorted(levels) for process in levels[level]]
+        groups, gathering = NO_GROUPS, self.evaluator.gathering(snapshot)
+        if gathering is not None:
+            candidates, groups = gathering.arranged(levels, self._common)
         if keep is not None:
             candidates = [process for process in candidates if keep(process, snapshot)]
-        return Ranking(candidates, snapshot, self.evaluator, keep)
+        return Ranking(candidates, snapshot, self.evaluator, keep, groups)
 
     def _widen(self, below: int) -> int:
         """Take one more denominator; return by how much all keys so far have to grow."""

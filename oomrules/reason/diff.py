@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple
@@ -59,6 +59,14 @@ class Difference(NamedTuple):
     witness: Witness
 
 
+class WholeDifference(NamedTuple):
+    """A statement that only one rule set has, which kills units whole; ``added``: the newer one."""
+
+    place: str
+    text: str
+    added: bool
+
+
 class Comparison(NamedTuple):
     """The differences, and how many questions stayed open.
 
@@ -66,13 +74,14 @@ class Comparison(NamedTuple):
     """
 
     differences: tuple[Difference, ...]
+    wholes: tuple[WholeDifference, ...]
     undecided: int
     unsolved: int
 
     @property
     def proved(self) -> bool:
         """Whether it is proved that no process is judged differently."""
-        return not self.differences and not self.undecided
+        return not self.differences and not self.wholes and not self.undecided
 
 
 def what_differs(old: Verdict, new: Verdict) -> str:
@@ -386,6 +395,17 @@ class _Comparing:
         return not self.reasoner.possible(differ)
 
 
+def _wholes(old: Program, new: Program) -> Iterator[WholeDifference]:
+    """Compare by their targets the statements that kill units whole."""
+    before, after = (
+        {(scope.targets, whole.target): whole for scope in one.scopes for whole in scope.wholes}
+        for one in (old, new)
+    )
+    for one, other, added in ((before, after, False), (after, before, True)):
+        for key in sorted(one.keys() - other.keys()):
+            yield WholeDifference(place=one[key].place, text=one[key].text, added=added)
+
+
 def compare(old: Program, new: Program) -> Comparison:
     """Compare two programs over all possible processes."""
     comparing = _Comparing(old, new)
@@ -399,4 +419,9 @@ def compare(old: Program, new: Program) -> Comparison:
         # Keep the first difference of each kind for each statement.
         distinct.setdefault((found.what, found.place, found.text, found.added), found)
     unsolved = sum(reasoner.unsolved for reasoner in reasoners)
-    return Comparison(tuple(distinct.values()), comparing.undecided, unsolved)
+    return Comparison(
+        differences=tuple(distinct.values()),
+        wholes=tuple(_wholes(old, new)),
+        undecided=comparing.undecided,
+        unsolved=unsolved,
+    )

@@ -121,6 +121,7 @@ class CurrentList:
         listed: the last list, and ``before`` it; None at first.
         problem: why the last list could not be put into force everywhere, or its traces not be
             left; empty if it was.
+        one_by_one: why the kernel does not kill some units as a whole, each in a sentence.
     """
 
     def __init__(self, state: State) -> None:
@@ -133,6 +134,7 @@ class CurrentList:
         self.listed: Listed | None = None
         self.before: Listed | None = None
         self.problem = ""
+        self.one_by_one: list[str] = []
         self.changed_at = now()
         # The number of the last message of the kernel's log that was dealt with.
         self.log: int | None = None
@@ -375,6 +377,7 @@ class CurrentList:
             to=tuple(put.to),
         )
         self.problem = "; ".join(failure.message for failure in put.failures)
+        self.one_by_one = put.one_by_one
         if pressed:
             # The next list can take its time.
             if read > self._pressed_at + CALM:

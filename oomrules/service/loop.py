@@ -330,6 +330,7 @@ class Service:
         if listed:
             self.counts.made(why, ended - begun)
             self.problems.report("list", self.current_list.problem)
+            self.problems.report("groups", "; ".join(self.current_list.one_by_one))
             self.problems.report("searches", "; ".join(self.current_list.slow_searches()))
         if self.listener:
             self.listener.answer_waiting()

@@ -47,7 +47,7 @@ class Rules:
             self._refuse(compiled.diagnostics)
             return
         if self.state != GOOD or self._list.changed_at != before:
-            count = sum(len(scope.rules) for scope in compiled.program.scopes)
+            count = compiled.program.size
             self._problems.say(
                 f"{count} rules of {len(compiled.files)} files are in force",
                 journal.INFO,

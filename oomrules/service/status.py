@@ -87,7 +87,7 @@ def document(parts: Parts) -> dict[str, Any]:
             "state": rules.state,
             "age": _round(at - current.changed_at) if program else None,
             "files": current.files[:_LINES],
-            "count": sum(len(scope.rules) for scope in program.scopes) if program else 0,
+            "count": program.size if program else 0,
             "diagnostics": rules.details[:_LINES],
             "checked": _round(at - rules.since),
         },

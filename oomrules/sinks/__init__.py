@@ -16,7 +16,7 @@ from oomrules.lean import NamedTuple, Protocol
 from oomrules.processes.procfs import ProcSource
 from oomrules.ranking.ranker import Ranking
 from oomrules.sinks import file, kernel_list
-from oomrules.state import ADJUSTMENTS, LIST, LastList, State, entries
+from oomrules.state import ADJUSTMENTS, GROUPS, LIST, LastList, State, entries
 
 
 class Sink(Protocol):
@@ -79,11 +79,13 @@ class Put(NamedTuple):
         done: what was done, in words.
         to: the targets that took the list.
         failures: why the others did not, or why a trace could not be left.
+        one_by_one: why the kernel does not kill some units as a whole, each in a sentence.
     """
 
     done: list[str]
     to: list[str]
     failures: list[Failure]
+    one_by_one: list[str]
 
 
 def put_all(
@@ -109,13 +111,15 @@ def put_all(
         only: whether the list is to be in force nowhere else. Then the original values of
             oom_score_adj are restored if it is no sink.
     """
-    put = Put([], [], [])
+    put = Put(done=[], to=[], failures=[], one_by_one=[])
     for sink in sinks:
         with _noted(put.failures):
             put.done.append(sink.put(ranking, source))
             put.to.append(sink.name)
     if state is None or source is None:
         return put
+    with _noted(put.failures):
+        _arm_groups(put, ranking, source, state, only)
     own = named(state.path(LIST), state)
     if own.name not in put.to:
         with _noted(put.failures):
@@ -129,6 +133,25 @@ def put_all(
     return put
 
 
+def _arm_groups(put: Put, ranking: Ranking, source: ProcSource, state: State, only: bool) -> None:
+    """Have the kernel kill units as a whole, where the list is in force, and only there."""
+    in_force = not set(targets.IN_FORCE).isdisjoint(put.to)
+    if not state.is_grouped and not (in_force and ranking.groups.by_path):
+        return
+    # Loaded only where a rule needs it.
+    from oomrules.sinks import oom_group
+
+    with state.lock():
+        if in_force:
+            armed = oom_group.arm(ranking, source, state.path(GROUPS))
+            put.one_by_one.extend(armed.said)
+            if armed.paths:
+                units = "1 unit" if len(armed.paths) == 1 else f"{len(armed.paths)} units"
+                put.done.append(f"{units} to be killed as a whole")
+        elif only:
+            oom_group.release(state.path(GROUPS))
+
+
 def take_back_all(state: State) -> list[Failure]:
     """Take the list back from everywhere, so that the kernel chooses for itself.
 
@@ -139,6 +162,11 @@ def take_back_all(state: State) -> list[Failure]:
     with _noted(failures):
         named(targets.KERNEL_LIST).take_back()
     # Without a record there is nothing to restore, and nothing to load for it.
+    if state.is_grouped:
+        from oomrules.sinks import oom_group
+
+        with _noted(failures), state.lock(wait=True):
+            oom_group.release(state.path(GROUPS))
     if state.is_adjusted:
         with _noted(failures), state.lock(wait=True):
             named(targets.OOM_SCORE_ADJ, state).take_back()

@@ -47,6 +47,24 @@ def test_a_difference_has_a_witness_and_exit_code_1(
     assert not done.data["everywhere"]["proved"]
 
 
+def test_what_dies_together_is_compared_by_its_targets(
+    oomrules: Run, rules: Callable[..., tuple[Path, Path]]
+) -> None:
+    old, new = rules(
+        "kill whole a.service\nin user.slice: kill whole b.scope\n",
+        'kill whole "a.service"  # the same\nkill whole b.scope\n',
+    )
+    done = oomrules("diff", "--no-host", "--format", "json", old, new)
+    assert done.code == 1 and not done.data["everywhere"]["proved"]
+    assert done.data["everywhere"]["wholes"] == [
+        {"side": "old", "place": f"{old}:2", "text": "kill whole b.scope"},
+        {"side": "new", "place": f"{new}:2", "text": "kill whole b.scope"},
+    ]
+    shown = oomrules("diff", "--no-host", old, new).out
+    assert "2 differences" in shown and f"by the new statement at {new}:2" in shown
+    assert oomrules("diff", "--no-host", old, old).code == 0
+
+
 def test_a_recorded_host_is_compared_process_by_process(
     oomrules: Run, rules: Callable[..., tuple[Path, Path]]
 ) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 import io
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +16,8 @@ from oomrules import resources
 from oomrules.commands.main import main
 from oomrules.commands.parts import rewrite
 from oomrules.errors import Failure
-from oomrules.language import rulefiles
+from oomrules.language import compiler, rulefiles
+from oomrules.language.diagnostics import Rejected
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
 from oomrules.lint import fixes, linter
@@ -184,3 +188,73 @@ def test_the_shipped_vocabulary_is_never_rewritten(path: Path) -> None:
     before = vocabulary.stat()
     main(["check", "--fix", str(path)])
     assert vocabulary.stat().st_mtime_ns == before.st_mtime_ns
+
+
+# --- meaning ---------------------------------------------------------------------------------
+
+
+def _program(text: str) -> object:
+    """Return what rules mean, without the places and the texts of their sentences."""
+    try:
+        made = compiler.compile_texts([RuleText("x.oom", text)])
+    except Rejected:
+        return None
+    rules = [
+        (scope.targets, rule.kind, _cut(rule.when), rule.factor)
+        for scope in made.scopes
+        for rule in scope.rules
+    ]
+    return sorted(rules, key=repr), [scope.score and scope.score.value for scope in made.scopes]
+
+
+def _cut(node: Any) -> Any:
+    """Return a condition with names as long as the kernel keeps them, and no item twice."""
+    if node[:2] == ["glob", ["attr", "comm"]]:
+        return [*node[:2], _kept(node[2])]
+    if node[:2] == ["among", ["attr", "comm"]]:
+        items = {*map(_kept, node[2:])}
+        others = {one: items - {one} for one in items}
+        return [
+            *node[:2],
+            *sorted(one for one in items if not any(map(_matches(one), others[one]))),
+        ]
+    return [_cut(part) if isinstance(part, list) else part for part in node]
+
+
+def _kept(name: str) -> str:
+    return name.encode()[:15].decode("utf-8", "ignore")
+
+
+def _matches(name: str) -> Callable[[str], bool]:
+    return lambda pattern: fnmatch.fnmatchcase(name, pattern)
+
+
+MEANING = [
+    'spare comm "gnome-session-binary"',
+    'list l = "gnome-session-binary"\nspare comm @l',
+    'list l = "gnome-session-binary", "x"\nspare comm @l\nspare unit @l',
+    'list l = "a", "a", "b"\nspare comm @l',
+    'list l = "ab", "a*"\nspare comm @l',
+    'spare comm "/usr/sbin/sshd -D"',
+    'spare comm "/usr/lib/systemd/systemd-journald"',
+    'spare comm "systemd-journald.service"',
+    "spare uid 0\nspare uid 0",
+]
+
+
+@pytest.mark.parametrize("text", MEANING)
+def test_a_fix_of_valid_rules_keeps_their_meaning(text: str) -> None:
+    assert _program(text) is not None
+    assert _program(fixed(text)) == _program(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'never kill uid 0 comm "/usr/sbin/sshd -D"',
+        'never kill uid 0 comm "/usr/libexec/gnome-session"',
+        'list l = "gnome-session-binary"\nkill first comm @l\nkill first unit @l',
+    ],
+)
+def test_what_is_no_name_of_a_program_is_not_cut(text: str) -> None:
+    assert fixed(text) == text

@@ -328,6 +328,7 @@ class Rules:
     scores: dict[Targets, syntax.Expression] = field(default_factory=dict)
     definitions: dict[str, syntax.Expression] = field(default_factory=dict)
     lists: dict[str, list[str]] = field(default_factory=dict)
+    wholes: list[tuple[Targets, str]] = field(default_factory=list)
 
 
 def read(sources: Iterable[RuleText]) -> Rules:
@@ -351,6 +352,8 @@ def read(sources: Iterable[RuleText]) -> Rules:
                 rules.definitions[name.name] = condition
             case syntax.ListOf(name=name, items=items):
                 rules.lists[name.name] = [item.value for item in items]
+            case syntax.Whole(target=target):
+                rules.wholes.append((one.targets, _named(target)))
     return rules
 
 
@@ -359,12 +362,16 @@ def _stated(
 ) -> Iterable[Stated]:
     for statement in statements:
         if isinstance(statement, syntax.Block):
-            name, relation = statement.target.unit.value, statement.target.relation
-            assert relation in (syntax.Relation.NAMED, syntax.Relation.OF_USER)
-            target = f"user unit {name}" if relation is syntax.Relation.OF_USER else name
-            yield from _stated(statement.statements, (*around, target), level)
+            around_it = (*around, _named(statement.target))
+            yield from _stated(statement.statements, around_it, level)
         else:
             yield Stated(around, statement, level)
+
+
+def _named(target: syntax.Target) -> str:
+    name, relation = target.unit.value, target.relation
+    assert relation in (syntax.Relation.NAMED, syntax.Relation.OF_USER)
+    return f"user unit {name}" if relation is syntax.Relation.OF_USER else name
 
 
 # --- the host ----------------------------------------------------------------------------
@@ -763,8 +770,9 @@ class Reader:
             case syntax.Minus(operand=operand):
                 value = self.value(operand)
                 negative = -value.worth if _known(value.worth) else value.worth
-                alone = None if value.alone is None else -value.alone
-                return Value(value.kind, negative, alone)
+                # A quantity with a sign is arithmetic, and counts in pages.
+                kind = "memory" if value.kind == "share" else value.kind
+                return Value(kind, negative)
             case syntax.Arithmetic(operator=sign, left=left, right=right):
                 return _arithmetic(sign, self.value(left), self.value(right))
             case syntax.Compared(operator=sign, left=left, right=right):
@@ -892,6 +900,25 @@ class Reader:
         if self.place is None:
             return None
         return all(_depths(self.place, target) for target in targets)
+
+    def whole(self) -> str | None:
+        """Name the control group of the unit that the process is killed with, if there is one.
+
+        It is the outermost one that a target means, of those in the blocks around the statement.
+        """
+        if self.place is None:
+            return None
+        meant = [
+            depth
+            for targets, target in self.rules.wholes
+            for depth in _depths(self.place, target)
+            if all(any(at <= depth for at in _depths(self.place, one)) for one in targets)
+        ]
+        if not meant:
+            return None
+        begin = [component for component in self.root.split("/") if component]
+        components = [one for one in str(self.process["cgroup"]).split("/") if one]
+        return "/".join(components[: len(begin) + min(meant)] if min(meant) else begin)
 
     def base(self) -> Fraction | None:
         """Evaluate the score that counts."""
@@ -1035,6 +1062,7 @@ class Judgement(NamedTuple):
     base: Fraction | None
     weight: Fraction
     start: int
+    whole: str | None = None
 
     @property
     def exact(self) -> Fraction:
@@ -1117,7 +1145,8 @@ def judge(rules: Rules, world: World, process: Object) -> Judgement:
     elif base <= 0:
         why = "no points"
     start = process.get("starttime")
-    return Judgement(process["pid"], why, level, base, weight, 2**64 if start is None else start)
+    start = 2**64 if start is None else start
+    return Judgement(process["pid"], why, level, base, weight, start, scoring.whole())
 
 
 def _first_level(surely: list[int], known: list[int], doubted: list[int]) -> int:
@@ -1154,6 +1183,19 @@ def judge_all(sources: Iterable[RuleText], objects: Iterable[Object]) -> list[Ju
 
 
 def rank(judgements: Iterable[Judgement]) -> list[Judgement]:
-    """Order the candidates, worst first."""
+    """Order the candidates, worst first; those of a whole unit are one."""
     candidates = [judgement for judgement in judgements if not judgement.why]
-    return sorted(candidates, key=lambda one: (one.level, -one.exact, one.start, one.pid))
+    units = {one.whole for one in candidates if one.whole is not None}
+    ones = [[one] for one in candidates if one.whole is None]
+    ones += [[one for one in candidates if one.whole == unit] for unit in units]
+    ones.sort(key=_as_one)
+    return [one for members in ones for one in sorted(members, key=lambda one: _as_one([one]))]
+
+
+def _as_one(members: list[Judgement]) -> tuple[int, Fraction, tuple[int, int]]:
+    """The place of several candidates that are one: the mildest tier, the sum, the oldest."""
+    return (
+        max(one.level for one in members),
+        -sum((one.exact for one in members), Fraction(0)),
+        min((one.start, one.pid) for one in members),
+    )

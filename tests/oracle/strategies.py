@@ -480,7 +480,9 @@ def scores() -> Texts:
 
 
 @st.composite
-def rule_sets(draw: st.DrawFn, starts: Sequence[str] = (), most: int = 8) -> RuleSet:
+def rule_sets(
+    draw: st.DrawFn, starts: Sequence[str] = (), most: int = 8, wholes: bool = False
+) -> RuleSet:
     """Well-typed rule sets; definitions and scores come from up to three directories."""
     levels = st.integers(0, 2)
     stated: list[Stated] = []
@@ -503,7 +505,15 @@ def rule_sets(draw: st.DrawFn, starts: Sequence[str] = (), most: int = 8) -> Rul
     sentences = st.tuples(_AROUND, rules(names), levels)
     for around, text, level in draw(st.lists(sentences, max_size=most)):
         stated.append(Stated(around, text, level))
-    return tuple(stated)
+    return (*stated, *draw(whole_units())) if wholes else tuple(stated)
+
+
+@st.composite
+def whole_units(draw: st.DrawFn) -> RuleSet:
+    """Statements that units are killed as a whole, in blocks and outside."""
+    around = st.just(()) | st.just(()) | _BLOCKS
+    meant = st.lists(st.tuples(around, st.sampled_from(TARGETS)), max_size=3)
+    return tuple(Stated(blocks, f"kill whole {written(target)}") for blocks, target in draw(meant))
 
 
 _PLAIN = (

@@ -17,7 +17,8 @@ from oomrules.processes.procfs import ProcSource
 from oomrules.processes.values import GETTERS, PROTECTING, SCORING
 from oomrules.program.nodes import SELF_MADE
 from oomrules.ranking.ranker import Ranker
-from oomrules.ranking.tiers import FIRST, Verdict
+from oomrules.ranking.tiers import FIRST
+from oomrules.ranking.verdict import Verdict
 
 ID = "0123456789abcdef" * 4
 NAMES = [name for name in ATTRIBUTES if name.startswith(("container.", "pod."))]

@@ -78,7 +78,8 @@ def test_a_footprint_that_is_unknown_has_a_growth_that_is_and_spoils_no_later_on
 def test_growth_is_measured_between_two_looks_a_second_or_more_apart(
     steps: list[tuple[float, int]],
 ) -> None:
-    host, looks, now = Host(), [], 0.0
+    host, now = Host(), 0.0
+    looks: list[tuple[float, int]] = []
     for wait, size in steps:
         now += wait
         found = host.look(now, size)

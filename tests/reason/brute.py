@@ -132,11 +132,6 @@ class Sentence(NamedTuple):
     def kind(self) -> str:
         return self.start.replace("kill", "").strip()
 
-    @property
-    def degree(self) -> int:
-        """The degree of a tier, from 1."""
-        return int(self.factor.removeprefix(" by ") or 1) if self.start in _TIERS else 1
-
     def effect(self, value: bool | None) -> bool:
         """Tell whether the rule has its effect where its condition has this value."""
         return value is not False if self.kind in PROTECTING else value is True

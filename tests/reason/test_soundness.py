@@ -282,7 +282,10 @@ def test_a_rule_is_shadowed_just_where_that_is_said(rules: list[brute.Sentence])
     def counts(other: int, one: int) -> bool:
         """Tell whether the degree of a tier counts where two hold, or is the same."""
         ours, theirs = rules[other].degree, rules[one].degree
-        return ours <= theirs if rules[one].kind == "first" else ours >= theirs
+        if rules[one].kind != "first" or ours == theirs:
+            return ours >= theirs
+        # In doubt it makes the tier of one further out milder, which the other may not do.
+        return ours < theirs == max(rule.degree for rule in rules if rule.kind == "first")
 
     def nested(one: int) -> set[int]:
         rule = rules[one]

@@ -9,7 +9,7 @@ syntax iskeyword @,48-57,_,.
 
 syntax keyword oomrulesKeyword never kill only first last prefer spare by score define list in anything
 syntax keyword oomrulesKeyword with without any of when and or not
-syntax keyword oomrulesKeyword units wanted part
+syntax keyword oomrulesKeyword units wanted part whole under child
 syntax match oomrulesKeyword "\<in\s\+user\s\+unit\>\ze\s"
 syntax keyword oomrulesFunction root cap max min
 syntax keyword oomrulesAttribute pid ppid comm cmdline exe uid euid gid egid user group nice capabilities
@@ -36,6 +36,7 @@ syntax keyword oomrulesCapability MODULE NICE OVERRIDE OWNER PACCT PTRACE RAW RA
 syntax keyword oomrulesCapability RESTORE SUSPEND TIME TTY_CONFIG WRITE
 syntax match oomrulesCapability "\<CAP_[A-Z_]\+\>"
 syntax match oomrulesNumber "\v<\d[0-9_]*(\.\d+)?(KiB|MiB|GiB|TiB|PiB|min|ms|B|s|h|d|w)?>"
+syntax match oomrulesNumber "\v<(\d[0-9_]*(w|d|h|min|s|ms)){2,}>"
 syntax match oomrulesNumber "\v<\d[0-9_]*(\.\d+)?\%"
 syntax match oomrulesList "@\h\w*"
 syntax match oomrulesOperator "[-+*/~<>=]\|[!=<>]="

@@ -62,9 +62,9 @@ def _quoted(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text | syntax.Nam
                     yield stated.source, text
                 case syntax.Text():
                     yield stated.source, node
-    for source, _, block in rules.blocks:
+    for source, _, target, _ in rules.targets:
         if not source.text.isascii():
-            yield source, block.target.unit
+            yield source, target.unit
 
 
 def _plain(char: str) -> str | None:

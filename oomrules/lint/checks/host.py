@@ -41,8 +41,8 @@ def _known(name: str, units: frozenset[str]) -> bool:
 
 def _unit_names(rules: RuleSet) -> Iterator[tuple[RuleText, syntax.Text, bool]]:
     """Yield the names of units in the rules, each with whether it is a user's unit."""
-    for source, _, block in rules.blocks:
-        yield source, block.target.unit, block.target.relation is syntax.Relation.OF_USER
+    for source, _, target, _ in rules.targets:
+        yield source, target.unit, target.relation is syntax.Relation.OF_USER
     for pattern in rules.patterns:
         asked = pattern.attribute in ("unit", "user.unit") and pattern.how == "glob"
         if asked and not pattern.related:

@@ -47,13 +47,13 @@ def _found(source: RuleText, span: Span, why: str, better: str) -> Diagnostic:
 
 
 def _asked_for_wrongly(rules: RuleSet) -> Iterator[Diagnostic]:
-    for source, around, block in rules.blocks:
-        if source not in rules.sources or block.target.relation is not syntax.Relation.NAMED:
+    for source, around, target, behind in rules.targets:
+        if source not in rules.sources or target.relation is not syntax.Relation.NAMED:
             continue
-        name = block.target.unit.value
+        name = target.unit.value
         why = _is_wrong(name, around)
         if why:
-            yield _found(source, block.target.span, why, f'`in user unit "{name}"`')
+            yield _found(source, target.span, why, f'`{behind} user unit "{name}"`')
     for pattern in rules.patterns:
         attribute, name = pattern.attribute, pattern.text.value
         if attribute not in ("unit", "slice") or pattern.how == "search":

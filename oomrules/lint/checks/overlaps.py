@@ -155,15 +155,8 @@ def _is_told(meaning: Meaning, rule: RuleMeaning, other: RuleMeaning) -> bool:
     if one.targets != two.targets:
         # Levels of `only` are intersected, so a second one matters.
         return rule.kind != "only" and not _is_blamed(meaning, other, rule)
-    # Two equal rules are OOM514.
-    equal = (one.rule.when, one.rule.degree) == (two.rule.when, two.rule.degree)
-    return not equal and not _is_blamed(meaning, other, rule)
-
-
-def _is_further_out(one: RuleMeaning, two: RuleMeaning) -> bool:
-    """Return whether the degree of a tier is as protective as that of another, or more."""
-    ours, theirs = one.effect.rule.degree, two.effect.rule.degree
-    return ours <= theirs if one.kind == "first" else ours >= theirs
+    # Two equal conditions are OOM514.
+    return one.rule.when != two.rule.when and not _is_blamed(meaning, other, rule)
 
 
 def _is_milder(meaning: Meaning, rule: RuleMeaning, degree: int) -> bool:
@@ -180,8 +173,6 @@ def _is_blamed(meaning: Meaning, later: RuleMeaning, earlier: RuleMeaning) -> bo
     """Return whether the later one of two rules is reported, since both say the same."""
     region, wide = earlier.effect.region, later.effect.region
     if later.number < earlier.number or not region or not wide:
-        return False
-    if not _is_further_out(earlier, later):
         return False
     return _covers_all(meaning, region, wide)
 

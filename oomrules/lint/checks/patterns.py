@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from oomrules.language.diagnostics import Diagnostic, replacing
+from oomrules.language.diagnostics import Diagnostic, Level, replacing
 from oomrules.lint.ruleset import Check, Pattern, RuleSet
 from oomrules.processes.containers import QOS_CLASSES, RUNTIMES
 from oomrules.processes.units import UNIT_SUFFIXES
+from oomrules.program import nodes
 from oomrules.reason.automata import is_wild, pieces
 from oomrules.reason.regexes import parse
 from oomrules.reason.variables import COMM_LENGTH, STATES
@@ -38,6 +39,10 @@ _VALUES = {
     "container.runtime": (*RUNTIMES, ""),
     "pod.qos": (*QOS_CLASSES, ""),
 }
+
+
+# Words of logind and systemd, all in small letters.
+_SMALL = ("session.class", "session.type", "unit.active_state")
 
 
 class _Glob:
@@ -165,6 +170,10 @@ def _why_nothing(pattern: Pattern) -> str:
             not plain and any(suffix.endswith(ending) for suffix in suffixes)
         )
         return "" if not ending or fits else why
+    if attribute == "tty" and beginning.startswith("/dev/"):
+        return f'it is given without `/dev/`: write `"{value.removeprefix("/dev/")}"`'
+    if attribute in _SMALL and value != value.lower():
+        return f'it is written in small letters: write `"{value.lower()}"`'
     if attribute in _VALUES and plain and value not in _VALUES[attribute]:
         known = ", ".join(f'`"{one}"`' for one in _VALUES[attribute] if one)
         return f"it is one of {known}"
@@ -231,6 +240,8 @@ def _anchored(pattern: str) -> str:
     return ""
 
 
+# These can hold any text.
+_ANY_TEXT = ("cmdline", "unit.description")
 _LIKE_A_GLOB = re.compile(r"[\w@./-]*[\w@/-]\*")
 _LIKE_A_REGEX = re.compile(r"\^.+|.*[^\\]\$|.*\\[dwsb].*|[\w.-]+(\|[\w.-]+)+|\(.*\|.*\)")
 
@@ -238,8 +249,8 @@ _LIKE_A_REGEX = re.compile(r"\^.+|.*[^\\]\$|.*\\[dwsb].*|[\w.-]+(\|[\w.-]+)+|\(.
 def _wrong_kind(rules: RuleSet) -> Iterator[Diagnostic]:
     for pattern in rules.patterns:
         value = pattern.text.value
-        if pattern.attribute in ("cmdline", "unit.description"):
-            continue  # these can hold any text
+        if pattern.attribute in _ANY_TEXT:
+            continue
         short = len(value.encode()) <= COMM_LENGTH  # else it is OOM501
         if pattern.attribute == "comm" and pattern.how != "search" and short and _not_a_name(value):
             message = (
@@ -264,6 +275,54 @@ def _wrong_kind(rules: RuleSet) -> Iterator[Diagnostic]:
             yield pattern.finding(WRONG_KIND, message, _regex_help(pattern.attribute, value))
 
 
+def _wild_equality(rules: RuleSet) -> Iterator[Diagnostic]:
+    """Yield findings about `==` and `!=` with a text that is meant as a glob."""
+    for pattern in rules.patterns:
+        value, attribute = pattern.text.value, pattern.attribute
+        wild = next((char for char in "*?" if char in value), "")
+        if pattern.how != "text" or not wild or (wild == "?" and attribute in _ANY_TEXT):
+            continue
+        message = f"`==` compares the whole text, in which `{wild}` stands for itself"
+        help_ = f'a glob stands without it: `{attribute} "{value}"`'
+        yield pattern.finding(WRONG_KIND, message, help_)
+
+
+def _wrong_way(rules: RuleSet) -> Iterator[Diagnostic]:
+    yield from _wrong_kind(rules)
+    yield from _wild_equality(rules)
+
+
+# The ids that accounts have names for.
+_IDS = {"user": "uid", "group": "gid"}
+
+
+def _numbers(rules: RuleSet) -> Iterator[Diagnostic]:
+    for pattern in rules.patterns:
+        value, attribute = pattern.text.value, pattern.attribute
+        if attribute not in _IDS or not (value.isascii() and value.isdigit()):
+            continue
+        id_ = _IDS[attribute]
+        better = f"`{id_} == {value}`" if pattern.how == "text" else f"`{id_} {value}`"
+        if pattern.how != "search":
+            yield pattern.finding(
+                NUMBER,
+                f"`{attribute}` is a name, and a number only of an id that has no name",
+                f"for the id whatever its name write {better}",
+            )
+
+
+def _whole_command_line(rules: RuleSet) -> Iterator[Diagnostic]:
+    for pattern in rules.patterns:
+        value = pattern.text.value
+        plain = pattern.how == "glob" and value and not nodes.is_glob(value)
+        if pattern.attribute == "cmdline" and plain and " " not in value and not pattern.related:
+            yield pattern.finding(
+                WHOLE_LINE,
+                "a glob matches the whole command line, and this one has no arguments",
+                f'for a part of it write `cmdline "*{value}*"`',
+            )
+
+
 def _regex_help(attribute: str, value: str) -> str:
     plain = re.fullmatch(r"\^([\w@-]+)\$", value)
     if plain:
@@ -275,6 +334,8 @@ TOO_LONG = Check("OOM501", "a command name longer than any can be", _too_long)
 EVERYTHING = Check("OOM502", "a pattern that matches everything", _everything)
 NOTHING = Check("OOM503", "a pattern that can match nothing", _nothing)
 WRONG_KIND = Check(
-    "OOM504", "a glob that is meant as a regular expression, or the reverse", _wrong_kind
+    "OOM504", "a glob that is meant as a regular expression, or the reverse", _wrong_way
 )
-CHECKS = (TOO_LONG, EVERYTHING, NOTHING, WRONG_KIND)
+NUMBER = Check("OOM508", "a number in place of a name", _numbers, Level.INFO)
+WHOLE_LINE = Check("OOM509", "a command line without arguments", _whole_command_line, Level.INFO)
+CHECKS = (TOO_LONG, EVERYTHING, NOTHING, WRONG_KIND, NUMBER, WHOLE_LINE)

@@ -105,6 +105,22 @@ def _repeated(rules: RuleSet) -> Iterator[Diagnostic]:
             "remove one of them" + (", or give one a larger factor" if weighs else ""),
             related=(Related(earlier.source, earlier.statement.span, "the same rule"),),
         )
+    yield from _repeated_wholes(rules)
+
+
+def _repeated_wholes(rules: RuleSet) -> Iterator[Diagnostic]:
+    first: dict[tuple[Any, ...], Stated[syntax.Whole]] = {}
+    for stated in rules.checked.wholes:
+        earlier = first.setdefault((stated.scope, stated.statement.target), stated)
+        if earlier is stated or (shipped(earlier.source) and shipped(stated.source)):
+            continue
+        yield REPEATED.at(
+            stated.source,
+            stated.statement.span,
+            f"the same statement stands at {earlier.place}, so this one adds nothing",
+            "remove one of them",
+            related=(Related(earlier.source, earlier.statement.span, "the same statement"),),
+        )
 
 
 def _empty(rules: RuleSet) -> Iterator[Diagnostic]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any
 
-from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.attributes import ATTRIBUTES, Provider, Type
 from oomrules.language import syntax
 from oomrules.language.checker import Stated, only
 from oomrules.language.diagnostics import Diagnostic, Related
@@ -47,11 +47,14 @@ def _constant(node: Node) -> int | str | None:
     """Return the value of a score that does not depend on the process.
 
     Returns:
-        the value with pages of 4 KiB, ``unknown`` for a division by zero, or None if the
-        score depends on the process.
+        the value with pages of 4 KiB, or any above 0 for figures of the host; ``unknown`` for a
+        division by zero, or None if the score depends on the process.
     """
     if any(part[0] == "/" and arithmetic.bounds(part[2]) == (0, 0) for part in nodes.walk(node)):
         return UNKNOWN
+    names = attributes(node)
+    if names and all(ATTRIBUTES[name].provider is Provider.HOST for name in names):
+        return 1
     local = nodes.localise(node, GRANULE, LIMIT)
     value: Any = nodes.reduce(local, lambda name: nodes.PENDING, lambda name: None)
     if not isinstance(value, list):
@@ -163,6 +166,8 @@ def _choices(name: str, holder: dict[str, int]) -> tuple[int, ...]:
         return (holder[name],)
     if name in _TRIED:
         return _TRIED[name]
+    if ATTRIBUTES[name].provider is Provider.HOST:
+        return (ORDINARY.get(name, 0),)
     if ATTRIBUTES[name].type is Type.MEMORY and name.rpartition(".")[2] in _AROUND:
         return (holder["footprint"],)
     return tuple(dict.fromkeys((ORDINARY.get(name, 0), *_FEW_TRIED)))
@@ -172,8 +177,12 @@ def _without_points(node: Node) -> Iterator[dict[str, int]]:
     """Yield the numbers of processes for which a score is 0 or less, or unknown."""
     local = nodes.localise(node, GRANULE, LIMIT)
     for numbers in itertools.islice(_tried(node), _MOST_TRIED):
-        given = {**numbers, LIMIT: MEMORY}
-        points: Any = nodes.reduce(local, lambda name, of=given: of[name], lambda _: None)  # type: ignore[misc]
+        # The names that are no attributes stand for limits and for what the host has, in bytes.
+        points: Any = nodes.reduce(
+            local,
+            lambda name, of=numbers: of.get(name, MEMORY),  # type: ignore[misc]
+            lambda _: None,
+        )
         if points is None or points <= 0:
             yield numbers
 
@@ -197,7 +206,7 @@ def _can_be_nothing(rules: RuleSet) -> Iterator[Diagnostic]:
             f"a process that holds {held} can have {how} this score, so that it is never killed: "
             f"{_as_it_is(score, witness)}",
             _at_least(score) if why is Why.NO_POINTS else _divide_by_more(score),
-            witness={**witness.about([box]), "verdict": why.value},
+            witness={**_shown(score, box, witness), "verdict": why.value},
         )
 
 
@@ -207,7 +216,8 @@ def _confirmed_without_points(
     """Yield processes that the evaluator finds without points by a score, with their boxes."""
     for numbers in itertools.islice(_without_points(score.node), 4):
         box: Box = inside(score.scope, False)
-        for name in sorted({*attributes(score.node), "rss", "swap"}):
+        # The footprint is the sum of three, which a witness is made of.
+        for name in sorted({*attributes(score.node), "rss", "swap", "pgtables"} - {"footprint"}):
             value = numbers[name] // 1000 if name == "run_time" else numbers[name]
             box[attribute(name)] = Values(whole(value, value))
         for witness in itertools.islice(proposals.proposals(box), 4):
@@ -215,6 +225,12 @@ def _confirmed_without_points(
             own = verdict.score is not None and verdict.score.place == score.place
             if own and verdict.why in (Why.NO_POINTS, Why.UNKNOWN_SCORE):
                 yield box, witness, verdict.why
+
+
+def _shown(score: Stated[syntax.Score], box: Box, witness: Witness) -> dict[str, Any]:
+    """Return what a score asks for of a witness, and what it holds."""
+    about = witness.about([box, *_box(score)])
+    return {name: value for name, value in about.items() if name != "pgtables"}
 
 
 def _as_it_is(score: Stated[syntax.Score], witness: Witness) -> str:

@@ -284,7 +284,7 @@ def _protects(rule: RuleMeaning, verdict: Verdict) -> bool:
             return verdict.why is Why.NEVER
         case "last":
             return verdict.candidate and verdict.tier == LAST
-    return verdict.candidate or verdict.why is Why.NO_POINTS
+    return verdict.candidate
 
 
 def _self_left_out(rules: RuleSet) -> Iterator[Diagnostic]:

@@ -144,7 +144,7 @@ def _fits(variable: Variable, wanted: Values, numbers: dict[str, int], limit: in
     value = work_out(key)
     whole = arithmetic.whole_beside(key) if kind == "share" else ""
     if whole:
-        limit = numbers[whole] * GRANULE
+        limit = numbers.get(whole, 0) * GRANULE
     if value is None or (whole and not limit):
         return UNKNOWN in wanted.others
     if wanted.known is None:

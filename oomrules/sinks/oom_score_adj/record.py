@@ -18,12 +18,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 
 from oomrules import files, state_directory
+from oomrules.clock import boot
 from oomrules.errors import Failure, reason
 from oomrules.lean import Any, NamedTuple
 
 SCHEMA = "oomrules.adjustments/1"
-
-_BOOT = "/proc/sys/kernel/random/boot_id"
 
 # More than 200,000 processes come to. What is larger is not ours, and parsing it takes ten times
 # as much memory.
@@ -186,7 +185,7 @@ def load(path: str) -> Record:
         data = json.loads(text)
         if data["schema"] != SCHEMA:
             raise ValueError
-        if data["boot"] != _boot():
+        if data["boot"] != boot():
             # Those processes ended with the boot.
             return Record()
         return Record(
@@ -216,7 +215,7 @@ def save(path: str, record: Record) -> None:
         return
     data = {
         "schema": SCHEMA,
-        "boot": _boot(),
+        "boot": boot(),
         "since": record.since,
         "seen": record.seen,
         "watched": sorted(record.watched),
@@ -273,11 +272,3 @@ def _identity(data: Any) -> Identity:
     pid, start = data
     # PID_MAX_LIMIT of the kernel.
     return _number(pid, 2**22, 1), _number(start, _LATEST)
-
-
-def _boot() -> str:
-    try:
-        with open(_BOOT, encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""

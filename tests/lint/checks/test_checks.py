@@ -77,6 +77,10 @@ WRONG = {
         'spare anything when comm ~ "a$b"',
         'spare comm "[z-a]"',
         'spare state "Running"',
+        'spare tty "/dev/pts/1"',
+        'spare tty "/dev/tty*"',
+        'spare session.type "X11"',
+        'spare anything when session.class == "User"',
         'spare unit.oom_policy "Stop"',
         'list l = "nginx", "a.service"\nspare unit @l',
     ],
@@ -88,7 +92,39 @@ WRONG = {
         'spare comm "a|b"',
         'spare comm "(a|b)"',
         'spare user "build\\d"',
+        'spare anything when comm == "chrome*"',
+        'spare anything when comm != "chrome?"',
+        'spare anything when unit == "docker-*.scope"',
+        'spare anything when cmdline == "java*"',
     ],
+    "OOM505": [
+        'in "docker/*": spare uid 0',
+        'in "a.slice": in "kubepods/burstable*": spare uid 0',
+        'in user unit "app/*": spare uid 0',
+        'in "*.timer": spare uid 0',
+        'kill whole "docker/*"',
+        'in "machine-qemu-3-scratch.scope": spare uid 0',
+        'spare unit "machine-my-box.scope"',
+        'spare unit "machine-qemu-3*"',
+        'spare anything when unit == "machine-a-b.scope"',
+        'list l = "a.service", "b/*"\nspare unit @l',
+        'spare slice "system.slice/a.slice"',
+    ],
+    "OOM506": [
+        'never kill unit "system.slice"',
+        'spare unit "user-*.slice"',
+        'spare anything when unit == "a.slice"',
+        'spare user.unit "background.slice"',
+        'spare slice "user.slice"',
+        'list l = "a.service", "b.slice"\nspare unit @l',
+    ],
+    "OOM508": [
+        'spare user "1000"',
+        'spare group "27"',
+        'spare anything when user == "1000"',
+        'list l = "anna", "1001"\nspare user @l',
+    ],
+    "OOM509": ['spare cmdline "minecraft.jar"', 'spare not cmdline "/usr/bin/a"'],
     "OOM511": ["spare uid 0 by 1", "prefer uid 0 by 1.0", "in a.slice: prefer uid 0 by 1"],
     "OOM512": ['list l = "a", "a"', 'list l = "a*", "ab"', 'list l = "a*", "a*"'],
     "OOM513": ["spare anything with KILL, BPF, KILL", "spare anything without KILL, KILL"],
@@ -108,6 +144,7 @@ WRONG = {
         "score root(16)",
         "score rss * 0",
         "in a.slice: score 1",
+        "score host.available",
     ],
     "OOM531": [
         'never kill comm "a"',
@@ -223,6 +260,10 @@ WRONG = {
         "score total_vm - 1GiB",
         "score rss / (run_time / 1h)",
         "score rss - 10%",
+        "score growth",
+        "score min(rss, swap)",
+        "score footprint + oom_score_adj * (totalpages / 1000)",
+        "score footprint - user.footprint",
         "score (rss + swap) * oom_score_adj",
         "in a.slice: score swap",
         'in "user@1.service": in user unit a.scope: score swap',
@@ -280,7 +321,33 @@ RIGHT = {
         'spare comm "actions.runner.*"',
         'spare comm "(sd-pam)"',
         'spare cmdline "^a"',
+        'spare anything when cmdline == "what?"',
+        'spare comm "chrome*"',
+        'spare anything when comm == "a[1]"',
     ],
+    "OOM505": [
+        'in "docker-*.scope": spare uid 0',
+        'in "*": spare uid 0',
+        'in "a.s*": spare uid 0',
+        'in "[a-c].service": spare uid 0',
+        'in "*ice": spare uid 0',
+        'spare unit "machine-box.scope"',
+        'spare unit "machine-*.scope"',
+        r'spare unit "machine-qemu\x2d3\x2da.scope"',
+        'spare unit "machine-setup-a.service"',
+        'spare cgroup "*/docker/*"',
+        'in units wanted by "multi-user.target": spare uid 0',
+    ],
+    "OOM506": [
+        "in system.slice: spare anything",
+        'spare slice "system.slice"',
+        'spare slice "user-1000.slice"',
+        'spare user.slice "app.slice"',
+        'spare unit "*"',
+        'spare anything when unit ~ "slice$"',
+    ],
+    "OOM508": ["spare uid 1000", 'spare user "anna1"', 'spare comm "1000"'],
+    "OOM509": ['spare cmdline "*a*"', 'spare cmdline "a b"', 'spare anything when cmdline == "a"'],
     "OOM511": [
         "spare uid 0 by 1.5",
         "spare uid 0",
@@ -326,6 +393,11 @@ RIGHT = {
         program.DEFAULT_SCORE,
         "score rss",
         "score anon + swap",
+        "score footprint",
+        "score max(footprint, user.footprint / 4)",
+        "score max(1MiB, swap)",
+        "score rss / max(1, run_time / 1h) + swap",
+        "score footprint + (oom_score_adj + 1000) * (host.totalpages / 1000)",
         "score rss + swap + pgtables",
         "score (rss + swap) * (1 + run_time / 1min)",
         "score (rss + swap) / (1 + run_time / 1h)",
@@ -575,6 +647,20 @@ def test_what_is_proposed_for_a_self_made_protection_compiles_and_is_none(text: 
     for better in (also, spare):
         codes = {one.code for one in lint(f"{names}\n{better}\n")}
         assert not {code for code in codes if code[3] in "1234"} | codes & {"OOM531"}, better
+
+
+@pytest.mark.parametrize("text", WRONG["OOM623"])
+def test_what_is_proposed_for_a_score_of_0_compiles_and_is_above_0(text: str) -> None:
+    (finding,) = [one for one in lint(text) if one.code == "OOM623"]
+    around, _, score = text.rpartition("score ")
+    for better in re.findall(r"`([^`]*)`", finding.help):
+        if better.startswith("/"):
+            divided, _, _ = score.rpartition(" / (")
+            better = f"score {divided} {better}"
+        codes = {one.code for one in lint(around + better)}
+        assert not {code for code in codes if code[3] in "1234"}, better
+        # A divisor of 1 or more leaves a quotient that may still be rounded down to 0.
+        assert "OOM623" not in codes or " / max(" in better
 
 
 @pytest.mark.parametrize("text", WRONG["OOM532"])

@@ -37,6 +37,7 @@ def rules(files: dict[str, str]) -> list[str]:
         ("OOMScoreAdjust=500", 'kill first unit "shop.service"'),
         ("ManagedOOMPreference=avoid", 'kill last unit "shop.service"'),
         ("ManagedOOMPreference=omit", 'never kill unit "shop.service"'),
+        ("OOMPolicy=kill", 'kill whole "shop.service"'),
         ("OOMScoreAdjust=\\\n# a comment\n 100", 'prefer unit "shop.service" by 2'),
         ("OOMScoreAdjust=5\nOOMScoreAdjust=100", 'prefer unit "shop.service" by 2'),
     ],
@@ -49,7 +50,7 @@ def test_a_setting_of_a_unit_becomes_a_rule(setting: str, rule: str) -> None:
     "setting",
     [
         *("OOMScoreAdjust=0", "OOMScoreAdjust=", "OOMScoreAdjust=x", "OOMScoreAdjust=1001"),
-        *("ManagedOOMPreference=none", "ManagedOOMPreference=odd", "OOMPolicy=kill"),
+        *("ManagedOOMPreference=none", "ManagedOOMPreference=odd", "OOMPolicy=stop"),
         *("ManagedOOMSwap=kill", "ManagedOOMMemoryPressure=auto", "OOMRules=a b", "MemoryMax=5G"),
         *("no assignment", "DefaultOOMScoreAdjust=5", "=", "OOMScoreAdjust=\udcff"),
     ],
@@ -169,9 +170,10 @@ def test_units_with_something_of_their_own_become_rules() -> None:
     assert made.sentences(text) == [
         'kill last unit "dbus.service"',
         'prefer unit "job.service" by 8',
+        'kill whole "job.service"',
         'never kill unit "ssh.service"',
     ]
-    assert "1 other units" in text and "job.service: OOMPolicy=kill" in text
+    assert "1 other units" in text and "a.slice: ManagedOOMMemoryPressure=kill" in text
 
 
 def test_the_units_of_another_system_are_read_from_its_files(tmp_path: Path) -> None:

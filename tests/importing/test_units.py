@@ -31,11 +31,13 @@ def test_the_units_that_systemd_lists_become_rules(listen: Listen) -> None:
     text = made.written([units.of_host()])
     assert made.sentences(text) == [
         'prefer unit "u1.service" by 2',
+        'kill whole "u1.service"',
         'kill last unit "u1.service"',
         'prefer unit "u2.scope" by 2',
+        'kill whole "u2.scope"',
         'kill last unit "u2.scope"',
     ]
-    assert "u1.service: OOMPolicy=kill" in text and "x.device" not in text
+    assert "x.device" not in text
 
 
 @pytest.mark.parametrize("mode", ["numbers", "escapes", "many", "long", "array", "ghosts"])

@@ -32,6 +32,7 @@ WHEN = "When systemd-oomd acts. A rule says only which process is killed."
 STAYS = "What else systemd does with a unit. It stays in force."
 _AFTERWARDS = "What systemd does with a unit after a kill. It stays in force, whoever killed."
 _DEFAULT = "It is the default."
+_REPLACED = "Of files of one name, that in the directory of the highest precedence counts."
 _VARIABLE = (
     "The arguments of earlyoom are in a variable. Import the file that sets it, such as "
     "/etc/default/earlyoom."
@@ -94,14 +95,18 @@ def of_files(found: Iterable[tuple[str, Sequence[str]]]) -> Translation:
         said, empty = settings(name, lines)
         read.append(_Read(name, said))
         ignored += empty
-    counting = _counting(read)
-    whole = merged(TOOL, [_file(one, counting) for one in read])
+    replaced = _replaced(read)
+    in_force = [one for one in read if one.name not in replaced]
+    counting = _counting(in_force)
+    whole = merged(
+        TOOL, [_out_of_force(one) if one.name in replaced else _file(one, counting) for one in read]
+    )
     return Translation(
         tool=TOOL,
         inputs=tuple(one.name for one in read),
         pieces=whole.pieces,
         differences=whole.differences,
-        guards=(*whole.guards, *_guards(read)),
+        guards=(*whole.guards, *_guards(in_force)),
         ignored=ignored,
         whole=whole.whole,
     )
@@ -123,6 +128,26 @@ def _rank(path: str) -> _Rank:
     dropped_in = bool(directories) and directories[-1].endswith(".d")
     above = next((at for at, name in enumerate(_PRECEDENCE) if f"/{name}/" in f"/{path}"), 0)
     return _Rank(dropped_in, file if dropped_in else "", -above)
+
+
+def _replaced(found: Sequence[_Read]) -> set[str]:
+    """Return the files that one of the same name in a higher directory replaces or masks."""
+    highest: dict[tuple[Unit | str, bool, str], _Rank] = {}
+    for one in found:
+        rank = _rank(one.name)
+        key = (_whose(one.name), rank.dropped_in, rank.name)
+        highest[key] = max(rank, highest.get(key, rank))
+    return {
+        one.name
+        for one in found
+        for rank in [_rank(one.name)]
+        if rank < highest[_whose(one.name), rank.dropped_in, rank.name]
+    }
+
+
+def _out_of_force(read: _Read) -> Translation:
+    pieces = [_none(setting.line, _REPLACED) for setting in read.settings]
+    return Translation(tool=TOOL, inputs=(read.name,), pieces=tuple(pieces))
 
 
 def _counting(found: Sequence[_Read]) -> dict[tuple[Unit | str, str, str], Setting]:

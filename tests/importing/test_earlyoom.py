@@ -155,6 +155,12 @@ def test_other_lines_of_it_stand_in_comments(text: str) -> None:
     assert made.sentences(made.written([found])) == MEASURE
 
 
+@pytest.mark.parametrize("text", ['EARLYOOM_ARGS=""', "earlyoom", "EARLYOOM_ARGS="])
+def test_a_line_without_options_stands_in_a_comment(text: str) -> None:
+    found = made.translated("/etc/default/earlyoom", f"# a comment\n{text}\n")
+    assert [one.place for one in found.pieces if one.reason] == ["/etc/default/earlyoom:2"]
+
+
 def test_a_name_that_no_process_can_have_is_said() -> None:
     assert "gnome-control-center" in made.written([of("--avoid '^gnome-control-center$'")])
     assert "15 characters" not in made.written([of("--avoid '^gnome-control-c$'")])

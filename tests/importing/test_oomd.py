@@ -95,6 +95,17 @@ def test_of_several_files_about_a_unit_the_last_drop_in_counts() -> None:
     assert rules(files) == ['kill last unit "shop.service"']
 
 
+def test_a_file_in_a_higher_directory_replaces_and_masks_one_of_its_name() -> None:
+    text = "[Service]\nOOMScoreAdjust=100\n"
+    lower, higher = ("/usr/lib/systemd/system/a.service", "/etc/systemd/system/a.service")
+    assert rules({lower: text, higher: "[Service]\nExecStart=/a\n"}) == []
+    assert rules({lower: text, higher: ""}) == []
+    found = of({lower: text, higher: ""})
+    assert [one.place for one in found.pieces] == [f"{lower}:2"]
+    dropped = {path.replace("a.service", "a.service.d/x.conf"): text for path in (lower, higher)}
+    assert rules({lower: "", **dropped}) == ['prefer unit "a.service" by 2']
+
+
 def test_units_of_users_are_preferred_but_never_protected() -> None:
     path = "/etc/systemd/user/app.service"
     assert rules({path: "[Service]\nOOMScoreAdjust=100\n"}) == [

@@ -127,6 +127,8 @@ def test_a_directory_is_read_with_what_is_known_in_it(tmp_path: Path) -> None:
         ("nohang-desktop.conf", "", "nohang"),
         ("x", '#\n{ "name": "x" }', "ananicy"),
         ("00.types", "", "ananicy"),
+        ("x.service", "\n", "systemd"),
+        ("x.service", "[D-BUS Service]\nName=x", None),
         ("x.conf", "[main]\na=5", None),
         ("x", "never kill uid 0", None),
         ("x", "", None),

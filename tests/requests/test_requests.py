@@ -1,12 +1,14 @@
 """What people asked other tools for, each as rules that say it.
 
 Each request is a rule file, which names who asked, beside a test file with a host on which the
-rules decide. `oomrules test tests/requests/NAME.test.toml` runs one.
+rules decide, and the snapshot of that host. `oomrules test tests/requests/NAME.test.toml` runs one.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.commands.done import oomrules
+from tests.requests import snapshots
 
 __all__ = ["oomrules"]
 
@@ -50,6 +53,28 @@ def test_its_test_holds_and_every_rule_decides_in_it(request_: Path, oomrules: R
     done = oomrules("test", "--untested", request_.with_suffix(".test.toml"))
     assert done.code == 0, done.out
     assert request_.name not in done.out
+
+
+def _processes(text: str) -> list[tuple[object, ...]]:
+    lines = map(json.loads, text.splitlines())
+    return [(one["pid"], one["comm"], one["rss"]) for one in lines if one["kind"] == "process"]
+
+
+def test_its_snapshot_is_of_the_host_in_its_test_and_ranks_in_the_same_order(
+    request_: Path, oomrules: Run
+) -> None:
+    test, recorded = request_.with_suffix(".test.toml"), request_.with_suffix(".jsonl")
+    text, pids = snapshots.snapshot(test)
+    # A snapshot that was recorded by an earlier version may have fewer fields.
+    written, described = (_processes(one) for one in (recorded.read_text(), text))
+    assert written == described, "python -m tests.requests.snapshots writes it again"
+    done = oomrules("rank", "--snapshot", recorded, "--rules", request_, "--format", "json")
+    ranked = [one["pid"] for one in done.data["candidates"]]
+    for said in tomllib.loads(test.read_text())["test"]:
+        wanted = [pids[name] for name in said.get("order", ())]
+        assert [pid for pid in ranked if pid in wanted] == wanted
+        protected = [pids[name] for name in said.get("protected", ())]
+        assert not set(ranked) & set(protected)
 
 
 def test_every_test_file_has_its_rules() -> None:

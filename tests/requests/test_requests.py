@@ -80,3 +80,28 @@ def test_its_snapshot_is_of_the_host_in_its_test_and_ranks_in_the_same_order(
 def test_every_test_file_has_its_rules() -> None:
     tests = sorted(path.name.removesuffix(".test.toml") for path in HERE.glob("*.test.toml"))
     assert tests == REQUESTS and REQUESTS
+
+
+# What could not be said before, by the word that says it now.
+ONCE_UNSAID = {
+    "kill whole": "kubernetes/kubernetes#117070 kubernetes/kubernetes#50632 cri-o/cri-o#6787 "
+    "hakavlad/nohang#66 rfjakob/earlyoom#247 rfjakob/earlyoom#235 siderolabs/talos#11588",
+    "user.footprint": "RWTH Delaware NCAR Purdue",
+    "scope.memory": "systemd/systemd#19007",
+    "totalpages": "rfjakob/earlyoom#316 noisebridge/infrastructure#494 PostgreSQL",
+    "container.name": "docker/compose#3565 moby/moby#34703",
+    "pod.priority": "kubernetes/kubernetes#131169 kubernetes/kubernetes#78848",
+    "child of": "OpenVZ jupyterhub/dockerspawner#196",
+    "by 3": "siderolabs/talos#11588 lmkd",
+    "cgroup.memory": "nebius/soperator#2319 oar-team/oar#187",
+    "max(": "rfjakob/earlyoom#224",
+    "growth >": "facebookincubator/oomd#125",
+    "host.available": "nohang earlyoom",
+}
+
+
+@pytest.mark.parametrize("word", ONCE_UNSAID)
+def test_what_could_not_be_said_is_said(word: str) -> None:
+    texts = [(HERE / f"{name}.oom").read_text() for name in REQUESTS]
+    askers = " ".join(text.partition("\n#\n")[0] for text in texts if f"{word}" in text)
+    assert [one for one in ONCE_UNSAID[word].split() if one not in askers] == []

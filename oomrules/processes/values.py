@@ -359,7 +359,9 @@ def _said(process: Process, snapshot: Snapshot, place: Contained, name: str) -> 
 
 def parent_pid(process: Process, snapshot: Snapshot) -> int | None:
     """Return the pid of the parent of a process, 0 if it has none; None if it is unknown."""
-    pid: int | None = process.ppid
+    # As ``process.ppid`` has it; a call less, for every process at each refresh.
+    more = process.more
+    pid: int | None = UNREAD if more is None else more.get("ppid", UNREAD)
     return snapshot.read(process, "ppid") if pid is UNREAD else pid
 
 

@@ -25,7 +25,7 @@ from oomrules.processes.units import UNIT_SUFFIXES
 
 # So much of a line is looked at, before the place and behind it: some of the patterns take the
 # square of the length.
-_WINDOW = 300
+_WINDOW = 200
 
 
 class Place(NamedTuple):
@@ -119,7 +119,7 @@ _NOT_KILL = re.compile(
 _ITEM = re.compile(rf"{_TEXT}|[^\s,]+")
 _LIST = re.compile(
     rf"(?P<kind>list|define)[ \t]+(?P<name>[A-Za-z_]\w*)[ \t]*(?:=|:)?[ \t]*"
-    rf"(?P<items>(?:{_TEXT}|{_WORD})(?:[ \t]*,?[ \t]*(?:{_TEXT}|{_WORD}))*)[ \t]*$"
+    rf"(?P<items>(?:{_TEXT}|{_WORD})(?:(?:[ \t]*,[ \t]*|[ \t]+)(?:{_TEXT}|{_WORD}))*)[ \t]*$"
 )
 
 
@@ -176,7 +176,9 @@ def _texts(items: list[str]) -> str:
 # --- conditions --------------------------------------------------------------------------------
 
 _SIDE = r"[\w.%]+(?:[ \t]*[+*/-][ \t]*[\w.%]+)*"
-_CHAIN = re.compile(rf"({_SIDE})[ \t]*([<>]=?)[ \t]*({_SIDE})[ \t]*([<>]=?)[ \t]*({_SIDE})")
+_CHAIN = re.compile(
+    rf"(?<![\w.%])({_SIDE})[ \t]*([<>]=?)[ \t]*({_SIDE})[ \t]*([<>]=?)[ \t]*({_SIDE})"
+)
 _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _AMONG = re.compile(
     rf"([\w.]+)[ \t]+(not[ \t]+)?in[ \t]+"

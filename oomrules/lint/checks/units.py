@@ -28,10 +28,10 @@ def why_no_unit(name: str) -> str:
     """
     if "/" in name:
         path = name if name.startswith(("/", "*")) else f"*/{name}"
-        return f'the name of a unit has no `/`; of a control group say `cgroup "{path}"`'
+        return f'the name of a unit has no slash; of a control group say `cgroup "{path}"`'
     if _MACHINE.fullmatch(name):
         escaped = "machine-" + name.removeprefix("machine-").replace("-", r"\x2d")
-        return rf'systemd writes a `-` in the name of a machine as `\x2d`: write `"{escaped}"`'
+        return f'systemd escapes each hyphen in the name of a machine: write `"{escaped}"`'
     return ""
 
 

@@ -7,6 +7,7 @@ lists the nodes).
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -73,6 +74,14 @@ class Typing:
     def condition(self, expression: syntax.Expression) -> list[Any]:
         """Return the node of a condition, which must be yes or no."""
         typed = self.expression(expression, type_help.BOOLEANS)
+        value = self._unquoted(expression) if isinstance(expression, syntax.Name) else ""
+        if value and typed.type is Type.TEXT:
+            self.bad(
+                "OOM304",
+                expression.span,
+                f"`{self.source.quote(expression.span)}` needs a value",
+                type_help.value_help(typed.node[-1], typed.type, value),
+            )
         if typed.type is not Type.BOOLEAN:
             self.bad(
                 "OOM303",
@@ -131,6 +140,7 @@ class Typing:
             case syntax.And(operands=operands):
                 return Typed(Type.BOOLEAN, ["and", *map(self.condition, operands)])
             case syntax.Or(operands=operands):
+                self._say_both(operands)
                 return Typed(Type.BOOLEAN, ["or", *map(self.condition, operands)])
 
     def _compared(self, compared: syntax.Compared) -> tuple[Typed, Typed]:
@@ -198,6 +208,8 @@ class Typing:
                 continue
             if _is_quotient(other) and kind is Type.COUNT and this is second:
                 return self._ratio(operator, other, fraction)
+            if kind is Type.PERCENTAGE and 1 < fraction <= 100:
+                return f"a percentage has its sign: `{float(fraction):g}%`"
             if kind in (Type.MEMORY, Type.PERCENTAGE) and fraction <= 1:
                 return f"a share of memory is written `{float(fraction * 100):g}%`"
         return ""
@@ -216,6 +228,20 @@ class Typing:
         """Return the text of an expression as it stands beside `*`."""
         written = self.source.quote(expression.span)
         return f"({written})" if isinstance(expression, syntax.Arithmetic) else written
+
+    def _say_both(self, operands: tuple[syntax.Expression, ...]) -> None:
+        """Find a value without its comparison, as in ``uid == 0 or 33``."""
+        for before, one in itertools.pairwise(operands):
+            if isinstance(before, syntax.Compared) and isinstance(
+                one, syntax.Quantity | syntax.Text
+            ):
+                left, written = before.left.span, self.source.quote(one.span)
+                self.bad(
+                    "OOM303",
+                    one.span,
+                    f"`{written}` alone is no condition",
+                    f"compare it, too: `{self.source.quote(left)} {before.operator} {written}`",
+                )
 
     def _quantity(self, quantity: syntax.Quantity) -> Typed:
         try:
@@ -399,10 +425,9 @@ class Typing:
             f"unknown capability `{name.name}`",
             type_help.not_a_capability(name.name)
             if name.name in self.definitions or name.name in ATTRIBUTES
-            else did_you_mean(
+            else type_help.capability_help(
                 name.name.removeprefix("CAP_"),
                 [*capabilities.CAPABILITIES, *filter(None, short)],
-                "see capabilities(7) for their names",
             ),
             fix,
         )

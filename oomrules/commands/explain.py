@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from oomrules.attributes import ATTRIBUTES, Provider, Type
-from oomrules.commands.parts import doubts, selection, shared
+from oomrules.commands.parts import doubts, selection, shared, wholes
 from oomrules.commands.parts.verdicts import factor, within_block
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
@@ -68,6 +68,11 @@ def run(options: argparse.Namespace) -> int:
     if verdict.eligible:
         _print_points(verdict, process, ranking)
         _print_doubts(verdict, process, ranking)
+    lines = wholes.explained(process, ranking)
+    if lines:
+        print()
+        for line in lines:
+            say(line)
     shared.print_notes(ranked.notes())
     if not verdict.candidate:
         return 1

@@ -312,7 +312,7 @@ def _bad_target(target: syntax.Target, before: str) -> tuple[str, Span, str] | N
             target.span,
             f"write the full name, as in `{relation.value}{name or 'nginx'}.service`; "
             "the suffix is .service, .scope or .slice"
-            + ("; about processes it is `kill first SELECTOR`" if before != "in" else ""),
+            + ("; about processes it is `kill first …`" if before != "in" else ""),
         )
     return None
 

@@ -256,7 +256,9 @@ def of_word(met: Unexpected) -> str:
         return f"say which processes: `anything {'when ' if word == 'not' else ''}{word} …`"
     if "WHEN" in terminals and "NAME" not in terminals and word in ATTRIBUTES:
         if _CONDITION.search(met.before):
-            return f"write `and {word} …`: in a condition a word joins what stands side by side"
+            return (
+                "write `and` or `or` between: in a condition a word joins what stands side by side"
+            )
         return "a condition begins with `when`"
     if word == ":" and before and before[-1] in KEYWORDS:
         return "leave it out: a selector follows the words without a sign"
@@ -351,7 +353,7 @@ def _of_whole(met: Unexpected) -> str:
         return f"leave `unit` out: `kill whole {met.word}`"
     return (
         'write which unit, as in `kill whole "batch-*.service"`; about processes it is '
-        "`kill first SELECTOR`"
+        "`kill first …`"
     )
 
 

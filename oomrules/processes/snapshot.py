@@ -42,7 +42,7 @@ class Host(NamedTuple):
 
     The rest is None where it is unknown, or no rule asks for it. Memory is in bytes: what is
     ``available``, ``free``, in shared memory and tmpfs (``shmem``) and in huge pages (``hugetlb``).
-    ``pressure`` and ``stall`` are percentages.
+    ``pressure`` and ``stall`` are percentages. ``swappiness`` is that of sysctl.
     """
 
     time: str
@@ -62,6 +62,7 @@ class Host(NamedTuple):
     hugetlb: int | None = None
     pressure: float | None = None
     stall: float | None = None
+    swappiness: int | None = None
 
 
 # The figures of a host that are read where a rule asks for one: of memory, and the others.

@@ -179,6 +179,11 @@ def _of_own_group(key: str) -> Getter:
     return get
 
 
+def _processes_of_own_group(process: Process, snapshot: Snapshot) -> int | None:
+    path = memory_group(process, snapshot)
+    return None if path is None else _number_charged_below(snapshot).get(path, 0)
+
+
 def _of_host(key: str) -> Getter:
     def get(_: Process, snapshot: Snapshot) -> Any:
         value = getattr(snapshot.host, key)
@@ -252,27 +257,38 @@ def _host_totalpages(_: Process, snapshot: Snapshot) -> int:
 
 
 def _totalpages(process: Process, snapshot: Snapshot) -> int | None:
-    """Return what the kernel's killer divides by when memory runs out around a process, in pages.
+    path = memory_group(process, snapshot)
+    if path is None:
+        return None
+    found = _known_totalpages(snapshot)
+    if path not in found:
+        found[path] = _totalpages_of(path, snapshot)
+    return found[path]
+
+
+def _totalpages_of(path: str, snapshot: Snapshot) -> int | None:
+    """Return what the kernel's killer divides by when memory runs out around a group, in pages.
 
     That is the host's RAM and swap, or the limit of a control group with the swap that it may
     use (constrained_alloc() in mm/oom_kill.c, mem_cgroup_get_max() in mm/memcontrol.c). With a
     limit of the RAM or more, the host runs out first. None if a limit could not be read.
     """
-    path, host = memory_group(process, snapshot), snapshot.host
-    if path is None:
-        return None
+    host = snapshot.host
     for group in enclosing(path):
         scope = snapshot.scope(group)
         most = NO_LIMIT if scope is None else scope.get("memory_max")
         if most is None:
             return None
         if scope is not None and most < min(NO_LIMIT, host.mem_total):
-            swap = scope.get("swap_max")
+            # At 0 the kernel leaves out the swap. Only groups of v1 have a swappiness of their own.
+            own = scope.get("swappiness")
+            swappiness = host.swappiness if own is None else own
+            swap = scope.get("swap_max") if swappiness != 0 else 0
             if swap is None:
                 return None
             # The kernel takes 1 for 0.
             return max(1, int(most + min(swap, host.swap_total)) // host.page_size)
-    return _host_totalpages(process, snapshot)
+    return (host.mem_total + host.swap_total) // host.page_size
 
 
 def _of_unit(name: str, wanted: type) -> Getter:
@@ -453,6 +469,12 @@ def _once(make: Callable[[Snapshot], Any]) -> Callable[[Snapshot], Any]:
     return get
 
 
+@_once
+def _known_totalpages(snapshot: Snapshot) -> dict[str, int | None]:
+    """Return the ``totalpages`` of control groups, as far as they are known."""
+    return {}
+
+
 def _present(snapshot: Snapshot) -> Iterator[Process]:
     """Yield the processes that have memory of their own."""
     # Reading one may drop it.
@@ -462,8 +484,18 @@ def _present(snapshot: Snapshot) -> Iterator[Process]:
 @_once
 def _number_below(snapshot: Snapshot) -> dict[str, int]:
     """Count the processes by control group, with all below it."""
+    return _counted(cgroup, snapshot)
+
+
+@_once
+def _number_charged_below(snapshot: Snapshot) -> dict[str, int]:
+    """Count the processes by the group that their memory is charged to, with all below it."""
+    return _counted(memory_group, snapshot)
+
+
+def _counted(group_of: Getter, snapshot: Snapshot) -> dict[str, int]:
     found: dict[str, int] = {}
-    paths = Counter(cgroup(process, snapshot) for process in _present(snapshot))
+    paths = Counter(group_of(process, snapshot) for process in _present(snapshot))
     for path, number in paths.items():
         for group in enclosing(path) if path is not None else ():
             found[group] = found.get(group, 0) + number
@@ -505,6 +537,9 @@ def _sums(key: Getter, snapshot: Snapshot) -> dict[Any, int | None]:
         if of is None:
             continue
         held, before = _footprint(process, snapshot), found.get(of, 0)
+        if process.state == "X":
+            # It vanished while it was read.
+            continue
         if held is SELF_MADE:
             held = process.rss
         found[of] = None if held is None or before is None else before + held
@@ -548,7 +583,8 @@ _SPECIAL: dict[str, Getter] = {
     "unit.processes": _of_scope("processes"),
     "user.footprint": _of_user(_held_by_users),
     "user.processes": _of_user(_number_of_users),
-    **{f"cgroup.{key}": _of_own_group(key) for key in ("memory", "memory_max", "processes")},
+    "cgroup.processes": _processes_of_own_group,
+    **{f"cgroup.{key}": _of_own_group(key) for key in ("memory", "memory_max")},
     "host.memory": _host_memory,
     "host.swap": _of_host("swap_total"),
     WHOLES["host.memory"]: _whole(_host_memory),
@@ -676,3 +712,9 @@ INLINE: dict[str, str] = {
     "cpu_time": "((p.utime + p.stime) * 1000 // hz)",
     "run_time": "(max(0, now - p.starttime // hz) * 1000)",
 }
+# Those that change only when the process itself is seen to have changed (``Process.changed``).
+STEADY = frozenset(
+    name
+    for name, attribute in ATTRIBUTES.items()
+    if name in INLINE or name == "footprint" or (name in FIELDS and attribute.changes)
+) - {"run_time", "growth"}

@@ -77,9 +77,9 @@ def compile_residual(residual: Residual, getters: Getters) -> Decider:
 
 
 def _steady(node: Node, steps: set[int]) -> bool:
-    """Return whether a value changes with stat and in steps of time only; add the steps."""
+    """Return whether a value changes with the process and in steps of time only; add the steps."""
     if node[0] == "attr":
-        return node[1] in values.INLINE and node[1] != "run_time"
+        return node[1] in values.STEADY
     if node[0] == "/" and node[1] == ["attr", "run_time"] and node[2][0] == "number":
         seconds, rest = divmod(node[2][1], 1000)
         steps.add(seconds)

@@ -53,11 +53,18 @@ def bound(node: Node, targets: tuple[str, ...]) -> Node:
 
     In another block it is another question. The innermost target says which unit it is.
     """
-    if node[0] == "attr" and ATTRIBUTES[node[1]].provider is Provider.BLOCK:
-        return ["attr", f"{node[1]}{_BOUND}{targets[-1]}"] if targets else ["unknown"]
+    if node[0] == "attr":
+        name = bound_name(node[1], targets)
+        return node if name == node[1] else ["attr", name]
     parts = [bound(part, targets) if isinstance(part, list) else part for part in node[1:]]
     same = all(new is old for new, old in zip(parts, node[1:], strict=True))
     return node if same else [node[0], *parts]
+
+
+def bound_name(name: str, targets: tuple[str, ...]) -> str:
+    """Return the name of an attribute that a statement in blocks asks for, as ``bound`` has it."""
+    of_block = ATTRIBUTES[name].provider is Provider.BLOCK and targets
+    return f"{name}{_BOUND}{targets[-1]}" if of_block else name
 
 
 def unbound(name: str) -> tuple[str, str]:

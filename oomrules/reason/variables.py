@@ -35,9 +35,9 @@ NOTHING_BY_NOTHING = "0/0"
 class Variable(NamedTuple):
     """A question of one of these kinds.
 
-    ``number``, ``share`` (of the memory limit): the canonical node; ``order``: two of them;
-    ``text``, ``flag``: the attribute; ``cap``: the bit; ``unit``: globs on the names of
-    the innermost unit; ``search``: attribute and expression; ``same``: two texts;
+    ``number``, ``share`` (of the memory limit, or of ``whole_beside``): the canonical node;
+    ``order``: two of them; ``text``, ``flag``: the attribute; ``cap``: the bit; ``unit``: globs
+    on the names of the innermost unit; ``search``: attribute and expression; ``same``: two texts;
     ``in``: the target of a block; ``kin``: ``under`` or ``child``, and the condition of ancestors.
     """
 
@@ -48,6 +48,8 @@ class Variable(NamedTuple):
     def attributes(self) -> frozenset[str]:
         """The attributes that the question is about, and ``capabilities``."""
         match self.kind:
+            case "share" if whole_beside(self.key):
+                return mentioned(self.key) | {whole_beside(self.key)}
             case "number" | "order" | "share":
                 return mentioned(self.key)
             case "same":

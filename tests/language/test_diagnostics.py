@@ -214,6 +214,32 @@ CASES: dict[str, list[Case]] = {
         Case("spare anything when ‸run_time > 9MiB", "", "spare anything when run_time > 9min"),
         Case("spare anything when ‸run_time > 25%", "", "spare anything when rss > 25%"),
         Case("spare anything when ‸10% > 5%", "memory", "spare anything when unit.pressure > 5%"),
+        # Of the RAM, of the swap, or of the nearest limit.
+        Case(
+            "spare anything when ‸host.free + host.swap_free < 10%",
+            "`host.memory * 10 / 100`",
+            "spare anything when host.free + host.swap_free < host.memory * 10 / 100",
+        ),
+        Case(
+            "spare anything when ‸host.swap - host.swap_free > 12.5%",
+            "compare `host.swap_free` alone, as in `host.swap_free < 12.5%`",
+            "spare anything when host.swap_free < 12.5%",
+        ),
+        Case(
+            "spare anything when ‸host.memory > 50%",
+            "write out the share",
+            "spare anything when host.memory > host.memory * 50 / 100",
+        ),
+        Case(
+            "spare anything when rss > ‸host.free - 5%",
+            "",
+            "spare anything when rss > host.free - host.memory * 5 / 100",
+        ),
+        Case(
+            "spare anything when rss > ‸max(host.free, 5%)",
+            "",
+            "spare anything when rss > max(host.free, host.memory * 5 / 100)",
+        ),
         Case(
             'spare anything when ‸uid == "root"', "`user == ", 'spare anything when user == "root"'
         ),
@@ -451,8 +477,8 @@ HABITS = {
     "prefer anything > 1GiB": "after `when`",
     "kill whole": '`kill whole "batch-*.service"`',
     'kill whole unit "a.service"': '`kill whole "a.service"`',
-    'kill whole comm "a"': "`kill first SELECTOR`",
-    "kill whole anything": "`kill first SELECTOR`",
+    'kill whole comm "a"': "`kill first …`",
+    "kill whole anything": "`kill first …`",
     'kill first under comm "a"': '`anything under comm "cron"`',
     'kill first child of comm "a"': '`anything child of comm "cron"`',
     'kill first anything under: comm "a"': '`anything under comm "cron"`',
@@ -463,7 +489,7 @@ HABITS = {
     'kill first uid 0 under comm "a" or comm "b"': "put brackets",
     'kill first uid 0 when under comm "a"': '`anything under comm "cron"`',
     "kill first not anything": "which processes",
-    'kill first anything when comm "a" uid 0': "`and uid …`",
+    'kill first anything when comm "a" uid 0': "`and` or `or` between",
     'kill first anything when (comm "a" uid 0)': '`comm "a" and uid 0`',
     "kill first anything when run_time > 1h30m": "`1h30min`",
     "kill first anything when run_time > 1h30": "`1h30min`",

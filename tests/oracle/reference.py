@@ -599,7 +599,9 @@ class Reader:
             if scope is None or limit is None:
                 return None
             if limit < min(NO_LIMIT, host["mem_total"]):
-                most = _figure(scope, "swap_max")
+                # A group that is never to be swapped has no swap.
+                swaps = scope.get("swappiness", host.get("swappiness")) != 0
+                most = _figure(scope, "swap_max") if swaps else 0
                 return None if most is None else max(1, (limit + min(most, swap)) // page)
         return int((host["mem_total"] + swap) // page)
 

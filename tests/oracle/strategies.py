@@ -763,6 +763,7 @@ _HOSTS = st.fixed_dictionaries(
             for key in ("available", "free", "swap_free", "shmem")
         },
         "hugetlb": st.sampled_from((None, 0, 2**20)),
+        "swappiness": st.sampled_from((None, 60, 60, 0)),
         "pressure": st.sampled_from((None, 0.0, 12.5, 99.99)),
         "stall": st.sampled_from((None, 0.0, 12.5, 100.0)),
         "users": st.sampled_from((USERS, USERS, None, {}, {"0": "toor"})),

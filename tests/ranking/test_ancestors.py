@@ -33,7 +33,7 @@ def line(pid: int, ppid: int | None, comm: str, **values: Any) -> Object:
 
 # sshd is above a shell that runs make, hub above a kernel and its worker; the parent of orphan is
 # gone, and that of alien is outside of the namespace.
-TREE = [
+TREE: list[Object] = [
     line(1, 0, "systemd", uid=0, exe="/usr/lib/systemd/systemd"),
     line(10, 1, "sshd", uid=0, exe="/usr/sbin/sshd"),
     line(11, 10, "bash", exe=None),
@@ -215,7 +215,7 @@ def test_what_rests_on_identity_is_asked_once_as_long_as_it_lasts() -> None:
 
     def ask(process: Any, _: Any) -> bool:
         asked.append(process.pid)
-        return process.comm == "sshd"
+        return bool(process.comm == "sshd")
 
     host = snapshot(*TREE)
     found = ancestors.Ancestors(ask, missing=SELF_MADE, lasts=lambda: True)
@@ -335,7 +335,7 @@ def test_no_process_gains_by_ending_one_above_it(
 
 USER = "/user.slice/user-1000.slice"
 MANAGED = f"{USER}/user@1000.service/app.slice"
-UNITS = [
+UNITS: list[Object] = [
     {"kind": "scope", "cgroup": "/user.slice", "memory": 20 << 30},
     {"kind": "scope", "cgroup": USER, "memory": 12 << 30, "pressure": 12.5, "oom_kills": 3},
     {"kind": "scope", "cgroup": f"{USER}/session-1.scope", "memory": 1 << 30},

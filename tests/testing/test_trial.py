@@ -245,7 +245,46 @@ run_time = "90min"
         assert not Ranker(made, file.snapshot.host).rank(file.snapshot).candidates
 
 
+def test_the_host_s_own_figures_can_be_described_and_are_else_those_of_one_at_rest(
+    write: Write,
+) -> None:
+    text = """
+[host]
+memory = "1GiB"
+swap = "2GiB"
+available = "90MiB"
+swap_free = "1GiB"
+pressure = 12.5
+stall = 40
+[scope."/system.slice/a.service"]
+memory = "20MiB"
+memory_low = "30MiB"
+stall = 7
+[process.p]
+unit = "a.service"
+user = "anna"
+growth = "3MiB"
+footprint = "60MiB"
+[process.q]
+user = "anna"
+"""
+    file = cases.read(write(case('protected = "p"'), text))
+    for condition in (
+        "host.available < 10% and host.swap_free == 50% and host.swap == 2GiB",
+        "host.free == 512MiB and host.shmem == 0B and host.memory == 1GiB",
+        "host.totalpages == 3GiB and totalpages == 3GiB",
+        "host.pressure == 12.5% and host.stall == 40%",
+        "unit.memory_low == 30MiB and cgroup.memory == 20MiB and cgroup.processes == 1",
+        "growth == 3MiB and user.processes == 2 and user.footprint > 70MiB",
+    ):
+        made = compiler.compile_texts([RuleText("x", f'never kill comm "p" when {condition}')])
+        ranking = Ranker(made, file.snapshot.host).rank(file.snapshot)
+        assert [one.comm for one in ranking.candidates] == ["q"], condition
+
+
 WRONG = {
+    "a host's share": ("[host]\nstall = 101\n" + case('first = "p"'), "a percentage"),
+    "a host's size": ("[host]\nfree = 5\n" + case('first = "p"'), "300MiB"),
     "no TOML": ("[process.p", "not TOML"),
     "no test": ("[process.p]", "no test"),
     "no name": ('[[test]]\nfirst = "p"', "has no name"),

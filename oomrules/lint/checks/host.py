@@ -183,6 +183,8 @@ def _who_may_write(path: Path) -> str:
 
 # Attributes with a reason of their own, which differs from that of their provider.
 _WHY_OF = {
+    "host.pressure": "it is read from /proc/pressure/memory, and only where the kernel measures "
+    "it: if `cat /proc/pressure/memory` fails, boot with `psi=1`",
     "unit.pressure": "it is read from the unit's control group in cgroup v2, and only where the "
     "kernel measures it: if `cat /proc/pressure/memory` fails, boot with `psi=1`",
 }

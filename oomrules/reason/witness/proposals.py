@@ -226,7 +226,7 @@ def _host_of(numbers: dict[str, int], asked: set[str], limit: int) -> dict[str, 
         limit: RAM, where nothing says that it is more or less.
     """
     size = {name: number * GRANULE for name, number in numbers.items()}
-    swap = size.get("host.swap", 0)
+    swap = size["host.swap"]
     one = "totalpages" if "host.totalpages" not in asked else "host.totalpages"
     memory = size["host.memory"] if "host.memory" in asked else limit
     if one in asked and "host.swap" in asked:

@@ -189,4 +189,4 @@ def _pop_statement(parser: Any) -> int:
             begin = value.start_pos
         elif isinstance(value, Tree):
             first = _first_token(value)
-            begin = first.start_pos if first is not None else begin
+            begin = first.start_pos if first and first.start_pos is not None else begin

@@ -112,7 +112,7 @@ def name_help(word: str, defined: Iterable[str], wanted: Collection[Type] = ANY)
         return f"write the unit without a space, as in `512{word}`"
     if word.lower() in _UNKNOWN_HERE:
         return _UNKNOWN_HERE[word.lower()]
-    if word in CLAUSES:
+    if word in CLAUSES and not (Type.BOOLEAN not in wanted and _of_a_kind(word, wanted)):
         return CLAUSES[word]
     if word == "oom_score" and Type.MEMORY not in wanted:
         return "compare what a process holds, as in `footprint > 512MiB`"

@@ -271,13 +271,14 @@ class Typing:
         """
         # An attribute comes first; a definition cannot take its name (OOM208).
         if name.name.startswith("scope.") and self.of_ancestor:
+            kind = ATTRIBUTES[name.name].type if name.name in ATTRIBUTES else Type.MEMORY
             self.bad(
                 "OOM212",
                 name.span,
                 f"`{name.name}` is of the unit that a block is about, and an ancestor may be in "
                 "another one",
                 f"ask for it behind `when`, as in `in user.slice: prefer anything under uid 0 "
-                f"when {name.name} …`",
+                f"when {name.name} > {EXAMPLES[kind]}`",
             )
         if name.name.startswith("scope.") and not self.in_block:
             self._no_scope(name)

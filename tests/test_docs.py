@@ -1,6 +1,7 @@
 """The documents agree with the tables that the program uses, and with each other."""
 
 import importlib.util
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ from oomrules import __version__, resources
 from oomrules.attributes import ATTRIBUTES
 from oomrules.capabilities import CAPABILITIES
 from oomrules.commands import main
+from oomrules.fields import FIELDS
 from oomrules.kills.entry import Listing, record
 from oomrules.kills.kernel_log import Kill
-from oomrules.language import rulefiles
+from oomrules.language import checker, formatter, rulefiles
 from oomrules.language.compiler import compile_rules
 from oomrules.language.quantities import UNITS
 from oomrules.language.rulefiles import Found
@@ -21,6 +23,10 @@ from oomrules.language.syntax import KEYWORDS, WORDS
 from oomrules.language.text import RuleText
 from oomrules.language.typing import FUNCTIONS
 from oomrules.lint import registry
+from oomrules.processes import recorded
+from oomrules.processes.cgroups import FIGURES
+from oomrules.processes.facts import CONTAINER_FACTS
+from oomrules.processes.snapshot import HOST_MEMORY, HOST_SHARES, Host
 from oomrules.ranking.ranker import Ranker
 from oomrules.testing.described import Described
 from tests.vm.scenarios.table import SCENARIOS
@@ -70,6 +76,39 @@ def test_what_is_said_of_the_default_measure_is_so() -> None:
     own = RuleText("60-score.oom", f"{line}\n", -1)
     after = points(replace(shipped, files=(*shipped.files, own)))
     assert after["hog"] > 100 * after["reserved"]
+
+
+def _rules_in(page: Path) -> list[str]:
+    """Return the rules of a page that are indented, each block without its indentation."""
+    text = re.sub(r"^```[\s\S]*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M)
+    blocks = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", text, re.M)
+    starts = re.compile(r"(?:never|only|kill|prefer|spare|score|define|list|in) ")
+    texts = [re.sub(r"^    ", "", block, flags=re.M) for block in blocks]
+    return [text for text in texts if starts.match(text)]
+
+
+@pytest.mark.parametrize("page", [CHECKOUT / "README.md", CHECKOUT / "docs" / "language.md"])
+def test_the_rules_on_a_page_compile_and_are_in_their_one_form(page: Path) -> None:
+    found = _rules_in(page)
+    assert found
+    for text in found:
+        words = rulefiles.given([str(resources.rules() / rulefiles.VOCABULARY)]).files
+        assert checker.check([*words, RuleText("page.oom", text)]).diagnostics == []
+        assert formatter.formatted(RuleText("page.oom", text)) == text
+
+
+def test_the_snapshot_on_its_page_is_one_and_every_key_is_there(tmp_path: Path) -> None:
+    page = (DOCS / "snapshot.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```json\n([\s\S]*?)```", page)
+    lines = example.splitlines()
+    snapshot = recorded.parse(lines, "example")
+    made = compile_rules(rulefiles.given([str(resources.rules())]))
+    assert Ranker(made, snapshot.host).rank(snapshot).pids == [812]
+    for line in lines:
+        assert all(f"`{key}`" in page or key in FIELDS for key in json.loads(line) if key != "kind")
+    written = {*HOST_MEMORY, *HOST_SHARES, *FIGURES, *Host._fields}
+    assert not [key for key in written if f"`{key}`" not in page]
+    assert not [key for key in CONTAINER_FACTS if f"`{key.removeprefix('pod_')}`" not in page]
 
 
 def test_the_syntax_file_of_vim_has_the_words_of_the_language() -> None:

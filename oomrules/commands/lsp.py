@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         raise Failure(
             f"the Python library {error.name} is not installed",
-            "install the language server with `pip install 'oomrules[lsp]'`",
+            "in a checkout `.venv/bin/pip install '.[lsp]'` installs the language server",
         ) from error
     server.make().start_io()
     if sys.stdout.closed:

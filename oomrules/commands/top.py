@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise Failure(
             f"oomrules top needs the Python library {error.name}",
-            "install it with `pip install 'oomrules[top]'`; "
+            "in a checkout `.venv/bin/pip install '.[top]'` installs it; "
             "`watch oomrules rank --top 20` does without",
         ) from error
     if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):

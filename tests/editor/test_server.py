@@ -192,7 +192,7 @@ def test_without_the_library_it_says_what_to_install(
     monkeypatch.delattr("oomrules.editor.server")
     monkeypatch.setitem(sys.modules, "oomrules.editor.server", None)
     assert main(["lsp"]) == 2
-    assert "oomrules[lsp]" in capsys.readouterr().err
+    assert ".[lsp]" in capsys.readouterr().err
 
 
 def test_shipped_presets_are_clean_in_an_editor() -> None:

@@ -149,6 +149,66 @@ _CONDITIONS = (
 )
 _FACTORS = ("50%", "33%", "100%", "0%", "150%", "0.5", "0.3", "0.001", "0", "2x", "2MiB", "0.5MiB")
 
+# Valid rules of which the linter has something to say.
+_WARNED = (
+    'never kill comm "^sshd$"',
+    'spare comm "sshd|cron"',
+    'kill first user "HOST|OTHER"',
+    'spare exe "sshd"',
+    'spare exe "^/usr/bin/(a|b)$"',
+    'kill last uid 0 comm "gnome-session-binary"',
+    'kill last uid 0 comm "gnome-session-binary*"',
+    'prefer anything when comm ~ "zabbix*"',
+    'prefer anything when comm == "chrome*"',
+    'prefer anything when exe == "/usr/bin/*"',
+    'prefer anything when unit == "nginx*"',
+    'prefer user "1000"',
+    'prefer anything when user == "0"',
+    'prefer group "33"',
+    'prefer cmdline "firefox"',
+    'prefer cmdline "--type=renderer"',
+    'prefer tty "/dev/pts/*"',
+    'prefer tty "/dev/tty1"',
+    'prefer state "r"',
+    'prefer anything when state == "Running"',
+    'prefer anything when unit.oom_policy == "never"',
+    'prefer comm "*"',
+    'prefer unit "nginx"',
+    'prefer unit "system.slice"',
+    'never kill unit "user.slice"',
+    'prefer slice "user.slice"',
+    'prefer unit "machine-qemu-3-scratch.scope"',
+    'prefer unit "docker/*"',
+    'in "docker/*": prefer anything',
+    'in "app-*.scope": prefer anything',
+    'in "app-*.scope": never kill comm "firefox"',
+    'in user unit "app-*.scope": never kill comm "firefox"',
+    'in system.slice: kill last comm "mysqld" when rss < 1GiB',
+    'kill last comm "gnome-shell" # the shell',
+    'kill last anything when comm == "gnome-shell" or comm == "kwin"',
+    'never kill tty "pts/*" by 5',
+    'only kill comm "chrome"',
+    'only kill user "anna"\nnever kill user "anna"',
+    "never kill anything",
+    "score nice",
+    "score 5",
+    "score rss * (run_time / 1min)",
+    "score (rss + swap) * (run_time / 1min)",
+    "score rss / (nice + 5)",
+    "score rss / (run_time / 1min)",
+    "score rss - 100MiB",
+    "score 0 - rss",
+    "in user.slice: prefer anything when unit.memory > 10GiB",
+    'kill first comm "a"\nkill last comm "a*"',
+    "prefer anything when rss > 1GiB and rss < 512MiB",
+    "spare anything by 1",
+    "prefer uid 0 uid 0",
+    "spare anything by 1000",
+    'never kill uid 0 comm "\u0455shd"',
+    'kill whole "user-*.slice"',
+    'kill whole "*"',
+)
+
 
 def _generated() -> Iterator[str]:
     for subject, operator, value in itertools.product(_SUBJECTS, ("==", ">"), _VALUES):
@@ -163,6 +223,7 @@ def _generated() -> Iterator[str]:
         yield f"define mine = {condition}"
     for kind, factor in itertools.product(("prefer", "spare"), _FACTORS):
         yield f"{kind} anything by {factor}"
+    yield from _WARNED
     for score in ("rss * 0.5", "max(rss, swap)", "rss + cpu_time", "comm", "25%", "oom_score"):
         yield f"score {score}"
 
@@ -204,7 +265,8 @@ def helped(text: str) -> list[Diagnostic]:
 # --- what stands in backquotes ---------------------------------------------------------------
 
 # Signs and words that a help names, and does not propose.
-_NAMED = {*KEYWORDS, *ATTRIBUTES, "=", "==", "!=", "~", "#", "{", "}", '"', "/", "%", "-", "`"}
+_SIGNS = {*"=~#{}/%-`", "==", "!=", '"', "/dev/", "\\x2d", ".service", ".slice"}
+_NAMED = {*KEYWORDS, *ATTRIBUTES, *_SIGNS}
 _COMMANDS = ("systemctl", "iconv", "oomrules", "getent", "chown", "ms")
 _PLACEHOLDERS = (
     "in @list",
@@ -255,11 +317,13 @@ def _places(source: RuleText, one: Diagnostic, proposal: str) -> Iterator[str]:
 def _fillings(source: RuleText, proposal: str) -> Iterator[str]:
     """Yield a proposal with what its ellipsis stands for."""
     if "…" not in proposal or '"…"' in proposal:
+        for word, filled in (("SELECTOR", "uid 0"), ("UNIT", "x.service")):
+            proposal = proposal.replace(word, filled)
         yield proposal
         return
     line = source.text.splitlines()[-1]
     selector = re.sub(r"^\w+ (?:kill |first |last )?|\s+by\s+\S+$|^when |^not ", "", line)
-    for filling in (selector, "uid == 0", "rss > 1MiB", "uid 0", '"x"', "x", "rss"):
+    for filling in (selector, "uid == 0", "rss > 1MiB", "uid 0", '"x"', "x", "rss", "0"):
         yield proposal.replace("…", filling)
 
 
@@ -287,6 +351,7 @@ _ALONE = (
     "prefer anything when unit.pressure > {}",
     "prefer anything when comm == {}",
     "score {}",
+    "score rss {}",
     "in {}: prefer anything",
     "{} prefer anything",
     "{} prefer anything }}",
@@ -341,7 +406,7 @@ _TO_SPARE = ("never kill", "kill last", "spare")
 
 def _directions(text: str) -> list[bool]:
     """Return of each rule of a text whether it is about being killed sooner."""
-    words = re.findall(rf"^[ \t]*(?:in [^:\n]*: *)?({'|'.join(_TO_KILL + _TO_SPARE)})\b", text, re.M)
+    words = re.findall(rf"(?:^|[:{{])[ \t]*({'|'.join(_TO_KILL + _TO_SPARE)})\b", text, re.M)
     return [word in _TO_KILL for word in words]
 
 
@@ -349,7 +414,7 @@ def _directions(text: str) -> list[bool]:
 def test_what_a_help_proposes_holds_for_somebody_and_not_for_the_opposite(text: str) -> None:
     before = {one.code for one in found(text)}
     for one, proposal, placed in _placed(text):
-        if not placed:
+        if not placed or any(word in placed for word in _MISSING):
             continue
         after = {finding.code for finding in found(placed)}
         assert not (after - before) & IMPOSSIBLE, (one.help, placed)

@@ -27,7 +27,7 @@ _BEGINNINGS = {
     "exe": (("/", "("), "an executable is given by its whole path, which begins with `/`"),
 }
 _ENDINGS = {
-    "unit": ((*UNIT_SUFFIXES, ""), "a unit's name ends in its kind, as in `nginx.service`"),
+    "unit": ((*UNIT_SUFFIXES, ""), "a unit's name ends in its kind, such as `.service`"),
     "slice": ((".slice",), "the name of a slice ends in `.slice`"),
 }
 # All possible values, by proc(5), systemd.service(5) and systemd.resource-control(5).
@@ -146,6 +146,9 @@ def _nothing(rules: RuleSet) -> Iterator[Diagnostic]:
             yield pattern.finding(NOTHING, f"no `{pattern.attribute}` can match this", why)
 
 
+_PROGRAM = re.compile(r"[\w.+-]+")
+
+
 def _why_nothing(pattern: Pattern) -> str:
     value, attribute = pattern.text.value, pattern.attribute
     if pattern.how == "search":
@@ -159,7 +162,9 @@ def _why_nothing(pattern: Pattern) -> str:
     ending = glob.ending if glob else value
     plain = glob is None or glob.plain
     if attribute in _BEGINNINGS:
-        return _why_no_beginning(attribute, beginning)
+        why = _why_no_beginning(attribute, beginning)
+        named = why and attribute == "exe" and glob and _PROGRAM.fullmatch(value)
+        return f'{why}: write `exe "*/{value}"`' if named else why
     if attribute in _ENDINGS:
         possible, why = _ENDINGS[attribute]
         if plain and not value:
@@ -169,7 +174,10 @@ def _why_nothing(pattern: Pattern) -> str:
         fits = ending.endswith(suffixes) or (
             not plain and any(suffix.endswith(ending) for suffix in suffixes)
         )
-        return "" if not ending or fits else why
+        if not ending or fits:
+            return ""
+        suffix = ".slice" if attribute == "slice" else ".service"
+        return f'{why}: write `"{value}{suffix}"`' if plain and _PROGRAM.fullmatch(value) else why
     if attribute == "tty" and beginning.startswith("/dev/"):
         return f'it is given without `/dev/`: write `"{value.removeprefix("/dev/")}"`'
     if attribute in _SMALL and value != value.lower():

@@ -59,6 +59,8 @@ class Typing:
         self.lists = lists
         self.broken = broken
         self.in_block = in_block
+        # Whether it is an ancestor that a condition is asked of.
+        self.of_ancestor = False
 
     def bad(
         self, code: str, span: Span, message: str, help_: str, fix: Fix | None = None
@@ -242,6 +244,15 @@ class Typing:
             bare: the whole word that it is a part of, if it is.
         """
         # An attribute comes first; a definition cannot take its name (OOM208).
+        if name.name.startswith("scope.") and self.of_ancestor:
+            self.bad(
+                "OOM212",
+                name.span,
+                f"`{name.name}` is of the unit that a block is about, and an ancestor may be in "
+                "another one",
+                f"ask for it behind `when`, as in `in user.slice: prefer anything under uid 0 "
+                f"when {name.name} …`",
+            )
         if name.name.startswith("scope.") and not self.in_block:
             self._no_scope(name)
         if name.name in ATTRIBUTES:
@@ -616,7 +627,12 @@ class Typing:
                 "`under` begins a clause, and it is also the name of a definition",
                 "rename the definition; as a condition `under` stands last, or behind `when`",
             )
-        node = ["child" if clause.parent else "under", self.condition(clause.condition)]
+        self.of_ancestor = True
+        try:
+            condition = self.condition(clause.condition)
+        finally:
+            self.of_ancestor = False
+        node = ["child" if clause.parent else "under", condition]
         return ["not", node] if clause.negative else node
 
     def _term(self, term: syntax.Term) -> list[Any]:

@@ -117,6 +117,8 @@ class Process:
     ppid: Any
     session: Any
     swap: Any
+    # What the process answered conditions of ``under`` and ``child``, as long as it is the same.
+    answers = _Rare("answers")
     # Which facts of DECISIVE a recorded process lacks, as a text; UNREAD where it has them.
     unreadable = _Rare("unreadable")
 
@@ -155,6 +157,8 @@ class Process:
     def reconsider(self) -> None:
         """Have the ranker decide anew: what should last as long as the process has changed."""
         self.decider: Any = UNREAD
+        if self.more is not None:
+            self.more.pop("answers", None)
         self.changed()
 
 

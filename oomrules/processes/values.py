@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from oomrules.attributes import ATTRIBUTES, FOOTPRINT, Attribute, Provider
+from oomrules.attributes import ATTRIBUTES, FOOTPRINT, Attribute, Provider, Type
 from oomrules.fields import FIELDS, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import enclosing
 from oomrules.processes.containers import NAMED_BY_PATH, Contained, contained
 from oomrules.processes.facts import CONTAINER_FACTS
-from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process, Snapshot
+from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Snapshot
 from oomrules.processes.units import Placement, placement
 from oomrules.program import nodes
 from oomrules.program.nodes import SELF_MADE
@@ -357,6 +357,72 @@ def _said(process: Process, snapshot: Snapshot, place: Contained, name: str) -> 
     return value if type(value) is CONTAINER_FACTS[name] else None
 
 
+def parent_pid(process: Process, snapshot: Snapshot) -> int | None:
+    """Return the pid of the parent of a process, 0 if it has none; None if it is unknown."""
+    # As ``process.ppid`` has it; a call less, for every process at each refresh.
+    more = process.more
+    pid: int | None = UNREAD if more is None else more.get("ppid", UNREAD)
+    return snapshot.read(process, "ppid") if pid is UNREAD else pid
+
+
+def tells_nothing(process: Process) -> bool:
+    """Return whether a process has ended since it was read, or is a kernel thread.
+
+    Neither has the files that tell the rest, and a user brings the one about.
+    """
+    return process.state in ("Z", "X", "x") or bool((process.flags or 0) & PF_KTHREAD)
+
+
+def _of_parent(name: str) -> Getter:
+    """What holds for the parent of a process; a process without one has an empty text, or no id.
+
+    A parent that is not there has just ended, which the process can bring about.
+    """
+    nothing = "" if ATTRIBUTES[name].type is Type.TEXT else None
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        pid = parent_pid(process, snapshot)
+        if not pid:
+            return None if pid is None else nothing
+        parent = snapshot.by_pid.get(pid)
+        if parent is None:
+            return SELF_MADE
+        value = GETTERS[name.removeprefix("parent.")](parent, snapshot)
+        return SELF_MADE if value is None and tells_nothing(parent) else value
+
+    return get
+
+
+def outer_place(process: Process, snapshot: Snapshot, level: int) -> Placement | None:
+    """Return the placement of a unit around a process, 0 for the outermost; None if unknown."""
+    place = innermost_place(process, snapshot)
+    for _ in range(0 if place is None else len(place.chain) - 1 - level):
+        place = place and place.above
+    return place if place is not None and len(place.chain) - 1 == level else None
+
+
+def of_block(name: str, level: int) -> Getter:
+    """Return the getter of ``scope.*`` for the unit that lies so deep around a process."""
+    key = ATTRIBUTES[name].field
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        place = outer_place(process, snapshot, level)
+        return None if place is None else of_group(place.path, key, snapshot)
+
+    return get
+
+
+def of_outer_unit(getter: Getter, level: int) -> Getter:
+    """Return a getter for what protects: what a user can keep secret of a unit is no doubt."""
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        value = getter(process, snapshot)
+        place = outer_place(process, snapshot, level) if value is None else None
+        return SELF_MADE if place is not None and place.manager else value
+
+    return get
+
+
 def _unit_name(path: str, snapshot: Snapshot) -> str:
     place = place_of(path, snapshot).system
     return nodes.Names(place.unit, snapshot.fact(place, "Names") or ())
@@ -497,6 +563,11 @@ _SPECIAL: dict[str, Getter] = {
 def _getter(attribute: Attribute) -> Getter:
     if attribute.provider is Provider.SCOPE:
         return _of_scope(attribute.field)
+    if attribute.provider is Provider.PARENT:
+        return _of_parent(attribute.name)
+    if attribute.provider is Provider.BLOCK:
+        # Only a rule in a block asks for it, of the block's unit (``of_block``).
+        return lambda process, snapshot: None
     if attribute.provider is Provider.HOST:
         return _of_host(attribute.field)
     if attribute.provider is Provider.SYSTEMD:

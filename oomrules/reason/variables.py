@@ -17,12 +17,12 @@ from functools import cache, lru_cache
 from math import inf
 from typing import Any, NamedTuple
 
-from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.attributes import Type
 from oomrules.processes.containers import QOS_CLASSES, RUNTIMES
 from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
 from oomrules.reason import globs
-from oomrules.reason.arithmetic import mentioned, span, whole_beside
+from oomrules.reason.arithmetic import entry, mentioned, span, whole_beside
 from oomrules.reason.globs import Texts
 from oomrules.reason.numbers import Numbers, whole
 
@@ -38,7 +38,7 @@ class Variable(NamedTuple):
     ``number``, ``share`` (of the memory limit): the canonical node; ``order``: two of them;
     ``text``, ``flag``: the attribute; ``cap``: the bit; ``unit``: globs on the names of
     the innermost unit; ``search``: attribute and expression; ``same``: two texts;
-    ``in``: the target of a block.
+    ``in``: the target of a block; ``kin``: ``under`` or ``child``, and the condition of ancestors.
     """
 
     kind: str
@@ -56,7 +56,8 @@ class Variable(NamedTuple):
                 return frozenset([self.key[0]])
             case "text" | "flag":
                 return frozenset([self.key])
-        return frozenset([{"cap": "capabilities", "unit": "unit", "in": "cgroup"}[self.kind]])
+        one = {"cap": "capabilities", "unit": "unit", "in": "cgroup", "kin": "ppid"}[self.kind]
+        return frozenset([one])
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def only(*others: str) -> Values:
 @cache
 def attribute(name: str) -> Variable:
     """Return the variable that asks for the value of an attribute."""
-    kind = ATTRIBUTES[name].type
+    kind = entry(name).type
     if kind in (Type.TEXT, Type.BOOLEAN):
         return Variable("text" if kind is Type.TEXT else "flag", name)
     return Variable("number", ("attr", name))
@@ -139,6 +140,7 @@ UNIT_NAMES = globs.matching(tuple("*" + suffix for suffix in UNIT_SUFFIXES))
 SLICES = globs.matching(("*.slice",))
 _OF_TEXT: dict[str, Texts] = {
     "comm": globs.everything(COMM_LENGTH),
+    "parent.comm": globs.everything(COMM_LENGTH),
     "state": globs.literal(*STATES),
     "unit": UNIT_NAMES | globs.literal(""),
     "slice": SLICES,

@@ -184,6 +184,11 @@ CASES: dict[str, list[Case]] = {
     ],
     "OOM212": [
         Case(
+            "in user.slice: prefer anything under ‸scope.memory 1GiB",
+            "ask for it behind `when`",
+            "in user.slice: prefer anything under uid 0 when scope.memory > 1GiB",
+        ),
+        Case(
             "prefer anything when ‸scope.memory > 10GiB",
             "`in user.slice: prefer anything when scope.memory > ",
             "prefer anything when unit.memory > 10GiB",

@@ -216,7 +216,7 @@ def test_a_described_process_has_what_is_said_and_is_like_any_other_else(
 )
 def test_what_is_unknown_is_unknown(name: str, write: Write) -> None:
     file = cases.read(write(case('protected = "p"'), f'[process.p]\nunknown = ["{name}"]\n'))
-    (process,) = file.snapshot.by_pid.values()
+    (process,) = (one for one in file.snapshot.by_pid.values() if one.pid != described.INIT)
     assert GETTERS[name](process, file.snapshot) is None
 
 
@@ -358,3 +358,33 @@ def test_the_rules_of_the_command_line_take_the_place_of_those_of_the_file(write
     other.write_text('kill first comm "other"\n')
     assert main(["test", str(path)]) == 1
     assert main(["test", "--rules", str(other), str(path)]) == 0
+
+
+FAMILY = """\
+[process.hub]
+uid = 0
+[process.shell]
+parent = "hub"
+[process.kernel]
+parent = "shell"
+[process.other]
+"""
+
+
+def test_a_process_has_the_parent_that_it_is_given(write: Write) -> None:
+    tests = case('protected = ["shell", "kernel"]\norder = ["other", "hub"]\nfirst = "other"')
+    path = write(tests, FAMILY)
+    (path.parent / "x.oom").write_text(
+        'never kill anything under uid 0 comm "hub"\n'
+        'kill first anything child of comm "systemd" uid 0 when uid > 0\n'
+    )
+    assert main(["test", str(path)]) == 0
+
+
+@pytest.mark.parametrize("parent", ["nobody", "shell"])
+def test_a_parent_that_is_not_described_is_refused(
+    write: Write, parent: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    family = FAMILY.replace('parent = "hub"', f'parent = "{parent}"')
+    assert main(["test", str(write(case('first = "hub"'), family))]) == 2
+    assert "process.shell.parent" in capsys.readouterr().err

@@ -210,7 +210,7 @@ def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
             for asked in _attributes(stated.statement):
                 first.setdefault(asked.name, (stated.source, asked.span))
     for name, (source, span) in first.items():
-        if name not in ATTRIBUTES:
+        if name not in ATTRIBUTES or ATTRIBUTES[name].provider is Provider.BLOCK:
             continue
         # One look at a host does not tell it in any case.
         if ATTRIBUTES[name].over_time:

@@ -45,7 +45,8 @@ def rules(attribute: Attribute) -> list[str]:
     if attribute.type is Type.CAPABILITIES:
         return ["never kill anything with SYS_RAWIO"]
     value = POSSIBLE.get(attribute.name, UNUSUAL[attribute.type])
-    return [f"never kill anything when {attribute.name} == {value}"]
+    block = "in user.slice: " if attribute.name.startswith("scope.") else ""
+    return [f"{block}never kill anything when {attribute.name} == {value}"]
 
 
 @pytest.mark.parametrize(

@@ -132,9 +132,12 @@ def _inner(rules: RuleSet) -> Iterator[Diagnostic]:
 
 def _figures(stated: Stated[syntax.Rule]) -> Iterator[syntax.Name]:
     for node in nodes(stated.statement):
-        if isinstance(node, syntax.Name) and node.name.startswith("unit."):
-            if node.name.replace("unit.", "scope.", 1) in ATTRIBUTES:
-                yield node
+        if isinstance(node, syntax.Name) and _has_outer(node.name):
+            yield node
+
+
+def _has_outer(name: str) -> bool:
+    return name.startswith("unit.") and name.replace("unit.", "scope.", 1) in ATTRIBUTES
 
 
 NO_UNIT = Check("OOM505", "a name that no unit can have", _no_unit)

@@ -118,6 +118,10 @@ WRONG = {
         'spare slice "user.slice"',
         'list l = "a.service", "b.slice"\nspare unit @l',
     ],
+    "OOM507": [
+        "in user-1000.slice: prefer anything when unit.memory > 10GiB",
+        'in "user-*.slice": spare anything when unit.pressure > 50%',
+    ],
     "OOM508": [
         'spare user "1000"',
         'spare group "27"',
@@ -351,6 +355,12 @@ RIGHT = {
         'spare user.slice "app.slice"',
         'spare unit "*"',
         'spare anything when unit ~ "slice$"',
+    ],
+    "OOM507": [
+        "in user-1000.slice: prefer anything when scope.memory > 10GiB",
+        "in system.slice: prefer anything when unit.memory > 1GiB",
+        "in a.service: prefer anything when unit.memory > 1GiB",
+        "prefer anything when unit.memory > 1GiB",
     ],
     "OOM508": ["spare uid 1000", 'spare user "anna1"', 'spare comm "1000"'],
     "OOM509": ['spare cmdline "*a*"', 'spare cmdline "a b"', 'spare anything when cmdline == "a"'],

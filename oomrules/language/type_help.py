@@ -1,7 +1,7 @@
 """Types in words, and what to do where one does not fit.
 
 Whatever stands in backquotes here is a proposal: put into the file, it compiles and means what was
-meant. ``tests/language/test_proposals.py`` tries each of them.
+meant. ``tests/language/test_proposed.py`` tries each of them.
 """
 
 from __future__ import annotations

@@ -260,7 +260,7 @@ def _totalpages(process: Process, snapshot: Snapshot) -> int | None:
     path = memory_group(process, snapshot)
     if path is None:
         return None
-    found = _known_totalpages(snapshot)
+    found: dict[str, int | None] = _known_totalpages(snapshot)
     if path not in found:
         found[path] = _totalpages_of(path, snapshot)
     return found[path]

@@ -71,7 +71,7 @@ def test_what_is_said_of_the_default_measure_is_so() -> None:
     shipped = rulefiles.given([str(resources.rules())])
     before = points(shipped)
     assert round(before["reserved"] / before["hog"], -2) == times
-    (line,) = re.findall(r"^    (score rss .*)$", readme, re.MULTILINE)
+    (line,) = re.findall(r"^    (score footprint)$", readme, re.MULTILINE)
     assert f"`{line}`" in page
     own = RuleText("60-score.oom", f"{line}\n", -1)
     after = points(replace(shipped, files=(*shipped.files, own)))

@@ -39,7 +39,7 @@ def _constant_scores(rules: RuleSet) -> Iterator[Diagnostic]:
         else:
             what = "is unknown, by a division by 0," if value == UNKNOWN else "gives no points"
             message = f"this score {what} whatever the process, so no process can be killed"
-            help_ = "score by memory, as in `score rss + swap + pgtables`"
+            help_ = "score by memory, as in `score footprint`"
         yield CONSTANT.at(score.source, score.statement.expression.span, message, help_)
 
 

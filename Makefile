@@ -79,7 +79,7 @@ storm: setup
 # Podman, LXC, a hundred thousand threads and a lock that is held: docs/odd-hosts.md. An image of its
 # own, with their packages, and a guest of 4 GiB.
 trials: setup
-	$(BIN)/python -m pytest -s tests/vm/long/test_odd_hosts.py $(TRIALS_ARGS)
+	$(BIN)/python -m pytest -s tests/vm/long/test_odd_hosts.py tests/vm/long/test_containers.py $(TRIALS_ARGS)
 
 # Half an hour of two processors and 8 GB of disk, once: KASAN, lockdep and the other checks.
 debug-kernel: setup

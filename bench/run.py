@@ -47,6 +47,21 @@ MEMORY_AIM_AT = 5000  # processes
 DESCRIPTOR = 4.5  # KiB
 # How many rules, and beside how many processes.
 RULES, RULES_AT = (10, 100, 1000), 1000
+# A rule of each family of attributes, beside the shipped ones and so many processes.
+SHIPPED, FAMILIES_AT = "the shipped rules", 5000
+FAMILIES = {
+    "score rss": "score rss",
+    "score footprint": "score footprint",
+    "footprint": "prefer anything when footprint > 1GiB",
+    "totalpages": "prefer anything when footprint > totalpages / 4",
+    "sums of users": "prefer anything when user.footprint > 1GiB",
+    "numbers of groups": "prefer anything when cgroup.processes > 100",
+    "growth": "prefer anything when growth > 10MiB",
+    "the host": "prefer anything when host.available < 15% and host.stall > 10%",
+    "parents": 'prefer anything child of comm "spawn"',
+    "ancestors": 'prefer anything under comm "spawn"',
+    "containers": 'prefer container.name "web*"',
+}
 CLONE_NEWNS = 0x00020000  # sched.h
 
 
@@ -283,10 +298,9 @@ def rule_file(scratch: Path, count: int) -> Path:
     return path
 
 
-def ours(name: str, scratch: Path, source: str, rules: Path | None = None) -> Contender:
+def ours(name: str, scratch: Path, source: str, *given: Path) -> Contender:
     """oomrules, reading from a source, by the shipped rules or others."""
     program = scratch / f"{name}.json"
-    given = [rules] if rules else []
     output(sys.executable, "-I", BENCH / "compile_rules.py", CHECKOUT, program, *given)
     return Contender(
         name,
@@ -327,6 +341,33 @@ def with_rules(scratch: Path, taking_part: list[Contender]) -> list[Contender]:
     source = str(BPFFS / "tasks") if FAST in names else "proc"
     more = [ours(f"{count:,} rules", scratch, source, rule_file(scratch, count)) for count in RULES]
     return [one for one in taking_part if one.name == YARDSTICK] + more
+
+
+def with_families(scratch: Path, taking_part: list[Contender]) -> list[Contender]:
+    """Return the yardstick, the shipped rules, and those with one more rule of each family."""
+    names = [one.name for one in taking_part]
+    source = str(BPFFS / "tasks") if FAST in names else "proc"
+    shipped = CHECKOUT / "rules.d"
+    more = [ours(SHIPPED, scratch, source)]
+    for number, (name, rule) in enumerate(FAMILIES.items()):
+        path = scratch / f"50-family{number}.oom"
+        path.write_text(f"{rule}\n")
+        more.append(ours(name, scratch, source, shipped, path))
+    return [one for one in taking_part if one.name == YARDSTICK] + more
+
+
+def families(stage: dict[str, Any]) -> str:
+    """Show what each family costs, as a ratio to the shipped rules alone."""
+    lines = [
+        f"{stage['processes']:,} processes, {stage['rounds']} interleaved rounds: ratio to the "
+        "shipped rules, median (min to max)",
+        f"  {'':<24} {'wall':<23} cpu",
+    ]
+    for name in FAMILIES:
+        each = [ratios(stage["nanoseconds"], name, SHIPPED, clock) for clock in ("wall", "cpu")]
+        cells = [f"{one['median']:5.2f} ({one['min']:.2f} to {one['max']:.2f})" for one in each]
+        lines.append(f"  {name:<24} {cells[0]:<23} {cells[1]}")
+    return "\n".join(lines)
 
 
 def measure(count: int, busy: int, rounds: int, taking_part: list[Contender]) -> dict[str, Any]:
@@ -501,6 +542,11 @@ def arguments() -> argparse.Namespace:
         "--rounds", type=positive, default=30, metavar="N",
         help="measured passes of each (default: 30)",
     )  # fmt: skip
+    parser.add_argument(
+        "--families-at", type=positive, default=FAMILIES_AT, metavar="N",
+        help="beside how many processes the families of attributes are measured "
+        f"(default: {FAMILIES_AT})",
+    )  # fmt: skip
     return parser.parse_args()
 
 
@@ -530,6 +576,9 @@ def benchmark() -> None:
         ruled = with_rules(Path(scratch), taking_part)
         stages.append(measure(RULES_AT, options.busy, options.rounds, ruled))
         print("", "The cost of more rules:", table(stages[-1]), sep="\n")
+        asking = with_families(Path(scratch), taking_part)
+        stages.append(measure(options.families_at, options.busy, options.rounds, asking))
+        print("", "The cost of each family of attributes:", families(stages[-1]), sep="\n")
     RESULTS.write_text(json.dumps({**about, "missing": missing, "stages": stages}) + "\n")
 
 

@@ -7,6 +7,7 @@ else a new attribute takes: that depends on where it is read, and whether it is 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from functools import partial
 
@@ -41,6 +42,8 @@ class Provider(Enum):
     SCOPE = "the unit's cgroup"
     SYSTEMD = "systemd"
     LOGIND = "logind"
+    PARENT = "the parent"
+    BLOCK = "the block's cgroup"
     RUNTIME = "the container's runtime"
     HOST = "the host"
     LOOKS = "two looks"
@@ -96,6 +99,10 @@ _cgroup = partial(Attribute, provider=Provider.CGROUP, changes=False)
 _scope = partial(Attribute, provider=Provider.SCOPE, changes=True)
 _systemd = partial(Attribute, provider=Provider.SYSTEMD, changes=True)
 _logind = partial(Attribute, provider=Provider.LOGIND, changes=True)
+# What its parent has, which dies and is replaced by another; and what the unit has now that the
+# block around a rule is about.
+_parent = partial(Attribute, provider=Provider.PARENT, changes=True)
+_block = partial(Attribute, provider=Provider.BLOCK, changes=True)
 # What its place tells of its container and its pod, and what the runtime says of them.
 _contained = partial(Attribute, provider=Provider.CGROUP, changes=False, read="cgroup")
 _runtime = partial(Attribute, provider=Provider.RUNTIME, changes=False)
@@ -109,6 +116,11 @@ FOOTPRINT = ("rss", "swap", "pgtables")
 _TABLE: tuple[Attribute, ...] = (
     _stat("pid", _ID, "process id"),
     _stat("ppid", _ID, "process id of the parent"),
+    _parent("parent.comm", _TEXT, "command name of the parent"),
+    _parent("parent.exe", _TEXT, "path of the parent's executable"),
+    _parent("parent.cmdline", _TEXT, "first 4 KiB of the parent's command line"),
+    _parent("parent.uid", _ID, "real user id of the parent"),
+    _parent("parent.user", _TEXT, "name of the parent's real user"),
     _stat("comm", _TEXT, "command name, cut at 15 bytes by the kernel"),
     Attribute("cmdline", _TEXT, "first 4 KiB of the command line", Provider.CMDLINE, changes=False),
     Attribute("exe", _TEXT, "path of the executable", Provider.EXE, changes=False),
@@ -228,6 +240,31 @@ _TABLE: tuple[Attribute, ...] = (
         "ManagedOOMMemoryPressure=: auto or kill",
         read="ManagedOOMMemoryPressure",
     ),
+    _block("scope.memory", _MEMORY, "memory in use by the unit that `in` names"),
+    _block("scope.memory_max", _MEMORY, "its own hard limit; none counts as the largest value"),
+    _block(
+        "scope.memory_high", _MEMORY, "its own throttling limit; none counts as the largest value"
+    ),
+    _block("scope.swap", _MEMORY, "swap in use by it"),
+    _block(
+        "scope.pressure",
+        Type.PERCENTAGE,
+        "share of the last 10 s in which some task of it waited for memory",
+    ),
+    _block(
+        "scope.stall",
+        Type.PERCENTAGE,
+        "share of the last second in which all tasks of it waited for memory",
+        over_time=True,
+    ),
+    _block("scope.oom_kills", _COUNT, "OOM kills in it so far"),
+    _block("scope.processes", _COUNT, "processes with memory in it and below it"),
+    _block(
+        "scope.footprint",
+        _MEMORY,
+        "rss + swap + page tables of all processes in it",
+        needs=FOOTPRINT,
+    ),
     _logind("session.active", _BOOLEAN, "the login session is in front"),
     _logind("session.remote", _BOOLEAN, "the session is remote"),
     _logind("session.idle", _BOOLEAN, "nobody is active in it"),
@@ -286,3 +323,15 @@ _TABLE: tuple[Attribute, ...] = (
 )
 
 ATTRIBUTES = {attribute.name: attribute for attribute in _TABLE}
+
+
+def with_sources(names: Iterable[str]) -> frozenset[str]:
+    """Return attributes with those that have to be read to know them.
+
+    An attribute of the parent takes the parent's pid, and the same attribute of that process.
+    """
+    found = set(names)
+    for name in names:
+        if ATTRIBUTES[name].provider is Provider.PARENT:
+            found |= {"ppid", name.removeprefix("parent.")}
+    return frozenset(found)

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator, Sequence
 
-from oomrules.attributes import ATTRIBUTES, Type
-from oomrules.commands.parts import doubts, selection, shared
+from oomrules.attributes import ATTRIBUTES, Provider, Type
+from oomrules.commands.parts import doubts, selection, shared, wholes
 from oomrules.commands.parts.verdicts import factor, within_block
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process
-from oomrules.processes.values import GETTERS, innermost_unit, known
-from oomrules.program.nodes import SELF_MADE
+from oomrules.processes.values import (
+    GETTERS,
+    Getter,
+    innermost_place,
+    innermost_unit,
+    known,
+    of_block,
+)
+from oomrules.program.nodes import RELATIVES, SELF_MADE, Node, walk
+from oomrules.program.program import Rule
+from oomrules.ranking import blocks
+from oomrules.ranking.ancestors import above
 from oomrules.ranking.ranker import Ranking
 from oomrules.ranking.tiers import named
 from oomrules.ranking.verdict import Verdict
 from oomrules.terminal import Paint, called, duration, memory, say, width
+
+_MOST_ANCESTORS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,12 +61,18 @@ def run(options: argparse.Namespace) -> int:
         print()
         say(f"no candidate: {doubts.excluded(verdict)}")
         if verdict.rule:
-            say(f"  {within_block(verdict.targets, verdict.rule.text)}")
+            through = _through(verdict.rule, process, ranking)
+            say(f"  {within_block(verdict.targets, verdict.rule.text)}{through}")
             say(f"  at {verdict.rule.place}")
     # A process that no rule decides about has no points.
     if verdict.eligible:
-        _print_points(verdict, bool(verdict.rule))
+        _print_points(verdict, process, ranking)
         _print_doubts(verdict, process, ranking)
+    lines = wholes.explained(process, ranking)
+    if lines:
+        print()
+        for line in lines:
+            say(line)
     shared.print_notes(ranked.notes())
     if not verdict.candidate:
         return 1
@@ -74,9 +93,14 @@ def _title(process: Process, ranking: Ranking) -> str:
 
 def _print_values(process: Process, ranking: Ranking) -> None:
     """Print the attributes that the rules ask for, with their values."""
-    page_size = ranking.snapshot.host.page_size
-    for name in sorted(ranking.evaluator.program.attributes):
-        value = GETTERS[name](process, ranking.snapshot)
+    snapshot, program = ranking.snapshot, ranking.evaluator.program
+    page_size = snapshot.host.page_size
+    asked = [(name, name, GETTERS[name]) for name in sorted(program.attributes)]
+    outer = [one for one in asked if ATTRIBUTES[one[0]].provider is Provider.BLOCK]
+    asked = [one for one in asked if one not in outer]
+    asked += _of_blocks([name for name, _, _ in outer], process, ranking)
+    for name, called_, get in asked:
+        value = get(process, snapshot)
         kind = ATTRIBUTES[name].type
         if value is None:
             text = "unknown, so in doubt it protects the process"
@@ -96,11 +120,46 @@ def _print_values(process: Process, ranking: Ranking) -> None:
             text = "yes" if value else "no"
         else:
             text = str(value)
-        say(f"  {name} = {text}")
+        say(f"  {called_} = {text}")
+    if any(map(_asks_for_ancestors, program.nodes)):
+        line = [f"{one.pid} {called(one.comm)}" for one in above(process, snapshot)]
+        more = f", … ({len(line)} in all)" if line[_MOST_ANCESTORS:] else ""
+        say(f"  ancestors: {', '.join(line[:_MOST_ANCESTORS]) or 'none'}{more}")
 
 
-def _print_points(verdict: Verdict, idle: bool) -> None:
-    print(f"\n{'without that rule it would be:' if idle else 'points:'}")
+def _asks_for_ancestors(node: Node) -> bool:
+    return any(
+        part[0] in RELATIVES
+        or (part[0] == "attr" and ATTRIBUTES[part[1]].provider is Provider.PARENT)
+        for part in walk(node)
+    )
+
+
+def _through(rule: Rule, process: Process, ranking: Ranking) -> str:
+    """Return by which ancestors a rule is about a process, in brackets; empty if by none."""
+    words = {"child": "child of", "under": "under"}
+    found = [
+        f"{words[one.kind]} {one.ancestor.pid} {called(one.ancestor.comm)}"
+        for one in ranking.evaluator.through(rule, process, ranking.snapshot)
+    ]
+    return f" ({', '.join(found)})" if found else ""
+
+
+def _of_blocks(
+    names: Sequence[str], process: Process, ranking: Ranking
+) -> Iterator[tuple[str, str, Getter]]:
+    """Yield ``scope.*`` for each unit around a process that a block is about."""
+    place = innermost_place(process, ranking.snapshot)
+    targets = {scope.targets[-1] for scope in ranking.evaluator.program.scopes if scope.targets}
+    levels = {blocks.level(target, process, ranking.snapshot) for target in targets}
+    for level in sorted(level for level in levels if place and level is not None):
+        unit = place.chain[level] if place else ""
+        for name in names:
+            yield name, f"{name} of {unit}", of_block(name, level)
+
+
+def _print_points(verdict: Verdict, process: Process, ranking: Ranking) -> None:
+    print(f"\n{'without that rule it would be:' if verdict.rule else 'points:'}")
     if verdict.base is None:
         print("  the score is unknown, because a value that it needs could not be read")
         return
@@ -117,6 +176,7 @@ def _print_points(verdict: Verdict, idle: bool) -> None:
         doubt = "" if held.surely else " (in doubt)"
         effect = factor(held) + (":" if held.rule.kind in ("first", "last") else "")
         text = within_block(held.targets, held.rule.text)
+        doubt += _through(held.rule, process, ranking)
         rows.append((effect, after, text + doubt, held.rule.place))
     left, points, longest = (max(width(row[i]) for row in rows) for i in range(3))
     for effect, after, text, place in rows:

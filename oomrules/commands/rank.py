@@ -7,7 +7,7 @@ import sys
 from collections import defaultdict
 from typing import Any
 
-from oomrules.commands.parts import doubts, selection, shared
+from oomrules.commands.parts import doubts, selection, shared, wholes
 from oomrules.commands.parts.verdicts import COLUMNS, Row, measure, no_candidate
 from oomrules.errors import Failure
 from oomrules.processes.snapshot import Process
@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             _print_table(ranking, options.all)
         in_doubt = doubts.summary(map(ranking.verdict, ranking.candidates))
+        in_doubt += wholes.notes(ranking)
     shared.print_notes([*in_doubt, *ranked.notes()])
     if not ranking.candidates:
         say(no_candidate(ranking, options.within), sys.stderr)
@@ -67,6 +68,7 @@ def _as_data(ranking: Ranking, by_unit: bool) -> dict[str, Any]:
     candidates = []
     for rank, process in enumerate(ranking.candidates, 1):
         verdict = ranking.verdict(process)
+        group = ranking.groups.of(process)
         rules = [verdict.score.place] if verdict.score else []
         candidates.append(
             {
@@ -78,6 +80,7 @@ def _as_data(ranking: Ranking, by_unit: bool) -> dict[str, Any]:
                 "cgroup": known("cgroup", process, snapshot),
                 "tier": TIERS[verdict.tier],
                 "degree": verdict.degree,
+                "whole": group.unit.place.path if group else None,
                 "base": verdict.base,
                 "weight": verdict.fraction,
                 "points": verdict.points,
@@ -97,6 +100,7 @@ def _as_data(ranking: Ranking, by_unit: bool) -> dict[str, Any]:
         if not verdict.candidate
     ]
     data = {"schema": SCHEMA, "candidates": candidates, "excluded": excluded}
+    data["wholes"] = wholes.as_data(ranking)
     if by_unit:
         data["by_unit"] = [
             {"units": chain, "pids": [process.pid for _, process in members]}
@@ -125,7 +129,7 @@ def _print_by_unit(ranking: Ranking) -> None:
 
 
 def _print_table(ranking: Ranking, everyone: bool) -> None:
-    rows = [Row.of(process, ranking, rank) for rank, process in enumerate(ranking.candidates, 1)]
+    rows = wholes.rows(ranking, opened=everyone)
     left_out = kernel_threads = others = 0
     for process, verdict in ranking.excluded():
         if verdict.candidate:
@@ -143,7 +147,8 @@ def _print_table(ranking: Ranking, everyone: bool) -> None:
     shown = len(ranking.candidates)
     print(
         f"{f'the first {shown} of ' if left_out else ''}"
-        f"{count(shown + left_out, 'candidate')}, {others} excluded"
+        f"{count(shown + left_out, 'candidate')}{wholes.summary(ranking, everyone)}, "
+        f"{others} excluded"
         f"{'' if everyone or not others else ' (--all shows them)'}, "
         f"{count(kernel_threads, 'kernel thread')}"
     )

@@ -29,7 +29,12 @@ from oomrules.processes.values import container_of, known, of_group, place_of
 from oomrules.program.program import make
 from oomrules.terminal import count, is_terminal, progress, say
 
-_OF_HOST = frozenset(name for name, a in ATTRIBUTES.items() if a.provider is Provider.HOST)
+# What is read of the host for these is recorded, too.
+_OF_HOST = frozenset(
+    name
+    for name, attribute in ATTRIBUTES.items()
+    if attribute.provider is Provider.HOST or name == "totalpages"
+)
 _GROUPS = ("cgroup", "memory_cgroup")
 _PATIENCE = 0.5  # seconds before a person is shown the progress
 
@@ -86,7 +91,8 @@ def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:
         "groups": {number: name for number, name in groups.items() if name is not None},
     }
     optional = {"unit_root": host.unit_root, "notes": selection.notes(source)}
-    figures = {key: getattr(host, key) for key in (*HOST_MEMORY, *HOST_SHARES)}
+    keys = (*HOST_MEMORY, *HOST_SHARES, "swappiness")
+    figures = {key: getattr(host, key) for key in keys}
     # What takes two looks is unknown, and what this kernel does not tell.
     described |= {key: value for key, value in figures.items() if value is not None}
     yield described | {name: value for name, value in optional.items() if value}
@@ -119,6 +125,8 @@ def _scope(cgroup: str, scope: LiveScope, source: ProcSource) -> dict[str, Any]:
     facts = {name: fact for name in asked if (fact := source.fact(where, name)) is not None}
     optional = {
         "session": facts.pop("session", None),
+        # Only groups of v1 have one of their own.
+        "swappiness": scope.get("swappiness"),
         "unreadable": [key for key in LIMITS if figures[key] is None] or None,
     }
     # Where there is no limit, it is null.

@@ -23,6 +23,7 @@ from oomrules.importing.translation import (
     Translation,
     Untranslatable,
     added,
+    no_swap_or,
 )
 
 TOOL = "earlyoom"
@@ -181,6 +182,9 @@ def of_file(name: str, lines: Sequence[str]) -> Translation:
             words = [Line(line.place, word) for word in shlex.split(given)]
         except ValueError as error:
             others.append(_none(line, f"A quotation in it has no end ({error})."))
+        else:
+            if not words[_is_program(words) :]:
+                others.append(_none(line, "It gives earlyoom no option."))
     return _translated((name,), words, others, ignored)
 
 
@@ -222,12 +226,15 @@ def _none(line: Line, reason: str) -> Piece:
     return Piece(place=line.place, said=line.text, reason=reason)
 
 
+def _is_program(words: Sequence[Line]) -> bool:
+    """Return whether the first word is the program itself."""
+    return bool(words) and bool(re.fullmatch(r"(?:.*/)?earlyoom", words[0].text, re.DOTALL))
+
+
 def _translated(
     inputs: tuple[str, ...], words: list[Line], others: list[Piece], ignored: int
 ) -> Translation:
-    if words and re.fullmatch(r"(?:.*/)?earlyoom", words[0].text):
-        words = words[1:]
-    given = list(_options(words))
+    given = list(_options(words[_is_program(words) :]))
     last = {option.name: place for place, option in enumerate(given)}
     by_rss = "--sort-by-rss" in last
     pieces = list[Piece]()
@@ -335,11 +342,13 @@ def _guards(values: dict[str, str]) -> tuple[str, ...]:
         swap = [] if _ignores_swap(values) else _thresholds("host.swap_free", values, "-s", "-S")
     except ValueError:
         return ()
-    return tuple(
-        f"{verb} when {' and '.join(f'{name} <= {limits[number]}' for name, limits in conditions)}"
-        for number, verb in enumerate(("terminate", "kill"))
-        for conditions in [[*memory, *swap]]
-    )
+    made = []
+    for number, verb in enumerate(("terminate", "kill")):
+        conditions = [f"{name} <= {limits[number]}" for name, limits in memory]
+        swaps = " and ".join(f"{name} <= {limits[number]}" for name, limits in swap)
+        conditions += [no_swap_or(swaps)] if swaps else []
+        made.append(f"{verb} when {' and '.join(conditions)}")
+    return tuple(made)
 
 
 def _ignores_swap(values: dict[str, str]) -> bool:

@@ -21,6 +21,7 @@ from oomrules.importing.translation import (
     Translation,
     Untranslatable,
     added,
+    no_swap_or,
 )
 
 TOOL = "nohang"
@@ -176,7 +177,8 @@ def _guards(values: dict[str, str]) -> tuple[str, ...]:
         memory = _amount(values.get(f"{level}_threshold_min_mem", ""))
         swap = _amount(values.get(f"{level}_threshold_min_swap", ""))
         if memory and swap:
-            made.append(f"{verb} when host.available <= {memory} and host.swap_free <= {swap}")
+            free = no_swap_or(f"host.swap_free <= {swap}")
+            made.append(f"{verb} when host.available <= {memory} and {free}")
         limit = values.get(f"{level}_threshold_max_psi", "")
         if values.get("psi_checking_enabled") == "True" and _NUMBER.fullmatch(limit):
             some = values.get("psi_metrics", "").startswith("some")

@@ -28,10 +28,11 @@ from oomrules.importing.translation import (
 
 TOOL = "systemd"
 
-_WHEN = "When systemd-oomd acts. A rule says only which process is killed."
+WHEN = "When systemd-oomd acts. A rule says only which process is killed."
 STAYS = "What else systemd does with a unit. It stays in force."
 _AFTERWARDS = "What systemd does with a unit after a kill. It stays in force, whoever killed."
 _DEFAULT = "It is the default."
+_REPLACED = "Of files of one name, that in the directory of the highest precedence counts."
 _VARIABLE = (
     "The arguments of earlyoom are in a variable. Import the file that sets it, such as "
     "/etc/default/earlyoom."
@@ -94,14 +95,18 @@ def of_files(found: Iterable[tuple[str, Sequence[str]]]) -> Translation:
         said, empty = settings(name, lines)
         read.append(_Read(name, said))
         ignored += empty
-    counting = _counting(read)
-    whole = merged(TOOL, [_file(one, counting) for one in read])
+    replaced = _replaced(read)
+    in_force = [one for one in read if one.name not in replaced]
+    counting = _counting(in_force)
+    whole = merged(
+        TOOL, [_out_of_force(one) if one.name in replaced else _file(one, counting) for one in read]
+    )
     return Translation(
         tool=TOOL,
         inputs=tuple(one.name for one in read),
         pieces=whole.pieces,
         differences=whole.differences,
-        guards=(*whole.guards, *_guards(read)),
+        guards=(*whole.guards, *_guards(in_force)),
         ignored=ignored,
         whole=whole.whole,
     )
@@ -123,6 +128,26 @@ def _rank(path: str) -> _Rank:
     dropped_in = bool(directories) and directories[-1].endswith(".d")
     above = next((at for at, name in enumerate(_PRECEDENCE) if f"/{name}/" in f"/{path}"), 0)
     return _Rank(dropped_in, file if dropped_in else "", -above)
+
+
+def _replaced(found: Sequence[_Read]) -> set[str]:
+    """Return the files that one of the same name in a higher directory replaces or masks."""
+    highest: dict[tuple[Unit | str, bool, str], _Rank] = {}
+    for one in found:
+        rank = _rank(one.name)
+        key = (_whose(one.name), rank.dropped_in, rank.name)
+        highest[key] = max(rank, highest.get(key, rank))
+    return {
+        one.name
+        for one in found
+        for rank in [_rank(one.name)]
+        if rank < highest[_whose(one.name), rank.dropped_in, rank.name]
+    }
+
+
+def _out_of_force(read: _Read) -> Translation:
+    pieces = [_none(setting.line, _REPLACED) for setting in read.settings]
+    return Translation(tool=TOOL, inputs=(read.name,), pieces=tuple(pieces))
 
 
 def _counting(found: Sequence[_Read]) -> dict[tuple[Unit | str, str, str], Setting]:
@@ -165,7 +190,7 @@ def _file(read: _Read, counting: Mapping[tuple[Unit | str, str, str], Setting]) 
         piece = _piece(read.name, setting)
         pieces.append(piece)
         if piece.sentences:
-            differences.append(_DIFFERENCES[setting.name])
+            differences.append(DIFFERENCES[setting.name])
     first = merged(TOOL, inner)
     return Translation(
         tool=TOOL,
@@ -177,7 +202,9 @@ def _file(read: _Read, counting: Mapping[tuple[Unit | str, str, str], Setting]) 
     )
 
 
-_DIFFERENCES = {
+DIFFERENCES = {
+    "OOMPolicy": "With OOMPolicy=kill the unit dies with whichever of its processes is taken. With "
+    "`kill whole` it counts by what all of them hold.",
     "OOMScoreAdjust": f"OOMScoreAdjust= is for the kernel's own measure. {WEIGHED}",
     "ManagedOOMPreference": "ManagedOOMPreference= is about what systemd-oomd kills, which is a "
     "whole group. The rules are about each process of the unit, whoever kills it.",
@@ -193,17 +220,15 @@ def _piece(file: str, setting: Setting) -> Piece:
     if not name:
         return _none(line, "It is no assignment; systemd leaves it out.")
     if setting.section == "OOM":
-        return _none(line, _WHEN)
+        return _none(line, WHEN)
     if setting.section == "Rule":
-        return _none(line, _WHEN if name in _OF_A_RULESET else "No key of a ruleset.")
+        return _none(line, WHEN if name in _OF_A_RULESET else "No key of a ruleset.")
     if name in ("DefaultOOMScoreAdjust", "DefaultOOMPolicy"):
         return _none(line, "A default for all units. Import the units of a host with --units.")
     if name not in _UNITS_SETTINGS:
         return _none(line, STAYS)
-    if name == "OOMPolicy":
-        return _none(line, _AFTERWARDS)
-    if name not in _DIFFERENCES:
-        return _none(line, _WHEN)
+    if name not in DIFFERENCES:
+        return _none(line, WHEN)
     try:
         return piece_of_unit(line, unit_of(file), name, value)
     except Untranslatable as error:
@@ -211,11 +236,16 @@ def _piece(file: str, setting: Setting) -> Piece:
 
 
 def piece_of_unit(line: Line, unit: Unit, name: str, value: str) -> Piece:
-    """Return the rule for OOMScoreAdjust= or ManagedOOMPreference= of a unit.
+    """Return the rule for OOMScoreAdjust=, ManagedOOMPreference= or OOMPolicy= of a unit.
 
     Raises:
         Untranslatable: no rule says the same.
     """
+    if name == "OOMPolicy":
+        if value != "kill":
+            raise Untranslatable(_AFTERWARDS)
+        target = f"{'user unit ' if unit.user else ''}{quoted(unit.name)}"
+        return Piece(line.place, line.text, (f"kill whole {target}",))
     if name == "OOMScoreAdjust":
         if not re.fullmatch(r"[+-]?\d{1,4}", value, re.ASCII) or abs(int(value)) > 1000:
             raise Untranslatable("It is no whole number from -1000 to 1000.")

@@ -51,6 +51,7 @@ _LINES = {
         r"|(?:soft|hard)_threshold_(?:min|max)_\w+\s*=.*"
     ),
 }
+_UNIT = re.compile(rf".*\.{_KINDS}", re.DOTALL)
 # How many lines are looked at, and how much of each.
 _MOST_LINES, _LONGEST = 20_000, 400
 
@@ -64,7 +65,9 @@ def recognised(source: Source) -> str | None:
         for tool, start in _LINES.items():
             if start.fullmatch(line[:_LONGEST]):
                 return tool
-    return None
+    # An empty file masks the unit of its name.
+    masks = not any(map(str.strip, source.lines)) and _UNIT.fullmatch(source.name)
+    return oomd.TOOL if masks else None
 
 
 def translations(

@@ -108,6 +108,14 @@ class Selector(NamedTuple):
         return f"{self.terms} when {joined}" if joined else self.terms
 
 
+def no_swap_or(condition: str) -> str:
+    """Return a condition on free swap that holds where there is no swap, as it does for others.
+
+    Here a share of a swap that is not there is unknown.
+    """
+    return f"(host.swap == 0B or {condition})"
+
+
 def quoted(text: str) -> str:
     """Return a text in quotes, as it stands in a rule.
 

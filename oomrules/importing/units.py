@@ -14,7 +14,7 @@ from oomrules.dbus.systemd import Manager
 from oomrules.errors import Failure
 from oomrules.importing import oomd, sources
 from oomrules.importing.settings import Unit
-from oomrules.importing.translation import WEIGHED, Line, Piece, Translation, Untranslatable
+from oomrules.importing.translation import Line, Piece, Translation, Untranslatable
 from oomrules.roots import Root
 
 # The kinds of units that have processes, or properties about memory.
@@ -84,7 +84,7 @@ def of_properties(described: Mapping[str, Mapping[str, Any]]) -> Translation:
         inputs=(_INPUT,),
         pieces=tuple(pieces),
         differences=(
-            f"OOMScoreAdjust= is for the kernel's own measure. {WEIGHED}",
+            *(oomd.DIFFERENCES[name] for name in _PROPERTIES if name in oomd.DIFFERENCES),
             f"{silent} other units have systemd's defaults, and no rule.",
         ),
     )
@@ -92,8 +92,8 @@ def of_properties(described: Mapping[str, Mapping[str, Any]]) -> Translation:
 
 def _piece(unit: str, name: str, value: str) -> Piece:
     said = f"{name}={value}"
-    if name not in ("OOMScoreAdjust", "ManagedOOMPreference"):
-        return Piece(unit, said, reason="What systemd and systemd-oomd do. It stays in force.")
+    if name == "ManagedOOMMemoryPressure":
+        return Piece(unit, said, reason=oomd.WHEN)
     try:
         return oomd.piece_of_unit(Line(unit, said), Unit(unit, user=False), name, value)
     except Untranslatable as error:

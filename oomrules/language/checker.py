@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from oomrules.attributes import ATTRIBUTES
-from oomrules.language import parser, quantities, syntax
+from oomrules.language import parser, quantities, syntax, type_help
 from oomrules.language.diagnostics import Bad, Diagnostic, Related
 from oomrules.language.text import RuleText, Span
 from oomrules.language.typing import Typing
@@ -248,7 +248,7 @@ def _factor(rule: syntax.Rule, typing: Typing) -> Fraction:
             "OOM403",
             rule.factor.span,
             f"a factor is a plain number, not `{written}`",
-            _share_help(rule.kind, factor)
+            type_help.weight_help(rule.kind.value, factor)
             if suffix == "%"
             else f"write `by {max(written.removesuffix(suffix), '1', key=Fraction)}`",
         )
@@ -257,28 +257,11 @@ def _factor(rule: syntax.Rule, typing: Typing) -> Fraction:
             "OOM403",
             rule.factor.span,
             f"a factor is 1 or more, not {written}",
-            f"use `{opposite} … by {_decimal(1 / factor)}` instead"
+            f"use `{opposite} … by {type_help.decimal(1 / factor)}` instead"
             if factor
             else "use `never kill …` instead",
         )
     return factor if rule.kind is syntax.Kind.PREFER else 1 / factor
-
-
-def _share_help(kind: syntax.Kind, percent: Fraction) -> str:
-    """Return the factor that a percentage stands for: so much more, or so much less."""
-    if not percent:
-        return "nothing changes by 0%: remove the rule"
-    if kind is syntax.Kind.PREFER:
-        return f"the points are multiplied: `by {_decimal(1 + percent / 100)}` is {percent}% more"
-    if percent >= 100:
-        return "use `never kill …` instead, which leaves nothing"
-    factor = _decimal(1 / (1 - percent / 100))
-    return f"the points are divided: `by {factor}` is {percent}% less"
-
-
-def _decimal(factor: Fraction) -> str:
-    """Return a factor of 1 or more as it is written, with two decimals at most."""
-    return f"{max(1.0, float(round(factor, 2))):g}" if factor < 10**6 else f"{factor:.0f}"
 
 
 def _bad_targets(

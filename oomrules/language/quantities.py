@@ -23,6 +23,15 @@ UNITS: dict[str, tuple[Type, int]] = {
 _HABITS = {
     **{f"{p}{b}": f"{p.upper()}iB" for p in "kKmMgGtTpP" for b in ("", "B", "b", "i", "ib", "Bi")},
     **dict.fromkeys(("b", "bytes"), "B"),
+    **{
+        f"{long}{end}": unit
+        for unit, begin in (("KiB", "kilo kibi"), ("MiB", "mega mebi"), ("GiB", "giga gibi"))
+        for long in begin.split()
+        for end in ("byte", "bytes")
+    },
+    **dict.fromkeys(("tera", "terabyte", "terabytes", "tebibytes"), "TiB"),
+    **dict.fromkeys(("gig", "gigs"), "GiB"),
+    **dict.fromkeys(("meg", "megs"), "MiB"),
     **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
     "m": "min` or `{}MiB",
     **dict.fromkeys(("mins", "minute", "minutes"), "min"),
@@ -90,27 +99,10 @@ def spelt_out(amount: str, unit: str) -> str:
     return f"{amount}{unit}" if unit and "{" not in unit else ""
 
 
-# The unit that is meant where none stands behind the second number, and how many make the first.
-_NEXT = {"w": ("d", 7), "d": ("h", 24), "h": ("min", 60), "min": ("s", 60)}
-
-
-def _in_one_unit(written: str) -> str:
-    """Return a duration such as ``1h30`` in its smaller unit; empty if it is none."""
-    parts = re.fullmatch(r"(\d{1,6})(w|d|h|min|m)(\d{1,6})(h|min|m|s)?", written)
-    if not parts:
-        return ""
-    first, unit, second, named = parts.groups()
-    smaller, many = _NEXT["min" if unit == "m" else unit]
-    if named not in (None, smaller, "m" if smaller == "min" else smaller):
-        return ""
-    return f"{int(first) * many + int(second)}{smaller}"
-
-
 def _similar(suffix: str) -> str | None:
-    # What has digits in it is two quantities.
-    close = suffix.isalpha() and similar(
-        suffix, [*UNITS, *(word for word in _HABITS if len(word) > 3)]
-    )
+    known = [*UNITS, *(word for word in _HABITS if len(word) > 3)]
+    # Another beginning is another unit: gigabytes are no bytes.
+    close = similar(suffix, [word for word in known if word[0].lower() == suffix[0].lower()])
     return _HABITS.get(close[0], close[0]) if close else None
 
 
@@ -125,9 +117,6 @@ def read(written: str) -> Value:
         return _together(written)
     if suffix and suffix not in UNITS:
         digits = written[: len(written) - len(suffix)]
-        whole = _in_one_unit(written)
-        if whole:
-            raise BadQuantity("OOM401", f"unknown unit `{suffix}`", f"write `{whole}`")
         habit = _HABITS.get(suffix)
         meant = habit or _similar(suffix)
         raise BadQuantity(

@@ -160,6 +160,17 @@ def _open_braces(parser: Any) -> list[Token]:
     return opened
 
 
+def _first_token(tree: Tree[Token]) -> Token | None:
+    """Return the first token of a tree: a long sum is too deep for recursion."""
+    left: list[Any] = [tree]
+    while left:
+        part = left.pop()
+        if isinstance(part, Token):
+            return part
+        left += reversed(part.children if isinstance(part, Tree) else ())
+    return None
+
+
 def _pop_statement(parser: Any) -> int:
     """Drop an unfinished statement from the parser's stack, and return where it began.
 
@@ -177,5 +188,5 @@ def _pop_statement(parser: Any) -> int:
         if isinstance(value, Token) and value.start_pos is not None:
             begin = value.start_pos
         elif isinstance(value, Tree):
-            first = next(value.scan_values(lambda part: isinstance(part, Token)), None)
-            begin = first.start_pos if first is not None else begin
+            first = _first_token(value)
+            begin = first.start_pos if first and first.start_pos is not None else begin

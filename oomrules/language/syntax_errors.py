@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from oomrules.language import foreign, syntax, syntax_help
+from oomrules.language import foreign, habits, syntax, syntax_help
 from oomrules.language.diagnostics import Diagnostic, either
 from oomrules.language.text import RuleText, Span
 
@@ -82,7 +82,7 @@ def _bad_character(source: RuleText, span: Span, met: syntax_help.Unexpected) ->
     """Return the diagnostic of a character that begins nothing."""
     help_ = syntax_help.of_sign(met)
     quoted, wanted = syntax_help.with_quotes(met), _in_words(met.terminals)
-    help_ = help_ or syntax_help.of_quantity(met) or syntax_help.of_bare_word(met)
+    help_ = help_ or habits.quantity(met.place) or habits.bare_word(met.place)
     if not help_ and quoted:
         help_ = f"quote the text, as in `{quoted}`"
     elif not help_:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 
-from oomrules.attributes import ATTRIBUTES, Type
-from oomrules.language import foreign, type_help
+from oomrules.attributes import ATTRIBUTES
+from oomrules.language import foreign, habits, type_help
 from oomrules.language.diagnostics import (
     Edit,
     Fix,
@@ -17,11 +16,10 @@ from oomrules.language.diagnostics import (
     replacing,
     similar,
 )
-from oomrules.language.quantities import UNITS, spelt_out
+from oomrules.language.quantities import UNITS
 from oomrules.language.syntax import FORMS, KEYWORDS
 from oomrules.language.text import Span
-from oomrules.language.type_help import as_term, as_value, product_help, say_what_it_is
-from oomrules.processes.units import UNIT_SUFFIXES
+from oomrules.language.type_help import as_term, as_value
 
 # A unit's name has at most 255 characters (systemd.unit(5)).
 _LONGEST_HEAD = 400
@@ -74,7 +72,19 @@ _CERTAIN = {
 # First words that people expect, and the statement that says it.
 _STARTS = {
     **dict.fromkeys(
-        ("protect", "keep", "save", "ignore", "exclude", "skip", "whitelist", "no", "do"),
+        (
+            "protect",
+            "keep",
+            "save",
+            "ignore",
+            "exclude",
+            "skip",
+            "whitelist",
+            "no",
+            "do",
+            "don",
+            "dont",
+        ),
         "use `never kill` to protect a process completely, or `spare` to make it less likely to "
         "be killed",
     ),
@@ -126,6 +136,11 @@ class Unexpected:
         return self.text[self.text.rfind("\n", 0, self.at) + 1 : self.at]
 
     @property
+    def place(self) -> habits.Place:
+        """The line around the place."""
+        return habits.place(self.before, self.rest)
+
+    @property
     def rest(self) -> str:
         """The line from the place on."""
         return self.text[self.at :].partition("\n")[0]
@@ -147,15 +162,17 @@ def of_sign(met: Unexpected) -> str:
     if quoted:
         name = re.search(r"([\w.]+)[ \t]*([=!<>]=?)?[ \t]*$", met.before)
         value = quoted.group(1)
-        if name and _is_text(name[1]):
+        if name and habits.is_text(name[1]):
             value = as_value(name[1], value, exactly=bool(name[2]))
         return f'quote with `"`, as in `"{value}"`'
-    percentage = re.search(r"(\d[\d_.]*)[ \t]+$", met.before) if written == "%" else None
+    percentage = habits.quantity(met.place) if written == "%" else ""
     if percentage:
-        return f"write the sign without a space: `{percentage.group(1)}%`"
-    searched = _NOT_FOUND.search(met.before + met.rest) if written == "!~" else None
+        return percentage
+    searched = habits.not_found(met.place) if written == "!~" else ""
     if searched:
-        return f"write `not {searched[1]} ~ {searched[2]}`"
+        return searched
+    if written == "=" and met.before.strip() == "score":
+        return "leave it out: `score EXPRESSION`"
     # After an attribute in a selector its value stands by itself.
     if written == "=" and met.terminals >= {*_VALUE, "NAME"}:
         return _SIDE_BY_SIDE
@@ -199,12 +216,18 @@ def fix_of_word(met: Unexpected, span: Span) -> Fix | None:
 def of_word(met: Unexpected) -> str:
     """Return what to do about a word that may not stand here."""
     word, terminals, before = met.word, met.terminals, met.before.split()
-    quantity = of_quantity(met)
+    quantity = habits.quantity(met.place)
     if quantity:
         return quantity
     if terminals >= STATEMENT:
         return _of_start(met)
-    said = _of_clause(met) or of_bare_word(met) or _of_condition(met)
+    said = (
+        _of_clause(met)
+        or habits.bare_word(met.place)
+        or habits.condition(met.place)
+        or _of_account(met)
+        or habits.statement(met.place)
+    )
     if said:
         return said
     close = similar(word, [known for known in KEYWORDS if known.upper() in terminals])
@@ -214,10 +237,12 @@ def of_word(met: Unexpected) -> str:
             "`prefer` or `spare`"
         )
     if before[:2] == ["kill", "whole"]:
+        if word == "by":
+            return "leave it out: a unit is in the most protective tier of its processes"
         return _of_whole(met)
     if word.startswith('"') and "_COMMA" in terminals:
         return "put a comma between the texts"
-    if word.startswith('"') and before and _is_text(before[-1]):
+    if word.startswith('"') and before and habits.is_text(before[-1]):
         return (
             f"in a condition compare a text, as in `{before[-1]} == {word}`, search it with `~`, "
             "or look for it `in @list`; globs belong in selectors and lists"
@@ -235,6 +260,8 @@ def of_word(met: Unexpected) -> str:
                 "write `and` or `or` between: in a condition a word joins what stands side by side"
             )
         return "a condition begins with `when`"
+    if word == ":" and before and before[-1] in KEYWORDS:
+        return "leave it out: a selector follows the words without a sign"
     if word == ":" and terminals >= _VALUE:
         return _SIDE_BY_SIDE
     if word == "," and _several(met):
@@ -247,120 +274,32 @@ def of_word(met: Unexpected) -> str:
         return f"did you mean `{close[0]}`?"
     if word in FORMS and not before:
         return "the statement above it is not complete; look at the end of its line"
+    if word == "when" and before[:1] == ["score"]:
+        return (
+            "a score holds for every process; for some of them write `prefer` or `spare`, and for "
+            "a unit `in UNIT: score EXPRESSION`"
+        )
     if word in KEYWORDS:
         return f"`{word}` is a keyword and stands in the wrong place"
     return _form(met)
 
 
-def _is_text(name: str) -> bool:
-    return name in ATTRIBUTES and ATTRIBUTES[name].type is Type.TEXT
+_ACCOUNT = re.compile(r"in[ \t]+(user|group)[ \t]+\"?([\w.-]+)\"?[ \t]*[:{]")
 
 
-# A unit of time that people write behind a space or with the minutes behind it.
-_AMOUNT = re.compile(r"(?<![\w.])(\d[\d_]*(?:\.\d+)?)[ \t]+([A-Za-z%]+)(?![\w.(])")
-_CLOCK = re.compile(
-    r"(?<![\w.:])(\d{1,4}):([0-5]\d)(?::([0-5]\d))?[ \t]*(?:h|hours?|min)?(?![\w:])"
-)
-
-
-def of_quantity(met: Unexpected) -> str:
-    """Return what to write for a quantity in two words, or as a clock shows it; else nothing."""
-    line, column = met.before + met.rest, len(met.before)
-    for amount in _AMOUNT.finditer(line):
-        written = spelt_out(*amount.groups())
-        if written and amount.start() < column <= amount.start(2):
-            return f"write the unit without a space: `{written}`"
-    for clock in _CLOCK.finditer(line):
-        if clock.start() < column < clock.end():
-            hours, minutes, seconds = (int(part or 0) for part in clock.groups())
-            if seconds:
-                return f"write a duration in one unit: `{hours * 3600 + minutes * 60 + seconds}s`"
-            return f"write a duration in one unit: `{hours * 60 + minutes}min`"
-    return ""
-
-
-_TEXT = r'"(?:\\"|[^"\n])*"'
-# What stands where a selector begins, and what is listed behind it.
-_BARE = re.compile(
-    r"(?<![\w.])(?:(?:never|only)[ \t]+kill|kill[ \t]+(?:first|last)|prefer|spare)[ \t]+"
-    rf"(?P<word>{_TEXT}|[^\s\"'{{}}#,;:()=<>!]+)"
-    rf"(?P<more>(?:[ \t]*,[ \t]*(?:{_TEXT}|[^\s\"'{{}}#,;:()=<>!]+))*)"
-)
-_ITEM = re.compile(rf"{_TEXT}|[^\s,]+")
-
-
-def of_bare_word(met: Unexpected) -> str:
-    """Return how a rule says what a name is that stands alone in its selector; else nothing."""
-    column = len(met.before)
-    for found in _BARE.finditer((met.before + met.rest)[:_LONGEST_HEAD]):
-        word = found["word"].strip('"')
-        if not found.start("word") <= column <= found.end():
-            continue
-        if word in ATTRIBUTES or word in KEYWORDS or '"' in word or not word:
-            return ""
-        if word.startswith("@"):
-            return f"say of what it is a list, as in `comm {word}`" if word[1:] else ""
-        items = [item.strip('"') for item in _ITEM.findall(found["more"])]
-        if items:
-            kind = "unit" if word.endswith(UNIT_SUFFIXES) else "comm"
-            texts = ", ".join(f'"{item}"' for item in [word, *items])
-            return f"put them into a list: `list NAME = {texts}`, and write `{kind} @NAME`"
-        # Where a name can stand it was read, and something behind it is wrong.
-        if column >= found.end("word") and re.fullmatch(r"[\w.]+", found["word"]):
-            return ""
-        return say_what_it_is(word)
-    return ""
-
-
-_SIDE = r"[\w.%]+(?:[ \t]*[+*/-][ \t]*[\w.%]+)*"
-_CHAIN = re.compile(rf"({_SIDE})[ \t]*([<>]=?)[ \t]*({_SIDE})[ \t]*([<>]=?)[ \t]*({_SIDE})")
-_TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
-_NOT_IN = re.compile(r"([\w.]+)[ \t]+not[ \t]+in[ \t]+(@\w+)")
-_NOT_FOUND = re.compile(rf"([\w.]+)[ \t]*!~[ \t]*({_TEXT})")
-_SHARE_OF = re.compile(r"(\d[\d_]*(?:\.\d+)?)%[ \t]+of[ \t]+([\w.]+)")
-# Words of other languages between an attribute and a text, and the sign for each.
-_COMPARED_BY = re.compile(rf"([\w.]+)[ \t]+(is|equals|eq|contains|matches|like)[ \t]+({_TEXT})")
-_WITH_A_TERM = re.compile(rf"with(?:out)?[ \t]+([\w.]+)[ \t]+({_TEXT}|\d\S*|@\w+)")
-
-
-def _of_condition(met: Unexpected) -> str:
-    """Return what to write for a condition as other languages have it; else nothing."""
-    line, column = met.before + met.rest, len(met.before)
-
-    def around(pattern: re.Pattern[str]) -> re.Match[str] | None:
-        found = pattern.finditer(line)
-        return next((one for one in found if one.start() < column < one.end()), None)
-
-    chain = around(_CHAIN)
-    if chain:
-        return f"compare twice: `{_two_comparisons(*chain.groups())}`"
-    absent = around(_NOT_IN)
-    if absent:
-        return f"write `not {absent[1]} in {absent[2]}`"
-    share = around(_SHARE_OF)
-    if share:
-        return product_help(share[2], Fraction(share[1].replace("_", "")) / 100)
-    compared = around(_COMPARED_BY)
-    if compared and _is_text(compared[1]):
-        if compared[2] == "like":
-            return f"write `{compared[1]} {compared[3].replace('%', '*')}`"
-        operator = "==" if compared[2] in ("is", "equals", "eq") else "~"
-        return f"write `{compared[1]} {operator} {compared[3]}`"
-    term = around(_WITH_A_TERM)
-    if term and term[1] in ATTRIBUTES:
-        return f"`with` asks for capabilities; without it this is `{term[1]} {term[2]}`"
-    return ""
-
-
-def _two_comparisons(left: str, first: str, middle: str, second: str, right: str) -> str:
-    """Return ``a < b < c`` as two comparisons, with what is compared before its bounds."""
-    if middle[0].isdecimal() and not left[0].isdecimal():
-        return f"{left} {first} {middle} and {left} {second} {right}"
-    return f"{middle} {_TURNED[first]} {left} and {middle} {second} {right}"
+def _of_account(met: Unexpected) -> str:
+    """Return what to do about a block for a user; empty if it is something else."""
+    found = met.place.around(_ACCOUNT)
+    if not found:
+        return ""
+    said = as_term(*found.groups())
+    return f"a block is about a unit; a rule says whose process it is: `prefer {said}`"
 
 
 def _of_start(met: Unexpected) -> str:
     """Return what to do about a word that begins no statement."""
+    if met.word in ("do", "don", "dont", "no") and habits.statement(met.place):
+        return habits.statement(met.place)
     if met.word in _STARTS:
         return _STARTS[met.word]
     if met.word in ("", "\n") and met.before.split()[:1] == ["in"]:
@@ -439,8 +378,8 @@ def with_quotes(met: Unexpected) -> str:
     for term in _TERM.finditer(met.before + met.rest):
         name, value = term.groups()
         if term.start(2) <= column <= term.end(2):
-            kind = ATTRIBUTES[name].type if name in ATTRIBUTES else None
-            return as_term(name, value) if kind is Type.TEXT else ""
+            word = value in KEYWORDS or not habits.is_text(name)
+            return "" if word else as_term(name, value)
     return ""
 
 

@@ -1,7 +1,7 @@
 """Types in words, and what to do where one does not fit.
 
 Whatever stands in backquotes here is a proposal: put into the file, it compiles and means what was
-meant. ``tests/language/test_proposals.py`` tries each of them.
+meant. ``tests/language/test_proposed.py`` tries each of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from oomrules import capabilities
 from oomrules.attributes import ATTRIBUTES, Type
 from oomrules.language import quantities, syntax
-from oomrules.language.diagnostics import Fix, either, replacing, similar
+from oomrules.language.diagnostics import Fix, did_you_mean, either, replacing, similar
 from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.program.nodes import is_glob
 
@@ -112,11 +112,13 @@ def name_help(word: str, defined: Iterable[str], wanted: Collection[Type] = ANY)
         return f"write the unit without a space, as in `512{word}`"
     if word.lower() in _UNKNOWN_HERE:
         return _UNKNOWN_HERE[word.lower()]
-    if word in CLAUSES:
+    if word in CLAUSES and not (Type.BOOLEAN not in wanted and _of_a_kind(word, wanted)):
         return CLAUSES[word]
+    if word == "oom_score" and Type.MEMORY not in wanted:
+        return "compare what a process holds, as in `footprint > 512MiB`"
     if word == "oom_score":
         return "what the kernel counts beside oom_score_adj is `score rss + swap + pgtables`"
-    here = _ELSEWHERE.get(word.lower())
+    here = _elsewhere(word)
     if here and ATTRIBUTES[here].type in wanted:
         return f"here it is called `{here}`"
     parts = _of_a_kind(word, wanted)
@@ -141,6 +143,16 @@ def name_help(word: str, defined: Iterable[str], wanted: Collection[Type] = ANY)
 _NO_SUCH = "there is no such attribute, and no `define` in these files makes it a word"
 
 
+def capability_help(word: str, known: list[str]) -> str:
+    """Return what to do about an unknown capability."""
+    if word in ("root", "sudo", "superuser"):
+        return "`with` asks for capabilities; a process of root is `uid 0`"
+    # A plain word is another thing, unless it is all but the name of one.
+    same = not word.islower() or "_" in word or word.upper() in known
+    otherwise = "see capabilities(7) for their names"
+    return did_you_mean(word, known, otherwise) if same else otherwise
+
+
 def not_a_capability(name: str) -> str:
     """Return what to do about a name that is known, but not as a capability."""
     kind = ATTRIBUTES[name].type if name in ATTRIBUTES else Type.BOOLEAN
@@ -149,13 +161,32 @@ def not_a_capability(name: str) -> str:
     return f"`{name}` is no capability: {value_help(name, kind)}"
 
 
+_EVERYBODY = ("all", "everything", "everyone", "everybody", "any", "each", "processes", "whatever")
+_ITSELF = ("process", "proc", "self", "this", "p", "task")
+
+
+def _elsewhere(word: str) -> str:
+    """Return the attribute that other tools call by a word; empty if there is none."""
+    head, _, tail = word.lower().partition(".")
+    tail = _ELSEWHERE.get(tail, tail)
+    if not tail:
+        return _ELSEWHERE.get(head, "")
+    if head in _ITSELF and tail in ATTRIBUTES:
+        return tail
+    if f"{head}.{tail}" in ATTRIBUTES:
+        return f"{head}.{tail}"
+    # The name of a unit, a user or a group is what the attribute is.
+    return head if head in ATTRIBUTES and tail in ("comm", "id") else ""
+
+
 def _of_a_kind(word: str, wanted: Collection[Type]) -> list[str]:
     """Return the attributes with a word before or behind their dot, a few at most."""
     begins = [name for name in ATTRIBUTES if name.startswith(f"{word}.")]
     ends = [
         name for name in ATTRIBUTES if name.endswith(f".{word}") and not name.startswith("scope.")
     ]
-    return [name for name in begins + ends if ATTRIBUTES[name].type in wanted][:4]
+    own = ["rss"] if word == "memory" else []
+    return [name for name in own + begins + ends if ATTRIBUTES[name].type in wanted][:4]
 
 
 def term_help(word: str, value: str, defined: Iterable[str], wanted: Collection[Type] = ANY) -> str:
@@ -178,7 +209,9 @@ def term_help(word: str, value: str, defined: Iterable[str], wanted: Collection[
         return CLAUSES[word]
     if quantities.spelt_out("512", word):
         return f"write the unit without a space, as in `{quantities.spelt_out('512', word)}`"
-    here = _ELSEWHERE.get(word.lower())
+    if word.lower() in _EVERYBODY and not value:
+        return "did you mean `anything`?"
+    here = _elsewhere(word)
     if here and value and ATTRIBUTES[here].type in wanted:
         return f"here it is called `{here}`, as in `{as_term(here, value)}`"
     if here and ATTRIBUTES[here].type in wanted:
@@ -281,6 +314,26 @@ def arithmetic_help(operator: str, left: Type, right: Type) -> str:
         what = "rss / 1MiB" if Type.MEMORY in (left, right) else "cpu_time / 1s"
         return f"divide one of them by a unit first, as in `{what}`"
     return "arithmetic takes numbers, memory and durations"
+
+
+def weight_help(kind: str, percent: Fraction) -> str:
+    """Return the factor that a percentage stands for: so much more, or so much less.
+
+    Args:
+        kind: ``prefer`` or ``spare``.
+    """
+    if not percent:
+        return "nothing changes by 0%: remove the rule"
+    if kind == "prefer":
+        return f"the points are multiplied: `by {decimal(1 + percent / 100)}` is {percent}% more"
+    if percent >= 100:
+        return "use `never kill …` instead, which leaves nothing"
+    return f"the points are divided: `by {decimal(1 / (1 - percent / 100))}` is {percent}% less"
+
+
+def decimal(factor: Fraction) -> str:
+    """Return a factor of 1 or more as it is written, with two decimals at most."""
+    return f"{max(1.0, float(round(factor, 2))):g}" if factor < 10**6 else f"{factor:.0f}"
 
 
 # What is compared with a quantity that stands alone, by its type.

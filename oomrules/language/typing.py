@@ -7,6 +7,7 @@ lists the nodes).
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -59,6 +60,8 @@ class Typing:
         self.lists = lists
         self.broken = broken
         self.in_block = in_block
+        # Whether it is an ancestor that a condition is asked of.
+        self.of_ancestor = False
 
     def bad(
         self, code: str, span: Span, message: str, help_: str, fix: Fix | None = None
@@ -71,6 +74,14 @@ class Typing:
     def condition(self, expression: syntax.Expression) -> list[Any]:
         """Return the node of a condition, which must be yes or no."""
         typed = self.expression(expression, type_help.BOOLEANS)
+        value = self._unquoted(expression) if isinstance(expression, syntax.Name) else ""
+        if value and typed.type is Type.TEXT:
+            self.bad(
+                "OOM304",
+                expression.span,
+                f"`{self.source.quote(expression.span)}` needs a value",
+                type_help.value_help(typed.node[-1], typed.type, value),
+            )
         if typed.type is not Type.BOOLEAN:
             self.bad(
                 "OOM303",
@@ -129,6 +140,7 @@ class Typing:
             case syntax.And(operands=operands):
                 return Typed(Type.BOOLEAN, ["and", *map(self.condition, operands)])
             case syntax.Or(operands=operands):
+                self._say_both(operands)
                 return Typed(Type.BOOLEAN, ["or", *map(self.condition, operands)])
 
     def _compared(self, compared: syntax.Compared) -> tuple[Typed, Typed]:
@@ -196,6 +208,8 @@ class Typing:
                 continue
             if _is_quotient(other) and kind is Type.COUNT and this is second:
                 return self._ratio(operator, other, fraction)
+            if kind is Type.PERCENTAGE and 1 < fraction <= 100:
+                return f"a percentage has its sign: `{float(fraction):g}%`"
             if kind in (Type.MEMORY, Type.PERCENTAGE) and fraction <= 1:
                 return f"a share of memory is written `{float(fraction * 100):g}%`"
         return ""
@@ -214,6 +228,20 @@ class Typing:
         """Return the text of an expression as it stands beside `*`."""
         written = self.source.quote(expression.span)
         return f"({written})" if isinstance(expression, syntax.Arithmetic) else written
+
+    def _say_both(self, operands: tuple[syntax.Expression, ...]) -> None:
+        """Find a value without its comparison, as in ``uid == 0 or 33``."""
+        for before, one in itertools.pairwise(operands):
+            if isinstance(before, syntax.Compared) and isinstance(
+                one, syntax.Quantity | syntax.Text
+            ):
+                left, written = before.left.span, self.source.quote(one.span)
+                self.bad(
+                    "OOM303",
+                    one.span,
+                    f"`{written}` alone is no condition",
+                    f"compare it, too: `{self.source.quote(left)} {before.operator} {written}`",
+                )
 
     def _quantity(self, quantity: syntax.Quantity) -> Typed:
         try:
@@ -242,6 +270,16 @@ class Typing:
             bare: the whole word that it is a part of, if it is.
         """
         # An attribute comes first; a definition cannot take its name (OOM208).
+        if name.name.startswith("scope.") and self.of_ancestor:
+            kind = ATTRIBUTES[name.name].type if name.name in ATTRIBUTES else Type.MEMORY
+            self.bad(
+                "OOM212",
+                name.span,
+                f"`{name.name}` is of the unit that a block is about, and an ancestor may be in "
+                "another one",
+                f"ask for it behind `when`, as in `in user.slice: prefer anything under uid 0 "
+                f"when {name.name} > {EXAMPLES[kind]}`",
+            )
         if name.name.startswith("scope.") and not self.in_block:
             self._no_scope(name)
         if name.name in ATTRIBUTES:
@@ -388,10 +426,9 @@ class Typing:
             f"unknown capability `{name.name}`",
             type_help.not_a_capability(name.name)
             if name.name in self.definitions or name.name in ATTRIBUTES
-            else did_you_mean(
+            else type_help.capability_help(
                 name.name.removeprefix("CAP_"),
                 [*capabilities.CAPABILITIES, *filter(None, short)],
-                "see capabilities(7) for their names",
             ),
             fix,
         )
@@ -616,7 +653,12 @@ class Typing:
                 "`under` begins a clause, and it is also the name of a definition",
                 "rename the definition; as a condition `under` stands last, or behind `when`",
             )
-        node = ["child" if clause.parent else "under", self.condition(clause.condition)]
+        self.of_ancestor = True
+        try:
+            condition = self.condition(clause.condition)
+        finally:
+            self.of_ancestor = False
+        node = ["child" if clause.parent else "under", condition]
         return ["not", node] if clause.negative else node
 
     def _term(self, term: syntax.Term) -> list[Any]:

@@ -20,6 +20,7 @@ from oomrules.lint.checks import (
     scores,
     trust,
     units,
+    wholes,
 )
 from oomrules.lint.ruleset import Check
 
@@ -31,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     *redundancies.CHECKS,
     *trust.CHECKS,
     *managers.CHECKS,
+    *wholes.CHECKS,
     *conditions.CHECKS,
     *overlaps.CHECKS,
     *scores.CHECKS,

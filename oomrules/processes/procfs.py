@@ -122,6 +122,7 @@ class ProcSource:
         self._stalls, self._growth = Stalls(), Growth()
         # The figures of the host that rules ask for.
         self._of_host: frozenset[str] = frozenset()
+        self._totalpages_too = False
         self.by_pid: dict[int, Process] = {}
         self.threads = Threads(self._prefix)
         self.namespaces = Namespaces(self.threads)
@@ -146,6 +147,7 @@ class ProcSource:
             attribute.field for attribute in attributes if attribute.provider is Provider.HOST
         )
         self._growth_too = "growth" in program.attributes
+        self._totalpages_too = "totalpages" in program.attributes
         # The fields that rules ask for, and which of them are in status.
         asked = {(attribute.field, attribute.provider.value) for attribute in attributes}
         self.asked = {field.name for field in FIELDS.values() if (field.name, field.file) in asked}
@@ -424,7 +426,7 @@ class ProcSource:
         except PermissionError:
             for field in self._in_status:
                 if field.changes:
-                    setattr(process, field.name, None)
+                    _take_over(process, field, None)
                     self._deny(process, field.name)
 
     def look_in_turn(self, files: Iterable[str]) -> bool:
@@ -580,16 +582,16 @@ class ProcSource:
                 if getattr(process, field.name) is UNREAD:
                     setattr(process, field.name, SELF_MADE)
             return
-        has_threads = process.total_vm and (process.threads or 0) > 1
+        # Where they end faster than they are looked at, or the last one has just ended.
+        own_doing = process.total_vm and ((process.threads or 0) > 1 or b"\nVm" not in data)
         for field in wanted:
             value = self._taking[field.name](data)
             if field.name == "capabilities":
                 value = self.namespaces.worth(process, value)
                 value = self.numbers.setdefault(value, value)
-            elif value is None and field.unit.is_memory and has_threads:
-                # They end faster than they are looked at.
+            elif value is None and field.unit.is_memory and own_doing:
                 value = SELF_MADE
-            setattr(process, field.name, value)
+            _take_over(process, field, value)
 
     # --- the host ------------------------------------------------------------------
 
@@ -602,6 +604,8 @@ class ProcSource:
         if waiting is not None:
             stall = self._stalls.share("", at, waiting[1])
             figures |= {"pressure": waiting[0], "stall": stall}
+        if self._totalpages_too:
+            figures["swappiness"] = self._swappiness()
         return Host(
             time=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             kernel=os.uname().release,
@@ -615,6 +619,25 @@ class ProcSource:
             unit_root=self._unit_root,
             **figures,
         )
+
+    def _swappiness(self) -> int | None:
+        try:
+            return int(read_small(f"{self._prefix}sys/vm/swappiness"))
+        except (OSError, ValueError):
+            return None
+
+
+def _take_over(process: Process, field: Field, value: Any) -> None:
+    """Set a field, and have rules decide anew if they know another value of it."""
+    before = getattr(process, field.name)
+    if before is value or before == value:
+        return
+    setattr(process, field.name, value)
+    if before is not UNREAD:
+        if field.changes:
+            process.changed()
+        else:
+            process.reconsider()
 
 
 # Rules also treat a process by its nice value.

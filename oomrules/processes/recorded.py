@@ -37,7 +37,7 @@ _SELF_MADE = [name for name, field in FIELDS.items() if field.self_made]
 _PATHS = ("cgroup", "memory_cgroup", "unit_root")
 _SCOPE_WHOLE = (
     *("memory", "memory_max", "memory_high", "memory_min", "memory_low"),
-    *("swap", "swap_max", "oom_kills", "processes"),
+    *("swap", "swap_max", "swappiness", "oom_kills", "processes"),
 )
 
 # Wider than anything a kernel says.
@@ -256,7 +256,7 @@ def _host(data: dict[str, Any]) -> Host:
         users=_names(data, "users"),
         groups=_names(data, "groups"),
         unit_root=_text(data, "unit_root") or "",
-        **{key: _whole(data, key, 0) for key in HOST_MEMORY},
+        **{key: _whole(data, key, 0) for key in (*HOST_MEMORY, "swappiness")},
         **_shares(data),
     )
 

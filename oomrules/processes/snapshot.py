@@ -42,7 +42,7 @@ class Host(NamedTuple):
 
     The rest is None where it is unknown, or no rule asks for it. Memory is in bytes: what is
     ``available``, ``free``, in shared memory and tmpfs (``shmem``) and in huge pages (``hugetlb``).
-    ``pressure`` and ``stall`` are percentages.
+    ``pressure`` and ``stall`` are percentages. ``swappiness`` is that of sysctl.
     """
 
     time: str
@@ -62,6 +62,7 @@ class Host(NamedTuple):
     hugetlb: int | None = None
     pressure: float | None = None
     stall: float | None = None
+    swappiness: int | None = None
 
 
 # The figures of a host that are read where a rule asks for one: of memory, and the others.
@@ -117,6 +118,8 @@ class Process:
     ppid: Any
     session: Any
     swap: Any
+    # What the process answered conditions of ``under`` and ``child``, as long as it is the same.
+    answers = _Rare("answers")
     # Which facts of DECISIVE a recorded process lacks, as a text; UNREAD where it has them.
     unreadable = _Rare("unreadable")
 
@@ -155,6 +158,8 @@ class Process:
     def reconsider(self) -> None:
         """Have the ranker decide anew: what should last as long as the process has changed."""
         self.decider: Any = UNREAD
+        if self.more is not None:
+            self.more.pop("answers", None)
         self.changed()
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from oomrules.attributes import ATTRIBUTES, FOOTPRINT, Attribute, Provider
+from oomrules.attributes import ATTRIBUTES, FOOTPRINT, Attribute, Provider, Type
 from oomrules.fields import FIELDS, Unit
 from oomrules.lean import Any
 from oomrules.processes.cgroups import enclosing
 from oomrules.processes.containers import NAMED_BY_PATH, Contained, contained
 from oomrules.processes.facts import CONTAINER_FACTS
-from oomrules.processes.snapshot import NO_LIMIT, UNREAD, Process, Snapshot
+from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Snapshot
 from oomrules.processes.units import Placement, placement
 from oomrules.program import nodes
 from oomrules.program.nodes import SELF_MADE
@@ -179,6 +179,11 @@ def _of_own_group(key: str) -> Getter:
     return get
 
 
+def _processes_of_own_group(process: Process, snapshot: Snapshot) -> int | None:
+    path = memory_group(process, snapshot)
+    return None if path is None else _number_charged_below(snapshot).get(path, 0)
+
+
 def _of_host(key: str) -> Getter:
     def get(_: Process, snapshot: Snapshot) -> Any:
         value = getattr(snapshot.host, key)
@@ -252,27 +257,38 @@ def _host_totalpages(_: Process, snapshot: Snapshot) -> int:
 
 
 def _totalpages(process: Process, snapshot: Snapshot) -> int | None:
-    """Return what the kernel's killer divides by when memory runs out around a process, in pages.
+    path = memory_group(process, snapshot)
+    if path is None:
+        return None
+    found: dict[str, int | None] = _known_totalpages(snapshot)
+    if path not in found:
+        found[path] = _totalpages_of(path, snapshot)
+    return found[path]
+
+
+def _totalpages_of(path: str, snapshot: Snapshot) -> int | None:
+    """Return what the kernel's killer divides by when memory runs out around a group, in pages.
 
     That is the host's RAM and swap, or the limit of a control group with the swap that it may
     use (constrained_alloc() in mm/oom_kill.c, mem_cgroup_get_max() in mm/memcontrol.c). With a
     limit of the RAM or more, the host runs out first. None if a limit could not be read.
     """
-    path, host = memory_group(process, snapshot), snapshot.host
-    if path is None:
-        return None
+    host = snapshot.host
     for group in enclosing(path):
         scope = snapshot.scope(group)
         most = NO_LIMIT if scope is None else scope.get("memory_max")
         if most is None:
             return None
         if scope is not None and most < min(NO_LIMIT, host.mem_total):
-            swap = scope.get("swap_max")
+            # At 0 the kernel leaves out the swap. Only groups of v1 have a swappiness of their own.
+            own = scope.get("swappiness")
+            swappiness = host.swappiness if own is None else own
+            swap = scope.get("swap_max") if swappiness != 0 else 0
             if swap is None:
                 return None
             # The kernel takes 1 for 0.
             return max(1, int(most + min(swap, host.swap_total)) // host.page_size)
-    return _host_totalpages(process, snapshot)
+    return (host.mem_total + host.swap_total) // host.page_size
 
 
 def _of_unit(name: str, wanted: type) -> Getter:
@@ -357,6 +373,72 @@ def _said(process: Process, snapshot: Snapshot, place: Contained, name: str) -> 
     return value if type(value) is CONTAINER_FACTS[name] else None
 
 
+def parent_pid(process: Process, snapshot: Snapshot) -> int | None:
+    """Return the pid of the parent of a process, 0 if it has none; None if it is unknown."""
+    # As ``process.ppid`` has it; a call less, for every process at each refresh.
+    more = process.more
+    pid: int | None = UNREAD if more is None else more.get("ppid", UNREAD)
+    return snapshot.read(process, "ppid") if pid is UNREAD else pid
+
+
+def tells_nothing(process: Process) -> bool:
+    """Return whether a process has ended since it was read, or is a kernel thread.
+
+    Neither has the files that tell the rest, and a user brings the one about.
+    """
+    return process.state in ("Z", "X", "x") or bool((process.flags or 0) & PF_KTHREAD)
+
+
+def _of_parent(name: str) -> Getter:
+    """What holds for the parent of a process; a process without one has an empty text, or no id.
+
+    A parent that is not there has just ended, which the process can bring about.
+    """
+    nothing = "" if ATTRIBUTES[name].type is Type.TEXT else None
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        pid = parent_pid(process, snapshot)
+        if not pid:
+            return None if pid is None else nothing
+        parent = snapshot.by_pid.get(pid)
+        if parent is None:
+            return SELF_MADE
+        value = GETTERS[name.removeprefix("parent.")](parent, snapshot)
+        return SELF_MADE if value is None and tells_nothing(parent) else value
+
+    return get
+
+
+def outer_place(process: Process, snapshot: Snapshot, level: int) -> Placement | None:
+    """Return the placement of a unit around a process, 0 for the outermost; None if unknown."""
+    place = innermost_place(process, snapshot)
+    for _ in range(0 if place is None else len(place.chain) - 1 - level):
+        place = place and place.above
+    return place if place is not None and len(place.chain) - 1 == level else None
+
+
+def of_block(name: str, level: int) -> Getter:
+    """Return the getter of ``scope.*`` for the unit that lies so deep around a process."""
+    key = ATTRIBUTES[name].field
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        place = outer_place(process, snapshot, level)
+        return None if place is None else of_group(place.path, key, snapshot)
+
+    return get
+
+
+def of_outer_unit(getter: Getter, level: int) -> Getter:
+    """Return a getter for what protects: what a user can keep secret of a unit is no doubt."""
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        value = getter(process, snapshot)
+        place = outer_place(process, snapshot, level) if value is None else None
+        return SELF_MADE if place is not None and place.manager else value
+
+    return get
+
+
 def _unit_name(path: str, snapshot: Snapshot) -> str:
     place = place_of(path, snapshot).system
     return nodes.Names(place.unit, snapshot.fact(place, "Names") or ())
@@ -387,6 +469,12 @@ def _once(make: Callable[[Snapshot], Any]) -> Callable[[Snapshot], Any]:
     return get
 
 
+@_once
+def _known_totalpages(snapshot: Snapshot) -> dict[str, int | None]:
+    """Return the ``totalpages`` of control groups, as far as they are known."""
+    return {}
+
+
 def _present(snapshot: Snapshot) -> Iterator[Process]:
     """Yield the processes that have memory of their own."""
     # Reading one may drop it.
@@ -396,8 +484,18 @@ def _present(snapshot: Snapshot) -> Iterator[Process]:
 @_once
 def _number_below(snapshot: Snapshot) -> dict[str, int]:
     """Count the processes by control group, with all below it."""
+    return _counted(cgroup, snapshot)
+
+
+@_once
+def _number_charged_below(snapshot: Snapshot) -> dict[str, int]:
+    """Count the processes by the group that their memory is charged to, with all below it."""
+    return _counted(memory_group, snapshot)
+
+
+def _counted(group_of: Getter, snapshot: Snapshot) -> dict[str, int]:
     found: dict[str, int] = {}
-    paths = Counter(cgroup(process, snapshot) for process in _present(snapshot))
+    paths = Counter(group_of(process, snapshot) for process in _present(snapshot))
     for path, number in paths.items():
         for group in enclosing(path) if path is not None else ():
             found[group] = found.get(group, 0) + number
@@ -439,6 +537,9 @@ def _sums(key: Getter, snapshot: Snapshot) -> dict[Any, int | None]:
         if of is None:
             continue
         held, before = _footprint(process, snapshot), found.get(of, 0)
+        if process.state == "X":
+            # It vanished while it was read.
+            continue
         if held is SELF_MADE:
             held = process.rss
         found[of] = None if held is None or before is None else before + held
@@ -482,7 +583,8 @@ _SPECIAL: dict[str, Getter] = {
     "unit.processes": _of_scope("processes"),
     "user.footprint": _of_user(_held_by_users),
     "user.processes": _of_user(_number_of_users),
-    **{f"cgroup.{key}": _of_own_group(key) for key in ("memory", "memory_max", "processes")},
+    "cgroup.processes": _processes_of_own_group,
+    **{f"cgroup.{key}": _of_own_group(key) for key in ("memory", "memory_max")},
     "host.memory": _host_memory,
     "host.swap": _of_host("swap_total"),
     WHOLES["host.memory"]: _whole(_host_memory),
@@ -497,6 +599,11 @@ _SPECIAL: dict[str, Getter] = {
 def _getter(attribute: Attribute) -> Getter:
     if attribute.provider is Provider.SCOPE:
         return _of_scope(attribute.field)
+    if attribute.provider is Provider.PARENT:
+        return _of_parent(attribute.name)
+    if attribute.provider is Provider.BLOCK:
+        # Only a rule in a block asks for it, of the block's unit (``of_block``).
+        return lambda process, snapshot: None
     if attribute.provider is Provider.HOST:
         return _of_host(attribute.field)
     if attribute.provider is Provider.SYSTEMD:
@@ -605,3 +712,9 @@ INLINE: dict[str, str] = {
     "cpu_time": "((p.utime + p.stime) * 1000 // hz)",
     "run_time": "(max(0, now - p.starttime // hz) * 1000)",
 }
+# Those that change only when the process itself is seen to have changed (``Process.changed``).
+STEADY = frozenset(
+    name
+    for name, attribute in ATTRIBUTES.items()
+    if name in INLINE or name == "footprint" or (name in FIELDS and attribute.changes)
+) - {"run_time", "growth"}

@@ -120,10 +120,15 @@ def walk(node: Node) -> Iterator[Node]:
         left += [part for part in node[:0:-1] if isinstance(part, list)]
 
 
+# What a node of these kinds asks for, besides what is in it.
+_ASKED = {"cap": "capabilities", "child": "ppid", "under": "ppid"}
+RELATIVES = ("child", "under")
+
+
 def attributes(node: Node) -> set[str]:
-    """Return the attributes that a node asks for."""
-    asked = (part for part in walk(node) if part[0] in ("attr", "cap"))
-    return {part[1] if part[0] == "attr" else "capabilities" for part in asked}
+    """Return the attributes that a node asks for, of the process or of its ancestors."""
+    asked = (part for part in walk(node) if part[0] == "attr" or part[0] in _ASKED)
+    return {part[1] if part[0] == "attr" else _ASKED[part[0]] for part in asked}
 
 
 def names(node: Node) -> set[str]:
@@ -152,6 +157,15 @@ def levels(node: Node, of_definitions: Mapping[str, int]) -> int:
 def divide(a: int, b: int) -> int | None:
     """Return the quotient, rounded down; unknown by zero."""
     return a // b if b else None
+
+
+def either(one: Any, other: Any) -> Any:
+    """Return what ``or`` makes of two truth values."""
+    if one is True or other is True:
+        return True
+    if one is False or other is False:
+        return other if one is False else one
+    return one if one is other else True
 
 
 def root(a: int) -> int:

@@ -10,7 +10,7 @@ import json
 import re
 from graphlib import CycleError, TopologicalSorter
 
-from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.attributes import ATTRIBUTES, Type, with_sources
 from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
 from oomrules.program import expressions, nodes
@@ -124,13 +124,13 @@ _WEIGHTS = ("prefer", "spare")
 
 
 def make(scopes: tuple[Scope, ...], definitions: dict[str, Node]) -> Program:
-    """Make a program, and find which attributes it needs."""
+    """Make a program, and find which attributes it needs, of a process or of its ancestors."""
     stated = [node for scope in scopes for node in scope.nodes]
     used = [*stated, *nodes.needed(stated, definitions).values()]
     return Program(
         scopes=scopes,
         definitions=definitions,
-        attributes=frozenset().union(*map(nodes.attributes, used)),
+        attributes=with_sources(frozenset().union(*map(nodes.attributes, used))),
         uses_limit=any(map(nodes.asks_limit, used)),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache, partial
 
 from oomrules.lean import NamedTuple
@@ -23,6 +22,7 @@ from oomrules.program.program import (
     Whole,
 )
 from oomrules.ranking.groups import Standing, Unit
+from oomrules.ranking.local import Local
 
 # Units inside which it is remembered which rules hold (``evaluator``).
 _MOST = 512
@@ -85,24 +85,29 @@ class Blocks:
 
     Args:
         program: the rules.
-        local: makes a node ready for this host (``nodes.localise``).
+        local: makes their nodes ready for this host.
 
     Attributes:
         active: returns the rules that hold inside units.
+        nodes: all conditions and scores, ready for this host.
     """
 
-    def __init__(self, program: Program, local: Callable[[Node], Node]) -> None:
+    def __init__(self, program: Program, local: Local) -> None:
+        ready = local.localise
         scopes = [
             (
                 scope,
-                [ActiveRule(rule, local(rule.when), scope.targets) for rule in scope.rules],
-                scope.score and ActiveScore(scope.score, local(scope.score.value), scope.targets),
+                [ActiveRule(rule, ready(rule.when), scope.targets) for rule in scope.rules],
+                scope.score and ActiveScore(scope.score, ready(scope.score.value), scope.targets),
             )
             for scope in program.scopes
         ]
+        self.nodes: list[Node] = []
+        for _, rules, score in scopes:
+            self.nodes += [rule.when for rule in rules] + ([score.value] if score else [])
         self._asks_for_units = any(scope.targets for scope in program.scopes)
         self._wholes = [(scope, whole) for scope in program.scopes for whole in scope.wholes]
-        self.active = lru_cache(maxsize=_MOST)(partial(_active, scopes))
+        self.active = lru_cache(maxsize=_MOST)(partial(_active, scopes, local))
 
     def around(self, process: Process, snapshot: Snapshot) -> Chain | None:
         """Return the units around a process; none if no rule asks, None if they are unknown."""
@@ -149,7 +154,9 @@ class Blocks:
 
 
 def _active(
-    scopes: list[tuple[Scope, list[ActiveRule], ActiveScore | None]], chain: Chain | None
+    scopes: list[tuple[Scope, list[ActiveRule], ActiveScore | None]],
+    local: Local,
+    chain: Chain | None,
 ) -> Active:
     active = Active(never=[], only=[], first=[], last=[], weights=[], scores=[])
     groups = {"never": active.never, "first": active.first, "last": active.last}
@@ -159,7 +166,10 @@ def _active(
         if depth is None:
             continue
         only = []
-        for one in rules:
+        # The unit that the block is about; none around all rules, and none for sure in doubt.
+        level = depth if depth >= 0 and not in_doubt else None
+        for rule in rules:
+            one = rule._replace(when=local.bind(rule.when, level))
             if one.rule.kind == "only":
                 only.append(one._replace(in_doubt=in_doubt))
                 continue
@@ -167,6 +177,8 @@ def _active(
             groups.get(one.rule.kind, active.weights).append(doubted)
         if only:
             active.only.append(only)
+        if score:
+            score = score._replace(value=local.bind(score.value, level))
         if score and in_doubt:
             active.scores.append(score._replace(in_doubt=True))
         elif score:
@@ -182,6 +194,18 @@ def scopes_in(program: Program, place: Placement, snapshot: Snapshot) -> tuple[S
     return tuple(
         scope for scope in program.scopes if scope.targets and _depth(scope, chain)[0] is not None
     )
+
+
+def level(target: str, process: Process, snapshot: Snapshot) -> int | None:
+    """Return how deep around a process the innermost unit lies that a target means.
+
+    0 is the outermost; None if there is none, or if it is in doubt.
+    """
+    place = innermost_place(process, snapshot)
+    if place is None:
+        return None
+    matched = [_matches(unit, target) for unit in _chain(place, snapshot)]
+    return len(matched) - 1 - matched[::-1].index(True) if True in matched else None
 
 
 def _chain(place: Placement, snapshot: Snapshot) -> Chain:

@@ -17,6 +17,7 @@ from oomrules.processes import values
 from oomrules.program import nodes
 from oomrules.program.automaton import WORK
 from oomrules.program.nodes import SELF_MADE, Node
+from oomrules.ranking.local import Getters
 from oomrules.ranking.residual import Residual, Tiered
 from oomrules.ranking.tiers import First, first_level
 
@@ -63,17 +64,22 @@ def four(holds: bool, fails: bool) -> Any:
     return (None if fails else True) if holds else (False if fails else SELF_MADE)
 
 
-def compile_residual(residual: Residual) -> Decider:
-    """Make the function that decides about a process from its changing values."""
+def compile_residual(residual: Residual, getters: Getters) -> Decider:
+    """Make the function that decides about a process from its changing values.
+
+    Args:
+        residual: what is left to be decided.
+        getters: give the values of the attributes in it.
+    """
     steps: set[int] = set()
     steady = all(_steady(node, steps) for node in residual.nodes)
-    return Decider(_Writer(residual).function(), tuple(sorted(steps)) if steady else None)
+    return Decider(_Writer(residual, getters).function(), tuple(sorted(steps)) if steady else None)
 
 
 def _steady(node: Node, steps: set[int]) -> bool:
-    """Return whether a value changes with stat and in steps of time only; add the steps."""
+    """Return whether a value changes with the process and in steps of time only; add the steps."""
     if node[0] == "attr":
-        return node[1] in values.INLINE and node[1] != "run_time"
+        return node[1] in values.STEADY
     if node[0] == "/" and node[1] == ["attr", "run_time"] and node[2][0] == "number":
         seconds, rest = divmod(node[2][1], 1000)
         steps.add(seconds)
@@ -84,8 +90,9 @@ def _steady(node: Node, steps: set[int]) -> bool:
 class _Writer:
     """Writes the source text of one function."""
 
-    def __init__(self, residual: Residual) -> None:
+    def __init__(self, residual: Residual, getters: Getters) -> None:
         self.residual = residual
+        self.getters = getters
         self.lines: list[str] = []
         self.given: dict[str, Any] = {
             **{one.__name__: one for one in (lift, fewest, instead, four, max)},
@@ -154,7 +161,7 @@ class _Writer:
     def _base(self) -> str:
         scores = []
         for score in self.residual.scores:
-            value = self.value(score, values.SCORING)
+            value = self.value(score, self.getters.scoring)
             scores.append(f"instead({value}, p.rss)" if self.wavers(score) else value)
         return scores[0] if len(scores) == 1 else f"fewest([{', '.join(scores)}])"
 
@@ -201,7 +208,7 @@ class _Writer:
             return f"{self.give(getters[parts[0]])}(p, s)"
         if kind in _CONDITIONS:
             # Compared with another yes or no, so all answers are needed at once.
-            if getters is values.PROTECTING and self.wavers(node):
+            if getters is self.getters.protecting and self.wavers(node):
                 return f"four({self.ask(node, HOLDS)}, {self.ask(node, FAILS)})"
             surely = self.ask(node, SURELY)
             return f"(True if {surely} else None if {self.ask(node, MAY)} else False)"
@@ -243,7 +250,7 @@ class _Writer:
         if kind == "name":
             return self._defined(node[1], question)
         protecting = question in (HOLDS, FAILS)
-        value = self.value(node, values.PROTECTING if protecting else values.GETTERS)
+        value = self.value(node, self.getters.protecting if protecting else self.getters.plain)
         return f"({value} {question})" if self.unsure(node) else value
 
     def _defined(self, name: str, question: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from oomrules.lean import Any
 from oomrules.processes.values import LIMIT, WHOLES
@@ -15,12 +15,24 @@ DIVISION = "a division by 0"
 NOTHING = {name: f"a share of {name}, which is 0" for name in WHOLES}
 PLACE = "its unit"
 
+# How the attributes are called that a program has of its own (``local.Local.causes``).
+Named = Callable[[str, Any], Iterable[str]]
+
+
+def _by_itself(name: str, _: Any) -> Iterable[str]:
+    return (name,)
+
+
 # How many causes are named: enough to begin with.
 _MOST = 5
 
 
 def causes(
-    node: Node, evaluate: Callable[[Node], Any], definitions: Mapping[str, Node], doubt: Any = None
+    node: Node,
+    evaluate: Callable[[Node], Any],
+    definitions: Mapping[str, Node],
+    named: Named = _by_itself,
+    doubt: Any = None,
 ) -> tuple[str, ...]:
     """Return what is unknown in a condition or a score that is unknown.
 
@@ -28,13 +40,14 @@ def causes(
         node: it.
         evaluate: gives the value of a node.
         definitions: what the names in it stand for.
+        named: returns what is unknown where an attribute is, in the words that people read.
         doubt: the value that is looked for: None, or SELF_MADE.
 
     Returns:
         attributes, and what is no attribute (``NEAREST_LIMIT`` and so on), each once.
     """
     found: dict[str, None] = {}
-    for cause in _causes(node, evaluate, definitions, doubt, set()):
+    for cause in _causes(node, evaluate, definitions, named, doubt, set()):
         found[cause] = None
         if len(found) == _MOST:
             break
@@ -45,6 +58,7 @@ def _causes(
     node: Node,
     evaluate: Callable[[Node], Any],
     definitions: Mapping[str, Node],
+    named: Named,
     doubt: Any,
     looked_at: set[str],
 ) -> Iterator[str]:
@@ -63,7 +77,7 @@ def _causes(
             name = NEAREST_LIMIT
         elif name in NOTHING and evaluate(["attr", name]) == 0:
             name = NOTHING[name]
-        yield name
+        yield from named(node[1], doubt) if name == node[1].strip("()") else [name]
     elif kind == "cap":
         yield "capabilities"
     elif kind == "unknown":
@@ -75,4 +89,4 @@ def _causes(
     elif kind == "/" and doubt is None and None not in map(evaluate, parts):
         yield DIVISION
     for part in parts:
-        yield from _causes(part, evaluate, definitions, doubt, looked_at)
+        yield from _causes(part, evaluate, definitions, named, doubt, looked_at)

@@ -16,15 +16,16 @@ from itertools import chain
 from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.snapshot import PF_EXITING, PF_KTHREAD, UNREAD, Host, Process, Snapshot
-from oomrules.processes.values import GETTERS, LASTING, LIMIT, PROTECTING, SCORING, Getter
+from oomrules.processes.values import LASTING, Getter
 from oomrules.program import nodes
 from oomrules.program.automaton import WORK
 from oomrules.program.nodes import SELF_MADE, Definitions, Node, OverBudget
-from oomrules.program.program import Program
+from oomrules.program.program import Program, Rule
 from oomrules.ranking import doubt, residual
 from oomrules.ranking.blocks import Active, ActiveRule, Blocks
 from oomrules.ranking.codegen import BUDGET, Decider, compile_residual, fewest, instead
 from oomrules.ranking.groups import Gathering
+from oomrules.ranking.local import Found, Local
 from oomrules.ranking.residual import Residual
 from oomrules.ranking.tiers import First, first_level, tier_of
 from oomrules.ranking.verdict import Held, Verdict, Why
@@ -59,12 +60,14 @@ class _Readings(NamedTuple):
         protecting: for rules that protect.
         scoring: for scores.
         own: the attributes that the process made unknown, of those that the last two asked for.
+        named: returns what is unknown where an attribute is (``doubt.causes``).
     """
 
     plain: Evaluate
     protecting: Evaluate
     scoring: Evaluate
     own: set[str]
+    named: doubt.Named
 
 
 def ineligible(process: Process, own: frozenset[int]) -> Why | None:
@@ -99,11 +102,13 @@ class Evaluator:
 
     def __init__(self, program: Program, host: Host) -> None:
         self.program = program
-        local = partial(nodes.localise, page_size=host.page_size, limit=LIMIT)
-        self._definitions = {name: local(node) for name, node in program.definitions.items()}
-        self._blocks = Blocks(program, local)
-        self._settled = sorted(program.attributes & _SETTLED)
-        self._costly = sorted(program.attributes & _COSTLY)
+        self._local = Local(program.definitions, host.page_size)
+        self._definitions = self._local.definitions
+        self._blocks = Blocks(program, self._local)
+        # What is asked of the process itself, and not of its ancestors only.
+        asked = self._local.attributes(self._blocks.nodes)
+        self._settled = sorted(asked & _SETTLED)
+        self._costly = sorted(asked & _COSTLY)
         # Of each kind of process the function that decides, None for no candidate, or what is left
         # to be decided by attributes that are costly to read.
         self._kinds: dict[Any, Residual | Decider | None] = {}
@@ -133,7 +138,8 @@ class Evaluator:
         return Gathering(snapshot, partial(self._blocks.standing, snapshot=snapshot))
 
     def forget(self, processes: int) -> None:
-        """Start anew once there are more kinds than so many processes, and more than a few."""
+        """Begin a ranking: forget ancestors, and kinds if there are more than processes."""
+        self._local.begin()
         most = max(_FEW_KINDS, processes)
         self._blocks.forget(most)
         for known in (self._kinds, self._deciders):
@@ -146,6 +152,10 @@ class Evaluator:
             self._judged, process, snapshot, _EXPLAINING * BUDGET
         )
         return verdict
+
+    def through(self, rule: Rule, process: Process, snapshot: Snapshot) -> list[Found]:
+        """Return the ancestors by which a rule is about a process, of each clause the nearest."""
+        return self._local.through(rule.when, process, snapshot)
 
     def specialise(self, process: Process, snapshot: Snapshot) -> Decider | None:
         """Decide what the identity of a process decides.
@@ -199,7 +209,7 @@ class Evaluator:
             self._deciders.clear()
         key = repr(left)
         if key not in self._deciders:
-            self._deciders[key] = compile_residual(left)
+            self._deciders[key] = compile_residual(left, self._local.getters)
         return self._deciders[key]
 
     def _decide_slowly(
@@ -270,7 +280,7 @@ class Evaluator:
                     rule=one.rule,
                     surely=surely,
                     targets=one.targets,
-                    doubts=() if surely else self._causes(one.when, readings.plain),
+                    doubts=() if surely else self._causes(one.when, readings.plain, readings.named),
                 )
                 for one, surely in held
             ),
@@ -278,9 +288,9 @@ class Evaluator:
             targets=because.targets if because else (),
             score_targets=scored.targets,
             score_doubts=(doubt.PLACE,) if any(one.in_doubt for one in active.scores) else (),
-            doubts=self._causes(scored.value, readings.scoring)
+            doubts=self._causes(scored.value, readings.scoring, readings.named)
             if base is None and because is None
-            else self._doubts(because, active, readings.plain),
+            else self._doubts(because, active, readings),
             own_doubts=self._own_doubts(active, readings) if readings.own else (),
             unreadable=process.unreadable if why is Why.UNREADABLE else "",
             degree=abs(level) or 1,
@@ -302,27 +312,30 @@ class Evaluator:
             return partial(nodes.reduce, get=get, names=Definitions(self._definitions, get))
 
         return _Readings(
-            plain=reading(GETTERS, tells_apart=False),
-            protecting=reading(PROTECTING, tells_apart=True),
-            scoring=reading(SCORING, tells_apart=True),
+            plain=reading(self._local.getters.plain, tells_apart=False),
+            protecting=reading(self._local.getters.protecting, tells_apart=True),
+            scoring=reading(self._local.getters.scoring, tells_apart=True),
             own=own,
+            named=partial(self._local.causes, process, snapshot),
         )
 
-    def _causes(self, node: Node, evaluate: Evaluate, kind: Any = None) -> tuple[str, ...]:
-        return doubt.causes(node, evaluate, self._definitions, kind)
+    def _causes(
+        self, node: Node, evaluate: Evaluate, named: doubt.Named, kind: Any = None
+    ) -> tuple[str, ...]:
+        return doubt.causes(node, evaluate, self._definitions, named, kind)
 
     def _doubts(
-        self, because: ActiveRule | None, active: Active, plain: Evaluate
+        self, because: ActiveRule | None, active: Active, readings: _Readings
     ) -> tuple[str, ...]:
         """Return what was unknown to the rule that excludes a process, if that is a doubt."""
         if because is None:
             return ()
         if because.rule.kind != "only":
-            return self._causes(because.when, plain)
+            return self._causes(because.when, readings.plain, readings.named)
         names: list[str] = []
         for one in chain(*active.only):
             names += (doubt.PLACE,) if one.in_doubt else ()
-            names += self._causes(one.when, plain)
+            names += self._causes(one.when, readings.plain, readings.named)
         return tuple(dict.fromkeys(names))
 
     def _own_doubts(self, active: Active, readings: _Readings) -> tuple[str, ...]:
@@ -331,7 +344,7 @@ class Evaluator:
         rules += [one for one in active.weights if one.rule.kind == "spare"]
         asked = [(one.when, readings.protecting) for one in rules]
         asked += [(one.value, readings.scoring) for one in active.scores]
-        causes = chain(*(self._causes(*one, SELF_MADE) for one in asked))
+        causes = chain(*(self._causes(*one, readings.named, SELF_MADE) for one in asked))
         return tuple(dict.fromkeys(causes))
 
 

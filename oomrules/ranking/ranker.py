@@ -166,7 +166,8 @@ class Ranker:
                 later = (LATEST if start is None else start) << START
                 process.key = later + process.pid - points
                 levels[level].append(process)
-                if tells and level == 0 and start is not None:
+                # To decide may show that the process has become another one.
+                if tells and level == 0 and start is not None and process.decider is decider:
                     process.until = _until(decider, now, start // hz)
         for processes in levels.values():
             processes.sort(key=_PLACE)

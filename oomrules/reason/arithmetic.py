@@ -11,7 +11,7 @@ from functools import lru_cache
 from math import inf, isqrt
 from typing import Any
 
-from oomrules.attributes import ATTRIBUTES, FOOTPRINT, Type
+from oomrules.attributes import ATTRIBUTES, FOOTPRINT, Attribute, Provider, Type
 from oomrules.fields import FIELDS
 from oomrules.program import nodes
 from oomrules.program.nodes import Node
@@ -28,7 +28,8 @@ _DOMAINS: dict[str, Numbers] = {
         if field.most is not None
     },
     "unit.oom_score_adjust": whole(-1000, 1000),
-    "unit.pressure": whole(0, 10_000),
+    **dict.fromkeys(("unit.pressure", "scope.pressure", "scope.stall"), whole(0, 10_000)),
+    "parent.uid": whole(0, FIELDS["uid"].most or 0),
     # An int32 of Kubernetes' API.
     "pod.priority": whole(-(2**31), 2**31 - 1),
 }
@@ -38,23 +39,57 @@ _DOMAINS: dict[str, Numbers] = {
 _SUMS = {"footprint": FOOTPRINT}
 
 
+# What stands between an attribute of a block's unit and the target that means the unit.
+_BOUND = "@"
+
+
+def entry(name: str) -> Attribute:
+    """Return an attribute by its name, which may be bound to the unit of a block."""
+    return ATTRIBUTES[name.partition(_BOUND)[0]]
+
+
+def bound(node: Node, targets: tuple[str, ...]) -> Node:
+    """Return a node that stands in blocks, in which ``scope.*`` names the unit that is meant.
+
+    In another block it is another question. The innermost target says which unit it is.
+    """
+    if node[0] == "attr":
+        name = bound_name(node[1], targets)
+        return node if name == node[1] else ["attr", name]
+    parts = [bound(part, targets) if isinstance(part, list) else part for part in node[1:]]
+    same = all(new is old for new, old in zip(parts, node[1:], strict=True))
+    return node if same else [node[0], *parts]
+
+
+def bound_name(name: str, targets: tuple[str, ...]) -> str:
+    """Return the name of an attribute that a statement in blocks asks for, as ``bound`` has it."""
+    of_block = ATTRIBUTES[name].provider is Provider.BLOCK and targets
+    return f"{name}{_BOUND}{targets[-1]}" if of_block else name
+
+
+def unbound(name: str) -> tuple[str, str]:
+    """Return an attribute's own name, and the target that it is bound to, or an empty text."""
+    own, _, target = name.partition(_BOUND)
+    return own, target
+
+
 def whole_beside(key: Any) -> str:
     """Return of which attribute a share that is compared with an expression is.
 
     Empty for the nearest memory limit.
     """
-    return ATTRIBUTES[key[1]].whole if key[0] == "attr" else ""
+    return entry(key[1]).whole if key[0] == "attr" else ""
 
 
 def is_text(node: Node) -> bool:
     """Return whether an expression is a text."""
-    return node[0] == "text" or (node[0] == "attr" and ATTRIBUTES[node[1]].type is Type.TEXT)
+    return node[0] == "text" or (node[0] == "attr" and entry(node[1]).type is Type.TEXT)
 
 
 def is_condition(node: Node) -> bool:
     """Return whether an expression is yes or no."""
     if node[0] == "attr":
-        return ATTRIBUTES[node[1]].type is Type.BOOLEAN
+        return entry(node[1]).type is Type.BOOLEAN
     return node[0] == "unknown" or nodes.FORMS[node[0]].result == "C"
 
 
@@ -81,7 +116,7 @@ def is_memory(node: Any) -> bool:
     """Return whether an expression counts memory."""
     match node[0]:
         case "attr":
-            return ATTRIBUTES[node[1]].type is Type.MEMORY
+            return entry(node[1]).type is Type.MEMORY
         case "bytes" | "share":
             return True
         case "+" | "*" | "max" | "min":
@@ -104,7 +139,8 @@ def span(node: Any) -> tuple[float, float]:
         case "share":
             return 0, inf
         case "attr":
-            ((low, high),) = _DOMAINS.get(node[1], whole(0)).spans
+            own, _ = unbound(node[1])
+            ((low, high),) = _DOMAINS.get(own, whole(0)).spans
             return low, high
         case "negative":
             low, high = span(node[1])

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from oomrules.program.program import Program, Rule, Scope
 from oomrules.reason import Undecided
+from oomrules.reason.arithmetic import bound
 from oomrules.reason.globs import literal
 from oomrules.reason.numbers import whole
 from oomrules.reason.regions import Reasoner, Region
@@ -79,6 +80,7 @@ class Effects:
 
     def _effect(self, rule: Rule, scope: Scope) -> Effect:
         doubt = rule.kind in PROTECTING
+        rule = rule._replace(when=bound(rule.when, scope.targets))
         sure = self._in(rule, scope, False)
         return Effect(rule, scope.targets, self._in(rule, scope, True) if doubt else sure, sure)
 

@@ -199,7 +199,7 @@ def _unit_names(process: Process, snapshot: Snapshot) -> list[str | None]:
 
 # Kinds of variables whose values do not depend on those of other variables.
 _FREE = ("text", "number", "flag", "cap")
-_OPAQUE = ("search", "same", "share")
+_OPAQUE = ("search", "same", "share", "kin")
 # The names of units are tied to their globs and to the blocks around.
 _UNIT = Variable("text", "unit")
 _TIED = (_UNIT, Variable("text", "user.unit"), Variable("text", "user.slice"))

@@ -40,6 +40,10 @@ EVERY_PROCESS: Region = [{}]
 MOST_BOXES = 128
 
 
+# More parts than any sensible condition about ancestors has, with its definitions written out.
+MOST_PARTS = 1000
+
+
 class Reasoner:
     """The conditions of one rule set, as regions.
 
@@ -97,6 +101,11 @@ class Reasoner:
                 return _tidied([box for part in parts for box in part])
             case "name":
                 return self._region(self.definitions[node[1]], positive, doubt)
+            case "child" | "under":
+                # Nothing is known of other processes but what is asked of them.
+                kin = Variable("kin", (node[0], self._written_out(node[1])))
+                answers = {TRUE if positive else FALSE, *([UNKNOWN] if doubt else [])}
+                return [{kin: only(*answers)}]
             case "==" | "!=" if arithmetic.is_condition(node[1]):
                 # Two conditions are equal if both hold, or neither.
                 one, two = node[1:]
@@ -118,6 +127,21 @@ class Reasoner:
         if doubt and UNKNOWN in domain(found.variable).others:
             values |= only(UNKNOWN)
         return [{found.variable: values}] if values else []
+
+    def _written_out(self, node: Node) -> tuple[Any, ...]:
+        """Return a condition with its definitions written out, as a key."""
+        left = MOST_PARTS
+
+        def written(node: Node) -> tuple[Any, ...]:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Undecided("a condition about ancestors is too large")
+            if node[0] == "name":
+                return written(self.definitions[node[1]])
+            return tuple(written(part) if isinstance(part, list) else part for part in node)
+
+        return written(node)
 
     # --- sets --------------------------------------------------------------------------
 

@@ -17,12 +17,12 @@ from functools import cache, lru_cache
 from math import inf
 from typing import Any, NamedTuple
 
-from oomrules.attributes import ATTRIBUTES, Type
+from oomrules.attributes import Type
 from oomrules.processes.containers import QOS_CLASSES, RUNTIMES
 from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.program.program import PART_OF, USER_UNIT, WANTED_BY
 from oomrules.reason import globs
-from oomrules.reason.arithmetic import mentioned, span, whole_beside
+from oomrules.reason.arithmetic import entry, mentioned, span, whole_beside
 from oomrules.reason.globs import Texts
 from oomrules.reason.numbers import Numbers, whole
 
@@ -35,10 +35,10 @@ NOTHING_BY_NOTHING = "0/0"
 class Variable(NamedTuple):
     """A question of one of these kinds.
 
-    ``number``, ``share`` (of the memory limit): the canonical node; ``order``: two of them;
-    ``text``, ``flag``: the attribute; ``cap``: the bit; ``unit``: globs on the names of
-    the innermost unit; ``search``: attribute and expression; ``same``: two texts;
-    ``in``: the target of a block.
+    ``number``, ``share`` (of the memory limit, or of ``whole_beside``): the canonical node;
+    ``order``: two of them; ``text``, ``flag``: the attribute; ``cap``: the bit; ``unit``: globs
+    on the names of the innermost unit; ``search``: attribute and expression; ``same``: two texts;
+    ``in``: the target of a block; ``kin``: ``under`` or ``child``, and the condition of ancestors.
     """
 
     kind: str
@@ -48,6 +48,8 @@ class Variable(NamedTuple):
     def attributes(self) -> frozenset[str]:
         """The attributes that the question is about, and ``capabilities``."""
         match self.kind:
+            case "share" if whole_beside(self.key):
+                return mentioned(self.key) | {whole_beside(self.key)}
             case "number" | "order" | "share":
                 return mentioned(self.key)
             case "same":
@@ -56,7 +58,8 @@ class Variable(NamedTuple):
                 return frozenset([self.key[0]])
             case "text" | "flag":
                 return frozenset([self.key])
-        return frozenset([{"cap": "capabilities", "unit": "unit", "in": "cgroup"}[self.kind]])
+        one = {"cap": "capabilities", "unit": "unit", "in": "cgroup", "kin": "ppid"}[self.kind]
+        return frozenset([one])
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ def only(*others: str) -> Values:
 @cache
 def attribute(name: str) -> Variable:
     """Return the variable that asks for the value of an attribute."""
-    kind = ATTRIBUTES[name].type
+    kind = entry(name).type
     if kind in (Type.TEXT, Type.BOOLEAN):
         return Variable("text" if kind is Type.TEXT else "flag", name)
     return Variable("number", ("attr", name))
@@ -139,6 +142,7 @@ UNIT_NAMES = globs.matching(tuple("*" + suffix for suffix in UNIT_SUFFIXES))
 SLICES = globs.matching(("*.slice",))
 _OF_TEXT: dict[str, Texts] = {
     "comm": globs.everything(COMM_LENGTH),
+    "parent.comm": globs.everything(COMM_LENGTH),
     "state": globs.literal(*STATES),
     "unit": UNIT_NAMES | globs.literal(""),
     "slice": SLICES,

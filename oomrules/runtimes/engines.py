@@ -117,6 +117,8 @@ def storage(directories: list[str]) -> dict[str, Said]:
         for path in sorted(Path(directory).glob(f"*-containers/{kind}"))
     ]
     if not paths:
+        # A directory of root's looks empty to others.
+        advice = advice if os.geteuid() == 0 else "run this as root"
         raise Unanswered(f"there is no list of containers below {directories[0]}", advice)
     for path in paths:
         try:

@@ -27,6 +27,7 @@ from oomrules.processes.ordinary import (
 from oomrules.processes.snapshot import HOST_MEMORY, HOST_SHARES
 
 TICKS = 100
+INIT = 1
 
 # The first of the ids that names without one are given.
 _FIRST_ID = 20_000
@@ -53,6 +54,7 @@ _WORDS = {
     # Worked out from several; this is the one that ``unknown`` takes away.
     "footprint": "pgtables",
     "unit": "cgroup",
+    "parent": "ppid",
 }
 _PLAIN = {
     name: field
@@ -119,14 +121,20 @@ class Described:
         given = self._table(data.get("host", {}), "host", _HOST)
         self.uptime = self._seconds(given.get("uptime", "1d"), "host.uptime")
         memory = self._memory(given)
-        processes = []
+        processes: list[dict[str, Any]] = []
         pids: dict[str, int] = {}
-        for number, (name, said) in enumerate(self._tables(data, "process", KEYS), 1000):
+        described = list(self._tables(data, "process", KEYS))
+        for number, (name, said) in enumerate(described, 1000):
             process = self._process(name, said, number)
             if process["pid"] in pids.values():
                 raise self._wrong(f"process.{name}.pid", f"{process['pid']} is taken already")
             pids[name] = process["pid"]
             processes.append(process)
+        for process, (name, said) in zip(processes, described, strict=True):
+            if "parent" in said:
+                process["ppid"] = self._parent(said["parent"], name, pids)
+        if INIT not in pids.values():
+            processes.append(_init())
         scopes = [self._scope(cgroup, said) for cgroup, said in self._tables(data, "scope", _SCOPE)]
         host = {
             "clock_ticks": TICKS,
@@ -190,10 +198,18 @@ class Described:
             values[name] = None
         return process_line(values.pop("pid", pid), **values)
 
+    def _parent(self, said: str, name: str, pids: Mapping[str, int]) -> int:
+        """Return the pid of the process that another one names as its parent."""
+        if said == name or said not in pids:
+            others = [other for other in pids if other != name]
+            known = did_you_mean(said, others, "it is the name of another process in this file")
+            raise self._wrong(f"process.{name}.parent", f"there is no {said}; {known}")
+        return pids[said]
+
     def _typed(self, said: dict[str, Any], where: str) -> None:
         for keys, kind, what in (
             (_NUMBERS, int, "a whole number"),
-            ((*_TEXTS, "user", "group", "tty"), str, "a text in quotes"),
+            ((*_TEXTS, "user", "group", "tty", "parent"), str, "a text in quotes"),
             (("capabilities", "unknown"), list, "a list, in brackets"),
         ):
             for key in keys:
@@ -355,6 +371,14 @@ class Described:
 
     def _wrong(self, where: str, why: str) -> Failure:
         return Failure(f"{self.file}: {where}: {why}", "see docs/testing.md")
+
+
+def _init() -> dict[str, Any]:
+    """Return the line of the init process, which each host has; it counts in no sum."""
+    ids = dict.fromkeys(("ppid", "uid", "euid", "gid", "egid", "starttime"), 0)
+    sizes = dict.fromkeys(("total_vm", "rss", "anon", "pgtables"), 0)
+    texts = {"comm": "systemd", "cmdline": "/sbin/init", "exe": "/usr/lib/systemd/systemd"}
+    return process_line(INIT, cgroup="/init.scope", growth=0, **ids, **sizes, **texts)
 
 
 def _slice(name: str) -> str:

@@ -51,7 +51,7 @@ def test_the_full_form_shows_the_line_a_caret_and_help(oomrules: Run, rules: Wri
         "  |\n"
         "2 | never kill usr 0\n"
         "  |            ^^^\n"
-        "  = help: did you mean `user`?\n"
+        "  = help: did you mean `uid`?\n"
     )
 
 
@@ -174,7 +174,7 @@ def test_a_mistake_in_one_statement_does_not_hide_those_in_others(
         "  score comm",
         "}",
         "score rss",
-        "score rss",
+        "score swap",
         "}",
     ]
     done = oomrules("check", "--format", "json", rules("\n".join(lines)))

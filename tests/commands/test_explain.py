@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from oomrules.processes import ordinary
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -196,3 +199,33 @@ def test_a_process_of_this_host_is_explained(oomrules: Run, child: Any, root: Pa
     assert "rank " in done.out.splitlines()[-1]
     done = oomrules("explain", os.getpid(), "--root", root)
     assert done.code == 1 and "oomrules itself" in done.out
+
+
+def test_the_ancestors_are_shown_and_by_which_of_them_a_rule_holds(
+    oomrules: Run, rules: Write, tmp_path: Path
+) -> None:
+    host = {"clock_ticks": 100, "uptime": 100, "mem_total": 2**33, "users": {"0": "root"}}
+    session = "/user.slice/user-1000.slice/session-1.scope"
+    lines = [
+        {"kind": "host", "schema": "oomrules.snapshot/1", "page_size": 4096, **host},
+        {"kind": "scope", "cgroup": "/user.slice/user-1000.slice", "memory": 3 << 30},
+        ordinary.process_line(1, ppid=0, comm="systemd", uid=0, starttime=1),
+        ordinary.process_line(10, ppid=1, comm="sshd", uid=0, starttime=1),
+        ordinary.process_line(11, ppid=10, comm="\x1b[2Jbash", starttime=1, cgroup=session),
+        ordinary.process_line(12, ppid=11, comm="make", starttime=1, cgroup=session),
+        ordinary.process_line(13, ppid=77, comm="orphan", starttime=1, exe=None),
+    ]
+    snapshot = tmp_path / "host.jsonl"
+    snapshot.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    path = rules(
+        'score rss\nprefer anything under uid 0 comm "sshd"\nspare anything not child of nice 19\n'
+        'in "user-*.slice": prefer anything when scope.memory > 2GiB by 3\n'
+    )
+    done = oomrules("explain", 12, "--snapshot", snapshot, "--rules", path)
+    assert "  ancestors: 11 " in done.out and "bash, 10 sshd, 1 systemd\n" in done.out
+    assert "\x1b" not in done.out
+    assert "  scope.memory of user-1000.slice = 786432 pages (3.0 GiB)\n" in done.out
+    assert 'prefer anything under uid 0 comm "sshd" (under 10 sshd) ' in done.out
+    assert "child of 11" not in done.out
+    orphan = oomrules("explain", 13, "--snapshot", snapshot, "--rules", path).out
+    assert "its own doing, which protects no process:\n  its parent" in orphan

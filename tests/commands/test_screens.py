@@ -111,6 +111,9 @@ def test_rank_on_a_host_with_containers(place: Path, wide: int) -> None:
     if wide == 80:
         assert {"doc…81.scope", "doc…9f.scope"} <= {word for row in rows for word in row.split()}
         assert all(row[heading.index("WHY") :].strip() for row in rows)
+        # The reason has room, and the name of a command is whole.
+        assert 80 - heading.index("WHY") >= 20
+        assert heading.index("WHY") - heading.index("COMMAND") > 10
 
 
 @pytest.mark.parametrize("wide", [80, 60, 40])

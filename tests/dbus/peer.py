@@ -98,6 +98,8 @@ def answer(mode: str, message: Any) -> Any:
             "Scope": GLib.Variant("s", f"session-{message.get_path()[1:]}.scope"),
         }
         reply.set_body(GLib.Variant("(a{sv})", (session,)))
+    elif member == "ListUnits":
+        reply.set_body(listed(["u1.service", "u2.scope", "x.device"], mode))
     elif member == "ListUnitsByNames":
         names = list(message.get_body().unpack()[0])
         if mode == "crowd":

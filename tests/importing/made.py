@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from oomrules.importing import recognition, rulefile
@@ -24,6 +25,9 @@ def written(translations: Sequence[Translation]) -> str:
     translations = rulefile.sound(translations)
     text = rulefile.written(translations)
     source = RuleText("made.oom", text)
+    for guard in (guard for one in translations for guard in one.guards):
+        asked = RuleText("guard.oom", _conditions(guard))
+        assert checker.check([asked]).diagnostics == [], guard
     errors = [one for one in checker.check([source]).diagnostics if one.level is Level.ERROR]
     assert errors == []
     assert formatter.formatted(source) == text
@@ -34,6 +38,14 @@ def written(translations: Sequence[Translation]) -> str:
             assert any(comment.startswith(starts) for comment in comments), piece
             assert bool(piece.sentences) or piece.reason
     return text
+
+
+def _conditions(guard: str) -> str:
+    """Return a rule that asks what a statement about when to act asks."""
+    block, _, statement = guard.rpartition(": ")
+    _, _, condition = statement.partition(" when ")
+    condition = re.sub(r" for [\d.]+s$", "", condition)
+    return f"{block}{': ' if block else ''}prefer anything when {condition}\n"
 
 
 def sentences(text: str) -> list[str]:

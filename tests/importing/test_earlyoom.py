@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import shlex
 from typing import NamedTuple
 
@@ -89,25 +88,29 @@ def test_options_become_these_rules(command: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "terminate", "kill"),
+    ("command", "memory", "swap"),
     [
-        ("", "host.available <= 10% and host.swap_free <= 10%", "5% 5%"),
-        ("-m 30", "host.available <= 30% and host.swap_free <= 10%", "15% 5%"),
-        ("-m 20,18 -s 3,1", "host.available <= 20% and host.swap_free <= 3%", "18% 1%"),
-        ("-M 1048576", "host.available <= 1048576KiB and host.swap_free <= 10%", "524288KiB 5%"),
-        ("-s 100 -m 4", "host.available <= 4%", "2%"),
-        (
-            "-m 10 -M 1000",
-            "host.available <= 10% and host.available <= 1000KiB and host.swap_free <= 10%",
-            "5% 500KiB 5%",
-        ),
+        ("", ["10%", "5%"], ["10%", "5%"]),
+        ("-m 30", ["30%", "15%"], ["10%", "5%"]),
+        ("-m 20,18 -s 3,1", ["20%", "18%"], ["3%", "1%"]),
+        ("-M 1048576 -S 10", ["1048576KiB", "524288KiB"], ["10KiB", "5KiB"]),
+        ("-s 100 -m 4.5", ["4.5%", "2.25%"], []),
     ],
 )
-def test_thresholds_become_conditions_for_later(command: str, terminate: str, kill: str) -> None:
-    first, second = of(command).guards
-    assert first == f"terminate when {terminate}"
-    assert re.findall(r"<= (\S+)", second) == kill.split()
-    assert second.startswith("kill when ")
+def test_thresholds_become_conditions_for_later(
+    command: str, memory: list[str], swap: list[str]
+) -> None:
+    found = of(command)
+    made.written([found])
+    for number, verb in enumerate(("terminate", "kill")):
+        # Where there is no swap, earlyoom looks at the memory alone.
+        free = f" and (host.swap == 0B or host.swap_free <= {swap[number]})" if swap else ""
+        assert found.guards[number] == f"{verb} when host.available <= {memory[number]}{free}"
+
+
+def test_of_two_thresholds_the_lower_one_counts() -> None:
+    first, _ = of("-m 10 -M 1000 -s 100").guards
+    assert first == "terminate when host.available <= 10% and host.available <= 1000KiB"
 
 
 @pytest.mark.parametrize("value", ["x", "-5", "1e400", "nan", "", "1,2,3"])
@@ -150,6 +153,12 @@ def test_other_lines_of_it_stand_in_comments(text: str) -> None:
     found = made.translated("/etc/default/earlyoom", text)
     assert [one for one in found.pieces if one.reason]
     assert made.sentences(made.written([found])) == MEASURE
+
+
+@pytest.mark.parametrize("text", ['EARLYOOM_ARGS=""', "earlyoom", "EARLYOOM_ARGS="])
+def test_a_line_without_options_stands_in_a_comment(text: str) -> None:
+    found = made.translated("/etc/default/earlyoom", f"# a comment\n{text}\n")
+    assert [one.place for one in found.pieces if one.reason] == ["/etc/default/earlyoom:2"]
 
 
 def test_a_name_that_no_process_can_have_is_said() -> None:

@@ -96,12 +96,13 @@ def test_thresholds_become_conditions_for_later() -> None:
         "soft_threshold_max_psi = 40\nhard_threshold_max_psi = x\n"
         "warning_threshold_min_mem = 20 %\nwarning_threshold_min_swap = 25 %\n"
     )
-    terminate = "terminate when host.available <= 5% and host.swap_free <= 10%"
-    kill = "kill when host.available <= 2% and host.swap_free <= 100MiB"
+    free = "(host.swap == 0B or host.swap_free <= "
+    terminate = f"terminate when host.available <= 5% and {free}10%)"
+    kill = f"kill when host.available <= 2% and {free}100MiB)"
     pressure = "terminate when host.stall >= 40% for 30s"
     assert made.translated("nohang.conf", text).guards == (terminate, pressure, kill)
     warned = made.translated("nohang.conf", f"{text}low_memory_warnings_enabled = True\n")
-    assert warned.guards[0] == "warn when host.available <= 20% and host.swap_free <= 25%"
+    assert warned.guards[0] == f"warn when host.available <= 20% and {free}25%)"
 
 
 def test_positive_adjustments_can_be_left_out_of_the_measure() -> None:

@@ -37,6 +37,7 @@ def rules(files: dict[str, str]) -> list[str]:
         ("OOMScoreAdjust=500", 'kill first unit "shop.service"'),
         ("ManagedOOMPreference=avoid", 'kill last unit "shop.service"'),
         ("ManagedOOMPreference=omit", 'never kill unit "shop.service"'),
+        ("OOMPolicy=kill", 'kill whole "shop.service"'),
         ("OOMScoreAdjust=\\\n# a comment\n 100", 'prefer unit "shop.service" by 2'),
         ("OOMScoreAdjust=5\nOOMScoreAdjust=100", 'prefer unit "shop.service" by 2'),
     ],
@@ -49,7 +50,7 @@ def test_a_setting_of_a_unit_becomes_a_rule(setting: str, rule: str) -> None:
     "setting",
     [
         *("OOMScoreAdjust=0", "OOMScoreAdjust=", "OOMScoreAdjust=x", "OOMScoreAdjust=1001"),
-        *("ManagedOOMPreference=none", "ManagedOOMPreference=odd", "OOMPolicy=kill"),
+        *("ManagedOOMPreference=none", "ManagedOOMPreference=odd", "OOMPolicy=stop"),
         *("ManagedOOMSwap=kill", "ManagedOOMMemoryPressure=auto", "OOMRules=a b", "MemoryMax=5G"),
         *("no assignment", "DefaultOOMScoreAdjust=5", "=", "OOMScoreAdjust=\udcff"),
     ],
@@ -92,6 +93,17 @@ def test_of_several_files_about_a_unit_the_last_drop_in_counts() -> None:
     }
     files["/usr/lib/systemd/system/shop.service"] = "[Service]\nOOMScoreAdjust=-1000\n"
     assert rules(files) == ['kill last unit "shop.service"']
+
+
+def test_a_file_in_a_higher_directory_replaces_and_masks_one_of_its_name() -> None:
+    text = "[Service]\nOOMScoreAdjust=100\n"
+    lower, higher = ("/usr/lib/systemd/system/a.service", "/etc/systemd/system/a.service")
+    assert rules({lower: text, higher: "[Service]\nExecStart=/a\n"}) == []
+    assert rules({lower: text, higher: ""}) == []
+    found = of({lower: text, higher: ""})
+    assert [one.place for one in found.pieces] == [f"{lower}:2"]
+    dropped = {path.replace("a.service", "a.service.d/x.conf"): text for path in (lower, higher)}
+    assert rules({lower: "", **dropped}) == ['prefer unit "a.service" by 2']
 
 
 def test_units_of_users_are_preferred_but_never_protected() -> None:
@@ -169,9 +181,10 @@ def test_units_with_something_of_their_own_become_rules() -> None:
     assert made.sentences(text) == [
         'kill last unit "dbus.service"',
         'prefer unit "job.service" by 8',
+        'kill whole "job.service"',
         'never kill unit "ssh.service"',
     ]
-    assert "1 other units" in text and "job.service: OOMPolicy=kill" in text
+    assert "1 other units" in text and "a.slice: ManagedOOMMemoryPressure=kill" in text
 
 
 def test_the_units_of_another_system_are_read_from_its_files(tmp_path: Path) -> None:

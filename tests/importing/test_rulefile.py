@@ -13,10 +13,12 @@ from oomrules.errors import Failure
 from oomrules.importing import earlyoom, recognition, rulefile, sources
 from oomrules.importing.sources import Source
 from oomrules.importing.translation import Piece, Translation
+from oomrules.language import checker
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
 from oomrules.lint import linter
 from tests.importing import made
+from tests.language import test_foreign as foreign_files
 
 # What lines of all tools are made of, and what their enemies add.
 WORDS = [
@@ -125,6 +127,8 @@ def test_a_directory_is_read_with_what_is_known_in_it(tmp_path: Path) -> None:
         ("nohang-desktop.conf", "", "nohang"),
         ("x", '#\n{ "name": "x" }', "ananicy"),
         ("00.types", "", "ananicy"),
+        ("x.service", "\n", "systemd"),
+        ("x.service", "[D-BUS Service]\nName=x", None),
         ("x.conf", "[main]\na=5", None),
         ("x", "never kill uid 0", None),
         ("x", "", None),
@@ -166,3 +170,11 @@ def test_what_the_score_counts_already_is_not_said_a_second_time() -> None:
     text = made.written([first, unit])
     assert "x.service" in text
     assert len(made.sentences(text)) == 2
+
+
+@pytest.mark.parametrize("name", foreign_files.CASES)
+def test_what_check_proposes_to_import_is_recognised(name: str) -> None:
+    text = foreign_files.CASES[name].text
+    (finding,) = checker.check([RuleText("f.oom", text)]).diagnostics
+    if "oomrules import" in finding.help:
+        assert recognition.recognised(Source("f.oom", text.split("\n")))

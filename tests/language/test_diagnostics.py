@@ -184,6 +184,11 @@ CASES: dict[str, list[Case]] = {
     ],
     "OOM212": [
         Case(
+            "in user.slice: prefer anything under ‸scope.memory 1GiB",
+            "ask for it behind `when`",
+            "in user.slice: prefer anything under uid 0 when scope.memory > 1GiB",
+        ),
+        Case(
             "prefer anything when ‸scope.memory > 10GiB",
             "`in user.slice: prefer anything when scope.memory > ",
             "prefer anything when unit.memory > 10GiB",
@@ -209,6 +214,32 @@ CASES: dict[str, list[Case]] = {
         Case("spare anything when ‸run_time > 9MiB", "", "spare anything when run_time > 9min"),
         Case("spare anything when ‸run_time > 25%", "", "spare anything when rss > 25%"),
         Case("spare anything when ‸10% > 5%", "memory", "spare anything when unit.pressure > 5%"),
+        # Of the RAM, of the swap, or of the nearest limit.
+        Case(
+            "spare anything when ‸host.free + host.swap_free < 10%",
+            "`host.memory * 10 / 100`",
+            "spare anything when host.free + host.swap_free < host.memory * 10 / 100",
+        ),
+        Case(
+            "spare anything when ‸host.swap - host.swap_free > 12.5%",
+            "compare `host.swap_free` alone, as in `host.swap_free < 12.5%`",
+            "spare anything when host.swap_free < 12.5%",
+        ),
+        Case(
+            "spare anything when ‸host.memory > 50%",
+            "write out the share",
+            "spare anything when host.memory > host.memory * 50 / 100",
+        ),
+        Case(
+            "spare anything when rss > ‸host.free - 5%",
+            "",
+            "spare anything when rss > host.free - host.memory * 5 / 100",
+        ),
+        Case(
+            "spare anything when rss > ‸max(host.free, 5%)",
+            "",
+            "spare anything when rss > max(host.free, host.memory * 5 / 100)",
+        ),
         Case(
             'spare anything when ‸uid == "root"', "`user == ", 'spare anything when user == "root"'
         ),

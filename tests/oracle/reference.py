@@ -419,11 +419,17 @@ _UNIT_COUNTS = {"unit.oom_kills": "oom_kills", "unit.oom_score_adjust": "OOMScor
 
 
 class Reader:
-    """Reads expressions for one process."""
+    """Reads expressions for one process, in the blocks of ``within``."""
 
     def __init__(
-        self, rules: Rules, world: World, process: Object, asks: str = "a rule that protects"
+        self,
+        rules: Rules,
+        world: World,
+        process: Object,
+        asks: str = "a rule that protects",
+        within: Targets = (),
     ) -> None:
+        self.within = within
         self.rules = rules
         self.asks = asks
         self.world = world
@@ -436,6 +442,10 @@ class Reader:
 
     def attribute(self, name: str) -> Value | None:
         """Give an attribute; None if there is none of that name."""
+        if name.startswith("parent."):
+            return self._of_parent(name.removeprefix("parent."))
+        if name.startswith("scope."):
+            return self._of_block(name.removeprefix("scope."))
         raw, page = self._raw(name), self.world.page
         if name in _TEXTS:
             return Value("text", raw)
@@ -589,7 +599,9 @@ class Reader:
             if scope is None or limit is None:
                 return None
             if limit < min(NO_LIMIT, host["mem_total"]):
-                most = _figure(scope, "swap_max")
+                # A group that is never to be swapped has no swap.
+                swaps = scope.get("swappiness", host.get("swappiness")) != 0
+                most = _figure(scope, "swap_max") if swaps else 0
                 return None if most is None else max(1, (limit + min(most, swap)) // page)
         return int((host["mem_total"] + swap) // page)
 
@@ -673,6 +685,100 @@ class Reader:
             pressure = None if scope is None else scope.get("pressure")
             return Value("percentage", None if pressure is None else Fraction(str(pressure)))
         raise AssertionError(name)
+
+    def _of_block(self, name: str) -> Value:
+        """A figure of the innermost unit that the innermost block names.
+
+        It is told as that of a process in that unit itself.
+        """
+        depths = _depths(self.place, self.within[-1]) if self.place and self.within else []
+        outer = Reader(self.rules, self.world, self.process, self.asks)
+        if self.place:
+            outer.place = _outer(self.place, max(depths), self.root) if depths else None
+        if name == "processes":
+            return Value("number", outer._processes())
+        if name == "footprint":
+            return Value("memory", outer._held())
+        if name == "stall":
+            scope = self.world.scopes.get(outer.place.path) if outer.place else None
+            stall = None if scope is None else scope.get("stall")
+            told = None if stall is None else Fraction(str(stall))
+            doubted = outer._of_its_own_doing(told) if outer._in_a_users_unit() else told
+            return Value("percentage", doubted)
+        return outer._of_unit(f"unit.{name}")
+
+    def _held(self) -> int | None:
+        """The footprints of all in the unit and below it; who hides it counts by what is known."""
+        if self.place is None:
+            return None
+        own, held = self.place.path.rstrip("/") + "/", 0
+        for other in self.world.processes:
+            within = f"{(other.get('cgroup') or '').rstrip('/')}/".startswith(own)
+            if other.get("cgroup") is None or not within or other.get("total_vm") == 0:
+                continue
+            amount = Reader(self.rules, self.world, other)._footprint(other)
+            if amount is Doing.ITS_OWN:
+                amount = other.get("rss")
+            if amount is None:
+                return None
+            held += amount
+        return held
+
+    # --- relatives
+
+    def _other(self, pid: int) -> Reader | None:
+        found = [one for one in self.world.processes if one["pid"] == pid]
+        return Reader(self.rules, self.world, found[0], self.asks) if found else None
+
+    def _of_parent(self, name: str) -> Value:
+        """An attribute of the parent; a process without one has no id and an empty text."""
+        kind = "number" if name == "uid" else "text"
+        pid = self.process.get("ppid")
+        if pid is None or pid == 0:
+            return Value(kind, None if pid is None or kind == "number" else "")
+        parent = self._other(pid)
+        if parent is None:
+            return Value(kind, self._of_its_own_doing(None))
+        value = parent.attribute(name)
+        assert value is not None
+        if value.worth is None and _tells_nothing(parent.process):
+            return Value(kind, self._of_its_own_doing(None))
+        return value
+
+    def _is_so_of(self, pid: int, condition: syntax.Expression) -> Truth:
+        """Tell whether the process of a pid satisfies a condition; it may have gone."""
+        other = self._other(pid)
+        if other is None:
+            return self._nobodys()
+        truth = other.truth(condition)
+        return self._nobodys() if truth is None and _tells_nothing(other.process) else truth
+
+    def _nobodys(self) -> Truth:
+        doing: Truth = self._of_its_own_doing(None)
+        return doing
+
+    def related(self, clause: syntax.Under) -> Truth:
+        """Tell whether the parent, or one of all that are above, satisfies a condition."""
+        pid = self.process.get("ppid")
+        if clause.parent:
+            if pid is None or pid == 0:
+                return None if pid is None else False
+            return self._is_so_of(pid, clause.condition)
+        answers: list[Truth] = []
+        seen: list[int] = []
+        while pid is not None and pid != 0:
+            if pid in seen:
+                answers.append(self._nobodys())
+                break
+            seen.append(pid)
+            answers.append(self._is_so_of(pid, clause.condition))
+            other = self._other(pid)
+            if other is None or pid == 1:
+                break
+            pid = other.process.get("ppid")
+        else:
+            answers.append(None if pid is None else False)
+        return disjunction(answers)
 
     def _of_session(self, name: str) -> Value:
         """What holds for the session of the innermost unit that has one.
@@ -859,8 +965,11 @@ class Reader:
 
     # --- selectors
 
-    def selects(self, selector: syntax.Selector) -> Truth:
-        """Tell whether a rule is about this process."""
+    def selects(self, selector: syntax.Selector, within: Targets = ()) -> Truth:
+        """Tell whether a rule, in its blocks, is about this process."""
+        if within != self.within:
+            inside = Reader(self.rules, self.world, self.process, self.asks, within)
+            return inside.selects(selector, within)
         return conjunction(
             [self.truth(term) for term in selector.terms]
             + [self._clause(clause) for clause in selector.clauses]
@@ -881,7 +990,9 @@ class Reader:
     def _clause(self, clause: syntax.Clause) -> Truth:
         if isinstance(clause, syntax.When):
             return self.truth(clause.condition)
-        assert isinstance(clause, syntax.With), clause
+        if isinstance(clause, syntax.Under):
+            related = self.related(clause)
+            return negation(related) if clause.negative else related
         held = [self.holds(name.name) for name in clause.capabilities]
         match clause.holding:
             case syntax.Holding.ALL:
@@ -922,7 +1033,12 @@ class Reader:
 
     def base(self) -> Fraction | None:
         """Evaluate the score that counts."""
-        values = [self._points(self.rules.scores[targets]) for targets in self._innermost()]
+        values = [
+            Reader(self.rules, self.world, self.process, self.asks, targets)._points(
+                self.rules.scores[targets]
+            )
+            for targets in self._innermost()
+        ]
         return None if None in values else min(value for value in values if value is not None)
 
     def _innermost(self) -> list[Targets]:
@@ -943,6 +1059,19 @@ class Reader:
             # It counts by its resident memory.
             worth = self.process.get("rss")
         return None if worth is None else Fraction(worth)
+
+
+def _outer(place: Place, depth: int, root: str) -> Place:
+    """The place of a process that is in a unit further out, and in none below it."""
+    begin = [component for component in root.split("/") if component]
+    components = [component for component in place.path.split("/") if component]
+    path = "/" + "/".join(components[: len(begin) + depth])
+    return Place(place.chain[: depth + 1], path, min(place.system, depth + 1))
+
+
+def _tells_nothing(process: Object) -> bool:
+    """Whether a process is about to be gone, or is a kernel thread: neither can be asked more."""
+    return process.get("state") in ("Z", "X", "x") or bool((process.get("flags") or 0) & 0x200000)
 
 
 def _depths(place: Place, target: str) -> list[int]:
@@ -1087,12 +1216,12 @@ def judge(rules: Rules, world: World, process: Object) -> Judgement:
     )
 
     def surely(rule: tuple[Targets, syntax.Rule]) -> bool:
-        found = conjunction([other.around(rule[0]), other.selects(rule[1].selector)])
+        found = conjunction([other.around(rule[0]), other.selects(rule[1].selector, rule[0])])
         return found is True
 
     def protects(rule: tuple[Targets, syntax.Rule]) -> bool:
         around = protecting.around(rule[0])
-        return grounds(conjunction([around, protecting.selects(rule[1].selector)])).true
+        return grounds(conjunction([around, protecting.selects(rule[1].selector, rule[0])])).true
 
     def of_kind(kind: syntax.Kind) -> list[tuple[Targets, syntax.Rule]]:
         return [rule for rule in rules.rules if rule[1].kind is kind]
@@ -1127,7 +1256,7 @@ def judge(rules: Rules, world: World, process: Object) -> Judgement:
         )
     only: dict[Targets, list[Truth]] = {}
     for targets, rule_ in of_kind(syntax.Kind.ONLY):
-        only.setdefault(targets, []).append(protecting.selects(rule_.selector))
+        only.setdefault(targets, []).append(protecting.selects(rule_.selector, targets))
     base = scoring.base()
     why = ""
     if _is_no_victim(process):

@@ -135,6 +135,10 @@ _TEXTS_OF: dict[str, tuple[str, ...]] = {
     "unit.active_state": ("active", "activating"),
     "unit.description": ("A web server", ""),
     "session.class": ("user", "greeter"),
+    "parent.comm": (*COMMS, ""),
+    "parent.cmdline": ("nginx: worker", "make -j8", ""),
+    "parent.exe": ("/usr/sbin/sshd", "/usr/bin/make", ""),
+    "parent.user": ("root", "build", "ann", ""),
     "container.id": ("", ID, "web"),
     "container.runtime": ("", "docker", "podman", "lxc", "cri-o"),
     "container.name": ("", "web", "101", "one"),
@@ -187,6 +191,8 @@ class Vocabulary(NamedTuple):
 
     conditions: tuple[str, ...]
     lists: tuple[str, ...]
+    # Whether there is a block around.
+    block: bool = False
 
 
 _COUNT_NAMES = _one_of(
@@ -212,7 +218,7 @@ _MEMORY_NAMES = _one_of(
     "totalpages",
 )
 _HOST_NAMES = _one_of("host.memory", "host.swap", "host.totalpages", *_OF_HOST)
-_IDS = _one_of("uid", "euid", "gid", "egid")
+_IDS = _one_of("uid", "euid", "gid", "egid", "parent.uid")
 _COUNTS = _one_of("0", "1", "2", "7", "19", "1_000", "4096")
 _MEMORIES = _one_of(
     *("0B", "1B", "4KiB", "5000B", "64KiB", "16MiB", "1.5GiB", "4PiB", "8191B", "12288B")
@@ -382,12 +388,38 @@ def selectors(draw: st.DrawFn, names: Vocabulary) -> str:
     if draw(st.integers(0, 3)) == 0:
         held = ", ".join(draw(st.lists(st.sampled_from(CAPABILITIES), min_size=1, max_size=3)))
         clauses.append(f"{draw(_one_of('with', 'with any of', 'without'))} {held}")
+    if draw(st.integers(0, 3)) == 0:
+        clauses.append(draw(_relatives(names)))
     if draw(st.booleans()):
         clauses.append(f"when {draw(conditions(names))}")
+    elif names.block and draw(st.booleans()):
+        clauses.append(f"when {draw(_of_block())}")
     if clauses and " or " in terms[0]:
         # Without brackets a reader may take it in two ways.
         terms = [f"({terms[0]})"]
     return " ".join([*terms, *clauses])
+
+
+@cache
+@st.composite
+def _relatives(draw: st.DrawFn, names: Vocabulary) -> str:
+    """Clauses about the parent or any ancestor."""
+    terms = draw(st.lists(_terms(names), min_size=1, max_size=2))
+    words = draw(_one_of("under", "under", "child of", "not under", "not child of"))
+    return " ".join([words, *terms])
+
+
+@cache
+def _of_block() -> Texts:
+    """Conditions about the unit of the innermost block."""
+    memory = _one_of(
+        *("scope.memory", "scope.memory_max", "scope.memory_high", "scope.swap", "scope.footprint")
+    )
+    return st.one_of(
+        _joined(memory, _ORDERS, _MEMORIES | _MEMORY_NAMES),
+        _joined(_one_of("scope.oom_kills", "scope.processes"), _ORDERS, _COUNTS),
+        _joined(_one_of("scope.pressure", "scope.stall"), _ORDERS, _one_of("0%", "12.5%")),
+    )
 
 
 def _item(condition: str) -> str:
@@ -502,7 +534,9 @@ def rule_sets(
     where = st.tuples(_AROUND, levels)
     for around, level in draw(st.lists(where, max_size=4, unique=True)):
         stated.append(Stated(around, draw(scores()), level))
-    sentences = st.tuples(_AROUND, rules(names), levels)
+    sentences = _AROUND.flatmap(
+        lambda around: st.tuples(st.just(around), rules(names._replace(block=bool(around))), levels)
+    )
     for around, text, level in draw(st.lists(sentences, max_size=most)):
         stated.append(Stated(around, text, level))
     return (*stated, *draw(whole_units())) if wholes else tuple(stated)
@@ -692,6 +726,7 @@ _SCOPES: dict[str, Sequence[Any]] = {
     "memory_low": (None, *_BYTES, 2**63 - 1),
     "swap": (None, *_BYTES),
     "pressure": (None, 0.0, 0.07, 12.5, 33.33, 99.99, 100.0),
+    "stall": (None, 0.0, 12.5),
     "oom_kills": (None, 0, 3),
     "unreadable": ([], [], ["memory_max"], ["memory_high"], ["swap_max"]),
     "properties": (None, {}, *_rows(_PROPERTIES, 10)),
@@ -728,6 +763,7 @@ _HOSTS = st.fixed_dictionaries(
             for key in ("available", "free", "swap_free", "shmem")
         },
         "hugetlb": st.sampled_from((None, 0, 2**20)),
+        "swappiness": st.sampled_from((None, 60, 60, 0)),
         "pressure": st.sampled_from((None, 0.0, 12.5, 99.99)),
         "stall": st.sampled_from((None, 0.0, 12.5, 100.0)),
         "users": st.sampled_from((USERS, USERS, None, {}, {"0": "toor"})),
@@ -742,6 +778,11 @@ def hosts(draw: st.DrawFn, most: int = 6) -> list[Object]:
     """Snapshots as the objects on their lines: the host, its control groups, its processes."""
     pids = draw(st.lists(_PIDS, min_size=min(3, most), max_size=most, unique=True))
     processes = [draw(_processes(pid)) for pid in pids]
+    # Each below one of the others, or none of them; some in a circle.
+    parents = st.sampled_from((*pids, *pids, 0, 1, 77))
+    for process in processes:
+        if process.get("ppid") is not None:
+            process["ppid"] = draw(parents)
     above = st.sampled_from(_groups_above(processes))
     scopes = [
         {"kind": "scope", "cgroup": path, **draw(_SCOPE_ROWS)}

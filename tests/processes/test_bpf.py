@@ -23,11 +23,12 @@ from hypothesis import strategies as st
 from oomrules.attributes import ATTRIBUTES
 from oomrules.language import compiler, rulefiles
 from oomrules.language.text import RuleText
-from oomrules.processes import bpf
+from oomrules.processes import bpf, procfs
 from oomrules.processes.bpf import HEAD, ROW, ROW_FIELDS, TAIL, IteratorSource
 from oomrules.processes.machine import Memory
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import PF_KTHREAD, UNREAD
+from oomrules.processes.values import GETTERS
 from oomrules.program.program import Program, make
 from oomrules.ranking.ranker import Ranker
 from oomrules.resources import rules
@@ -622,12 +623,18 @@ KEPT = (
     "define old = run_time / 5s > 2\nscore rss\nkill last uid 1001 when old\nnever kill uid 1002",
     "score rss\nkill first anything when old or nice > 0\ndefine old = not run_time / 4s < 2",
     'score rss + unit.memory\nprefer anything when state == "S"',
+    "score footprint\nspare anything when swap > 40KiB or pgtables > 8KiB by 3",
+    # What other processes do, and the host, changes the place of one that sleeps.
+    "score rss + user.footprint / 2\nspare anything when user.processes > 2 by 3",
+    "score rss\nkill first anything when host.free > 1B and user.processes > 3",
 )
 CHANGES = st.fixed_dictionaries(
     {},
     optional={
         "rss": st.integers(1, 200),
         "total_vm": st.integers(0, 200),
+        "swap": st.integers(0, 20),
+        "pgtables": st.sampled_from((0, PAGE, 4 * PAGE)),
         "nice": st.integers(-2, 2),
         "uid": st.sampled_from((0, 1001, 1002)),
         "state": st.sampled_from((0, 1, 2)),
@@ -675,6 +682,36 @@ def test_places_that_are_kept_are_those_that_would_be_found_anew(
             assert ranker.rank(kept).pids == expected
             fresh.close()
         kept.close()
+
+
+def test_rows_tell_how_a_process_grows(
+    tasks: File, open_source: Callable[..., IteratorSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(procfs, "now", lambda: clock[0])
+    made = compiler.compile_texts(
+        [RuleText("f.oom", "score rss\nprefer anything when growth > 1B")]
+    )
+    source = open_source(made)
+    ranker = Ranker(made, source.host)
+    found = []
+    for at, rss, swap in (
+        (1000, 10, 0),
+        (1002, 10, 40),
+        (1004, 90, 40),
+        (1014, 90, 40),
+        (1024, 90, 40),
+    ):
+        clock[0] = at
+        rows = (row(100001, rss=rss, swap=swap, pgtables=PAGE), row(100002, rss=80))
+        tasks.says(listing(*rows))
+        ranking = ranker.rank(believed(source))
+        points = [
+            ranking.verdict(source.by_pid[pid]).points // held
+            for pid, held in ((100001, rss), (100002, 80))
+        ]
+        found.append((GETTERS["growth"](source.by_pid[100001], source), points))
+    assert found == [(None, [1, 1]), (20, [2, 1]), (30, [2, 1]), (8, [2, 1]), (0, [1, 1])]
 
 
 def test_a_place_is_kept_for_as_long_as_time_does_not_count(

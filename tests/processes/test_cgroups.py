@@ -432,3 +432,62 @@ def test_mounts_are_read_one_by_one(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 500_000
     finally:
         tracemalloc.stop()
+
+
+# --- what the kernel's killer divides by ---------------------------------------------
+
+
+def totalpages(tree: Tree, path: str, swappiness: int | None = 60) -> int | None:
+    hierarchy = tree.open()
+    host = SimpleNamespace(
+        mem_total=8 * GIB,
+        swap_total=2 * GIB,
+        page_size=4096,
+        unit_root="",
+        swappiness=swappiness,
+    )
+    snapshot: Any = SimpleNamespace(host=host, scope=hierarchy.scope)
+    process = Process(7)
+    process.cgroup = path
+    found: int | None = GETTERS["totalpages"](process, snapshot)
+    return found if found is None else found * 4096
+
+
+def test_a_group_has_its_limit_and_the_swap_that_it_may_use(tmp_path: Path) -> None:
+    """mem_cgroup_get_max(), mm/memcontrol.c."""
+    tree = Tree(tmp_path, V2)
+    swap_max = "memory.swap.max"
+    tree.put("/plain", cgroup__procs="")
+    tree.put("/a", memory__max=f"{GIB}\n", **{swap_max: "max\n"})
+    tree.put("/a/b", memory__max="max\n", **{swap_max: "0\n"})
+    tree.put("/c", memory__max=f"{GIB}\n", **{swap_max: f"{GIB // 2}\n"})
+    # The host runs out before this one does.
+    tree.put("/c/d", memory__max=f"{8 * GIB}\n", **{swap_max: "0\n"})
+    tree.put("/wide", memory__max=f"{9 * GIB}\n", **{swap_max: "0\n"})
+    tree.put("/none", memory__max="0\n", **{swap_max: "0\n"})
+    expected = {
+        "/plain": 10 * GIB,
+        "/a": 3 * GIB,
+        "/a/b": 3 * GIB,
+        "/c": GIB + GIB // 2,
+        "/c/d": GIB + GIB // 2,
+        "/wide": 10 * GIB,
+        "/none": 4096,
+        "/gone": None,
+    }
+    assert {path: totalpages(tree, path) for path in expected} == expected
+    assert totalpages(tree, "/a", swappiness=0) == GIB
+    assert totalpages(tree, "/plain", swappiness=0) == 10 * GIB
+    assert totalpages(tree, "/a", swappiness=None) == 3 * GIB
+
+
+def test_a_group_of_v1_has_its_limit_of_memory_and_swap(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, V1)
+    both = {"memory.memsw.limit_in_bytes": f"{GIB + GIB // 2}\n"}
+    tree.put("/memory/a", **v1_files(1, GIB, 1), **both)
+    tree.put("/memory/b", **v1_files(1, GIB, 1), **both, memory__swappiness="0\n")
+    tree.put("/memory/c", **v1_files(1, GIB, None), memory__swappiness="60\n")
+    assert totalpages(tree, "/a") == GIB + GIB // 2
+    # Its own swappiness counts, whatever that of the host is.
+    assert totalpages(tree, "/b") == GIB
+    assert totalpages(tree, "/c", swappiness=0) == 3 * GIB

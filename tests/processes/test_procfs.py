@@ -439,6 +439,21 @@ def test_status_is_read_each_time_only_where_a_rule_needs_it(proc: Any) -> None:
         source.close()
 
 
+def test_a_process_that_sleeps_is_decided_about_anew_when_its_status_changes(proc: Any) -> None:
+    """Its memory is swapped out, or another process of its user's gives it another id."""
+    made = program("score footprint\nprefer uid 7 by 100")
+    source = ProcSource(made, root=str(proc.root))
+    ranker = Ranker(made, source.host)
+    for pid in (7, 8):
+        proc.add(pid, uid=5, swap=400)
+    assert ranker.rank(source.refresh()).pids == [7, 8]
+    assert {source.by_pid[pid].until for pid in (7, 8)} == {2**62}
+    for swap, uid, expected in ((800, 5, [8, 7]), (400, 5, [7, 8]), (400, 7, [8, 7])):
+        proc.add(8, uid=uid, swap=swap)
+        assert ranker.rank(source.refresh()).pids == expected
+    source.close()
+
+
 def test_other_entries_of_proc_are_not_taken_for_processes(proc: Any) -> None:
     for name in ("sys", "-7", "acpi", "thread-self"):
         (proc.root / name).mkdir()

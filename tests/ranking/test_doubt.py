@@ -13,12 +13,25 @@ from oomrules.processes import recorded
 from oomrules.processes.values import GETTERS, LIMIT, PROTECTING, SCORING
 from oomrules.program.nodes import SELF_MADE, Definitions, Node, reduce
 from oomrules.ranking.doubt import DIVISION, NEAREST_LIMIT, NOTHING, PLACE, causes
+from oomrules.ranking.local import ANCESTOR, PARENT
 from oomrules.ranking.verdict import Verdict, Why
 from tests.oracle import strategies
 from tests.oracle.strategies import Object, RuleSet, thorough
 from tests.ranking.test_evaluator import rank, verdicts
 
 NO_ATTRIBUTES = {DIVISION, PLACE, *NOTHING.values()}
+# What is unknown of another process, and of that what is worked out.
+OF_OTHERS = (PARENT, ANCESTOR)
+OF_NO_FIELD = (
+    *NOTHING.values(),
+    DIVISION,
+    PLACE,
+    NEAREST_LIMIT,
+    "scope.",
+    "parent.",
+    PARENT,
+    ANCESTOR,
+)
 
 
 def named(verdict: Verdict) -> set[str]:
@@ -40,9 +53,14 @@ def test_a_doubt_is_named_and_is_one(rule_set: RuleSet, host: list[Object]) -> N
         if verdict.why in (Why.CANDIDATE, Why.NEVER, Why.NO_POINTS):
             assert not verdict.doubts
         for name in named(verdict) - NO_ATTRIBUTES:
+            if name.endswith(OF_OTHERS):
+                assert doubts.cause(name, process, snapshot) or name.startswith(OF_NO_FIELD), name
+                continue
             getter = GETTERS[LIMIT if name == NEAREST_LIMIT else name]
             assert getter(process, snapshot) in (None, SELF_MADE)
         for name in verdict.own_doubts:
+            if name.startswith("scope.") or name.endswith(OF_OTHERS):
+                continue
             name = LIMIT if name == NEAREST_LIMIT else name
             assert SELF_MADE in (kind[name](process, snapshot) for kind in (PROTECTING, SCORING))
 

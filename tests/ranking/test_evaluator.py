@@ -309,7 +309,7 @@ def test_no_rule_makes_a_protected_process_a_candidate(
     for process in world.processes:
         reader = reference.Reader(rules, world, process)
         for targets, rule in never:
-            around, selected = reader.around(targets), reader.selects(rule.selector)
+            around, selected = reader.around(targets), reader.selects(rule.selector, targets)
             if around is not False and selected is not False:
                 assert process["pid"] not in candidates, (process, targets, rule)
 
@@ -425,7 +425,16 @@ def test_renamed_pids_change_only_ties(
     if data.draw(st.booleans()):
         new.sort()
     renamed = dict(zip(old, new, strict=True)) | {1: 1}
-    moved = [{**line, "pid": renamed[line["pid"]]} if "pid" in line else line for line in host]
+
+    def moved_process(line: Object) -> Object:
+        parent = line.get("ppid")
+        if parent:
+            # One that is not there stays away.
+            parent = renamed.get(parent, 2**22 + parent)
+        family = {"ppid": parent} if "ppid" in line else {}
+        return {**line, "pid": renamed[line["pid"]], **family}
+
+    moved = [moved_process(line) if "pid" in line else line for line in host]
     before, after = (rank(strategies.texts(rule_set), objects) for objects in (host, moved))
     starts = {line["pid"]: line.get("starttime") for line in processes(moved)}
     explained = verdicts(after)

@@ -40,7 +40,7 @@ _ORDINARY: Object = {
 }
 
 
-def process(pid: int, rss: int, cgroup: str | None, **more: Any) -> Object:
+def process(pid: int, rss: int | None, cgroup: str | None, **more: Any) -> Object:
     """Make up a process of so many pages, in a control group."""
     return {
         **_ORDINARY,

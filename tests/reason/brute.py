@@ -109,9 +109,6 @@ def effects(text: str) -> Effects:
     return Effects(program(text))
 
 
-_TIERS = ("kill first", "kill last")
-
-
 class Sentence(NamedTuple):
     """A rule: its block, as ``in a.slice: ``, how it begins, its condition and its factor."""
 

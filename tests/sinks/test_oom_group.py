@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from oomrules import sinks
+from oomrules import sinks, targets
+from oomrules.clock import boot
 from oomrules.errors import Failure
 from oomrules.language.compiler import compile_texts
 from oomrules.language.text import RuleText
@@ -212,7 +213,7 @@ def test_no_link_is_followed(host: Host, tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_record_is_never_taken_for_one(host: Host, text: str) -> None:
-    Path(host.record).write_text(text.replace("BOOT", oom_group.boot()))
+    Path(host.record).write_text(text.replace("BOOT", boot()))
     host.add("a-1.service")
     if '"groups": 1' in text:
         assert oom_group.load(host.record) == {}  # of another boot
@@ -242,8 +243,8 @@ def test_a_copy_arms_nothing_and_a_list_in_force_does(
     copy = [sinks.named(str(tmp_path / "copy"))]
     sinks.put_all(copy, ranking, source, state)
     assert host.value("a-1.service") == "0"
-    monkeypatch.setattr(sinks.targets, "KERNEL_LIST", str(module))
-    monkeypatch.setattr(sinks.targets, "IN_FORCE", (str(module), "oom_score_adj"))
+    monkeypatch.setattr(targets, "KERNEL_LIST", str(module))
+    monkeypatch.setattr(targets, "IN_FORCE", (str(module), "oom_score_adj"))
     put = sinks.put_all([sinks.named(str(module))], ranking, source, state)
     assert not put.failures and "1 unit to be killed as a whole" in put.done
     assert host.value("a-1.service") == "1" and state.is_grouped

@@ -216,7 +216,7 @@ def test_a_described_process_has_what_is_said_and_is_like_any_other_else(
 )
 def test_what_is_unknown_is_unknown(name: str, write: Write) -> None:
     file = cases.read(write(case('protected = "p"'), f'[process.p]\nunknown = ["{name}"]\n'))
-    (process,) = file.snapshot.by_pid.values()
+    (process,) = (one for one in file.snapshot.by_pid.values() if one.pid != described.INIT)
     assert GETTERS[name](process, file.snapshot) is None
 
 
@@ -245,7 +245,46 @@ run_time = "90min"
         assert not Ranker(made, file.snapshot.host).rank(file.snapshot).candidates
 
 
+def test_the_host_s_own_figures_can_be_described_and_are_else_those_of_one_at_rest(
+    write: Write,
+) -> None:
+    text = """
+[host]
+memory = "1GiB"
+swap = "2GiB"
+available = "90MiB"
+swap_free = "1GiB"
+pressure = 12.5
+stall = 40
+[scope."/system.slice/a.service"]
+memory = "20MiB"
+memory_low = "30MiB"
+stall = 7
+[process.p]
+unit = "a.service"
+user = "anna"
+growth = "3MiB"
+footprint = "60MiB"
+[process.q]
+user = "anna"
+"""
+    file = cases.read(write(case('protected = "p"'), text))
+    for condition in (
+        "host.available < 10% and host.swap_free == 50% and host.swap == 2GiB",
+        "host.free == 512MiB and host.shmem == 0B and host.memory == 1GiB",
+        "host.totalpages == 3GiB and totalpages == 3GiB",
+        "host.pressure == 12.5% and host.stall == 40%",
+        "unit.memory_low == 30MiB and cgroup.memory == 20MiB and cgroup.processes == 1",
+        "growth == 3MiB and user.processes == 2 and user.footprint > 70MiB",
+    ):
+        made = compiler.compile_texts([RuleText("x", f'never kill comm "p" when {condition}')])
+        ranking = Ranker(made, file.snapshot.host).rank(file.snapshot)
+        assert [one.comm for one in ranking.candidates] == ["q"], condition
+
+
 WRONG = {
+    "a host's share": ("[host]\nstall = 101\n" + case('first = "p"'), "a percentage"),
+    "a host's size": ("[host]\nfree = 5\n" + case('first = "p"'), "300MiB"),
     "no TOML": ("[process.p", "not TOML"),
     "no test": ("[process.p]", "no test"),
     "no name": ('[[test]]\nfirst = "p"', "has no name"),
@@ -358,3 +397,33 @@ def test_the_rules_of_the_command_line_take_the_place_of_those_of_the_file(write
     other.write_text('kill first comm "other"\n')
     assert main(["test", str(path)]) == 1
     assert main(["test", "--rules", str(other), str(path)]) == 0
+
+
+FAMILY = """\
+[process.hub]
+uid = 0
+[process.shell]
+parent = "hub"
+[process.kernel]
+parent = "shell"
+[process.other]
+"""
+
+
+def test_a_process_has_the_parent_that_it_is_given(write: Write) -> None:
+    tests = case('protected = ["shell", "kernel"]\norder = ["other", "hub"]\nfirst = "other"')
+    path = write(tests, FAMILY)
+    (path.parent / "x.oom").write_text(
+        'never kill anything under uid 0 comm "hub"\n'
+        'kill first anything child of comm "systemd" uid 0 when uid > 0\n'
+    )
+    assert main(["test", str(path)]) == 0
+
+
+@pytest.mark.parametrize("parent", ["nobody", "shell"])
+def test_a_parent_that_is_not_described_is_refused(
+    write: Write, parent: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    family = FAMILY.replace('parent = "hub"', f'parent = "{parent}"')
+    assert main(["test", str(write(case('first = "hub"'), family))]) == 2
+    assert "process.shell.parent" in capsys.readouterr().err

@@ -23,6 +23,9 @@ syntax keyword oomrulesAttribute host.pressure host.stall
 syntax keyword oomrulesAttribute unit.description unit.active_state unit.oom_policy unit.oom_score_adjust
 syntax keyword oomrulesAttribute unit.managed_oom_preference unit.managed_oom_memory_pressure session.active
 syntax keyword oomrulesAttribute session.remote session.idle session.class session.type
+syntax keyword oomrulesAttribute parent.comm parent.exe parent.cmdline parent.uid parent.user scope.memory
+syntax keyword oomrulesAttribute scope.memory_max scope.memory_high scope.swap scope.pressure scope.stall
+syntax keyword oomrulesAttribute scope.oom_kills scope.processes scope.footprint
 syntax keyword oomrulesAttribute container.id container.runtime container.name container.image
 syntax keyword oomrulesAttribute pod.uid pod.qos pod.name pod.namespace pod.priority
 syntax keyword oomrulesCapability CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP

@@ -8,18 +8,21 @@ from collections.abc import Iterable, Sequence
 from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.processes.recorded import Recorded
 from oomrules.processes.snapshot import Process, Snapshot
-from oomrules.processes.values import GETTERS, LIMIT, known
+from oomrules.processes.values import GETTERS, LIMIT, known, parent_pid
 from oomrules.program.program import Program
+from oomrules.ranking.ancestors import above
 from oomrules.ranking.doubt import NEAREST_LIMIT, PLACE
 from oomrules.ranking.evaluator import ineligible
+from oomrules.ranking.local import ANCESTOR, PARENT
 from oomrules.ranking.verdict import Verdict, Why
-from oomrules.terminal import count
+from oomrules.terminal import called, count
 
 # Why an attribute may be unknown, by where its value comes from; of a recording and of this host.
 _RECORDED = {
     Provider.SYSTEMD: "recorded without this property of the unit",
     Provider.LOGIND: "recorded without logind's sessions",
     Provider.SCOPE: "recorded without this figure of the unit",
+    Provider.BLOCK: "recorded without this figure of the block's unit",
     Provider.RUNTIME: "recorded without what the runtime says of the container",
     Provider.HOST: "recorded without this figure of the host",
 }
@@ -27,6 +30,7 @@ _LIVE = {
     Provider.SYSTEMD: "the unit's manager did not say it",
     Provider.LOGIND: "logind did not say it",
     Provider.SCOPE: "the unit's control group does not tell it",
+    Provider.BLOCK: "the control group of the block's unit does not tell it",
     Provider.RUNTIME: "the container's runtime did not say it",
     Provider.HOST: "this host does not tell it",
 }
@@ -34,6 +38,7 @@ _LIVE = {
 
 # What is known only together with the control group of the process.
 _OF_UNITS = (Provider.SYSTEMD, Provider.LOGIND, Provider.SCOPE)
+_OF_OTHERS = (Provider.PARENT, Provider.BLOCK)
 
 
 def of(verdict: Verdict) -> tuple[str, ...]:
@@ -92,9 +97,13 @@ def cause(name: str, process: Process, snapshot: Snapshot) -> str:
         return "recorded without it" if recorded else "systemd did not say what it belongs to"
     if name == NEAREST_LIMIT:
         return _by_provider(Provider.SCOPE, recorded)
+    if name.endswith((PARENT, ANCESTOR)):
+        return _of_relatives(name.rpartition(" of ")[0], process, snapshot)
     attribute = ATTRIBUTES.get(name)
     if attribute is None:
         return ""
+    if attribute.provider is Provider.PARENT:
+        return _of_relatives(name.removeprefix("parent."), process, snapshot)
     if attribute.over_time and not recorded:
         return "it takes two looks, a second apart; the service and `oomrules top` know it"
     if attribute.provider in _OF_UNITS and cgroup is None:
@@ -105,6 +114,20 @@ def cause(name: str, process: Process, snapshot: Snapshot) -> str:
             what = "recorded without names" if recorded else "no name is known"
             return f"{what} of {name}s, for id {number}"
     return _by_provider(attribute.provider, recorded)
+
+
+def _of_relatives(name: str, process: Process, snapshot: Snapshot) -> str:
+    """Return which ancestor a process lacks, or of which an attribute is unknown."""
+    last = process
+    for last in above(process, snapshot):
+        if name in GETTERS and known(name, last, snapshot) is None:
+            return f"of process {last.pid}, {called(last.comm)}"
+    parent = parent_pid(last, snapshot)
+    if parent is None:
+        return _by_provider(Provider.STAT, isinstance(snapshot, Recorded))
+    if not parent or parent in snapshot.by_pid:
+        return ""
+    return f"process {parent} is not among the processes: it has ended, or it is hidden"
 
 
 def _by_provider(provider: Provider, recorded: bool) -> str:
@@ -132,7 +155,9 @@ def summary(verdicts: Iterable[Verdict]) -> list[str]:
 def of_recording(snapshot: Recorded, program: Program) -> list[str]:
     """Return notes on what a recording lacks for these rules, and those made when it was made."""
     lacking: dict[str, Counter[str]] = {}
-    asked = [*sorted(program.attributes), *([LIMIT] if program.uses_limit else [])]
+    # What is of an outer unit, or of another process, is no fault of this process's line.
+    own = (name for name in program.attributes if ATTRIBUTES[name].provider not in _OF_OTHERS)
+    asked = [*sorted(own), *([LIMIT] if program.uses_limit else [])]
     for process in snapshot.by_pid.values():
         if ineligible(process, snapshot.own_pids):
             continue

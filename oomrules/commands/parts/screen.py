@@ -17,7 +17,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.events import Resize
 from textual.widgets import DataTable, Footer, Static
 
-from oomrules.commands.parts import selection
+from oomrules.commands.parts import selection, wholes
 from oomrules.commands.parts.verdicts import COLUMNS, Row
 from oomrules.dbus import gather
 from oomrules.errors import Failure
@@ -93,8 +93,7 @@ class Ranks:
         ranking = fresh(self._ranker, self._source.refresh(), self._keep)
         first = ranking.candidates[: self._most]
         selection.show_names(first, ranking.snapshot)
-        rows = [Row.of(process, ranking, rank) for rank, process in enumerate(first, 1)]
-        return rows, len(ranking.candidates)
+        return wholes.rows(ranking._replace(candidates=first)), len(ranking.candidates)
 
 
 def end_with_terminal() -> None:

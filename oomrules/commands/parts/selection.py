@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from oomrules import config, sinks, state_directory, targets
 from oomrules.accounts.names import Names
-from oomrules.commands.parts import doubts, facts, shared
+from oomrules.commands.parts import doubts, facts, shared, wholes
 from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.processes import hidden, recorded
@@ -162,7 +162,8 @@ def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
         source = recorded.load(options.snapshot)
         ranking = Ranker(made, source.host).rank(source, keep)
     else:
-        source = live(made, gather.questions(made, [unit] if unit else []), options.source)
+        asked = gather.questions(made, [unit] if unit else [], wholes.properties(made))
+        source = live(made, asked, options.source)
         ranker = Ranker(made, source.host)
         ranking = fresh(ranker, source, keep) if verified else ranker.rank(source, keep)
     candidates = ranking.candidates[: getattr(options, "top", None)]

@@ -6,6 +6,7 @@ they name.
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -69,6 +70,15 @@ def _no_unit(rules: RuleSet) -> Iterator[Diagnostic]:
             )
             yield NO_UNIT.at(source, text.span, why, f'write `"{real}"`')
             continue
+        escaped = _escaped(name, units)
+        if escaped:
+            yield NO_UNIT.at(
+                source,
+                text.span,
+                f"no unit of this host is called `{name}`, but systemd writes one as `{escaped}`",
+                f'write `"{escaped}"`',
+            )
+            continue
         # Scopes come and go, and a glob may be about units of later.
         if is_glob(name) or name.endswith(".scope") or "." not in name or _known(name, units):
             continue
@@ -78,6 +88,19 @@ def _no_unit(rules: RuleSet) -> Iterator[Diagnostic]:
             help_ = f'a user has one of this name: write `in user unit "{name}"` or `user.unit`'
         owner = "no user's manager of this host has a" if of_user else "this host has no"
         yield NO_UNIT.at(source, text.span, f"{owner} unit `{name}`", help_)
+
+
+_ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
+
+
+def _escaped(name: str, units: frozenset[str]) -> str:
+    """Return the unit, or for a glob one of those, that a name means without systemd's escapes."""
+    if any(glob(unit, name) for unit in units):
+        return ""
+    for unit in sorted(unit for unit in units if "\\x" in unit):
+        if glob(_ESCAPE.sub(lambda found: chr(int(found[1], 16)), unit), name):
+            return unit
+    return ""
 
 
 def _aliases(name: str, host: HostFacts, of_user: bool) -> list[tuple[str, str]]:
@@ -160,6 +183,8 @@ def _who_may_write(path: Path) -> str:
 
 # Attributes with a reason of their own, which differs from that of their provider.
 _WHY_OF = {
+    "host.pressure": "it is read from /proc/pressure/memory, and only where the kernel measures "
+    "it: if `cat /proc/pressure/memory` fails, boot with `psi=1`",
     "unit.pressure": "it is read from the unit's control group in cgroup v2, and only where the "
     "kernel measures it: if `cat /proc/pressure/memory` fails, boot with `psi=1`",
 }
@@ -187,7 +212,7 @@ def _unreadable(rules: RuleSet) -> Iterator[Diagnostic]:
             for asked in _attributes(stated.statement):
                 first.setdefault(asked.name, (stated.source, asked.span))
     for name, (source, span) in first.items():
-        if name not in ATTRIBUTES:
+        if name not in ATTRIBUTES or ATTRIBUTES[name].provider is Provider.BLOCK:
             continue
         # One look at a host does not tell it in any case.
         if ATTRIBUTES[name].over_time:

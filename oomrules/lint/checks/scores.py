@@ -93,7 +93,7 @@ def _pointless(rules: RuleSet) -> Iterator[Diagnostic]:
 
 def _box(score: Stated[syntax.Score]) -> Region:
     """Return a region that asks for the attributes of a score."""
-    asked = {attribute(name) for name in attributes(score.node)}
+    asked = {attribute(arithmetic.bound_name(name, score.scope)) for name in attributes(score.node)}
     return [{**inside(score.scope, False), **{one: variables.domain(one) for one in asked}}]
 
 
@@ -219,7 +219,7 @@ def _confirmed_without_points(
         # The footprint is the sum of three, which a witness is made of.
         for name in sorted({*attributes(score.node), "rss", "swap", "pgtables"} - {"footprint"}):
             value = numbers[name] // 1000 if name == "run_time" else numbers[name]
-            box[attribute(name)] = Values(whole(value, value))
+            box[attribute(arithmetic.bound_name(name, score.scope))] = Values(whole(value, value))
         for witness in itertools.islice(proposals.proposals(box), 4):
             verdict = witness.judge(meaning.judge)
             own = verdict.score is not None and verdict.score.place == score.place
@@ -236,7 +236,7 @@ def _shown(score: Stated[syntax.Score], box: Box, witness: Witness) -> dict[str,
 def _as_it_is(score: Stated[syntax.Score], witness: Witness) -> str:
     """Return the values of a witness that a score asks for, in words."""
     names = attributes(score.node)
-    about = witness.about([{attribute(name): variables.domain(attribute(name)) for name in names}])
+    about = witness.about(_box(score))
     return ", ".join(f"`{name}` is {about[name]}" for name in about if name in names)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from math import inf
 from typing import Any
 
@@ -27,8 +28,9 @@ from oomrules.reason import Undecided, arithmetic, globs, variables
 from oomrules.reason.arithmetic import mentioned
 from oomrules.reason.globs import Texts
 from oomrules.reason.numbers import Numbers, whole
-from oomrules.reason.regions import meet
+from oomrules.reason.regions import Reasoner, meet
 from oomrules.reason.variables import FALSE, TRUE, Box, Values, Variable, attribute
+from oomrules.reason.witness import relatives
 from oomrules.reason.witness.witness import Witness
 
 # Properties that any process can change at will: its name (prctl(2), PR_SET_NAME), its command
@@ -44,6 +46,9 @@ _OF_ITSELF = {
     "tty": "its terminal",
     "session": "its session",
     "ppid": "its parent",
+    **dict.fromkeys(
+        ("parent.comm", "parent.exe", "parent.cmdline", "parent.uid", "parent.user"), "its parent"
+    ),
     # Raising it is free (proc(5)).
     "oom_score_adj": "its oom_score_adj",
     # It can stop itself, or sleep uninterruptibly. Every user can make namespaces.
@@ -53,6 +58,7 @@ _OF_ITSELF = {
 _UNIT_OF_USER = "the unit of its user that it is in"
 _GROUP_OF_USER = "its control group below that of its user"
 # A user who may log in can do so from this host itself (ssh localhost), and stay logged in.
+_ANCESTORS = "its ancestors"
 _LOGIN_FROM_AFAR = "a remote session of its user"
 # A process can reach any value by waiting or by useless work, before it takes memory.
 _GROWS = {
@@ -125,6 +131,8 @@ def _asked(variable: Variable, values: Values) -> set[str]:
     match kind:
         case "cap":
             return _unless(holds)
+        case "kin":
+            return _unless(holds and _are_granted(key[1])) or {_ANCESTORS}
         case "in":
             if variables.of_user(key):
                 return {_UNIT_OF_USER}
@@ -145,6 +153,25 @@ def _asked(variable: Variable, values: Values) -> set[str]:
     return set()
 
 
+def _are_granted(condition: Any) -> bool:
+    """Return whether only root can start a process that satisfies a condition, or in doubt.
+
+    A process that starts others is chosen like a name. To have no such ancestor takes nothing: a
+    process that daemonises has none but pid 1.
+    """
+    node = relatives.as_node(condition)
+    try:
+        region = Reasoner({}).holds(node)
+        for box in region:
+            with suppress(_Granted):
+                for variable, values in box.items():
+                    _asked(variable, values)
+                return False
+    except Undecided:
+        return True
+    return True
+
+
 def _unless(granted: bool) -> set[str]:
     if granted:
         raise _Granted
@@ -154,6 +181,9 @@ def _unless(granted: bool) -> set[str]:
 def _text(name: str, known: Texts) -> set[str]:
     if name == "state" and any(usual in known for usual in ("R", "S")):
         return set()
+    if name == "parent.user":
+        # Pid 1, which adopts, is root's.
+        _unless("root" not in known and _LOGIN not in known)
     if name in _OF_ITSELF:
         return {_OF_ITSELF[name]}
     if name in _NAMES_OF_IDS:
@@ -177,6 +207,9 @@ def _number(name: str, known: Numbers) -> set[str]:
     if name in _IDS:
         people = known & whole(1000)
         return _unless(not people or bool(people.few))
+    if name == "parent.uid":
+        people = known & whole(1000)
+        _unless(0 not in known and (not people or bool(people.few)))
     if name in _OF_CONTAINER:
         return _unless(0 not in known)
     if name in _GROWS:

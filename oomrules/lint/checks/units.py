@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from oomrules.attributes import ATTRIBUTES
 from oomrules.language import syntax
-from oomrules.language.diagnostics import Diagnostic
+from oomrules.language.checker import Stated
+from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.language.text import RuleText, Span
-from oomrules.lint.ruleset import Check, Pattern, RuleSet
+from oomrules.lint.ruleset import Check, Pattern, RuleSet, nodes, shipped
 from oomrules.processes.units import UNIT_SUFFIXES
 from oomrules.program.nodes import is_glob
 
@@ -28,10 +30,10 @@ def why_no_unit(name: str) -> str:
     """
     if "/" in name:
         path = name if name.startswith(("/", "*")) else f"*/{name}"
-        return f'the name of a unit has no `/`; of a control group say `cgroup "{path}"`'
+        return f'the name of a unit has no slash; of a control group say `cgroup "{path}"`'
     if _MACHINE.fullmatch(name):
         escaped = "machine-" + name.removeprefix("machine-").replace("-", r"\x2d")
-        return rf'systemd writes a `-` in the name of a machine as `\x2d`: write `"{escaped}"`'
+        return f'systemd escapes each hyphen in the name of a machine: write `"{escaped}"`'
     return ""
 
 
@@ -106,6 +108,41 @@ def _in_a_block(pattern: Pattern) -> str:
     return f"for all below it write a block around the rules: `in {unit}: …`"
 
 
+# Slices in which a rule about the figures of a unit usually means the services and scopes.
+_OF_SERVICES = (
+    *("-.slice", "system.slice", "machine.slice"),
+    *("app.slice", "session.slice", "background.slice"),
+)
+
+
+def _inner(rules: RuleSet) -> Iterator[Diagnostic]:
+    for stated in rules.checked.rules:
+        target = stated.targets[-1].unit.value if stated.targets else ""
+        if not target.endswith(".slice") or target in _OF_SERVICES or shipped(stated.source):
+            continue
+        for asked in _figures(stated):
+            wanted = asked.name.replace("unit.", "scope.", 1)
+            yield INNER.at(
+                stated.source,
+                asked.span,
+                f"`{asked.name}` is that of the innermost unit around a process, not of `{target}`",
+                f"for all of `{target}` together write `{wanted}`",
+            )
+
+
+def _figures(stated: Stated[syntax.Rule]) -> Iterator[syntax.Name]:
+    for node in nodes(stated.statement):
+        if isinstance(node, syntax.Name) and _has_outer(node.name):
+            yield node
+
+
+def _has_outer(name: str) -> bool:
+    return name.startswith("unit.") and name.replace("unit.", "scope.", 1) in ATTRIBUTES
+
+
 NO_UNIT = Check("OOM505", "a name that no unit can have", _no_unit)
 OUTER = Check("OOM506", "an outer unit that is asked for as the innermost one", _outer)
-CHECKS = (NO_UNIT, OUTER)
+INNER = Check(
+    "OOM507", "a figure of the innermost unit in a block of an outer one", _inner, Level.INFO
+)
+CHECKS = (NO_UNIT, OUTER, INNER)

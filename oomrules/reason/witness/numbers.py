@@ -14,7 +14,7 @@ from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.values import LIMIT
 from oomrules.program import nodes
 from oomrules.reason import arithmetic, solver, variables
-from oomrules.reason.arithmetic import GRANULE, mentioned
+from oomrules.reason.arithmetic import GRANULE
 from oomrules.reason.numbers import Numbers
 from oomrules.reason.variables import NOTHING_BY_NOTHING, UNKNOWN, Box, Values, Variable, attribute
 from oomrules.reason.witness.witness import MEMORY
@@ -38,6 +38,8 @@ ORDINARY: dict[str, int] = {
     "host.memory": MEMORY // GRANULE,
     "host.available": MEMORY // GRANULE // 2,
     "host.free": MEMORY // GRANULE // 4,
+    "host.swap": MEMORY // GRANULE // 4,
+    "host.swap_free": MEMORY // GRANULE // 4,
     "user.processes": 1,
     "unit.processes": 1,
     "user.footprint": 0,
@@ -77,7 +79,7 @@ def numbers_in(box: Box) -> Iterator[tuple[dict[str, int], int]]:
     solved = solver.solution(box)
     if solved is not None:
         limit = solved.pop(LIMIT, MEMORY)
-        asked = {name for variable, _ in hard for name in mentioned(variable.key)}
+        asked = {name for variable, _ in hard for name in variable.attributes}
         solved = {name: value for name, value in solved.items() if name in asked}
         yield {**chosen, **solved}, limit
     yield from searched
@@ -97,7 +99,7 @@ def _searched(
     hard: list[tuple[Variable, Values]], chosen: dict[str, int], plain: dict[str, list[int]]
 ) -> Iterator[tuple[dict[str, int], int]]:
     """Try edges, small and large numbers for the attributes of compared expressions."""
-    names = sorted({name for variable, _ in hard for name in mentioned(variable.key)})
+    names = sorted({name for variable, _ in hard for name in variable.attributes})
     edges: set[int] = set()
     for _, values in hard:
         if isinstance(values.known, Numbers):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 from oomrules.attributes import ATTRIBUTES
 from oomrules.capabilities import CAPABILITIES
 from oomrules.processes import recorded
 from oomrules.processes.snapshot import NO_LIMIT, Host, Process
-from oomrules.processes.values import GETTERS, LIMIT
+from oomrules.processes.values import GETTERS, of_block
 from oomrules.program import nodes
+from oomrules.program.nodes import SELF_MADE, Definitions
 from oomrules.program.program import Program
+from oomrules.ranking import blocks
+from oomrules.ranking.ancestors import above
+from oomrules.ranking.local import Local
 from oomrules.ranking.verdict import Verdict
-from oomrules.reason.arithmetic import GRANULE
+from oomrules.reason.arithmetic import GRANULE, unbound
 from oomrules.reason.index import Judge
 from oomrules.reason.regions import Region
 
@@ -38,8 +41,11 @@ class Witness(NamedTuple):
         asked = {name for box in region for variable in box for name in variable.attributes}
         found: dict[str, Any] = {"pid": self.process.pid, "comm": self.process.comm}
         for name in ATTRIBUTES:
-            if name in asked:
-                found[name] = _said(name, _value(self, name))
+            for one in sorted(one for one in asked if unbound(one)[0] == name):
+                found[name] = _said(name, _value(self, one))
+        if any(variable.kind == "kin" for box in region for variable in box):
+            line = [f"{one.pid} {one.comm}" for one in above(self.process, self.snapshot)]
+            found["ancestors"] = ", ".join(line) or "none"
         if "capabilities" in asked:
             bits = self.process.capabilities
             held = [name for name, bit in CAPABILITIES.items() if bits and bits >> bit & 1]
@@ -52,17 +58,15 @@ class Witness(NamedTuple):
 
     def rule_holds(self, program: Program, node: Any) -> bool | None:
         """Return the answer of the real evaluator to a condition; None if that is unknown."""
-        host = self.snapshot.host
-        get = partial(_value, self)
-        names: dict[str, Any] = {}
+        needed = nodes.needed([node], program.definitions)
+        local = Local(needed, self.snapshot.host.page_size)
 
-        def define(name: str) -> Any:
-            if name not in names:
-                local = nodes.localise(program.definitions[name], host.page_size, LIMIT)
-                names[name] = nodes.reduce(local, get, define)
-            return names[name]
+        def get(name: str) -> Any:
+            getter = local.getters.plain.get(name)
+            value = getter(self.process, self.snapshot) if getter else _value(self, name)
+            return None if value is SELF_MADE else value
 
-        found = nodes.reduce(nodes.localise(node, host.page_size, LIMIT), get, define)
+        found = nodes.reduce(local.localise(node), get, Definitions(local.definitions, get))
         return None if found is None else bool(found)
 
 
@@ -72,7 +76,13 @@ def judge_of(program: Program) -> Judge:
 
 
 def _value(witness: Witness, name: str) -> Any:
-    return GETTERS[name](witness.process, witness.snapshot)
+    """Return the value of an attribute, which may be bound to the unit of a block."""
+    own, target = unbound(name)
+    process, snapshot = witness.process, witness.snapshot
+    if not target:
+        return GETTERS[own](process, snapshot)
+    level = blocks.level(target, process, snapshot)
+    return None if level is None else of_block(own, level)(process, snapshot)
 
 
 # --- for people ------------------------------------------------------------------------------

@@ -97,6 +97,17 @@ def test_an_alias_that_counts_for_nothing_is_told_with_the_unit_s_own_name() -> 
     assert code == "OOM701" and "an alias of `ssh.service`" in message
 
 
+def test_a_name_without_systemd_s_escapes_is_told_with_them() -> None:
+    units = frozenset([r"app-gnome\x2dshell-1.scope", r"a\x2db.service", "c-d.service"])
+    known: dict[str, Any] = {"units": units, "user_units": units}
+    for name in ("app-gnome-shell-1.scope", "app-gnome-shell-*.scope", "a-b.service"):
+        for text in (f'spare unit "{name}"', f'in user unit "{name}": spare uid 0'):
+            ((_, message),) = (one for one in lint(text, **known) if one[0] == "OOM701")
+            assert r"\x2d" in message
+    right = r'spare unit "a\x2db.service"', 'spare unit "c-d.service"', 'spare unit "c-*.service"'
+    assert all(codes(text, **known) == [] for text in right)
+
+
 def test_unit_files_of_a_root_are_told_with_their_aliases(tmp_path: Path) -> None:
     units = tmp_path / "usr/lib/systemd/system"
     links = tmp_path / "etc/systemd/system"

@@ -22,6 +22,8 @@ ANY_PROCESS = {
     *("host.totalpages", "host.pressure", "host.stall"),
     *("unit.processes", "unit.memory", "unit.memory_max", "unit.memory_high", "unit.swap"),
     *("unit.pressure", "unit.oom_kills", "session.active", "session.idle"),
+    *("scope.memory", "scope.memory_max", "scope.memory_high", "scope.swap", "scope.pressure"),
+    *("scope.stall", "scope.oom_kills", "scope.processes", "scope.footprint"),
 }
 
 

@@ -38,6 +38,20 @@ POSSIBLE = {
 }
 
 
+# Shares of what the host has, and figures that hang together.
+MORE = (
+    "never kill anything when host.available < 15%",
+    "never kill anything when host.available < 5% and host.memory == 2GiB and host.free > 4%",
+    "never kill anything when host.swap_free < 10% and host.shmem > 12.5%",
+    "never kill anything when host.swap_free < 10% and host.swap > 5GiB",
+    "never kill anything when host.totalpages > 20GiB and host.memory < 10GiB",
+    "never kill anything when footprint > totalpages / 2 and host.totalpages > 32GiB",
+    "never kill uid 1000 when user.footprint > 5GiB and rss < 1MiB and user.processes > 3",
+    "never kill anything when cgroup.processes > 9 and cgroup.memory > 5GiB and rss > 1GiB",
+    "never kill anything when growth > 20MiB and unit.memory_low > rss",
+)
+
+
 def rules(attribute: Attribute) -> list[str]:
     """Return rules that hold for unusual values of an attribute."""
     if attribute.type is Type.BOOLEAN:
@@ -45,11 +59,12 @@ def rules(attribute: Attribute) -> list[str]:
     if attribute.type is Type.CAPABILITIES:
         return ["never kill anything with SYS_RAWIO"]
     value = POSSIBLE.get(attribute.name, UNUSUAL[attribute.type])
-    return [f"never kill anything when {attribute.name} == {value}"]
+    block = "in user.slice: " if attribute.name.startswith("scope.") else ""
+    return [f"{block}never kill anything when {attribute.name} == {value}"]
 
 
 @pytest.mark.parametrize(
-    "rule", [rule for attribute in ATTRIBUTES.values() for rule in rules(attribute)]
+    "rule", [*(rule for attribute in ATTRIBUTES.values() for rule in rules(attribute)), *MORE]
 )
 def test_a_process_with_an_unusual_value_can_be_made_up(rule: str) -> None:
     program = compiler.compile_texts([RuleText("x.oom", f"{rule}\nscore rss\n")])

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from oomrules.clock import boot
 from oomrules.errors import Failure
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
@@ -374,7 +375,7 @@ def record(**fields: Any) -> str:
     """A record with one process, as it should be but for some of the fields."""
     entry = {"pid": 12, "start": 5, "original": 0, "values": [300], "since": 9, "cgroup": "/a"}
     entry |= {"fading": False} | {k: v for k, v in fields.items() if k in (*entry, "fading")}
-    data = {"schema": records.SCHEMA, "boot": records._boot(), "processes": [entry]}
+    data = {"schema": records.SCHEMA, "boot": boot(), "processes": [entry]}
     return json.dumps(data | {key: value for key, value in fields.items() if key not in entry})
 
 
@@ -437,7 +438,7 @@ def test_the_record_of_another_boot_is_of_no_process(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.emit()
-    monkeypatch.setattr(records, "_boot", lambda: "another")
+    monkeypatch.setattr(records, "boot", lambda: "another")
     assert len(records.load(host.path)) == 0
 
 

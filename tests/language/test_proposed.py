@@ -209,6 +209,112 @@ _WARNED = (
     'kill whole "*"',
 )
 
+# Sentences as people say them, or as other languages and tools have them.
+_SAID = (
+    "prefer anything by -2",
+    "prefer anything by x2",
+    "prefer anything by *2",
+    "prefer anything by half",
+    "prefer anything by 50 %",
+    "prefer anything by 2 times",
+    "prefer anything twice",
+    "prefer anything when run_time > 2h30",
+    "prefer anything when run_time > 1 hour 30 min",
+    "prefer anything when run_time > 1hour30min",
+    "prefer anything when run_time > 1h 30min",
+    "prefer anything when run_time > 01:30:00",
+    "prefer anything when rss > 1,5GiB",
+    "prefer anything when rss > 1.5 GB",
+    "prefer anything when rss > 1.5gigabytes",
+    "define big = 1GiB",
+    'define users = "a", "b"',
+    "list x = a, b",
+    'list x "a", "b"',
+    'list x: "a"',
+    "kill nginx first",
+    "kill chrome",
+    "don't kill sshd",
+    "do not kill sshd",
+    "never kill the database",
+    "never kill process named sshd",
+    "never kill user alice",
+    "never kill postgres and mysqld",
+    "prefer firefox or chrome",
+    "never kill uid 0 sshd",
+    "never kill not sshd",
+    "never sshd",
+    "never kill: sshd",
+    "spare systemd-*",
+    "in nginx: never kill anything",
+    "in user alice: prefer anything",
+    "prefer anything when cpu > 50%",
+    "prefer anything when memory > 1GiB",
+    'prefer anything when name == "x"',
+    'prefer anything when parent.name == "x"',
+    'prefer anything when user.name == "x"',
+    'prefer anything when unit.name == "x"',
+    'prefer anything when process.name == "x"',
+    "prefer anything when host.load > 5",
+    'prefer anything when cgroup.name == "x"',
+    "prefer anything with sudo",
+    "prefer anything with root",
+    "prefer anything without niced",
+    "prefer anything with rss > 1GiB",
+    "prefer anything when rss between 1GiB and 2GiB",
+    "prefer anything when rss in 1GiB..2GiB",
+    'prefer anything when comm in ("a", "b")',
+    'prefer anything when comm not in ("a", "b")',
+    'prefer anything when comm in "a"',
+    'prefer anything when comm != "a*"',
+    "prefer anything when uid == 0 or 33",
+    "prefer anything when uid in 0, 33",
+    "prefer anything when user is root",
+    "prefer anything when user == root",
+    'prefer anything when user != "root" and rss >1GB',
+    "score sum(rss, swap)",
+    "score rss ^ 2",
+    "score rss ** 2",
+    "score log(rss)",
+    "score memory",
+    "score badness",
+    "score rss + 25%",
+    "score = rss",
+    "score rss when uid 0",
+    "prefer anything when unit.pressure >= 50.5",
+    "prefer anything when unit.pressure > 0,5",
+    "never kill gid wheel",
+    "never kill group 0",
+    "prefer anything when session.active = true",
+    "prefer session.active true",
+    "prefer not session.active",
+    "prefer anything when session.active is true",
+    'prefer anything when not (comm = "x")',
+    "prefer anything when rss > half",
+    "prefer anything when rss > 50% of RAM",
+    "prefer anything when rss > 50% and unit.pressure > 20",
+    "prefer anything when oom_score > 500",
+    "prefer anything when rss > 1GiB && !niced",
+    "prefer anything where rss > 1GiB",
+    "prefer anything when rss greater than 1GiB",
+    "prefer anything when rss is greater than 1GiB",
+    "prefer anything when rss >= 1 GiB or swap >= 1 GiB",
+    "kill last postgres by 2",
+    "kill first anything by 0.5",
+    "kill whole batch.service by 2",
+    'kill whole unit "x.service"',
+    'kill whole user "anna"',
+    "prefer anything under sshd",
+    "prefer anything child of sshd",
+    "prefer anything under comm sshd",
+    "prefer anything if child of cron",
+    "prefer anything when max(rss) > 5GiB",
+    "prefer anything when max(rss, 5) > 5GiB",
+    "echo -1000 > /proc/1/oom_score_adj",
+    "choom -n -1000 -p 5",
+    "vm.oom_kill_allocating_task = 1",
+    "oom score -900",
+)
+
 
 def _generated() -> Iterator[str]:
     for subject, operator, value in itertools.product(_SUBJECTS, ("==", ">"), _VALUES):
@@ -224,6 +330,7 @@ def _generated() -> Iterator[str]:
     for kind, factor in itertools.product(("prefer", "spare"), _FACTORS):
         yield f"{kind} anything by {factor}"
     yield from _WARNED
+    yield from _SAID
     for score in ("rss * 0.5", "max(rss, swap)", "rss + cpu_time", "comm", "25%", "oom_score"):
         yield f"score {score}"
 
@@ -288,6 +395,7 @@ def proposals(help_: str) -> list[str]:
         said
         for said in re.findall(r"`([^`]+)`", help_)
         if said not in _NAMED
+        and not all(word in KEYWORDS for word in said.split())
         and said not in _PLACEHOLDERS
         and said not in FORMS.values()
         and not said.startswith(_COMMANDS)
@@ -317,7 +425,11 @@ def _places(source: RuleText, one: Diagnostic, proposal: str) -> Iterator[str]:
 def _fillings(source: RuleText, proposal: str) -> Iterator[str]:
     """Yield a proposal with what its ellipsis stands for."""
     if "…" not in proposal or '"…"' in proposal:
-        for word, filled in (("SELECTOR", "uid 0"), ("UNIT", "x.service")):
+        for word, filled in (
+            ("SELECTOR", "uid 0"),
+            ("UNIT", "x.service"),
+            ("EXPRESSION", "rss"),
+        ):
             proposal = proposal.replace(word, filled)
         yield proposal
         return

@@ -1,0 +1,21 @@
+"""The benchmark measures rules that there are."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+from oomrules.attributes import ATTRIBUTES
+from oomrules.language.compiler import compile_texts
+from oomrules.language.text import RuleText
+
+RUN = Path(__file__).resolve().parent.parent / "bench" / "run.py"
+
+
+def test_the_rule_of_each_family_compiles_and_asks_for_something() -> None:
+    families = runpy.run_path(str(RUN))["FAMILIES"]
+    for name, rule in families.items():
+        made = compile_texts([RuleText(f"{name}.oom", rule)])
+        assert made.attributes, name
+        assert made.attributes <= ATTRIBUTES.keys()
+    assert {"growth", "the host", "sums of users"} <= families.keys()

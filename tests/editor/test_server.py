@@ -164,6 +164,10 @@ def test_formatting_gives_the_one_form_or_nothing(editor: Editor) -> None:
         ("in a.slice: ", {"never", "prefer"}, {"rss"}),
         ("spare anything when ", {"rss", "unit.memory", "heavy", "niced", "not"}, {"SYS_ADMIN"}),
         ("spare anything with ", {"SYS_RAWIO", "BPF"}, {"rss"}),
+        ("kill ", {"first", "last", "whole"}, {"rss", "never"}),
+        ("in a.slice: kill w", {"whole"}, {"rss", "never"}),
+        ("never kill ", {"comm", "anything", "not"}, {"SYS_ADMIN"}),
+        ("spare uid 0 ", {"under", "child", "max", "min", "and", "or"}, {"SYS_ADMIN"}),
         ("spare anything with BPF, SYS", {"SYS_RAWIO"}, {"rss"}),
         ("define x = cap(", {"SYS_RAWIO"}, {"rss"}),
         ("spare comm @", {"@shells"}, {"rss"}),
@@ -184,6 +188,13 @@ def test_a_word_is_explained(editor: Editor) -> None:
     assert "define heavy = rss > 1GiB" in editor.at("hover", 0, 7)["contents"]["value"]
     assert 'list shells = "sh"' in editor.at("hover", 1, 14)["contents"]["value"]
     assert editor.at("hover", 0, 24) is None
+    editor.change("kill whole a.service\nspare uid 0 under uid 1 when max(nice, threads) > 1\n")
+    for place, form in {
+        (0, 6): "`kill whole UNIT`",
+        (1, 13): "`SELECTOR under TERMS`",
+        (1, 31): "`max(a, b)`",
+    }.items():
+        assert form in editor.at("hover", *place)["contents"]["value"]
 
 
 def test_without_the_library_it_says_what_to_install(

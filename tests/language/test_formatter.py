@@ -43,6 +43,21 @@ FORMS = {
         "spare oom_score_adj - 1000 when nice>- 5",
         "spare oom_score_adj -1000 when nice > -5\n",
     ),
+    "a negative number in a condition": (
+        "define a=nice - 5 or not(nice -5)and nice-5>1",
+        "define a = nice -5 or not (nice -5) and nice - 5 > 1\n",
+    ),
+    "a difference in a selector": (
+        "spare rss-swap>1MiB (uid 0 or niced)",
+        "spare rss - swap > 1MiB (uid 0 or niced)\n",
+    ),
+    "several arguments": ("score max( rss,swap ,-1KiB )", "score max(rss, swap, -1KiB)\n"),
+    "clauses about others": (
+        'spare uid 0 not   under(uid 1 or niced) child   of uid 2 not \\\n child of comm"a"',
+        'spare uid 0 not under (uid 1 or niced) child of uid 2 not child of comm "a"\n',
+    ),
+    "a degree": ("kill  last uid 0  by 2", "kill last uid 0 by 2\n"),
+    "a whole unit": ('kill whole   user  unit "a"', 'kill whole user unit "a"\n'),
     "a minus": ("define a = nice -1 > 5", "define a = nice - 1 > 5\n"),
     "a regex": ('spare anything when comm~"x"', 'spare anything when comm ~ "x"\n'),
     "indentation": (

@@ -643,6 +643,10 @@ DEEP = {
     "not": lambda n: f"define x = {'not ' * n}a",
     "calls": lambda n: f"score {'root(' * n}a{')' * n}",
     "sums": lambda n: f"score {' + '.join(['a'] * n)}",
+    "the largest": lambda n: f"score {'max(b, ' * n}a{')' * n}",
+    "not in a selector": lambda n: f"spare {'not ' * n}uid 0",
+    "brackets in a selector": lambda n: f"spare {'(not ' * n}uid 0{')' * n}",
+    "under": lambda n: f"spare uid 0 under {'not ' * n}uid 1",
     "minus": lambda n: f"score {'-' * n}a",
     "blocks": lambda n: f"{'in a.slice: ' * n}never kill uid 0",
     "braces": lambda n: f"{'in a.slice { ' * n}never kill uid 0{' }' * n}",
@@ -656,6 +660,13 @@ def test_nesting_is_bounded_and_the_bound_costs_one_diagnostic(case: str) -> Non
         statements, faults = broken(f"{DEEP[case](depth)}\nspare uid 1")
         assert faults == [(1, "OOM106")]
         assert statements[-1] == Rule(AT, Kind.SPARE, whom(uid("1")))
+
+
+def test_conditions_side_by_side_nest_nothing() -> None:
+    (rule,) = parse(f"spare {'uid 0 niced ' * 2_000}")
+    assert isinstance(rule, Rule) and len(rule.selector.terms) == 4_000
+    (rule,) = parse(f"spare {' or '.join(['uid 0 niced'] * 2_000)} by 3")
+    assert isinstance(rule, Rule) and len(rule.selector.terms) == 1
 
 
 def test_parentheses_alone_nest_nothing() -> None:

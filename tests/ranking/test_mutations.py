@@ -60,12 +60,18 @@ spare anything when exe in @tools \\
 never kill odd oom_score_adj -17
 score (rss + swap - 25%) * 2 / 3
 in a.slice { in "b*.scope": in "*" { prefer odd when 1_000 > threads / 2 } }
+kill first uid 0 rss > 1GiB not comm "a" or (comm @tools and nice -5) by 3
+kill last (comm "a" or not odd) with KILL when run_time < 1h30min and user "b" by 2
+kill whole user unit "app-*.scope"
+in system.slice: kill whole a.service
+score max(rss, swap, 25%) - min(rss, 1KiB)
 """
 
 # Single words that are wrong in most places.
 NASTY = (
     *('"["', '"', "(", ")", "(" * 100, "{", "}", "@tools", "@nothing", "0", "1.5", "9" * 50),
     *("4EiB", "512MB", "50%", "-", "not", "root", "cap(SYS_ADMIN)", "MODULE", "rss", "comm"),
+    *("under", "child of", "not under", "whole", "max(", "or", "and", "1h30min", "kill whole"),
     *("define niced = rss", "list tools = comm", "\nscore rss", "\nscore comm\n", "é", "\x00"),
 )
 

@@ -17,7 +17,8 @@ set -e
 for name in worker helper bystander safe; do cp /usr/bin/python3 /usr/local/bin/$name; done
 systemd-run --quiet --unit=other /usr/local/bin/bystander -S /root/take.py 30
 # Without the right for which the module would try a SIGTERM first, of the one process.
-systemd-run --quiet --unit=batch-1 -p OOMPolicy=continue \
+# When the main process of a service has ended, systemd would end the others.
+systemd-run --quiet --unit=batch-1 -p OOMPolicy=continue -p KillMode=process \
   -p CapabilityBoundingSet=~CAP_SYS_RAWIO \
   bash -c '/usr/local/bin/helper -S /root/take.py 1 & %s
            exec /usr/local/bin/worker -S /root/take.py 20'

@@ -222,4 +222,6 @@ def _dragged(found: Together, ranking: Ranking) -> list[str]:
     policy = snapshot.fact(found.group.unit.place, "OOMPolicy")
     if found.protected and policy in _OOM_POLICY:
         said.append(_OOM_POLICY[policy])
+    elif found.protected and found.group.unit.place.unit.endswith(".service"):
+        said.append("when the main process has ended, systemd ends what is left (KillMode=)")
     return said

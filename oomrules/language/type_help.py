@@ -117,7 +117,10 @@ def name_help(word: str, defined: Iterable[str], wanted: Collection[Type] = ANY)
     if word == "oom_score" and Type.MEMORY not in wanted:
         return "compare what a process holds, as in `footprint > 512MiB`"
     if word == "oom_score":
-        return "`score footprint` is what the kernel counts beside oom_score_adj; presets/kernel.oom has both"
+        return (
+            "`score footprint` is what the kernel counts beside oom_score_adj; "
+            "presets/kernel.oom has both"
+        )
     here = _elsewhere(word)
     if here and ATTRIBUTES[here].type in wanted:
         return f"here it is called `{here}`"

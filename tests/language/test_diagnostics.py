@@ -511,7 +511,7 @@ HABITS = {
     "spare anything when rss > 0.25": "`25%`",
     'never kill name "sshd"': "`comm`",
     "prefer anything when mem > 1GiB": "`rss`",
-    "score oom_score": "`score rss + swap + pgtables`",
+    "score oom_score": "`score footprint`",
 }
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from oomrules.commands.parts import findings, rewrite, shared
 from oomrules.errors import Failure
-from oomrules.language import rulefiles
+from oomrules.language import rulefiles, syntax
+from oomrules.language.checker import only
 from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.roots import Root
 from oomrules.terminal import count, say
@@ -141,7 +142,8 @@ def _summary(rules: RuleSet, diagnostics: list[Diagnostic]) -> str:
     if not named:
         return "no rule file was found; their names end in `.oom`"
     if not diagnostics:
-        return f"{files}, {count(len(rules.checked.rules), 'rule')}: nothing to complain about"
+        stated = len(rules.checked.rules) + len(only(rules.checked.sound, syntax.Whole))
+        return f"{files}, {count(stated, 'rule')}: nothing to complain about"
     levels = Counter(diagnostic.level for diagnostic in diagnostics)
     nouns = {Level.ERROR: "error", Level.WARNING: "warning", Level.INFO: "note"}
     parts = [count(levels[level], noun) for level, noun in nouns.items() if levels[level]]

@@ -56,7 +56,9 @@ def _together(document: RuleText) -> Found:
     if folder in rulefiles.directories():
         others = list(rulefiles.system().files)
     else:
-        others = list(rulefiles.given([str(folder)]).files) if folder.is_dir() else []
+        # Each preset may be linked without the others, and states its own score.
+        beside = folder.is_dir() and folder.name != rulefiles.PRESETS
+        others = list(rulefiles.given([str(folder)]).files) if beside else []
         here = {Path(file.name).name for file in (document, *others)}
         shipped = [
             # Definitions of the shipped rules have the lowest precedence.

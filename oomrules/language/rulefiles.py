@@ -33,7 +33,8 @@ _NAMED, _IN_A_DIRECTORY = 0, 2
 # From this level on, files belong to packages and programs.
 PACKAGED = 4
 LOWEST = PACKAGED + 2 * len(DIRECTORIES)
-_PRESETS = "presets"
+# The directory of presets, of which a host links some.
+PRESETS = "presets"
 
 # Rule files are written by hand; a larger file is something else.
 LARGEST = 2**20
@@ -175,7 +176,7 @@ def _real(path: Path, tree: Root) -> str:
 
 
 def _level(step: int, path: Path, tree: Root) -> int:
-    return step + (Path(_real(path, tree)).parent.name == _PRESETS)
+    return step + (Path(_real(path, tree)).parent.name == PRESETS)
 
 
 def _rule_names(directory: Path, tree: Root) -> list[str]:

@@ -110,7 +110,8 @@ def test_what_was_there_before_is_given_back(start: Start) -> None:
     assert guest.get(GROUP).strip() == b"0"
     # A new unit of the same name is another one.
     emit(guest, "/proc/oom")
-    guest.run("systemctl stop batch-1; systemd-run --quiet --unit=batch-1 sleep 1000", check=True)
+    guest.run("systemctl kill --signal=KILL batch-1; sleep 2; systemctl reset-failed", check=True)
+    guest.run("systemd-run --quiet --unit=batch-1 sleep 1000", check=True)
     guest.run(f"sleep 1; echo 1 > {GROUP}", check=True)
     assert guest.run(["oomrules", "release"], timeout=120).status == 0
     assert guest.get(GROUP).strip() == b"1"

@@ -145,9 +145,13 @@ def test_below_a_root_its_own_users_and_units_count(
     assert "OOM702" not in check(capsys, *arguments)[1]
 
 
-@pytest.mark.parametrize("text", ['spare user "root"', 'spare user "no*"', 'spare user "1234"'])
+@pytest.mark.parametrize("text", ['spare user "root"', 'spare user "no*"'])
 def test_users_that_are_there_are_no_mistake(text: str) -> None:
     assert codes(text) == []
+
+
+def test_a_user_by_number_is_one_that_is_there_and_better_asked_for_by_id() -> None:
+    assert codes('spare user "1234"') == ["OOM508"]
 
 
 def test_users_and_groups_that_are_not_there_are_found_wherever_they_are_asked_for() -> None:

@@ -19,6 +19,7 @@ from oomrules.ranking.verdict import Verdict
 from oomrules.reason.arithmetic import GRANULE, unbound
 from oomrules.reason.index import Judge
 from oomrules.reason.regions import Region
+from oomrules.terminal import duration
 
 # The host of all witnesses: bytes of memory, and ticks of a millisecond.
 MEMORY = 2**33
@@ -95,7 +96,8 @@ def _said(name: str, value: Any) -> Any:
     if kind == "memory":
         return in_words(value * GRANULE)
     if kind == "duration":
-        return f"{value // 1000}s" if value % 1000 == 0 else f"{value}ms"
+        # As a rule has it: ``1h30min``.
+        return duration(value).replace(" ", "") if value else "0s"
     if kind == "percentage":
         return f"{value / 100:g}%"
     if isinstance(value, bool):

@@ -128,8 +128,8 @@ def told_to_ask_for(refused: Done) -> str:
 
 # What depends on rights; root's run has tried the other tests on this Python already.
 OF_RIGHTS = (
-    "tests/accounts tests/commands tests/dbus tests/kills tests/processes tests/program "
-    "tests/ranking tests/service tests/sinks tests/test_files.py tests/test_state.py"
+    "tests/accounts tests/commands tests/dbus tests/kills tests/processes tests/runtimes "
+    "tests/service tests/sinks tests/test_files.py tests/test_state.py"
 )
 
 

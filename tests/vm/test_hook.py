@@ -12,11 +12,16 @@ from tests.vm.guest import Guest
 UNIT = "[Service]\nExecStart=/usr/bin/sleep 10000\n"
 HOG = """[Service]
 ExecStart=/usr/bin/python3 /root/hog.py
-MemoryMax=40M
+MemoryMax=64M
 MemorySwapMax=0
 """
-# Slowly, so that the hook of its start sees it.
-HOG_PY = "import time\nx = []\nwhile True: x.append(b'x' * (1 << 18)); time.sleep(0.5)\n"
+# Once it is told to: the hook of its start counts in its unit, and has to have seen it.
+HOG_PY = """
+import os, time
+while not os.path.exists("/run/grow"): time.sleep(0.2)
+held = []
+while True: held.append(b"x" * (1 << 20)); time.sleep(0.2)
+"""
 
 
 @pytest.fixture
@@ -86,6 +91,7 @@ def test_a_unit_killed_at_its_limit_leaves_its_record(fresh_guest: Guest) -> Non
     guest.run(["oomrules", "hook", "--install", "hog.service"], check=True, timeout=120)
     guest.run(["systemctl", "start", "hog"], check=True, timeout=120)
     pid = _pid(guest, "hog")
+    guest.run(["touch", "/run/grow"], check=True)
     ended = "until systemctl is-active hog | grep -qE '^(inactive|failed)'; do sleep 0.5; done"
     guest.run(ended, timeout=180)
     shown = guest.run(["systemctl", "show", "--value", "--property=Result", "hog"])

@@ -7,8 +7,7 @@ A new sink is a class with the methods of ``Sink``, in a module of its own, and 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from oomrules import state_directory, targets
 from oomrules.errors import Failure, reason
@@ -113,22 +112,22 @@ def put_all(
     """
     put = Put(done=[], to=[], failures=[], one_by_one=[])
     for sink in sinks:
-        with _noted(put.failures):
+        with _Noting(put.failures):
             put.done.append(sink.put(ranking, source))
             put.to.append(sink.name)
     if state is None or source is None:
         return put
-    with _noted(put.failures):
+    with _Noting(put.failures):
         _arm_groups(put, ranking, source, state, only)
     own = named(state.path(LIST), state)
     if own.name not in put.to:
-        with _noted(put.failures):
+        with _Noting(put.failures):
             put.done.append(own.put(ranking, source))
     if last:
-        with _noted(put.failures):
+        with _Noting(put.failures):
             state.save_list(entries(ranking, source), last)
     if only and state.is_adjusted and targets.OOM_SCORE_ADJ not in [sink.name for sink in sinks]:
-        with _noted(put.failures):
+        with _Noting(put.failures):
             named(targets.OOM_SCORE_ADJ, state).take_back()
     return put
 
@@ -159,16 +158,16 @@ def take_back_all(state: State) -> list[Failure]:
         why some of it could not be; the rest is done.
     """
     failures: list[Failure] = []
-    with _noted(failures):
+    with _Noting(failures):
         named(targets.KERNEL_LIST).take_back()
     # Without a record there is nothing to restore, and nothing to load for it.
     if state.is_grouped:
         from oomrules.sinks import oom_group
 
-        with _noted(failures), state.lock(wait=True):
+        with _Noting(failures), state.lock(wait=True):
             oom_group.release(state.path(GROUPS))
     if state.is_adjusted:
-        with _noted(failures), state.lock(wait=True):
+        with _Noting(failures), state.lock(wait=True):
             named(targets.OOM_SCORE_ADJ, state).take_back()
     try:
         os.unlink(state.path(LIST))
@@ -179,15 +178,25 @@ def take_back_all(state: State) -> list[Failure]:
     return failures
 
 
-@contextmanager
-def _noted(failures: list[Failure]) -> Iterator[None]:
-    """Note a failure, so that what comes after it is done all the same."""
-    try:
-        yield
-    except Failure as failure:
-        # A new one: the traceback of this one leads to the list that it is put into, and the
-        # service collects no circles.
-        failures.append(Failure(failure.message, failure.hint))
+class _Noting:
+    """Note a failure, so that what comes after it is done all the same.
+
+    A new failure is noted: the traceback of the one that was raised leads to the list that it is
+    put into, and the service collects no circles. ``contextlib.contextmanager`` makes one, too.
+    """
+
+    def __init__(self, failures: list[Failure]) -> None:
+        self._failures = failures
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, failure: BaseException | None, traceback: object) -> bool:
+        """Note a failure and go on; anything else is raised."""
+        if not isinstance(failure, Failure):
+            return False
+        self._failures.append(Failure(failure.message, failure.hint))
+        return True
 
 
 def see_originals(source: ProcSource, directory: str) -> None:

@@ -57,6 +57,20 @@ def replace(path: str, data: bytes, mode: int = 0o644, expected: bytes | None = 
         raise Failure(f"cannot write {path}: {reason(error)}", UNCHANGED) from error
 
 
+def remove(path: str) -> None:
+    """Remove a file, unless it is gone already.
+
+    Raises:
+        Failure: it cannot be removed.
+    """
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise Failure(f"cannot remove {path}: {reason(error)}", "run it as root") from error
+
+
 def read_small(path: str | bytes, directory: int | None = None) -> bytes:
     """Read a small file of proc or of a control group: up to 64 KiB, which is all of most files.
 

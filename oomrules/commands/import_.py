@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,9 @@ def _translations(options: argparse.Namespace) -> tuple[list[Translation], list[
     """Return what was asked for, and the files in directories that are for no tool."""
     from oomrules.importing import earlyoom, recognition, sources, units
 
-    if options.paths[:1] == [earlyoom.TOOL]:
+    # A file may have that name: /etc/default/earlyoom, in its own directory.
+    is_file = options.paths == [earlyoom.TOOL] and os.path.isfile(earlyoom.TOOL)
+    if options.paths[:1] == [earlyoom.TOOL] and not is_file:
         return [earlyoom.of_arguments(options.paths[1:])], []
     if not options.paths and not options.units:
         raise Failure(

@@ -164,6 +164,10 @@ class Gathering:
                 else:
                     units[unit.place.path] = unit
                     members.setdefault(unit.place.path, []).append((level, process))
+        if not members:
+            return [process for level in sorted(levels) for process in levels[level]], Groups(
+                {}, self.standing
+            )
         found = {}
         for path, inside in members.items():
             processes = [process for _, process in inside]

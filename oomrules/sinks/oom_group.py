@@ -325,12 +325,7 @@ def save(path: str, entries: dict[str, Entry]) -> None:
         Failure: it cannot be written.
     """
     if not entries:
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise Failure(f"cannot remove {path}: {reason(error)}", "run it as root") from error
+        files.remove(path)
         return
     groups = [entry._asdict() for entry in entries.values()]
     data = {"schema": SCHEMA, "boot": boot(), "groups": groups}

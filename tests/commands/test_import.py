@@ -87,3 +87,12 @@ def test_what_cannot_be_imported_is_said(
     done = oomrules("import", *arguments)
     assert (done.code, done.out) == (2, "")
     assert [word for word in words if word not in done.err] == []
+
+
+def test_a_file_with_the_name_of_the_tool_is_read(
+    oomrules: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "earlyoom", 'EARLYOOM_ARGS="--ignore-root-user"\n')
+    monkeypatch.chdir(tmp_path)
+    done = oomrules("import", "earlyoom")
+    assert done.code == 0 and "never kill uid 0" in done.out

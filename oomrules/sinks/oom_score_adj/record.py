@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 
 from oomrules import files, state_directory
@@ -206,12 +205,7 @@ def save(path: str, record: Record) -> None:
         Failure: it cannot be written.
     """
     if not record.in_use:
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise Failure(f"cannot remove {path}: {reason(error)}", "run it as root") from error
+        files.remove(path)
         return
     data = {
         "schema": SCHEMA,

@@ -3,8 +3,10 @@
 # make test          every test that needs no guest
 # make test-vm       the tests in a guest with a real systemd
 # make test-fresh    `make run` and `make test` on bare Debian 12 and 13 machines
-# make scenarios, churn, storm, trials
+# make scenarios, churn, storm, trials, dkms, duel, calm
 #                    the long tests in the guest
+# make mutations     ten thousand damaged OOM reports are read
+# make fillings      whom rules would have taken in OOM reports, whatever these lack
 # make lint          ruff, mypy, typos and shellcheck
 # make kernels       the kernel module compiled for every kernel of Debian's archive
 # make debug-kernel  a kernel that looks for faults, for `make test-vm KERNEL=debug`
@@ -22,14 +24,14 @@ VENV ?= .venv
 TESTS ?=
 BIN := $(VENV)/bin
 
-.PHONY: setup run test test-vm test-fresh churn storm scenarios trials kernels debug-kernel lint bpf bench clean system-packages bpf-packages
+.PHONY: setup run test test-vm test-fresh churn storm scenarios trials dkms duel calm mutations fillings kernels debug-kernel lint bpf bench clean system-packages bpf-packages
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/.ready
 
-# Packages that pip cannot bring: venv itself, gi, and a C compiler for the tests' own oracle.
+# Packages that pip cannot bring: venv itself, gi, and for tests a C compiler and a bus of their own.
 system-packages:
-	@sh install-packages.sh python3 python3-venv python3-gi gcc libc6-dev
+	@sh install-packages.sh python3 python3-venv python3-gi gcc libc6-dev dbus-daemon
 
 $(BIN)/.ready: pyproject.toml | system-packages
 	$(PYTHON) -m venv --system-site-packages $(VENV)
@@ -66,20 +68,52 @@ test-fresh: setup
 churn: setup
 	$(BIN)/python -m pytest tests/vm/long/test_churn.py -s
 
-# Twenty minutes: which process the rules name and which was killed, in docs/generated/scenarios.md.
+# Half an hour: which process the rules name and which was killed, in docs/generated/scenarios.md.
+# ONLY=9,10 plays some of them again.
 scenarios: setup
-	$(BIN)/python -m tests.vm.scenarios docs/generated/scenarios.md
+	$(BIN)/python -m tests.vm.scenarios docs/generated/scenarios.md $(if $(ONLY),--only $(ONLY))
 
-# The module and the service in the guest: writers, readers and OOMs at once; an hour of churn, 48
-# times out of memory, every fault. A thousand reloads on this host. STORM=short takes minutes.
+# The module and the service in the guest: writers, readers and OOMs at once, of the whole guest and
+# at limits; 20 OOMs at a limit, and what the module adds to one; an hour of churn, 48 times out of
+# memory, every fault. A thousand reloads on this host. STORM=short takes minutes.
+STORMS = test_module_load test_limits test_limit_storm test_limit_cost test_storms test_service_storm
 storm: setup
-	STORM=$(STORM) OOMRULES_VM_KERNEL=$(KERNEL) $(BIN)/python -m pytest -s tests/service/long tests/vm/long/test_module_load.py \
-	  tests/vm/long/test_storms.py tests/vm/long/test_service_storm.py
+	STORM=$(STORM) OOMRULES_VM_KERNEL=$(KERNEL) $(BIN)/python -m pytest -s tests/service/long \
+	  $(STORMS:%=tests/vm/long/%.py)
 
-# Podman, LXC, a hundred thousand threads and a lock that is held: docs/odd-hosts.md. An image of its
-# own, with their packages, and a guest of 4 GiB.
+# Control groups of v1 and containers of nspawn, in guests of their own; then Podman, LXC, a hundred
+# thousand threads and a lock that is held: docs/odd-hosts.md. An image of its own, with their
+# packages, and a guest of 4 GiB.
 trials: setup
-	$(BIN)/python -m pytest -s tests/vm/long/test_odd_hosts.py tests/vm/long/test_containers.py $(TRIALS_ARGS)
+	$(BIN)/python -m pytest -s tests/vm/long/test_groups_v1.py tests/vm/long/test_nspawn.py \
+	  tests/vm/long/test_odd_hosts.py tests/vm/long/test_containers.py $(TRIALS_ARGS)
+
+# The module by Debian's dkms: built, signed, loaded at the boot of two kernels, removed. Five minutes,
+# and 2 GB of disk; the kernels and their headers are fetched once.
+dkms: setup
+	$(BIN)/python -m pytest -s tests/vm/long/test_dkms.py $(DKMS_ARGS)
+
+# Storms of memory under the kernel alone, other daemons and oomrules, in an image of its own with
+# their packages: docs/generated/duel.md. Four hours in all, and 10 GB of disk; what was played is
+# kept, and is not played again until something of it changes. For less of it:
+# make duel DUEL='--repeat 1 --swap none --contender earlyoom --contender desktop'
+duel: setup
+	$(BIN)/python -m tests.vm.duel docs/generated/duel.md $(DUEL)
+
+# Ten minutes: ten thousand damaged OOM reports. MUTATIONS is how many, MUTATIONS_FROM the first.
+mutations: setup
+	$(BIN)/python -m pytest -s tests/report/long/test_mutations.py
+
+# An hour: the answer about each published report against 200 fillings of what it lacks, and what
+# would have to be known for certainty. FILLINGS is how many, REPORTS which reports: 1-20,47.
+fillings: setup
+	$(BIN)/python -m pytest -s tests/report/long/test_possible_victims.py
+
+# Hosts that look as if they were in need and are not: nobody may die. And cases of other daemons'
+# tests, in which somebody has to. CALM=long has an hour of churn.
+calm: setup
+	CALM=$(CALM) $(BIN)/python -m pytest -s tests/vm/long/test_calm.py tests/vm/long/test_guard_cases.py \
+	  tests/vm/long/test_guard_told_late.py $(CALM_ARGS)
 
 # Half an hour of two processors and 8 GB of disk, once: KASAN, lockdep and the other checks.
 debug-kernel: setup
@@ -117,6 +151,7 @@ $(BPF_OBJECT): bpf/oom_iter.bpf.c bpf/kernel.h bpf/rows.h | bpf-packages
 bench: setup
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/service.py
+	$(BIN)/python bench/guard.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis oom.list

@@ -188,6 +188,7 @@ def build() -> None:
         ("spawn", ["-static"]),
         ("statloop", []),
         ("earlyoom_gate.so", ["-shared", "-fPIC", "-ldl"]),
+        ("earlyoom_time.so", ["-shared", "-fPIC", "-ldl"]),
     ):
         source = BENCH / f"{Path(name).stem}.c"
         output(*compiler, "-o", BUILD / name, source, *options)

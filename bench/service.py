@@ -92,13 +92,13 @@ def daemon(name: str, command: list[str], state: str = "", **environment: str) -
 
 
 @contextmanager
-def service(name: str, state: Path) -> Iterator[tuple[Daemon, float]]:
+def service(name: str, state: Path, *options: str) -> Iterator[tuple[Daemon, float]]:
     """Run ours, and say after how many seconds it was ready."""
     state.mkdir(exist_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(f"{state}.notify")
         systemd.settimeout(run.PATIENCE)
-        command = [sys.executable, "-m", "oomrules", "run", f"--to={state}/list"]
+        command = [sys.executable, "-m", "oomrules", "run", f"--to={state}/list", *options]
         begun = time.monotonic()
         with daemon(
             name, command, str(state), OOMRULES_STATE=str(state), NOTIFY_SOCKET=f"{state}.notify"
@@ -149,9 +149,10 @@ def peers(stack: ExitStack) -> list[Daemon]:
     return found
 
 
-def idle(daemons: list[Daemon], seconds: int) -> None:
-    """Print what each costs while nothing happens."""
-    time.sleep(SETTLED)
+def idle(daemons: list[Daemon], seconds: int, settled: int = SETTLED) -> dict[str, float]:
+    """Print what each costs while nothing happens, and return it, in ms of processor time."""
+    used = {}
+    time.sleep(settled)
     before = {one.name: one.used() for one in daemons}
     lists = {one.name: one.ask("status") for one in daemons if one.state}
     time.sleep(seconds)
@@ -163,12 +164,14 @@ def idle(daemons: list[Daemon], seconds: int) -> None:
             now - then for now, then in zip(one.used(), before[one.name], strict=True)
         )
         told = ""
+        used[one.name] = running
         if one.state:
             then, now = lists[one.name], one.ask("status")
             made = now["refreshes"]["total"] - then["refreshes"]["total"]
             quiet = now["quiet_heartbeats"] - then["quiet_heartbeats"]
             told = f", {made} lists made and {quiet} left as they were"
         print(f"  {one.name:<16} {ticks:.0f} ticks, {running:.1f} ms{told}")
+    return used
 
 
 def memory(daemons: list[Daemon], count: int) -> None:

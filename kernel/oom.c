@@ -39,19 +39,44 @@
  * A page that is reported as freed also keeps the kernel from looking at panic_on_oom and
  * oom_kill_allocating_task. So they are read here first, at each OOM, and obeyed.
  *
- * What the chain cannot do
+ * The limit of a memory cgroup
  *
- * - An OOM within a memory cgroup does not call it, and the kernel chooses among the processes
- *   of that cgroup. oom_score_adj covers this case: `oomrules emit --to oom_score_adj`.
- * - It is not told which allocation failed. The memory policy of a part of an address space (mbind)
- *   is not seen: the kernel then passes over a process that is pointed at and bound elsewhere, and
- *   chooses for itself. An allocation that may not enter file systems kills no process. Its task's
- *   flags say that in most cases; in the others a process with CAP_SYS_RAWIO gets SIGTERM early.
- * - It cannot tell SysRq-f, which ignores what the chain has freed, from other kworkers. For any
- *   kworker a process with CAP_SYS_RAWIO gets no grace, and the kernel is always pointed at a
+ * An OOM at the limit of a memory cgroup (a unit, a container) runs the same out_of_memory(), under
+ * the same mutex, but does not call the chain. A kprobe at the entry of out_of_memory() stands in
+ * for it. It points the kernel at the first listed process that is killable and in that cgroup or
+ * below. The kernel's walk, which is over the processes of the cgroup only, then takes that one.
+ *
+ * The probe's handler runs before the first instruction of out_of_memory(), with preemption off.
+ * It may not sleep, cannot make the kernel try again, and cannot wait for a console:
+ *
+ * - There is no grace. A process with CAP_SYS_RAWIO gets SIGKILL at once, as without this module.
+ * - What it has to say is logged by a work item, and a kill only once the kernel has done it.
+ * - It looks at no more than MAX_LOOKS entries of the list.
+ *
+ * While a victim in the cgroup exits, the kernel's walk stops there, whomever it is pointed at. The
+ * kernel looks at neither memory nodes nor oom_kill_allocating_task at such a limit, and at
+ * panic_on_oom only if it is 2. So none of them is looked at here.
+ *
+ * The module works without the probe, for the chain. It says so in /proc/oom_stat, which calls a
+ * function with a probe of its own: probes can be switched off for all of the kernel, unnoticed by
+ * those who have registered one.
+ *
+ * What cannot be done
+ *
+ * - Where probes are entered by a breakpoint and not by ftrace, x86 runs the handler like that of
+ *   an NMI. A lock must not be taken there, so the kernel chooses. With PREEMPT_RT there is no
+ *   probe, because task_lock may sleep.
+ * - The chain is not told which allocation failed. The memory policy of a part of an address space
+ *   (mbind) is not seen: the kernel then passes over a process that is pointed at and bound
+ *   elsewhere, and chooses for itself. An allocation that may not enter file systems kills no
+ *   process. Its task's flags say that in most cases; in the others a process with CAP_SYS_RAWIO
+ *   gets SIGTERM early.
+ * - The chain cannot tell SysRq-f, which ignores what the chain has freed, from other kworkers. For
+ *   any kworker a process with CAP_SYS_RAWIO gets no grace, and the kernel is always pointed at a
  *   process: while an earlier victim exits, at the next one.
  * - The flag belongs to the process, and swapoff and KSM set and clear it too. Withdrawing it from
- *   a process that has called swapoff meanwhile clears that process's own flag.
+ *   a process that has called swapoff meanwhile clears that process's own flag. If another process
+ *   has the flag for its swapoff, the kernel takes the one that comes later in its walk.
  *
  * Locks
  *
@@ -60,7 +85,8 @@
  * pids are never changed. A function that goes through it holds a reference to the list, and RCU
  * for one entry at a time. Only walks over all processes are long, like the kernel's own, and they
  * keep the watchdog quiet. `lock` guards the pointer and the grace, and is held for one process at
- * a time. The order is oom_lock, lock, task_lock, siglock.
+ * a time. The order is oom_lock, lock, task_lock, siglock. The chain and the probe are both called
+ * under oom_lock, so there is one choice at a time, and one pointer.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -71,8 +97,10 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/jiffies.h>
+#include <linux/kprobes.h>
 #include <linux/kref.h>
 #include <linux/ktime.h>
+#include <linux/memcontrol.h>
 #include <linux/mempolicy.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -84,6 +112,7 @@
 #include <linux/pid.h>
 #include <linux/pid_namespace.h>
 #include <linux/proc_fs.h>
+#include <linux/ptrace.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -109,6 +138,17 @@
  * chooses for itself. Too long does little harm, since the process pointed at is the first listed.
  */
 #define SETTLE (2 * HZ)
+
+/* How soon after a choice at the limit of a cgroup it is looked whether the kernel has killed. */
+#define SOON (HZ / 10)
+
+/*
+ * Preemption is off while the handler of the probe goes through the list. This many entries take a
+ * few milliseconds. If no process among them can be killed, the kernel chooses. Dead entries at the
+ * beginning of the list are looked at only once, so the next OOM sees further. Of all processes,
+ * too, no more than this are looked at, for a victim that exits.
+ */
+#define MAX_LOOKS ((size_t)65536)
 
 /* A machine without memory stands still during a grace, so the grace has a limit. */
 #define MAX_GRACE_MS 10000
@@ -501,6 +541,7 @@ static bool is_said(enum word word)
 
 /* What can be seen of an OOM: the task that allocates, not the allocation. */
 struct oom {
+	struct mem_cgroup *memcg;	/* whose limit was reached; NULL: the host has no memory */
 	nodemask_t nodes;	/* where the task may have memory */
 	bool quiet;		/* most likely no process is killed: say and count nothing */
 	bool may_wait;		/* the task can be told to try again */
@@ -513,7 +554,7 @@ struct oom {
 struct saying {
 	pid_t pid;
 	char comm[TASK_COMM_LEN];
-	size_t place;
+	size_t place, listed;
 	const char *signal;	/* what was sent from here; NULL: the kernel is to kill */
 	uid_t uid;
 	unsigned long total_vm, anon, file, shmem, pgtables;	/* KiB */
@@ -582,6 +623,18 @@ static void get_nodes(struct task_struct *thread, nodemask_t *nodes)
 	task_unlock(thread);
 }
 
+/* Whether the process is one of those among which the kernel chooses; with RCU held. */
+static bool is_member(struct task_struct *task, const struct oom *oom)
+{
+#ifdef CONFIG_MEMCG
+	/* As the kernel's walk sees it: a process is where its first thread is. */
+	if (oom->memcg)
+		return mem_cgroup_is_descendant(mem_cgroup_from_task(task->group_leader),
+						oom->memcg);
+#endif
+	return true;
+}
+
 /* Whether the process may have memory on a node that the allocating task may use. */
 static bool is_of_use(struct task_struct *task, const struct oom *oom)
 {
@@ -589,6 +642,9 @@ static bool is_of_use(struct task_struct *task, const struct oom *oom)
 	unsigned int seen = 0;
 	nodemask_t nodes;
 
+	/* At the limit of a cgroup the kernel does not look at nodes. */
+	if (oom->memcg)
+		return true;
 	for_each_thread(task, thread) {
 		get_nodes(thread, &nodes);
 		if (nodes_intersects(nodes, oom->nodes))
@@ -609,8 +665,8 @@ static bool is_victim_exiting(const struct oom *oom)
 	for_each_process(task) {
 		struct mm_struct *mm = READ_ONCE(task->signal->oom_mm);
 
-		exiting = mm && !is_reaped(mm) && is_of_use(task, oom);
-		if (exiting)
+		exiting = mm && !is_reaped(mm) && is_member(task, oom) && is_of_use(task, oom);
+		if (exiting || (oom->memcg && seen == MAX_LOOKS))
 			break;
 		quiet_watchdog(&seen);
 	}
@@ -707,7 +763,50 @@ static DEFINE_SPINLOCK(lock);
 static struct {
 	struct task_struct *task;
 	bool dying;
+	unsigned long begin;	/* jiffies */
+	bool at_limit;		/* of a cgroup; this is said and counted if the kernel kills it: */
+	struct saying say;
+	unsigned int refusals;
 } chosen;
+
+/* What a work item is to log: the probe's handler cannot wait for a console. */
+static struct {
+	struct saying first;	/* that went first; pid 0: none */
+	size_t none_of;		/* so many listed, and none could be killed */
+} news;
+
+static const char at_a_limit[] = ", at the limit of a control group";
+
+static void say_first(const struct saying *say, const char *where)
+{
+	pr_notice_ratelimited("process %d (%s) goes first, number %zu of %zu listed%s\n", say->pid,
+			      say->comm, say->place, say->listed, where);
+}
+
+static void say_none(size_t listed, const char *where)
+{
+	pr_notice_ratelimited("none of the %zu listed can be killed, the kernel chooses%s\n",
+			      listed, where);
+}
+
+static void tell_news(struct work_struct *work)
+{
+	struct saying first;
+	size_t none_of;
+
+	spin_lock(&lock);
+	first = news.first;
+	none_of = news.none_of;
+	news.first.pid = 0;
+	news.none_of = 0;
+	spin_unlock(&lock);
+	if (first.pid)
+		say_first(&first, at_a_limit);
+	if (none_of)
+		say_none(none_of, at_a_limit);
+}
+
+static DECLARE_WORK(telling, tell_news);
 
 /*
  * Whether the kernel killed the process that it was pointed at. A process that exits by itself and
@@ -725,30 +824,44 @@ static void withdraw(void)
 	if (!chosen.task)
 		return;
 	chosen.task->signal->oom_flag_origin = false;
-	if (is_kill())
+	if (is_kill()) {
 		atomic_long_inc(&stats[KILLS]);
+		if (chosen.at_limit) {
+			atomic_long_add(chosen.refusals, &stats[REFUSALS]);
+			news.first = chosen.say;
+			queue_work(queue, &telling);
+		}
+	}
 	put_task_struct(chosen.task);
 	chosen.task = NULL;
 }
 
+static void withdraw_later(struct work_struct *work);
+static DECLARE_DELAYED_WORK(withdrawal, withdraw_later);
+
 static void withdraw_later(struct work_struct *work)
 {
 	spin_lock(&lock);
-	withdraw();
+	if (chosen.task && !is_kill() && time_before(jiffies, chosen.begin + SETTLE))
+		queue_delayed_work(queue, &withdrawal, SOON);
+	else
+		withdraw();
 	spin_unlock(&lock);
 }
 
-static DECLARE_DELAYED_WORK(withdrawal, withdraw_later);
-
 /* A process that has the flag already is in swapoff or KSM: it is first anyway, by its own flag. */
-static void point_at(struct task_struct *task)
+static void point_at(struct task_struct *task, const struct oom *oom, const struct saying *say)
 {
 	if (task->signal->oom_flag_origin)
 		return;
 	chosen.task = get_task_struct(task);
 	chosen.dying = is_dying(task);
+	chosen.begin = jiffies;
+	chosen.at_limit = oom->memcg;
+	chosen.say = *say;
+	chosen.refusals = oom->refusals;
 	task->signal->oom_flag_origin = true;
-	mod_delayed_work(queue, &withdrawal, SETTLE);
+	mod_delayed_work(queue, &withdrawal, oom->memcg ? SOON : SETTLE);
 }
 
 /* The grace */
@@ -968,7 +1081,7 @@ enum asking { NOBODY, WAIT, OVER };
 static enum asking look_at_asked(struct oom *oom)
 {
 	enum asking asking = NOBODY;
-	struct saying say;
+	struct saying say = {};
 	bool wait;
 
 	rcu_read_lock();
@@ -988,7 +1101,7 @@ static enum asking look_at_asked(struct oom *oom)
 		/* The grace is over. It counts in full, however seldom tasks came back. */
 		asked.waited = asked.end;
 	if ((!wait || oom->ignores_freed) && describe_asked(&say)) {
-		point_at(asked.task);
+		point_at(asked.task, oom, &say);
 		asking = OVER;
 	}
 	if (wait)
@@ -1006,6 +1119,8 @@ static bool is_takeable(struct task_struct *task, struct oom *oom, struct saying
 	struct task_struct *thread;
 	bool refused;
 
+	if (!is_member(task, oom))
+		return false;
 	/* Its memory is back or given up, or the kernel waits for its exit. */
 	if (tsk_is_oom_victim(task))
 		return false;
@@ -1022,10 +1137,12 @@ static bool is_takeable(struct task_struct *task, struct oom *oom, struct saying
 static struct task_struct *pick(struct list *list, struct oom *oom, struct saying *say)
 {
 	struct task_struct *task;
-	size_t i;
+	size_t i, end = list->living;
 
+	if (oom->memcg)
+		end = min(end, list->first + MAX_LOOKS);
 	oom->refusals = 0;
-	for (i = list->first; i < list->living; i++) {
+	for (i = list->first; i < end; i++) {
 		rcu_read_lock();
 		/* A thread's pid stands for its process, as for kill(2). */
 		task = pid_task(list->entries[i].pid, PIDTYPE_PID);
@@ -1038,24 +1155,37 @@ static struct task_struct *pick(struct list *list, struct oom *oom, struct sayin
 		rcu_read_unlock();
 		if (task) {
 			say->place = list->entries[i].place + 1;
+			say->listed = list->count;
 			return task;
 		}
-		cond_resched();
+		if (!oom->memcg)
+			cond_resched();
 	}
 	return NULL;
 }
 
 /* Logs which process goes first, once if the kernel comes back for the same one. */
-static bool announce(const struct list *list, const struct saying *say)
+static bool announce(const struct saying *say)
 {
 	static pid_t last;	/* oom_lock is held */
 
 	if (say->pid == last)
 		return false;
 	last = say->pid;
-	pr_notice_ratelimited("process %d (%s) goes first, number %zu of %zu listed\n", say->pid,
-			      say->comm, say->place, list->count);
+	say_first(say, "");
 	return true;
+}
+
+static void complain(const struct list *list, const struct oom *oom)
+{
+	if (!oom->memcg) {
+		say_none(list->count, "");
+		return;
+	}
+	spin_lock(&lock);
+	news.none_of = list->count;
+	spin_unlock(&lock);
+	queue_work(queue, &telling);
 }
 
 /* Points the kernel at the first that can be killed. True: that one was asked, so wait for it. */
@@ -1071,14 +1201,17 @@ static bool take_first(struct list *list, struct oom *oom)
 			break;
 		wait = oom->may_signal && ask(task, &say);
 		/* A console can be slow: look again, for a living process and a new pointer. */
-		again = !wait && !oom->quiet && announce(list, &say);
+		again = !wait && !oom->quiet && !oom->memcg && announce(&say);
 		if (!wait && !again) {
 			spin_lock(&lock);
-			point_at(task);
+			point_at(task, oom, &say);
 			spin_unlock(&lock);
 		}
 		put_task_struct(task);
 	} while (again);
+	/* At a limit tasks come back again and again while a victim exits; a kill is told later. */
+	if (oom->memcg)
+		oom->quiet = task || is_victim_exiting(oom);
 	if (oom->quiet)
 		return false;
 	atomic_long_add(oom->refusals, &stats[REFUSALS]);
@@ -1086,8 +1219,7 @@ static bool take_first(struct list *list, struct oom *oom)
 		return wait;
 	atomic_long_inc(&stats[FALLBACKS]);
 	if (list->count)
-		pr_notice_ratelimited("none of the %zu listed can be killed, the kernel chooses\n",
-				      list->count);
+		complain(list, oom);
 	return false;
 }
 
@@ -1177,10 +1309,145 @@ static struct notifier_block oom_notifier = {
 	.priority = INT_MIN,
 };
 
+/* The limit of a memory cgroup */
+
+static bool memcg = true;
+
+/* Why there is no probe, as a positive errno; 0: there is one, or none is wanted. */
+static int memcg_error;
+
+static atomic_long_t memcg_ooms;
+
+#if defined(CONFIG_MEMCG) && defined(CONFIG_KPROBES) && \
+	defined(CONFIG_HAVE_FUNCTION_ARG_ACCESS_API) && !defined(CONFIG_PREEMPT_RT)
+
+/* Is called at the entry of out_of_memory(), under oom_lock. */
+static int at_out_of_memory(struct kprobe *probe, struct pt_regs *regs)
+{
+	const struct oom_control *control = (void *)regs_get_kernel_argument(regs, 0);
+	struct oom oom = { .memcg = control->memcg };
+	struct list *list;
+
+	/* The chain comes next. */
+	if (!oom.memcg)
+		return 0;
+	atomic_long_inc(&memcg_ooms);
+	if (in_nmi()) {
+		atomic_long_inc(&stats[FALLBACKS]);
+		return 0;
+	}
+	spin_lock(&lock);
+	withdraw();
+	spin_unlock(&lock);
+	list = list_get();
+	take_first(list, &oom);
+	list_put(list);
+	return 0;
+}
+
+/* Is called at the entry of try_probe(). */
+static int at_try_probe(struct kprobe *probe, struct pt_regs *regs)
+{
+	*(bool *)regs_get_kernel_argument(regs, 0) = !in_nmi();
+	return 0;
+}
+
+/* Does nothing. Its probe sets `works`, if probes do. */
+static noinline __noclone void try_probe(bool *works)
+{
+	asm volatile("" : : "r"(works) : "memory");
+}
+
+static struct kprobe probe, trial;
+
+static int begin_probes(void)
+{
+	int error;
+
+	/* Registering fills in more, which must not be there when it is done again. */
+	trial = (struct kprobe){ .addr = (void *)try_probe, .pre_handler = at_try_probe };
+	error = register_kprobe(&trial);
+	if (error)
+		return error;
+	probe = (struct kprobe){ .symbol_name = "out_of_memory", .pre_handler = at_out_of_memory };
+	error = register_kprobe(&probe);
+	if (error)
+		unregister_kprobe(&trial);
+	return error;
+}
+
+/* When it returns no handler runs any more. */
+static void end_probes(void)
+{
+	unregister_kprobe(&probe);
+	unregister_kprobe(&trial);
+}
+
+#else
+
+static int begin_probes(void)
+{
+	return -EOPNOTSUPP;
+}
+
+static void end_probes(void)
+{
+}
+
+static void try_probe(bool *works)
+{
+}
+
+#endif
+
+/* These two are for those who hold the lock of the parameters. */
+static bool probed;
+static bool may_probe;	/* not before the rest of the module is there, nor once it goes */
+
+static int set_probes(bool wanted)
+{
+	int error = 0;
+
+	if (wanted && !probed)
+		error = begin_probes();
+	else if (!wanted && probed)
+		end_probes();
+	probed = wanted && !error;
+	WRITE_ONCE(memcg_error, -error);
+	return error;
+}
+
+static void allow_probes(bool allowed)
+{
+	kernel_param_lock(THIS_MODULE);
+	may_probe = allowed;
+	if (set_probes(allowed && memcg))
+		pr_notice("at the limit of a control group the kernel chooses, as out_of_memory() cannot be probed (error %d): oom_score_adj covers that\n",
+			  memcg_error);
+	kernel_param_unlock(THIS_MODULE);
+}
+
+static int set_memcg(const char *text, const struct kernel_param *param)
+{
+	int error = param_set_bool(text, param);
+
+	return error || !may_probe ? error : set_probes(memcg);
+}
+
+static const struct kernel_param_ops memcg_ops = {
+	.set = set_memcg,
+	.get = param_get_bool,
+};
+
+module_param_cb(memcg, &memcg_ops, &memcg, 0644);
+__MODULE_PARM_TYPE(memcg, "bool");
+MODULE_PARM_DESC(memcg, "whether the list holds at the limit of a memory cgroup, too; 1 unless given");
+
 /* Statistics: a name and a number in each line. */
 static int oom_stat_show(struct seq_file *m, void *v)
 {
 	struct list *list = list_get();
+	bool probe_works = false;
 	long counts[STATS];
 	int i;
 
@@ -1196,6 +1463,11 @@ static int oom_stat_show(struct seq_file *m, void *v)
 	seq_printf(m, "listed %zu\n", list->count);
 	seq_printf(m, "list_age_ms %lld\n", ktime_ms_delta(ktime_get_boottime(), list->written));
 	list_put(list);
+
+	try_probe(&probe_works);
+	seq_printf(m, "memcg %d\n", probe_works);
+	seq_printf(m, "memcg_error %d\n", READ_ONCE(memcg_error));
+	seq_printf(m, "memcg_ooms %ld\n", atomic_long_read(&memcg_ooms));
 	return 0;
 }
 
@@ -1234,6 +1506,8 @@ static int __init oom_init(void)
 	error = register_oom_notifier(&oom_notifier);
 	if (error)
 		goto no_notifier;
+	/* Without the probe the module is still of use. */
+	allow_probes(true);
 	return 0;
 
 no_notifier:
@@ -1250,6 +1524,7 @@ no_list:
 
 static void __exit oom_exit(void)
 {
+	allow_probes(false);
 	unregister_oom_notifier(&oom_notifier);
 	/* This also ends reads and writes through descriptors that are still open. */
 	remove_proc_entry("oom_stat", NULL);
@@ -1267,3 +1542,5 @@ module_init(oom_init);
 module_exit(oom_exit);
 MODULE_DESCRIPTION("/proc/oom: an ordered list of whom the OOM killer takes first");
 MODULE_LICENSE("GPL");
+/* Without it dkms would take another version of this module for the same, and keep the old one. */
+MODULE_VERSION("0.2.0");

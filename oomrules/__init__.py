@@ -13,13 +13,15 @@ Who may import whom is in tests/test_layers.py, and drawn in docs/README.md.
     state.py         what is kept in /run/oomrules
     sinks/       5   candidates -> where the kernel finds them
     kills/           the kernel's log of kills, and the journal's entries
-    service/         the loop that keeps 3 to 5 going
+    guard/       6   samples x guards -> a decision -> a signal, before memory has run out
+    service/         the loop that keeps 3 to 6 going
 
 From program/ to service/ it is run time, the resident half: standard library only, small, and
 never waiting for another program. The modules beside the folders are the ground of both halves.
 
     reason/ lint/ testing/ editor/    tools for the language, loaded by their commands only
     importing/                        settings of other tools -> rules
+    report/                           a kernel's OOM report -> whom it chose and why, a snapshot
     commands/                         the command line: one module a command
 """
 

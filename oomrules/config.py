@@ -18,9 +18,18 @@ PATH = "/etc/oomrules.conf"
 
 AUTO = "auto"
 
-_SECTION = "Emit"
-_KEYS = ("To", "Head")
+# What the guard does: all, all but the signals, or nothing.
+ON, DRY, OFF = MODES = ("on", "dry-run", "off")
+
+_EMIT, _GUARD = "Emit", "Guard"
+_KEYS = {_EMIT: ("To", "Head"), _GUARD: ("Mode", "Hooks", "Notices")}
+# How people are told what the guard did, besides the journal: at their desktops, and by a signal
+# on the system's bus, as earlyoom does.
+SESSIONS, BROADCAST = "sessions", "broadcast"
+_WAYS = (SESSIONS, BROADCAST)
+_YES, _NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
 _HINT = f"see docs/emit.md; without {PATH} the host decides"
+_TOLD_HINT = "write yes or no; see docs/notices.md"
 _MOST_HEAD = 1000
 _LARGEST = 64 * 1024
 
@@ -31,10 +40,16 @@ class Config(NamedTuple):
     Attributes:
         to: the targets of the list (``oomrules.targets``); empty if the host decides.
         head: how many candidates ``oom_score_adj`` puts in order; None: as usual.
+        hooks: whether programs are told what the guard did (docs/notices.md).
+        notices: the ways in which people are told of it: ``SESSIONS``, ``BROADCAST``.
+        guard: what the guard of the service does, one of ``MODES``.
     """
 
     to: tuple[str, ...] = ()
     head: int | None = None
+    hooks: bool = True
+    notices: tuple[str, ...] = _WAYS
+    guard: str = ON
 
 
 def load(path: str = PATH, root: Path = Path("/")) -> Config:
@@ -102,15 +117,60 @@ def _load(
         line = getattr(error, "lineno", None) or next(iter(getattr(error, "errors", [(1,)])))[0]
         raise Failure(f"{path}:{line}: not a section, nor `Key=value`", _HINT) from error
     for section in parser.sections():
-        if section != _SECTION:
+        if section not in _KEYS:
             where = _line(text, rf"\[{re.escape(section)}\]")
-            raise Failure(f"{path}:{where}: unknown section [{section}]", f"there is [{_SECTION}]")
+            raise Failure(
+                f"{path}:{where}: unknown section [{section}]",
+                f"there are {' and '.join(f'[{one}]' for one in _KEYS)}",
+            )
         for key in parser[section]:
-            if key not in _KEYS:
+            if key not in _KEYS[section]:
                 where = _line(text, rf"{re.escape(key)}\s*[=:]")
-                raise Failure(f"{path}:{where}: unknown key {key}=", "there are To= and Head=")
-    given = parser[_SECTION] if parser.has_section(_SECTION) else {}
-    return Config(_to(given.get("To", AUTO), path, text), _head(given.get("Head"), path, text))
+                known = " and ".join(f"{one}=" for one in _KEYS[section])
+                raise Failure(
+                    f"{path}:{where}: unknown key {key}= in [{section}]", f"there are {known}"
+                )
+    emit, guard = (parser[name] if parser.has_section(name) else {} for name in (_EMIT, _GUARD))
+    return Config(
+        to=_to(emit.get("To", AUTO), path, text),
+        head=_head(emit.get("Head"), path, text),
+        hooks=_hooks(guard.get("Hooks", "yes"), path, text),
+        notices=_notices(guard.get("Notices", "yes"), path, text),
+        guard=_mode(guard.get("Mode", ON), path, text),
+    )
+
+
+def _mode(value: str, path: str, text: str) -> str:
+    word = value.strip().lower()
+    if word not in MODES:
+        raise Failure(
+            f"{path}:{_line(text, 'Mode')}: Mode={value[:40]} is no way for the guard to work",
+            f"write one of {', '.join(MODES)}; see docs/service.md",
+        )
+    return word
+
+
+def _hooks(value: str, path: str, text: str) -> bool:
+    word = value.strip().lower()
+    if word not in (*_YES, *_NO):
+        raise Failure(
+            f"{path}:{_line(text, 'Hooks')}: Hooks={value[:40]} is neither yes nor no", _TOLD_HINT
+        )
+    return word in _YES
+
+
+def _notices(value: str, path: str, text: str) -> tuple[str, ...]:
+    words = tuple(value.lower().split())
+    if len(words) == 1 and words[0] in (*_YES, *_NO):
+        return _WAYS if words[0] in _YES else ()
+    for word in words:
+        if word not in _WAYS:
+            raise Failure(
+                f"{path}:{_line(text, 'Notices')}: Notices={value[:40]}: `{word[:40]}` is no way "
+                "to tell people",
+                f"write yes, no, or one or more of {' '.join(_WAYS)}",
+            )
+    return tuple(dict.fromkeys(words))
 
 
 def _to(value: str, path: str, text: str) -> tuple[str, ...]:

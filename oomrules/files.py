@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from oomrules.errors import Failure, reason
+from oomrules.plain import printable, quoted
 
 # Names of files that the caller has opened already.
 STREAMS = ("/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
@@ -24,7 +25,7 @@ _MOST_LINKS = 40
 
 _PIECE = 65536
 
-UNCHANGED = "what was in it before is unchanged"
+_ELSEWHERE = "name a file elsewhere"
 
 
 def replace(path: str, data: bytes, mode: int = 0o644, expected: bytes | None = None) -> None:
@@ -54,7 +55,28 @@ def replace(path: str, data: bytes, mode: int = 0o644, expected: bytes | None = 
         finally:
             os.close(directory)
     except OSError as error:
-        raise Failure(f"cannot write {path}: {reason(error)}", UNCHANGED) from error
+        raise unwritten(path, error) from error
+
+
+def unwritten(path: str, error: OSError) -> Failure:
+    """Return what is said of a file that could not be written, with what to do next."""
+    return Failure(f"cannot write {path}: {reason(error)}", _remedy(path, error.errno))
+
+
+def _remedy(path: str, code: int | None) -> str:
+    around = os.path.dirname(path) or "."
+    # A name that cannot be pasted is not proposed.
+    if any(part != printable(part) for part in (path, around)) or path.startswith(STREAMS):
+        return _ELSEWHERE
+    if code == errno.ENOENT and not os.path.lexists(path) and not os.path.lexists(around):
+        return f"make the directory first: `mkdir -p -- {quoted(around)}`"
+    if code in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+        return f"see where the names on the way lead: `namei -l -- {quoted(path)}`"
+    if code in (errno.EACCES, errno.EPERM):
+        return _ELSEWHERE if os.geteuid() == 0 else f"run it as root, or {_ELSEWHERE}"
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        return f"make room there: `df -h -- {quoted(around)}` shows how full it is"
+    return _ELSEWHERE
 
 
 def remove(path: str) -> None:
@@ -192,6 +214,29 @@ def refuse_odd(status: os.stat_result) -> None:
         raise OSError(errno.ELOOP, "it is a symbolic link")
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file")
+
+
+def create(path: str, mode: int = 0o600) -> int:
+    """Create a file that is written bit by bit, and return its descriptor, open for writing.
+
+    Raises:
+        Failure: it is there already, or a stranger's link stands on the way.
+        OSError: it cannot be created.
+    """
+    _refuse_null(path)
+    directory, name = _parent(path)
+    if directory is None:
+        raise Failure(f"{path} leads to {name}, which is a stream", "name a file that is not there")
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(name, flags, mode, dir_fd=directory)
+    except FileExistsError as error:
+        raise Failure(
+            f"{path} is there already, and nothing is written over it",
+            "name a file that is not there, or remove it",
+        ) from error
+    finally:
+        os.close(directory)
 
 
 # --- the way to a file ------------------------------------------------------------------------

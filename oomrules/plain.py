@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _NAMED = 5
+# Characters that a shell takes as they are.
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:-_.@+,=/")
 
 
 def printable(text: str) -> str:
@@ -19,6 +21,11 @@ def printable(text: str) -> str:
         char if char.isprintable() else (" " if char == "\t" else "\N{REPLACEMENT CHARACTER}")
         for char in text
     )
+
+
+def quoted(name: str) -> str:
+    """Return a name as a shell takes it (``shlex.quote``, which is not loaded for this)."""
+    return name if name and _PLAIN.issuperset(name) else "'" + name.replace("'", "'\\''") + "'"
 
 
 def some(names: Sequence[str]) -> str:

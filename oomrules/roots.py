@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oomrules import files
-from oomrules.errors import Failure, reason
 
 # As in Linux, MAXSYMLINKS.
 _MOST_LINKS = 40
@@ -161,7 +160,7 @@ class Root:
                     name = Path(path).name
                     files.put(found.descriptor, name, str(path), data, 0o644, expected)
         except OSError as error:
-            raise Failure(f"cannot write {path}: {reason(error)}", files.UNCHANGED) from error
+            raise files.unwritten(str(path), error) from error
 
     def make(self, directory: Path) -> None:
         """Make a directory, and those around it, where they are not there."""

@@ -193,15 +193,17 @@ def entries(ranking: Ranking, source: ProcSource, most: int = _REMEMBERED) -> li
     found = []
     for rank, process in enumerate(ranking.candidates[:most], 1):
         place = innermost_place(process, ranking.snapshot)
-        found.append(
-            {
-                "rank": rank,
-                **described(process, place),
-                # The kernel's log names a process by it if its first thread has ended.
-                "thread": source.threads.stand_in(process.pid),
-                "points": ranking.points(process),
-            }
-        )
+        entry = {
+            "rank": rank,
+            **described(process, place),
+            # The kernel's log names a process by it if its first thread has ended.
+            "thread": source.threads.stand_in(process.pid),
+            "points": ranking.points(process),
+        }
+        group = ranking.groups.of(process) if ranking.groups.by_path else None
+        if group is not None:
+            entry["whole"] = group.unit.place.unit or group.unit.place.path
+        found.append(entry)
     return found
 
 

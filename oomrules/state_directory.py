@@ -44,7 +44,7 @@ def directory(path: str) -> None:
     above = os.path.dirname(path)
     try:
         # First, since others could put a link in the place of what is made.
-        wrong = _ancestor_of_others(above)
+        wrong = ancestor_of_others(above)
         if not wrong:
             os.makedirs(above, mode=0o755, exist_ok=True)
             try:
@@ -77,7 +77,7 @@ def _of_others(status: os.stat_result) -> str:
     return ""
 
 
-def _ancestor_of_others(path: str) -> str:
+def ancestor_of_others(path: str) -> str:
     """Return which directory above lets others replace it, and why; empty if none does."""
     path = os.path.realpath(path)
     while not os.path.exists(path):

@@ -123,8 +123,11 @@ def show(text: str) -> None:
     sys.stdout.write(text)
 
 
-def print_json(data: Any, indent: int = 1) -> None:
-    """Print JSON; unprintable characters are written as numbers (RFC 8259, section 7)."""
+def print_json(data: Any, indent: int | None = 1) -> None:
+    """Print JSON, in one line if the indent is None.
+
+    Unprintable characters are written as numbers (RFC 8259, section 7).
+    """
     text = json.dumps(data, indent=indent, ensure_ascii=False)
     if not text.replace("\n", "").isprintable():
         # json itself writes the numbers: two surrogates above U+FFFF.
@@ -141,7 +144,9 @@ def _columns(char: str) -> int:
     # Vowels and final consonants of Hangul stand in the block of the first consonant.
     if unicodedata.category(char) in ("Mn", "Me") or "\u1160" <= char <= "\u11ff":
         return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+    # Half of a flag: some terminals show it as wide as a whole one.
+    wide = unicodedata.east_asian_width(char) in "WF" or "\U0001f1e6" <= char <= "\U0001f1ff"
+    return 2 if wide else 1
 
 
 def width(text: str) -> int:

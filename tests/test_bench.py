@@ -5,11 +5,14 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
+import pytest
+
 from oomrules.attributes import ATTRIBUTES
 from oomrules.language.compiler import compile_texts
 from oomrules.language.text import RuleText
 
-RUN = Path(__file__).resolve().parent.parent / "bench" / "run.py"
+BENCH = Path(__file__).resolve().parent.parent / "bench"
+RUN, GUARD = BENCH / "run.py", BENCH / "guard.py"
 
 
 def test_the_rule_of_each_family_compiles_and_asks_for_something() -> None:
@@ -19,3 +22,10 @@ def test_the_rule_of_each_family_compiles_and_asks_for_something() -> None:
         assert made.attributes, name
         assert made.attributes <= ATTRIBUTES.keys()
     assert {"growth", "the host", "sums of users"} <= families.keys()
+
+
+def test_the_guards_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCH))
+    rules = runpy.run_path(str(GUARD))["GUARDS"]
+    made = compile_texts([RuleText("guards.oom", rules)])
+    assert {guard.kind for _, guard in made.guards} == {"kill", "terminate", "warn"}

@@ -26,6 +26,8 @@ def read(tmp_path: Path, text: str) -> Config:
         ("[Emit]\nTo=\n", Config()),
         ("\ufeff[Emit]\nHead=7\n", Config((), 7)),  # as editors of other systems begin a file
         ("[Emit]\nTo = /proc/oom oom_score_adj\n", Config(("/proc/oom", "oom_score_adj"))),
+        ("[Guard]\nMode = Dry-Run\n", Config(guard="dry-run")),
+        ("[Guard]\nMode=off\n[Emit]\nHead=7\n", Config((), 7, guard="off")),
         ("[Emit]\n; both\nHead=7\nTo=/run/list\n", Config(("/run/list",), 7)),
     ],
 )
@@ -51,6 +53,7 @@ def test_a_missing_file_leaves_it_to_the_host(tmp_path: Path) -> None:
         ("[Emit]\n\nHead=0\n", 3, "Head=0"),
         ("[Emit]\nHead=many\n", 2, "many"),
         ("[Emit]\nHead=²\n", 2, "²"),
+        ("[Guard]\n\nMode=maybe\n", 3, "Mode=maybe"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(tmp_path: Path, text: str, line: int, said: str) -> None:
@@ -66,3 +69,36 @@ def test_bytes_and_directories_are_no_configuration(tmp_path: Path) -> None:
     (tmp_path / "oomrules.conf").write_bytes(b"[Emit]\xff\n")
     with pytest.raises(Failure, match="UTF-8"):
         config.load(str(tmp_path / "oomrules.conf"))
+
+
+@pytest.mark.parametrize(
+    ("text", "hooks", "notices"),
+    [
+        ("", True, ("sessions", "broadcast")),
+        ("[Guard]\n", True, ("sessions", "broadcast")),
+        ("[Guard]\nHooks=no\nNotices=no\n", False, ()),
+        ("[Guard]\nHooks=Yes\nNotices=sessions\n", True, ("sessions",)),
+        ("[Guard]\nNotices=broadcast sessions broadcast\n", True, ("broadcast", "sessions")),
+        ("[Emit]\nHead=3\n[Guard]\nNotices=yes\n", True, ("sessions", "broadcast")),
+    ],
+)
+def test_it_says_how_people_are_told(
+    tmp_path: Path, text: str, hooks: bool, notices: tuple[str, ...]
+) -> None:
+    settled = read(tmp_path, text)
+    assert (settled.hooks, settled.notices) == (hooks, notices)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[Guard]\nHooks=some\n", ":2: Hooks=some is neither yes nor no"),
+        ("[Guard]\n\nNotices=mail\n", ":3: Notices=mail: `mail` is no way"),
+        ("[Guard]\nTo=auto\n", ":2: unknown key To= in [Guard]"),
+        ("[Emit]\nHooks=no\n", ":2: unknown key Hooks= in [Emit]"),
+    ],
+)
+def test_a_mistake_in_how_people_are_told_is_told(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(Failure) as failure:
+        read(tmp_path, text)
+    assert said in failure.value.message and failure.value.hint

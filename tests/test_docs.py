@@ -13,13 +13,15 @@ from oomrules.attributes import ATTRIBUTES
 from oomrules.capabilities import CAPABILITIES
 from oomrules.commands import main
 from oomrules.fields import FIELDS
-from oomrules.kills.entry import Listing, record
+from oomrules.kills import guarded
+from oomrules.kills.entry import Listing, record, record_facts
+from oomrules.kills.facts import Facts
 from oomrules.kills.kernel_log import Kill
 from oomrules.language import checker, formatter, rulefiles
 from oomrules.language.compiler import compile_rules
 from oomrules.language.quantities import UNITS
 from oomrules.language.rulefiles import Found
-from oomrules.language.syntax import KEYWORDS, WORDS
+from oomrules.language.syntax import FORMS, KEYWORDS, WORDS
 from oomrules.language.text import RuleText
 from oomrules.language.typing import FUNCTIONS
 from oomrules.lint import registry
@@ -29,6 +31,7 @@ from oomrules.processes.facts import CONTAINER_FACTS
 from oomrules.processes.snapshot import HOST_MEMORY, HOST_SHARES, Host
 from oomrules.ranking.ranker import Ranker
 from oomrules.testing.described import Described
+from tests.vm.scenarios import page as scenarios_page
 from tests.vm.scenarios.table import SCENARIOS
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -82,19 +85,28 @@ def _rules_in(page: Path) -> list[str]:
     """Return the rules of a page that are indented, each block without its indentation."""
     text = re.sub(r"^```[\s\S]*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M)
     blocks = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", text, re.M)
-    starts = re.compile(r"(?:never|only|kill|prefer|spare|score|define|list|in) ")
+    starts = re.compile(r"(?:never|only|kill|terminate|warn|prefer|spare|score|define|list|in) ")
     texts = [re.sub(r"^    ", "", block, flags=re.M) for block in blocks]
     return [text for text in texts if starts.match(text)]
 
 
-@pytest.mark.parametrize("page", [CHECKOUT / "README.md", CHECKOUT / "docs" / "language.md"])
-def test_the_rules_on_a_page_compile_and_are_in_their_one_form(page: Path) -> None:
-    found = _rules_in(page)
+@pytest.mark.parametrize("page", ["README.md", "docs/language.md", "docs/guard.md"])
+def test_the_rules_on_a_page_compile_and_are_in_their_one_form(page: str) -> None:
+    found = _rules_in(CHECKOUT / page)
     assert found
     for text in found:
         words = rulefiles.given([str(resources.rules() / rulefiles.VOCABULARY)]).files
         assert checker.check([*words, RuleText("page.oom", text)]).diagnostics == []
         assert formatter.formatted(RuleText("page.oom", text)) == text
+
+
+def test_the_linter_finds_nothing_in_the_guards_on_their_page(tmp_path: Path) -> None:
+    examples = _rules_in(CHECKOUT / "docs" / "guard.md")
+    assert len(examples) > 3
+    for text in examples:
+        path = tmp_path / "page.oom"
+        path.write_text(text, encoding="utf-8")
+        assert main.main(["check", "--fatal-warnings", str(path)]) == 0, text
 
 
 def test_the_snapshot_on_its_page_is_one_and_every_key_is_there(tmp_path: Path) -> None:
@@ -119,7 +131,7 @@ def test_the_syntax_file_of_vim_has_the_words_of_the_language() -> None:
     short = {name.partition("_")[2] for name in CAPABILITIES} - {""}
     assert r"\<in\s\+user\s\+unit\>" in text
     assert groups == {
-        "Keyword": {*KEYWORDS, "units", "wanted", "part", *WORDS},
+        "Keyword": {*KEYWORDS, "units", "wanted", "part", "stop", *WORDS, *FORMS},
         "Function": set(FUNCTIONS),
         "Attribute": set(ATTRIBUTES),
         "Capability": {*CAPABILITIES, *short},
@@ -134,7 +146,7 @@ def test_the_linter_s_page_lists_every_code() -> None:
     assert "\n".join(rows) in page
 
 
-def test_the_page_of_the_journal_has_the_fields_of_an_entry() -> None:
+def test_the_page_of_the_journal_has_the_fields_and_ids_of_the_entries() -> None:
     sent: dict[str, str] = {}
 
     def send(message: str, priority: int, fields: dict[str, str] | None = None) -> bool:
@@ -142,11 +154,18 @@ def test_the_page_of_the_journal_has_the_fields_of_an_entry() -> None:
         return True
 
     kill = Kill(pid=7, comm="x", uid=0, time=0.0, constraint="", cgroup="", sequence=1)
-    record("x.service", kill, Listing(), send=send)
+    alone = {"pid": 7, "uid": 0, "comm": "x", "unit": "x.service", "manager": ""}
+    record("x.service", kill, Listing(), send=send, alone=alone)
+    facts = Facts(read=None, at=None, ticks=100, adjusted=False, processes={})
+    record_facts("x.service", kill, facts, "", send)
     page = (CHECKOUT / "docs" / "systemd.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`OOMRULES_.*?) \|", page, re.MULTILINE)
     named = re.findall(r"`(\w+)`", " ".join(rows))
+    sent |= guarded.fields(guarded.Act(kind="killed"))
     assert sorted(named) == sorted(name for name in sent if name.startswith("OOMRULES_"))
+    for kind, number in guarded.IDS.items():
+        assert re.search(rf"^\| `{kind}` \|.*\| `{number}` \|$", page, re.MULTILINE), kind
+    assert guarded.DRY_ID in page
 
 
 def test_the_hooks_of_pre_commit_are_commands_that_there_are() -> None:
@@ -208,7 +227,7 @@ def test_every_page_is_linked_from_the_index_and_links_back() -> None:
 
 def test_a_generated_page_names_its_command_in_its_first_line() -> None:
     generated = [*(DOCS / "generated").glob("*.md")]
-    assert len(generated) == 3
+    assert len(generated) == 5
     for page in generated:
         (command,) = re.findall(
             r"^<!-- Made by `(make|python -m) ([\w.]+).*`; .*-->$",
@@ -221,12 +240,22 @@ def test_a_generated_page_names_its_command_in_its_first_line() -> None:
 
 
 def test_the_page_of_scenarios_has_those_that_are_played() -> None:
-    page = (DOCS / "generated" / "scenarios.md").read_text(encoding="utf-8")
+    text = (DOCS / "generated" / "scenarios.md").read_text(encoding="utf-8")
+    page = "\n".join(scenarios_page.read(text).rows.values())
     rows = re.findall(r"^\| (\d+) \| (.*?) \| (.*?) \|", page, re.MULTILINE)
     assert rows == [
         (str(number), scenario.title, ", ".join(scenario.victims))
         for number, scenario in enumerate(SCENARIOS, 1)
     ]
+
+
+def test_a_scenario_that_is_played_again_leaves_the_rest_of_its_page_as_it_was() -> None:
+    text = (DOCS / "generated" / "scenarios.md").read_text(encoding="utf-8")
+    page = scenarios_page.read(text)
+    assert page.text() == text
+    page.details[2] = "2. a title\n\n    kernel: 1. nobody"
+    page.replayed[2] = ["| 2 | kernel | - | - | - |"]
+    assert scenarios_page.read(page.text()) == page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
@@ -265,6 +294,11 @@ def test_the_picture_of_the_chain_has_every_folder_and_module() -> None:
     assert set(re.findall(r"\b([a-z_]+)/", picture)) >= folders
     assert set(re.findall(r"`([a-z_]+)`", picture)) == modules
     assert "state.py" in picture
+
+
+def test_the_kernel_module_says_its_version_which_dkms_goes_by() -> None:
+    source = (CHECKOUT / "kernel/oom.c").read_text(encoding="utf-8")
+    assert f'\nMODULE_VERSION("{__version__}");\n' in source
 
 
 def test_the_changelog_begins_with_the_version_of_the_program() -> None:

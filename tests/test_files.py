@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -329,3 +331,61 @@ def test_what_is_too_large_is_said_in_units_that_people_know(tmp_path: Path) -> 
     with pytest.raises(OSError) as refused:
         files.read(str(tmp_path / "f"), 1 << 16)
     assert reason(refused.value) == "it is larger than 64 KiB"
+
+
+# --- what to do about a file that cannot be written ---------------------------------------------
+
+
+def remedy(path: str) -> str:
+    with pytest.raises(Failure) as raised:
+        files.replace(path, b"1")
+    assert raised.value.message.startswith(f"cannot write {path}: ")
+    assert raised.value.hint
+    return raised.value.hint
+
+
+@pytest.mark.parametrize("name", ["a", "a/b", "it's a name", "-p", "$(touch x)", "ä\\"])
+def test_what_is_proposed_for_a_missing_directory_makes_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (f"{tmp_path}/{name}/file", f"{name}/file"):
+        _, command, _ = remedy(path).split("`")
+        subprocess.run(["sh", "-c", command], check=True)
+        files.replace(path, b"1")
+        shutil.rmtree(tmp_path / name.partition("/")[0])
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_proposed_shows_what_stands_on_the_way(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere/at/all")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, shown in {
+        "link": "nowhere/at/all",
+        "link/x": "nowhere/at/all",
+        "file/x": "-rw",
+        "loop/x": "loop",
+    }.items():
+        _, command, _ = (remedy(f"{tmp_path}/{name}") + " ").split("`")
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+        assert shown in done.stdout
+
+
+@needs_root
+def test_rights_that_are_missing_are_roots(tmp_path: Path) -> None:
+    said = as_uid(ALICE, lambda: files.replace("/oomrules-file", b"1"))
+    assert said.endswith("permission denied; run it as root, or name a file elsewhere")
+
+
+def test_a_full_device_is_said_with_what_shows_it() -> None:
+    full = files.unwritten("/run/a b/list", OSError(28, "No space left on device"))
+    assert full.full == (
+        "cannot write /run/a b/list: no space left on device; make room there: "
+        "`df -h -- '/run/a b'` shows how full it is"
+    )
+
+
+def test_a_name_that_cannot_be_pasted_is_not_proposed() -> None:
+    assert "`" not in remedy("/no\x1bsuch/file")
+    assert "`" not in remedy("/proc/none/such")

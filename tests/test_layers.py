@@ -25,6 +25,7 @@ GROUND = (
     "errors",
     "fields",
     "files",
+    "json_lines",
     "state_directory",
     "lean",
     "plain",
@@ -34,7 +35,10 @@ GROUND = (
     "terminal",
 )
 # The chain: at run time a stage may import what stands before it.
-RUN_TIME = ("program", "accounts", "processes", "ranking", "state", "sinks", "kills", "service")
+RUN_TIME = (
+    *("program", "accounts", "processes", "ranking", "state", "sinks", "kills", "guard"),
+    "service",
+)
 # Compile time makes programs and facts: it knows what those are, and nothing of what uses them.
 COMPILE_TIME = {
     name: {"program", "accounts", "processes"} for name in ("language", "dbus", "runtimes")
@@ -43,9 +47,10 @@ COMPILE_TIME = {
 JUDGED = {"program", "accounts", "processes", "ranking", "language", "dbus"}
 TOOLS = {
     "reason": {"program", "accounts", "processes", "ranking"},
-    "lint": {*JUDGED, "reason"},
-    "testing": JUDGED,
+    "lint": {*JUDGED, "reason", "guard"},
+    "testing": {*JUDGED, "guard"},
     "importing": {"program", "processes", "language", "dbus"},
+    "report": {"program", "processes", "kills"},
     "editor": {*JUDGED, "reason", "lint"},
 }
 STAGES = {*RUN_TIME, *COMPILE_TIME, *TOOLS}

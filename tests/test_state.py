@@ -9,6 +9,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,13 +23,15 @@ from oomrules.kills import kernel_log
 from oomrules.kills.kernel_log import Kill
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
+from oomrules.processes import recorded
 from oomrules.program import program
+from oomrules.ranking.ranker import Ranker
 from oomrules.service import memory
 from oomrules.service.list import CurrentList
 from oomrules.service.outbox import Outbox
 from oomrules.service.recorder import Recorder
 from oomrules.sinks.oom_score_adj import record
-from oomrules.state import ADJUSTMENTS, LastList, State
+from oomrules.state import ADJUSTMENTS, LastList, State, entries
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -377,3 +380,15 @@ def test_a_lock_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
     state = State(str(tmp_path))
     with pytest.raises(Failure, match=r"cannot lock .*/lock: is a directory"), state.lock():
         pass
+
+
+def test_who_is_killed_with_a_unit_is_remembered_with_it() -> None:
+    text = 'score rss\nkill whole "postgresql@*.service"\n'
+    made = compiler.compile_texts([RuleText("x.oom", text)])
+    host = recorded.load(str(Path(__file__).parent / "data" / "host.jsonl"))
+    ranking = Ranker(made, host.host).rank(host)
+    threads = SimpleNamespace(stand_in=lambda pid: 0)
+    found = entries(ranking, SimpleNamespace(threads=threads))  # type: ignore[arg-type]
+    wholes = {one["unit"]: one.get("whole") for one in found}
+    assert wholes.pop("postgresql@15.service") == "postgresql@15.service"
+    assert set(wholes.values()) == {None}

@@ -147,3 +147,7 @@ def test_a_command_without_a_name_is_not_one_that_is_unknown(comm: str | None, s
 )
 def test_a_duration_is_in_the_units_that_suit_it(milliseconds: int, said: str) -> None:
     assert terminal.duration(milliseconds) == said
+
+
+def test_half_of_a_flag_may_take_two_columns() -> None:
+    assert terminal.width("\U0001f1e60") == 3

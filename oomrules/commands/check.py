@@ -111,7 +111,7 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
     from oomrules.dbus import gather
     from oomrules.language import compiler
     from oomrules.language.diagnostics import Rejected
-    from oomrules.lint import host_facts
+    from oomrules.lint import figures, host_facts
     from oomrules.processes import recorded
     from oomrules.ranking.ranker import Ranker
 
@@ -123,7 +123,8 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
         snapshot = recorded.load(options.snapshot)
         ranking = Ranker(program, snapshot.host).rank(snapshot)
         return host_facts.recorded(ranking, options.least_freeable)
-    source = selection.live(program, gather.questions(program, properties=host_facts.PROPERTIES))
+    asking = figures.asking_for_guards(program)
+    source = selection.live(asking, gather.questions(asking, properties=host_facts.PROPERTIES))
     shared.print_notes(selection.notes(source))
     return host_facts.live(
         Ranker(program, source.host).rank(source),
@@ -143,7 +144,9 @@ def _summary(rules: RuleSet, diagnostics: list[Diagnostic]) -> str:
         return "no rule file was found; their names end in `.oom`"
     if not diagnostics:
         stated = len(rules.checked.rules) + len(only(rules.checked.sound, syntax.Whole))
-        return f"{files}, {count(stated, 'rule')}: nothing to complain about"
+        guards = len(rules.checked.guards)
+        said = [count(stated, "rule")] + ([count(guards, "guard")] if guards else [])
+        return f"{files}, {', '.join(said)}: nothing to complain about"
     levels = Counter(diagnostic.level for diagnostic in diagnostics)
     nouns = {Level.ERROR: "error", Level.WARNING: "warning", Level.INFO: "note"}
     parts = [count(levels[level], noun) for level, noun in nouns.items() if levels[level]]

@@ -77,9 +77,10 @@ def _arguments(command: ArgumentParser) -> str:
 def _values(action: Action) -> str:
     """Return what an option or argument takes, if that is known."""
     from oomrules.lint import registry
+    from oomrules.report import reasons
 
-    choices = registry.TITLES if action.dest == "explain" else action.choices or ()
-    return " ".join(map(str, choices))
+    codes = {"explain": [*registry.TITLES], "reason": [*reasons.REASONS]}
+    return " ".join(map(str, codes.get(action.dest) or action.choices or ()))
 
 
 def _help(option: Action) -> str:

@@ -1,6 +1,6 @@
 """Show what a change of rules means: on this host, and over all possible processes.
 
-Exit codes: 0 no process is ranked or protected differently, 1 one is, 2 failure.
+Exit codes: 0 no process is ranked, protected or taken by guards differently, 1 one is, 2 failure.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from oomrules.commands.parts import selection, shared
+from oomrules.commands.parts.verdicts import within_block
 from oomrules.errors import Failure
 from oomrules.processes import recorded
 from oomrules.program.program import Program
@@ -19,7 +20,7 @@ from oomrules.ranking.verdict import Verdict
 from oomrules.terminal import Column, Paint, called, count, print_json, say, table
 
 if TYPE_CHECKING:
-    from oomrules.reason.diff import Difference
+    from oomrules.reason.diff import Difference, GuardDifference
 
 SCHEMA = "oomrules.diff/1"
 
@@ -64,15 +65,18 @@ def run(options: argparse.Namespace) -> int:
             for one in compared.wholes
         ],
     }
+    guards = [_guard(one) for one in diff.guards(old, new)]
     if options.format == "json":
         known = {"schema": SCHEMA, "old": options.old, "new": options.new}
-        print_json({**known, "host": host, "everywhere": everywhere}, 2)
+        print_json({**known, "host": host, "everywhere": everywhere, "guards": guards}, 2)
     else:
         paint = Paint(sys.stdout)
         if host:
             _print_on_host(options.snapshot or "this host", host, paint)
         _print_everywhere(everywhere, paint)
-    return 1 if compared.differences or compared.wholes or (host and host["changes"]) else 0
+        _print_guards(guards, paint)
+    differs = compared.differences or compared.wholes or guards
+    return 1 if differs or (host and host["changes"]) else 0
 
 
 def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[str, Any]:
@@ -133,6 +137,14 @@ def _difference(difference: Difference) -> dict[str, Any]:
     }
 
 
+def _guard(difference: GuardDifference) -> dict[str, Any]:
+    sides = {
+        side: guard and {"place": guard.place, "text": guard.text}
+        for side, guard in (("old", difference.old), ("new", difference.new))
+    }
+    return {"what": difference.what, "targets": list(difference.targets), **sides}
+
+
 def _print_on_host(where: str, host: dict[str, Any], paint: Paint) -> None:
     rows = [
         [str(one["pid"]), called(one["comm"]), one["what"], _said(one["old"]), _said(one["new"])]
@@ -176,3 +188,15 @@ def _print_everywhere(everywhere: dict[str, Any], paint: Paint) -> None:
         print(f"not decided: {count(everywhere['undecided'], 'condition')}")
         if everywhere["needs_z3"]:
             print("  conditions compare attributes with one another: `pip install z3-solver`")
+
+
+def _print_guards(guards: list[dict[str, Any]], paint: Paint) -> None:
+    if not guards:
+        return
+    print()
+    print(paint(f"Guards: {count(len(guards), 'difference')}", "bold"))
+    for one in guards:
+        known = [one[side] for side in ("old", "new") if one[side]]
+        places = " -> ".join(side["place"] for side in known)
+        texts = " -> ".join(within_block(one["targets"], side["text"]) for side in known)
+        say(f"{one['what']}, {places}: {texts}")

@@ -21,10 +21,20 @@ from oomrules.plain import some
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.units import placement
 from oomrules.processes.values import innermost_unit
+from oomrules.ranking.kernel_badness import UNKILLABLE
 from oomrules.ranking.ranker import Ranking
-from oomrules.sinks import Put, Sink, chosen, kernel_list, named, put_all
+from oomrules.sinks import (
+    Choice,
+    Put,
+    Sink,
+    absence,
+    chosen,
+    coverage,
+    kernel_list,
+    put_all,
+    sinks_of,
+)
 from oomrules.sinks.oom_score_adj import record
-from oomrules.sinks.oom_score_adj.formula import UNKILLABLE
 from oomrules.sinks.oom_score_adj.plan import Plan
 from oomrules.sinks.oom_score_adj.search import Claim
 from oomrules.sinks.oom_score_adj.survey import HEAD, Survey, survey_live, survey_recorded
@@ -57,8 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         metavar="TARGET",
-        help="/proc/oom (the default where it exists), oom_score_adj (the default elsewhere), a "
-        f"file, or - for standard output; {config.PATH} can settle it",
+        help="/proc/oom (the default where it exists, with oom_score_adj for what it does not "
+        "cover), oom_score_adj (the default elsewhere), a file, or - for standard output; "
+        f"{config.PATH} can settle it",
     )
     shared.add_flag(parser, "--dry-run", "with oom_score_adj: show the plan, write nothing")
     parser.add_argument(
@@ -75,29 +86,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the list; 1 if it is empty, which is written too: an old list must not stay."""
     head: int | None = options.head
-    wanted: tuple[str, ...] = (options.to,)
+    choice = Choice((options.to,))
     if options.to is None:
         settled = config.load(root=options.root)
         head = head or settled.head
-        wanted = chosen(settled.to)
-    _check(wanted, options)
+        choice = chosen(settled.to)
+        if choice.limited and (options.within or options.top):
+            # A value counts for all processes of its group, and this list is of some.
+            choice = _without_values(choice)
+    _check(choice, options)
     if options.dry_run:
-        return _dry_run(options, head or HEAD)
+        return _dry_run(options, head or HEAD, choice.limited)
     state, untraced = None, []
     with ExitStack() as stack:
-        if _is_in_force(wanted, options):
+        if _is_in_force(choice.targets, options):
             try:
                 state = State()
                 stack.enter_context(state.lock())
             except Failure as failure:
-                if targets.OOM_SCORE_ADJ in wanted:
+                if targets.OOM_SCORE_ADJ in choice.targets and not choice.limited:
                     raise
                 # A list needs no state directory; its traces are missing.
                 state, untraced = None, [failure]
+                choice = _without_values(choice)
         last = state.last_list() if state else {}
         read = now()
         ranked = selection.ranked(options, verified=True)
-        sinks = [named(target, state, head) for target in wanted]
+        sinks = sinks_of(choice, state, head)
         put = put_all(
             sinks,
             ranked.ranking,
@@ -108,6 +123,12 @@ def run(options: argparse.Namespace) -> int:
         )
     put.failures.extend(untraced)
     return _report(put, sinks, ranked, options)
+
+
+def _without_values(choice: Choice) -> Choice:
+    """Return a choice without oom_score_adj."""
+    kept = tuple(target for target in choice.targets if target != targets.OOM_SCORE_ADJ)
+    return Choice(kept)
 
 
 def _is_in_force(wanted: Sequence[str], options: argparse.Namespace) -> bool:
@@ -132,6 +153,8 @@ def _report(put: Put, sinks: Sequence[Sink], ranked: Ranked, options: argparse.N
             shared.print_notes(limits(adjusted.survey, adjusted.plan))
             for claim in claims(adjusted.outcome.claims, adjusted.survey):
                 say(claim, sys.stderr)
+        if adjusted and adjusted.survey.limited:
+            shared.print_notes(_uncovered())
         shared.print_notes(put.one_by_one)
         for line in filter(None, put.done):
             say(line, sys.stderr)
@@ -145,14 +168,24 @@ def _report(put: Put, sinks: Sequence[Sink], ranked: Ranked, options: argparse.N
     return 0
 
 
-def _check(wanted: Sequence[str], options: argparse.Namespace) -> None:
+def _uncovered() -> list[str]:
+    """Return a note on what the module does not cover, and why."""
+    found = coverage.read()
+    if found is None or found.follows:
+        return []
+    return [coverage.uncovered(found)]
+
+
+def _check(choice: Choice, options: argparse.Namespace) -> None:
     """Refuse what cannot succeed, before anything is read."""
+    wanted = choice.targets
     if "" in wanted:
         raise Failure("--to has an empty target", "name /proc/oom, oom_score_adj, a file, or -")
     if targets.OOM_SCORE_ADJ in wanted:
-        _check_adjusting(options)
-    else:
-        for given, option in ((options.dry_run, "--dry-run"), (options.head, "--head")):
+        _check_adjusting(choice, options)
+    if targets.OOM_SCORE_ADJ not in wanted or choice.limited:
+        dry_run = options.dry_run and not choice.limited
+        for given, option in ((dry_run, "--dry-run"), (options.head, "--head")):
             if given:
                 raise Failure(
                     f"{option} goes with --to oom_score_adj only",
@@ -167,12 +200,12 @@ def _check(wanted: Sequence[str], options: argparse.Namespace) -> None:
         if not kernel_list.is_there():
             raise Failure(
                 f"there is no {targets.KERNEL_LIST} on this host: the kernel module is not loaded",
-                "load it with `modprobe oom`; or let the kernel's own killer follow the order with "
+                f"{absence.advice()}; or let the kernel's own killer follow the order with "
                 "--to oom_score_adj; or name a file, or - for standard output",
             )
 
 
-def _check_adjusting(options: argparse.Namespace) -> None:
+def _check_adjusting(choice: Choice, options: argparse.Namespace) -> None:
     if options.snapshot and not options.dry_run:
         raise Failure(
             "the processes of a snapshot are not this kernel's",
@@ -185,23 +218,28 @@ def _check_adjusting(options: argparse.Namespace) -> None:
                 "--head says how many are put in order",
             )
     if options.to is None and os.geteuid() != 0 and not options.dry_run:
+        if choice.limited:
+            raise Failure(
+                f"the list goes to {targets.KERNEL_LIST}, and only root writes it",
+                "run as root, or name a file, or - for standard output, with --to",
+            )
         raise Failure(
             f"the list goes to oom_score_adj (there is no {targets.KERNEL_LIST} on this host, or "
             f"{config.PATH} says so), and only root can set that of all processes",
-            "load the module with `modprobe oom`, run as root, or name a file, or - for standard "
-            "output, with --to",
+            "run as root, or name a file, or - for standard output, with --to; for "
+            f"{targets.KERNEL_LIST}, {absence.advice()}",
         )
 
 
 # --- the plan, and what came of it ------------------------------------------------------------
 
 
-def _dry_run(options: argparse.Namespace, head: int) -> int:
+def _dry_run(options: argparse.Namespace, head: int, limited: bool) -> int:
     """Show what would be written, and write nothing; 1 if no process may be killed."""
     ranked = selection.ranked(options, verified=not options.snapshot)
     if isinstance(ranked.source, ProcSource):
         before = record.load(f"{state_directory.standard()}/{ADJUSTMENTS}")
-        survey = survey_live(ranked.ranking, ranked.source, before, head)
+        survey = survey_live(ranked.ranking, ranked.source, before, head, limited)
     else:
         survey = survey_recorded(ranked.ranking, head)
     plan = survey.plan()
@@ -209,7 +247,8 @@ def _dry_run(options: argparse.Namespace, head: int) -> int:
     print()
     for line in claims(plan.claims, survey):
         say(line)
-    shared.print_notes([*ranked.notes(), *limits(survey, plan)])
+    uncovered = _uncovered() if limited else []
+    shared.print_notes([*uncovered, *ranked.notes(), *limits(survey, plan)])
     if ranked.ranking.candidates:
         return 0
     print(no_candidate(ranked.ranking), file=sys.stderr)
@@ -219,7 +258,7 @@ def _dry_run(options: argparse.Namespace, head: int) -> int:
 def limits(survey: Survey, plan: Plan) -> list[str]:
     """Return notes on what limits the plan."""
     said = []
-    tasks = survey.tasks
+    tasks = survey.served
     if any(task.lowest > UNKILLABLE for task in tasks):
         said.append(
             "no value can be lowered here (that takes CAP_SYS_RESOURCE on the host itself), so no "
@@ -245,7 +284,9 @@ def limits(survey: Survey, plan: Plan) -> list[str]:
 def claims(made: Sequence[Claim], survey: Survey) -> list[str]:
     """Return how much of the order the kernel will keep in each domain."""
     names = {pid: called(process.comm) for pid, process in survey.processes.items()}
-    return [_claim(claim, names, survey) for claim in made if claim.candidates]
+    return [
+        _claim(claim, names, survey) for claim in made if claim.candidates and claim.domain.head
+    ]
 
 
 def _claim(claim: Claim, names: Mapping[int, str], survey: Survey) -> str:

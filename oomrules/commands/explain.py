@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from oomrules.attributes import ATTRIBUTES, Provider, Type
-from oomrules.commands.parts import doubts, selection, shared, wholes
+from oomrules.commands.parts import doubts, guards, openness, selection, shared, wholes
 from oomrules.commands.parts.verdicts import factor, within_block
 from oomrules.errors import Failure
 from oomrules.processes.procfs import ProcSource
@@ -73,13 +73,34 @@ def run(options: argparse.Namespace) -> int:
         print()
         for line in lines:
             say(line)
+    _print_openness(process, verdict, ranking, bool(options.snapshot))
     shared.print_notes(ranked.notes())
     if not verdict.candidate:
         return 1
     rank = ranking.candidates.index(process) + 1
     print()
     print(paint(f"rank {rank} of {len(ranking.candidates)}", "bold"))
+    taking = list(guards.explained(process, ranking))
+    if taking:
+        print("\nguards that may take it, before memory has run out:")
+        for line in taking:
+            say(f"  {line}")
     return 0
+
+
+def _print_openness(process: Process, verdict: Verdict, ranking: Ranking, recorded: bool) -> None:
+    """Print whether a process may be the first victim, where something is unknown."""
+    verdicts = [verdict]
+    if recorded:
+        verdicts += [ranking.verdict(one) for one in ranking.snapshot.by_pid.values()]
+    if not openness.in_doubt(verdicts):
+        return
+    first = openness.found(ranking, verdicts)
+    print()
+    for line in openness.of_process(first, process.pid):
+        say(line)
+    if first.open:
+        say(openness.sentence(first))
 
 
 def _title(process: Process, ranking: Ranking) -> str:

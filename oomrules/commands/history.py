@@ -1,20 +1,31 @@
-"""Show which processes were killed when memory ran out, and what the list had said of them."""
+"""Show which processes were killed when memory ran out, and what the list had said of them.
+
+The kernel's kills and those of the guard stand in one order.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import re
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import IO, Any
+from typing import Any, NamedTuple
 
-from oomrules.errors import Failure
+from oomrules.commands.parts.journal_entries import asked, entries, is_ours, seconds, text, whole
+from oomrules.kills import guarded
 from oomrules.kills.entry import ASKED_ID, KILL_ID
-from oomrules.terminal import Column, Paint, called, clip, middle, print_json, rough, table, width
+from oomrules.terminal import (
+    Column,
+    Paint,
+    called,
+    clip,
+    middle,
+    print_json,
+    rough,
+    say,
+    table,
+    width,
+)
 
 SCHEMA = "oomrules.history/1"
 
@@ -35,6 +46,43 @@ def _moment(text: str, columns: int) -> str:
 # Stands behind the rank of a process that was asked to end, a column that every terminal shows.
 _ASKED = ", SIGTERM"
 
+# Entries of the guard: about a victim, and about none.
+_KILLS = {
+    KILL_ID: "kernel",
+    guarded.KILLED_ID: "guard",
+    guarded.UNSURE_ID: "guard",
+}
+_ASKS = {ASKED_ID: "kernel", guarded.ASKED_ID: "guard"}
+_NOTES = {
+    guarded.WARNED_ID: "warned",
+    guarded.OVER_ID: "over",
+    guarded.NOBODY_ID: "nobody",
+    guarded.FAILED_ID: "failed",
+    guarded.DRY_ID: "dry run",
+    guarded.AGAIN_ID: "again",
+    guarded.STOPPED_ID: "stopped",
+}
+# How a victim ended is part of what is said of its kill.
+_ENDED = guarded.ENDED_ID
+
+# In the table, where the rank of a victim would stand.
+_SHOWN = {"nobody": "nobody to take", "again": "again and again"}
+
+# Characters of an entry's message.
+_LONGEST_MESSAGE = 4000
+
+# What is said of each act of the guard besides, in bytes.
+_SIZES = {
+    "available": "HOST_AVAILABLE",
+    "memory": "HOST_MEMORY",
+    "swap_free": "HOST_SWAP_FREE",
+    "swap": "HOST_SWAP",
+    "scope_memory": "SCOPE_MEMORY",
+    "expected": "EXPECTED",
+    "won": "WON",
+    "others": "OTHERS",
+}
+
 _COLUMNS = (
     Column("TIME", least=14, enough=19, turn=1, cut=_moment),
     Column("UNIT", least=12, enough=24, turn=2, goes=4, cut=middle),
@@ -44,15 +92,11 @@ _COLUMNS = (
     Column("RANK", right=True),
     Column("POINTS", right=True, least=7, enough=12, turn=4, goes=3, cut=rough),
     Column("LIST AGE", right=True, goes=2),
+    Column("BY", least=6, enough=18, turn=5, goes=5, cut=middle),
 )
-
-SERVICE = "oomrules.service"
 
 # A process that was asked to end and is killed within this time did not end by itself.
 _GRACE = timedelta(minutes=10)
-
-# The longest line of the journal that is read, in bytes. An entry of ours has less than a tenth.
-_LONGEST = 64 * 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,56 +108,86 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the kills, the oldest first."""
-    kills, asked = _split(_entries(_command(options)))
+    found = _split(entries(_command(options)))
     if options.format == "json":
-        print_json({"schema": SCHEMA, "kills": kills, "terminated": asked})
-    elif kills or asked:
-        rows = [*map(_row, kills), *(_row(kill, _ASKED) for kill in asked)]
+        print_json(
+            {
+                "schema": SCHEMA,
+                "kills": found.kills,
+                "terminated": found.asked,
+                "warnings": found.notes,
+            }
+        )
+    elif any(found):
+        rows = [*map(_row, found.kills), *(_row(kill, _ASKED) for kill in found.asked)]
+        rows += map(_note_row, found.notes)
         # By time; kills stand first where it is the same.
         rows.sort(key=lambda row: row[0])
         print(table(_COLUMNS, rows, Paint(sys.stdout)))
+        for line in filter(None, map(_other_choice, found.kills)):
+            say(line)
     else:
         print("no kill has been recorded", file=sys.stderr)
     return 0
 
 
 def _command(options: argparse.Namespace) -> list[str]:
-    command = ["journalctl", "--output=json", "--no-pager", "--quiet"]
-    command += [f"--since={options.since}"] if options.since else []
-    # Several values of one field are alternatives.
-    command += [f"MESSAGE_ID={KILL_ID}", f"MESSAGE_ID={ASKED_ID}", "_UID=0"]
-    command += [f"OOMRULES_UNIT={options.unit}"] if options.unit else []
-    return command
+    command = asked((*_KILLS, *_ASKS, *_NOTES, _ENDED), options.since or "")
+    return [*command, f"OOMRULES_UNIT={options.unit}"] if options.unit else command
 
 
-def _split(entries: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the kills, and the processes that were asked to end and did not have to be killed."""
-    kills: list[dict[str, Any]] = []
-    asked: list[dict[str, Any]] = []
+class _Found(NamedTuple):
+    """What the journal has: kills, processes that ended when asked to, and other acts."""
+
+    kills: list[dict[str, Any]]
+    asked: list[dict[str, Any]]
+    notes: list[dict[str, Any]]
+
+
+def _split(entries: Iterable[dict[str, Any]]) -> _Found:
+    """Return what entries are about; whoever was asked to end and was killed is a kill."""
+    found = _Found([], [], [])
     seen: set[tuple[str, str]] = set()
     for entry in entries:
-        kill = _kill(entry) if _is_ours(entry) else None
+        kill = _kill(entry) if is_ours(entry) else None
         if kill is None:
             continue
-        # A message has one number in a boot. A service that ends before it has saved which
-        # messages it has dealt with records the last ones again when it is started.
-        number = _text(entry, "_BOOT_ID"), _text(entry, "OOMRULES_SEQUENCE")
-        if number[1] and number in seen:
-            continue
-        seen.add(number)
-        (asked if _text(entry, "MESSAGE_ID") == ASKED_ID else kills).append(kill)
-    return kills, [entry for entry in asked if not any(_is_end(kill, entry) for kill in kills)]
+        message = text(entry, "MESSAGE_ID")
+        if message == _ENDED:
+            _end(kill, found)
+        elif message in _NOTES:
+            said = text(entry, "MESSAGE")[:_LONGEST_MESSAGE]
+            found.notes.append({**kill, "what": _NOTES[message], "message": said})
+        elif message in _ASKS:
+            if not _is_repeated(entry, seen):
+                found.asked.append(kill)
+        elif not _is_repeated(entry, seen):
+            found.kills.append(kill)
+    left = [one for one in found.asked if not any(_is_end(kill, one) for kill in found.kills)]
+    return found._replace(asked=left)
 
 
-def _is_ours(entry: dict[str, Any]) -> bool:
-    """Return whether the service wrote an entry, or the hook of the unit that it is about.
+def _is_repeated(entry: dict[str, Any], seen: set[tuple[str, str]]) -> bool:
+    """Return whether a message of the kernel's was recorded before.
 
-    Any process can send an entry with our id, and a container's root has the uid 0 too. The
-    sender is what journald says: only journald writes fields whose names begin with an underscore
-    (systemd.journal-fields(7)).
+    A message has one number in a boot. A service that ends before it has saved which messages it
+    has dealt with records the last ones again when it is started.
     """
-    sender = _text(entry, "_SYSTEMD_UNIT")
-    return sender != "" and sender in (SERVICE, _text(entry, "OOMRULES_UNIT"))
+    number = text(entry, "_BOOT_ID"), text(entry, "OOMRULES_SEQUENCE")
+    if number[1] and number in seen:
+        return True
+    seen.add(number)
+    return False
+
+
+def _end(ended: dict[str, Any], found: _Found) -> None:
+    """Put what came of a victim of the guard where its kill stands: the last one of its pid."""
+    for kill in [*reversed(found.kills), *reversed(found.asked)]:
+        if kill["by"] == "guard" and (kill["pid"], kill["uid"]) == (ended["pid"], ended["uid"]):
+            if kill["guard"]["lasted"] is None:
+                for key in ("won", "lasted"):
+                    kill["guard"][key] = ended["guard"][key]
+            return
 
 
 def _is_end(kill: dict[str, Any], asked: dict[str, Any]) -> bool:
@@ -124,82 +198,66 @@ def _is_end(kill: dict[str, Any], asked: dict[str, Any]) -> bool:
     return timedelta() <= waited <= _GRACE
 
 
-def _entries(command: list[str]) -> Iterator[dict[str, Any]]:
-    """Read entries of the journal; what is no entry, or too long for one, is left out."""
-    with tempfile.TemporaryFile() as errors:
-        try:
-            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)  # noqa: S603
-        except FileNotFoundError as error:
-            raise Failure(
-                "there is no journalctl on this host", "the history is kept in systemd's journal"
-            ) from error
-        with child:
-            assert child.stdout is not None
-            yield from _objects(child.stdout)
-        errors.seek(0)
-        why = errors.read(_LONGEST).decode("utf-8", "replace").strip()
-    if child.returncode and why:
-        raise Failure(f"journalctl: {why}", "run it as root, or as a member of systemd-journal")
-
-
-def _objects(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
-    """Return the objects in the lines of a stream; a line that is too long is never whole."""
-    begins = True
-    while line := stream.readline(_LONGEST):
-        if begins and (line.endswith(b"\n") or len(line) < _LONGEST):
-            try:
-                data = json.loads(line)
-            except (ValueError, RecursionError):
-                data = None
-            if isinstance(data, dict):
-                yield data
-        begins = line.endswith(b"\n")
-
-
 def _kill(entry: dict[str, Any]) -> dict[str, Any] | None:
     """Return a kill in the form of schema ``oomrules.history/1``; None if the entry has no time."""
-    moment = _number(entry, "__REALTIME_TIMESTAMP")
+    moment = whole(entry, "__REALTIME_TIMESTAMP")
     try:
-        ago = _seconds(entry, "OOMRULES_AGO") or 0.0
+        ago = seconds(entry, "OOMRULES_AGO") or 0.0
         when = datetime.fromtimestamp((moment or 0) / 1e6 - ago).astimezone()
     except (OSError, OverflowError, ValueError):
         return None
     return {
         "time": when.isoformat(timespec="seconds"),
-        "unit": _text(entry, "OOMRULES_UNIT"),
-        "user_unit": _text(entry, "OOMRULES_USER_UNIT"),
-        "cgroup": _text(entry, "OOMRULES_CGROUP"),
-        "pid": _number(entry, "OOMRULES_PID"),
-        "comm": _text(entry, "OOMRULES_COMM"),
-        "uid": _number(entry, "OOMRULES_UID"),
-        "constraint": _text(entry, "OOMRULES_CONSTRAINT"),
-        "rank": _number(entry, "OOMRULES_RANK"),
-        "listed": _number(entry, "OOMRULES_LISTED"),
-        "points": _number(entry, "OOMRULES_POINTS"),
-        "list_age": _seconds(entry, "OOMRULES_LIST_AGE"),
-        "unit_from": _text(entry, "OOMRULES_UNIT_FROM"),
+        "unit": text(entry, "OOMRULES_UNIT"),
+        "user_unit": text(entry, "OOMRULES_USER_UNIT"),
+        "cgroup": text(entry, "OOMRULES_CGROUP"),
+        "pid": whole(entry, "OOMRULES_PID"),
+        "comm": text(entry, "OOMRULES_COMM"),
+        "uid": whole(entry, "OOMRULES_UID"),
+        "constraint": text(entry, "OOMRULES_CONSTRAINT"),
+        "rank": whole(entry, "OOMRULES_RANK"),
+        "listed": whole(entry, "OOMRULES_LISTED"),
+        "points": whole(entry, "OOMRULES_POINTS"),
+        "list_age": seconds(entry, "OOMRULES_LIST_AGE"),
+        "unit_from": text(entry, "OOMRULES_UNIT_FROM"),
+        "by": "guard" if (guard := _guard(entry)) else "kernel",
+        "guard": guard,
+        "kernel_alone": _kernel_alone(entry),
     }
 
 
-def _text(entry: dict[str, Any], name: str) -> str:
-    """Return a field; one that is there twice, or is no text at all, counts as empty."""
-    value = entry.get(name)
-    if isinstance(value, str):
-        return value
-    # The journal gives a value that is no printable text as a list of bytes.
-    if isinstance(value, list) and all(type(byte) is int and 0 <= byte < 256 for byte in value):
-        return bytes(value).decode("utf-8", "backslashreplace")
-    return ""
+def _kernel_alone(entry: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the process that the kernel would have taken without oomrules; None if unknown."""
+    pid = whole(entry, "OOMRULES_KERNEL_PID")
+    if pid is None:
+        return None
+    return {
+        "pid": pid,
+        "comm": text(entry, "OOMRULES_KERNEL_COMM"),
+        "uid": whole(entry, "OOMRULES_KERNEL_UID"),
+        "unit": text(entry, "OOMRULES_KERNEL_UNIT"),
+        "user_unit": text(entry, "OOMRULES_KERNEL_USER_UNIT"),
+    }
 
 
-def _number(entry: dict[str, Any], name: str) -> int | None:
-    text = _text(entry, name)
-    return int(text) if re.fullmatch("[0-9]{1,100}", text) else None
-
-
-def _seconds(entry: dict[str, Any], name: str) -> float | None:
-    text = _text(entry, name)
-    return float(text) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", text) else None
+def _guard(entry: dict[str, Any]) -> dict[str, Any] | None:
+    """Return by which guard something was done, and on which figures; None: by the kernel."""
+    if not text(entry, "OOMRULES_ACT"):
+        return None
+    return {
+        "text": text(entry, "OOMRULES_GUARD"),
+        "file": text(entry, "OOMRULES_FILE"),
+        "line": whole(entry, "OOMRULES_LINE"),
+        **{key: whole(entry, f"OOMRULES_{name}") for key, name in _SIZES.items()},
+        "stall": seconds(entry, "OOMRULES_HOST_STALL"),
+        "pressure": seconds(entry, "OOMRULES_HOST_PRESSURE"),
+        "scope_stall": seconds(entry, "OOMRULES_SCOPE_STALL"),
+        "reaction": seconds(entry, "OOMRULES_REACTION"),
+        "lasted": seconds(entry, "OOMRULES_LASTED"),
+        "problem": text(entry, "OOMRULES_PROBLEM"),
+        # Whether oomrules ended before it could say more than that it was about to signal it.
+        "unsure": text(entry, "OOMRULES_ACT") == "unsure",
+    }
 
 
 def _row(kill: dict[str, Any], end: str = "") -> list[str]:
@@ -215,7 +273,43 @@ def _row(kill: dict[str, Any], end: str = "") -> list[str]:
         rank + end,
         "-" if kill["points"] is None else str(kill["points"]),
         "?" if age is None else f"{age:.1f} s",
+        _by(kill),
     ]
+
+
+def _note_row(note: dict[str, Any]) -> list[str]:
+    """Return the row of what was no kill."""
+    victim = note["pid"] is not None
+    return [
+        note["time"],
+        "/".join(filter(None, (note["unit"], note["user_unit"]))),
+        _known(note["pid"]) if victim else "-",
+        called(note["comm"]) if victim else "-",
+        _known(note["uid"]) if victim else "-",
+        _SHOWN.get(note["what"], note["what"]),
+        "-",
+        "-",
+        _by(note),
+    ]
+
+
+def _other_choice(kill: dict[str, Any]) -> str:
+    """Return a line that says whom the kernel alone would have taken, if it is another process."""
+    other = kill["kernel_alone"]
+    if other is None or other["pid"] == kill["pid"]:
+        return ""
+    unit = "/".join(filter(None, (other["unit"], other["user_unit"])))
+    what = f"{called(other['comm'])} ({other['pid']})" + (f" of {unit}" if unit else "")
+    took = f"{called(kill['comm'])} ({_known(kill['pid'])})"
+    return f"{kill['time']}: instead of {took} the kernel alone would have taken {what}"
+
+
+def _by(kill: dict[str, Any]) -> str:
+    guard = kill.get("guard")
+    if guard is None:
+        return "kernel"
+    line = "" if guard["line"] is None else f":{guard['line']}"
+    return f"{guard['file'].rpartition('/')[2]}{line}" if guard["file"] else "guard"
 
 
 def _known(number: int | None) -> str:

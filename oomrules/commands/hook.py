@@ -32,7 +32,7 @@ from oomrules.ranking.ranker import Ranker, fresh
 from oomrules.roots import Root
 from oomrules.service import client, memory
 from oomrules.service.listener import BROKEN, MISSING, REFRESH, WORDS
-from oomrules.sinks import chosen, named, put_all
+from oomrules.sinks import chosen, put_all, sinks_of
 from oomrules.state import LastList, State
 from oomrules.terminal import say
 
@@ -188,7 +188,7 @@ def _apply(options: argparse.Namespace) -> int:
         ranking = fresh(Ranker(program, source.host), source)
         settled = selection.settled(options)
         put = put_all(
-            [named(target, state, settled.head) for target in chosen(settled.to)],
+            sinks_of(chosen(settled.to), state, settled.head),
             ranking,
             source,
             state,

@@ -29,10 +29,13 @@ COMMANDS = {
     "explain": "say why a process ranks where it does",
     "scopes": "show the tree of units and the rules that hold in each",
     "snapshot": "record this host, to rank it elsewhere or later",
+    "guard": "show how far each guard is from acting, and whom it would take",
+    "record": "record figures and lists over time, to try guards on them",
     "run": "keep the list up to date, as a service",
     "status": "show the state of the service",
     "hook": "renew the list when a systemd unit starts or stops",
     "history": "show which processes were killed when memory ran out",
+    "replay": "say whom the kernel took, and whom the rules would take",
     "check": "find mistakes in rule files",
     "fmt": "write rule files in their one form",
     "test": "run the tests of rules",
@@ -44,7 +47,7 @@ COMMANDS = {
 }
 
 # What the service calls; the help does not show them.
-_INTERNAL = ("prepare",)
+_INTERNAL = ("prepare", "tell")
 
 
 class _Parser(argparse.ArgumentParser):

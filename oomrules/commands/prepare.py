@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from typing import Any
 
 from oomrules import __version__, roots
@@ -16,6 +15,7 @@ from oomrules.accounts import passwd
 from oomrules.accounts.names import Names
 from oomrules.commands.parts import facts, selection, shared
 from oomrules.commands.parts.findings import concise
+from oomrules.commands.parts.privileges import renounce_privileges
 from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the result; rules with errors are one, too."""
-    _renounce_privileges()
+    renounce_privileges()
     kept = None if options.rules else State().program()
     before = _fingerprint(options)
     compiled, diagnostics, files = _compiled(options, before, kept)
@@ -92,21 +92,6 @@ def _names(names: Names | None, source: ProcSource | None) -> dict[str, Any]:
             present = selection.ids(source.by_pid.values(), source, attribute)
         data[name] = passwd.to_data(names.chosen(kind, present)) if names else {}
     return data
-
-
-def _renounce_privileges() -> None:
-    """Be as likely to be killed, and as late in getting a processor, as any process.
-
-    The service that starts this one is protected and goes first.
-    """
-    os.setpriority(os.PRIO_PROCESS, 0, max(0, os.getpriority(os.PRIO_PROCESS, 0)))
-    try:
-        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
-            if int(file.read()) < 0:
-                file.seek(0)
-                file.write("0")
-    except OSError:
-        pass
 
 
 def _fingerprint(options: argparse.Namespace) -> list[list[Any]]:

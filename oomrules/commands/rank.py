@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
-from oomrules.commands.parts import doubts, selection, shared, wholes
+from oomrules.commands.parts import doubts, openness, selection, shared, wholes
 from oomrules.commands.parts.verdicts import COLUMNS, Row, measure, no_candidate
 from oomrules.errors import Failure
 from oomrules.processes.snapshot import Process
 from oomrules.processes.values import innermost_place, innermost_unit, known
+from oomrules.ranking.possible import Possible
 from oomrules.ranking.ranker import Ranking
 from oomrules.ranking.tiers import TIERS
-from oomrules.ranking.verdict import Why
+from oomrules.ranking.verdict import Verdict, Why
 from oomrules.sinks.kernel_list import format_pids
 from oomrules.terminal import Paint, count, print_json, say, table
 
@@ -43,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
             "take --in UNIT for the list of one unit, or --format json",
         )
     in_doubt: list[str] = []
+    first: Possible | None = None
     if options.format == "pids":
         sys.stdout.write(format_pids(ranking.pids))
     elif options.format == "json":
@@ -52,13 +55,21 @@ def run(options: argparse.Namespace) -> int:
         selection.show_names(shown, ranking.snapshot)
         if options.by:
             _print_by_unit(ranking)
+            verdicts = [ranking.verdict(process) for process in ranking.candidates]
         else:
-            _print_table(ranking, options.all)
-        in_doubt = doubts.summary(map(ranking.verdict, ranking.candidates))
+            excluded = list(ranking.excluded())
+            verdicts = [ranking.verdict(process) for process in ranking.candidates]
+            _print_table(ranking, excluded, options.all)
+            first = openness.found(ranking, [*verdicts, *(one for _, one in excluded)])
+            if openness.differs(first, ranking):
+                say(openness.sentence(first))
+                if first.answer != "nobody":
+                    say(openness.advice(first, options))
+        in_doubt = doubts.summary(verdicts)
         in_doubt += wholes.notes(ranking)
     shared.print_notes([*in_doubt, *ranked.notes()])
     if not ranking.candidates:
-        say(no_candidate(ranking, options.within), sys.stderr)
+        say(no_candidate(ranking, options.within, first), sys.stderr)
         return 1
     return 0
 
@@ -66,8 +77,10 @@ def run(options: argparse.Namespace) -> int:
 def _as_data(ranking: Ranking, by_unit: bool) -> dict[str, Any]:
     snapshot = ranking.snapshot
     candidates = []
+    verdicts = []
     for rank, process in enumerate(ranking.candidates, 1):
         verdict = ranking.verdict(process)
+        verdicts.append(verdict)
         group = ranking.groups.of(process)
         rules = [verdict.score.place] if verdict.score else []
         candidates.append(
@@ -88,6 +101,7 @@ def _as_data(ranking: Ranking, by_unit: bool) -> dict[str, Any]:
                 "doubts": doubts.as_data(verdict),
             }
         )
+    others = list(ranking.excluded())
     excluded = [
         {
             "pid": process.pid,
@@ -96,11 +110,13 @@ def _as_data(ranking: Ranking, by_unit: bool) -> dict[str, Any]:
             "rule": verdict.rule.place if verdict.rule else None,
             "doubts": doubts.as_data(verdict),
         }
-        for process, verdict in ranking.excluded()
+        for process, verdict in others
         if not verdict.candidate
     ]
-    data = {"schema": SCHEMA, "candidates": candidates, "excluded": excluded}
+    data: dict[str, Any] = {"schema": SCHEMA, "candidates": candidates, "excluded": excluded}
     data["wholes"] = wholes.as_data(ranking)
+    first = openness.found(ranking, [*verdicts, *(verdict for _, verdict in others)])
+    data["first"] = openness.as_data(first)
     if by_unit:
         data["by_unit"] = [
             {"units": chain, "pids": [process.pid for _, process in members]}
@@ -128,10 +144,12 @@ def _print_by_unit(ranking: Ranking) -> None:
         print(table(COLUMNS, rows, paint), end="\n\n")
 
 
-def _print_table(ranking: Ranking, everyone: bool) -> None:
+def _print_table(
+    ranking: Ranking, excluded: Iterable[tuple[Process, Verdict]], everyone: bool
+) -> None:
     rows = wholes.rows(ranking, opened=everyone)
     left_out = kernel_threads = others = 0
-    for process, verdict in ranking.excluded():
+    for process, verdict in excluded:
         if verdict.candidate:
             # By --top.
             left_out += 1

@@ -1,4 +1,7 @@
-"""Restore the oom_score_adj and memory.oom.group from before ``emit``."""
+"""Restore the oom_score_adj and memory.oom.group from before ``emit``.
+
+What a service wrote down of its guard's last signal, and could not record, is recorded too.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import sys
 
 from oomrules import state_directory
 from oomrules.errors import Failure
+from oomrules.guard import intent
+from oomrules.kills import guarded
 from oomrules.sinks import oom_group
 from oomrules.sinks.oom_score_adj import write
 from oomrules.state import ADJUSTMENTS, GROUPS, State
@@ -22,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Restore the values; 2 if the kernel refused one."""
     directory = state_directory.standard()
+    if not options.dry_run:
+        _record_intents(directory)
     path, groups = (os.path.join(directory, name) for name in (ADJUSTMENTS, GROUPS))
     adjusted, grouped = os.path.exists(path), os.path.exists(groups)
     if not adjusted and not grouped:
@@ -33,6 +40,13 @@ def run(options: argparse.Namespace) -> int:
     if failure:
         raise failure
     return 0
+
+
+def _record_intents(directory: str) -> None:
+    """Record whom the guard of a service that is gone was signalling at its end."""
+    for noted in intent.left(os.path.join(directory, intent.NAME)):
+        guarded.record(noted.act)
+        say(guarded.sentence(noted.act), sys.stderr)
 
 
 def _release_groups(path: str, dry: bool) -> Failure | None:

@@ -12,7 +12,7 @@ import os
 import sys
 from contextlib import suppress
 
-from oomrules import service
+from oomrules import config, service
 from oomrules.commands.parts import selection, shared
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=pace.HEARTBEAT,
         metavar="SECONDS",
         help="refresh the list this often when nothing happens (%(default)g)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="let the guards do all but send signals, whatever oomrules.conf says",
     )
     parser.add_argument(
         "--metrics",
@@ -65,6 +70,9 @@ def run(options: argparse.Namespace) -> int:
         given=bool(named),
         to=list(settled.to) if settled else None,
         head=settled.head if settled else None,
+        guard=config.DRY if options.dry_run else "",
+        # Where the configuration is wrong, it is not known whether the guard may act.
+        mode=settled.guard if settled else config.OFF,
     )
     program = os.path.abspath(service.__file__).replace("__init__", "__main__")
     argv = [sys.executable, "-I", "-S", "-E", program]

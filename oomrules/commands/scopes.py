@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from oomrules.commands.parts import selection, shared
+from oomrules.commands.parts import guards, selection, shared
 from oomrules.processes import recorded
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import NO_LIMIT
 from oomrules.processes.units import Placement, placement
 from oomrules.processes.values import innermost_place, places
-from oomrules.program.program import Scope
+from oomrules.program.program import Guard, Scope
 from oomrules.ranking.blocks import scopes_in
-from oomrules.terminal import Column, Paint, branch, memory, print_json, rough, table
+from oomrules.terminal import Column, Paint, branch, count, memory, print_json, rough, table
 
 SCHEMA = "oomrules.scopes/1"
 
@@ -47,6 +47,7 @@ class Unit(NamedTuple):
     figures: dict[str, Any]
     candidates: int
     scopes: tuple[Scope, ...]
+    guards: tuple[Guard, ...]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,13 +66,25 @@ def run(options: argparse.Namespace) -> int:
         place = innermost_place(process, source)
         counts.update(unit.path for unit in (place.ancestors if place else ()))
     units = [
-        Unit(place, figures, counts[place.path], scopes_in(program, place, source))
+        Unit(
+            place=place,
+            figures=figures,
+            candidates=counts[place.path],
+            scopes=scopes_in(program, place, source),
+            guards=tuple(guards.of_unit(program, place, source)),
+        )
         for place, figures in _units(source)
     ]
     if options.format == "json":
-        print_json({"schema": SCHEMA, "units": [_as_data(unit) for unit in units]})
+        everywhere = [guard.place for guard in guards.of_host(program)]
+        known = [_as_data(unit) for unit in units]
+        print_json({"schema": SCHEMA, "units": known, "guards": everywhere})
     else:
-        _print(units, sum(len(scope.rules) for scope in program.scopes if not scope.targets))
+        _print(
+            units,
+            sum(len(scope.rules) for scope in program.scopes if not scope.targets),
+            len(guards.of_host(program)),
+        )
     shared.print_notes(ranked.notes())
     if len(units) < 2:
         print("no units: there are no control groups of systemd here", file=sys.stderr)
@@ -114,10 +127,11 @@ def _as_data(unit: Unit) -> dict[str, Any]:
         **figures,
         "candidates": unit.candidates,
         "rules": [rule.place for scope in unit.scopes for rule in scope.rules],
+        "guards": [guard.place for guard in unit.guards],
     }
 
 
-def _print(units: list[Unit], everywhere: int) -> None:
+def _print(units: list[Unit], everywhere: int, of_host: int) -> None:
     rows = [
         [
             "  " * (len(unit.place.chain) - 1) + unit.place.chain[-1],
@@ -128,7 +142,7 @@ def _print(units: list[Unit], everywhere: int) -> None:
             _known(unit.figures["pressure"], "{:.2f}%"),
             _known(unit.figures["oom_kills"], "{}"),
             str(unit.candidates),
-            ", ".join(_said(scope) for scope in unit.scopes),
+            ", ".join(_held(unit)),
         ]
         for unit in units
     ]
@@ -136,6 +150,8 @@ def _print(units: list[Unit], everywhere: int) -> None:
     print(table(_COLUMNS, rows, Paint(sys.stdout), styles))
     hold = "rule holds" if everywhere == 1 else "rules hold"
     print(f"\n{everywhere} {hold} everywhere; those of `in` blocks are shown beside their units")
+    if of_host:
+        print(f"{count(of_host, 'guard')} of the host; those of a unit are shown beside it")
 
 
 def _known(value: float | None, form: str) -> str:
@@ -144,6 +160,15 @@ def _known(value: float | None, form: str) -> str:
 
 def _limit(value: int | None) -> str:
     return "-" if value == NO_LIMIT else memory(value)
+
+
+def _held(unit: Unit) -> Iterator[str]:
+    for scope in unit.scopes:
+        # A block may have guards alone, which are about some of its units.
+        if scope.rules or scope.score or scope.wholes:
+            yield _said(scope)
+    if unit.guards:
+        yield count(len(unit.guards), "guard")
 
 
 def _said(scope: Scope) -> str:

@@ -48,10 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Record the host."""
-    # No rule is asked, so everything is read; of the host only what is asked for.
-    nothing = make((), {})._replace(attributes=_OF_HOST)
-    source = selection.live(nothing, EVERYTHING, "auto", sys.maxsize)
-    lines = list(_lines(source))
+    lines, source = taken()
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.output and options.output != "-":
         # Command lines may hold what others must not read.
@@ -61,6 +58,14 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
     shared.print_notes(selection.notes(source))
     return 0
+
+
+def taken() -> tuple[list[dict[str, Any]], ProcSource]:
+    """Return the lines of a snapshot of this host, and what it was read from."""
+    # No rule is asked, so everything is read; of the host only what is asked for.
+    nothing = make((), {})._replace(attributes=_OF_HOST)
+    source = selection.live(nothing, EVERYTHING, "auto", sys.maxsize)
+    return list(_lines(source)), source
 
 
 def _lines(source: ProcSource) -> Iterator[dict[str, Any]]:

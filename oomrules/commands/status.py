@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from oomrules import config, targets
+from oomrules.commands.parts import guarding, unheld
 from oomrules.errors import Failure
 from oomrules.service import client
 from oomrules.service.listener import GOOD, STATUS, WORDS
+from oomrules.sinks import absence
 from oomrules.terminal import Column, Paint, called, count, memory, middle, print_json, rough, table
 
 _PATIENCE = 10.0
@@ -70,6 +73,15 @@ def overruling(sysctls: Path) -> list[str]:
     return found
 
 
+def _missed() -> list[str]:
+    """Return a sentence if the kernel module is missed: not where To= names other targets alone."""
+    try:
+        to = config.load().to
+    except Failure:
+        return []  # the service complains of the file
+    return absence.missed() if not to or targets.KERNEL_LIST in to else []
+
+
 def span(seconds: float) -> str:
     """Return a duration in the unit that suits it."""
     for limit, unit in ((86400, "d"), (3600, "h"), (60, "min")):
@@ -84,12 +96,17 @@ def _print(document: dict[str, Any]) -> None:
         ("service", paint(_service(document))),
         *_rules(document["rules"], paint),
         ("list", _list(document["list"], paint)),
+        *_limits(document, paint),
         ("refreshes", _refreshes(document["refreshes"])),
         ("pressure", _pressure(document)),
         ("kills", paint(_kills(document))),
+        *guarding.lines(document, paint),
     ]
+    uses = unheld.read()
+    if uses is not None:
+        lines.append(("unheld", paint(unheld.sentence(uses), *(["yellow"] if uses.large else []))))
     problems = dict.fromkeys(
-        (*document["problems"], *document["complaints"], *overruling(_SYSCTLS))
+        (*document["problems"], *document["complaints"], *overruling(_SYSCTLS), *_missed())
     )
     lines += [("problem", paint(problem, "yellow")) for problem in problems]
     for name, text in lines:
@@ -100,13 +117,20 @@ def _print(document: dict[str, Any]) -> None:
             [
                 str(entry["rank"]),
                 str(entry["pid"]),
-                "?" if entry["unit"] is None else entry["unit"] or "-",
+                _unit(entry),
                 str(entry["points"]),
                 called(entry["comm"]),
             ]
             for entry in head
         ]
         print("\n" + table(_COLUMNS, rows, paint))
+
+
+def _unit(entry: dict[str, Any]) -> str:
+    """Return the unit of a process in the list, or the one with which it is killed as a whole."""
+    if entry.get("whole"):
+        return f"whole {entry['whole']}"
+    return "?" if entry["unit"] is None else entry["unit"] or "-"
 
 
 def _service(document: dict[str, Any]) -> str:
@@ -129,11 +153,32 @@ def _rules(rules: dict[str, Any], paint: Paint) -> list[tuple[str, str]]:
 def _list(listed: dict[str, Any] | None, paint: Paint) -> str:
     if listed is None:
         return paint("none yet", "yellow")
+    # A service of an older version says less.
+    limited = listed.get("limited") and targets.OOM_SCORE_ADJ in (listed["to"] or "").split()
     where = f" in {listed['to']}" if listed["to"] else ""
+    if limited:
+        where = f" in {targets.KERNEL_LIST}, and in {targets.OOM_SCORE_ADJ} for groups with a limit"
     text = f"{count(listed['candidates'], 'candidate')}{where}, {span(listed['age'])} old"
     text += f", made in {1000 * listed['took']:.0f} ms"
     text = paint(text)
     return f"{text}; {paint(listed['problem'], 'red')}" if listed["problem"] else text
+
+
+def _limits(document: dict[str, Any], paint: Paint) -> list[tuple[str, str]]:
+    """Return the line on what the kernel does at the limit of a control group, if it is known."""
+    said = document.get("memcg")
+    if not said:
+        return []
+    if said["by"] == targets.KERNEL_LIST:
+        seen = f", {count(said['ooms'], 'OOM')} so far" if said["ooms"] is not None else ""
+        return [("at limits", f"{targets.KERNEL_LIST} is followed in a control group, too{seen}")]
+    if not said["why"]:
+        return [("at limits", f"{targets.OOM_SCORE_ADJ} is followed in a control group, too")]
+    text = f"{targets.KERNEL_LIST} is not followed in a control group: {said['why']}; "
+    if said["by"]:
+        return [("at limits", paint(f"{text}{said['by']} serves the groups with a limit"))]
+    text += f"the kernel chooses there by itself; `To=auto` in {config.PATH} changes that"
+    return [("at limits", paint(text, "yellow"))]
 
 
 def _refreshes(refreshes: dict[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""Run the tests of rules: which process is first, protected, or above another."""
+"""Run the tests of rules: which process is first, protected, above another, or taken."""
 
 from __future__ import annotations
 
@@ -69,13 +69,12 @@ def _paths(options: argparse.Namespace, tree: Root) -> list[Path]:
 
 def _untested(programs: Iterable[Program], exercised: set[str]) -> dict[str, str]:
     """Return the rules that decided nothing, by their place, in file and line order."""
-    found = {
-        rule.place: "".join(f"in {target}: " for target in scope.targets) + rule.text
-        for program in programs
-        for scope in program.scopes
-        for rule in scope.rules
-        if rule.place not in exercised
-    }
+    found: dict[str, str] = {}
+    for scope in (scope for program in programs for scope in program.scopes):
+        block = "".join(f"in {target}: " for target in scope.targets)
+        found |= {rule.place: block + rule.text for rule in scope.rules}
+        found |= {guard.place: block + guard.text for guard in scope.guards}
+    found = {place: text for place, text in found.items() if place not in exercised}
 
     def place(where: str) -> tuple[str, int]:
         name, _, line = where.rpartition(":")

@@ -131,19 +131,26 @@ class Connection:
         return left
 
     def call(
-        self, destination: str, path: str, method: str, returns: str, given: Arguments | None = None
+        self,
+        destination: str,
+        path: str,
+        method: str,
+        returns: str,
+        given: Arguments | None = None,
+        start: bool = False,
     ) -> Any:
         """Call a method, and return the answer, a GLib variant that is a tuple of values.
 
         Args:
             method: interface and name, joined by a dot.
             returns: the signature of the answer; another one is refused.
+            start: whether the bus may start what is to answer.
 
         Raises:
             BusError: it failed, or there was no such answer in time.
         """
         interface, _, name = method.rpartition(".")
-        left = self._left()
+        left, flags = self._left(), self._gio.DBusCallFlags
         try:
             answer = self._bus.con.call_sync(
                 destination,
@@ -152,7 +159,7 @@ class Connection:
                 name,
                 self._glib.Variant(*given) if given else None,
                 self._glib.VariantType(returns),
-                self._gio.DBusCallFlags.NO_AUTO_START,
+                flags.NONE if start else flags.NO_AUTO_START,
                 max(1, int(left * 1000)),
                 None,
             )
@@ -171,6 +178,27 @@ class Connection:
         if answer.get_size() > self._largest:
             raise BusError(f"an answer of {answer.get_size()} bytes", final=True)
         return answer
+
+    def emit(self, path: str, signal: str, given: Arguments) -> None:
+        """Send a signal to all who listen, and wait until the bus has it.
+
+        Args:
+            signal: interface and name, joined by a dot.
+
+        Raises:
+            BusError: it could not be sent.
+        """
+        interface, _, name = signal.rpartition(".")
+        try:
+            self._bus.con.emit_signal(None, path, interface, name, self._glib.Variant(*given))
+        except self._glib.Error as error:
+            raise BusError(_words(error), final=True) from error
+        # The bus answers in order, so it has the signal when it has answered this.
+        self.has("org.freedesktop.DBus")
+
+    def variant(self, signature: str, value: Any) -> Any:
+        """Return a value of a type, for what is given as ``v``."""
+        return self._glib.Variant(signature, value)
 
     def has(self, name: str) -> bool:
         """Return whether a name on the bus has an owner; raise as ``call`` does."""

@@ -52,3 +52,29 @@ def sessions(connection: Connection) -> dict[str, dict[str, Any]]:
             key=lambda facts: (not facts["active"], facts["remote"], facts["idle"], facts["class"]),
         )
     return by_unit
+
+
+def at_seats(connection: Connection) -> list[int]:
+    """Return the users whose sessions are seen at the host's seats now, without greeters.
+
+    Raises:
+        BusError: logind did not answer.
+    """
+    answer = connection.call(_SERVICE, _PATH, f"{_SERVICE}.Manager.ListSessions", "(a(susso))")
+    (listed,) = answer.unpack()
+    get_all = "org.freedesktop.DBus.Properties.GetAll"
+    of_session = ("(s)", (f"{_SERVICE}.Session",))
+    found: list[int] = []
+    for _, uid, _, seat, path in listed[:_MOST]:
+        if not seat or uid in found:
+            continue
+        try:
+            answer = connection.call(_SERVICE, path, get_all, "(a{sv})", of_session)
+        except BusError as error:
+            if error.final:
+                raise
+            continue
+        (values,) = answer.unpack()
+        if values.get("Active") and values.get("Class") == "user":
+            found.append(uid)
+    return found

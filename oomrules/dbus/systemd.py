@@ -92,6 +92,33 @@ class Manager:
                 values[name] = value
         return values
 
+    def state(self, unit: str) -> str:
+        """Return the ActiveState of a unit; empty if there is no such unit."""
+        return str(self.known([unit]).get(unit, {}).get("ActiveState") or "")
+
+    def stop(self, unit: str) -> None:
+        """Ask for a unit to be stopped; systemd answers before it has ended."""
+        self._call("StopUnit", "(o)", ("(ss)", (unit, "replace")))
+
+    def start_transient(self, unit: str, properties: list[tuple[str, str, Any]]) -> None:
+        """Start a unit that is no file.
+
+        Args:
+            properties: names, signatures and values (org.freedesktop.systemd1(5)).
+        """
+        given = [(name, self._connection.variant(kind, value)) for name, kind, value in properties]
+        self._call("StartTransientUnit", "(o)", ("(ssa(sv)a(sa(sv)))", (unit, "fail", given, [])))
+
+    def forget_failure(self, unit: str) -> None:
+        """Let go of a unit that has failed."""
+        self._call("ResetFailedUnit", "()", ("(s)", (unit,)))
+
+    def result(self, unit: str) -> str:
+        """Return how a service ended, in systemd's word; empty if that is not known."""
+        path = _UNIT_PREFIX + escape(unit)
+        said = self._connection.get(_SERVICE, path, f"{_SERVICE}.Service", "Result")
+        return said if isinstance(said, str) else ""
+
     def described(
         self, units: list[str], names: Iterable[str], most: int
     ) -> Iterator[tuple[list[str], dict[str, dict[str, Any]]]]:

@@ -112,12 +112,12 @@ def _be_the_child(
 def _ask(user: int, units: list[str], request: dict[str, Any], deadline: float) -> Any:
     """Return the units' properties, or as a text why they are not known."""
     try:
-        _limit()
+        limit()
         if os.geteuid() != user:
             # A user's bus accepts only the user, not even root. The real id stays, so that the
             # user can neither stop nor debug this process.
             os.seteuid(user)
-        bus = _bus(user, request["directory"])
+        bus = bus_of(user, request["directory"])
         connection = Connection(
             f"unix:path=/proc/self/fd/{bus}", request["each"], deadline, _LARGEST
         )
@@ -136,7 +136,7 @@ def _ask(user: int, units: list[str], request: dict[str, Any], deadline: float) 
         return "it answered with something else"
 
 
-def _bus(user: int, directory: str) -> int:
+def bus_of(user: int, directory: str) -> int:
     """Return a descriptor of the very socket that is a user's bus; raise OSError if none is."""
     path = os.path.join(directory, str(user), "bus")
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -146,7 +146,7 @@ def _bus(user: int, directory: str) -> int:
     return descriptor
 
 
-def _limit() -> None:
+def limit() -> None:
     """Limit this process, so that an answer that takes too much ends it and nothing else."""
     with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
         data = next(int(line.split()[1]) for line in file if line.startswith("VmData"))

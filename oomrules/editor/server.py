@@ -13,7 +13,7 @@ from pygls.workspace import TextDocument
 from oomrules import __version__, resources
 from oomrules.attributes import ATTRIBUTES
 from oomrules.capabilities import CAPABILITIES
-from oomrules.language import formatter, rulefiles
+from oomrules.language import formatter, guard_help, rulefiles
 from oomrules.language.diagnostics import Diagnostic, Fix, Level, Rejected
 from oomrules.language.rulefiles import Found
 from oomrules.language.syntax import FORMS, KEYWORDS, WORDS
@@ -21,6 +21,7 @@ from oomrules.language.text import RuleText, Span
 from oomrules.language.typing import FUNCTION_FORMS
 from oomrules.lint import linter
 from oomrules.lint.ruleset import RuleSet
+from oomrules.program import nodes, program
 
 _SEVERITIES = {
     Level.ERROR: lsp.DiagnosticSeverity.Error,
@@ -144,9 +145,14 @@ def _offers(document: Document, offset: int) -> list[lsp.CompletionItem]:
         return [item(f"@{name}", kind=kinds.Variable) for name in sorted(checked.listed)]
     if _BEFORE_CAPABILITY.search(line):
         return [item(name, kind=kinds.Constant, detail=f"CAP_{name}") for name in CAPABILITIES]
-    if re.search(r"(?:^|[:{])\s*kill\s+\w*$", line):
-        words = ("first", "last", "whole")
-        return [item(word, kind=kinds.Keyword, detail=WORDS[word]) for word in words]
+    verb = re.search(r"(?:^|[:{])\s*(kill|terminate|warn)\s+\w*$", line)
+    if verb:
+        words = ("first", "last", "whole", "when") if verb[1] == "kill" else ("when",)
+        forms = {**WORDS, "when": guard_help.form(verb[1])}
+        return [item(word, kind=kinds.Keyword, detail=forms[word]) for word in words]
+    guard = _GUARD.search(_statement_before(text, offset))
+    if guard:
+        return _of_guard(document, guard, in_block=_in_block(text, offset))
     if not line.strip() or re.fullmatch(r"\s*\w*|.*[:{]\s*\w*", line):
         return [item(word, kind=kinds.Keyword, detail=form) for word, form in FORMS.items()]
     return [
@@ -160,6 +166,56 @@ def _offers(document: Document, offset: int) -> list[lsp.CompletionItem]:
     ]
 
 
+# A guard up to where the cursor stands in it.
+_GUARD = re.compile(r"(?:^|[:{])\s*(?P<verb>kill|terminate|warn)\s+when\s(?P<rest>[^{}]*)$")
+
+
+def _statement_before(text: str, offset: int) -> str:
+    """Return the statement around an offset, up to there, on one line."""
+    *above, line = text[:offset].split("\n")
+    while above and re.search(r"(?:,|\\|(?<![\w.])(?:and|or))\s*$", above[-1].partition("#")[0]):
+        line = f"{above.pop().rstrip().removesuffix(chr(92))} {line}"
+    return line
+
+
+def _in_block(text: str, offset: int) -> bool:
+    """Return whether an offset is inside a block."""
+    line = text[text.rfind("\n", 0, offset) + 1 : offset]
+    if re.match(r"\s*in\s.*:", line):
+        return True
+    signs = re.sub(r'"(?:\\"|[^"\n])*"|#[^\n]*', "", text[:offset])
+    return signs.count("{") > signs.count("}")
+
+
+def _of_guard(
+    document: Document, guard: re.Match[str], *, in_block: bool
+) -> list[lsp.CompletionItem]:
+    """Return the words that may stand in a guard, behind its `when`."""
+    item, kinds = lsp.CompletionItem, lsp.CompletionItemKind
+    verb, rest = guard["verb"], guard["rest"]
+    if re.search(r"(?<![\w.])then\s+\w*$", rest):
+        return [item("stop", kind=kinds.Keyword, detail=WORDS["then"])]
+    if re.search(r"(?<![\w.])(?:for|within)\s+\w*$", rest):
+        return [item(time, kind=kinds.Unit) for time in ("1s", "5s", "10s", "1min")]
+    asked = program.GUARDED if in_block else program.GUARDED_HOST
+    defined = document.rules.checked.definitions
+    usable = [
+        name
+        for name, node in sorted(defined.items())
+        if nodes.attributes(node) <= asked and not nodes.names(node) - defined.keys()
+    ]
+    words = ["and", "or", "not", "for"]
+    words += ["within"] if verb == "terminate" else []
+    words += [] if verb == "warn" else ["then"]
+    functions = {word: form for word, form in _FUNCTIONS.items() if word != "cap"}
+    return [
+        *(item(name, kind=kinds.Property, detail=ATTRIBUTES[name].doc) for name in sorted(asked)),
+        *(item(name, kind=kinds.Variable) for name in usable),
+        *(item(word, kind=kinds.Keyword, detail=WORDS.get(word)) for word in words),
+        *(item(word, kind=kinds.Function, detail=form) for word, form in functions.items()),
+    ]
+
+
 def _meaning(document: Document, word: str) -> str:
     checked = document.rules.checked
     if word in ATTRIBUTES:
@@ -170,6 +226,8 @@ def _meaning(document: Document, word: str) -> str:
     if named is not None:
         return f"`{named.text}`\n\n{named.place}"
     form = {**WORDS, **FORMS, **_FUNCTIONS}.get(word)
+    if word == "kill":
+        return f"`{form}`\n\n`{guard_help.form(word)}`"
     return f"`{form}`" if form else ""
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from oomrules.importing import patterns
 from oomrules.importing.translation import (
     ADDED,
+    BOTH_ACT,
     MEASURED,
     OOM_SCORE,
     PASSED_OVER,
     REPEATED,
+    SAMPLES,
     Line,
     Piece,
     Selector,
@@ -28,7 +31,7 @@ from oomrules.importing.translation import (
 
 TOOL = "earlyoom"
 
-_WHEN = "When earlyoom acts. A rule says only which process is killed."
+_WHEN = "When earlyoom acts. It is no number, and earlyoom refuses to start."
 _TOLD = "Whom earlyoom tells about a kill. Here `oomrules history` and the journal say it."
 _ITSELF = "How earlyoom itself runs and what it prints."
 _REMOVED = "Options that earlyoom takes and ignores."
@@ -173,7 +176,7 @@ def of_file(name: str, lines: Sequence[str]) -> Translation:
         else:
             assigned.append(line)
     others += [_none(line, REPEATED) for line in assigned[:-1]]
-    words = list[Line]()
+    words, starts = list[Line](), True
     for line in assigned[-1:]:
         match = _ASSIGNMENT.fullmatch(line.text)
         try:
@@ -182,10 +185,11 @@ def of_file(name: str, lines: Sequence[str]) -> Translation:
             words = [Line(line.place, word) for word in shlex.split(given)]
         except ValueError as error:
             others.append(_none(line, f"A quotation in it has no end ({error})."))
+            starts = False
         else:
             if not words[_is_program(words) :]:
                 others.append(_none(line, "It gives earlyoom no option."))
-    return _translated((name,), words, others, ignored)
+    return _translated((name,), words, others, ignored, starts=starts)
 
 
 def of_command(name: str, line: Line) -> Translation:
@@ -232,8 +236,21 @@ def _is_program(words: Sequence[Line]) -> bool:
 
 
 def _translated(
-    inputs: tuple[str, ...], words: list[Line], others: list[Piece], ignored: int
+    inputs: tuple[str, ...],
+    words: list[Line],
+    others: list[Piece],
+    ignored: int,
+    *,
+    starts: bool = True,
 ) -> Translation:
+    """Return what a command line means.
+
+    Args:
+        words: its words.
+        others: what else the file says.
+        ignored: how many lines of it are empty or comments.
+        starts: whether earlyoom can be started with it at all.
+    """
     given = list(_options(words[_is_program(words) :]))
     last = {option.name: place for place, option in enumerate(given)}
     by_rss = "--sort-by-rss" in last
@@ -252,16 +269,15 @@ def _translated(
             "A process whose name matches both --prefer and --avoid is as any other for earlyoom. "
             "Here it counts a fifth less."
         )
-    differences.append(
-        "It acts before memory has run out. Rules say only whom the kernel, or whoever reads the "
-        "list, takes."
-    )
     return Translation(
         tool=TOOL,
         inputs=inputs,
         pieces=(*pieces, *others),
         differences=tuple(differences),
-        guards=_guards({option.name: option.value or "" for option in given}),
+        guards=_guards({option.name: option.value or "" for option in given})
+        if starts and all(map(_is_known, given))
+        else (),
+        acts=_ACTS,
         ignored=ignored,
         whole=True,
     )
@@ -292,6 +308,12 @@ _MEANT: tuple[tuple[set[str], Callable[[bool], bool], str], ...] = (
 )
 
 
+def _is_known(option: _Given) -> bool:
+    """Return whether earlyoom takes an option; else it refuses to start."""
+    known = OPTIONS.get(option.name)
+    return known is not None and not (known.valued and option.value is None)
+
+
 def _piece(option: _Given, by_rss: bool) -> Piece:
     known = OPTIONS.get(option.name)
     if known is None:
@@ -299,7 +321,7 @@ def _piece(option: _Given, by_rss: bool) -> Piece:
     if known.valued and option.value is None:
         return _none(option.said, "Its value is missing; earlyoom refuses to start.")
     if known.reason:
-        return _none(option.said, known.reason)
+        return replace(_none(option.said, known.reason), when=option.name in _LIMITS)
     if option.name == "--ignore-root-user":
         return Piece(option.said.place, option.said.text, ("never kill uid 0",))
     if option.name == "--sort-by-rss":
@@ -333,6 +355,18 @@ def _cut(pattern: str) -> tuple[str, ...]:
 
 
 # --- when it acts ------------------------------------------------------------------------------
+
+
+_ACTS = (
+    "Both conditions have to be true, as for earlyoom: a host with much free swap may stand still "
+    "before that. A guard can ask for `host.stall` instead.",
+    "What earlyoom is not told is 10 % of memory and of swap, and SIGKILL comes at half of that. "
+    "Its percentages are of MemAvailable + AnonPages, which is a little less than `host.memory`.",
+    "earlyoom sends SIGTERM again and again. `terminate` sends it once, and SIGKILL after 5 s.",
+    SAMPLES,
+    BOTH_ACT.format(tool="earlyoom", unit="earlyoom"),
+)
+_LIMITS = frozenset(["-m", "-s", "-M", "-S"])
 
 
 def _guards(values: dict[str, str]) -> tuple[str, ...]:

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from oomrules.importing import patterns
 from oomrules.importing.translation import (
     ADDED,
+    BOTH_ACT,
     MEASURED,
     NEGATIVE_ONLY,
     OOM_SCORE,
     PASSED_OVER,
+    SAMPLES,
     Line,
     Piece,
     Selector,
@@ -26,7 +28,7 @@ from oomrules.importing.translation import (
 
 TOOL = "nohang"
 
-_WHEN = "When nohang acts. A rule says only which process is killed."
+_WHEN = "When nohang acts. No guard could be made of it."
 _PACE = "How often nohang looks, and how long it waits after an action."
 _TOLD = "Whom nohang tells, and what it warns of."
 _LOG = "What nohang prints."
@@ -103,7 +105,9 @@ def of_file(name: str, lines: Sequence[str]) -> Translation:
         if not equals or text.startswith("@"):
             key = line.text.split()[0]
         values.setdefault(key, value)
-        pieces.append(Piece(line.place, line.text, reason=SETTINGS.get(key, _UNKNOWN)))
+        reason = SETTINGS.get(key, _UNKNOWN)
+        said_by_guards = _OF_A_GUARD.fullmatch(key) is not None
+        pieces.append(Piece(line.place, line.text, reason=reason, when=said_by_guards))
     negative = values.get("ignore_positive_oom_score_adj") == "True"
     score = NEGATIVE_ONLY if negative else OOM_SCORE
     return Translation(
@@ -115,10 +119,9 @@ def of_file(name: str, lines: Sequence[str]) -> Translation:
             ADDED,
             "A name or command line is what a process says of itself. Where a rule protects by one "
             'of them, say more of the process, such as `user "postgres"`.',
-            "It acts before memory has run out. Rules say only whom the kernel, or whoever reads "
-            "the list, takes.",
         ),
         guards=_guards(values),
+        acts=_ACTS,
         ignored=ignored,
         whole=True,
     )
@@ -164,6 +167,19 @@ def _selector(kind: str, pattern: str) -> Selector:
 
 # --- when it acts ------------------------------------------------------------------------------
 
+_ACTS = (
+    "nohang compares the averages of /proc/pressure/memory, by default those of 10 s. Guards ask "
+    "for the last second, or the last 10 s for `host.pressure`, and forget it after a kill.",
+    "nohang acts on pressure only where memory is low as well.",
+    "Zram and the time between two actions have no limit here.",
+    SAMPLES,
+    BOTH_ACT.format(tool="nohang", unit="nohang"),
+)
+# The keys that ``_guards`` reads.
+_OF_A_GUARD = re.compile(
+    "(?:soft|hard|warning)_threshold_(?:min_mem|min_swap|max_psi)|low_memory_warnings_enabled"
+    "|psi_(?:checking_enabled|metrics|excess_duration)"
+)
 _AMOUNT = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([%M])", re.ASCII)
 _NUMBER = re.compile(r"\d{1,12}(?:\.\d{1,6})?", re.ASCII)
 
@@ -184,9 +200,9 @@ def _guards(values: dict[str, str]) -> tuple[str, ...]:
             some = values.get("psi_metrics", "").startswith("some")
             wait = values.get("psi_excess_duration", "")
             lasting = f" for {wait}s" if _NUMBER.fullmatch(wait) else ""
-            made.append(
-                f"{verb} when {'host.pressure' if some else 'host.stall'} >= {limit}%{lasting}"
-            )
+            low = f" and host.available <= {memory}" if memory else ""
+            asked = "host.pressure" if some else "host.stall"
+            made.append(f"{verb} when {asked} >= {limit}%{low}{lasting}")
     return tuple(made)
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from oomrules.importing import earlyoom
 from oomrules.importing.settings import Setting, Unit, settings, unit_of
 from oomrules.importing.translation import (
+    BOTH_ACT,
     REPEATED,
+    SAMPLES,
     WEIGHED,
     Line,
     Piece,
@@ -28,7 +31,18 @@ from oomrules.importing.translation import (
 
 TOOL = "systemd"
 
-WHEN = "When systemd-oomd acts. A rule says only which process is killed."
+WHEN = "When systemd-oomd acts. No unit here makes it act by this."
+_ACTS = (
+    "systemd-oomd kills a whole control group below the unit: for pressure the one that is "
+    "reclaimed most, for swap the one that holds most. A guard takes the first process of the list "
+    "that is in the unit. `kill whole` makes units die as a whole.",
+    "systemd-oomd compares the average of 10 s with the limit. `scope.stall` and `host.stall` are "
+    "of the last second, and have to be above the limit in every sample.",
+    "Pressure without scarcity may be an innocent unit's page cache: `host.available < 10%` "
+    "besides says that memory is short.",
+    SAMPLES,
+    BOTH_ACT.format(tool="systemd-oomd", unit="systemd-oomd"),
+)
 STAYS = "What else systemd does with a unit. It stays in force."
 _AFTERWARDS = "What systemd does with a unit after a kill. It stays in force, whoever killed."
 _DEFAULT = "It is the default."
@@ -101,12 +115,14 @@ def of_files(found: Iterable[tuple[str, Sequence[str]]]) -> Translation:
     whole = merged(
         TOOL, [_out_of_force(one) if one.name in replaced else _file(one, counting) for one in read]
     )
+    guards = _guards(in_force)
     return Translation(
         tool=TOOL,
         inputs=tuple(one.name for one in read),
         pieces=whole.pieces,
         differences=whole.differences,
-        guards=(*whole.guards, *_guards(in_force)),
+        guards=(*whole.guards, *guards),
+        acts=(*whole.acts, *(_ACTS if guards else ())),
         ignored=ignored,
         whole=whole.whole,
     )
@@ -198,6 +214,7 @@ def _file(read: _Read, counting: Mapping[tuple[Unit | str, str, str], Setting]) 
         pieces=tuple(pieces),
         differences=(*first.differences, *dict.fromkeys(differences)),
         guards=first.guards,
+        acts=first.acts,
         whole=first.whole,
     )
 
@@ -215,20 +232,24 @@ def _none(line: Line, reason: str) -> Piece:
     return Piece(place=line.place, said=line.text, reason=reason)
 
 
+def _when(line: Line) -> Piece:
+    return replace(_none(line, WHEN), when=True)
+
+
 def _piece(file: str, setting: Setting) -> Piece:
     name, value, line = setting.name, setting.value, setting.line
     if not name:
         return _none(line, "It is no assignment; systemd leaves it out.")
     if setting.section == "OOM":
-        return _none(line, WHEN)
+        return _when(line)
     if setting.section == "Rule":
-        return _none(line, WHEN if name in _OF_A_RULESET else "No key of a ruleset.")
+        return _when(line) if name in _OF_A_RULESET else _none(line, "No key of a ruleset.")
     if name in ("DefaultOOMScoreAdjust", "DefaultOOMPolicy"):
         return _none(line, "A default for all units. Import the units of a host with --units.")
     if name not in _UNITS_SETTINGS:
         return _none(line, STAYS)
     if name not in DIFFERENCES:
-        return _none(line, WHEN)
+        return _when(line)
     try:
         return piece_of_unit(line, unit_of(file), name, value)
     except Untranslatable as error:

@@ -32,12 +32,20 @@ def sound(translations: Sequence[Translation]) -> list[Translation]:
     """Return translations of which every sentence compiles; what does not is said with a reason."""
     score = [""]
     found = [
-        replace(one, pieces=tuple(_sound(piece, score) for piece in one.pieces))
+        replace(
+            one,
+            pieces=tuple(_sound(piece, score) for piece in one.pieces),
+            guards=tuple(filter(_is_sound, one.guards)),
+        )
         for one in translations
     ]
     if "oom_score_adj" not in score[0]:
         return found
     return [replace(one, pieces=tuple(map(_counted, one.pieces))) for one in found]
+
+
+def _is_sound(guard: str) -> bool:
+    return not checker.check([RuleText(_COMPILED, f"{guard}\n")]).diagnostics
 
 
 def _counted(piece: Piece) -> Piece:
@@ -60,6 +68,9 @@ def written(translations: Sequence[Translation], others: Sequence[str] = ()) -> 
     lines = _head(translations, others)
     for one in translations:
         lines += _rules(one)
+    seen = set[str]()
+    for one in translations:
+        lines += _guards(one, seen)
     for one in translations:
         lines += _without(one)
     # A file may be called so.
@@ -80,7 +91,10 @@ def _addressed(line: str) -> str:
 def summary(translations: Sequence[Translation]) -> tuple[int, int]:
     """Return how many settings became rules, and how many did not."""
     pieces = [piece for one in translations for piece in one.pieces]
-    said = sum(bool(piece.sentences) for piece in pieces)
+    guarded = {
+        id(piece) for one in translations if one.guards for piece in one.pieces if piece.when
+    }
+    said = sum(bool(piece.sentences) or id(piece) in guarded for piece in pieces)
     return said, len(pieces) - said
 
 
@@ -146,10 +160,24 @@ def _rules(one: Translation) -> list[str]:
     return lines
 
 
+def _guards(one: Translation, seen: set[str]) -> list[str]:
+    """Return the statements that say when to act, below the settings that they were made of."""
+    if not one.guards:
+        return []
+    lines = [f"# --- when {one.tool} acts ---", ""]
+    lines += [f"# {_where(piece)}" for piece in one.pieces if piece.when]
+    for text in one.acts:
+        lines += _wrapped(text, "#   - ", "#     ")
+    for guard in one.guards:
+        lines.append(f"# above: {guard}" if guard in seen else guard)
+        seen.add(guard)
+    return [*lines, ""]
+
+
 def _without(one: Translation) -> list[str]:
     by_reason: dict[str, list[Piece]] = {}
     for piece in one.pieces:
-        if not piece.sentences:
+        if not piece.sentences and not (piece.when and one.guards):
             by_reason.setdefault(piece.reason, []).append(piece)
     lines = list[str]()
     if by_reason:
@@ -158,12 +186,6 @@ def _without(one: Translation) -> list[str]:
         lines += _wrapped(reason, "# ", "# ")
         lines += [f"#   {_where(piece)}" for piece in pieces]
         lines.append("")
-    if one.guards:
-        lines += [
-            "# Statements about when to act, which this version cannot take, would be:",
-            *(f"#   {_comment(guard)}" for guard in one.guards),
-            "",
-        ]
     return lines
 
 

@@ -51,6 +51,7 @@ class Piece:
         reason: why there are no statements; empty if there are.
         notes: what a reader must know of these statements.
         adjusts: whether the setting is oom_score_adj, which a score may count already.
+        when: whether the guards say it; ``reason`` is for where there are none.
     """
 
     place: str
@@ -59,6 +60,7 @@ class Piece:
     reason: str = ""
     notes: tuple[str, ...] = ()
     adjusts: bool = False
+    when: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class Translation:
         inputs: the files, or what stands for them.
         pieces: what each setting becomes, in order.
         differences: sentences about how the rules differ from the tool.
-        guards: statements that say when to act. The language does not have them yet.
+        guards: statements that say when to act.
+        acts: sentences about how these differ from the tool.
         whole: whether the tool decides alone, without the weights that the shipped rules have.
         ignored: how many lines are empty or comments.
     """
@@ -80,6 +83,7 @@ class Translation:
     pieces: tuple[Piece, ...]
     differences: tuple[str, ...] = ()
     guards: tuple[str, ...] = ()
+    acts: tuple[str, ...] = ()
     ignored: int = 0
     whole: bool = False
 
@@ -114,6 +118,17 @@ def no_swap_or(condition: str) -> str:
     Here a share of a swap that is not there is unknown.
     """
     return f"(host.swap == 0B or {condition})"
+
+
+# Of each tool that says when to act.
+BOTH_ACT = (
+    "As long as {tool} runs as well, both kill, each by its own choice: "
+    "`systemctl disable --now {unit}`."
+)
+SAMPLES = (
+    "A guard looks several times a second where memory is short, takes one process, and takes the "
+    "next one when that has ended and its memory is back."
+)
 
 
 def quoted(text: str) -> str:
@@ -208,6 +223,7 @@ def merged(tool: str, found: Sequence[Translation]) -> Translation:
         pieces=tuple(piece for one in found for piece in one.pieces),
         differences=tuple(dict.fromkeys(text for one in found for text in one.differences)),
         guards=tuple(dict.fromkeys(text for one in found for text in one.guards)),
+        acts=tuple(dict.fromkeys(text for one in found for text in one.acts)),
         ignored=sum(one.ignored for one in found),
         whole=any(one.whole for one in found),
     )

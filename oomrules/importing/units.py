@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -32,6 +33,10 @@ _ORDINARY = {
     "ManagedOOMPreference": ("none", ""),
     "ManagedOOMMemoryPressure": ("auto", ""),
 }
+_LIMITS_IN_FILES = (
+    "When systemd-oomd acts. Its limits stand in files, and `oomrules import /etc/systemd "
+    "/usr/lib/systemd` makes guards of them."
+)
 _MOST_SAID = 8 << 20
 _INPUT = "the units of this host, from systemd"
 
@@ -43,6 +48,8 @@ _DIRECTORIES = (
     "usr/lib/systemd/system",
     "lib/systemd/system",
 )
+# What systemd-oomd reads beside them: its limits, and its rulesets.
+_OOMD = ("oomd.conf", "oomd.conf.d", "oomd")
 
 
 def of_host() -> Translation:
@@ -93,7 +100,7 @@ def of_properties(described: Mapping[str, Mapping[str, Any]]) -> Translation:
 def _piece(unit: str, name: str, value: str) -> Piece:
     said = f"{name}={value}"
     if name == "ManagedOOMMemoryPressure":
-        return Piece(unit, said, reason=oomd.WHEN)
+        return Piece(unit, said, reason=_LIMITS_IN_FILES)
     try:
         return oomd.piece_of_unit(Line(unit, said), Unit(unit, user=False), name, value)
     except Untranslatable as error:
@@ -112,19 +119,26 @@ def of_files(tree: Root) -> Translation:
             f"there are no unit files below {tree.path}",
             f"they are looked for in {', '.join(_DIRECTORIES)}",
         )
-    found = sources.read(directories, tree.path, lenient=True)
+    own = [path for directory in directories for path in _of_oomd(directory, tree)]
+    found = sources.read([*directories, *own], tree.path, lenient=True)
     whole = oomd.of_files((source.name, source.lines) for source in found)
     pieces = tuple(piece for piece in whole.pieces if piece.reason != oomd.STAYS)
     silent = len(whole.pieces) - len(pieces)
     return replace(
         whole,
-        inputs=tuple(directories),
+        inputs=(*directories, *own),
         pieces=pieces,
         differences=(
             *whole.differences,
             f"{silent} settings of units are about other things than memory, and left out.",
         ),
     )
+
+
+def _of_oomd(directory: str, tree: Root) -> list[str]:
+    """Return systemd-oomd's own files beside a directory of units (oomd.conf(5))."""
+    above = os.path.dirname(directory)
+    return [os.path.join(above, name) for name in _OOMD if name in tree.names(above)]
 
 
 def _directories(tree: Root) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from oomrules.clock import now
-from oomrules.kills import journal
+from oomrules.kills import facts, journal
 from oomrules.kills.kernel_log import Kill
 from oomrules.lean import Any, NamedTuple
 from oomrules.plain import printable
@@ -15,6 +15,8 @@ from oomrules.state import victim
 # module); docs/systemd.md lists their fields.
 KILL_ID = "1956813c936b4d7b9acf2a8cbea1f060"
 ASKED_ID = "126dae6cad8f40e9a7aa7f2aaa031653"
+# The entry beside that about a kill: what was known of the processes then (``facts``).
+FACTS_ID = "4581af15356e4aeb9af59234f2d8774b"
 
 
 class Listing(NamedTuple):
@@ -66,7 +68,12 @@ def is_of(kill: Kill, entry: dict[str, Any]) -> bool:
 
 
 def record(
-    unit: str, kill: Kill, listing: Listing, user_unit: str = "", send: journal.Send = journal.send
+    unit: str,
+    kill: Kill,
+    listing: Listing,
+    user_unit: str = "",
+    send: journal.Send = journal.send,
+    alone: dict[str, Any] | None = None,
 ) -> None:
     """Write the entry.
 
@@ -75,6 +82,8 @@ def record(
         user_unit: the unit of a user's manager that the victim was in; empty for none. Users
             choose these names, so they never stand where a unit of the system does.
         send: how it gets to the journal.
+        alone: the process that the kernel would have taken without oomrules, as
+            ``state.described`` has it; None if that is not certain.
     """
     fields = {
         "MESSAGE_ID": ASKED_ID if kill.polite else KILL_ID,
@@ -93,11 +102,47 @@ def record(
         "OOMRULES_POINTS": "" if listing.points is None else str(listing.points),
         "OOMRULES_AGO": f"{max(0.0, now() - died(kill)):.3f}",
         "OOMRULES_SEQUENCE": str(kill.sequence),
+        **_alone(alone),
     }
     fate = "was asked to end (SIGTERM)" if kill.polite else "was killed"
     where = _where(unit, user_unit, kill)
     message = f"{where}: {kill.comm} ({kill.pid}) {fate}; {_by_list(listing)}"
     send(printable(message), journal.WARNING, fields)
+
+
+def _alone(process: dict[str, Any] | None) -> dict[str, str]:
+    if process is None:
+        return {}
+    unit, manager = process["unit"] or "", process["manager"]
+    return {
+        "OOMRULES_KERNEL_PID": str(process["pid"]),
+        "OOMRULES_KERNEL_COMM": process["comm"] or "",
+        "OOMRULES_KERNEL_UID": "" if process["uid"] is None else str(process["uid"]),
+        "OOMRULES_KERNEL_UNIT": f"user@{manager}.service" if manager else unit,
+        "OOMRULES_KERNEL_USER_UNIT": unit if manager else "",
+    }
+
+
+def record_facts(
+    unit: str, kill: Kill, known: facts.Facts, user_unit: str, send: journal.Send
+) -> None:
+    """Write what was known of the processes at a kill; arguments are those of ``record``.
+
+    It is an entry of its own: the one about the kill is not lost where this one is too long.
+    """
+    fields = {
+        "MESSAGE_ID": FACTS_ID,
+        "OOMRULES_UNIT": unit,
+        "OOMRULES_USER_UNIT": user_unit,
+        "OOMRULES_PID": str(kill.pid),
+        "OOMRULES_COMM": kill.comm,
+        "OOMRULES_UID": "" if kill.uid < 0 else str(kill.uid),
+        "OOMRULES_SEQUENCE": str(kill.sequence),
+        "OOMRULES_KERNEL_TIME": f"{kill.time:.6f}",
+        "OOMRULES_FACTS": facts.encode(known),
+    }
+    message = f"what was known when {kill.comm} ({kill.pid}) was killed is kept for oomrules replay"
+    send(printable(message), journal.INFO, fields)
 
 
 def _where(unit: str, user_unit: str, kill: Kill) -> str:

@@ -48,6 +48,8 @@ class Kill(NamedTuple):
         uid: -1 if an old kernel did not tell.
         time: when, in seconds of the kernel's clock, which stands still during a suspend.
         polite: whether it was SIGTERM, by the module: the process was not killed yet.
+        held: what it had in memory and in page tables, in KiB; None if an old kernel did not tell.
+        oom_score_adj: the one that it had; None if an old kernel did not tell.
     """
 
     sequence: int
@@ -58,6 +60,8 @@ class Kill(NamedTuple):
     uid: int
     time: float
     polite: bool = False
+    held: int | None = None
+    oom_score_adj: int | None = None
 
 
 class KernelLog:
@@ -287,6 +291,8 @@ def _kill(
         uid=-1 if line.uid is None else line.uid,
         time=time,
         polite=line.polite,
+        held=line.held,
+        oom_score_adj=line.oom_score_adj,
     )
 
 

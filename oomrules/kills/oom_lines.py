@@ -14,13 +14,15 @@ from oomrules.lean import NamedTuple
 
 # mm/oom_kill.c, __oom_kill_process(), and what oomrules' module writes like it. In front of it
 # the reason, since Linux 5.1; at the end the uid and more, since 5.4; the uid behind the number
-# is Red Hat's. A comm has 15 bytes at most (include/linux/sched.h, TASK_COMM_LEN).
+# or behind the comm is Red Hat's. A comm has 15 bytes at most (include/linux/sched.h,
+# TASK_COMM_LEN).
 _KILLED = re.compile(
     rb"(?:(?P<why>Memory cgroup out of memory|Out of memory)(?: \((?P<how>[a-z_ ]+)\))?: )?"
     rb"(?P<signal>Killed|Terminated) process (?P<pid>\d+)(?:, UID (?P<early>\d+),)? "
-    rb"\((?P<comm>.{0,15})\)(?:,? (?:total-vm|vsz):(?P<vm>\d+)kB, anon-rss:\d+kB, "
-    rb"file-rss:\d+kB(?:, shmem-rss:\d+kB)?"
-    rb"(?:, UID:(?P<uid>\d+) pgtables:\d+kB oom_score_adj:-?\d+)?)?",
+    rb"\((?P<comm>.{0,15})\)(?:, UID (?P<late>\d+))?"
+    rb"(?:,? (?:total-vm|vsz):(?P<vm>\d+)kB, anon-rss:(?P<anon>\d+)kB, "
+    rb"file-rss:(?P<file>\d+)kB(?:, shmem-rss:(?P<shmem>\d+)kB)?"
+    rb"(?:, UID:(?P<uid>\d+) pgtables:(?P<tables>\d+)kB oom_score_adj:(?P<adj>-?\d+))?)?",
     re.DOTALL,
 )
 
@@ -59,6 +61,8 @@ class Victim(NamedTuple):
         allocating: whether the kernel took the process that asked for memory, not the worst.
         uid: None if the message does not tell.
         total_vm: in KiB; None if the message does not tell.
+        held: its resident memory and its page tables, in KiB; None if it does not tell both.
+        oom_score_adj: None if the message does not tell.
     """
 
     polite: bool
@@ -68,6 +72,8 @@ class Victim(NamedTuple):
     comm: bytes
     uid: int | None
     total_vm: int | None
+    held: int | None = None
+    oom_score_adj: int | None = None
 
 
 class Chosen(NamedTuple):
@@ -122,7 +128,7 @@ def read(text: bytes) -> Line | None:
 
 
 def _victim(match: re.Match[bytes]) -> Victim:
-    uid = match["uid"] or match["early"]
+    uid = match["uid"] or match["early"] or match["late"]
     return Victim(
         polite=match["signal"] == b"Terminated",
         limit=_is_limit(match["why"]) if match["why"] else None,
@@ -131,7 +137,13 @@ def _victim(match: re.Match[bytes]) -> Victim:
         comm=match["comm"],
         uid=int(uid) if uid else None,
         total_vm=int(match["vm"]) if match["vm"] else None,
+        held=_held(match) if match["tables"] else None,
+        oom_score_adj=int(match["adj"]) if match["adj"] else None,
     )
+
+
+def _held(match: re.Match[bytes]) -> int:
+    return sum(int(match[name] or 0) for name in ("anon", "file", "shmem", "tables"))
 
 
 def _is_limit(why: bytes) -> bool:

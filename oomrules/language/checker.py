@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from oomrules.attributes import ATTRIBUTES
-from oomrules.language import parser, quantities, syntax, type_help
+from oomrules.language import guard_help, parser, quantities, syntax, type_help
 from oomrules.language.diagnostics import Bad, Diagnostic, Related
 from oomrules.language.text import RuleText, Span
 from oomrules.language.typing import Typing
@@ -38,6 +38,8 @@ class Stated(Generic[_Statement]):
             statement with a mistake.
         factor: by what a rule multiplies the points.
         degree: how far out a rule puts a process, from 1.
+        lasting: for how many milliseconds a guard's condition has to be true.
+        within: how many milliseconds a guard gives a process that was asked to end.
     """
 
     source: RuleText
@@ -46,6 +48,8 @@ class Stated(Generic[_Statement]):
     node: list[Any] = field(default_factory=list)
     factor: Fraction = Fraction(1)
     degree: int = 1
+    lasting: int = 0
+    within: int = program.WITHIN
 
     @cached_property
     def scope(self) -> Targets:
@@ -105,6 +109,11 @@ class Checked:
         return only(self.sound, syntax.Whole)
 
     @property
+    def guards(self) -> list[Stated[syntax.Guard]]:
+        """The guards without a mistake."""
+        return only(self.sound, syntax.Guard)
+
+    @property
     def definitions(self) -> dict[str, list[Any]]:
         """The conditions that names stand for, as a program has them."""
         return {name: stated.node for name, stated in self.defined.items() if stated.node}
@@ -153,6 +162,7 @@ def check(sources: Iterable[RuleText]) -> Checked:
         if definitions[definition.name].statement is definition.statement:
             checked.defined[definition.name] = definition
     _find_cycles(checked)
+    checked.sound = [stated for stated in checked.sound if _asks_a_process(stated, checked) is None]
     checked.scores = _in_force(only(checked.sound, syntax.Score), checked)
     checked.diagnostics.sort(key=lambda diagnostic: diagnostic.sort_key)
     return checked
@@ -176,6 +186,8 @@ def _size(sound: Stated[syntax.Statement], scopes: set[Targets]) -> int:
             parts = [sound.scope, sound.node, sound.place, sound.text]
         case syntax.Whole(target=target):
             parts = [sound.scope, target.unit.value, sound.place, sound.text]
+        case syntax.Guard(action=action):
+            parts = [sound.scope, action.key, sound.node, sound.place, sound.text]
         case syntax.Define():
             parts = sound.node
         case _:
@@ -195,6 +207,13 @@ def _sound(stated: Stated[syntax.Statement], typing: Typing) -> Stated[syntax.St
             return replace(stated, node=node, factor=_factor(rule, typing))
         case syntax.Score(expression=expression):
             return replace(stated, node=typing.score(expression))
+        case syntax.Guard() as guard:
+            return replace(
+                stated,
+                node=typing.guard(guard.condition),
+                lasting=_duration(guard.lasting, 0, typing),
+                within=_duration(guard.within, program.WITHIN, typing),
+            )
         case syntax.Define() | syntax.ListOf() as named:
             if stated.targets:
                 typing.bad(
@@ -229,6 +248,47 @@ def _degree(rule: syntax.Rule, typing: Typing) -> int:
             "write `by 2` for what comes further out than the others, or leave it out",
         )
     return int(plain)
+
+
+def _duration(written: syntax.Quantity | None, default: int, typing: Typing) -> int:
+    """Return a guard's duration in milliseconds."""
+    if written is None:
+        return default
+    amount = typing.duration(written)
+    if not 0 < amount <= program.LONGEST_DURATION:
+        typing.bad(
+            "OOM403",
+            written.span,
+            f"a guard's duration is more than 0 and at most a week, not {written.written}",
+            "write `for 10s`, or leave it out",
+        )
+    return amount
+
+
+def _asks_a_process(stated: Stated[syntax.Statement], checked: Checked) -> str | None:
+    """Report a guard whose definitions ask for what a process has; return the attribute."""
+    if not isinstance(stated.statement, syntax.Guard):
+        return None
+    # A definition with a mistake asks for nothing.
+    definitions = {name: one.node or ["or"] for name, one in checked.defined.items()}
+    needed = nodes.needed([stated.node], definitions)
+    asked = frozenset[str]().union(*map(nodes.attributes, needed.values()))
+    foreign = min(asked - program.GUARDED, default=None)
+    if foreign is None:
+        return None
+    name = next(name for name in sorted(needed) if foreign in nodes.attributes(needed[name]))
+    place = checked.defined[name].place
+    checked.diagnostics.append(
+        Diagnostic(
+            code="OOM214",
+            message=f"a guard looks at the host or at a unit, and `{name}` ({place}) asks for "
+            f"`{foreign}` of a process",
+            source=stated.source,
+            span=stated.statement.span,
+            help=guard_help.of_process(foreign, bool(stated.targets), ""),
+        )
+    )
+    return foreign
 
 
 def _factor(rule: syntax.Rule, typing: Typing) -> Fraction:

@@ -53,10 +53,25 @@ def program_of(checked: checker.Checked) -> program.Program:
         name = target.relation.value + target.unit.value
         whole = program.Whole(name, stated.place, stated.text)
         wholes.setdefault(stated.scope, []).append(whole)
+    guards: dict[checker.Targets, list[program.Guard]] = {}
+    for guard in checked.guards:
+        by_targets.setdefault(guard.scope, [])
+        guards.setdefault(guard.scope, []).append(
+            program.Guard(
+                kind=guard.statement.action.key,
+                when=guard.node,
+                place=guard.place,
+                text=guard.text,
+                lasting=guard.lasting,
+                within=guard.within,
+                stop=guard.statement.stop,
+            )
+        )
     scopes = []
     for around, rules in sorted(by_targets.items(), key=lambda item: item[0]):
         score = scores.get(around)
         in_force = program.Score(score.node, score.place, score.text) if score else None
         whole_units = tuple(sorted(wholes.get(around, ())))
-        scopes.append(program.Scope(around, in_force, tuple(sorted(rules)), whole_units))
+        armed = tuple(sorted(guards.get(around, ())))
+        scopes.append(program.Scope(around, in_force, tuple(sorted(rules)), whole_units, armed))
     return program.make(tuple(scopes), checked.definitions)

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from oomrules.language.text import RuleText, Span
 
@@ -45,6 +45,7 @@ CODES: dict[str, str] = {
     "OOM211": "a target that is no unit",
     "OOM212": "a figure of a block's unit, outside of every block",
     "OOM213": "a clause with the name of a definition",
+    "OOM214": "a guard that asks about a process",
     "OOM301": "a comparison of unlike things",
     "OOM302": "arithmetic on unlike things",
     "OOM303": "a condition that is no yes or no",
@@ -129,6 +130,23 @@ class Bad(Exception):
     def __init__(self, diagnostic: Diagnostic) -> None:
         super().__init__(diagnostic.message)
         self.diagnostic = diagnostic
+
+
+class Mistakes:
+    """What is wrong in one file.
+
+    Args:
+        source: the file, for places.
+    """
+
+    def __init__(self, source: RuleText) -> None:
+        self.source = source
+
+    def bad(
+        self, code: str, span: Span, message: str, help_: str, fix: Fix | None = None
+    ) -> NoReturn:
+        """End the check of this statement: raise Bad with the diagnostic of a mistake."""
+        raise Bad(Diagnostic(code, message, self.source, span, help_, fix=fix))
 
 
 class Rejected(Exception):

@@ -30,8 +30,11 @@ class Habit(NamedTuple):
 _OPTION = re.compile(r"--(avoid|prefer|ignore)(?:=|\s+)('[^']*'|\"[^\"]*\"|[^\s'\"]+)")
 _PLAIN_OPTIONS = {"--ignore-root-user": "never kill uid 0", "--sort-by-rss": "score rss"}
 _EARLYOOM = re.compile(
-    r"(?:EARLYOOM_ARGS\s*=|(?:[\w./-]*/)?earlyoom\s|--(?:avoid|prefer|ignore|sort-by-rss)\b)"
+    r"(?:EARLYOOM_ARGS\s*=|(?:[\w./-]*/)?earlyoom\s|--(?:avoid|prefer|ignore|sort-by-rss)\b"
+    r"|-[msMS]\s*\d)"
 )
+# Percentages below which it acts, of memory and of swap; the kilobytes are for `import`.
+_LIMIT = re.compile(r"(?<![\w-])-([ms])\s*(\d{1,2})(?![\d.])")
 _NOHANG = re.compile(r"@BADNESS_ADJ_RE_(NAME|CMDLINE|REALPATH|CGROUP_V2)\s+(-?\d+)\s*///\s*(.*\S)")
 _SYSTEMD = re.compile(r"(OOMScoreAdjust|OOMPolicy|ManagedOOM\w+|OOMRules)\s*=\s*(\S*)")
 _SECTION = re.compile(r"\[(Unit|Service|Slice|Scope|Socket|Mount|Swap|Install|OOM|Rule)\]\s*$")
@@ -79,6 +82,13 @@ def of_line(line: str) -> Habit | None:
     return None
 
 
+# What a guard may ask for where systemd-oomd is to kill. Pressure alone kills the innocent.
+_GUARDS = {
+    "ManagedOOMMemoryPressure": "scope.stall > 60% and host.available < 10% for 30s",
+    "ManagedOOMSwap": "host.available < 10% and host.swap_free < 10%",
+}
+
+
 def _setting(name: str, value: str, unit: str = "NAME.service") -> str:
     """Return what to do with a setting of systemd about memory.
 
@@ -88,10 +98,15 @@ def _setting(name: str, value: str, unit: str = "NAME.service") -> str:
     sentence = _said_of_a_unit(name, value, f'unit "{unit}"')
     if sentence:
         return f"put it into the unit (`systemctl edit`), or write `{sentence}`"
+    if name in _GUARDS and value == "kill":
+        return (
+            "leave it in the unit (`systemctl edit`), where systemd-oomd acts on it by itself, or "
+            f"write `in {unit}: kill when {_GUARDS[name]}`"
+        )
     if name.startswith("ManagedOOM") or name == "OOMRules":
         return (
-            "leave it in the unit (`systemctl edit`): systemd-oomd acts on it by itself, and no "
-            "rule says the same"
+            "leave it in the unit (`systemctl edit`): systemd-oomd acts on it by itself, and here "
+            "a guard says when"
         )
     return "leave it in the unit (`systemctl edit`): no rule says the same"
 
@@ -112,6 +127,14 @@ def _earlyoom(line: str) -> Habit:
         pattern = quoted[1:-1] if quoted[0] in "'\"" else quoted
         sentence = _matching(_STARTS[option], "comm", pattern)
         sentences.append(f"{sentence} for `--{option}`" if sentence else "")
+    limits = dict(_LIMIT.findall(line))
+    if limits:
+        # What it does not say is 10.
+        memory, swap = (f"{int(limits.get(letter, 10))}%" for letter in "ms")
+        # Of no swap nothing is a share.
+        free = f"(host.swap == 0B or host.swap_free <= {swap})"
+        said = f"terminate when host.available <= {memory} and {free}"
+        sentences.append(f"`{said}` for {' and '.join(f'`-{letter}`' for letter in limits)}")
     for option, said in _PLAIN_OPTIONS.items():
         if re.search(rf"(?<![\w-]){option}(?![\w-])", line):
             sentences.append(f"`{said}` for `{option}`")

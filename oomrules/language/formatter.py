@@ -22,7 +22,10 @@ INDENT = "    "
 
 # A statement goes on in the next line behind these, and with a backslash before those.
 _GO_ON = ("_COMMA", "AND", "OR")
-_CLAUSES = ("WHEN", "WITH", "WITHOUT", "UNDER", "NOT_UNDER", "CHILD", "NOT_CHILD", "BY")
+_CLAUSES = (
+    *("WHEN", "WITH", "WITHOUT", "UNDER", "NOT_UNDER", "CHILD", "NOT_CHILD", "BY"),
+    *("FOR", "WITHIN", "THEN"),
+)
 
 _TIGHT_BEFORE = ("_COMMA", "COLON", "RPAR")
 _OPERATORS = ("PLUS", "MINUS", "TIMES", "OVER", "COMPARE", "EQUAL", "LPAR", "_COMMA")

@@ -133,12 +133,30 @@ class _Builder:
                 return syntax.Block(span, target, inner)
             case "whole":
                 return syntax.Whole(span, self.target(parts[2]))
+            case "guard":
+                return self.guard(span, parts)
         kind = syntax.Kind[tree.data.upper()]
         whom = next(part for part in parts if isinstance(part, Tree))
         factor = None
         if isinstance(parts[-1], Token):
             factor = _quantity(parts[-1])
         return syntax.Rule(span, kind, self.selector(whom), factor)
+
+    def guard(self, span: Span, parts: list[Any]) -> syntax.Guard:
+        action, _, condition, *clauses = parts
+        said: dict[str, Any] = {}
+        for word, value in zip(clauses[::2], clauses[1::2], strict=True):
+            if word.type in said:
+                raise Bad(syntax_errors.said_twice(self.source, _span(word), str(word)))
+            said[word.type] = value if word.type == "THEN" else _quantity(value)
+        return syntax.Guard(
+            span,
+            syntax.Action[action.type],
+            self.condition(condition),
+            lasting=said.get("FOR"),
+            within=said.get("WITHIN"),
+            stop="THEN" in said,
+        )
 
     def selector(self, tree: Any) -> syntax.Selector:
         chosen, *others = tree.children

@@ -296,7 +296,38 @@ class Whole(Node):
     target: Target
 
 
-Statement = Rule | Score | Define | ListOf | Block | Whole
+class Action(Enum):
+    """What a guard does.
+
+    The value is how the sentence starts; the name is what a program calls it, in small letters.
+    """
+
+    KILL = "kill when"
+    TERMINATE = "terminate when"
+    WARN = "warn when"
+
+    @property
+    def key(self) -> str:
+        """What a program calls it."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Guard(Node):
+    """``kill when CONDITION for DURATION``, ``terminate when …`` or ``warn when …``.
+
+    ``lasting`` stands behind ``for``, ``within`` behind ``within``; ``stop`` is whether there is
+    ``then stop``.
+    """
+
+    action: Action
+    condition: Expression
+    lasting: Quantity | None = None
+    within: Quantity | None = None
+    stop: bool = False
+
+
+Statement = Rule | Score | Define | ListOf | Block | Whole | Guard
 
 
 # How each statement goes, by its first word.
@@ -304,6 +335,8 @@ FORMS = {
     "never": "never kill SELECTOR",
     "only": "only kill SELECTOR",
     "kill": "kill first SELECTOR [by N]",
+    "terminate": "terminate when CONDITION [for DURATION] [within DURATION] [then stop]",
+    "warn": "warn when CONDITION [for DURATION]",
     "prefer": "prefer SELECTOR [by N]",
     "spare": "spare SELECTOR [by N]",
     "score": "score EXPRESSION",
@@ -320,6 +353,9 @@ WORDS = {
     "with": "SELECTOR with CAPABILITY, CAPABILITY",
     "without": "SELECTOR without CAPABILITY",
     "when": "SELECTOR when CONDITION",
+    "for": "kill when CONDITION for DURATION",
+    "within": "terminate when CONDITION within DURATION",
+    "then": "kill when CONDITION then stop",
     "under": "SELECTOR under TERMS",
     "child": "SELECTOR child of TERMS",
 }
@@ -349,7 +385,11 @@ def parts(statement: Statement) -> Iterator[Node]:
                 yield clause
                 if isinstance(clause, When | Under):
                     yield from expressions(clause.condition)
-        case Define(condition=expression) | Score(expression=expression):
+        case (
+            Define(condition=expression)
+            | Score(expression=expression)
+            | Guard(condition=expression)
+        ):
             yield from expressions(expression)
 
 

@@ -223,6 +223,17 @@ def or_before_clause(source: RuleText, choice: Span, clause: Span) -> Diagnostic
     )
 
 
+def said_twice(source: RuleText, span: Span, word: str) -> Diagnostic:
+    """Return the diagnostic of a clause that stands in a guard for the second time."""
+    return Diagnostic(
+        code="OOM101",
+        message=f"`{word}` is said twice",
+        source=source,
+        span=span,
+        help="remove one of them",
+    )
+
+
 def side_by_side(source: RuleText, first: Span, second: Span) -> Diagnostic:
     """Return the diagnostic of two conditions without a word between them."""
     together = f"{source.quote(first)} and {source.quote(second)}"

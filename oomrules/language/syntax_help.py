@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from oomrules.attributes import ATTRIBUTES
-from oomrules.language import foreign, habits, type_help
+from oomrules.language import foreign, guard_help, habits, type_help
 from oomrules.language.diagnostics import (
     Edit,
     Fix,
@@ -216,13 +216,16 @@ def fix_of_word(met: Unexpected, span: Span) -> Fix | None:
 def of_word(met: Unexpected) -> str:
     """Return what to do about a word that may not stand here."""
     word, terminals, before = met.word, met.terminals, met.before.split()
-    quantity = habits.quantity(met.place)
+    guard = guard_help.of_beginning(met.place) if "WHEN" in terminals else ""
+    guard = guard or (guard_help.of_clause(met.place, word) if word == "," else "")
+    quantity = guard or habits.quantity(met.place)
     if quantity:
         return quantity
     if terminals >= STATEMENT:
         return _of_start(met)
     said = (
-        _of_clause(met)
+        guard_help.of_clause(met.place, word)
+        or _of_clause(met)
         or habits.bare_word(met.place)
         or habits.condition(met.place)
         or _of_account(met)
@@ -234,7 +237,7 @@ def of_word(met: Unexpected) -> str:
     if before == ["kill"] and not close:
         return (
             "write `kill first …`, `kill last …` or `kill whole UNIT`, or give a weight with "
-            "`prefer` or `spare`"
+            "`prefer` or `spare`; when to kill says `kill when …`"
         )
     if before[:2] == ["kill", "whole"]:
         if word == "by":
@@ -300,6 +303,9 @@ def _of_start(met: Unexpected) -> str:
     """Return what to do about a word that begins no statement."""
     if met.word in ("do", "don", "dont", "no") and habits.statement(met.place):
         return habits.statement(met.place)
+    guard = guard_help.of_start(met.place)
+    if guard:
+        return guard
     if met.word in _STARTS:
         return _STARTS[met.word]
     if met.word in ("", "\n") and met.before.split()[:1] == ["in"]:
@@ -318,6 +324,7 @@ def _form(met: Unexpected) -> str:
         return _BEGINNINGS
     form = form.replace("first", "last") if "last" in statement[1:2] else form
     form = "kill whole UNIT" if "whole" in statement[1:2] else form
+    form = guard_help.form("kill") if statement[:2] == ["kill", "when"] else form
     return f"the statement's form is `{form}`"
 
 

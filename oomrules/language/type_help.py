@@ -360,6 +360,8 @@ def condition_help(typed: Typed, written: str) -> str:
             f"a quantity alone is no condition: compare it, as in "
             f"`{_SUBJECTS[typed.type]} > {written}`"
         )
+    if typed.node[0] == "attr" and ATTRIBUTES[typed.node[1]].whole:
+        return f"compare it, as in `{written} < 10%`"
     if typed.type in EXAMPLES:
         return f"compare it, as in `{written} > {EXAMPLES[typed.type]}`"
     if typed.type is Type.TEXT:
@@ -397,6 +399,10 @@ def _unlike(operator: str, this: Typed, other: Typed, one: str, two: str, at: in
     def written(left: str, right: str) -> str:
         return f"`{left} {operator} {right}`" if at == 0 else f"`{right} {operator} {left}`"
 
+    if kind is Type.MEMORY and number and two.isdecimal() and 0 < int(two) <= 100:
+        whole = this.node[0] == "attr" and ATTRIBUTES[this.node[1]].whole
+        if whole:
+            return f"give the number a unit: {written(one, f'{two}%')} is a share of `{whole}`"
     if kind in (Type.MEMORY, Type.DURATION) and number:
         zero = f"0{'B' if kind is Type.MEMORY else 's'}"
         return f"give the number a unit, as in `{zero if two == '0' else EXAMPLES[kind]}`"

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 from oomrules.language import compiler, syntax
 from oomrules.language.checker import Checked, Stated
 from oomrules.language.diagnostics import Related
+from oomrules.program.nodes import Node
 from oomrules.ranking.verdict import Verdict
 from oomrules.reason import Undecided
 from oomrules.reason.effects import Effect, Effects, eligible
 from oomrules.reason.regions import Region
+from oomrules.reason.situations import Case, Situations
 from oomrules.reason.witness import proposals
 from oomrules.reason.witness import witness as witnesses
 from oomrules.reason.witness.witness import Witness
@@ -68,6 +70,7 @@ class Meaning:
         self.effects = Effects(self.program)
         self.reasoner = self.effects.reasoner
         self.judge = witnesses.judge_of(self.program)
+        self.situations = Situations(self.program.definitions)
         self._kept: dict[str, Any] = {}
         self._candidates: dict[int, Region | None] = {}
         self._until = time.process_time() + _MOST_SECONDS
@@ -105,6 +108,13 @@ class Meaning:
         except (Undecided, RecursionError):
             self.reasoner.undecided += 1
             return False
+
+    def surely_not(self, *wanted: tuple[Node, str] | Case) -> bool:
+        """Return whether conditions of guards surely cannot be as they are asked to be."""
+        if self._is_late():
+            self.situations.undecided += 1
+            return False
+        return self.situations.surely_not(*wanted)
 
     def _is_late(self) -> bool:
         """Return whether the questions have used up their time."""
@@ -157,10 +167,11 @@ class Meaning:
                 "conditions that compare attributes with one another are not looked at in "
                 "depth without z3; install it with `pip install z3-solver`"
             )
-        if self.reasoner.undecided:
+        undecided = self.reasoner.undecided + self.situations.undecided
+        if undecided:
             notes.append(
                 f"questions about meaning that were too large to decide: "
-                f"{self.reasoner.undecided}; nothing is claimed about them"
+                f"{undecided}; nothing is claimed about them"
             )
         return notes
 

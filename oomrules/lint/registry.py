@@ -12,6 +12,8 @@ from oomrules.lint.checks import (
     characters,
     conditions,
     filenames,
+    guards,
+    guards_here,
     host,
     managers,
     overlaps,
@@ -36,7 +38,9 @@ CHECKS: tuple[Check, ...] = (
     *conditions.CHECKS,
     *overlaps.CHECKS,
     *scores.CHECKS,
+    *guards.CHECKS,
     *host.CHECKS,
+    *guards_here.CHECKS,
     *suppressions.CHECKS,
 )
 

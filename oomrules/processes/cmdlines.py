@@ -1,8 +1,9 @@
 """Command lines, read where the reading can be given up.
 
 A command line lies in the memory of its process. Reading it waits for that memory and for its
-lock, as long as the process likes. So a small child reads, and the resident half waits for it
-no longer than a deadline. What the child is stuck with is not asked again for a growing while.
+lock, as long as the process likes. So a child reads (``cmdlines_child``), and the resident half
+waits for it no longer than a deadline. What it is stuck with is not asked again for a growing
+while.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import codecs
 import errno
 import os
 import select
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import dropwhile, islice
-from struct import Struct
 
 from oomrules.files import read_small
 from oomrules.lean import Any, NamedTuple
+from oomrules.processes.cmdlines_child import HEADER, MORE, READY
 from oomrules.processes.proc_stat import STATE, split
 from oomrules.processes.snapshot import CMDLINE_LENGTH, UNREAD, Process
 from oomrules.program.nodes import SELF_MADE
@@ -35,21 +37,20 @@ _STUCK_OF_USER = 2
 _WAIT, _LONGEST_WAIT = 10.0, 300.0
 # One request fits into a pipe at once, so that the child never waits to be asked.
 BATCH = 64
-# Children that were killed and are not gone yet; with more of them no new one is started.
-_MOST_DYING = 2
-# Seconds until a child is tried again where none could be started.
+# Seconds until a child is tried again where none could be started, or none came.
 _START_AGAIN = 1.0
 
 # Of signal.h. The module is large, and not needed where no rule asks for a command line.
-_SIGKILL = 9
+_SIGINT, _SIGTERM = 2, 15
 
-_ANSWER = Struct("=iI")
+_KEEPER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "cmdlines_child.py")
 
 # The reader's own want, not the process's doing.
 _OURS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EAGAIN)
 _LEFT_TO_READ = (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM)
 
-_dying: list[int] = []
+# Keepers that were let go and are not collected yet.
+_ending: list[int] = []
 
 
 def bounded(raw: bytes) -> str:
@@ -86,175 +87,209 @@ class Answers(NamedTuple):
 
 
 class Reader:
-    """A child that reads the first 4096 bytes of files; it is started when it is needed."""
+    """Reads the first 4096 bytes of files, in a process that it starts when it is needed.
+
+    That process, the keeper, has a child that reads (``cmdlines_child``). Where it gets stuck the
+    keeper makes another one: a fork of this process would cost it copies of its own memory.
+    """
 
     def __init__(self) -> None:
-        self._child = 0
+        self._keeper = self._child = 0
         self._owner = 0
-        self._requests = self._answers = -1
+        self._control = self._requests = self._answers = -1
+        self._generation = 0
         self._not_before = 0.0
+        # What has come of an answer that is not whole.
+        self._data = b""
 
     @property
-    def pid(self) -> int:
-        """Return the child's pid; 0 if there is none."""
-        return self._child if self._owner == os.getpid() else 0
+    def pids(self) -> frozenset[int]:
+        """Return the keeper's pid and its child's; empty if there are none."""
+        if self._owner != os.getpid():
+            return frozenset()
+        return frozenset(pid for pid in (self._keeper, self._child) if pid)
 
     def read(self, paths: Sequence[str]) -> Answers:
         """Read at most ``BATCH`` files, each within ``DEADLINE``."""
         found: list[bytes | int] = []
         stuck = False
-        if self.pid or self._start():
-            try:
-                request = "".join(f"{path}\n" for path in paths)
-                os.write(self._requests, request.encode("utf-8", "surrogateescape"))
+        try:
+            if self._is_there():
+                lines = (f"{self._generation} {path}\n" for path in paths)
+                os.write(self._requests, "".join(lines).encode("utf-8", "surrogateescape"))
                 stuck = self._collect(found, len(paths))
-            except OSError:
-                # It is gone, by no fault of the process that was asked about.
-                self.close()
-        if stuck:
+        except OSError:
+            # It is gone, by no fault of the process that was asked about.
             self.close()
+        if stuck:
+            self._renew()
         return Answers(found, stuck)
 
-    def _collect(self, found: list[bytes | int], wanted: int) -> bool:
-        """Take the answers as they come; true if one does not."""
-        data, patience = b"", _STARVED
-        waiting = select.poll()
-        waiting.register(self._answers, select.POLLIN)
-        until = time.monotonic() + DEADLINE
-        while len(found) < wanted:
-            left = until - time.monotonic()
-            if not waiting.poll(max(0, int(left * 1000) + 1)):
-                patience -= 1
-                if not patience or not self._waits_for_a_processor():
-                    return True
-                until = time.monotonic() + DEADLINE
-                continue
-            piece = os.read(self._answers, 1 << 16)
-            if not piece:
-                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-            data += piece
-            at = 0
-            while len(data) - at >= _ANSWER.size:
-                error, length = _ANSWER.unpack_from(data, at)
-                end = at + _ANSWER.size + length
-                if len(data) < end:
-                    break
-                found.append(error or data[at + _ANSWER.size : end])
-                at, patience = end, _STARVED
-                until = time.monotonic() + DEADLINE
-            data = data[at:]
+    def _is_there(self) -> bool:
+        """Have the child there; false if it does not come."""
+        self._forget_parents()
+        if self._child:
+            return True
+        if time.monotonic() < self._not_before:
+            return False
+        self._not_before = time.monotonic() + _START_AGAIN
+        if (self._keeper or self._start()) and self._come(self._keeper):
+            self._not_before = 0.0
+            return True
         return False
 
-    def _waits_for_a_processor(self) -> bool:
+    def _come(self, keeper: int) -> bool:
+        """Wait for the child's first word."""
+        for number, length, _ in self._answered(keeper):
+            if number == READY:
+                self._child = length
+                return True
+        return False
+
+    def _collect(self, found: list[bytes | int], wanted: int) -> bool:
+        """Take the answers as they come; true if one does not, and it is stuck with it."""
+        whole = b""
+        for number, _, content in self._answered(self._child):
+            whole += content
+            if number != MORE:
+                found.append(number or whole)
+                whole = b""
+                if len(found) == wanted:
+                    return False
+        if _state(self._child) in _ENDED:
+            # Somebody has killed it.
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        return True
+
+    def _answered(self, worker: int) -> Iterator[tuple[int, int, bytes]]:
+        """Yield what is answered: a number, a length, the content; end when nothing comes.
+
+        Args:
+            worker: the process that is to answer; one that waits for a processor has more time.
+
+        Raises:
+            OSError: nobody is there who could.
+        """
+        waiting = select.poll()
+        waiting.register(self._answers, select.POLLIN)
+        until, patience = time.monotonic() + DEADLINE, _STARVED
+        while True:
+            while (answer := self._next()) is not None:
+                generation, number, length, content = answer
+                if generation == self._generation:
+                    until, patience = time.monotonic() + DEADLINE, _STARVED
+                    yield number, length, content
+            left = until - time.monotonic()
+            if waiting.poll(max(0, int(left * 1000) + 1)):
+                piece = os.read(self._answers, 1 << 16)
+                if not piece:
+                    raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+                self._data += piece
+                continue
+            patience -= 1
+            if not patience or _state(worker) != b"R":
+                return
+            until = time.monotonic() + DEADLINE
+
+    def _next(self) -> tuple[int, int, int, bytes] | None:
+        """Take the next answer from what has come."""
+        if len(self._data) < HEADER.size:
+            return None
+        generation, number, length = HEADER.unpack_from(self._data)
+        end = HEADER.size + (0 if number == READY else length)
+        if len(self._data) < end:
+            return None
+        content, self._data = self._data[HEADER.size : end], self._data[end:]
+        return generation, number, length, content
+
+    def _renew(self) -> None:
+        """Have another child instead of the one that is stuck."""
+        self._child = 0
+        self._generation += 1
         try:
-            return split(read_small(f"/proc/{self.pid}/stat"))[STATE] == b"R"
-        except (OSError, ValueError, IndexError):
-            return False
+            os.write(self._control, b"\n")
+        except OSError:
+            self.close()
 
     def _start(self) -> bool:
-        self._forget_parents()
         _reap()
-        if len(_dying) > _MOST_DYING or time.monotonic() < self._not_before:
-            return False
-        descriptors: list[int] = []
+        ends: list[int] = []
         try:
-            descriptors += os.pipe2(os.O_CLOEXEC)
-            descriptors += os.pipe2(os.O_CLOEXEC)
-            pid = _fork()
+            for _ in range(3):
+                ends += os.pipe2(os.O_CLOEXEC)
+            control, answers, requests = ends[0], ends[3], ends[4]
+            theirs = (control, answers, requests)
+            # By vfork, so that nothing of a locked memory is copied.
+            self._keeper = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-I", "-S", _KEEPER, *map(str, (CMDLINE_LENGTH, *theirs))],
+                os.environ,
+                file_actions=[(os.POSIX_SPAWN_DUP2, end, end) for end in theirs],
+                # It ends with this process, whatever a terminal sends to both.
+                setsigmask=(_SIGINT, _SIGTERM),
+            )
         except OSError:
-            for descriptor in descriptors:
+            for descriptor in ends:
                 os.close(descriptor)
-            self._not_before = time.monotonic() + _START_AGAIN
             return False
-        theirs, self._requests, self._answers, ours = descriptors
-        if pid == 0:
-            _be_the_child(theirs, ours)
-        os.close(theirs)
-        os.close(ours)
-        self._child, self._owner = pid, os.getpid()
+        for descriptor in theirs:
+            os.close(descriptor)
+        self._control, self._answers, self._requests = ends[1], ends[2], ends[5]
+        self._owner, self._generation, self._data = os.getpid(), 0, b""
         return True
 
     def _forget_parents(self) -> None:
-        """Leave the child alone that this process has inherited from the one that forked it."""
-        if self._child and self._owner != os.getpid():
-            os.close(self._requests)
-            os.close(self._answers)
-            self._child = 0
-            _dying.clear()
+        """Leave the keeper alone that this process has inherited from the one that forked it."""
+        if self._keeper and self._owner != os.getpid():
+            self._let_go()
+            _ending.clear()
 
     def close(self) -> None:
-        """End the child, without waiting for one that cannot end yet."""
-        if not self.pid:
-            return
-        os.close(self._requests)
-        os.close(self._answers)
-        try:
-            os.kill(self._child, _SIGKILL)
-        except ProcessLookupError:
-            pass
-        _dying.append(self._child)
-        self._child, self._requests, self._answers = 0, -1, -1
+        """End the keeper and its child, without waiting for either."""
+        if self._keeper:
+            if self._owner == os.getpid():
+                _ending.append(self._keeper)
+            self._let_go()
         _reap()
+
+    def _let_go(self) -> None:
+        for descriptor in (self._control, self._requests, self._answers):
+            os.close(descriptor)
+        self._keeper = self._child = 0
+        self._control = self._requests = self._answers = -1
 
 
 # All sources of a process ask the same child.
 READER = Reader()
 
 
+# What stat says of a process that has ended, and what is said of one that is not there.
+_ENDED = (b"Z", b"X", b"")
+
+
+def _state(pid: int) -> bytes:
+    """Return the state of a process, as in its stat; empty if it is gone, ? if it is hidden."""
+    try:
+        return split(read_small(f"/proc/{pid}/stat"))[STATE]
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, IndexError):
+        return b"?"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return b""
+    return b"?"
+
+
 def _reap() -> None:
-    for pid in list(_dying):
+    for pid in list(_ending):
         try:
             if os.waitpid(pid, os.WNOHANG)[0] == 0:
                 continue
         except ChildProcessError:
             pass
-        _dying.remove(pid)
-
-
-def _fork() -> int:
-    import warnings
-
-    with warnings.catch_warnings():
-        # Other threads do not matter to a child that does nothing but read and write.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
-
-
-def _be_the_child(requests: int, answers: int) -> None:
-    """Serve until the parent closes the pipe; never return."""
-    try:
-        import signal
-
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        # Locks and pipes of the parent must not live on in a child that is stuck.
-        first, second = sorted((requests, answers))
-        os.closerange(0, first)
-        os.closerange(first + 1, second)
-        os.closerange(second + 1, os.sysconf("SC_OPEN_MAX"))
-        _serve(requests, answers)
-    finally:
-        os._exit(0)
-
-
-def _serve(requests: int, answers: int) -> None:
-    rest = b""
-    while data := os.read(requests, 1 << 16):
-        *paths, rest = (rest + data).split(b"\n")
-        for path in paths:
-            answer = _answer(path)
-            while answer:
-                answer = answer[os.write(answers, answer) :]
-
-
-def _answer(path: bytes) -> bytes:
-    try:
-        with open(path, "rb", buffering=0) as file:
-            content = file.read(CMDLINE_LENGTH)
-    except OSError as error:
-        return _ANSWER.pack(error.errno or errno.EIO, 0)
-    return _ANSWER.pack(0, len(content)) + content
+        _ending.remove(pid)
 
 
 class _Stuck(NamedTuple):

@@ -8,6 +8,7 @@ limit of its control group. Such a file can also keep its reader waiting.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from struct import Struct
 
 from oomrules.errors import Failure, reason
@@ -109,6 +110,31 @@ class Waiting:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def trigger(path: str, wanted: Iterable[bytes]) -> int:
+    """Have the kernel tell of it when tasks wait for memory (Documentation/accounting/psi.rst).
+
+    A window is 500 ms to 10 s; before Linux 6.5 only with CAP_SYS_RESOURCE; since then for any
+    process, if it is a multiple of 2 s. At most one event comes in a window.
+
+    Args:
+        path: a file of PSI.
+        wanted: triggers, of which the first one counts that the kernel takes.
+
+    Returns:
+        a descriptor that is ready for POLLPRI then; -1 where the kernel takes none.
+    """
+    for one in wanted:
+        descriptor = -1
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.write(descriptor, one)
+            return descriptor
+        except OSError:
+            if descriptor >= 0:
+                os.close(descriptor)
+    return -1
 
 
 def _size(data: bytes, key: bytes) -> int | None:

@@ -11,10 +11,18 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from oomrules.fields import FIELDS
+from oomrules.capabilities import CAPABILITIES
+from oomrules.fields import FIELDS, Unit
 from oomrules.processes import containers, recorded
 
 PAGE_SIZE = 4096
+
+# What root has.
+ALL_CAPABILITIES = (1 << len(CAPABILITIES)) - 1
+# The uid of the first user who is a person (systemd.io, "Users, Groups, UIDs and GIDs").
+FIRST_USER = 1000
+# How long an ordinary process has run, in seconds, on a host that is up for so long.
+RUN_TIME, UPTIME = 3600, 86_400
 
 # Documentation/admin-guide/devices.txt: the major number, and the first of the minor ones.
 _TERMINALS = {"pts/": (136, 0), "tty": (4, 0), "ttyS": (4, 64)}
@@ -27,6 +35,61 @@ def process_line(pid: int, **values: Any) -> dict[str, Any]:
     """
     usual = {name: field.ordinary for name, field in FIELDS.items() if not field.optional}
     return recorded.process_line({**usual, "pid": pid, "session": pid, **values})
+
+
+def assumed(comm: str, uid: int) -> dict[str, Any]:
+    """Return what is assumed of a process of which only its name and its real user are said.
+
+    A test that describes a process in a few words assumes it, and so does a replay where the
+    kernel's report tells no more.
+    """
+    return {
+        "cmdline": comm,
+        "exe": f"/usr/bin/{comm}",
+        "euid": uid,
+        "gid": uid,
+        "egid": uid,
+        "capabilities": ALL_CAPABILITIES if uid == 0 else 0,
+        "growth": 0,
+        "tty_nr": 0,
+        "cgroup": usual_group(comm, uid),
+    }
+
+
+# What is assumed of an attribute whose value follows from others of the process.
+_FOLLOWS = {
+    "capabilities": "all for uid 0, none for others",
+    "cgroup": "the one at its limit",
+    "cmdline": "comm",
+    "cpu_time": "0s",
+    "egid": "uid",
+    "euid": "uid",
+    "exe": "/usr/bin/ and comm",
+    "gid": "uid",
+    "run_time": f"{RUN_TIME}s",
+    "session": "pid",
+    "tty": "none",
+    "unit": "comm.service for system users, session-1.scope for others",
+    "user": "uid",
+}
+
+
+def said(attribute: str) -> str:
+    """Return what ``assumed`` and ordinary processes have for an attribute, in words."""
+    field = FIELDS.get(attribute)
+    if attribute in _FOLLOWS or field is None:
+        return _FOLLOWS.get(attribute, "")
+    if field.unit.is_memory and field.ordinary:
+        unit = PAGE_SIZE if field.unit is Unit.PAGES else 1
+        return f"{field.ordinary * unit // 1024}KiB"
+    return str(field.ordinary)
+
+
+def usual_group(comm: str, uid: int) -> str:
+    """Return the control group of an ordinary process: users are in a session, others a service."""
+    if 0 < uid < FIRST_USER:
+        return f"/system.slice/{re.sub(r'[^A-Za-z0-9:_.-]', '-', comm)}.service"
+    return f"/user.slice/user-{uid}.slice/session-1.scope"
 
 
 def snapshot(

@@ -162,8 +162,7 @@ class ProcSource:
     @property
     def own_pids(self) -> frozenset[int]:
         """Return the processes that are never candidates: those of oomrules."""
-        reader = self._cmdlines.reader.pid
-        return self._own | {reader} if reader else self._own
+        return self._own | self._cmdlines.reader.pids
 
     @own_pids.setter
     def own_pids(self, pids: frozenset[int]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from oomrules import files
 from oomrules.errors import Failure, reason
 from oomrules.fields import FIELDS, Field, Unit
+from oomrules.json_lines import NoObject, read_object
 from oomrules.lean import Any
 from oomrules.processes.cgroups import LIMITS
 from oomrules.processes.cmdlines import cut
@@ -49,7 +50,7 @@ _LONGEST_NOTE = 1000
 # The host's line names every user who has processes; others are far shorter.
 _LONGEST_LINE = 16 * 2**20
 # include/linux/limits.h, PATH_MAX: /proc/PID/cgroup has no longer path.
-_LONGEST_PATH = 4096
+LONGEST_PATH = 4096
 
 
 class RecordedScope:
@@ -151,7 +152,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
         if not line.strip():
             continue
         try:
-            data = _object(line)
+            data = read_object(line)
             kind = data.get("kind")
             if host is None:
                 host, notes = _host(data), _notes(data)
@@ -173,25 +174,11 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
                 if data.get("self") is True:
                     own.add(process.pid)
             # Other kinds belong to a later version, which says so by the schema if it must.
-        except _Wrong as error:
+        except (_Wrong, NoObject) as error:
             raise Failure(f"{name}:{number}: {error}", HINT) from error
     if host is None:
         raise Failure(f"{name}:{number or 1}: the snapshot is empty", HINT)
     return Recorded(host, scopes, processes, own, hidden, notes, containers)
-
-
-def _object(line: str) -> dict[str, Any]:
-    try:
-        data = json.loads(line, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise _Wrong(f"this is no JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise _Wrong("a line is a JSON object")
-    return data
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
 
 
 def _whole(data: dict[str, Any], key: str, least: int = -_LARGEST) -> int | None:
@@ -228,8 +215,8 @@ def _text(data: dict[str, Any], key: str) -> str | None:
     value = data.get(key)
     if value is not None and not isinstance(value, str):
         raise _no("a text", key, value)
-    if key in _PATHS and value is not None and len(value) > _LONGEST_PATH:
-        raise _Wrong(f"{key} is longer than {_LONGEST_PATH} characters")
+    if key in _PATHS and value is not None and len(value) > LONGEST_PATH:
+        raise _Wrong(f"{key} is longer than {LONGEST_PATH} characters")
     return value
 
 
@@ -256,9 +243,17 @@ def _host(data: dict[str, Any]) -> Host:
         users=_names(data, "users"),
         groups=_names(data, "groups"),
         unit_root=_text(data, "unit_root") or "",
-        **{key: _whole(data, key, 0) for key in (*HOST_MEMORY, "swappiness")},
+        **{key: _whole(data, key, 0) for key in (*HOST_MEMORY, "swappiness", "totalpages")},
         **_shares(data),
+        unknown=_unknown(data),
     )
+
+
+def _unknown(data: dict[str, Any]) -> frozenset[str]:
+    names = data.get("unknown") or []
+    if not _are_texts(names):
+        raise _no("a list of attributes", "unknown", names)
+    return frozenset(names)
 
 
 def _notes(data: dict[str, Any]) -> tuple[str, ...]:

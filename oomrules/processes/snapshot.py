@@ -43,6 +43,10 @@ class Host(NamedTuple):
     The rest is None where it is unknown, or no rule asks for it. Memory is in bytes: what is
     ``available``, ``free``, in shared memory and tmpfs (``shmem``) and in huge pages (``hugetlb``).
     ``pressure`` and ``stall`` are percentages. ``swappiness`` is that of sysctl.
+
+    ``totalpages`` is what the kernel's killer divided by for every process, where an OOM report
+    tells it. ``unknown`` names the attributes that nothing in a recording tells, whatever could be
+    worked out from what is in it: not all processes are there, or not where they were.
     """
 
     time: str
@@ -63,6 +67,8 @@ class Host(NamedTuple):
     pressure: float | None = None
     stall: float | None = None
     swappiness: int | None = None
+    totalpages: int | None = None
+    unknown: frozenset[str] = frozenset()
 
 
 # The figures of a host that are read where a rule asks for one: of memory, and the others.

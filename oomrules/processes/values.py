@@ -257,6 +257,9 @@ def _host_totalpages(_: Process, snapshot: Snapshot) -> int:
 
 
 def _totalpages(process: Process, snapshot: Snapshot) -> int | None:
+    if snapshot.host.totalpages is not None:
+        # The kernel has said what it divides by, whatever group a process is in.
+        return snapshot.host.totalpages
     path = memory_group(process, snapshot)
     if path is None:
         return None
@@ -423,7 +426,9 @@ def of_block(name: str, level: int) -> Getter:
 
     def get(process: Process, snapshot: Snapshot) -> Any:
         place = outer_place(process, snapshot, level)
-        return None if place is None else of_group(place.path, key, snapshot)
+        if place is None or name in snapshot.host.unknown:
+            return None
+        return of_group(place.path, key, snapshot)
 
     return get
 
@@ -433,6 +438,8 @@ def of_outer_unit(getter: Getter, level: int) -> Getter:
 
     def get(process: Process, snapshot: Snapshot) -> Any:
         value = getter(process, snapshot)
+        if snapshot.host.unknown:
+            return value
         place = outer_place(process, snapshot, level) if value is None else None
         return SELF_MADE if place is not None and place.manager else value
 
@@ -560,6 +567,22 @@ def known(name: str, process: Process, snapshot: Snapshot) -> Any:
     return None if value is SELF_MADE else value
 
 
+def _if_told(name: str, getter: Getter) -> Getter:
+    """Return a getter that knows nothing where a recording does not tell an attribute."""
+
+    def get(process: Process, snapshot: Snapshot) -> Any:
+        return None if name in snapshot.host.unknown else getter(process, snapshot)
+
+    return get
+
+
+# What is worked out from more than the process itself, which a recording may have only a part of.
+_HOST_MEMORY = _if_told("host.memory", _host_memory)
+_HOST_SWAP = _if_told("host.swap", _of_host("swap_total"))
+_TOTALPAGES = _if_told("totalpages", _totalpages)
+# A group further down may have a limit of its own.
+_LIMIT = _if_told("cgroup", _if_told("host.memory", limit))
+
 _SPECIAL: dict[str, Getter] = {
     "cmdline": _known("cmdline", lambda value, _: value.replace("\0", " ")),
     "user": _known("uid", lambda value, snapshot: _named(value, snapshot.host.users)),
@@ -571,28 +594,29 @@ _SPECIAL: dict[str, Getter] = {
     "slice": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).system.slice),
     "user.unit": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).user_unit),
     "user.slice": _known("cgroup", lambda value, snapshot: place_of(value, snapshot).user_slice),
-    "container.id": _of_place("id"),
-    "container.runtime": _runtime,
-    "container.name": _container_name,
-    "container.image": _image,
-    "pod.uid": _of_place("pod"),
-    "pod.qos": _of_place("qos"),
-    "pod.name": _of_pod("pod_name", ""),
-    "pod.namespace": _of_pod("pod_namespace", ""),
-    "pod.priority": _of_pod("pod_priority", 0),
-    "unit.processes": _of_scope("processes"),
-    "user.footprint": _of_user(_held_by_users),
-    "user.processes": _of_user(_number_of_users),
-    "cgroup.processes": _processes_of_own_group,
-    **{f"cgroup.{key}": _of_own_group(key) for key in ("memory", "memory_max")},
-    "host.memory": _host_memory,
-    "host.swap": _of_host("swap_total"),
-    WHOLES["host.memory"]: _whole(_host_memory),
-    WHOLES["host.swap"]: _whole(_of_host("swap_total")),
+    "cgroup": _if_told("cgroup", _field("cgroup")),
+    "container.id": _if_told("container.id", _of_place("id")),
+    "container.runtime": _if_told("container.id", _runtime),
+    "container.name": _if_told("container.id", _container_name),
+    "container.image": _if_told("container.id", _image),
+    "pod.uid": _if_told("pod.uid", _of_place("pod")),
+    "pod.qos": _if_told("pod.uid", _of_place("qos")),
+    "pod.name": _if_told("pod.uid", _of_pod("pod_name", "")),
+    "pod.namespace": _if_told("pod.uid", _of_pod("pod_namespace", "")),
+    "pod.priority": _if_told("pod.uid", _of_pod("pod_priority", 0)),
+    "unit.processes": _if_told("unit.processes", _of_scope("processes")),
+    "user.footprint": _if_told("user.footprint", _of_user(_held_by_users)),
+    "user.processes": _if_told("user.processes", _of_user(_number_of_users)),
+    "cgroup.processes": _if_told("cgroup.processes", _processes_of_own_group),
+    **{f"cgroup.{key}": _if_told("cgroup", _of_own_group(key)) for key in ("memory", "memory_max")},
+    "host.memory": _HOST_MEMORY,
+    "host.swap": _HOST_SWAP,
+    WHOLES["host.memory"]: _whole(_HOST_MEMORY),
+    WHOLES["host.swap"]: _whole(_HOST_SWAP),
     "footprint": _footprint,
-    "totalpages": _totalpages,
-    "host.totalpages": _host_totalpages,
-    LIMIT: limit,
+    "totalpages": _TOTALPAGES,
+    "host.totalpages": _if_told("host.totalpages", _host_totalpages),
+    LIMIT: _LIMIT,
 }
 
 
@@ -629,8 +653,11 @@ def _told_by_a_user(getter: Getter, known_too: bool) -> Getter:
     def get(process: Process, snapshot: Snapshot) -> Any:
         place = innermost_place(process, snapshot)
         theirs = place is not None and place.manager
-        value = None if theirs and known_too else getter(process, snapshot)
-        return SELF_MADE if theirs and value is None else value
+        if theirs and known_too:
+            return SELF_MADE
+        value = getter(process, snapshot)
+        # What a report of the kernel's lacks is no user's doing.
+        return SELF_MADE if theirs and value is None and not snapshot.host.unknown else value
 
     return get
 
@@ -655,7 +682,7 @@ def _of_lower_group(getter: Getter) -> Getter:
 
     def get(process: Process, snapshot: Snapshot) -> Any:
         value = by_user(process, snapshot)
-        path = memory_group(process, snapshot)
+        path = None if snapshot.host.unknown else memory_group(process, snapshot)
         if value is None and path is not None and place_of(path, snapshot).path != path:
             return SELF_MADE
         return value
@@ -686,8 +713,8 @@ SCORING: dict[str, Getter] = {
         if attribute.provider in (Provider.SYSTEMD, Provider.SCOPE)
     },
     **_CONTAINERS,
-    "totalpages": _told_by_a_user(_totalpages, known_too=False),
-    LIMIT: _told_by_a_user(limit, known_too=False),
+    "totalpages": _told_by_a_user(_TOTALPAGES, known_too=False),
+    LIMIT: _told_by_a_user(_LIMIT, known_too=False),
     **{name: _of_lower_group(GETTERS[name]) for name in ("cgroup.memory", "cgroup.memory_max")},
 }
 

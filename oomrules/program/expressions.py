@@ -87,6 +87,26 @@ def finder(pattern: str) -> Callable[[str], bool]:
     return found
 
 
+@lru_cache(maxsize=1024)
+def beginning(pattern: str) -> str:
+    """Return what a text begins with wherever an expression is found in it; often nothing.
+
+    Raises:
+        see ``check``.
+    """
+    parsed, _ = _analysed(pattern)
+    items = list(parsed)
+    anchored = items and items[0][0] is sre.AT and items[0][1] in TEXT_BEGINS
+    if not anchored or parsed.state.flags & (re.IGNORECASE | re.MULTILINE):
+        return ""
+    found = ""
+    for kind, argument in items[1:]:
+        if kind is not sre.LITERAL:
+            break
+        found += chr(argument)
+    return found
+
+
 def _quietly(function: Callable[..., Any], *arguments: Any) -> Any:
     with warnings.catch_warnings():
         # Python's notes about its own future are not about the rules.

@@ -10,7 +10,7 @@ import json
 import re
 from graphlib import CycleError, TopologicalSorter
 
-from oomrules.attributes import ATTRIBUTES, Type, with_sources
+from oomrules.attributes import ATTRIBUTES, Provider, Type, with_sources
 from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
 from oomrules.program import expressions, nodes
@@ -27,6 +27,14 @@ USER_UNIT = "user unit "
 # What an attribute is as an operand (``nodes.FORMS``); any other type is a number.
 _ATTRIBUTE_KINDS = {Type.TEXT: "T", Type.BOOLEAN: "C", Type.CAPABILITIES: "-"}
 
+# What the condition of a guard may ask for: everywhere, and in a block.
+GUARDED_HOST = frozenset(
+    name for name, attribute in ATTRIBUTES.items() if attribute.provider is Provider.HOST
+)
+GUARDED = GUARDED_HOST | {
+    name for name, attribute in ATTRIBUTES.items() if attribute.provider is Provider.BLOCK
+}
+
 # Where no score is in force: Linux 2.6.10, mm/oom_kill.c, badness().
 DEFAULT_SCORE = "score total_vm / root(cpu_time / 8192ms) / root(root(run_time / 1024s))"
 
@@ -35,6 +43,12 @@ DEFAULT_SCORE = "score total_vm / root(cpu_time / 8192ms) / root(root(run_time /
 _DEPTH = 90
 # Of a definition with all that it stands upon written out. Each level takes up to three calls.
 DEEPEST = 250
+# What a guard does, the strongest first; and in how many milliseconds a process has to have ended
+# that was asked to, where the guard does not say.
+ACTIONS = ("kill", "terminate", "warn")
+WITHIN = 5000
+# The longest duration of a guard: a week.
+LONGEST_DURATION = 7 * 86_400_000
 # The greatest degree of a tier.
 MOST_DEGREE = 1000
 # Texts, numbers and lists in all; characters of a text, which may be a whole sentence; bits of a
@@ -72,6 +86,23 @@ class Whole(NamedTuple):
     text: str
 
 
+class Guard(NamedTuple):
+    """A statement that says when something is done before memory runs out.
+
+    ``kind`` is ``kill``, ``terminate`` or ``warn``. The condition has to have been true for
+    ``lasting`` milliseconds; a process that was asked to end is killed ``within`` so many more.
+    ``stop`` says that a unit is stopped that loses processes again and again.
+    """
+
+    kind: str
+    when: Node
+    place: str
+    text: str
+    lasting: int = 0
+    within: int = WITHIN
+    stop: bool = False
+
+
 class Score(NamedTuple):
     """The base measure of badness in a scope."""
 
@@ -91,6 +122,7 @@ class Scope(NamedTuple):
     score: Score | None
     rules: tuple[Rule, ...]
     wholes: tuple[Whole, ...] = ()
+    guards: tuple[Guard, ...] = ()
 
     @property
     def nodes(self) -> list[Node]:
@@ -109,11 +141,18 @@ class Program(NamedTuple):
     @property
     def size(self) -> int:
         """How many rules it has."""
-        return sum(len(scope.rules) + len(scope.wholes) for scope in self.scopes)
+        return sum(
+            len(scope.rules) + len(scope.wholes) + len(scope.guards) for scope in self.scopes
+        )
+
+    @property
+    def guards(self) -> list[tuple[tuple[str, ...], Guard]]:
+        """The guards, each with the targets of the block that it stands in."""
+        return [(scope.targets, guard) for scope in self.scopes for guard in scope.guards]
 
     @property
     def nodes(self) -> list[Node]:
-        """All conditions, scores and definitions."""
+        """All conditions and scores that processes are judged by, and definitions."""
         stated = [node for scope in self.scopes for node in scope.nodes]
         return [*stated, *self.definitions.values()]
 
@@ -151,6 +190,8 @@ def to_data(program: Program) -> dict[str, Any]:
             data[rule.kind if rule.kind in _GROUPS else "weights"].append(entry)
         if scope.wholes:
             data["whole"] = [whole._asdict() for whole in scope.wholes]
+        if scope.guards:
+            data["guards"] = [guard._asdict() for guard in scope.guards]
         scopes.append(data)
     return {
         "schema": SCHEMA,
@@ -243,7 +284,34 @@ def _scope(data: dict[str, Any], definitions: dict[str, Node]) -> Scope:
         for whole in data.get("whole", ())
     ]
     _check_targets([whole.target for whole in wholes])
-    return Scope(tuple(targets), score, tuple(sorted(rules)), tuple(sorted(wholes)))
+    guards = [_guard(guard, bool(targets), definitions) for guard in data.get("guards", ())]
+    return Scope(
+        tuple(targets), score, tuple(sorted(rules)), tuple(sorted(wholes)), tuple(sorted(guards))
+    )
+
+
+def _guard(data: dict[str, Any], in_block: bool, definitions: dict[str, Node]) -> Guard:
+    when = _checked(data["when"], "C", definitions)
+    lasting, within = data.get("lasting", 0), data.get("within", WITHIN)
+    if data["kind"] not in ACTIONS or type(data.get("stop", False)) is not bool:
+        raise ValueError(f"a guard of kind {data['kind']!r}")
+    if not all(type(time) is int and 0 <= time <= LONGEST_DURATION for time in (lasting, within)):
+        raise ValueError(f"a guard's durations of {lasting!r} and {within!r}")
+    asked = frozenset().union(
+        *map(nodes.attributes, (when, *nodes.needed([when], definitions).values()))
+    )
+    foreign = sorted(asked - (GUARDED if in_block else GUARDED_HOST))
+    if foreign:
+        raise ValueError(f"a guard that asks for {', '.join(foreign)}")
+    return Guard(
+        kind=data["kind"],
+        when=when,
+        place=str(data["place"]),
+        text=str(data["text"]),
+        lasting=lasting,
+        within=within,
+        stop=data.get("stop", False),
+    )
 
 
 def _degree(kind: str, degree: Any) -> int:

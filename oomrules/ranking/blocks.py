@@ -69,6 +69,23 @@ class ActiveScore(NamedTuple):
     in_doubt: bool = False
 
 
+class InForce(NamedTuple):
+    """A block that is about the units around a process, or may be.
+
+    Attributes:
+        targets: the units that it names, outermost first.
+        rank: of two blocks the one with the greater rank lies deeper.
+        in_doubt: whether the process may be outside.
+        rules, score: what stands in it, ready for this host and the unit that it is about.
+    """
+
+    targets: tuple[str, ...]
+    rank: tuple[int, int]
+    in_doubt: bool
+    rules: list[ActiveRule]
+    score: ActiveScore | None
+
+
 class Active(NamedTuple):
     """The rules that hold for the processes of one unit, by what they do."""
 
@@ -88,6 +105,7 @@ class Blocks:
         local: makes their nodes ready for this host.
 
     Attributes:
+        in_force: returns the blocks that are, or may be, about the units around a process.
         active: returns the rules that hold inside units.
         nodes: all conditions and scores, ready for this host.
     """
@@ -107,6 +125,7 @@ class Blocks:
             self.nodes += [rule.when for rule in rules] + ([score.value] if score else [])
         self._asks_for_units = any(scope.targets for scope in program.scopes)
         self._wholes = [(scope, whole) for scope in program.scopes for whole in scope.wholes]
+        self.in_force = partial(_in_force, scopes, local)
         self.active = lru_cache(maxsize=_MOST)(partial(_active, scopes, local))
 
     def around(self, process: Process, snapshot: Snapshot) -> Chain | None:
@@ -115,6 +134,22 @@ class Blocks:
             return ()
         place = innermost_place(process, snapshot)
         return None if place is None else _chain(place, snapshot)
+
+    def in_force_below(self, place: Placement, snapshot: Snapshot) -> tuple[InForce, ...]:
+        """Return the same for a process that is in a unit or somewhere below it.
+
+        Which unit below it is unknown, so no score is the innermost one for sure, and ``scope.*``
+        is unknown.
+        """
+        around = _chain(place, snapshot)
+        found = []
+        for block in self.in_force(None):
+            depth, in_doubt = _depth(block.targets, around)
+            if block.targets and depth is not None and not in_doubt:
+                found += [block._replace(in_doubt=False, score=None), block._replace(rules=[])]
+            else:
+                found.append(block)
+        return tuple(found)
 
     @property
     def has_wholes(self) -> bool:
@@ -135,7 +170,7 @@ class Blocks:
             doubted: list[Whole] = []
             for scope, whole in self._wholes:
                 meant = _matches(chain[number], whole.target)
-                depth, in_doubt = _depth(scope, chain[: number + 1])
+                depth, in_doubt = _depth(scope.targets, chain[: number + 1])
                 if meant is False or depth is None:
                     continue
                 if meant is None or in_doubt:
@@ -153,6 +188,30 @@ class Blocks:
             self.active.cache_clear()
 
 
+def _in_force(
+    scopes: list[tuple[Scope, list[ActiveRule], ActiveScore | None]],
+    local: Local,
+    chain: Chain | None,
+) -> tuple[InForce, ...]:
+    found = []
+    for scope, rules, score in scopes:
+        depth, in_doubt = _depth(scope.targets, chain)
+        if depth is None:
+            continue
+        # The unit that the block is about; none around all rules, and none for sure in doubt.
+        level = depth if depth >= 0 and not in_doubt else None
+        found.append(
+            InForce(
+                targets=scope.targets,
+                rank=(depth, len(scope.targets)),
+                in_doubt=in_doubt,
+                rules=[one._replace(when=local.bind(one.when, level)) for one in rules],
+                score=score and score._replace(value=local.bind(score.value, level)),
+            )
+        )
+    return tuple(found)
+
+
 def _active(
     scopes: list[tuple[Scope, list[ActiveRule], ActiveScore | None]],
     local: Local,
@@ -161,15 +220,9 @@ def _active(
     active = Active(never=[], only=[], first=[], last=[], weights=[], scores=[])
     groups = {"never": active.never, "first": active.first, "last": active.last}
     sure: list[tuple[tuple[int, int], ActiveScore]] = []
-    for scope, rules, score in scopes:
-        depth, in_doubt = _depth(scope, chain)
-        if depth is None:
-            continue
-        only = []
-        # The unit that the block is about; none around all rules, and none for sure in doubt.
-        level = depth if depth >= 0 and not in_doubt else None
-        for rule in rules:
-            one = rule._replace(when=local.bind(rule.when, level))
+    for block in _in_force(scopes, local, chain):
+        only, in_doubt = [], block.in_doubt
+        for one in block.rules:
             if one.rule.kind == "only":
                 only.append(one._replace(in_doubt=in_doubt))
                 continue
@@ -177,12 +230,10 @@ def _active(
             groups.get(one.rule.kind, active.weights).append(doubted)
         if only:
             active.only.append(only)
-        if score:
-            score = score._replace(value=local.bind(score.value, level))
-        if score and in_doubt:
-            active.scores.append(score._replace(in_doubt=True))
-        elif score:
-            sure.append(((depth, len(scope.targets)), score))
+        if block.score and in_doubt:
+            active.scores.append(block.score._replace(in_doubt=True))
+        elif block.score:
+            sure.append((block.rank, block.score))
     innermost = max(rank for rank, _ in sure)
     active.scores.extend(score for rank, score in sure if rank == innermost)
     return active
@@ -192,8 +243,30 @@ def scopes_in(program: Program, place: Placement, snapshot: Snapshot) -> tuple[S
     """Return the blocks whose rules hold for the processes of a unit, in doubt or not."""
     chain = _chain(place, snapshot)
     return tuple(
-        scope for scope in program.scopes if scope.targets and _depth(scope, chain)[0] is not None
+        scope
+        for scope in program.scopes
+        if scope.targets and _depth(scope.targets, chain)[0] is not None
     )
+
+
+def meant(
+    targets: tuple[str, ...], place: Placement, snapshot: Snapshot
+) -> tuple[list[Placement], bool]:
+    """Return the units around a place, itself among them, that a block is about.
+
+    Those are all that its innermost target matches, where the outer ones are matched too. The
+    second value says that there may be more, since what a target asks of a unit is unknown.
+    """
+    chain, found, in_doubt = _chain(place, snapshot), [], False
+    for number, unit in enumerate(reversed([*place.ancestors])):
+        if _matches(chain[number], targets[-1]) is False:
+            continue
+        depth, doubted = _depth(targets, chain[: number + 1])
+        if doubted:
+            in_doubt = True
+        elif depth == number:
+            found.append(unit)
+    return found, in_doubt
 
 
 def level(target: str, process: Process, snapshot: Snapshot) -> int | None:
@@ -239,16 +312,16 @@ def _matches(unit: Around, target: str) -> bool | None:
     return any(nodes.glob(name, target) for name in unit.names)
 
 
-def _depth(scope: Scope, chain: Chain | None) -> tuple[int | None, bool]:
-    """Return how deep in a chain of units a scope lies, and whether that is in doubt.
+def _depth(targets: tuple[str, ...], chain: Chain | None) -> tuple[int | None, bool]:
+    """Return how deep in a chain of units a block lies, and whether that is in doubt.
 
     The depth is that of the innermost unit that its innermost target matches, -1 for
-    the rules that hold everywhere, None for a scope that does not lie there.
+    the rules that hold everywhere, None for a block that does not lie there.
     """
-    if not scope.targets or chain is None:
-        return -1, bool(scope.targets)
+    if not targets or chain is None:
+        return -1, bool(targets)
     depth, in_doubt = -1, False
-    for target in scope.targets:
+    for target in targets:
         matched = [_matches(unit, target) for unit in chain]
         if True in matched:
             depth = len(matched) - 1 - matched[::-1].index(True)

@@ -28,6 +28,12 @@ _BUDGET = 100_000
 # Whose value is unknown, in the words that people read.
 PARENT, ANCESTOR = "its parent", "an ancestor"
 
+# What the process itself tells, whoever asks.
+_OF_ITSELF = (Provider.STAT, Provider.STATUS, Provider.EXE, Provider.CMDLINE)
+# What is counted over all processes, and so may change with what is known of any.
+_COUNTED = frozenset(
+    f"{of}.{what}" for of in ("user", "unit", "cgroup") for what in ("processes", "footprint")
+)
 _BLOCK = frozenset(name for name, a in ATTRIBUTES.items() if a.provider is Provider.BLOCK)
 
 
@@ -164,6 +170,36 @@ class Local:
                 if relation.kind == "child":
                     break
         return found
+
+    def decided(self, name: str, process: Process, snapshot: Snapshot) -> bool:
+        """Return whether nothing that is not known could change what a relation comes to.
+
+        The getters cannot tell that: of what is unknown and what is SELF_MADE together, ``or`` is
+        True.
+        """
+        relation = self.relations[name]
+        asked = self.attributes([relation.condition])
+        known = [ATTRIBUTES.get(one) for one in asked]
+        plain = all(attribute and attribute.provider in _OF_ITSELF for attribute in known)
+        last = process
+        for last in above(process, snapshot):
+            answers = [
+                self._answer(relation.condition, table, tells_apart, last, snapshot)
+                for table, tells_apart in (
+                    (self.getters.plain, False),
+                    (self.getters.protecting, True),
+                )
+            ]
+            if plain and answers == [True, True]:
+                return True
+            within = asked & self.relations.keys()
+            if None in answers or not asked.isdisjoint(_COUNTED):
+                return False
+            if not all(self.decided(inner, last, snapshot) for inner in within):
+                return False
+            if relation.kind == "child":
+                return True
+        return parent_pid(last, snapshot) is not None
 
     def causes(self, process: Process, snapshot: Snapshot, name: str, kind: Any) -> Iterator[str]:
         """Yield what is unknown where an attribute of a process is, in the words of the language.

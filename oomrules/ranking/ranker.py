@@ -60,15 +60,22 @@ class Ranking(NamedTuple):
 
     def points(self, process: Process) -> int:
         """Return the points of a candidate by what ranked it, which costs less than a verdict."""
-        if isinstance(process.decider, Decider):
-            host = self.snapshot.host
-            decision = process.decider.decide(
-                process, int(host.uptime), host.clock_ticks, self.snapshot
-            )
-            if decision is not None:
-                _, above, below = decision
-                return above // below
-        return self.verdict(process).points
+        decision = self._decision(process)
+        if decision is None:
+            return self.verdict(process).points
+        _, above, below = decision
+        return above // below
+
+    def level(self, process: Process) -> int:
+        """Return the level of a candidate (``tiers``): less is killed sooner."""
+        decision = self._decision(process)
+        return 0 if decision is None else decision[0]
+
+    def _decision(self, process: Process) -> tuple[int, int, int] | None:
+        if not isinstance(process.decider, Decider):
+            return None
+        host = self.snapshot.host
+        return process.decider.decide(process, int(host.uptime), host.clock_ticks, self.snapshot)
 
     def together(self) -> dict[str, Together]:
         """Return who dies and who stays with each group, by the path of its control group.

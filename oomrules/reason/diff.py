@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from oomrules.program.nodes import Node, attributes
-from oomrules.program.program import MOST_DEGREE, Program, Rule, Score, make
+from oomrules.program.program import MOST_DEGREE, Guard, Program, Rule, Score, make
 from oomrules.ranking.verdict import Verdict
 from oomrules.reason import Undecided
 from oomrules.reason.arithmetic import canonical
@@ -67,6 +68,25 @@ class WholeDifference(NamedTuple):
     added: bool
 
 
+class GuardDifference(NamedTuple):
+    """A guard that only one rule set has, or that says something else in the newer one.
+
+    Attributes:
+        targets: the blocks around it, outermost first.
+        old: it in the older rule set; None if it is not there.
+        new: it in the newer rule set; None if it is not there.
+    """
+
+    targets: tuple[str, ...]
+    old: Guard | None
+    new: Guard | None
+
+    @property
+    def what(self) -> str:
+        """``added``, ``removed`` or ``changed``."""
+        return "added" if self.old is None else "removed" if self.new is None else "changed"
+
+
 class Comparison(NamedTuple):
     """The differences, and how many questions stayed open.
 
@@ -106,7 +126,9 @@ def together(old: Program, new: Program) -> Program:
     }
     scopes = [
         scope._replace(
-            rules=tuple(rule._replace(when=_renamed(rule.when, side)) for rule in scope.rules)
+            rules=tuple(rule._replace(when=_renamed(rule.when, side)) for rule in scope.rules),
+            # Guards ask for nothing of a process.
+            guards=(),
         )
         for side, program in (("old", old), ("new", new))
         for scope in program.scopes
@@ -137,22 +159,23 @@ class _Side:
     def _key(self, effect: Effect) -> str:
         rule = effect.rule
         return json.dumps(
-            [effect.targets, rule.kind, self._saying(rule.when), rule.factor, rule.degree]
+            [effect.targets, rule.kind, self.saying(rule.when), rule.factor, rule.degree]
         )
 
     def says(self, effects: Iterable[Effect]) -> Counter[str]:
         """Return how many of some rules have each key."""
         return Counter(self.keys[id(effect)] for effect in effects)
 
-    def _saying(self, node: Node) -> str:
+    def saying(self, node: Node) -> str:
+        """Return the text of a node; a definition counts by its condition."""
         if node[0] == "name":
             if node[1] not in self._said:
-                self._said[node[1]] = self._saying(self.program.definitions[node[1]])
+                self._said[node[1]] = self.saying(self.program.definitions[node[1]])
             return self._said[node[1]]
         said = repr(node)
         if "'name'" in said:
             # Written as Python writes a list, so that the place of a name makes no difference.
-            parts = [self._saying(part) if isinstance(part, list) else repr(part) for part in node]
+            parts = [self.saying(part) if isinstance(part, list) else repr(part) for part in node]
             said = f"[{', '.join(parts)}]"
         return said if len(said) < _LONG else hashlib.sha256(said.encode("utf-8")).hexdigest()
 
@@ -404,6 +427,32 @@ def _wholes(old: Program, new: Program) -> Iterator[WholeDifference]:
     for one, other, added in ((before, after, False), (after, before, True)):
         for key in sorted(one.keys() - other.keys()):
             yield WholeDifference(place=one[key].place, text=one[key].text, added=added)
+
+
+def guards(old: Program, new: Program) -> tuple[GuardDifference, ...]:
+    """Compare two programs by their guards, each of which says the same in the same words.
+
+    One that stands in the place of another of its kind, in the same blocks, has changed.
+    """
+    before, after = (_guards(program) for program in (old, new))
+    found = []
+    for targets, kind in sorted(before.keys() | after.keys()):
+        there, then = (side.get((targets, kind), {}) for side in (before, after))
+        gone = [there[key] for key in there if key not in then]
+        come = [then[key] for key in then if key not in there]
+        for one, other in zip_longest(gone, come):
+            found.append(GuardDifference(targets=targets, old=one, new=other))
+    return tuple(found)
+
+
+def _guards(program: Program) -> dict[tuple[tuple[str, ...], str], dict[str, Guard]]:
+    """Return guards by their blocks and kind, and by what they say; a definition is written out."""
+    side = _Side(program)
+    found: dict[tuple[tuple[str, ...], str], dict[str, Guard]] = {}
+    for targets, guard in program.guards:
+        key = json.dumps([side.saying(guard.when), guard.lasting, guard.within, guard.stop])
+        found.setdefault((targets, guard.kind), {})[key] = guard
+    return found
 
 
 def compare(old: Program, new: Program) -> Comparison:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
-import signal
-import sys
 from contextlib import suppress
 
 from oomrules.accounts import passwd
@@ -14,6 +11,7 @@ from oomrules.errors import Failure
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.facts import Facts
 from oomrules.program import program
+from oomrules.service.child import Child
 
 SCHEMA = "oomrules.prepared/2"
 
@@ -26,18 +24,6 @@ PARTS = {"program": 4 << 20, "names": 1 << 20, "facts": 4 << 20}
 # deadlines of a few seconds. systemd waits for the first child (TimeoutStartSec= in
 # oomrules.service).
 DEADLINE = 90.0
-
-# A child that was killed may still be in the kernel, waiting for memory of another process.
-_LAST_WAIT = 1.0
-
-# -I keeps the environment out; what it may import is handed over. It has a bound of its own, since
-# compiling rules takes more memory than applying them.
-_CODE = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
-    "from oomrules.service import memory; memory.bound(memory.START); "
-    "from oomrules.commands.main import main; sys.exit(main(sys.argv[1:]))"
-)
-_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 # What reading a result can raise that another version wrote.
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -56,6 +42,7 @@ class Compiled(NamedTuple):
         users, groups: names by id, those that matter to the rules.
         to, head: where the list goes, and how much of it, by oomrules.conf; None if that is
             wrong, and then ``problem`` says why.
+        guard: what the guard does by oomrules.conf; empty if that is wrong.
         names_problems: what could not be looked up, and what that means.
         names_complete: whether these are all names; if not, those known before stay.
     """
@@ -71,11 +58,12 @@ class Compiled(NamedTuple):
     to: list[str] | None = None
     head: int | None = None
     problem: str = ""
+    guard: str = ""
     names_problems: tuple[str, ...] = ()
     names_complete: bool = True
 
 
-class CompileChild:
+class CompileChild(Child):
     """A running ``oomrules prepare``.
 
     Args:
@@ -83,37 +71,13 @@ class CompileChild:
         arguments: its options.
         now: in seconds of the clock that ``deadline`` is compared with.
 
-    Attributes:
-        pid: the process.
-        descriptor: readable when it has ended.
-        deadline: when it has to be.
-
     Raises:
         Failure: it cannot be started.
     """
 
     def __init__(self, path: list[str], arguments: list[str], now: float) -> None:
-        argv = [sys.executable, "-I", "-c", _CODE, json.dumps(path), "prepare", *arguments]
-        environment = {key: value for key, value in os.environ.items() if key not in _OURS}
-        self.deadline = now + DEADLINE
-        self._output = self.descriptor = -1
-        try:
-            # In memory: it needs no room in /run, and no reader while it is written.
-            self._output = os.memfd_create("oomrules-prepared", os.MFD_CLOEXEC)
-            # By vfork, so that nothing of a locked memory is copied.
-            self.pid = os.posix_spawn(
-                sys.executable,
-                argv,
-                environment,
-                file_actions=[(os.POSIX_SPAWN_DUP2, self._output, 1)],
-                setsigdef=[signal.SIGPIPE],
-            )
-            self.descriptor = os.pidfd_open(self.pid)
-        except OSError as error:
-            self._close()
-            raise Failure(
-                f"cannot start {sys.executable}: {error.strerror}", "the rules stay as they are"
-            ) from error
+        command = ["prepare", *arguments]
+        super().__init__(path, command, now + DEADLINE, hint="the rules stay as they are")
 
     def finish(self) -> Compiled:
         """Collect the process and what it wrote.
@@ -124,11 +88,10 @@ class CompileChild:
             Failure: it failed before it had written the rules.
         """
         try:
-            why = self._end()
-            size = os.fstat(self._output).st_size
-            parts = self._parts()
+            why = _failed(self.end())
+            size, parts = self.size, self._parts()
         finally:
-            self._close()
+            self.close()
         if "program" not in parts:
             if size >= PARTS["program"]:
                 raise Failure(
@@ -143,29 +106,12 @@ class CompileChild:
         facts = compiled.facts._replace(problems=(lost, *compiled.facts.problems))
         return compiled._replace(facts=facts)
 
-    def _end(self) -> Failure | None:
-        """Collect the process; return what was wrong with it."""
-        if not self._ended(0):
-            signal.pidfd_send_signal(self.descriptor, signal.SIGKILL)
-            if self._ended(_LAST_WAIT):
-                os.waitpid(self.pid, 0)
-            return Failure(
-                f"`oomrules prepare` took longer than {DEADLINE:.0f} s and was killed",
-                "see how long `oomrules rank` takes",
-            )
-        _, status = os.waitpid(self.pid, 0)
-        if not status:
-            return None
-        code = os.waitstatus_to_exitcode(status)
-        how = f"was killed by signal {-code}" if code < 0 else f"failed (status {code})"
-        return Failure(f"`oomrules prepare` {how}", "it has printed why above, if it could")
-
     def _parts(self) -> dict[str, Any]:
         """Read what it wrote, up to the first part that is not whole, or too long."""
         parts: dict[str, Any] = {}
-        at, size = 0, os.fstat(self._output).st_size
+        at, size = 0, self.size
         for part, longest in PARTS.items():
-            written = os.pread(self._output, min(longest, size - at), at)
+            written = self.read(min(longest, size - at), at)
             line, newline, _ = written.partition(b"\n")
             if not newline:
                 break
@@ -184,16 +130,19 @@ class CompileChild:
         with suppress(Failure, OSError):
             self.finish()
 
-    def _ended(self, seconds: float) -> bool:
-        poll = select.poll()
-        poll.register(self.descriptor, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
 
-    def _close(self) -> None:
-        for descriptor in (self._output, self.descriptor):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._output = self.descriptor = -1
+def _failed(status: int | None) -> Failure | None:
+    """Return what was wrong with the process, by what ``Child.end`` returned."""
+    if status is None:
+        return Failure(
+            f"`oomrules prepare` took longer than {DEADLINE:.0f} s and was killed",
+            "see how long `oomrules rank` takes",
+        )
+    if not status:
+        return None
+    code = os.waitstatus_to_exitcode(status)
+    how = f"was killed by signal {-code}" if code < 0 else f"failed (status {code})"
+    return Failure(f"`oomrules prepare` {how}", "it has printed why above, if it could")
 
 
 def _compiled(parts: dict[str, Any]) -> Compiled:
@@ -223,6 +172,7 @@ def _rules(data: Any) -> Compiled:
         to=None if settled is None else list(settled["to"]),
         head=None if settled is None else settled["head"],
         problem=data["emit_problem"],
+        guard="" if settled is None else str(settled.get("guard", "")),
         names_complete=False,
     )
 

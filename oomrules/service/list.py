@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from oomrules import files, state_directory, targets
 from oomrules.accounts import passwd
 from oomrules.clock import now
 from oomrules.errors import Failure
+from oomrules.guard import ready
+from oomrules.kills.kernel_log import Kill
 from oomrules.lean import Any, NamedTuple
 from oomrules.processes.bpf import IteratorSource
 from oomrules.processes.descriptors import DESCRIPTORS
@@ -22,10 +24,20 @@ from oomrules.processes.procfs import IDENTITY_FILES, PLACE_FILES, QUICK_FILES, 
 from oomrules.processes.values import place_of
 from oomrules.program.program import Program
 from oomrules.ranking.ranker import HEAD, Ranker, Ranking, fresh
+from oomrules.service import kept
 from oomrules.service import memory as resident
 from oomrules.service.compile_child import Compiled
 from oomrules.service.pace import CALM
-from oomrules.sinks import Sink, chosen, named, put_all, see_originals, take_back_all
+from oomrules.sinks import (
+    Choice,
+    Sink,
+    chosen,
+    coverage,
+    named,
+    put_all,
+    see_originals,
+    take_back_all,
+)
 from oomrules.state import LastList, State, described, entries
 
 # Under pressure list.json is not written more often: it is for the hook and the next start.
@@ -76,13 +88,13 @@ class PacedAdjustment:
     """The sink oom_score_adj, used only as often as it is worth its cost.
 
     Args:
-        state, head: as ``sinks.named`` has them.
+        state, head, limited: as ``sinks.named`` has them.
     """
 
     name = targets.OOM_SCORE_ADJ
 
-    def __init__(self, state: State, head: int | None) -> None:
-        self._state, self._head = state, head
+    def __init__(self, state: State, head: int | None, limited: bool = False) -> None:
+        self._state, self._head, self.limited = state, head, limited
         self._at = self._new_at = 0.0
         self._adjusted: set[int] = set()
 
@@ -95,7 +107,8 @@ class PacedAdjustment:
             begun = time.process_time()
             try:
                 # A new one each time, since it holds on to what it did.
-                return named(self.name, self._state, self._head).put(ranking, source)
+                sink = named(self.name, self._state, self._head, self.limited)
+                return sink.put(ranking, source)
             finally:
                 cost = time.process_time() - begun
                 self._at = now() + max(_ADJUST_EVERY, _ADJUST_TIMES * cost)
@@ -122,6 +135,9 @@ class CurrentList:
         problem: why the last list could not be put into force everywhere, or its traces not be
             left; empty if it was.
         one_by_one: why the kernel does not kill some units as a whole, each in a sentence.
+        choice: where the last list was to go.
+        uncovered: why oom_score_adj does a part of what the kernel's module does elsewhere; empty
+            if it does not.
     """
 
     def __init__(self, state: State) -> None:
@@ -135,6 +151,11 @@ class CurrentList:
         self.before: Listed | None = None
         self.problem = ""
         self.one_by_one: list[str] = []
+        self.choice = Choice()
+        self.uncovered = ""
+        # The first processes of ``listed`` and of ``before``.
+        self._heads: list[kept.Head] = []
+        self._aftermath = kept.Aftermath()
         self.changed_at = now()
         # The number of the last message of the kernel's log that was dealt with.
         self.log: int | None = None
@@ -235,14 +256,25 @@ class CurrentList:
             self._adjustment = None
 
     @property
-    def _targets(self) -> tuple[str, ...]:
-        return () if self._to is None else chosen(self._to)
+    def _chosen(self) -> Choice:
+        return Choice() if self._to is None else chosen(self._to, self.choice)
+
+    def _choose(self) -> None:
+        """Choose where the list goes, and note why if that has changed."""
+        before, self.choice = self.choice, self._chosen
+        if targets.OOM_SCORE_ADJ not in self.choice.targets:
+            # Its values are given back. If it is chosen again they are due at once.
+            self._adjustment = None
+        if self.choice != before:
+            found = coverage.read() if self.choice.limited else None
+            self.uncovered = coverage.uncovered(found) if found and not found.follows else ""
 
     def _sink(self, target: str) -> Sink:
         if target != targets.OOM_SCORE_ADJ:
             return named(target, self.state)
-        if self._adjustment is None:
-            self._adjustment = PacedAdjustment(self.state, self._head)
+        limited = self.choice.limited
+        if self._adjustment is None or self._adjustment.limited != limited:
+            self._adjustment = PacedAdjustment(self.state, self._head, limited)
         return self._adjustment
 
     def resume(self) -> None:
@@ -270,7 +302,7 @@ class CurrentList:
         self.changed_at = now()
         self._adjustment = None
         self.source = IteratorSource(
-            made,
+            _with_guards(made),
             descriptors=DESCRIPTORS,
             names=(self._users, self._groups),
             facts=self.facts,
@@ -331,17 +363,25 @@ class CurrentList:
 
     @property
     def misplaced(self) -> bool:
-        """Whether the list is not where it belongs: the kernel's module has come or gone."""
+        """Whether the list is not where it belongs: the kernel's module has come, gone, changed."""
         there = self.listed.to if self.listed else ()
-        wanted = targets.KERNEL_LIST in self._targets
-        return not there or (targets.KERNEL_LIST in there) != wanted
+        wanted = self._chosen
+        listed = (targets.KERNEL_LIST in there) == (targets.KERNEL_LIST in wanted.targets)
+        return not there or wanted != self.choice or not listed
 
-    def refresh(self, pressed: bool = False, stirred: bool = False) -> Listed | None:
+    def refresh(
+        self,
+        pressed: bool = False,
+        stirred: bool = False,
+        ranked: Callable[[Ranking, ProcSource, float, bool], None] = lambda *_: None,
+    ) -> Listed | None:
         """Read, rank, read the head once more, and put the list into force.
 
         Args:
             pressed: whether memory is short: then the list has to be there soon.
             stirred: whether a unit came or went since the last list.
+            ranked: is given the ranking, what it is of, when that was read, and ``pressed``. It
+                comes first: to put the list into force may take long.
 
         Returns:
             the list; None without rules.
@@ -357,9 +397,11 @@ class CurrentList:
             # Processes may have been moved into a unit that came.
             self.source.look_anew(PLACE_FILES)
         ranking = fresh(self._ranker, self.source.refresh())
+        ranked(ranking, self.source, read, pressed)
         save = now() - self._saved >= _SAVE_EVERY
+        self._choose()
         put = put_all(
-            [self._sink(target) for target in self._targets],
+            [self._sink(target) for target in self.choice.targets],
             ranking,
             self.source,
             self.state,
@@ -369,6 +411,7 @@ class CurrentList:
         if save:
             self._saved = now()
         self.before = self.listed
+        self._heads = [kept.head(ranking.candidates[:HEAD]), *self._heads[:1]]
         self.listed = Listed(
             read=read,
             given=now(),
@@ -405,6 +448,19 @@ class CurrentList:
         began = process.starttime / source.host.clock_ticks
         return {**described(process, place), "began": began}
 
+    def aftermath(self, kill: Kill, at: float, listed: Listed | None) -> kept.Found | None:
+        """Return what is known of the processes after a kill; None without rules.
+
+        Args:
+            at: when it was, in seconds since the boot.
+            listed: the list that the kernel had, if that is known.
+        """
+        if self.source is None:
+            return None
+        heads = self._heads[::-1] if listed is not None and listed is self.before else self._heads
+        read = None if listed is None else listed.read
+        return self._aftermath.look(kill, at, read, heads, self.source)
+
     def slow_searches(self) -> list[str]:
         """Return notes on the processes whose texts take too long to search."""
         if self._ranker is None or self.source is None:
@@ -437,6 +493,7 @@ class CurrentList:
         if self.source is not None:
             self.source.close()
             self.source = self._ranker = None
+            self._heads = []
 
 
 def _merged(before: dict[str, dict[str, Any]], facts: Facts) -> dict[str, dict[str, Any]]:
@@ -449,6 +506,12 @@ def _merged(before: dict[str, dict[str, Any]], facts: Facts) -> dict[str, dict[s
         return before
     kept = {} if facts.whole or len(before) + len(found) > _MOST_CONTAINERS else before
     return {**kept, **found}
+
+
+def _with_guards(made: Program) -> Program:
+    """Return a program that asks for what its guards take from the list, besides its rules."""
+    in_blocks = ready.asked((guard for _, guard in made.guards), made.definitions)
+    return made._replace(attributes=made.attributes | (in_blocks & ready.OF_LIST))
 
 
 def _first(ranking: Ranking) -> set[int]:

@@ -11,12 +11,16 @@ from collections.abc import Callable
 from oomrules.accounts import passwd
 from oomrules.clock import now
 from oomrules.errors import Failure, reason
+from oomrules.guard import intent as intents
+from oomrules.guard.intent import Intent
 from oomrules.kills import journal
-from oomrules.kills.kernel_log import KernelLog
+from oomrules.kills.entry import died
+from oomrules.kills.kernel_log import KernelLog, Kill
 from oomrules.lean import NamedTuple
 from oomrules.processes.cgroups import Hierarchy
 from oomrules.service import memory, status
 from oomrules.service.compile_timer import CompileTimer
+from oomrules.service.guarding import ON, Guarding
 from oomrules.service.list import CurrentList
 from oomrules.service.listener import NAME, Listener
 from oomrules.service.metrics import Metrics
@@ -29,6 +33,7 @@ from oomrules.service.problems import Problems
 from oomrules.service.recorder import Recorder
 from oomrules.service.rules import Rules
 from oomrules.service.status import Counts
+from oomrules.service.telling import Telling
 from oomrules.service.watch import RuleWatch, UnitWatch
 from oomrules.state import State
 
@@ -56,6 +61,8 @@ class Options(NamedTuple):
         metrics: a file for the figures; empty for none.
         given: whether the rules are not the system's, so that the last ones may be others.
         to, head: where the list goes at first, as for ``compile_child.Compiled``.
+        guard: what the guard does (``guarding.MODES``) whatever the configuration says; or empty.
+        mode: what it does at first by the configuration.
     """
 
     path: list[str]
@@ -68,6 +75,8 @@ class Options(NamedTuple):
     given: bool
     to: list[str] | None
     head: int | None
+    guard: str = ""
+    mode: str = ON
 
 
 class Service:
@@ -93,12 +102,23 @@ class Service:
         self.compiler = CompileTimer(options.path, options.prepare)
         self.rules = Rules(self.current_list, self.problems)
         self.recorder = Recorder(self.outbox)
+        intent = Intent(self.state.path(intents.NAME))
+        self.telling = Telling(self.outbox, self.problems, self.poll, options.path, intent)
+        self._guard = options.guard
+        self.guarding = Guarding(
+            self.poll,
+            self.problems,
+            intent,
+            self.telling.tell,
+            lambda: self.pace.ask(now()),
+            self._guard or options.mode,
+        )
         self.pressure = Pressure()
         self.unit_watch = _unit_watch()
         self.counts = Counts()
         self.metrics = Metrics(options.metrics)
         self.ready = self.stopping = False
-        self.unlocked = ""
+        self.unlocked = self._uncovered = ""
         self._resumes = not options.given
         self._alive_at = self._looked_at = 0.0
         self._listen_at = NEVER
@@ -112,6 +132,9 @@ class Service:
                 lambda: self.pace.due if self.current_list.program else NEVER,
                 lambda: self._refresh(self.pace.reason()),
             ),
+            (lambda: self.guarding.list_due, lambda: self._refresh("guard")),
+            (lambda: self.guarding.due, self.guarding.look),
+            (lambda: self.telling.due, self.telling.work),
         ]
         self.poll.add(self.pressure.descriptor, self._feel_pressure, select.POLLPRI)
         self.rule_watch = RuleWatch(options.directories, options.suffix, options.files)
@@ -169,10 +192,13 @@ class Service:
     def run(self) -> None:
         """Work until a signal ends it."""
         self.current_list.recall()
+        self.telling.recall()
         if self._resumes:
             self.current_list.resume()
-            # Memory may be short already.
+            # Memory may be short already: the kernel gets its list before the guard is tried.
             self._refresh("start")
+            if self.guarding.settle(self.current_list.program):
+                self.pace.ask(now())
         self._compile()
         while not self.stopping:
             self.poll.wait(min(self._idle(), _LONGEST_WAIT))
@@ -274,6 +300,8 @@ class Service:
         finally:
             self.current_list.own(0)
         self.rules.adopt(compiled)
+        if compiled.guard and not self._guard:
+            self.guarding.mode = compiled.guard
         self.rule_watch.watch()
         self._settle()
 
@@ -284,6 +312,7 @@ class Service:
 
     def _settle(self) -> None:
         """Make a list by the rules there are; then all that a round needs was needed once."""
+        self.guarding.settle(self.current_list.program)
         self._refresh("rules" if self.ready else "start")
         if self.compiler.reload:
             return  # another reload came while this one was on its way
@@ -320,23 +349,33 @@ class Service:
         # A process that was killed was on the list that was in force then.
         self._read_kernel_log()
         try:
-            listed = self.current_list.refresh(why == "pressure", self.pace.stirred)
+            listed = self.current_list.refresh(
+                why == "pressure", self.pace.stirred, self.guarding.ranked
+            )
         except Failure as error:
             listed = None
             self.counts.failures += 1
             self.problems.report("list", error.message, error.hint)
         ended = now()
         self.pace.done(ended, time.process_time() - cost)
+        self.guarding.listed(time.process_time() - cost)
         if listed:
             self.counts.made(why, ended - begun)
             self.problems.report("list", self.current_list.problem)
             self.problems.report("groups", "; ".join(self.current_list.one_by_one))
             self.problems.report("searches", "; ".join(self.current_list.slow_searches()))
+            self._tell_uncovered()
         if self.listener:
             self.listener.answer_waiting()
         self.metrics.write(self, ended)
         if self.ready:
             self._show()
+
+    def _tell_uncovered(self) -> None:
+        """Log what the kernel's module does not cover, once until that changes."""
+        before, self._uncovered = self._uncovered, self.current_list.uncovered
+        if self._uncovered != before:
+            self.problems.say(self._uncovered or f"no longer so: {before}", journal.INFO)
 
     def _show(self) -> None:
         """Keep the line in ``systemctl status`` true."""
@@ -370,9 +409,14 @@ class Service:
         current = self.current_list
         current.log, self.recorder.lost = self.kernel_log.last, self.kernel_log.lost
         for kill in kills:
-            self.recorder.record(kill, current.listed, current.before, current.known)
+            self.recorder.record(
+                kill, current.listed, current.before, current.known, current.aftermath
+            )
         if kills:
             current.dealt_with(self.kernel_log.last)
+        of_host = [kill for kill in kills if not kill.polite and _of_host(kill)]
+        if of_host:
+            self.guarding.kernel_killed(max(map(died, of_host)))
         # Users can have their own processes killed at their own limits without end.
         if not all(kill.constraint.endswith("MEMCG") for kill in kills):
             self.pace.ask(now())
@@ -384,6 +428,8 @@ class Service:
     def _stop(self) -> None:
         """Leave everything as it was before."""
         self.notifier.stopping()
+        # It knows nothing of a list that is taken back.
+        self.guarding.close()
         if self.compiler.running:
             self.compiler.running.abandon()
         try:
@@ -396,8 +442,15 @@ class Service:
         self.current_list.close()
         self.recorder.sum_up(NEVER)
         self.outbox.flush()
+        self.telling.close()
+        intents.tidy(self.state.path(intents.NAME))
         self.pressure.close()
         self.notifier.close()
+
+
+def _of_host(kill: Kill) -> bool:
+    """Return whether the kernel killed for want of memory of the whole host."""
+    return bool(kill.constraint) and not kill.constraint.endswith("MEMCG")
 
 
 def _unit_watch() -> UnitWatch | None:

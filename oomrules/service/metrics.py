@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from oomrules.errors import Failure
 from oomrules.files import replace
+from oomrules.kills import guarded
 from oomrules.lean import Any
 from oomrules.service import status
 from oomrules.service.listener import BROKEN, MISSING
@@ -23,6 +24,11 @@ FILE = "oomrules.prom"
 _EVERY = 10.0
 
 _UNITS = ("seconds", "bytes")
+
+# What tells the figures of one name apart, where it is no reason.
+_LABELS = {"guard_acts": "act"}
+
+_Family = tuple[str, str, Any, str]
 
 
 class Metrics:
@@ -61,7 +67,7 @@ def _text(parts: Parts) -> str:
     candidates = listed["candidates"] if listed else 0
     problem = int(bool(listed and listed["problem"]))
     broken = int(rules["state"] in (BROKEN, MISSING))
-    families: tuple[tuple[str, str, Any, str], ...] = (
+    families: tuple[_Family, ...] = (
         ("gauge", "list_candidates", candidates, "Processes on the list."),
         ("gauge", "list_timestamp_seconds", read, "When the list was read."),
         ("gauge", "list_problem", problem, "Whether the list could not be handed over."),
@@ -73,6 +79,8 @@ def _text(parts: Parts) -> str:
         ("counter", "pressure_events", counts.pressure, "Signs of memory pressure."),
         ("counter", "kills", document["kills"], "OOM kills seen."),
         ("counter", "asked", document["asked"], "Processes that the kernel's module asked to end."),
+        *_of_limits(document["memcg"]),
+        *_of_guard(document.get("guard")),
         ("gauge", "resident_memory_bytes", document["memory"]["rss"], "Memory of the service."),
         ("gauge", "open_descriptors", document["descriptors"], "Files of processes kept open."),
     )
@@ -86,7 +94,41 @@ def _text(parts: Parts) -> str:
         lines.append(f"# HELP {name} {about}")
         sample = f"{name}_total" if kind == "counter" else name
         if isinstance(value, dict):
-            lines += [f'{sample}{{reason="{why}"}} {number}' for why, number in value.items()]
+            label = _LABELS.get(key, "reason")
+            lines += [f'{sample}{{{label}="{what}"}} {number}' for what, number in value.items()]
         else:
             lines.append(f"{sample} {value}")
     return "\n".join((*lines, "# EOF", ""))
+
+
+def _of_limits(memcg: dict[str, Any] | None) -> tuple[_Family, ...]:
+    """Return the figures about OOMs at the limit of a control group; none without a list."""
+    if memcg is None:
+        return ()
+    followed = int(memcg["by"] is not None)
+    seen = "OOMs at the limit of a control group that the kernel's module has seen."
+    return (
+        ("gauge", "memcg_followed", followed, "Whether the list is followed at such a limit."),
+        ("counter", "memcg_ooms", memcg["ooms"], seen),
+    )
+
+
+def _of_guard(guard: dict[str, Any] | None) -> tuple[_Family, ...]:
+    """Return the figures about the guard; none without one."""
+    if guard is None:
+        return ()
+    counts = guard.get("counts") or {}
+    acts = {kind: counts.get(kind, 0) for kind in (*guarded.IDS, "dry")}
+    last = guard.get("last") or {}
+    return (
+        ("gauge", "guard_on", int(guard.get("state") == "on"), "Whether the guard may signal."),
+        ("gauge", "guard_armed", guard.get("armed") or 0, "Guards at the places where they hold."),
+        ("counter", "guard_acts", acts, "What the guard has done, by the word for it."),
+        (
+            "gauge",
+            "guard_reaction_seconds",
+            last.get("reaction"),
+            "From the sample to the signal, of the last victim.",
+        ),
+        ("gauge", "guard_won_bytes", last.get("won"), "Memory that the last victim gave back."),
+    )

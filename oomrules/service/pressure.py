@@ -1,15 +1,11 @@
-"""Whether memory is short: the kernel wakes us, and where it cannot, a look now and then.
-
-The kernel's rules for triggers (Documentation/accounting/psi.rst): a window of 500 ms to
-10 s; before Linux 6.5 only with CAP_SYS_RESOURCE; since then for any process, if the window is
-a multiple of 2 s. At most one event comes in a window.
-"""
+"""Whether memory is short: the kernel wakes us, and where it cannot, a look now and then."""
 
 from __future__ import annotations
 
 import os
 
 from oomrules.files import read_small
+from oomrules.processes.machine import trigger
 
 MEMORY = "/proc/pressure/memory"
 MEMINFO = "/proc/meminfo"
@@ -43,15 +39,10 @@ class Pressure:
     def open(self) -> None:
         """Set the trigger, or find out which source there is instead."""
         self.close()
-        for trigger in _TRIGGERS:
-            try:
-                self.descriptor = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-                os.write(self.descriptor, trigger)
-            except OSError:
-                self.close()
-            else:
-                self.source = "trigger"
-                return
+        self.descriptor = trigger(self._path, _TRIGGERS)
+        if self.descriptor >= 0:
+            self.source = "trigger"
+            return
         self.source = "psi" if self.shares() else "meminfo" if self._available() else "none"
 
     def close(self) -> None:

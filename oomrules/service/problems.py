@@ -24,11 +24,15 @@ class Problems:
             self._standing[topic] = message
             self.say(f"{message}; {hint}" if hint else message, journal.WARNING)
 
-    def clear(self, topic: str) -> None:
-        """Log that what was wrong with a topic is so no longer, if anything was."""
+    def clear(self, topic: str, instead: str = "") -> None:
+        """Log that what was wrong with a topic is so no longer, if anything was.
+
+        Args:
+            instead: what is so instead, in a sentence.
+        """
         before = self._standing.pop(topic, None)
         if before:
-            self.say(f"no longer so: {before}", journal.INFO)
+            self.say(instead or f"no longer so: {before}", journal.INFO)
 
     def say(self, message: str, priority: int, fields: dict[str, str] | None = None) -> None:
         """Write an entry to the journal, with fields of its own."""

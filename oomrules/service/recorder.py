@@ -6,31 +6,28 @@ from collections.abc import Callable
 
 from oomrules.clock import now
 from oomrules.kills import journal
-from oomrules.kills.entry import Listing, died, is_of, overwritten, record
+from oomrules.kills.entry import Listing, died, is_of, overwritten, record, record_facts
 from oomrules.kills.kernel_log import Kill
 from oomrules.lean import Any
 from oomrules.processes.cgroups import Hierarchy
 from oomrules.processes.units import placement
+from oomrules.service.kept import Found
 from oomrules.service.list import Listed
 from oomrules.service.outbox import Outbox
+from oomrules.service.ration import Ration
 
 # How many kills at a limit are recorded one by one within _SPAN seconds: of each user, of each unit
 # of the system, and of all of them. Users can have their own processes killed without end.
 _USER, _UNIT, _ALL, _SPAN = 30, 100, 300, 60.0
 
+# How many entries with facts there are within _SPAN seconds, of some 20 KiB each: of kills at a
+# limit of each user, of each unit of the system, and in all; and of kills with the host.
+_FACTS_USER, _FACTS_UNIT, _FACTS_ALL, _FACTS_HOST = 1, 2, 10, 10
+
 # Returns what was read last of the process with a pid.
 Known = Callable[[int], "dict[str, Any] | None"]
-
-# Units and users that are counted apart.
-_MOST = 256
-
-
-class Tally:
-    """Kills of one unit or user since some time, and how many of them were left out."""
-
-    def __init__(self, since: float) -> None:
-        self.since = since
-        self.recorded = self.left_out = 0
+# Returns what is known of all processes after a kill: ``CurrentList.aftermath``.
+After = Callable[[Kill, float, "Listed | None"], "Found | None"]
 
 
 class Recorder:
@@ -48,7 +45,9 @@ class Recorder:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._unit_root = Hierarchy().unit_root()
-        self._tallies: dict[str, Tally] = {}
+        self._ration = Ration(_USER, _UNIT, _ALL, _SPAN)
+        self._of_facts = Ration(_FACTS_USER, _FACTS_UNIT, _FACTS_ALL, _SPAN)
+        self._of_host = Ration(_FACTS_HOST, _FACTS_HOST, _FACTS_HOST, _SPAN)
         self.count = self.asked = self.lost = 0
         self._lost_told, self._lost_told_at = 0, -_SPAN
         self.last: dict[str, Any] | None = None
@@ -60,12 +59,14 @@ class Recorder:
         listed: Listed | None,
         before: Listed | None,
         known: Known = lambda pid: None,
+        after: After = lambda kill, at, listed: None,
     ) -> None:
         """Record a kill, or a SIGTERM, and what the list had said when the kernel looked.
 
         Args:
             listed: the last list, and ``before`` the one before it.
             known: ``CurrentList.known``; it serves where no list says more.
+            after: ``CurrentList.aftermath``; it costs, so it is not asked without end.
         """
         at = died(kill)
         listed = _in_force(at, listed, before)
@@ -80,8 +81,14 @@ class Recorder:
             age=max(0.0, at - listed.read) if listed else None,
         )
         unit, user_unit = _units(kill, entry, self._unit_root)
-        if kill.polite or self._is_recorded(kill, unit, user_unit):
+        if kill.polite:
             record(unit, kill, listing, user_unit, self._outbox.send)
+        elif self._is_recorded(kill, unit, user_unit):
+            found = after(kill, at, listed) if self._takes_facts(kill, unit, user_unit) else None
+            alone = found.alone if found else None
+            record(unit, kill, listing, user_unit, self._outbox.send, alone)
+            if found:
+                record_facts(unit, kill, found.facts, user_unit, self._outbox.send)
         if kill.polite:
             self.asked += 1
             return
@@ -99,36 +106,36 @@ class Recorder:
 
     def _is_recorded(self, kill: Kill, unit: str, user_unit: str) -> bool:
         """Return whether a kill gets an entry of its own; one of the whole host always does."""
-        if kill.constraint and not kill.constraint.endswith("MEMCG"):
+        if _is_of_host(kill):
             return True
         self.sum_up(now())
         owner = _owner(kill, unit, user_unit, self._unit_root)
-        if owner not in self._tallies and len(self._tallies) >= _MOST:
-            owner = ""
-        tally = self._tallies.setdefault(owner, Tally(now()))
-        recorded = sum(each.recorded for each in self._tallies.values())
-        most = _USER if owner.startswith("user-") else _UNIT
-        if tally.recorded >= most or recorded >= _ALL:
-            tally.left_out += 1
+        return self._ration.take(owner, now())
+
+    def _takes_facts(self, kill: Kill, unit: str, user_unit: str) -> bool:
+        """Return whether it is worth its cost to look at all processes, and to record them."""
+        # A journald that is behind has enough to take.
+        if self._outbox.waiting:
             return False
-        tally.recorded += 1
-        return True
+        ration = self._of_host if _is_of_host(kill) else self._of_facts
+        ration.over(now())
+        return ration.take(_owner(kill, unit, user_unit, self._unit_root), now())
 
     def sum_up(self, at: float) -> None:
         """Log how many kills were left out, once the time is over in which they were counted."""
         if self.lost > self._lost_told and at >= self._lost_told_at + _SPAN:
             self._outbox.send(overwritten(self.lost - self._lost_told), journal.WARNING)
             self._lost_told, self._lost_told_at = self.lost, at
-        for owner, tally in list(self._tallies.items()):
-            if at < tally.since + _SPAN:
-                continue
-            del self._tallies[owner]
-            if tally.left_out:
-                self._outbox.send(
-                    f"{tally.left_out} more processes of {owner or 'other units'} were killed at a "
-                    f"memory limit within {_SPAN:.0f} s, and are not recorded one by one",
-                    journal.WARNING,
-                )
+        for owner, left_out in self._ration.over(at):
+            self._outbox.send(
+                f"{left_out} more processes of {owner or 'other units'} were killed at a "
+                f"memory limit within {_SPAN:.0f} s, and are not recorded one by one",
+                journal.WARNING,
+            )
+
+
+def _is_of_host(kill: Kill) -> bool:
+    return bool(kill.constraint) and not kill.constraint.endswith("MEMCG")
 
 
 def _in_force(at: float, listed: Listed | None, before: Listed | None) -> Listed | None:

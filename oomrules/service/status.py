@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 
-from oomrules import __version__
+from oomrules import __version__, targets
 from oomrules.clock import now
 from oomrules.lean import Any, Protocol
 from oomrules.service import memory
 from oomrules.service.compile_timer import CompileTimer
+from oomrules.service.guarding import Guarding
 from oomrules.service.list import CurrentList
 from oomrules.service.listener import SCHEMA
 from oomrules.service.pace import Pace
@@ -17,12 +19,14 @@ from oomrules.service.pressure import Pressure
 from oomrules.service.problems import Problems
 from oomrules.service.recorder import Recorder
 from oomrules.service.rules import Rules
+from oomrules.service.telling import Telling
 from oomrules.service.watch import UnitWatch
+from oomrules.sinks import coverage
 
 HEAD = 10
 _LINES = 20
 
-REASONS = ("start", "pressure", "request", "units", "heartbeat", "rules")
+REASONS = ("start", "pressure", "request", "units", "heartbeat", "rules", "guard")
 
 
 class Counts:
@@ -68,6 +72,8 @@ class Parts(Protocol):
     problems: Problems
     counts: Counts
     unit_watch: UnitWatch | None
+    guarding: Guarding
+    telling: Telling
     ready: bool
     unlocked: str
 
@@ -99,7 +105,9 @@ def document(parts: Parts) -> dict[str, Any]:
             "candidates": len(listed.pids),
             "head": listed.head[:HEAD],
             "problem": current.problem or None,
+            "limited": current.choice.limited,
         },
+        "memcg": listed and _memcg(listed.to),
         "host": source and {"memory": source.host.mem_total, "swap": source.host.swap_total},
         "refreshes": {"total": sum(counts.refreshes.values()), **counts.refreshes},
         "pressure": {
@@ -122,12 +130,33 @@ def document(parts: Parts) -> dict[str, Any]:
         "quiet_heartbeats": counts.quiet,
         "preparations": counts.compilations,
         "complaints": parts.problems.standing,
+        "guard": {**parts.guarding.document(at), **parts.telling.document(at)},
     }
 
 
 def encode(parts: Parts) -> bytes:
     """Return the document as it is sent."""
     return json.dumps(document(parts)).encode() + b"\n"
+
+
+def _memcg(to: Sequence[str]) -> dict[str, Any] | None:
+    """Return what makes the kernel follow the list at the limit of a memory control group.
+
+    Args:
+        to: where the list is; None is returned if it is in force nowhere.
+    """
+    if set(targets.IN_FORCE).isdisjoint(to):
+        return None
+    found = coverage.read() if targets.KERNEL_LIST in to else None
+    if found and found.follows:
+        by: str | None = targets.KERNEL_LIST
+    else:
+        by = targets.OOM_SCORE_ADJ if targets.OOM_SCORE_ADJ in to else None
+    return {
+        "by": by,
+        "why": coverage.why(found) or None if found else None,
+        "ooms": found.ooms if found else None,
+    }
 
 
 def _memory() -> dict[str, int]:

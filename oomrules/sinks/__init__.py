@@ -14,7 +14,7 @@ from oomrules.errors import Failure, reason
 from oomrules.lean import NamedTuple, Protocol
 from oomrules.processes.procfs import ProcSource
 from oomrules.ranking.ranker import Ranking
-from oomrules.sinks import file, kernel_list
+from oomrules.sinks import coverage, file, kernel_list
 from oomrules.state import ADJUSTMENTS, GROUPS, LIST, LastList, State, entries
 
 
@@ -50,25 +50,63 @@ class Sink(Protocol):
         """
 
 
-def named(target: str, state: State | None = None, head: int | None = None) -> Sink:
-    """Return the sink of a target; ``State()`` and the usual head unless told."""
+def named(
+    target: str, state: State | None = None, head: int | None = None, limited: bool = False
+) -> Sink:
+    """Return the sink of a target; ``State()`` and the usual head unless told.
+
+    Args:
+        limited: as in ``Choice``.
+    """
     if target == targets.KERNEL_LIST:
         return kernel_list.KernelList(target)
     if target == targets.OOM_SCORE_ADJ:
         # Loaded only where it is the sink: it is a third of the run-time half.
         from oomrules.sinks.oom_score_adj.write import OomScoreAdj
 
-        return OomScoreAdj(state or State(), head)
+        return OomScoreAdj(state or State(), head, limited)
     # Which processes there are is no business of other users (hidepid).
     private = state and target == state.path(LIST)
     return file.File(target, state_directory.FILE_MODE if private else 0o644)
 
 
-def chosen(configured: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the targets: as configured, else the kernel module's, else oom_score_adj."""
+class Choice(NamedTuple):
+    """Where a list goes.
+
+    Attributes:
+        targets: the places (``oomrules.targets``).
+        limited: whether oom_score_adj is among them only for the control groups with a memory
+            limit. All other processes then keep their own values.
+    """
+
+    targets: tuple[str, ...] = ()
+    limited: bool = False
+
+
+def chosen(configured: Sequence[str] = (), before: Choice | None = None) -> Choice:
+    """Return where a list goes: as configured, else where it covers all OOMs at the least cost.
+
+    That is the kernel module; with it oom_score_adj for control groups at their limit, unless the
+    module covers those on this kernel now; without it oom_score_adj alone.
+
+    Args:
+        before: the last choice. It stays if the module is there and its word cannot be had.
+    """
     if configured:
-        return tuple(dict.fromkeys(configured))
-    return (targets.KERNEL_LIST if kernel_list.is_there() else targets.OOM_SCORE_ADJ,)
+        return Choice(tuple(dict.fromkeys(configured)))
+    found = coverage.read()
+    if found is None:
+        return Choice((targets.OOM_SCORE_ADJ,))
+    alone = Choice((targets.KERNEL_LIST,))
+    both = Choice((targets.KERNEL_LIST, targets.OOM_SCORE_ADJ), limited=True)
+    if found.unread and before in (alone, both):
+        return before
+    return alone if found.follows else both
+
+
+def sinks_of(choice: Choice, state: State | None, head: int | None = None) -> list[Sink]:
+    """Return the sinks of a choice, as ``named`` does."""
+    return [named(target, state, head, choice.limited) for target in choice.targets]
 
 
 class Put(NamedTuple):
@@ -211,3 +249,16 @@ def see_originals(source: ProcSource, directory: str) -> None:
         from oomrules.sinks.oom_score_adj import origins
 
         origins.see_originals(source, path)
+
+
+def adjusted(source: ProcSource) -> tuple[dict[int, int], frozenset[int]]:
+    """Return the originals of the processes that oomrules has adjusted, and the values it wrote.
+
+    They are those that the source goes by; a process that has ended since is not among them.
+    """
+    if source.original is None:
+        return {}, frozenset()
+    # It is loaded already.
+    from oomrules.sinks.oom_score_adj import origins
+
+    return origins.adjusted(source)

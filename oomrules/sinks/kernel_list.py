@@ -19,7 +19,6 @@ _REFUSED = {
     errno.EINVAL: "the module takes decimal pids and nothing else; is its version this one's?",
     errno.ENOMEM: "the kernel has no memory for the list; the old one is still in force",
     errno.EFBIG: "the list is longer than the module takes; the old one is still in force",
-    errno.ENOENT: "load the module first: `modprobe oom`",
 }
 
 
@@ -51,7 +50,7 @@ class KernelList:
         except OSError as error:
             raise Failure(
                 f"{self.name} refused the list of {len(pids)} pids: {reason(error)}",
-                _REFUSED.get(error.errno or 0, "see the kernel log"),
+                _advice(error.errno),
             ) from error
         if written != len(data):
             raise Failure(
@@ -59,6 +58,16 @@ class KernelList:
                 "is it the file of oomrules' module?",
             )
         return said(pids, self.name)
+
+
+def _advice(number: int | None) -> str:
+    """Return what to do when the kernel has refused a list."""
+    if number == errno.ENOENT:
+        # Loaded only where it is to be said.
+        from oomrules.sinks import absence
+
+        return absence.advice()
+    return _REFUSED.get(number or 0, "see the kernel log")
 
 
 def is_there() -> bool:

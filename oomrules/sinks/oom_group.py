@@ -12,6 +12,7 @@ and its inode: a new unit of the same name is another one.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable
@@ -32,6 +33,8 @@ from oomrules.ranking.verdict import Verdict
 SCHEMA = "oomrules.groups/1"
 
 _FILE = "memory.oom.group"
+# What a file of a control group says that has been removed: before it is opened, and after.
+_GONE = (errno.ENOENT, errno.ENODEV)
 _UNKILLABLE = "-1000"
 
 # Users make units as they like. So many groups are armed; those beyond it are killed one by one.
@@ -273,10 +276,10 @@ def _write(hierarchy: Hierarchy, entry: Entry, before: int, value: int) -> str |
             return ""
         with opened(_FILE, os.O_WRONLY | os.O_NOFOLLOW, directory=directory) as descriptor:
             os.write(descriptor, b"%d\n" % value)
-    except FileNotFoundError:
-        return ""
-    except (OSError, ValueError) as error:
-        return reason(error) if isinstance(error, OSError) else str(error)
+    except ValueError as error:
+        return str(error)
+    except OSError as error:
+        return "" if error.errno in _GONE else reason(error)
     finally:
         os.close(directory)
     return None

@@ -1,4 +1,4 @@
-"""Test files: TOML that describes processes, and how the rules must rank them."""
+"""Test files: TOML that describes processes, and what the rules must make of them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from oomrules.errors import Failure, reason
 from oomrules.language.diagnostics import did_you_mean
 from oomrules.processes import recorded
 from oomrules.roots import Root
+from oomrules.testing import series
 from oomrules.testing.described import Described, refuse_unknown
+from oomrules.testing.series import Series
 
 SUFFIX = ".test.toml"
 HERE = Root()
 _LARGEST = 2**20
-_FILE = ("rules", "snapshot", "host", "process", "scope", "test")
+_FILE = ("rules", "snapshot", "host", "process", "scope", "test", "guard")
 # What a test can expect of processes, which it names.
 EXPECTATIONS = ("first", "last", "order", "protected", "candidates")
 _TEST = ("name", "only", *EXPECTATIONS)
@@ -46,7 +48,8 @@ class TestFile(NamedTuple):
         rules: the rule files or directories that it is about; None for those in force.
         snapshot: the host that it describes or names.
         pids: the pid of each process that it describes.
-        cases: its tests.
+        cases: its tests of whom.
+        series: its tests of guards, of when.
     """
 
     path: Path
@@ -54,6 +57,7 @@ class TestFile(NamedTuple):
     snapshot: recorded.Recorded
     pids: dict[str, int]
     cases: tuple[Case, ...]
+    series: tuple[Series, ...] = ()
 
     def pid(self, name: str) -> int:
         """Return a process's pid by its name in the file, its pid or comm; else raise Failure."""
@@ -135,9 +139,9 @@ def read(path: Path, tree: Root = HERE) -> TestFile:
     if (
         not isinstance(tests, list)
         or not all(isinstance(test, dict) for test in tests)
-        or not tests
+        or not (tests or data.get("guard"))
     ):
-        raise Failure(f"{path}: it has no test", "begin one with [[test]]")
+        raise Failure(f"{path}: it has no test", "begin one with [[test]] or [[guard]]")
     rules = None
     if "rules" in data:
         rules = tuple(_beside(path, name, tree) for name in _names(path, data["rules"], "rules"))
@@ -147,6 +151,7 @@ def read(path: Path, tree: Root = HERE) -> TestFile:
         snapshot=snapshot,
         pids=pids,
         cases=tuple(_case(path, test) for test in tests),
+        series=series.read(data.get("guard", []), str(path)),
     )
 
 

@@ -5,7 +5,6 @@ The description becomes the lines of a recorded snapshot, and is checked as one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,11 +17,16 @@ from oomrules.language.diagnostics import did_you_mean
 from oomrules.processes import recorded
 from oomrules.processes.containers import NAMED_BY_PATH, QOS_CLASSES, RUNTIMES
 from oomrules.processes.ordinary import (
+    ALL_CAPABILITIES,
+    FIRST_USER,
     PAGE_SIZE,
+    UPTIME,
+    assumed,
     container_group,
     process_line,
     snapshot,
     terminal,
+    usual_group,
 )
 from oomrules.processes.snapshot import HOST_MEMORY, HOST_SHARES
 
@@ -105,7 +109,7 @@ class Described:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.uptime = 86_400
+        self.uptime = UPTIME
         self.users: dict[str, int] = {"root": 0}
         self.groups: dict[str, int] = {"root": 0}
 
@@ -166,11 +170,10 @@ class Described:
         gid = self._id(said, "gid", "group", self.groups, uid)
         rss = self._rss(said, where)
         values: dict[str, Any] = {
+            **assumed(comm, uid),
             "comm": comm,
             "cmdline": "\0".join(self._words(said.get("cmdline", [comm]), where)),
-            "exe": f"/usr/bin/{comm}",
             "uid": uid,
-            "euid": uid,
             "gid": gid,
             "egid": gid,
             "capabilities": self._capabilities(said, uid, where),
@@ -179,7 +182,6 @@ class Described:
             "total_vm": 2 * rss // PAGE_SIZE,
             "rss": rss // PAGE_SIZE,
             "anon": rss,
-            "growth": 0,
             "tty_nr": self._tty(said.get("tty", ""), where),
             "cgroup": self._cgroup(said, comm, uid, where),
         }
@@ -235,7 +237,7 @@ class Described:
     def _capabilities(self, said: dict[str, Any], uid: int, where: str) -> int:
         """Return the set as bits: what is listed, else all for root and none for others."""
         if "capabilities" not in said:
-            return (1 << len(capabilities.CAPABILITIES)) - 1 if uid == 0 else 0
+            return ALL_CAPABILITIES if uid == 0 else 0
         bits = 0
         for name in said["capabilities"]:
             meant = capabilities.matches(name)
@@ -278,14 +280,12 @@ class Described:
         """Put a process into its unit; without one, users are in a session, others a service."""
         unit = said.get("unit")
         if unit is None:
-            if 0 < uid < 1000:
-                return f"/system.slice/{re.sub(r'[^A-Za-z0-9:_.-]', '-', comm)}.service"
-            return f"/user.slice/user-{uid}.slice/session-1.scope"
+            return usual_group(comm, uid)
         if not isinstance(unit, str) or "." not in unit:
             raise self._wrong(f"{where}.unit", "is the full name of a unit, as in nginx.service")
         if unit.endswith(".slice"):
             return _slice(unit)
-        if unit.endswith(".scope") and uid >= 1000:
+        if unit.endswith(".scope") and uid >= FIRST_USER:
             return f"/user.slice/user-{uid}.slice/{unit}"
         return f"/system.slice/{unit}"
 

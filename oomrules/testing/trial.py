@@ -1,4 +1,4 @@
-"""Test files run against rules: which process is first, protected, or above another."""
+"""Test files run against rules: which process is first, protected, above another, or taken."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import NamedTuple
 from oomrules.processes.snapshot import Process, Snapshot
 from oomrules.program.program import Program
 from oomrules.ranking.ranker import Ranker, Ranking
+from oomrules.testing import course
 from oomrules.testing.cases import Case, TestFile
+from oomrules.testing.course import Course
+from oomrules.testing.series import Series
 
 
 class Outcome(NamedTuple):
     """The result of a test; without ``problems`` it succeeded."""
 
     file: TestFile
-    case: Case
+    case: Case | Series
     problems: tuple[str, ...]
 
 
@@ -27,6 +30,12 @@ def run(file: TestFile, program: Program, exercised: set[str]) -> Iterator[Outco
         exercised: the places of the rules that decided something are added to it.
     """
     ranked: dict[frozenset[int], Ranking] = {}
+    for series in file.series:
+        pids = {name: file.pid(name) for name in series.named}
+        if not ranked:
+            ranked[frozenset()] = _ranking(file, program, frozenset(), exercised)
+        run_through = Course(program, ranked[frozenset()], series, pids)
+        yield Outcome(file, series, tuple(course.problems(file, series, run_through, exercised)))
     for case in file.cases:
         there = frozenset(file.pid(name) for name in case.only)
         if there not in ranked:

@@ -39,6 +39,7 @@ def bash(script: str, *words: str) -> list[str]:
         (("check", "--fi"), ["--fix"]),
         (("check", "--format", ""), ["full", "concise", "json", "sarif", "github"]),
         (("check", "--explain", "OOM51"), [f"OOM51{n}" for n in range(1, 6)]),
+        (("replay", "--explain", "RPL10"), [f"RPL10{n}" for n in range(1, 10)]),
         (("rank", "--by", ""), ["unit"]),
         (("completion", ""), list(SHELLS)),
         (("fmt", "--"), ["--help", "--root", "--check", "--diff"]),

@@ -6,8 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from oomrules.language import compiler
+from oomrules.reason import diff
 from tests.commands.done import DATA, Done
+from tests.oracle import strategies
+from tests.oracle.strategies import thorough
 
 Run = Callable[..., Done]
 
@@ -63,6 +69,61 @@ def test_what_dies_together_is_compared_by_its_targets(
     shown = oomrules("diff", "--no-host", old, new).out
     assert "2 differences" in shown and f"by the new statement at {new}:2" in shown
     assert oomrules("diff", "--no-host", old, old).code == 0
+
+
+def test_guards_that_came_went_or_say_something_else_are_named(
+    oomrules: Run, rules: Callable[..., tuple[Path, Path]]
+) -> None:
+    old, new = rules(
+        "define low = host.available < 5%\nkill when low\nwarn when host.free < 1GiB\n"
+        "in user.slice: kill when scope.stall > 40% for 20s\n",
+        "# moved\nterminate when host.free < 1GiB\nkill when host.available < 5%\n"
+        "in user.slice { kill when scope.stall > 40% for 20s then stop }\n",
+    )
+    done = oomrules("diff", "--no-host", "--format", "json", old, new)
+    assert done.code == 1
+    # No process is ranked differently.
+    assert done.data["everywhere"]["proved"]
+    assert done.data["guards"] == [
+        {
+            "what": "added",
+            "targets": [],
+            "old": None,
+            "new": {"place": f"{new}:2", "text": "terminate when host.free < 1GiB"},
+        },
+        {
+            "what": "removed",
+            "targets": [],
+            "old": {"place": f"{old}:3", "text": "warn when host.free < 1GiB"},
+            "new": None,
+        },
+        {
+            "what": "changed",
+            "targets": ["user.slice"],
+            "old": {"place": f"{old}:4", "text": "kill when scope.stall > 40% for 20s"},
+            "new": {"place": f"{new}:4", "text": "kill when scope.stall > 40% for 20s then stop"},
+        },
+    ]
+    shown = oomrules("diff", "--no-host", old, new).out
+    assert "\nGuards: 3 differences\n" in shown
+    assert f"removed, {old}:3: warn when host.free < 1GiB\n" in shown
+    assert f"changed, {old}:4 -> {new}:4: in user.slice: kill when" in shown
+
+
+@settings(thorough, max_examples=thorough.max_examples // 2)
+@given(strategies.guard_sets(), st.data())
+def test_guards_in_another_order_are_the_same(
+    rule_set: strategies.RuleSet, data: st.DataObject
+) -> None:
+    one, other = (
+        compiler.compile_texts(strategies.texts(stated))
+        for stated in (rule_set, data.draw(st.permutations(rule_set)))
+    )
+    assert diff.guards(one, other) == ()
+    none = compiler.compile_texts([])
+    assert {found.what for found in diff.guards(none, one)} <= {"added"}
+    assert {found.what for found in diff.guards(one, none)} <= {"removed"}
+    assert len(diff.guards(none, one)) == len(diff.guards(one, none)) <= len(one.guards)
 
 
 def test_a_recorded_host_is_compared_process_by_process(

@@ -178,6 +178,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Stand in for the module; gives the lists that it was given."""
     path = tmp_path / "oom"
     path.touch()
+    (tmp_path / "oom_stat").write_text("memcg 1\nmemcg_error 0\nmemcg_ooms 0\n")
     written: list[list[int]] = []
 
     def write(_: KernelList, pids: list[int]) -> str:

@@ -12,8 +12,8 @@ import pytest
 
 from oomrules.commands import emit
 from oomrules.processes.snapshot import Process
+from oomrules.ranking.kernel_badness import Domain, Task
 from oomrules.sinks.oom_score_adj import record, survey, write
-from oomrules.sinks.oom_score_adj.formula import Domain, Task
 from oomrules.sinks.oom_score_adj.survey import Survey
 from oomrules.state import ADJUSTMENTS
 

@@ -23,6 +23,7 @@ from oomrules.commands.parts import verdicts
 from oomrules.plain import printable
 from tests.children import CHECKOUT
 from tests.commands.done import DATA, Done
+from tests.commands.replays import TABLE
 
 # A title, a cleared screen, C1's CSI and OSC, a link, a direction turned, nothing visible,
 # separators of lines and paragraphs, a bell, a return, a backspace, half a surrogate pair.
@@ -104,6 +105,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         'in "*.service": prefer unit "?*" by 3\n',
         newline="",
     )
+    # A report is lines: who is in it chooses no line end.
+    (path / "kern.log").write_text(
+        TABLE.replace("{name}", comment[:12]).replace("x.service", f"x{comment}.service"),
+        newline="",
+    )
+    (path / "guards.oom").write_text(
+        f'kill when host.available < 5%  # {comment}\nin "*": terminate when scope.memory > 1B\n',
+        newline="",
+    )
     # For --fix --diff there must be something to mend.
     (rules / "20-mend.oom").write_text(f'kill last comm "systemd-journald" # {comment}\n')
     (path / "bad.oom").write_text(f'never kill comm "{comment}" {comment}\nfoo {comment}\n')
@@ -151,6 +161,12 @@ def commands(place: Path) -> dict[str, Sequence[object]]:
         "scopes json": ("scopes", "--format", "json", *host, *rules),
         "emit plan": ("emit", "--to", "oom_score_adj", "--dry-run", *host, *rules),
         "emit nowhere": ("emit", "--to", f"/nowhere{EVIL}/x", *host, *rules),
+        "replay": ("replay", place / "kern.log", *rules),
+        "replay list": ("replay", place / "kern.log", "--list"),
+        "replay json": ("replay", place / "kern.log", "--format", "json", *rules),
+        "replay nothing": ("replay", named, *rules),
+        "replay nowhere": ("replay", EVIL, *rules),
+        "replay what": ("replay", "--explain", EVIL),
         "check": ("check", place / "bad.oom"),
         "check concise": ("check", "--format", "concise", place / "bad.oom", named),
         "check json": ("check", "--format", "json", place / "bad.oom"),
@@ -178,6 +194,10 @@ def commands(place: Path) -> dict[str, Sequence[object]]:
         "import nothing": ("import", f"/nowhere{EVIL}"),
         "hook": ("hook", "--install", f"x{EVIL}.service", "--root", place / "root"),
         "hook what": ("hook", "--remove", EVIL),
+        "guard": ("guard", *host, "--rules", place / "guards.oom", *rules),
+        "guard json": ("guard", "--json", *host, "--rules", place / "guards.oom"),
+        "guard --in": ("guard", "--in", EVIL, *host, "--rules", place / "guards.oom"),
+        "guard --replay": ("guard", "--replay", place / "twice.jsonl", *rules),
         "no command": (EVIL,),
         "no option": ("rank", f"--{EVIL}"),
         "no choice": ("rank", "--format", EVIL),
@@ -213,7 +233,7 @@ def test_every_command_that_prints_is_among_them() -> None:
     from oomrules.commands import main
 
     # The rest have tests of their own: they need a terminal, a service, a journal or this host.
-    rest = {"top", "status", "run", "history", "lsp", "release", "snapshot", "completion"}
+    rest = {"top", "status", "run", "history", "lsp", "release", "snapshot", "completion", "record"}
     assert {name.split()[0] for name in NAMES} - {"no"} | rest == set(main.COMMANDS)
 
 

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oomrules.commands import history
-from oomrules.kills.entry import ASKED_ID
+from oomrules.kills import guarded
+from oomrules.kills.entry import ASKED_ID, KILL_ID
 from tests.commands.done import Done
 
 Run = Callable[..., Done]
@@ -85,8 +86,42 @@ def test_a_kill_is_shown(oomrules: Run, journal: Journal) -> None:
         "points": 30,
         "list_age": 2.5,
         "unit_from": "",
+        "by": "kernel",
+        "guard": None,
+        "kernel_alone": None,
     }
     assert "1 of 9" in oomrules("history").out
+
+
+ALONE = {
+    "OOMRULES_KERNEL_PID": "812",
+    "OOMRULES_KERNEL_COMM": "postgres",
+    "OOMRULES_KERNEL_UID": "70",
+    "OOMRULES_KERNEL_UNIT": "db.service",
+    "OOMRULES_KERNEL_USER_UNIT": "",
+}
+
+
+def test_whom_the_kernel_alone_would_have_taken_is_shown(oomrules: Run, journal: Journal) -> None:
+    journal.say(ENTRY | ALONE)
+    (kill,) = oomrules("history", "--format", "json").data["kills"]
+    assert kill["kernel_alone"] == {
+        "pid": 812,
+        "comm": "postgres",
+        "uid": 70,
+        "unit": "db.service",
+        "user_unit": "",
+    }
+    *_, last = oomrules("history").out.splitlines()
+    assert "instead of shop (77) the kernel alone would have taken postgres (812)" in last
+    assert "of db.service" in last
+
+
+def test_nothing_is_said_where_the_kernel_would_have_taken_the_same(
+    oomrules: Run, journal: Journal
+) -> None:
+    journal.say(ENTRY | ALONE | {"OOMRULES_KERNEL_PID": "77"})
+    assert "kernel alone" not in oomrules("history").out
 
 
 def test_only_what_root_wrote_is_asked_for(oomrules: Run, journal: Journal) -> None:
@@ -198,3 +233,107 @@ def test_why_journalctl_failed_is_told(oomrules: Run, journal: Journal) -> None:
     done = oomrules("history")
     assert done.code == 2 and "journalctl: No journal files were found" in done.err
     assert "\x1b" not in done.err
+
+
+# --- the guard ---------------------------------------------------------------------------------
+
+ACT = guarded.Act(
+    kind="killed",
+    text="kill when host.available < 5%",
+    place="/etc/oomrules.d/60-guard.oom:3",
+    host={"memory": 1 << 30, "available": 1 << 25, "stall": 1400},
+    pid=4711,
+    uid=1000,
+    comm="hog",
+    unit="shop.service",
+    rank=1,
+    points=30,
+    listed=212,
+    age=0.5,
+    expected=1 << 30,
+    reaction=0.004,
+)
+
+
+def entry(act: guarded.Act, second: int) -> dict[str, Any]:
+    """What journalctl says of an act, so many seconds after ENTRY."""
+    return {
+        **guarded.fields(act),
+        "MESSAGE": guarded.sentence(act),
+        "_SYSTEMD_UNIT": "oomrules.service",
+        "__REALTIME_TIMESTAMP": str(int(ENTRY["__REALTIME_TIMESTAMP"]) + second * 1_000_000),
+    }
+
+
+def test_the_guards_kills_stand_among_the_kernels(oomrules: Run, journal: Journal) -> None:
+    ended = ACT._replace(kind="ended", won=1 << 29, lasted=0.4)
+    journal.say(
+        {**ENTRY, "MESSAGE_ID": KILL_ID},
+        entry(ACT, 10),
+        entry(ended, 11),
+        {**ENTRY, "MESSAGE_ID": KILL_ID, "__REALTIME_TIMESTAMP": "1700000020000000"},
+    )
+    data = oomrules("history", "--format", "json").data
+    assert [kill["by"] for kill in data["kills"]] == ["kernel", "guard", "kernel"]
+    guard = data["kills"][1]["guard"]
+    assert (guard["text"], guard["file"], guard["line"]) == (
+        "kill when host.available < 5%",
+        "/etc/oomrules.d/60-guard.oom",
+        3,
+    )
+    assert (guard["available"], guard["stall"], guard["won"], guard["lasted"]) == (
+        1 << 25,
+        14.0,
+        1 << 29,
+        0.4,
+    )
+    rows = oomrules("history").out.splitlines()[1:]
+    assert ["60-guard.oom:3" in row for row in rows] == [False, True, False]
+
+
+def test_what_came_of_a_victim_is_put_where_its_own_kill_stands(
+    oomrules: Run, journal: Journal
+) -> None:
+    # The pid was used again, and the second one has not ended.
+    ended = ACT._replace(kind="ended", won=7, lasted=0.4)
+    journal.say(entry(ACT, 1), entry(ended, 2), entry(ACT, 3), entry(ACT._replace(pid=9), 4))
+    kills = oomrules("history", "--format", "json").data["kills"]
+    assert [kill["guard"]["won"] for kill in kills] == [7, None, None]
+
+
+def test_who_ended_when_a_guard_asked_is_no_kill(oomrules: Run, journal: Journal) -> None:
+    asked = ACT._replace(kind="asked")
+    journal.say(entry(asked, 1), entry(asked._replace(pid=9), 2), entry(ACT, 3))
+    data = oomrules("history", "--format", "json").data
+    assert [kill["pid"] for kill in data["terminated"]] == [9]
+    assert [kill["pid"] for kill in data["kills"]] == [4711]
+
+
+def test_what_was_no_kill_is_told_apart(oomrules: Run, journal: Journal) -> None:
+    warned = guarded.Act(kind="warned", text="warn when host.available < 15%", place="a.oom:1")
+    journal.say(
+        entry(warned, 1),
+        entry(warned._replace(kind="nobody"), 2),
+        entry(ACT._replace(dry=True), 3),
+        entry(ACT._replace(kind="again", times=3), 4),
+    )
+    data = oomrules("history", "--format", "json").data
+    assert data["kills"] == data["terminated"] == []
+    assert [note["what"] for note in data["warnings"]] == ["warned", "nobody", "dry run", "again"]
+    assert "would have killed `hog`" in data["warnings"][2]["message"]
+    table = oomrules("history").out
+    assert "dry run" in table and "nobody to take" in table and "a.oom:1" in table
+
+
+def test_nobody_else_makes_up_what_the_guard_did(oomrules: Run, journal: Journal) -> None:
+    for unit in ("other.service", "", "user@1000.service"):
+        journal.say({**entry(ACT, 1), "_SYSTEMD_UNIT": unit})
+        assert oomrules("history", "--format", "json").data["kills"] == []
+
+
+def test_what_was_not_recorded_in_time_is_a_kill_of_which_little_is_known(
+    oomrules: Run, journal: Journal
+) -> None:
+    journal.say(entry(ACT._replace(kind="unsure"), 1))
+    (kill,) = oomrules("history", "--format", "json").data["kills"]
+    assert kill["guard"]["unsure"] is True and kill["guard"]["won"] is None

@@ -31,12 +31,14 @@ def test_a_command_line_becomes_a_file_that_check_and_fmt_accept(
     arguments = ("-m", "5", "--prefer", "^(a|b)$", "--sort-by-rss", "--ignore-root-user")
     done = oomrules("import", "-o", path, "earlyoom", "--", *arguments)
     assert (done.code, done.out) == (0, "")
-    assert "3 settings said in rules, 1 in comments" in done.err
+    assert "4 settings said in rules, 0 in comments" in done.err
     said = [line for line in path.read_text().splitlines() if line and line[0] != "#"]
     assert said == [
         'kill first anything when comm ~ "^(a|b)$"',
         "score rss",
         "never kill uid 0",
+        "terminate when host.available <= 5% and (host.swap == 0B or host.swap_free <= 10%)",
+        "kill when host.available <= 2.5% and (host.swap == 0B or host.swap_free <= 5%)",
     ]
     assert oomrules("check", path).code == 0
     assert oomrules("fmt", "--check", path).code == 0

@@ -47,7 +47,7 @@ def test_pids_are_exactly_what_the_kernel_takes(rank: Run) -> None:
 def test_json_follows_its_schema(rank: Run) -> None:
     done = rank("--format", "json")
     assert done.code == 0
-    assert list(done.data) == ["schema", "candidates", "excluded", "wholes"]
+    assert list(done.data) == ["schema", "candidates", "excluded", "wholes", "first"]
     assert done.data["schema"] == "oomrules.ranking/1"
     keys = "rank pid comm uid unit cgroup tier degree whole base weight points".split()
     keys += ["rules", "doubts"]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -91,10 +92,14 @@ def answer(mode: str, message: Any) -> Any:
     elif member == "ListSessions":
         rows = [("1", 1000, "ann", "seat0", "/1"), ("2", 1000, "ann", "", "/2")]
         reply.set_body(GLib.Variant("(a(susso))", (rows,)))
+    elif member == "Notify":
+        with open(f"{sys.argv[1]}.notified", "a", encoding="utf-8") as file:
+            file.write(json.dumps(message.get_body().unpack()) + "\n")
+        reply.set_body(GLib.Variant("(u)", (7,)))
     elif member == "GetAll":
         session = {
             "Active": GLib.Variant("b", True),
-            "Class": GLib.Variant("s", "user" * 500),
+            "Class": GLib.Variant("s", "user" if mode == "seated" else "user" * 500),
             "Scope": GLib.Variant("s", f"session-{message.get_path()[1:]}.scope"),
         }
         reply.set_body(GLib.Variant("(a{sv})", (session,)))

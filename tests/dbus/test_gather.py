@@ -23,7 +23,7 @@ from oomrules.language.text import RuleText
 from oomrules.processes.facts import Facts
 from oomrules.processes.units import Placement, placement
 from tests.children import CHECKOUT
-from tests.dbus.test_users import GUARD, PEER, wait_for
+from tests.dbus.buses import GUARD, PEER, wait_for
 
 Listen = Callable[[str], str]
 

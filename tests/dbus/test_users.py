@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,66 +17,17 @@ from hypothesis import strategies as st
 from oomrules.dbus import bounds, users, users_child
 from oomrules.dbus.users import Users
 from oomrules.processes.units import Placement, placement
+from tests.dbus.buses import GUARD, UID, Listen
 
-# No test waits longer for anything; what is asserted is what came of it.
-GUARD = 60.0
 NAMES = ("Description", "OOMPolicy", "OOMScoreAdjust")
-# A user with no rights, where the test may become one.
-UID = 61234 if os.geteuid() == 0 else os.geteuid()
-
-PEER = Path(__file__).with_name("peer.py")
 # What ``peer.py`` says to a terminal.
 ESCAPES = "\x1b]0;PWNED\x07\x1b[2J\x1b[31mnote: all is well\n"
 
 SLOW = ("slow", "silent", "absent", "mute", "half", "trickle", "line", "header", "signals")
 
-Listen = Callable[..., str]
-
 
 def place(user: object, unit: str) -> Placement:
     return placement(f"/user.slice/user-{user}.slice/user@{user}.service/app.slice/{unit}")
-
-
-def wait_for(path: str) -> None:
-    end = time.monotonic() + GUARD
-    while True:
-        with socket.socket(socket.AF_UNIX) as one:
-            try:
-                one.connect(path)
-                return
-            except OSError:
-                assert time.monotonic() < end, "nobody listens"
-        time.sleep(0.02)
-
-
-@pytest.fixture
-def listen() -> Iterator[Listen]:
-    """Let users have buses; gives the directory with all of theirs."""
-    # Not pytest's own directory, which is closed to others.
-    folder = tempfile.mkdtemp()
-    os.chmod(folder, 0o755)
-    shutil.copy(PEER, folder)
-    peers: list[subprocess.Popen[bytes]] = []
-
-    def start(mode: str, uid: int = UID) -> str:
-        own = os.path.join(folder, str(uid))
-        os.makedirs(own)
-        options: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            os.chown(own, uid, uid)
-            options = {"user": uid, "group": uid, "extra_groups": []}
-        bus = os.path.join(own, "bus")
-        # The distribution's interpreter, which anybody may run.
-        argv = ["/usr/bin/python3", "-I", os.path.join(folder, "peer.py"), bus, mode]
-        peers.append(subprocess.Popen(argv, stderr=subprocess.DEVNULL, **options))
-        wait_for(bus)
-        return folder
-
-    yield start
-    for process in peers:
-        process.kill()
-        process.wait()
-    shutil.rmtree(folder)
 
 
 def ask(folder: str, units: list[str], **options: Any) -> tuple[dict[str, Any], list[str]]:
@@ -260,7 +207,7 @@ def test_a_text_is_cut_at_a_character(text: str, most: int) -> None:
 
 def test_a_process_that_asks_has_little_memory() -> None:
     code = (
-        "from oomrules.dbus import users_child; users_child._limit()\n"
+        "from oomrules.dbus import users_child; users_child.limit()\n"
         "try: bytes(users_child._MEMORY + (1 << 20))\n"
         "except MemoryError: print('little')"
     )

@@ -98,7 +98,8 @@ class Editor:
 @pytest.fixture(scope="module")
 def editor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
     folder = tmp_path_factory.mktemp("rules")
-    (folder / "10-words.oom").write_text('define heavy = rss > 1GiB\nlist shells = "sh"\n')
+    words = 'define heavy = rss > 1GiB\ndefine low = host.free < 1GiB\nlist shells = "sh"\n'
+    (folder / "10-words.oom").write_text(words)
     editor = Editor(folder / "50-mine.oom")
     yield editor
     editor.close()
@@ -164,7 +165,17 @@ def test_formatting_gives_the_one_form_or_nothing(editor: Editor) -> None:
         ("in a.slice: ", {"never", "prefer"}, {"rss"}),
         ("spare anything when ", {"rss", "unit.memory", "heavy", "niced", "not"}, {"SYS_ADMIN"}),
         ("spare anything with ", {"SYS_RAWIO", "BPF"}, {"rss"}),
-        ("kill ", {"first", "last", "whole"}, {"rss", "never"}),
+        ("kill ", {"first", "last", "whole", "when"}, {"rss", "never"}),
+        ("terminate ", {"when"}, {"rss", "first"}),
+        ("kill when ", {"host.available", "host.stall", "not", "low"}, {"rss", "heavy", "cap"}),
+        ("kill when not low or ", {"host.swap_free", "then"}, {"scope.memory", "within"}),
+        ("in a.slice: warn when ", {"scope.memory", "for", "max"}, {"then", "within", "uid"}),
+        ("in a.slice {\n  terminate when low and\n  ", {"scope.stall", "within"}, {"rss"}),
+        ("terminate when low \\\n  ", {"within", "for", "then", "and"}, {"scope.stall", "rss"}),
+        ("kill when low then ", {"stop"}, {"rss", "kill"}),
+        ("kill when low for ", {"10s"}, {"rss", "stop"}),
+        ("kill first anything when ", {"rss", "host.available"}, {"SYS_ADMIN"}),
+        ("prefer anything\nkill whole when ", {"rss"}, {"SYS_ADMIN"}),
         ("in a.slice: kill w", {"whole"}, {"rss", "never"}),
         ("never kill ", {"comm", "anything", "not"}, {"SYS_ADMIN"}),
         ("spare uid 0 ", {"under", "child", "max", "min", "and", "or"}, {"SYS_ADMIN"}),
@@ -177,7 +188,8 @@ def test_words_are_offered_where_they_may_stand(
     text: str, offered: set[str], not_offered: set[str], editor: Editor
 ) -> None:
     editor.open(f"spare uid 0\n{text}")
-    words = {one["label"] for one in editor.at("completion", 1, len(text))}
+    *above, last = text.split("\n")
+    words = {one["label"] for one in editor.at("completion", 1 + len(above), len(last))}
     assert offered <= words
     assert not not_offered & words
 
@@ -195,6 +207,17 @@ def test_a_word_is_explained(editor: Editor) -> None:
         (1, 31): "`max(a, b)`",
     }.items():
         assert form in editor.at("hover", *place)["contents"]["value"]
+
+
+def test_the_words_of_a_guard_are_explained(editor: Editor) -> None:
+    editor.open("kill when host.stall > 5% for 5s then stop\n")
+    for column, said in {
+        1: "`kill when CONDITION [for DURATION] [within DURATION] [then stop]`",
+        12: "every task waited for memory",
+        27: "`kill when CONDITION for DURATION`",
+        34: "`kill when CONDITION then stop`",
+    }.items():
+        assert said in editor.at("hover", 0, column)["contents"]["value"]
 
 
 def test_without_the_library_it_says_what_to_install(

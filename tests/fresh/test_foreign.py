@@ -67,7 +67,8 @@ def test_every_option_of_earlyoom_s_help_and_manual_is_known(package: Package) -
 def test_its_settings_as_they_are_shipped_become_a_rule_file(package: Package) -> None:
     (found,), text = imported(package("earlyoom") / "etc/default/earlyoom")
     assert found.tool == "earlyoom" and found.guards
-    assert len(made.sentences(text)) == 2
+    assert len(made.rules(text)) == 2
+    assert [guard.split()[0] for guard in made.guards(text)] == ["terminate", "kill"]
 
 
 @pytest.mark.parametrize(("name", "least"), [("nohang.conf", 2), ("nohang-desktop.conf", 20)])
@@ -75,7 +76,8 @@ def test_so_do_those_of_nohang_with_every_key(package: Package, name: str, least
     path = package("nohang") / "etc/nohang" / name
     (found,), text = imported(path)
     assert found.tool == "nohang"
-    assert len(made.sentences(text)) >= least
+    assert len(made.rules(text)) >= least
+    assert {guard.split()[0] for guard in made.guards(text)} >= {"terminate", "kill"}
     keys = re.findall(r"^(\w+) *=", path.read_text(), re.MULTILINE)
     assert len(keys) > 40 and set(keys) <= nohang.SETTINGS.keys()
     places = {piece.place for piece in found.pieces}
@@ -87,12 +89,12 @@ def test_so_do_those_of_nohang_with_every_key(package: Package, name: str, least
 def test_so_do_those_of_systemd_oomd(package: Package) -> None:
     found, text = imported(package("systemd-oomd"))
     assert [one.tool for one in found] == ["systemd"]
-    assert 'kill last unit "systemd-oomd.service"' in made.sentences(text)
-    assert any("user@*.service" in guard for one in found for guard in one.guards)
+    assert 'kill last unit "systemd-oomd.service"' in made.rules(text)
+    assert any("user@*.service" in guard for guard in made.guards(text))
 
 
 def test_the_units_of_a_whole_system_are_read_from_its_files(package: Package) -> None:
     found = units.of_files(Root(package("systemd")))
-    rules = made.sentences(made.written([found]))
+    rules = made.rules(made.written([found]))
     assert 'prefer unit "user@*.service" by 2' in rules
     assert [rule for rule in rules if "systemd-journald.service" in rule]

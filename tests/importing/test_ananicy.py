@@ -46,7 +46,7 @@ def of(rules: str, types: str = TYPES) -> Translation:
     ],
 )
 def test_a_rule_about_oom_score_adj_becomes_a_rule(line: str, rule: str) -> None:
-    assert made.sentences(made.written([of(line)])) == [rule]
+    assert made.rules(made.written([of(line)])) == [rule]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_any_other_line_stands_in_a_comment_with_a_reason(line: str) -> None:
     found = of(line)
     (piece,) = [one for one in found.pieces if one.place.startswith("/etc/ananicy.d/x.rules")]
     assert piece.reason and not piece.sentences
-    assert made.sentences(made.written([found])) == []
+    assert made.rules(made.written([found])) == []
 
 
 def test_a_configuration_that_switches_it_off_is_said() -> None:
@@ -97,4 +97,4 @@ def test_two_types_of_one_name_are_one() -> None:
         json.dumps({"type": "Doc", "oom_score_adj": score}) + "\n" for score in (100, 200)
     )
     found = of('{"name": "a", "type": "Doc"}', types)
-    assert made.sentences(made.written([found])) == ['prefer comm "a" by 4']
+    assert made.rules(made.written([found])) == ['prefer comm "a" by 4']

@@ -35,7 +35,7 @@ def of(command: str) -> Translation:
 
 
 def rules(command: str) -> list[str]:
-    return made.sentences(made.written([of(command)]))
+    return made.rules(made.written([of(command)]))
 
 
 def test_every_option_is_known_with_its_value() -> None:
@@ -97,20 +97,36 @@ def test_options_become_these_rules(command: str, expected: list[str]) -> None:
         ("-s 100 -m 4.5", ["4.5%", "2.25%"], []),
     ],
 )
-def test_thresholds_become_conditions_for_later(
-    command: str, memory: list[str], swap: list[str]
-) -> None:
+def test_thresholds_become_guards(command: str, memory: list[str], swap: list[str]) -> None:
     found = of(command)
-    made.written([found])
+    written = made.guards(made.written([found]))
     for number, verb in enumerate(("terminate", "kill")):
         # Where there is no swap, earlyoom looks at the memory alone.
         free = f" and (host.swap == 0B or host.swap_free <= {swap[number]})" if swap else ""
-        assert found.guards[number] == f"{verb} when host.available <= {memory[number]}{free}"
+        assert written[number] == f"{verb} when host.available <= {memory[number]}{free}"
 
 
 def test_of_two_thresholds_the_lower_one_counts() -> None:
     first, _ = of("-m 10 -M 1000 -s 100").guards
     assert first == "terminate when host.available <= 10% and host.available <= 1000KiB"
+
+
+@pytest.mark.parametrize(
+    "command", ["--unknown", "-m", "--prefer", "-s 5 -x", "-m 5 word", "-m 5 --avoid"]
+)
+def test_what_earlyoom_would_not_start_with_makes_no_guard(command: str) -> None:
+    found = of(command)
+    assert not found.guards
+    assert made.guards(made.written([found])) == []
+
+
+def test_the_limits_stand_above_the_guards_that_they_become() -> None:
+    text = made.written([of("-m 5,2 -r 60 -S 1000")])
+    head, _, below = text.partition("# --- when earlyoom acts ---")
+    assert "-m 5,2" in below and "-S 1000" in below and "host.available" not in head
+    guards, _, left = below.partition("# --- no rule says this part of earlyoom ---")
+    assert "-r 60" in left and "-m 5,2" not in left
+    assert guards.index("-m 5,2") < guards.index("terminate when host.available <= 5%")
 
 
 @pytest.mark.parametrize("value", ["x", "-5", "1e400", "nan", "", "1,2,3"])
@@ -142,7 +158,7 @@ def test_the_settings_of_the_service_are_read_as_the_shell_reads_them(
     text: str, expected: str
 ) -> None:
     found = made.translated("/etc/default/earlyoom", f"# a comment\n\n{text}\n")
-    said = [line for line in made.sentences(made.written([found])) if line not in MEASURE]
+    said = [line for line in made.rules(made.written([found])) if line not in MEASURE]
     assert said == [expected]
 
 
@@ -152,7 +168,7 @@ def test_the_settings_of_the_service_are_read_as_the_shell_reads_them(
 def test_other_lines_of_it_stand_in_comments(text: str) -> None:
     found = made.translated("/etc/default/earlyoom", text)
     assert [one for one in found.pieces if one.reason]
-    assert made.sentences(made.written([found])) == MEASURE
+    assert made.rules(made.written([found])) == MEASURE
 
 
 @pytest.mark.parametrize("text", ['EARLYOOM_ARGS=""', "earlyoom", "EARLYOOM_ARGS="])

@@ -14,7 +14,7 @@ MEASURE = [
 
 
 def rules(text: str) -> list[str]:
-    found = made.sentences(made.written([made.translated("nohang.conf", text)]))
+    found = made.rules(made.written([made.translated("nohang.conf", text)]))
     assert found[:2] == MEASURE
     return found[2:]
 
@@ -99,13 +99,16 @@ def test_thresholds_become_conditions_for_later() -> None:
     free = "(host.swap == 0B or host.swap_free <= "
     terminate = f"terminate when host.available <= 5% and {free}10%)"
     kill = f"kill when host.available <= 2% and {free}100MiB)"
-    pressure = "terminate when host.stall >= 40% for 30s"
+    pressure = "terminate when host.stall >= 40% and host.available <= 5% for 30s"
     assert made.translated("nohang.conf", text).guards == (terminate, pressure, kill)
+    written = made.written([made.translated("nohang.conf", text)])
+    assert made.guards(written) == [terminate, pressure, kill]
+    assert "both kill" in written
     warned = made.translated("nohang.conf", f"{text}low_memory_warnings_enabled = True\n")
     assert warned.guards[0] == f"warn when host.available <= 20% and {free}25%)"
 
 
 def test_positive_adjustments_can_be_left_out_of_the_measure() -> None:
     text = "ignore_positive_oom_score_adj = True\n"
-    first, *_ = made.sentences(made.written([made.translated("nohang.conf", text)]))
+    first, *_ = made.rules(made.written([made.translated("nohang.conf", text)]))
     assert first == "score footprint + (min(oom_score_adj, 0) + 1000) * (host.totalpages / 1000)"

@@ -24,7 +24,7 @@ def of(files: dict[str, str]) -> Translation:
 
 
 def rules(files: dict[str, str]) -> list[str]:
-    return made.sentences(made.written([of(files)]))
+    return made.rules(made.written([of(files)]))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_setting_of_a_unit_becomes_a_rule(setting: str, rule: str) -> None:
 def test_any_other_stands_in_a_comment_with_a_reason(setting: str) -> None:
     found = of({UNIT: f"[Service]\n{setting}\n"})
     assert [bool(one.reason) for one in found.pieces] == [True]
-    assert made.sentences(made.written([found])) == []
+    assert made.rules(made.written([found])) == []
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_the_arguments_of_earlyoom_s_service_are_read() -> None:
     assert not found.guards
 
 
-def test_when_systemd_oomd_acts_becomes_conditions_for_later() -> None:
+def test_when_systemd_oomd_acts_becomes_guards() -> None:
     slices = "/usr/lib/systemd/system/-.slice.d/10.conf"
     files = {
         "/etc/systemd/oomd.conf": (
@@ -146,6 +146,11 @@ def test_when_systemd_oomd_acts_becomes_conditions_for_later() -> None:
         'in "user@*.service": kill when scope.stall > 50.5% for 90s',
     )
     assert rules(files) == []
+    text = made.written([of(files)])
+    assert len(made.guards(text)) == 3
+    # What no unit makes it act by is no guard, and is said.
+    text = made.written([of({"/etc/systemd/oomd.conf": files["/etc/systemd/oomd.conf"]})])
+    assert made.guards(text) == [] and "No unit here" in text
 
 
 def test_a_ruleset_is_said_for_each_unit_that_names_it() -> None:
@@ -178,7 +183,7 @@ def test_units_with_something_of_their_own_become_rules() -> None:
         }
     )
     text = made.written([found])
-    assert made.sentences(text) == [
+    assert made.rules(text) == [
         'kill last unit "dbus.service"',
         'prefer unit "job.service" by 8',
         'kill whole "job.service"',
@@ -198,8 +203,31 @@ def test_the_units_of_another_system_are_read_from_its_files(tmp_path: Path) -> 
     (tmp_path / "lib").symlink_to("usr/lib")
     (tmp_path / "etc/systemd/system").mkdir(parents=True)
     found = units.of_files(Root(tmp_path))
-    assert made.sentences(made.written([found])) == ['prefer unit "a.service" by 2']
+    assert made.rules(made.written([found])) == ['prefer unit "a.service" by 2']
     assert "1 settings" in found.differences[-1]
+
+
+def test_the_limits_of_systemd_oomd_are_read_beside_the_units(tmp_path: Path) -> None:
+    unit = tmp_path / "usr/lib/systemd/system/a.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Service]\nManagedOOMSwap=kill\nOOMRules=mine\n")
+    for path, text in {
+        "usr/lib/systemd/oomd.conf": "[OOM]\nSwapUsedLimit=70%\n",
+        "etc/systemd/oomd.conf.d/10-x.conf": "[OOM]\nSwapUsedLimit=80%\n",
+        "etc/systemd/oomd/rules.d/mine.oomrule": (
+            "[Rule]\nMemoryPressureAbove=25%\nAction=kill-by-pgscan\n"
+        ),
+        "etc/systemd/journald.conf": "[Journal]\nStorage=none\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    (tmp_path / "etc/systemd/system").mkdir()
+    text = made.written([units.of_files(Root(tmp_path))])
+    assert made.guards(text) == [
+        'in "a.service": kill when host.swap_free < 20% and host.available < 20%',
+        'in "a.service": kill when scope.stall > 25%',
+    ]
+    assert "journald" not in text
 
 
 def test_a_root_without_units_is_an_error(tmp_path: Path) -> None:

@@ -76,13 +76,13 @@ def test_no_text_of_others_speaks_to_the_linter() -> None:
 def test_of_two_tools_there_is_one_score() -> None:
     first = earlyoom.of_arguments(["--sort-by-rss"])
     text = made.written([first, made.translated("nohang.conf", "a = 5"), first])
-    assert made.sentences(text) == ["score rss"]
+    assert made.rules(text) == ["score rss"]
     assert "`score rss` is the first" in text and "The score stands above" in text
 
 
 def test_a_sentence_that_stands_there_already_is_not_said_twice() -> None:
     text = "@BADNESS_ADJ_RE_NAME -100 /// ^a$\n" * 2
-    assert made.sentences(made.written([made.translated("nohang.conf", text)]))[2:] == [
+    assert made.rules(made.written([made.translated("nohang.conf", text)]))[2:] == [
         'spare comm "a" by 1.176'
     ]
 
@@ -165,11 +165,11 @@ def test_bytes_that_are_no_text_raise_nothing_but_our_error(tmp_path: Path) -> N
 
 def test_what_the_score_counts_already_is_not_said_a_second_time() -> None:
     unit = made.translated("x.service", "[Service]\nOOMScoreAdjust=100\n")
-    assert made.sentences(made.written([unit])) == ['prefer unit "x.service" by 2']
+    assert made.rules(made.written([unit])) == ['prefer unit "x.service" by 2']
     first = earlyoom.of_arguments([])
     text = made.written([first, unit])
     assert "x.service" in text
-    assert len(made.sentences(text)) == 2
+    assert len(made.rules(text)) == 2
 
 
 @pytest.mark.parametrize("name", foreign_files.CASES)

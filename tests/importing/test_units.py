@@ -29,7 +29,7 @@ def booted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_units_that_systemd_lists_become_rules(listen: Listen) -> None:
     listen("honest")
     text = made.written([units.of_host()])
-    assert made.sentences(text) == [
+    assert made.rules(text) == [
         'prefer unit "u1.service" by 2',
         'kill whole "u1.service"',
         'kill last unit "u1.service"',

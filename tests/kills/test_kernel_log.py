@@ -341,10 +341,15 @@ FIGURES = "total-vm:400000kB, anon-rss:390000kB, file-rss:4kB"
 @pytest.mark.parametrize(
     ("before", "message", "constraint", "uid"),
     [
-        # 2.6.32 of RHEL, 3.10 of CentOS, 4.9, 4.18, 5.0, 5.3, and at a limit.
+        # 2.6.32 and 3.10 of RHEL, 3.10 of CentOS, 4.9, 4.18, 5.0, 5.3, and at a limit.
         (
             "Out of memory: Kill process 7 (x) score 9 or sacrifice child",
             f"Killed process 7, UID 48, (x) {FIGURES}",
+            *("CONSTRAINT_NONE", 48),
+        ),
+        (
+            "Out of memory: Kill process 7 (x) score 9 or sacrifice child",
+            f"Killed process 7 (x), UID 48, {FIGURES}, shmem-rss:0kB",
             *("CONSTRAINT_NONE", 48),
         ),
         (

@@ -206,6 +206,18 @@ CASES: dict[str, list[Case]] = {
             'define niced = nice > 0\nspare anything under comm "a"',
         ),
     ],
+    "OOM214": [
+        Case(
+            "in a.slice: kill when ‸unit.memory > 1GiB",
+            "`scope.memory`",
+            "in a.slice: kill when scope.memory > 1GiB",
+        ),
+        Case(
+            "define large = rss > 1GiB\n‸kill when large",
+            "ask for `host.available`",
+            "kill when host.available < 1GiB",
+        ),
+    ],
     "OOM301": [
         Case("spare anything when ‸rss > 10", "512MiB", "spare anything when rss > 10B"),
         Case(

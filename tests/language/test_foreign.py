@@ -39,7 +39,12 @@ CASES = {
         "earlyoom",
         ['never kill uid 0 comm "sshd"'],
     ),
-    "earlyoom without a name": Case("earlyoom -m 5", "earlyoom", []),
+    "earlyoom without a name": Case(
+        "earlyoom -m 5",
+        "earlyoom",
+        ["terminate when host.available <= 5% and (host.swap == 0B or host.swap_free <= 10%)"],
+    ),
+    "limits of earlyoom in KiB": Case("-M 400000,200000", "earlyoom", []),
     "a rule of ananicy": Case(
         '{ "name": "firefox", "type": "Doc-View", "oom_score_adj": 200 }',
         "ananicy",
@@ -67,9 +72,17 @@ CASES = {
     "a unit of systemd": Case(
         "[Service]\nType=simple\nOOMScoreAdjust=500", "systemd", ['prefer unit "NAME.service"']
     ),
-    "pressure in systemd, which no rule says": Case(
-        "[Slice]\nManagedOOMMemoryPressure=kill", "systemd", []
+    "pressure in systemd": Case(
+        "[Slice]\nManagedOOMMemoryPressure=kill",
+        "systemd",
+        ["in NAME.slice: kill when scope.stall > 60% and host.available < 10% for 30s"],
     ),
+    "swap in systemd": Case(
+        "ManagedOOMSwap=kill",
+        "systemd",
+        ["in NAME.service: kill when host.available < 10% and host.swap_free < 10%"],
+    ),
+    "rulesets in systemd, of which no sentence is known": Case("OOMRules=a b", "systemd", []),
     "a slice": Case(
         "[Slice]\nManagedOOMPreference=omit", "systemd", ["in NAME.slice: never kill anything"]
     ),

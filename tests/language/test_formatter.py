@@ -57,6 +57,20 @@ FORMS = {
         'spare uid 0 not under (uid 1 or niced) child of uid 2 not child of comm "a"\n',
     ),
     "a degree": ("kill  last uid 0  by 2", "kill last uid 0 by 2\n"),
+    "a guard": (
+        "terminate  when  host.free<1GiB and(host.stall>5% )for  5s within 1min then\tstop",
+        "terminate when host.free < 1GiB and (host.stall > 5%) for 5s within 1min then stop\n",
+    ),
+    "a guard on several lines": (
+        "warn when host.free < 1GiB and # a\n host.stall > 5% \\\n  for 5s",
+        "warn when host.free < 1GiB and  # a\n    host.stall > 5% for 5s\n",
+    ),
+    "a guard that is too long": (
+        "in user.slice: terminate when scope.memory > 20GiB and scope.stall > 12.5% for 1min30s "
+        "within 20s then stop",
+        "in user.slice: terminate when scope.memory > 20GiB and scope.stall > 12.5% for 1min30s "
+        "within 20s \\\n    then stop\n",
+    ),
     "a whole unit": ('kill whole   user  unit "a"', 'kill whole user unit "a"\n'),
     "a minus": ("define a = nice -1 > 5", "define a = nice - 1 > 5\n"),
     "a regex": ('spare anything when comm~"x"', 'spare anything when comm ~ "x"\n'),
@@ -145,7 +159,7 @@ _GLUED = ("_COMMA", "COLON", "LPAR", "RPAR", "LBRACE", "RBRACE", "TILDE", "COMPA
 @st.composite
 def untidy(draw: st.DrawFn) -> str:
     """Write right rules with other white space, and comments wherever they may be."""
-    rules = draw(strategies.rule_sets(most=4))
+    rules = draw(strategies.rule_sets(most=4, guards=True))
     text = "\n".join(file.text for file in strategies.texts(rules))
     out = ""
     tokens = parser.tokens(RuleText("x.oom", text))

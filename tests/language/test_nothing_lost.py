@@ -51,6 +51,15 @@ in system.slice {
 }
 never kill anything under comm "cron" not child of uid 0 \
     not under niced when run_time < 1h30min
+kill when host.available < 5% and
+    host.stall > 10%   # both
+kill when host.stall > 40% \\
+    for 10s
+in user.slice: terminate when scope.stall > 40% then stop \\
+    within 1min30s
+warn when short  # soon
+define short = host.swap_free < 10% or
+    host.available < 512MiB
 """
 
 
@@ -70,6 +79,8 @@ _VERBS: dict[type[syntax.Statement], str] = {
 
 
 def _verb(statement: syntax.Statement) -> str:
+    if isinstance(statement, syntax.Guard):
+        return statement.action.key
     if isinstance(statement, syntax.Rule):
         return {"never kill": "never", "only kill": "only"}.get(
             statement.kind.value, statement.kind.value.removeprefix("kill ")
@@ -94,7 +105,7 @@ def assert_nothing_is_lost(text: str) -> bool:
 
 def test_the_example_is_whole() -> None:
     assert assert_nothing_is_lost(WHOLE)
-    assert sum(1 for _ in logical_lines(WHOLE)) == 17
+    assert sum(1 for _ in logical_lines(WHOLE)) == 22
 
 
 BEHIND = {
@@ -131,6 +142,8 @@ UNFINISHED = (
     'kill first comm "a" and',
     'kill first comm "a" or',
     "score max(rss,",
+    "kill when host.available < 5% and",
+    "terminate when host.available < 5% or",
 )
 
 
@@ -205,14 +218,14 @@ def test_with_any_piece_left_out_it_is_refused_or_whole() -> None:
 _INSERTED = (
     *(",", " and", " or", " \\", "\\\n", "\n", "\r\n", "\r", " # ", "{", "}", '"', ":", " not "),
     *(" never kill uid 0", "in a.slice: ", "in a.slice {", " by 2", "\f", "\x00", "@", "(", ")"),
-    *(' "', '" ', 'in units part of "a.b": ', 'in user unit "x ": '),
+    *(' "', '" ', 'in units part of "a.b": ', 'in user unit "x ": ', " for 5s", " then stop"),
 )
 
 
 @st.composite
 def files(draw: st.DrawFn) -> str:
     """Rule files of people who were interrupted."""
-    whole = [source.text for source in strategies.texts(draw(strategies.rule_sets()))]
+    whole = [source.text for source in strategies.texts(draw(strategies.rule_sets(guards=True)))]
     text = draw(st.sampled_from([*whole, WHOLE]))
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(0, len(text)))
@@ -259,3 +272,5 @@ def test_what_is_accepted_is_whole_in_its_one_form_and_in_the_program(text: str)
     assert program.loads(program.dumps(made)) == made
     rules = [one for one in _statements(statements) if isinstance(one, syntax.Rule)]
     assert sum(len(scope.rules) for scope in made.scopes) == len(rules)
+    guards = [one for one in _statements(statements) if isinstance(one, syntax.Guard)]
+    assert len(made.guards) == len(guards)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+from typing import Any
+
 import pytest
 
 from oomrules.language import parser, syntax
@@ -318,7 +322,13 @@ def test_a_name_may_begin_with_a_keyword(word: str) -> None:
     assert parse(f"never kill {word}") == (never(name(word)),)
 
 
-@pytest.mark.parametrize("word", ["under", "child", "whole", "max", "min"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("under", "child", "whole", "max", "min"),
+        *("terminate", "warn", "for", "within", "then", "stop"),
+    ],
+)
 def test_a_newer_word_is_still_a_name(word: str) -> None:
     named = name(word)
     assert parse(f"define {word} = {word} and nice > 0") == (
@@ -334,6 +344,94 @@ def test_a_newer_word_is_still_a_name(word: str) -> None:
         assert parse(f"never kill {written} when {word}") == (
             Rule(AT, Kind.NEVER, Selector(AT, terms, (when(named),))),
         )
+
+
+def guard(
+    action: syntax.Action, *, lasting: str = "", within: str = "", stop: bool = False
+) -> syntax.Guard:
+    return syntax.Guard(
+        AT,
+        action,
+        compared(name("host.swap"), "<", number("5%")),
+        number(lasting) if lasting else None,
+        number(within) if within else None,
+        stop,
+    )
+
+
+@pytest.mark.parametrize("action", syntax.Action)
+def test_the_clauses_of_a_guard_stand_in_any_order(action: syntax.Action) -> None:
+    clauses = ("for 20s", "within 1min30s", "then stop")
+    whole = guard(action, lasting="20s", within="1min30s", stop=True)
+    start = f"{action.value} host.swap < 5%"
+    for order in itertools.permutations(clauses):
+        assert parse(f"{start} {' '.join(order)}") == (whole,)
+        assert parse(f"{start} \\\n  " + " \\\n  ".join(order) + "  # a comment") == (whole,)
+        assert parse(f"in a.slice {{ {start} {' '.join(order)} }}") == (
+            Block(AT, unit("a.slice"), (whole,)),
+        )
+    assert parse(start) == (guard(action),)
+    assert parse(f"{start} for 20s") == (guard(action, lasting="20s"),)
+    assert parse(f"{start} then stop") == (guard(action, stop=True),)
+
+
+@pytest.mark.parametrize(
+    "twice", ["for 5s for 5s", "then stop then stop", "within 5s for 1s within 5s"]
+)
+def test_a_clause_of_a_guard_stands_once(twice: str) -> None:
+    assert broken(f"kill when host.swap < 5% {twice}\nspare uid 1") == (
+        (Rule(AT, Kind.SPARE, whom(uid("1"))),),
+        [(1, "OOM101")],
+    )
+
+
+# What was a rule before there were guards, with their words for names.
+_OLD = ("terminate", "warn", "for", "within", "then", "stop")
+_FORMS_OF_OLD = (
+    "prefer {0} {1}",
+    "prefer ({0} {1})",
+    "prefer (uid 0 {0} {1} or {1})",
+    "prefer uid 0 {0} {1} by 3",
+    "prefer uid 0 {0} not {1} with KILL",
+    "prefer anything under {0} {1}",
+    "prefer anything when {0} and {1} by 2",
+    "prefer {0} ({1})",
+    "define x = not {0} or {1}",
+    "in {0}.slice: spare {1} comm @{0}",
+    'list {0} = "{1}"',
+)
+
+
+@pytest.mark.parametrize("form", _FORMS_OF_OLD)
+def test_the_words_of_a_guard_are_names_in_every_rule(form: str) -> None:
+    for first, second in itertools.product(_OLD, _OLD):
+        new = parse(form.format("alpha", "beta"))
+        assert parse(form.format(first, second)) == _renamed(new, {"alpha": first, "beta": second})
+
+
+def _renamed(tree: Any, names: dict[str, str]) -> Any:
+    """Return a tree with other names in it."""
+    if isinstance(tree, tuple):
+        return tuple(_renamed(part, names) for part in tree)
+    if isinstance(tree, str):
+        return ".".join(names.get(part, part) for part in tree.split("."))
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type) and not isinstance(tree, Span):
+        fields = {one.name: getattr(tree, one.name) for one in dataclasses.fields(tree)}
+        return type(tree)(**{key: _renamed(value, names) for key, value in fields.items()})
+    return tree
+
+
+@pytest.mark.parametrize("word", _OLD)
+def test_the_words_of_a_guard_are_names_in_a_guard(word: str) -> None:
+    for clause, made in {
+        "": {},
+        "for 5s": {"lasting": number("5s")},
+        "within 5s": {"within": number("5s")},
+        "then stop": {"stop": True},
+    }.items():
+        condition = And(AT, (name(word), name(word)))
+        expected = syntax.Guard(AT, syntax.Action.KILL, condition, **made)  # type: ignore[arg-type]
+        assert parse(f"kill when {word} and {word} {clause}") == (expected,)
 
 
 @pytest.mark.parametrize("word", syntax.KEYWORDS)

@@ -258,6 +258,85 @@ SECTIONS: dict[str, list[Mistake]] = {
             'never kill uid root comm "sshd"\n',
         ),
     ],
+    "Guards": [
+        Mistake(
+            "a percentage alone",
+            "earlyoom takes one number, too.",
+            "warn at 10%\n",
+        ),
+        Mistake(
+            "the condition first",
+            "That is how it is thought.",
+            "if host.available < 5% then kill\n",
+        ),
+        Mistake(
+            "a name that the host does not have",
+            "What /proc/meminfo calls it.",
+            "kill when MemAvailable < 5%\n",
+        ),
+        Mistake(
+            "pressure as the kernel shows it",
+            "The line of /proc/pressure/memory, with a limit.",
+            "kill when full avg10 > 10\n",
+        ),
+        Mistake(
+            "a process in a guard",
+            "Whatever takes more than 4 GiB is to go.",
+            "kill when rss > 4GiB\n",
+        ),
+        Mistake(
+            "whom, in a guard",
+            "Browsers first, once memory is short.",
+            'terminate comm "firefox" when host.available < 10%\n',
+        ),
+        Mistake(
+            "a unit's figure without a unit",
+            "It is about builds.",
+            "kill when scope.memory > 20GiB for 1min\n",
+        ),
+        Mistake(
+            "a duration without its unit",
+            "Seconds, of course.",
+            "kill when host.stall > 20% for 10\n",
+        ),
+        Mistake(
+            "SIGKILL after SIGTERM, in words",
+            "First politely. It gets ten seconds.",
+            "terminate when host.available < 10% then kill after 10s\n",
+        ),
+        Mistake(
+            "limits of earlyoom",
+            "The line worked there.",
+            "-m 5 -s 10\n",
+        ),
+    ],
+    "Guards that say something else": [
+        Mistake(
+            "waiting alone",
+            "When everything waits for memory, something has to go.",
+            "kill when host.stall > 40% for 10s\n",
+        ),
+        Mistake(
+            "free memory",
+            "What `free` shows in its third column.",
+            "kill when host.free < 200MiB\n",
+        ),
+        Mistake(
+            "the swap alone",
+            "A full swap is the end.",
+            "terminate when host.swap_free < 5% and host.swap > 0B\n",
+        ),
+        Mistake(
+            "a share of a swap that may not be there",
+            "As earlyoom does, memory and swap.",
+            "terminate when host.available < 10% and host.swap_free < 10%\n",
+        ),
+        Mistake(
+            "the steps in the wrong order",
+            "Ask when it is bad, kill before that.",
+            "kill when host.available < 10%\nterminate when host.available < 5%\n",
+        ),
+    ],
     "The file itself": [
         Mistake(
             "tabs, which are no mistake, before one that is",

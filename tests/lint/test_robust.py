@@ -18,6 +18,7 @@ from oomrules.language.diagnostics import Diagnostic, Level
 from oomrules.language.rulefiles import Found
 from oomrules.language.text import RuleText
 from oomrules.lint import fixes, linter, meaning, sarif
+from tests.language.test_guard_help import GUARDS
 from tests.lint import pages, sarif_schema
 from tests.lint.checks.test_checks import RIGHT, WRONG
 from tests.lint.test_fixes import MENDED
@@ -26,7 +27,13 @@ from tests.oracle.strategies import thorough
 CHECKOUT = Path(__file__).parent.parent.parent
 
 _LINES = st.sampled_from(
-    sorted({text for texts in [*WRONG.values(), *RIGHT.values(), [*MENDED]] for text in texts})
+    sorted(
+        {
+            text
+            for texts in [*WRONG.values(), *RIGHT.values(), [*MENDED], [*GUARDS]]
+            for text in texts
+        }
+    )
 )
 _BITS = st.sampled_from(
     [
@@ -34,6 +41,8 @@ _BITS = st.sampled_from(
         "and ",
         "when ",
         "by 1",
+        "for 5s ",
+        "kill when host.free < 5% ",
         " # oomrules: allow OOM511",
     ]
 )

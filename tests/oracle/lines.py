@@ -13,8 +13,11 @@ from typing import NamedTuple
 
 _GOES_ON = re.compile(r"(,|(?<![\w.@*?-])(and|or))\s*\Z")
 _VERB = re.compile(
-    r"(?<![\w.@-])(never|only|first|last|whole|prefer|spare|score|define|list)(?![\w.@-])"
+    r"(?<![\w.@-])(never|only|first|last|whole|prefer|spare|score|define|list|kill(?=\s+when\b))"
+    r"(?![\w.@-])"
 )
+# Elsewhere these are names.
+_VERB_OF_A_GUARD = re.compile(r"(?:^|[:{}])\s*(terminate|warn)(?=\s+when\b)")
 
 
 class Line(NamedTuple):
@@ -29,7 +32,7 @@ class Line(NamedTuple):
     @property
     def verbs(self) -> list[str]:
         """The words in it that make a statement; each statement but a block has one."""
-        return _VERB.findall(self.words)
+        return _VERB.findall(self.words) + _VERB_OF_A_GUARD.findall(self.words)
 
 
 def logical_lines(text: str) -> Iterator[Line]:

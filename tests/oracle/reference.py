@@ -329,6 +329,7 @@ class Rules:
     definitions: dict[str, syntax.Expression] = field(default_factory=dict)
     lists: dict[str, list[str]] = field(default_factory=dict)
     wholes: list[tuple[Targets, str]] = field(default_factory=list)
+    guards: list[tuple[Targets, syntax.Guard]] = field(default_factory=list)
 
 
 def read(sources: Iterable[RuleText]) -> Rules:
@@ -354,6 +355,8 @@ def read(sources: Iterable[RuleText]) -> Rules:
                 rules.lists[name.name] = [item.value for item in items]
             case syntax.Whole(target=target):
                 rules.wholes.append((one.targets, _named(target)))
+            case syntax.Guard() as guard:
+                rules.guards.append((one.targets, guard))
     return rules
 
 

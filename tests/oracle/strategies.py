@@ -443,6 +443,9 @@ def _chosen(draw: st.DrawFn, names: Vocabulary) -> str:
     return said
 
 
+# --- rule sets ---------------------------------------------------------------------------
+
+
 class Stated(NamedTuple):
     """A statement, the blocks around it and the level of the directory it is in."""
 
@@ -475,6 +478,87 @@ _NESTED = (
 )
 _BLOCKS = st.sampled_from(_NESTED) | st.lists(st.sampled_from(TARGETS), max_size=3).map(tuple)
 _AROUND = st.just(()) | _BLOCKS
+
+
+# --- guards ------------------------------------------------------------------------------
+
+_PERCENTAGES = _one_of("0%", "0.01%", "12.5%", "40%", "99.99%", "100%")
+_SCOPE_MEMORIES = _one_of(
+    *("scope.memory", "scope.memory_max", "scope.memory_high", "scope.swap", "scope.footprint")
+)
+
+
+@cache
+def _guarded(block: bool, words: tuple[str, ...]) -> Texts:
+    """Conditions about the host, and in a block about its unit, without a word between."""
+    memory = _HOST_NAMES | _SCOPE_MEMORIES if block else _HOST_NAMES
+    sums = _joined(memory, _one_of("+", "-"), memory)
+    parts = _joined(memory, _one_of("*", "/"), _COUNTS)
+    amounts = memory | sums | parts | _extremes(memory, _MEMORIES)
+    choices = [
+        *[_joined(_one_of(*_OF_HOST), _ORDERS, _SHARES)] * 3,
+        _joined(_SHARES, _ORDERS, _one_of(*_OF_HOST)),
+        _joined(amounts, _ORDERS, _MEMORIES | memory),
+        _joined(_one_of("host.memory", "host.swap"), _MEMORIES),
+        _joined(_bracketed(sums), "/", _one_of("1MiB", "4KiB", "host.memory"), _ORDERS, _COUNTS),
+        *[_joined(_one_of("host.stall", "host.pressure"), _ORDERS, _PERCENTAGES)] * 2,
+    ]
+    if words:
+        choices.append(_one_of(*words))
+    if block:
+        choices += [
+            *[_joined(_SCOPE_MEMORIES, _ORDERS, _SHARES | _MEMORIES)] * 2,
+            _joined(_one_of("scope.oom_kills", "scope.processes"), _ORDERS, _COUNTS),
+            _joined(_one_of("scope.stall", "scope.pressure"), _ORDERS, _PERCENTAGES),
+            _joined("scope.memory", "-", "scope.footprint", _ORDERS, _SHARES | _MEMORIES),
+        ]
+    return st.one_of(choices)
+
+
+@cache
+def guarded(block: bool, words: tuple[str, ...] = (), depth: int = 2) -> Texts:
+    """Conditions of guards, of any kind."""
+    simple = _guarded(block, words)
+    if not depth:
+        return simple
+    deeper = guarded(block, words, depth - 1)
+    return st.one_of(
+        simple,
+        simple,
+        _joined(deeper, _one_of("and", "or"), deeper),
+        _joined("not", _bracketed(deeper)),
+        _bracketed(deeper),
+    )
+
+
+_LASTING = _one_of("1ms", "0.5s", "1s", "10s", "20s", "1min30s", "1h", "1w")
+
+
+@cache
+@st.composite
+def guard_sentences(draw: st.DrawFn, block: bool, words: tuple[str, ...] = ()) -> str:
+    """Single guards; their clauses stand in any order."""
+    action = draw(_one_of("kill", "terminate", "warn"))
+    clauses = [f"for {draw(_LASTING)}"] if draw(st.booleans()) else []
+    if action == "terminate" and draw(st.booleans()):
+        clauses.append(f"within {draw(_LASTING)}")
+    if action != "warn" and draw(st.integers(0, 3)) == 0:
+        clauses.append("then stop")
+    condition = draw(guarded(block, words))
+    return " ".join([f"{action} when {condition}", *draw(st.permutations(clauses))])
+
+
+@st.composite
+def guard_sets(draw: st.DrawFn, most: int = 4) -> RuleSet:
+    """Guards, in blocks and outside, and definitions that they use."""
+    words = tuple(f"short{number}" for number in range(draw(st.integers(0, 2))))
+    stated = [Stated((), f"define {word} = {draw(guarded(False, (), 1))}") for word in words]
+    for around in draw(st.lists(st.just(()) | _BLOCKS, max_size=most)):
+        stated.append(Stated(around, draw(guard_sentences(bool(around), words))))
+    return tuple(stated)
+
+
+# --- rules -------------------------------------------------------------------------------
 
 
 @cache
@@ -513,7 +597,11 @@ def scores() -> Texts:
 
 @st.composite
 def rule_sets(
-    draw: st.DrawFn, starts: Sequence[str] = (), most: int = 8, wholes: bool = False
+    draw: st.DrawFn,
+    starts: Sequence[str] = (),
+    most: int = 8,
+    wholes: bool = False,
+    guards: bool = False,
 ) -> RuleSet:
     """Well-typed rule sets; definitions and scores come from up to three directories."""
     levels = st.integers(0, 2)
@@ -539,7 +627,8 @@ def rule_sets(
     )
     for around, text, level in draw(st.lists(sentences, max_size=most)):
         stated.append(Stated(around, text, level))
-    return (*stated, *draw(whole_units())) if wholes else tuple(stated)
+    units = draw(whole_units()) if wholes else ()
+    return (*stated, *units, *(draw(guard_sets()) if guards else ()))
 
 
 @st.composite
@@ -631,6 +720,7 @@ _FIELDS: dict[str, Sequence[Any]] = {
     "tty_nr": (0, 1025, 34_819, 1_088),
     "session": (0, 1, 77),
 }
+FIELDS_POOL = _FIELDS
 ATTRIBUTES = tuple(_FIELDS)
 
 # What a runtime may have said, wherever the process is.

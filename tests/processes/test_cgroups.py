@@ -345,7 +345,7 @@ def test_a_figure_is_read_once_so_that_one_ranking_sees_one_value(tmp_path: Path
 
 def limit(tree: Tree, path: str | None, ram: int = 64 * GIB) -> int | None:
     hierarchy = tree.open()
-    host = SimpleNamespace(mem_total=ram, unit_root="")
+    host = SimpleNamespace(mem_total=ram, unit_root="", totalpages=None, unknown=frozenset())
     snapshot: Any = SimpleNamespace(host=host, scope=hierarchy.scope)
     process = Process(7)
     process.cgroup = path
@@ -445,6 +445,8 @@ def totalpages(tree: Tree, path: str, swappiness: int | None = 60) -> int | None
         page_size=4096,
         unit_root="",
         swappiness=swappiness,
+        totalpages=None,
+        unknown=frozenset(),
     )
     snapshot: Any = SimpleNamespace(host=host, scope=hierarchy.scope)
     process = Process(7)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import signal
 import tempfile
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
-from oomrules.processes import cmdlines, procfs
+from oomrules.processes import cmdlines, cmdlines_child, procfs
 from oomrules.processes.cmdlines import READER, Answers, Reader, bounded, cut
 from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import UNREAD
@@ -199,14 +202,14 @@ def test_many_users_silence_holds_a_refresh_up_for_so_long_and_no_longer(
     blocked: Blocked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_up = 0
-    real = Reader.close
+    real = Reader._renew
 
-    def close(self: Reader) -> None:
+    def renew(self: Reader) -> None:
         nonlocal given_up
         given_up += 1
         real(self)
 
-    monkeypatch.setattr(Reader, "close", close)
+    monkeypatch.setattr(Reader, "_renew", renew)
     for pid in range(10, 30):
         blocked.proc.add(pid, uid=1000 + pid)
         blocked.block(pid)
@@ -230,8 +233,7 @@ def test_a_judgement_made_in_doubt_is_made_again_when_the_doubt_is_over(blocked:
     blocked.source = ProcSource(made, root=str(blocked.proc.root))
     for pid in (7, 8):
         blocked.proc.add(pid, cmdline=b"wanted\0" if pid == 8 else b"x\0")
-    os.kill(_child(blocked), signal.SIGKILL)
-    os.waitid(os.P_PID, READER.pid, os.WEXITED | os.WNOWAIT)
+    _kill(_child(blocked))
     ranker = Ranker(made, blocked.source.host)
     # Nobody knows, so the elder and then the lower pid is first.
     assert ranker.rank(blocked.source.refresh()).pids == [7, 8]
@@ -239,10 +241,18 @@ def test_a_judgement_made_in_doubt_is_made_again_when_the_doubt_is_over(blocked:
 
 
 def _child(blocked: Blocked) -> int:
-    """Have the child started."""
+    """Have the child started that reads."""
     READER.read([str(blocked.proc.root / "uptime")])
-    assert READER.pid
-    return READER.pid
+    assert len(READER.pids) == 2
+    return READER._child
+
+
+def _kill(pid: int) -> None:
+    """Kill a process that is not a child of this one, and wait until it has ended."""
+    descriptor = os.pidfd_open(pid)
+    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    assert select.select([descriptor], [], [], 60)[0]
+    os.close(descriptor)
 
 
 # --- errors --------------------------------------------------------------------------------
@@ -294,11 +304,11 @@ def test_without_a_child_it_is_unknown_for_now(
     READER.close()
     before = os.listdir("/proc/self/fd")
 
-    def fork() -> int:
+    def spawn(*_: object, **__: object) -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     with monkeypatch.context() as fault:
-        fault.setattr(os, "fork", fork)
+        fault.setattr(os, "posix_spawn", spawn)
         blocked.source.refresh()
         assert blocked.read(7) is None
         blocked.source.refresh()
@@ -322,9 +332,10 @@ def test_neither_children_nor_descriptors_add_up(blocked: Blocked) -> None:
     for pid in range(10, 14):
         blocked.read(pid)
     _child(blocked)
-    assert len(os.listdir("/proc/self/fd")) == before + 2
+    assert len(os.listdir("/proc/self/fd")) == before + 3
+    (keeper,) = _children() - children
     # Who was killed a moment ago may not be gone yet.
-    assert len(_children() - children) <= 2
+    assert len(_children(keeper)) <= 3
     READER.close()
     assert len(os.listdir("/proc/self/fd")) == before
     for _ in range(1000):
@@ -335,62 +346,165 @@ def test_neither_children_nor_descriptors_add_up(blocked: Blocked) -> None:
     assert _children() <= children
 
 
-def _children() -> set[str]:
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+def _children(pid: str | int = "self") -> set[str]:
+    return set(
+        Path(f"/proc/{pid}/task/{os.getpid() if pid == 'self' else pid}/children")
+        .read_text()
+        .split()
+    )
 
 
-def test_a_child_that_cannot_end_is_left_alone_and_no_more_than_three_of_them(
+def test_memory_of_ours_is_not_shared_with_a_child(
     blocked: Blocked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that waits without regard to signals: as if the kernel did not let it go."""
-    killed: list[int] = []
-    with monkeypatch.context() as fault:
-        fault.setattr(os, "kill", lambda pid, _: killed.append(pid))
-        for pid in range(10, 20):
-            blocked.proc.add(pid, uid=pid)
-            blocked.block(pid)
-        blocked.source.refresh()
-        for _ in range(3):
-            for pid in range(10, 20):
-                blocked.read(pid)
-            blocked.source.refresh()
-        assert len(killed) == 3
-        assert READER.pid == 0
-    for pid in killed:
-        os.kill(pid, signal.SIGKILL)
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    cmdlines._reap()
-    assert cmdlines._dying == []
+    """Each page of it would be copied when it is written next, at a time when memory is short."""
+    blocked.proc.add(10, uid=10)
+    blocked.block(10)
+    blocked.source.refresh()
+    monkeypatch.delattr(os, "fork")
+    assert blocked.read(10) is SELF_MADE
+    assert _child(blocked)
+
+
+def test_readers_that_cannot_end_are_left_alone_and_there_are_no_more_than_three(
+    tmp_path: Path,
+) -> None:
+    """Those that wait without regard to signals: as if the kernel did not let them go."""
+    never = tmp_path / "never"
+    os.mkfifo(never)
+    ends = [*os.pipe(), *os.pipe(), *os.pipe()]
+    control, answers, requests = ends[1], ends[2], ends[5]
+    keeper = os.fork()
+    if keeper == 0:
+        with suppress(BaseException):
+            os.kill = lambda *_: None
+            cmdlines_child.main(4096, ends[0], ends[3], ends[4])
+        os._exit(0)
+    for end in (ends[0], ends[3], ends[4]):
+        os.close(end)
+    readers = []
+    for generation in range(3):
+        header = cmdlines_child.HEADER.unpack(os.read(answers, cmdlines_child.HEADER.size))
+        assert header[:2] == (generation, cmdlines_child.READY)
+        readers.append(header[2])
+        os.write(requests, b"%d %s\n" % (generation, os.fsencode(never)))
+        os.write(control, b"\n")
+    # The next one comes once one of them has gone.
+    assert not select.select([answers], [], [], 0.5)[0]
+    assert _children(keeper) == {str(pid) for pid in readers}
+    _kill(readers.pop())
+    header = cmdlines_child.HEADER.unpack(os.read(answers, cmdlines_child.HEADER.size))
+    assert header[:2] == (3, cmdlines_child.READY)
+    os.close(control)
+    os.close(requests)
+    os.waitpid(keeper, 0)
+    for pid in readers:
+        _kill(pid)
+    os.close(answers)
+
+
+@given(st.lists(st.binary(max_size=9000), min_size=1, max_size=6), st.integers(1, 5000))
+def test_what_is_read_is_what_stands_there(texts: list[bytes], most: int) -> None:
+    """Also in pieces, behind what an earlier reader has left behind."""
+    reading, writing = os.pipe()
+    _room(writing)
+    with tempfile.TemporaryDirectory() as name:
+        paths = [Path(name, str(number)) for number in range(len(texts))]
+        for path, text in zip(paths, texts, strict=True):
+            path.write_bytes(text)
+        stale = cmdlines_child._Reader(4, most, writing)
+        fresh = cmdlines_child._Reader(5, most, writing)
+        stale.answer(os.fsencode(paths[0]))
+        for path in paths:
+            fresh.answer(os.fsencode(path))
+        reader = Reader()
+        reader._answers, reader._generation, reader._child = reading, 5, os.getpid()
+        found: list[bytes | int] = []
+        assert not reader._collect(found, len(texts))
+        assert found == [text[:most] for text in texts]
+    os.close(reading)
+    os.close(writing)
+
+
+def _room(pipe: int) -> None:
+    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 17)
+
+
+def test_requests_of_one_that_was_given_up_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    requests, asked = os.pipe()
+    answers, said = os.pipe()
+    # The end of a request of which a piece was read, then one of before, then one of now.
+    path = os.fsencode(tmp_path / "a")
+    os.write(asked, b"1 %s\n10 %s\n11 %s\n" % (path, path, path))
+    os.close(asked)
+    cmdlines_child._serve(cmdlines_child._Reader(11, 10, said), requests)
+    size = cmdlines_child.HEADER.size
+    found = os.read(answers, 1000)
+    assert cmdlines_child.HEADER.unpack_from(found)[:2] == (11, cmdlines_child.READY)
+    assert found[size:] == cmdlines_child.HEADER.pack(11, 0, 1) + b"a"
+    for end in (requests, answers, said):
+        os.close(end)
 
 
 def test_the_child_has_nothing_of_its_parent_s(blocked: Blocked) -> None:
     """Else a lock, or the other end of somebody's pipe, would live on in it."""
     here, there = os.pipe()
+    os.set_inheritable(there, True)
     READER.close()
     child = _child(blocked)
     assert len(os.listdir(f"/proc/{child}/fd")) == 2
+    assert len(os.listdir(f"/proc/{READER._keeper}/fd")) == 3
     os.close(here)
     os.close(there)
 
 
-def test_the_child_ends_with_its_parent(blocked: Blocked) -> None:
+@pytest.mark.parametrize("stuck", [False, True])
+def test_the_child_ends_with_its_parent(blocked: Blocked, stuck: bool) -> None:
     child = _child(blocked)
-    os.close(READER._requests)
-    READER._requests = os.open("/dev/null", os.O_WRONLY)
-    assert os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    descriptors = [os.pidfd_open(pid) for pid in (READER._keeper, child)]
+    if stuck:
+        blocked.proc.add(7)
+        blocked.block(7)
+        os.write(READER._requests, f"{READER._generation} {blocked.proc.root}/7/cmdline\n".encode())
+    READER.close()
+    for descriptor in descriptors:
+        assert select.select([descriptor], [], [], 60)[0]
+        os.close(descriptor)
 
 
-def test_a_child_that_somebody_kills_is_replaced(blocked: Blocked) -> None:
+@pytest.mark.parametrize("which", ["_child", "_keeper"])
+def test_a_child_that_somebody_kills_is_replaced(blocked: Blocked, which: str) -> None:
     for pid in (7, 8):
         blocked.proc.add(pid, cmdline=b"p%d\0" % pid)
     blocked.source.refresh()
     assert blocked.read(7) == "p7"
-    os.kill(READER.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, READER.pid, os.WEXITED | os.WNOWAIT)
-    # Not by the doing of the one that was asked about.
-    assert blocked.read(8) is None
-    blocked.source.refresh()
+    _kill(getattr(READER, which))
+    if which == "_child":
+        # Not by the doing of the one that was asked about.
+        assert blocked.read(8) is None
+        blocked.source.refresh()
     assert blocked.read(8) == "p8"
+    blocked.block(7)
+    blocked.proc.add(9, cmdline=b"p9\0")
+    blocked.source.verify([blocked.source.by_pid[7]])
+    blocked.source.refresh()
+    blocked.read(9)
+    blocked.source.refresh()
+    assert blocked.read(9) == "p9"
+
+
+def test_without_the_program_it_is_unknown_and_that_is_not_tried_again_and_again(
+    blocked: Blocked, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    READER.close()
+    monkeypatch.setattr(cmdlines, "_KEEPER", str(blocked.proc.root / "nothing.py"))
+    for pid in (7, 8, 9):
+        blocked.proc.add(pid, cmdline=b"here\0")
+    blocked.source.refresh()
+    assert [blocked.read(pid) for pid in (7, 8, 9)] == [None] * 3
+    assert capfd.readouterr().err.count("nothing.py") <= 1
+    READER._not_before = 0.0
 
 
 def test_after_a_fork_each_has_a_child_of_its_own(blocked: Blocked) -> None:
@@ -401,14 +515,14 @@ def test_after_a_fork_each_has_a_child_of_its_own(blocked: Blocked) -> None:
         code = 1
         try:
             blocked.source.refresh()
-            code = 0 if blocked.read(7) == "p7" and READER.pid not in (0, before) else 2
+            code = 0 if blocked.read(7) == "p7" and READER._child not in (0, before) else 2
         finally:
             READER.close()
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     blocked.source.refresh()
     assert blocked.read(7) == "p7"
-    assert READER.pid == before
+    assert READER._child == before
 
 
 def test_the_child_is_no_candidate() -> None:
@@ -416,13 +530,13 @@ def test_the_child_is_no_candidate() -> None:
     source = ProcSource(made).refresh()
     ranker = Ranker(made, source.host)
     ranker.rank(source)
-    child = READER.pid
-    assert child and child in source.own_pids
+    both = READER.pids
+    assert len(both) == 2 and both <= source.own_pids
     source.own_pids = frozenset({os.getpid(), 1234})
-    assert {child, os.getpid(), 1234} <= source.own_pids
+    assert {*both, os.getpid(), 1234} <= source.own_pids
     ranking = ranker.rank(source.refresh())
-    assert child in source.by_pid
-    assert child not in ranking.pids
+    assert both <= set(source.by_pid)
+    assert not both & set(ranking.pids)
     source.close()
 
 
@@ -433,7 +547,7 @@ def test_where_no_rule_asks_there_is_no_child() -> None:
     ranking = Ranker(made, source.host).rank(source)
     source.verify(ranking.candidates)
     source.refresh()
-    assert READER.pid == 0
+    assert READER.pids == frozenset()
     source.close()
 
 

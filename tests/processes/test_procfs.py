@@ -525,7 +525,7 @@ def test_the_reader_s_own_process_is_known_as_such(
     open_source: Callable[..., ProcSource],
 ) -> None:
     assert os.getpid() in open_source().own_pids
-    assert {1234, os.getpid()} == open_source(own=[1234]).own_pids - {READER.pid}
+    assert {1234, os.getpid()} == open_source(own=[1234]).own_pids - READER.pids
 
 
 def sizes_in_churn(root: str) -> dict[int, int]:

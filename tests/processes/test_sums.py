@@ -114,7 +114,7 @@ def test_a_group_has_what_is_below_it(proc: Any) -> None:
 
 
 def told(cgroup: str, scopes: dict[str, dict[str, Any]], getters: Any, name: str) -> Any:
-    host = SimpleNamespace(unit_root="", page_size=4096)
+    host = SimpleNamespace(unit_root="", page_size=4096, unknown=frozenset())
     process = Process(7)
     process.cgroup = cgroup
     return getters[name](process, SimpleNamespace(host=host, scope=scopes.get))

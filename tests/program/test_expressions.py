@@ -333,3 +333,19 @@ def test_a_hundred_plain_expressions_are_within_the_budget() -> None:
     ranking = Ranker(compiled, snapshot.host).rank(snapshot)
     assert ranking.evaluator.over_budget == {}
     assert len(ranking.verdict(snapshot.by_pid[101]).held) == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "begins"),
+    [
+        ("^/a[.]b(c|d)", "/a.b"),
+        (r"\A/x", "/x"),
+        ("^/ab?", "/a"),
+        ("/a", ""),
+        ("^a|^b", ""),
+        ("(?i)^/a", ""),
+        ("(?m)^/a", ""),
+    ],
+)
+def test_what_each_text_begins_with_that_has_a_match(pattern: str, begins: str) -> None:
+    assert expressions.beginning(pattern) == begins

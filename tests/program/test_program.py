@@ -43,7 +43,11 @@ in user.slice: prefer anything when unit.memory > 512MiB
 in "app-*.scope" {
     never kill group "video"
     in "b.service": score anon + locked + shmem + pgtables
+    terminate when scope.memory > 25% and short for 10s within 1min then stop
 }
+define short = host.available < 10% or host.swap_free < 1GiB
+kill when short and host.stall > 12.5%
+warn when host.pressure > 5% for 1h
 """
 
 
@@ -133,7 +137,10 @@ def test_a_program_says_its_version() -> None:
 
 # --- damage --------------------------------------------------------------------------
 
-BASE = data_of("define x = nice > 0\nscore rss\nprefer uid 0\nnever kill x\n")
+BASE = data_of(
+    "define x = nice > 0\nscore rss\nprefer uid 0\nnever kill x\n"
+    "kill when host.available < 1GiB for 2s\n"
+)
 
 
 def change(*path: Any, to: Any = ...) -> Callable[[Any], None]:
@@ -152,6 +159,7 @@ def change(*path: Any, to: Any = ...) -> Callable[[Any], None]:
 
 
 WHEN = ("scopes", 0, "never", 0, "when")
+GUARD = ("scopes", 0, "guards", 0)
 WEIGHT = ("scopes", 0, "weights", 0)
 
 DAMAGE: dict[str, Callable[[Any], None]] = {
@@ -195,6 +203,32 @@ DAMAGE: dict[str, Callable[[Any], None]] = {
     "a negative factor": change(*WEIGHT, "factor", to=[-2, 1]),
     "an infinite factor": change(*WEIGHT, "factor", to=[float("inf"), 1]),
     "a factor that is no number": change(*WEIGHT, "factor", to=[float("nan"), 1]),
+    "guards that are a number": change("scopes", 0, "guards", to=3),
+    "guards that are a text": change("scopes", 0, "guards", to="kill"),
+    "a guard that is a list": change(*GUARD, to=[]),
+    "a guard without a condition": change(*GUARD, "when"),
+    "a guard without a kind": change(*GUARD, "kind"),
+    "a guard without a place": change(*GUARD, "place"),
+    "a guard without a text": change(*GUARD, "text"),
+    "a guard of another kind": change(*GUARD, "kind", to="never"),
+    "a guard whose kind is a list": change(*GUARD, "kind", to=["kill"]),
+    "a guard that lasts a text": change(*GUARD, "lasting", to="10s"),
+    "a guard that lasts a broken number": change(*GUARD, "lasting", to=1.5),
+    "a guard that lasts less than nothing": change(*GUARD, "lasting", to=-1),
+    "a guard that lasts more than a week": change(*GUARD, "lasting", to=7 * 86_400_000 + 1),
+    "a guard that lasts yes": change(*GUARD, "lasting", to=True),
+    "a guard without end within": change(*GUARD, "within", to=None),
+    "a guard within ages": change(*GUARD, "within", to=2**63),
+    "a guard that stops a number": change(*GUARD, "stop", to=1),
+    "a guard that stops nothing": change(*GUARD, "stop", to=None),
+    "a guard about a process": change(*GUARD, "when", to=[">", ["attr", "rss"], ["number", 1]]),
+    "a guard about a capability": change(*GUARD, "when", to=["cap", 17]),
+    "a guard about an ancestor": change(*GUARD, "when", to=["under", ["and"]]),
+    "a guard about a unit, in no block": change(
+        *GUARD, "when", to=[">", ["attr", "scope.memory"], ["number", 1]]
+    ),
+    "a guard about a process, by a definition": change(*GUARD, "when", to=["name", "x"]),
+    "a guard with a memory as its condition": change(*GUARD, "when", to=["attr", "host.free"]),
     "a definition of nothing": change("definitions", "x", to=None),
     "a definition of itself": change("definitions", "x", to=["name", "x"]),
     "definitions of each other": lambda data: data["definitions"].update(
@@ -267,7 +301,7 @@ def test_a_damaged_program_is_refused(case: str) -> None:
 
 @pytest.mark.parametrize("case", NODES)
 def test_a_condition_that_is_none_is_refused_wherever_it_stands(case: str) -> None:
-    for where in (WHEN, ("definitions", "x"), ("scopes", 0, "score", "value")):
+    for where in (WHEN, (*GUARD, "when"), ("definitions", "x"), ("scopes", 0, "score", "value")):
         data = copy.deepcopy(BASE)
         change(*where, to=NODES[case])(data)
         with pytest.raises(Failure):

@@ -223,6 +223,15 @@ def test_whole_units_stand_where_the_reference_says(
     assert_as_in_the_reference((*rule_set, *wholes), host)
 
 
+@settings(thorough, max_examples=thorough.max_examples // 2)
+@given(strategies.rule_sets(), strategies.guard_sets(), strategies.hosts())
+def test_a_guard_changes_no_rank(rule_set: RuleSet, guards: RuleSet, host: list[Object]) -> None:
+    with_guards = (*rule_set, *guards)
+    before, after = (rank(strategies.texts(rules), host) for rules in (rule_set, with_guards))
+    assert after.pids == before.pids
+    assert_as_in_the_reference(with_guards, host)
+
+
 @settings(thorough, max_examples=3 * thorough.max_examples)
 @given(strategies.scoped_rule_sets(), strategies.hosts())
 def test_blocks_hold_where_the_reference_says(rule_set: RuleSet, host: list[Object]) -> None:

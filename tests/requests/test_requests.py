@@ -97,6 +97,9 @@ ONCE_UNSAID = {
     "max(": "rfjakob/earlyoom#224",
     "growth >": "facebookincubator/oomd#125",
     "host.available": "nohang earlyoom",
+    "kill when": "rfjakob/earlyoom#269 rfjakob/earlyoom#118 systemd/systemd#24185",
+    "within 3s": "rfjakob/earlyoom#373 rfjakob/earlyoom#354 rfjakob/earlyoom#128",
+    "then stop": "systemd/systemd#36529 kubernetes/kubernetes#98157",
 }
 
 

@@ -213,7 +213,7 @@ _BIT_BY_BIT = "self.mad = []\n        while True: self.mad.append([0] * 8)"
 
 # A short-lived half that hangs for as long as there is a sign.
 _HANG = """
-from oomrules.service import compile_child
+from oomrules.service import child, compile_child
 begin = compile_child.CompileChild.__init__
 def begin_with_patience(self, *given):
     # One that is not to hang has all the time that a busy machine needs.
@@ -221,7 +221,7 @@ def begin_with_patience(self, *given):
     begin(self, *given)
 compile_child.CompileChild.__init__ = begin_with_patience
 waiting = f"import os, time\\nwhile os.path.exists({SIGN!r}): time.sleep(0.05)\\n"
-compile_child._CODE = waiting + compile_child._CODE
+child._CODE = waiting + child._CODE
 """
 
 

@@ -231,9 +231,9 @@ def test_what_is_counted_of_units_has_an_end() -> None:
     for number in range(5000):
         recorder.record(at_limit(f"/system.slice/x@{number}.service"), None, None)
     recorded = len(outbox.fields)
-    assert recorded < 500 and len(recorder._tallies) < 500
+    assert recorded < 500 and len(recorder._ration.tallies) < 500
     recorder.sum_up(float("inf"))
-    assert not recorder._tallies
+    assert not recorder._ration.tallies
     told = sum(int(one.split()[0]) for one in outbox.said[recorded:])
     assert recorded + told == 5000
 
@@ -241,6 +241,8 @@ def test_what_is_counted_of_units_has_an_end() -> None:
 def test_a_kill_at_a_limit_is_no_reason_to_hurry(tmp_path: Path) -> None:
     service = object.__new__(Service)
     service.recorder, service.current_list = Recorder(Kept()), CurrentList(State(str(tmp_path)))
+    told: list[float] = []
+    service.guarding = types.SimpleNamespace(kernel_killed=told.append)  # type: ignore[assignment]
 
     def due_after(*constraints: str) -> float:
         found = [at_limit("/system.slice/x.service", one) for one in constraints]
@@ -257,5 +259,8 @@ def test_a_kill_at_a_limit_is_no_reason_to_hurry(tmp_path: Path) -> None:
     # As for units that come and go: 20 times what it costs, so that it takes a twentieth at most.
     assert 9.0 < due_after(limit) < 11.0
     assert 9.0 < due_after(limit, limit) < 11.0
+    # Nor is it a shortage of the host, after which the guard waits.
+    assert told == []
     assert due_after(host) < 1.5
+    assert len(told) == 1
     assert due_after(limit, host) < 1.5

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -186,6 +188,24 @@ def test_the_record_is_there_before_the_first_write(
             host.release()
     assert host.recorded() == ["/a-1.service"]
     assert host.release() == ["/a-1.service"] and host.value("a-1.service") == "0"
+
+
+@pytest.mark.parametrize("error", (errno.ENOENT, errno.ENODEV))
+def test_a_group_that_is_removed_meanwhile_is_no_fault(
+    host: Host, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    host.add("a-1.service")
+    host.arm()
+    written = os.write
+
+    def removed(descriptor: int, data: bytes) -> int:
+        if data in (b"1\n", b"0\n"):
+            raise OSError(error, os.strerror(error))
+        return written(descriptor, data)
+
+    monkeypatch.setattr(os, "write", removed)
+    assert host.release() == [] and host.recorded() == []
+    assert not host.arm().said and host.recorded() == []
 
 
 def test_no_link_is_followed(host: Host, tmp_path: Path) -> None:

@@ -102,6 +102,30 @@ class Host:
     def source(self, program: Program) -> IteratorSource:
         return IteratorSource(program, root=str(self.proc.root), tasks=None)
 
+    def module_says(self, text: str | None) -> None:
+        """Load a module that says this of itself; None: unload it."""
+        statistics = self.folder / "oom_stat"
+        if text is None:
+            self.module.unlink(missing_ok=True)
+            statistics.unlink(missing_ok=True)
+        else:
+            self.module.touch()
+            statistics.write_text(text)
+
+    def limit(self, patch: pytest.MonkeyPatch, *pids: int) -> None:
+        """Let these processes be in a control group with a limit, and no others."""
+        for pid in BEFORE:
+            group = "limited" if pid in pids else "free"
+            (self.proc.root / str(pid) / "cgroup").write_text(f"0::/{group}.service\n")
+
+        class Limit:
+            def get(self, key: str) -> int | None:
+                return {"memory_max": 256 * 2**20, "swap_max": 0}.get(key)
+
+        patch.setattr(
+            ProcSource, "scope", lambda _, path: Limit() if path == "/limited.service" else None
+        )
+
     def _live(self, program: Program, *_: Any) -> IteratorSource:
         source = self.source(program)
         source.refresh()
@@ -334,6 +358,193 @@ def test_a_target_that_fails_for_long_takes_no_memory(
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+# --- where the host decides ------------------------------------------------------------
+
+FOLLOWED = "kills 0\nmemcg 1\nmemcg_error 0\nmemcg_ooms 0\n"
+REFUSED = "kills 0\nmemcg 0\nmemcg_error 95\nmemcg_ooms 0\n"
+STOPPED = "kills 0\nmemcg 0\nmemcg_error 0\nmemcg_ooms 4\n"
+OLDER = "kills 0\n"
+UNLOADED = None
+
+# Who is in a control group with a limit; all others are outside.
+LIMITED, ALL = 11, set(BEFORE)
+
+
+@pytest.fixture
+def by_coverage(tmp_path: Path) -> Callable[..., dict[str, Left]]:
+    """Put a list into force for each thing that the module says, one after the other."""
+
+    def put(*rounds: str | None, rules: str = RULES) -> dict[str, Left]:
+        found = {}
+        for name, way in WAYS.items():
+            with pytest.MonkeyPatch.context() as patch:
+                host = Host(tmp_path / name, patch)
+                host.rules(rules)
+                host.limit(patch, LIMITED)
+                for said in rounds:
+                    host.module_says(said)
+                    failed = way(host)
+                found[name] = host.left(failed)
+        return found
+
+    return put
+
+
+@needs_root
+@pytest.mark.parametrize("before", [None, FOLLOWED, REFUSED], ids=["no module", "1", "95"])
+@pytest.mark.parametrize(
+    ("said", "changed"),
+    [
+        (FOLLOWED, set()),
+        (REFUSED, {LIMITED}),
+        (STOPPED, {LIMITED}),
+        (OLDER, {LIMITED}),
+        (None, ALL),
+    ],
+    ids=["1", "95", "stopped", "older", "no module"],
+)
+def test_the_host_decides_the_same_for_the_three(
+    before: str | None,
+    said: str | None,
+    changed: set[int],
+    by_coverage: Callable[..., dict[str, Left]],
+) -> None:
+    found = by_coverage(before, said, rules=f'{RULES}never kill comm "last"\n')
+    assert found["command"] == found["hook"] == found["service"]
+    left = found["command"]
+    assert not left.failed
+    assert {pid for pid in BEFORE if left.values[pid] != BEFORE[pid]} <= changed
+    assert (left.values[LIMITED] == -1000) == (LIMITED in changed)
+    assert (left.values[10] == -1000) == (10 in changed)
+    assert (ADJUSTMENTS in left.state) == bool(changed)
+    # Where it is loaded the module has the whole list in any case.
+    assert left.files.get("oom") == (None if said is None else "12 13\n")
+
+
+@needs_root
+def test_of_values_for_groups_nothing_is_left_where_none_has_a_limit_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, monkeypatch)
+    host.module_says(REFUSED)
+    host.limit(monkeypatch, 10)
+    assert command(host) == [] and host.value(10) == -1000
+    host.limit(monkeypatch)
+    assert command(host) == [] and host.left(()).values == BEFORE
+    assert not (host.state / ADJUSTMENTS).exists()
+
+
+@needs_root
+def test_a_list_of_some_processes_sets_no_values_for_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, monkeypatch)
+    host.module_says(REFUSED)
+    host.limit(monkeypatch, 10)
+    assert main.main(["emit", "--root", str(host.root), "--top", "1"]) == 0
+    left = host.left(())
+    assert left.values == BEFORE and left.files["oom"] == "12\n"
+
+
+@needs_root
+def test_the_module_gets_its_list_where_values_for_groups_cannot_be_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, monkeypatch)
+    host.module_says(REFUSED)
+    host.limit(monkeypatch, 10)
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("OOMRULES_STATE", str(tmp_path / "a file" / "state"))
+    assert main.main(["emit", "--root", str(host.root)]) == 2
+    left = host.left(())
+    assert left.values == BEFORE and left.files["oom"] == "12 13 11\n"
+
+
+@needs_root
+def test_the_command_says_why_there_are_values_beside_the_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = Host(tmp_path, monkeypatch)
+    emit = ["emit", "--root", str(host.root)]
+    host.module_says(REFUSED)
+    host.limit(monkeypatch, 10, 12)
+    assert main.main([*emit, "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert "1 value to write" in said.out and "protected by a rule" in said.out
+    # What the host does is the module's.
+    assert "limited.service: 1 candidate in order" in said.out and "the host" not in said.out
+    assert "(errno 95); oom_score_adj serves the groups" in said.err
+    assert host.left(()).values == BEFORE and host.module.read_text() == ""
+    assert main.main(emit) == 0
+    said = capsys.readouterr()
+    assert "(errno 95); oom_score_adj serves the groups" in said.err
+    assert "1 oom_score_adj value written for 1 control group with a limit" in said.err
+    assert "cannot" not in said.err.replace("cannot be seen", "")
+    # The groups have heads of their own.
+    assert main.main([*emit, "--head", "3"]) == 2
+    assert "--head goes with --to oom_score_adj only" in capsys.readouterr().err
+    # Where no group has a limit there is nothing to say.
+    host.limit(monkeypatch)
+    assert main.main(emit) == 0
+    assert "errno" not in capsys.readouterr().err
+
+
+def test_the_command_tells_a_user_that_root_writes_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = Host(tmp_path, monkeypatch)
+    host.module_says(REFUSED)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main.main(["emit", "--root", str(host.root)]) == 2
+    said = capsys.readouterr().err
+    assert "only root writes it" in said and "there is no" not in said
+
+
+@needs_root
+def test_the_service_follows_the_module_from_list_to_list_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path, monkeypatch)
+    host.limit(monkeypatch, 10)
+    host.module_says(FOLLOWED)
+    current = CurrentList(State(str(host.state), wait=False))
+    refresh(host, current)
+
+    def put() -> tuple[bool, int, tuple[str, ...]]:
+        """Make a list; return whether one was due at once, a value, and where the list is."""
+        due = current.misplaced
+        assert current.refresh() and not current.problem and current.listed
+        assert not current.misplaced
+        return due, host.value(10), current.listed.to
+
+    here, values = str(host.module), targets.OOM_SCORE_ADJ
+    assert put() == (False, 0, (here,)) and not current.uncovered
+    for said, word in ((REFUSED, "no kprobes"), (STOPPED, "does not fire"), (OLDER, "older")):
+        host.module_says(said)
+        # One way of not covering is as good as another.
+        assert put() == (said is REFUSED, -1000, (here, values))
+        if said is REFUSED:
+            assert word in current.uncovered
+    # Where it cannot be asked all stays.
+    (tmp_path / "oom_stat").write_text("nonsense")
+    assert put() == (False, -1000, (here, values))
+    host.module_says(FOLLOWED)
+    assert put() == (True, 0, (here,)) and not current.uncovered
+    assert not (host.state / ADJUSTMENTS).exists()
+    # Soon after: what is due is done, however short a time ago it was done last.
+    host.module_says(STOPPED)
+    assert put() == (True, -1000, (here, values)) and host.value(11) == BEFORE[11]
+    host.module_says(UNLOADED)
+    assert put() == (True, -1000, (values,)) and not current.uncovered
+    assert host.value(11) != BEFORE[11] or host.value(12) != BEFORE[12]
+    host.module_says(STOPPED)
+    assert put() == (True, -1000, (here, values))
+    assert {pid: host.value(pid) for pid in (11, 12, 13)} == {11: 0, 12: -50, 13: 7}
+    current.release()
+    assert host.left(()).values == BEFORE
+    current.close()
 
 
 # --- who waits for whom ----------------------------------------------------------------

@@ -365,7 +365,8 @@ def test_a_test_fails_for_each_shipped_rule_that_is_taken_away() -> None:
     needed: set[str] = set()
     rules: dict[str, str] = {}
     for path in sorted((resources.rules() / "tests").glob("*.test.toml")):
-        file = cases.read(path)
+        # Whom a guard takes says less of a rule than the tests of the ranking, and takes longer.
+        file = cases.read(path)._replace(series=())
         program = compiler.compile_rules(rulefiles.given(file.rules or ()))
         for number, scope in enumerate(program.scopes):
             for rule in scope.rules:

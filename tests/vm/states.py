@@ -9,6 +9,7 @@ the first run after a change to oomrules unpacks it.
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.vm import cache
@@ -29,15 +30,55 @@ def guest(options: Options = STANDARD, checkout: Path = CHECKOUT) -> Guest:
     Raises:
         NoGuest: no guest can be had here.
     """
+    return goes_on(*saved(options, checkout), options)
+
+
+def saved(options: Options, checkout: Path | None = CHECKOUT) -> tuple[Image, Path]:
+    """The image and the saved state of a guest, made if need be.
+
+    Args:
+        checkout: whose oomrules is in it; None: a guest without oomrules.
+
+    Raises:
+        NoGuest: no guest can be had here.
+    """
     if platform.system() != "Linux":
         raise NoGuest("the guest needs a Linux machine")
     install_host_packages(RUN_TOOLS)
     try:
         image = build(options.packages)
-        state = _ready(image, _booted(image, options), options, payload(checkout))
+        state = _booted(image, options)
+        if checkout is not None:
+            state = _ready(image, state, options, payload(checkout))
     except GuestError as error:
         raise NoGuest(f"the guest does not come up: {error}") from error
+    return image, state
+
+
+def goes_on(image: Image, state: Path, options: Options) -> Guest:
+    """A guest that goes on from a saved state, to be entered."""
     return Guest(lambda: Machine(image, options, state / "disk", state=state / "state"))
+
+
+def saves(
+    image: Image, state: Path, options: Options, to: Path, change: Callable[[Guest], None]
+) -> None:
+    """Save the state of a guest that goes on from another state and is changed.
+
+    Args:
+        to: a directory for the new state, and for what its disk has besides.
+    """
+
+    def start() -> Machine:
+        # Anew for the second try.
+        (to / "disk").unlink(missing_ok=True)
+        overlay(state / "disk", to / "disk")
+        return Machine(image, options, to / "disk", state=state / "state", keep=True)
+
+    require_space(to, 1500)
+    with Guest(start) as changed:
+        change(changed)
+        changed.machine.save(to / "state")
 
 
 def _booted(image: Image, options: Options) -> Path:
@@ -65,18 +106,13 @@ def _booted(image: Image, options: Options) -> Path:
 def _ready(image: Image, booted: Path, options: Options, tar: bytes) -> Path:
     """The guest with the payload in place."""
 
+    def put(guest: Guest) -> None:
+        guest.run(["tar", "-x", "-C", "/"], input=compiled(tar), check=True)
+        # Once, for what the first run alone would read from the disk.
+        guest.run(["oomrules", "rank"])
+
     def make(to: Path) -> None:
-        require_space(to, 1500)
-
-        def start() -> Machine:
-            (to / "disk").unlink(missing_ok=True)
-            overlay(booted / "disk", to / "disk")
-            return Machine(image, options, to / "disk", state=booted / "state", keep=True)
-
-        with step("putting oomrules into the guest"), Guest(start) as ready:
-            ready.run(["tar", "-x", "-C", "/"], input=compiled(tar), check=True)
-            # Once, for what the first run alone would read from the disk.
-            ready.run(["oomrules", "rank"])
-            ready.machine.save(to / "state")
+        with step("putting oomrules into the guest"):
+            saves(image, booted, options, to, put)
 
     return cache.layer("ready", [cache.identity(booted), tar], make, keep=8)

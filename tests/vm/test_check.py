@@ -29,7 +29,8 @@ def test_the_shipped_rules_and_presets_are_clean_on_a_host(guest: Guest) -> None
     for done in (result, alone):
         assert done.status == 0, done.stdout
         assert "nothing to complain" in done.stdout
-    tests = guest.run(["oomrules", "test", f"{SHIPPED}/tests"], timeout=120)
+    # All of them run on bare machines; that they find the rules where these are installed is here.
+    tests = guest.run(["oomrules", "test", f"{SHIPPED}/tests/default.test.toml"], timeout=120)
     assert tests.status == 0, tests.stdout
 
 

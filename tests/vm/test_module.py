@@ -284,9 +284,13 @@ if sys.argv[1] == "write":
 else:
     files = []
     while len(files) < 5:
-        files.append(os.open("/proc/oom", os.O_RDONLY))
-        if len(os.read(files[-1], 1)) == 1:
+        file = os.open("/proc/oom", os.O_RDONLY)
+        # Before the first list is written there is only an empty one.
+        if len(os.read(file, 8)) == 8:
+            files.append(file)
             open(path, "w").write(str(len(files)))
+        else:
+            os.close(file)
         time.sleep(0.02)
 time.sleep(1000)
 """

@@ -2,6 +2,7 @@
  * A process to be killed. Prints its pid and those of its children when it is ready, and then
  * does nothing. Arguments, in this order of effect:
  *
+ *   in=PATH     moves to this cgroup first
  *   adj=N       its oom_score_adj
  *   plain       of user 1000, and so without CAP_SYS_RAWIO
  *   polite      exits with status 7, half a second after SIGTERM; its memory is locked, or it
@@ -13,6 +14,7 @@
  *               memory is locked
  *   renewing    executes itself at SIGTERM, and is stubborn from then on
  *   bind=N      may have memory of node N only, by its memory policy
+ *   late        is ready now, and takes its memory at SIGUSR1
  *   impatient   exits with status 8 when it waits for memory
  *   hold=N      has N MiB, taken one after the other
  *   share       has a child in the same memory
@@ -111,6 +113,7 @@ static const char *option(int argc, char **argv, const char *name)
 
 int main(int argc, char **argv)
 {
+	const char *in = option(argc, argv, "in=");
 	const char *adj = option(argc, argv, "adj=");
 	const char *hold = option(argc, argv, "hold=");
 	const char *bind = option(argc, argv, "bind=");
@@ -125,6 +128,15 @@ int main(int argc, char **argv)
 	if (bind && syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, 64))
 		fail("set_mempolicy");
 
+	if (in) {
+		char path[256];
+		FILE *file;
+
+		snprintf(path, sizeof(path), "%s/cgroup.procs", in);
+		file = fopen(path, "w");
+		if (!file || fputs("0", file) < 0 || fclose(file))
+			fail(path);
+	}
 	if (adj) {
 		FILE *file = fopen("/proc/self/oom_score_adj", "w");
 
@@ -151,6 +163,17 @@ int main(int argc, char **argv)
 		/* It was blocked while its handler ran. */
 		sigprocmask(SIG_UNBLOCK, &term, NULL);
 	}
+	if (option(argc, argv, "late")) {
+		sigset_t usr1;
+		int signal;
+
+		sigemptyset(&usr1);
+		sigaddset(&usr1, SIGUSR1);
+		sigprocmask(SIG_BLOCK, &usr1, NULL);
+		printf("%d\n", getpid());
+		fflush(stdout);
+		sigwait(&usr1, &signal);
+	}
 	if (option(argc, argv, "impatient") &&
 	    (mlockall(MCL_CURRENT) || pthread_create(&thread, NULL, watch, NULL)))
 		fail("impatient");
@@ -176,7 +199,7 @@ int main(int argc, char **argv)
 			fflush(stdout);
 			rest(NULL);
 		}
-	} else {
+	} else if (!option(argc, argv, "late")) {
 		printf("%d\n", getpid());
 	}
 	fflush(stdout);

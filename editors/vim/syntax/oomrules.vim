@@ -10,6 +10,7 @@ syntax iskeyword @,48-57,_,.
 syntax keyword oomrulesKeyword never kill only first last prefer spare by score define list in anything
 syntax keyword oomrulesKeyword with without any of when and or not
 syntax keyword oomrulesKeyword units wanted part whole under child
+syntax keyword oomrulesKeyword terminate warn for within then stop
 syntax match oomrulesKeyword "\<in\s\+user\s\+unit\>\ze\s"
 syntax keyword oomrulesFunction root cap max min
 syntax keyword oomrulesAttribute pid ppid comm cmdline exe uid euid gid egid user group nice capabilities

@@ -198,4 +198,7 @@ def _why_lacking(name: str, snapshot: Recorded) -> str:
     attribute = ATTRIBUTES.get(name)
     if attribute is not None and attribute.over_time:
         return "a recording of one moment does not tell it"
-    return _by_provider(attribute.provider if attribute else Provider.SCOPE, True)
+    if attribute is None:
+        # A raw field of the process has no attribute of its name.
+        return _by_provider(Provider.SCOPE if name == NEAREST_LIMIT else Provider.STAT, True)
+    return _by_provider(attribute.provider, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 from oomrules import config, sinks, state_directory, targets
@@ -46,7 +47,13 @@ def settled(options: argparse.Namespace) -> config.Config:
     Raises:
         Failure: the configuration is wrong, and needed.
     """
-    return config.Config(tuple(options.to)) if options.to else config.load(root=options.root)
+    if not options.to:
+        return config.load(root=options.root)
+    # The option is about the list alone. Where the file is wrong, it may have said `Mode=off`.
+    found = config.Config(guard=config.OFF)
+    with suppress(Failure):
+        found = config.load(root=options.root)
+    return found._replace(to=tuple(options.to), head=None)
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:

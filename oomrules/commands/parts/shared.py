@@ -12,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oomrules.attributes import Type
 from oomrules.commands.parts import findings
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.language.diagnostics import Rejected
 from oomrules.processes.bpf import PINNED
-from oomrules.terminal import count, say
+from oomrules.terminal import count, memory, say
+from oomrules.terminal import duration as words
 
 if TYPE_CHECKING:
     from oomrules.program.program import Program
@@ -36,7 +38,7 @@ def add_paths(parser: argparse.ArgumentParser, nargs: str, text: str) -> None:
 
 
 def add_value(
-    parser: argparse.ArgumentParser, name: str, metavar: str, text: str, **more: Any
+    parser: argparse._ActionsContainer, name: str, metavar: str, text: str, **more: Any
 ) -> None:
     """Add an option with a value that must not be empty."""
     parser.add_argument(name, type=named(name), metavar=metavar, help=text, **more)
@@ -69,6 +71,11 @@ def _directory(text: str) -> Path:
 def add_host(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which processes."""
     add_value(parser, "--snapshot", "FILE", "a recorded host in place of this one")
+    add_source(parser)
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how processes are read."""
     text = "proc reads /proc alone, a path names a pinned BPF iterator; "
     text += f"without it {PINNED} is used where it is there"
     add_value(parser, "--source", "SOURCE", text, default="auto")
@@ -100,6 +107,52 @@ def number(kind: type[float], least: float, most: float = math.inf) -> Callable[
         return value
 
     return check
+
+
+def duration(option: str, least: float, most: float) -> Callable[[str], float]:
+    """Return a type of argument: a duration as in rules, ``1h30min``, in seconds within limits."""
+
+    def check(text: str) -> float:
+        seconds = _quantity(option, text, Type.DURATION, "a duration, as in 90s or 1h30min") / 1000
+        if not least <= seconds <= most:
+            raise argparse.ArgumentTypeError(
+                f"`{text}` is not from {words(round(1000 * least))} to {words(round(1000 * most))}"
+            )
+        return seconds
+
+    return check
+
+
+def size(option: str, least: int) -> Callable[[str], int]:
+    """Return a type of argument: a size as in rules, ``512MiB``, in bytes, of at least so many."""
+
+    def check(text: str) -> int:
+        found = int(_quantity(option, text, Type.MEMORY, "a size, as in 512MiB"))
+        if found < least:
+            raise argparse.ArgumentTypeError(f"`{text}` is less than {memory(least)}")
+        return found
+
+    return check
+
+
+def _quantity(option: str, text: str, wanted: Type, form: str) -> float:
+    """Return what a quantity on the command line means, in the smallest unit of its type.
+
+    Raises:
+        Failure: it is none of this type.
+    """
+    from oomrules.language import quantities
+
+    named(option)(text)
+    try:
+        if not text[0].isdigit():
+            raise quantities.BadQuantity("", f"`{text}` is no quantity", f"write {form}")
+        value = quantities.read(text)
+    except quantities.BadQuantity as error:
+        raise Failure(f"{option}: {error.message}", error.help) from error
+    if value.type is not wanted:
+        raise Failure(f"{option}: `{text}` has no unit, or another one", f"write {form}")
+    return float(value.amount)
 
 
 def rules(options: argparse.Namespace) -> rulefiles.Found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from oomrules.commands.parts import doubts
 from oomrules.language.diagnostics import did_you_mean
@@ -15,6 +15,9 @@ from oomrules.ranking.ranker import Ranking
 from oomrules.ranking.tiers import FIRST, LAST
 from oomrules.ranking.verdict import Held, Verdict, Why
 from oomrules.terminal import Column, called, count, memory, middle, rough
+
+if TYPE_CHECKING:
+    from oomrules.ranking.possible import Possible
 
 COLUMNS = (
     Column("RANK", right=True),
@@ -139,8 +142,12 @@ def because(verdict: Verdict) -> str:
 _NOBODY = {Why.NO_POINTS: "with a score of 0 or less", Why.UNKNOWN_SCORE: "with an unknown score"}
 
 
-def no_candidate(ranking: Ranking, unit: str | None = None) -> str:
-    """Return a sentence that says why there is no candidate."""
+def no_candidate(ranking: Ranking, unit: str | None = None, first: Possible | None = None) -> str:
+    """Return a sentence that says why there is no candidate.
+
+    Args:
+        first: who may be one where values are unknown, if that was worked out.
+    """
     if unit and not any(True for _ in ranking.excluded()):
         return f"no process is in a unit that `{unit}` matches; {_meant(unit, ranking)}"
     where = f" in `{unit}`" if unit else ""
@@ -152,6 +159,11 @@ def no_candidate(ranking: Ranking, unit: str | None = None) -> str:
     if not reasons:
         return f"no process{where} may be killed: there is none that the kernel would take"
     said = ", ".join(f"{count(number, 'process')} {why}" for why, number in reasons.most_common())
+    if first is not None and (first.certain or first.open):
+        return (
+            f"in doubt, which protects, no process{where} is on the list: {said}; "
+            "`oomrules rank --all` says why for each"
+        )
     return f"no process{where} may be killed: {said}; `oomrules rank --all` says why for each"
 
 

@@ -146,6 +146,16 @@ def explained(process: Process, ranking: Ranking) -> list[str]:
     return lines
 
 
+def drags(path: str, ranking: Ranking) -> list[str]:
+    """Return what else ends when a unit is killed as a whole, in sentences.
+
+    Args:
+        path: of its control group.
+    """
+    found = ranking.together().get(path)
+    return _dragged(found, ranking) if found else []
+
+
 def as_data(ranking: Ranking) -> list[dict[str, Any]]:
     """Return the whole units for a program, worst first."""
     listed, data = set(ranking.pids), []

@@ -447,12 +447,20 @@ def _all_protected(rules: RuleSet) -> Iterator[Diagnostic]:
             )
 
 
+def exclusions(meaning: Meaning) -> Iterator[tuple[RuleMeaning, Region]]:
+    """Yield the rules that exclude processes, each with the region of these processes.
+
+    Raises:
+        Undecided: a region is too large.
+    """
+    return _exclusions(meaning, meaning.of("never"), meaning.effects.levels())
+
+
 def _exclusions(
     meaning: Meaning,
     nevers: Iterable[RuleMeaning],
     levels: dict[tuple[str, ...], list[Effect]],
 ) -> Iterator[tuple[RuleMeaning, Region]]:
-    """Yield the rules that exclude processes, each with the region of these processes."""
     for never in nevers:
         yield never, never.effect.region or []
     for targets, level in levels.items():

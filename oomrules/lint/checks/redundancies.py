@@ -153,7 +153,7 @@ def _replaced(rules: RuleSet) -> Iterator[Diagnostic]:
 
 
 def _unused(rules: RuleSet) -> Iterator[Diagnostic]:
-    """Yield findings about definitions and lists that no rule and no score needs.
+    """Yield findings about definitions and lists that no rule, guard or score needs.
 
     Another file may use what one file defines, so only a whole rule set tells.
     """
@@ -161,7 +161,9 @@ def _unused(rules: RuleSet) -> Iterator[Diagnostic]:
         return
     checked = rules.checked
     used = _named_by(
-        one for one in checked.sound if isinstance(one.statement, syntax.Rule | syntax.Score)
+        one
+        for one in checked.sound
+        if isinstance(one.statement, syntax.Rule | syntax.Score | syntax.Guard)
     )
     left = [name for name in used if not name.startswith("@")]
     while left:

@@ -43,7 +43,7 @@ def _too_much(rules: RuleSet) -> Iterator[Diagnostic]:
         else:
             continue
         name = target.unit.value
-        taken = next((unit for unit in endangered if _may_mean(name, unit)), None)
+        taken = next((unit for unit in endangered if may_mean(name, unit)), None)
         if taken is None:
             continue
         which = f"`{name}` is" if name == taken or not is_glob(name) else f"it may mean `{taken}`:"
@@ -57,7 +57,7 @@ def _too_much(rules: RuleSet) -> Iterator[Diagnostic]:
         )
 
 
-def _may_mean(name: str, unit: str) -> bool:
+def may_mean(name: str, unit: str) -> bool:
     """Return whether a target may mean one of some units."""
     if not is_glob(name):
         return glob(name, unit)

@@ -243,3 +243,16 @@ def see_originals(source: ProcSource, path: str) -> Record:
                 process.oom_score_adj = source.original(process, value)
                 process.reconsider()
     return record
+
+
+def adjusted(source: ProcSource) -> tuple[dict[int, int], frozenset[int]]:
+    """Return what ``sinks.adjusted`` does, by the record that a source sees originals by."""
+    seen_by = getattr(source.original, "__self__", None)
+    if not isinstance(seen_by, Origins):
+        return {}, frozenset()
+    originals = {}
+    for entry in seen_by.record:
+        process = source.by_pid.get(entry.pid)
+        if process is not None and process.starttime == entry.start and not entry.fading:
+            originals[entry.pid] = entry.original
+    return originals, frozenset(seen_by.record.values)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 
 from oomrules.lean import NamedTuple
-from oomrules.sinks.oom_score_adj.formula import LOWEST, UNKILLABLE, Domain, Task, badness
+from oomrules.ranking.kernel_badness import LOWEST, UNKILLABLE, Domain, Task, badness
 from oomrules.sinks.oom_score_adj.search import Claim, Field, Margin, attempt
 
 # Margins to try, widest first. We use the widest one that still orders as many processes as the
@@ -76,9 +76,10 @@ def plan(
     host = domains[0].totalpages
     last = beyond_shares(protected, host)
     planned = _plan(candidates, rest, protected, domains, margins, last)
-    more = too_many(candidates, rest, protected, planned.values, host)
-    if more:
-        planned = _plan(candidates, rest, protected, domains, margins, last | more)
+    # Whoever becomes killable may stand in the way of another's -999, which then is -1000 again.
+    while more := too_many(candidates, rest, protected, planned.values, host):
+        last |= more
+        planned = _plan(candidates, rest, protected, domains, margins, last)
     return planned
 
 
@@ -111,6 +112,8 @@ def _plan(
     best |= dict.fromkeys(passing, LOWEST)
     firm = {task.pid for task in protected if task.lowest == UNKILLABLE}
     halved = [field.halved() for field in fields]
+    # Nor may one that has no choice keep another value than its own.
+    firm |= {task.pid for task in tasks if task.lowest == task.highest}
     kept = all(best[pid] == current[pid] for pid in firm) and _still_good(
         fields, halved, best, current, tasks
     )

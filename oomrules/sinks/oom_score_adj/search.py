@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 
 from oomrules.lean import NamedTuple
-from oomrules.sinks.oom_score_adj.formula import LOWEST, UNKILLABLE, Domain, Task, badness
+from oomrules.ranking.kernel_badness import LOWEST, UNKILLABLE, Domain, Task, badness
 
 # With more of them, looking for needless changes one by one takes too long.
 _MANY = 200

@@ -7,12 +7,12 @@ import os
 from oomrules.lean import NamedTuple
 from oomrules.processes.cgroups import enclosing
 from oomrules.processes.procfs import ProcSource
-from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process
+from oomrules.processes.snapshot import NO_LIMIT, PF_KTHREAD, UNREAD, Process, Snapshot
 from oomrules.processes.values import known, memory_group
+from oomrules.ranking.kernel_badness import HIGHEST, NOBODY, UNKILLABLE, Domain, Task
 from oomrules.ranking.ranker import Ranking
 from oomrules.ranking.verdict import Why
 from oomrules.sinks.oom_score_adj import plan
-from oomrules.sinks.oom_score_adj.formula import HIGHEST, NOBODY, UNKILLABLE, Domain, Task
 from oomrules.sinks.oom_score_adj.origins import (
     CAP_SETUID,
     CAP_SYS_RESOURCE,
@@ -50,6 +50,8 @@ class Survey(NamedTuple):
             what they may have inherited.
         watched: those that can lower themselves, by pid and start.
         begun: when the processes were listed, in clock ticks since the boot.
+        limited: whether only processes in control groups with a limit get other values than their
+            originals. The order on the host is another sink's then.
     """
 
     candidates: list[Task]
@@ -64,6 +66,7 @@ class Survey(NamedTuple):
     newcomers: tuple[Task, ...] = ()
     watched: frozenset[Identity] = frozenset()
     begun: int = 0
+    limited: bool = False
 
     def plan(self) -> Plan:
         """Return what to write."""
@@ -74,10 +77,17 @@ class Survey(NamedTuple):
         """All of them."""
         return [*self.protected, *self.candidates, *self.rest]
 
+    @property
+    def served(self) -> list[Task]:
+        """Those that the values are for."""
+        return [task for task in self.tasks if not self.limited or len(task.domains) > 1]
 
-def survey_live(ranking: Ranking, source: ProcSource, record: Record, head: int = HEAD) -> Survey:
+
+def survey_live(
+    ranking: Ranking, source: ProcSource, record: Record, head: int = HEAD, limited: bool = False
+) -> Survey:
     """Look at every process of this host, as it is now; the ranking is of all of them."""
-    survey = _Surveyor(ranking, head, Origins(source, record)).survey()
+    survey = _Surveyor(ranking, head, Origins(source, record), limited).survey()
     return _with_newcomers(survey, source, record)
 
 
@@ -86,14 +96,43 @@ def survey_recorded(ranking: Ranking, head: int = HEAD) -> Survey:
     return _Surveyor(ranking, head).survey()
 
 
+def has_limits(source: ProcSource) -> bool:
+    """Return whether a process is in a control group with a limit."""
+    groups = {
+        memory_group(process, source)
+        for process in source.by_pid.values()
+        if not (process.flags or 0) & PF_KTHREAD
+    }
+    names = {name for group in groups if group is not None for name in enclosing(group)}
+    return any(_limit(source, name) is not None for name in names)
+
+
+def _limit(snapshot: Snapshot, name: str) -> int | None:
+    """Return the limit of a control group, in bytes; None if it has none that counts."""
+    scope = snapshot.scope(name)
+    limit: int | None = None if scope is None else scope.get("memory_max")
+    # With a limit beyond what there is, the host runs out first.
+    if limit is None or limit >= min(NO_LIMIT, snapshot.host.mem_total):
+        return None
+    return limit
+
+
 class _Surveyor:
     """Collects the processes and the domains of one ranking.
 
     Args:
         origins: where the values of this host come from; None for a recorded host.
+        limited: as in ``Survey``.
     """
 
-    def __init__(self, ranking: Ranking, head: int, origins: Origins | None = None) -> None:
+    def __init__(
+        self,
+        ranking: Ranking,
+        head: int,
+        origins: Origins | None = None,
+        limited: bool = False,
+    ) -> None:
+        self._limited = limited
         self._ranking, self._snapshot, self._origins = ranking, ranking.snapshot, origins
         self._root = origins.root if origins else ""
         self._lowering = origins is None or may_lower(self._root)
@@ -104,7 +143,7 @@ class _Surveyor:
         host = self._snapshot.host
         pages = (host.mem_total + host.swap_total) // host.page_size
         # By name; their numbers are in this order.
-        self._domains = {"": Domain("", pages, head)}
+        self._domains = {"": Domain("", pages, 0 if limited else head)}
         # The numbers of the domains that the processes of a control group are in.
         self._numbers: dict[str | None, tuple[int, ...]] = {None: (0,)}
         self._processes: dict[int, Process] = {}
@@ -129,6 +168,7 @@ class _Surveyor:
             unreadable=self._unreadable,
             unit_root=self._snapshot.host.unit_root,
             lowering=self._lowering,
+            limited=self._limited,
         )
 
     def _task(self, process: Process) -> Task | None:
@@ -144,6 +184,9 @@ class _Surveyor:
         # It reads the user and the capabilities, too.
         size = self._size(process)
         original, lowest, highest = self._possible(process, current)
+        domains = self._numbers[cgroup]
+        if self._limited and len(domains) == 1:
+            lowest = highest = original
         uid = known("uid", process, self._snapshot)
         self._processes[process.pid] = process
         return Task(
@@ -152,7 +195,7 @@ class _Surveyor:
             size=size,
             original=original,
             current=current,
-            domains=self._numbers[cgroup],
+            domains=domains,
             lowest=lowest,
             highest=highest,
             uid=uid if type(uid) is int else NOBODY,
@@ -164,10 +207,8 @@ class _Surveyor:
         host = self._snapshot.host
         numbers = [0]
         for name in enclosing(cgroup):
-            scope = self._snapshot.scope(name)
-            limit = None if scope is None else scope.get("memory_max")
-            # With a limit beyond what there is, the host runs out first.
-            if scope is None or limit is None or limit >= min(NO_LIMIT, host.mem_total):
+            scope, limit = self._snapshot.scope(name), _limit(self._snapshot, name)
+            if scope is None or limit is None:
                 continue
             if name not in self._domains:
                 # v1 has a swappiness for each group.

@@ -21,13 +21,13 @@ from oomrules.processes.procfs import ProcSource
 from oomrules.processes.snapshot import Process
 from oomrules.processes.values import innermost_unit, known
 from oomrules.program.program import make
+from oomrules.ranking.kernel_badness import Task
 from oomrules.ranking.ranker import Ranking
-from oomrules.sinks.oom_score_adj.formula import Task
 from oomrules.sinks.oom_score_adj.origins import Origins, current_value, see_originals
 from oomrules.sinks.oom_score_adj.plan import Plan, verify
 from oomrules.sinks.oom_score_adj.record import Entry, Identity, Record, load, save
 from oomrules.sinks.oom_score_adj.search import Claim
-from oomrules.sinks.oom_score_adj.survey import HEAD, Survey, survey_live
+from oomrules.sinks.oom_score_adj.survey import HEAD, Survey, has_limits, survey_live
 from oomrules.state import ADJUSTMENTS, State
 
 # Children are born while values are restored; each round finds those of the round before.
@@ -40,15 +40,17 @@ class OomScoreAdj:
     Args:
         state: where the values from before are kept.
         head: how many candidates are put in order; None: as usual.
+        limited: whether the values are for the control groups with a memory limit only.
 
     Attributes:
-        adjusted: what the last list came to; None if no process may be killed.
+        adjusted: what the last list came to; None if no process may be killed, or no control group
+            has a limit that the values could be for.
     """
 
     name = targets.OOM_SCORE_ADJ
 
-    def __init__(self, state: State, head: int | None = None) -> None:
-        self._state, self._head = state, head or HEAD
+    def __init__(self, state: State, head: int | None = None, limited: bool = False) -> None:
+        self._state, self._head, self.limited = state, head or HEAD, limited
         self.adjusted: Adjusted | None = None
 
     def put(self, ranking: Ranking, source: ProcSource | None) -> str:
@@ -57,8 +59,12 @@ class OomScoreAdj:
             # With every process at -1000 the kernel panics when memory runs out.
             return f"no process may be killed, so no {self.name} was changed"
         path = self._state.path(ADJUSTMENTS)
+        if self.limited and not has_limits(source):
+            if self._state.is_adjusted:
+                self.take_back()
+            return ""
         with self._state.lock():
-            self.adjusted = adjust(ranking, source, path, self._head)
+            self.adjusted = adjust(ranking, source, path, self._head, self.limited)
             if self.adjusted.plan.assignments:
                 see_originals(source, path)
         if self.adjusted.outcome.refused:
@@ -99,14 +105,19 @@ class Adjusted(NamedTuple):
     outcome: Outcome
 
 
-def adjust(ranking: Ranking, source: ProcSource, path: str, head: int = HEAD) -> Adjusted:
+def adjust(
+    ranking: Ranking, source: ProcSource, path: str, head: int = HEAD, limited: bool = False
+) -> Adjusted:
     """Put a ranking into force, of all processes of a source that sees the originals.
+
+    Args:
+        limited: whether only processes in control groups with a limit get other values.
 
     Raises:
         Failure: the record cannot be read or written; nothing has been changed then.
     """
     record = load(path)
-    survey = survey_live(ranking, source, record, head)
+    survey = survey_live(ranking, source, record, head, limited)
     plan = survey.plan()
     return Adjusted(survey, plan, apply(survey, plan, record, path, source.root))
 
@@ -119,7 +130,10 @@ def _summary(adjusted: Adjusted) -> str:
         said += f", {outcome.gone} not since their processes have ended"
     if outcome.changed:
         said += f", {len(outcome.changed)} left alone since another process has changed them"
-    if outcome.claims:
+    if adjusted.survey.limited:
+        groups = len(outcome.claims) - 1
+        said += f" for {groups} control group{'s' if groups != 1 else ''} with a limit"
+    elif outcome.claims:
         host = outcome.claims[0]
         said += f", the first {host.claimed} of {host.candidates} in order"
     if plan.last:

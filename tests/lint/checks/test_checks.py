@@ -150,6 +150,15 @@ WRONG = {
         "in a.slice: score 1",
         "score host.available",
     ],
+    "OOM537": [
+        "kill first anything when host.available < 5%",
+        "kill first anything when host.available < 5% and not host.stall < 10% by 3",
+        "define tight = host.available < 5%\nkill first anything when tight",
+        "define tight = host.available < 5%\nkill first tight",
+        "kill last anything when host.swap_free < 1GiB",
+        "prefer anything when host.memory > 8GiB by 2",
+        "spare anything when (host.stall > 3% or host.free < 1GiB) by 2",
+    ],
     "OOM531": [
         'never kill comm "a"',
         'never kill cmdline "*a*"',
@@ -380,6 +389,18 @@ RIGHT = {
         "kill first uid 5\nkill last uid 5",
     ],
     "OOM515": ["in a.slice { spare uid 0 }"],
+    "OOM537": [
+        # In a block it tells processes from others; so does anything about the process.
+        "in user.slice: kill first anything when host.available < 5%",
+        "kill first uid 5 when host.available < 5%",
+        "kill first anything when host.available < 5% and rss > 1GiB",
+        "kill first anything with SYS_ADMIN when host.available < 5%",
+        "kill first anything under uid 5 when host.available < 5%",
+        "define tight = host.available < 5%\nkill first uid 5 when tight",
+        # Whether a process may be killed at all is more than a place.
+        "never kill anything when host.available > 50%",
+        "kill when host.available < 5%",
+    ],
     "OOM521": ["score rss", "score root(nice)", "score 5 - nice"],
     "OOM601": [
         "spare anything when footprint > rss",
@@ -648,7 +669,7 @@ def test_what_is_said_to_match_nothing_matches_no_real_value(
 
 
 @settings(thorough, max_examples=60)
-@given(strategies.rule_sets())
+@given(strategies.rule_sets(guards=True))
 def test_right_rules_are_never_in_error(rules: strategies.RuleSet) -> None:
     findings = linter.lint(Found(tuple(strategies.texts(rules))))[1]
     assert not [one for one in findings if one.code < "OOM5" and one.level.value == "error"]
@@ -712,3 +733,12 @@ def test_what_is_proposed_for_a_unit_of_users_compiles_and_is_about_it(text: str
 def test_what_is_proposed_keeps_what_was_asked(text: str, better: str) -> None:
     (finding,) = [one for one in lint(text) if one.code == "OOM531"]
     assert f"`{better}`" in finding.help
+
+
+@pytest.mark.parametrize(
+    "text", ["kill first anything when host.available < 5%", "prefer anything when host.stall > 3%"]
+)
+def test_what_is_proposed_for_a_rule_about_the_host_alone_is_a_statement(text: str) -> None:
+    (one,) = lint(text)
+    assert one.code == "OOM537"
+    assert found(one.help.split("`")[1] + "\n") == []

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oomrules.sinks.oom_score_adj.formula import HIGHEST, LOWEST, UNKILLABLE, Domain, Task
+from oomrules.ranking.kernel_badness import HIGHEST, LOWEST, UNKILLABLE, Domain, Task
 from oomrules.sinks.oom_score_adj.plan import MARGINS, Plan, plan, verify
 from oomrules.sinks.oom_score_adj.search import Claim, Margin
 from tests.oracle.killer import victims
@@ -103,6 +103,54 @@ def test_who_is_protected_is_never_chosen(table: Table) -> None:
     assert all(values[pid] == UNKILLABLE for pid in safe)
     for number, domain in enumerate(table.domains):
         assert not safe & set(victims(members(table, number), values, domain.totalpages))
+
+
+def limited(table: Table) -> Table:
+    """Return a table in which the values are for the control groups with a limit only."""
+    host, *groups = table.domains
+    return table._replace(domains=[host._replace(head=0), *groups]).each(
+        lambda task: (
+            task
+            if len(task.domains) > 1
+            else task._replace(lowest=task.original, highest=task.original)
+        )
+    )
+
+
+@PROPERTY
+@given(tables())
+def test_for_groups_with_a_limit_alone_all_others_have_their_own_values(table: Table) -> None:
+    table = limited(table)
+    found = table.plan()
+    for task in table.everybody:
+        if len(task.domains) == 1:
+            assert found.values[task.pid] == task.original
+    assert found.claims[0].claimed == 0 and not found.claims[0].wanted
+    keeps_its_word(table, found, found.values)
+    if table.lowering:
+        inside = {task.pid for task in table.protected if len(task.domains) > 1}
+        assert all(found.values[pid] == UNKILLABLE for pid in inside)
+
+
+@PROPERTY
+@given(tables(lowering=True))
+def test_for_groups_alone_nothing_is_left_of_an_order_of_the_host(table: Table) -> None:
+    before = table.plan().values
+    after = limited(table.each(lambda task: task._replace(current=before[task.pid])))
+    values = after.plan().values
+    assert all(
+        values[task.pid] == task.original for task in after.everybody if len(task.domains) == 1
+    )
+
+
+def test_a_value_that_is_not_needed_goes_though_the_order_still_holds() -> None:
+    domains = [Domain("", 100_000, 0), Domain("/a", 10_000, 5)]
+    first, second = (Task(pid, pid, size, 0, 0, (0, 1)) for pid, size in ((10, 7000), (11, 4000)))
+    other = Task(12, 12, 50, 0, 300, (0,), lowest=0, highest=0)
+    # The order in the group is in force, at half the distance that a new one would have.
+    assert plan([first, second], [], [], domains).values == {10: 100, 11: 0}
+    found = plan([first, second], [other], [], domains)
+    assert found.values[12] == 0 and not found.kept
 
 
 @PROPERTY
@@ -424,6 +472,18 @@ def test_what_users_make_unkillable_has_bounds(table: Table) -> None:
     assert not held or killable * 20 >= total
     # Nobody but users gives way, and none of them without need.
     assert all(task.uid >= 1000 for task in table.protected if task.pid in found.last)
+
+
+def test_one_user_s_process_in_the_way_of_another_s_leaves_enough_that_is_killable() -> None:
+    # 11 is safe at -999 as long as nobody else of the protected is there; 12 has to be.
+    first, second = (
+        Task(pid, pid, size=0, original=0, current=0, lowest=-1000, uid=1000, domains=domains)
+        for pid, domains in ((11, (0,)), (12, (0, 1)))
+    )
+    other = Task(10, 10, size=0, original=0, current=0, lowest=-1000)
+    found = plan([other], [], [first, second], [Domain("", 1500, 1), Domain("/0", 100, 1)])
+    assert found.last == (11, 12)
+    assert UNKILLABLE not in found.values.values()
 
 
 @PROPERTY

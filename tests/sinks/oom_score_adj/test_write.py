@@ -30,7 +30,7 @@ from oomrules.sinks.oom_score_adj.plan import Plan
 from oomrules.sinks.oom_score_adj.record import Entry, Record
 from oomrules.sinks.oom_score_adj.survey import Survey
 from oomrules.sinks.oom_score_adj.write import Outcome
-from oomrules.state import ADJUSTMENTS
+from oomrules.state import ADJUSTMENTS, State
 from tests.children import CHECKOUT, Child
 from tests.fake_proc import FakeProc
 
@@ -256,19 +256,153 @@ def test_without_the_right_to_lower_nobody_is_lowered(host: Host) -> None:
 def test_a_group_with_a_limit_has_a_claim_of_its_own(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Scope:
-        def get(self, key: str) -> int | None:
-            return {"memory_max": 64 * 2**20, "swap_max": 0}.get(key)
-
-    monkeypatch.setattr(
-        ProcSource, "scope", lambda self, path: Scope() if path == "/x.service" else None
-    )
+    Limits(monkeypatch)
     survey, _, outcome = host.emit()
     assert [(d.name, d.totalpages) for d in survey.domains] == [
         ("", (8388608 + 1024) // 4),
         ("/x.service", 64 * 256),
     ]
     assert [claim.claimed for claim in outcome.claims] == [3, 3]
+
+
+class Limits:
+    """Control groups with a limit of 64 MiB, by their paths."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.paths = {"/x.service"}
+        patch.setattr(ProcSource, "scope", lambda _, path: Limit() if path in self.paths else None)
+
+
+class Limit:
+    def get(self, key: str) -> int | None:
+        return {"memory_max": 64 * 2**20, "swap_max": 0}.get(key)
+
+
+@pytest.fixture
+def limits(host: Host, monkeypatch: pytest.MonkeyPatch) -> Limits:
+    """Let the processes of the host be in a group with a limit, and four more outside of it."""
+    for pid, name, adj in ((30, b"safe", 0), (31, b"last", 0), (32, b"first", -50), (33, b"x", 7)):
+        host.proc.add(pid, name, adj=adj, capabilities=ABLE, cgroup=b"0::/free.service\n")
+    # The values given back are those of the fake host.
+    root = str(host.proc.root)
+    monkeypatch.setattr(adjusting, "ProcSource", lambda made: ProcSource(made, root=root))
+    return Limits(monkeypatch)
+
+
+OUTSIDE = {30: 0, 31: 0, 32: -50, 33: 7}
+
+
+def sink(host: Host, limited: bool) -> str:
+    """Put the order into force as the sink does; return what it says."""
+    source = host.source()
+    ranker = Ranker(source.program, source.host)  # type: ignore[attr-defined]
+    state = State(os.path.dirname(host.path))
+    try:
+        return adjusting.OomScoreAdj(state, limited=limited).put(ranker.rank(source), source)
+    finally:
+        source.close()
+
+
+def outside(host: Host) -> dict[int, int]:
+    return {pid: value for pid, value in host.values().items() if pid >= 30}
+
+
+def inside(host: Host) -> dict[int, int]:
+    return {pid: value for pid, value in host.values().items() if pid < 30}
+
+
+def test_for_groups_with_a_limit_only_their_members_are_changed(host: Host, limits: Limits) -> None:
+    assert sink(host, limited=True).endswith("written for 1 control group with a limit")
+    assert outside(host) == OUTSIDE
+    values = inside(host)
+    assert values[10] == -1000 and values[12] > values[13] > values[11]
+    # The next one finds all as it is to be.
+    assert sink(host, limited=True).startswith("0 oom_score_adj values written")
+    assert host.values() == OUTSIDE | values
+    host.release()
+    assert host.values() == OUTSIDE | BEFORE
+
+
+def test_from_the_whole_host_to_its_groups_the_others_get_their_own_back(
+    host: Host, limits: Limits
+) -> None:
+    sink(host, limited=False)
+    assert outside(host) != OUTSIDE
+    sink(host, limited=True)
+    assert outside(host) == OUTSIDE and inside(host)[10] == -1000
+    sink(host, limited=False)
+    assert outside(host) != OUTSIDE
+    limits.paths.clear()
+    assert sink(host, limited=True) == ""
+    assert host.values() == OUTSIDE | BEFORE and not os.path.exists(host.path)
+
+
+def test_without_a_group_with_a_limit_nothing_is_written_down(host: Host, limits: Limits) -> None:
+    limits.paths = {"/other.slice"}
+    assert sink(host, limited=True) == ""
+    assert host.values() == OUTSIDE | BEFORE and not os.path.exists(host.path)
+    # One that is around them counts.
+    host.proc.add(40, b"safe", capabilities=ABLE, cgroup=b"0::/other.slice/a.service\n")
+    sink(host, limited=True)
+    assert host.values()[40] == -1000
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_whatever_was_before_nobody_outside_of_the_groups_with_a_limit_is_changed(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = tmp_path_factory.mktemp("host")
+    host = Host(FakeProc(directory / "proc"), directory)
+    groups = st.sampled_from(["/free.service", "/a.slice", "/a.slice/x.service", "/b.service"])
+    names = st.sampled_from([b"safe", b"first", b"last", b"x"])
+    named: dict[int, bytes] = {}
+    placed: dict[int, str] = {}
+    before: dict[int, int] = {}
+
+    def place(pid: int, adj: int) -> None:
+        placed[pid] = data.draw(groups)
+        group = f"0::{placed[pid]}\n".encode()
+        host.proc.add(pid, named[pid], adj=adj, cgroup=group, capabilities=ABLE)
+
+    for pid in range(10, 10 + data.draw(st.integers(1, 6))):
+        named[pid] = data.draw(names)
+        before[pid] = data.draw(st.sampled_from([0, 0, 0, 100, -500, -1000]))
+        place(pid, before[pid])
+    with pytest.MonkeyPatch.context() as patch:
+        root = str(host.proc.root)
+        patch.setattr(adjusting, "ProcSource", lambda made: ProcSource(made, root=root))
+        limits = Limits(patch)
+        limits.paths = set()
+        for what in data.draw(st.lists(st.sampled_from(["move", "limit", "whole", "groups"]))):
+            if what == "move":
+                pid = data.draw(st.sampled_from(sorted(before)))
+                place(pid, host.values()[pid])
+            elif what == "limit":
+                limits.paths ^= {data.draw(groups)}
+            else:
+                sink(host, limited=what == "groups")
+            if what == "groups" and any(name != b"safe" for name in named.values()):
+                for pid, value in host.values().items():
+                    within = {placed[pid], os.path.dirname(placed[pid])}
+                    assert value == before[pid] or within & limits.paths
+    host.release()
+    assert host.values() == before
+
+
+def test_a_child_that_leaves_a_group_with_a_limit_gets_its_parent_s_own_value(
+    host: Host, limits: Limits
+) -> None:
+    sink(host, limited=True)
+    host.fork(10, 41, b"x", capabilities=0, cgroup=b"0::/free.service\n")
+    assert host.values()[41] == -1000
+    sink(host, limited=True)
+    assert host.values()[41] == 0
 
 
 # --- whenever it dies --------------------------------------------------------------------

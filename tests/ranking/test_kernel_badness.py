@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from oomrules.language import compiler
 from oomrules.language.text import RuleText
 from oomrules.processes import recorded
+from oomrules.ranking.kernel_badness import UNKILLABLE, Domain, Task, badness
 from oomrules.ranking.ranker import Ranker
-from oomrules.sinks.oom_score_adj.formula import UNKILLABLE, Domain, Task, badness
 from oomrules.sinks.oom_score_adj.survey import survey_recorded
 from tests.oracle.killer import victims
 

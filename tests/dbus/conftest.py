@@ -1,0 +1,5 @@
+"""The fixtures of these tests."""
+
+from tests.dbus.buses import listen
+
+__all__ = ["listen"]

@@ -330,6 +330,8 @@ class Guarding:
             "rounds": watch.rounds,
             "late": {"times": watch.late, "most": round(watch.latest, 3)},
             "dropped": watch.dropped,
+            # Whether what a round has found is about the guards that are armed now.
+            "current": last is not None and last.ready.armed == places.ready.armed,
             "list_age": round(max(0.0, at - places.ready.at), 3) if places.ready.armed else None,
             "ready": {
                 "host": len(places.ready.candidates.get("", ())),

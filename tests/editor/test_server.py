@@ -89,7 +89,7 @@ class Editor:
     def close(self) -> None:
         self.ask("shutdown", {})
         self.tell("exit", {})
-        assert self.server.wait(20) == 0
+        assert self.server.wait(120) == 0
         for stream in (self.server.stdin, self.server.stdout):
             assert stream
             stream.close()

@@ -97,7 +97,7 @@ def test_it_takes_one_tells_it_and_wakes_who_listens(guard: Guard, spawn: Spawn)
     poll = select.poll()
     poll.register(guard.watch.descriptor, select.POLLIN)
     guard.host.set(MemAvailable=LOW)
-    assert victims[0].process.wait(60) == -signal.SIGKILL
+    assert victims[0].process.wait(120) == -signal.SIGKILL
     guard.host.set()
     wait(lambda: guard.kinds() == ["killed", "ended"])
     killed, ended = guard.events
@@ -124,7 +124,7 @@ def test_where_much_was_taken_since_the_list_a_new_one_is_waited_for(
     wait(lambda: guard.watch.wanting)
     assert guard.kinds() == [] and small.process.poll() is None
     guard.arm(SENTENCE, grown, at=now(), held=GIB // 100)
-    assert grown.process.wait(60) == -signal.SIGKILL
+    assert grown.process.wait(120) == -signal.SIGKILL
     assert small.process.poll() is None
 
 
@@ -134,7 +134,7 @@ def test_no_list_is_waited_for_without_end(guard: Guard, spawn: Spawn) -> None:
     guard.arm(SENTENCE, small, at=now(), held=GIB // 100)
     wait(lambda: guard.watch.rounds > 2)
     guard.host.set(MemAvailable=LOW)
-    assert small.process.wait(60) == -signal.SIGKILL
+    assert small.process.wait(120) == -signal.SIGKILL
 
 
 def test_a_mistake_is_said_once_and_ends_nothing(
@@ -155,7 +155,7 @@ def test_a_mistake_is_said_once_and_ends_nothing(
     victim = spawn()
     guard.arm(SENTENCE, victim)
     guard.host.set(MemAvailable=LOW)
-    assert victim.process.wait(60) == -signal.SIGKILL
+    assert victim.process.wait(120) == -signal.SIGKILL
 
 
 def test_a_record_that_cannot_be_made_keeps_no_signal_back(guard: Guard, spawn: Spawn) -> None:
@@ -164,7 +164,7 @@ def test_a_record_that_cannot_be_made_keeps_no_signal_back(guard: Guard, spawn: 
     guard.watch.start()
     guard.arm(SENTENCE, victim)
     guard.host.set(MemAvailable=LOW)
-    assert victim.process.wait(60) == -signal.SIGKILL
+    assert victim.process.wait(120) == -signal.SIGKILL
 
 
 def test_who_is_gone_is_skipped_and_the_next_one_taken(guard: Guard, spawn: Spawn) -> None:
@@ -173,7 +173,7 @@ def test_who_is_gone_is_skipped_and_the_next_one_taken(guard: Guard, spawn: Spaw
     guard.arm(SENTENCE, first, second)
     first.die()
     guard.host.set(MemAvailable=LOW)
-    assert second.process.wait(60) == -signal.SIGKILL
+    assert second.process.wait(120) == -signal.SIGKILL
     wait(lambda: "killed" in guard.kinds())
     assert str(first.pid) in guard.events[0].problem
     assert guard.intents.notes == [("kill", second.pid)]
@@ -225,7 +225,7 @@ def test_a_thread_that_has_ended_is_started_anew(
     victim = spawn()
     guard.arm(SENTENCE, victim)
     guard.host.set(MemAvailable=LOW)
-    assert victim.process.wait(60) == -signal.SIGKILL
+    assert victim.process.wait(120) == -signal.SIGKILL
 
 
 def test_after_a_kill_by_the_kernel_it_waits(guard: Guard, spawn: Spawn) -> None:
@@ -358,7 +358,7 @@ def test_who_has_grown_since_the_list_is_taken_before_its_first(guard: Guard, sp
     guard.watch.arm(guard.sampler.prepare(ready, {}, guard.watch.places))
     wait(lambda: guard.watch.last is not None)
     guard.host.set(MemAvailable=LOW)
-    assert hog.process.wait(60) == -signal.SIGKILL
+    assert hog.process.wait(120) == -signal.SIGKILL
     guard.host.set()
     wait(lambda: "ended" in guard.kinds())
     assert small.process.poll() is None

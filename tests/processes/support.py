@@ -110,7 +110,7 @@ def run(code: str, **options: Any) -> str:
         [sys.executable, "-I", "-S", "-c", RUN, CHECKOUT, code],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         **options,
     )
     assert done.returncode == 0, done.stderr

@@ -18,6 +18,8 @@ from oomrules.runtimes import answers
 from oomrules.runtimes.ask import Answers, Places, ask
 
 ONE, TWO, POD = "1" * 64, "2" * 64, "3" * 64
+# What is given up takes less, on a busy machine too, in seconds.
+GUARD = 60.0
 DOCKER = Contained(ONE, "docker")
 PODMAN = Contained(ONE, "podman")
 PODS = Contained(ONE, "containerd", pod="u-1", qos="Burstable")
@@ -170,7 +172,7 @@ def test_a_runtime_that_hangs_or_drips_is_given_up(how: Any, serve: Serve, tmp_p
     path = serve(b"HTTP/1.0 200 OK\r\n" * 100, **how)
     begun = time.monotonic()
     found = ask(["name"], [DOCKER], at(tmp_path, docker=path), each=0.5)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < GUARD
     assert "it did not answer in time" in found.problems[0] and path in found.problems[0]
 
 
@@ -326,7 +328,7 @@ def test_a_priority_that_nobody_told_is_unknown_and_said(tmp_path: Path) -> None
 def test_a_crictl_that_fails_or_hangs_is_said(body: str, tmp_path: Path) -> None:
     begun = time.monotonic()
     found = ask(["name"], [PODS], at(tmp_path, programs=crictl(tmp_path, body)), each=1)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < GUARD
     assert found.containers == {} and "crictl" in found.problems[0] and not found.whole
 
 

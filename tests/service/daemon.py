@@ -120,7 +120,7 @@ class Service:
         before = os.environ.get("OOMRULES_STATE")
         os.environ["OOMRULES_STATE"] = str(self.state)
         try:
-            answer = client.ask(word, 10)
+            answer = client.ask(word, 60)
         finally:
             if before is None:
                 del os.environ["OOMRULES_STATE"]
@@ -136,7 +136,7 @@ class Service:
         """End it; gives its exit code."""
         assert self.process
         self.process.send_signal(number)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=120)
 
     def close(self) -> None:
         if self.process and self.process.poll() is None:

@@ -54,8 +54,13 @@ def rules(victims: list[Child], *guards: str) -> str:
 
 
 def guard_of(service: Service) -> dict[str, Any]:
-    found: dict[str, Any] = service.ask()["guard"]
+    """How the guard is, once it has gone round with the guards that are armed."""
+    found: dict[str, Any] = wait(lambda: _current(service.ask()["guard"]))
     return found
+
+
+def _current(guard: dict[str, Any]) -> dict[str, Any] | None:
+    return guard if guard["state"] == "off" or guard["current"] else None
 
 
 def rounds(service: Service) -> int:
@@ -86,12 +91,13 @@ def test_the_right_one_is_taken_once_and_it_is_told(
     (compared,) = shown["comparisons"]
     assert compared["value"] == 6 * GIB and compared["whole"] == 8 * GIB
     host.set(MemAvailable=LOW)
-    assert victims[1].process.wait(60) == -signal.SIGKILL
+    assert victims[1].process.wait(120) == -signal.SIGKILL
     # The memory is back, so nobody else is taken.
     host.set()
     before = rounds(service)
     wait(lambda: rounds(service) > before + 20)
     assert not gone(victims[0])
+    wait(lambda: guard_of(service)["guards"][0]["kills"])
     found = guard_of(service)
     assert found["guards"][0]["kills"] == 1 and found["reaction"]["count"] == 1
     told = "".join(service.entries())
@@ -105,10 +111,11 @@ def test_terminate_asks_first_and_kills_when_its_time_is_over(
     deaf.do("signal.signal(signal.SIGTERM, signal.SIG_IGN)")
     service = serve(rules=rules([deaf], "terminate when host.available < 5% within 1s"))
     host.set(MemAvailable=LOW)
-    assert deaf.process.wait(60) == -signal.SIGKILL
+    assert deaf.process.wait(120) == -signal.SIGKILL
     host.set()
+    # The thread is past it before the main loop has counted it.
+    wait(lambda: guard_of(service)["guards"][0]["kills"] == 2)
     wait(lambda: guard_of(service)["flight"] is None)
-    assert guard_of(service)["guards"][0]["kills"] == 2
 
 
 def test_a_dry_run_signals_nobody_and_tells_all_the_same(
@@ -137,13 +144,11 @@ def test_a_stop_of_the_service_is_a_gap_and_begins_the_duration_anew(
     wait(lambda: guard_of(service)["guards"][0]["since"] is not None)
     service.send(signal.SIGSTOP)
     time.sleep(7)
+    begun = time.monotonic()
     service.send(signal.SIGCONT)
-    # The main loop may answer before the guard's thread has looked again.
-    wait(lambda: guard_of(service)["sampled"] < 5)
-    # Had it counted on it would act at once. It has been counting for less than 6 s when asked.
-    found = guard_of(service)["guards"][0]
-    assert not gone(child) and found["since"] < 6 and not found["due"]
-    assert child.process.wait(60) == -signal.SIGKILL
+    # Had it counted on it would act at once.
+    assert child.process.wait(120) == -signal.SIGKILL
+    assert time.monotonic() - begun > 5.5
 
 
 def test_it_kills_while_the_main_loop_stands_still(
@@ -159,9 +164,12 @@ def test_it_kills_while_the_main_loop_stands_still(
     try:
         os.set_blocking(held, True)
         _fill(held)
+        # A quiet host's list is true as it is and would not be written anew; one by other rules is.
+        service.file.write_text(rules([child], GUARD, "warn when host.available < 15%"))
+        service.send(signal.SIGHUP)
         _hangs(service)
         host.set(MemAvailable=LOW)
-        assert child.process.wait(60) == -signal.SIGKILL
+        assert child.process.wait(120) == -signal.SIGKILL
         assert _main_waits(service)
     finally:
         os.close(held)
@@ -234,7 +242,7 @@ def test_without_psi_a_guard_on_levels_acts(
     assert by_text[stalled]["never"] and not by_text[GUARD]["never"]
     assert any("host.stall" in line for line in service.ask()["complaints"])
     host.set(MemAvailable=LOW)
-    assert child.process.wait(60) == -signal.SIGKILL
+    assert child.process.wait(120) == -signal.SIGKILL
 
 
 def test_a_hundred_lists_while_a_victim_is_in_flight(
@@ -265,7 +273,7 @@ def test_after_a_start_by_the_last_rules_it_guards_at_once(
     found = guard_of(service)
     assert found["state"] == "on" and found["armed"] == 1
     host.set(MemAvailable=LOW)
-    assert child.process.wait(60) == -signal.SIGKILL
+    assert child.process.wait(120) == -signal.SIGKILL
 
 
 def test_a_list_is_made_as_memory_is_taken_and_before_a_guard_holds(
@@ -302,4 +310,4 @@ def test_a_guard_in_a_block_takes_from_its_unit_by_figures_of_the_list(
         pytest.skip("no control groups are mounted here")
     (shown,) = guard_of(service)["guards"]
     assert shown["unit"] == "-.slice" and not shown["never"]
-    assert child.process.wait(60) == -signal.SIGKILL
+    assert child.process.wait(120) == -signal.SIGKILL

@@ -18,7 +18,7 @@ def test_each_word_is_one_datagram(tmp_path: Path, abstract: bool) -> None:
     name = f"@oomrules-test-{uuid.uuid4()}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind("\0" + name[1:] if abstract else name)
-        systemd.settimeout(5)
+        systemd.settimeout(60)
         notifier = Notifier({"NOTIFY_SOCKET": name})
         notifier.ready()
         notifier.alive()
@@ -55,7 +55,7 @@ def test_a_systemd_that_is_executed_anew_is_found_again(tmp_path: Path) -> None:
     for _ in range(2):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.bind(str(path))
-            systemd.settimeout(5)
+            systemd.settimeout(60)
             notifier.alive()
             assert systemd.recv(100) == b"WATCHDOG=1"
         path.unlink()
@@ -82,7 +82,7 @@ def test_the_watchdog_is_ours_or_nobodys(
 def test_what_systemd_waits_for_is_told_when_it_has_time(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(5)
+        systemd.settimeout(60)
         notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
         for _ in range(1000):
             notifier.alive()  # until the kernel queues no more

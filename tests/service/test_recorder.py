@@ -40,8 +40,8 @@ class Kept(Outbox):
 
 
 def killed(ago: float, pid: int = 7) -> Kill:
-    """A kill so many seconds ago, by the kernel's clock."""
-    at = time.clock_gettime(time.CLOCK_MONOTONIC) - ago
+    """A kill so many seconds ago, by the clock of the kernel's log, which nobody sets right."""
+    at = time.clock_gettime(time.CLOCK_MONOTONIC_RAW) - ago
     return Kill(1, "CONSTRAINT_NONE", "/system.slice/x.service", "x", pid, 1000, at)
 
 

@@ -38,7 +38,7 @@ def run(code: str, *arguments: str, **options: Any) -> subprocess.CompletedProce
     return subprocess.run(
         [sys.executable, "-I", "-S", "-c", "\n".join(lines), CHECKOUT, *arguments],
         text=True,
-        timeout=30,
+        timeout=120,
         **options,
     )
 

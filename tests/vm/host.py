@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,11 +23,25 @@ BUILD_TOOLS = {
     "mkfs.ext4": "e2fsprogs",
     "cpio": "cpio",
     "gcc": "gcc libc6-dev",
+    "qemu-img": "qemu-utils",
 }
 
 
 class NoGuest(Exception):
     """Why no guest can be had, in one sentence."""
+
+
+def ended(main: Callable[[], int]) -> int:
+    """Run a program; where it can have no guest, say why in one sentence.
+
+    Returns:
+        its exit code; 2 without a guest.
+    """
+    try:
+        return main()
+    except NoGuest as why:
+        print(f"vm: {why}", file=sys.stderr)
+        return 2
 
 
 # Where progress goes. The pytest fixture puts in one that gets past pytest's capturing.

@@ -7,7 +7,7 @@ import sys
 from itertools import product
 from pathlib import Path
 
-from tests.vm import image
+from tests.vm import host, image
 from tests.vm.duel.contenders import CONTENDERS, PEERS
 from tests.vm.duel.stage import Outcome, keep, play, played
 from tests.vm.duel.storms import STORMS, SWAPS
@@ -55,4 +55,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(host.ended(main))

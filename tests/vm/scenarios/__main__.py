@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.vm import image, module
+from tests.vm import host, image, module
 from tests.vm.scenarios import page
 from tests.vm.scenarios.stage import KERNEL, WAYS, Outcome, actor_program, play, play_again
 from tests.vm.scenarios.table import MODULE, SCENARIOS, Scenario
@@ -143,4 +143,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(host.ended(lambda: main(sys.argv[1:])))

@@ -56,7 +56,7 @@ test: setup
 # make test-vm KERNEL=debug VM_ARGS='-k test_module'
 KERNEL ?=
 test-vm: setup
-	OOMRULES_VM_KERNEL=$(KERNEL) $(BIN)/python -m pytest tests/vm --ignore=tests/vm/long --durations=5 \
+	OOMRULES_VM_KERNEL=$(KERNEL) $(BIN)/python -m pytest tests/vm --ignore=tests/vm/long --durations=30 \
 	  -o cache_dir=.vm/pytest $(VM_ARGS)
 
 # `make run` and `make test` as a newcomer types them, in roots of Debian 12 and 13 that are built

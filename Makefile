@@ -12,6 +12,10 @@
 # make debug-kernel  a kernel that looks for faults, for `make test-vm KERNEL=debug`
 # make bpf           the fast source of processes, for this and any other kernel
 # make bench         ratios against other OOM daemons
+# make deb           packages for Debian 12 and 13, in build/deb
+# make test-deb      the packages built, installed, removed in bare Debian 12 and 13 machines
+# make wheel         a wheel and a source distribution, in dist
+# make release       what has to hold before a release, checked; nothing is published
 # make install       all files where a distribution has them
 #
 # Each target sets up what it needs, on a fresh Debian machine too. The default is the
@@ -190,3 +194,15 @@ install:
 	  'sys.path.insert(0, "$(PREFIX)/lib/oomrules")' \
 	  'from oomrules.commands.main import main' 'sys.exit(main())' > $(DESTDIR)$(PREFIX)/bin/oomrules
 	chmod 755 $(DESTDIR)$(PREFIX)/bin/oomrules
+
+# Packages: docs/packaging.md.
+.PHONY: deb deb-packages test-deb wheel release
+deb-packages:
+	@sh install-packages.sh build-essential debhelper dh-dkms dh-python python3-pip
+
+deb: | deb-packages
+	sh packaging/deb.sh build/deb
+
+# Needs root; half an hour of a small machine. Tests the committed state.
+test-deb: setup
+	$(BIN)/python -m pytest tests/packages -o cache_dir=.vm/pytest-packages $(DEB_ARGS)

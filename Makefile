@@ -203,6 +203,16 @@ deb-packages:
 deb: | deb-packages
 	sh packaging/deb.sh build/deb
 
+# A wheel carries all but the module and the units; hatchling's dates are fixed.
+$(BIN)/.release: $(BIN)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[release]'
+	@touch $@
+
+wheel: $(BIN)/.release
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/twine check --strict dist/*
+
 # Needs root; half an hour of a small machine. Tests the committed state.
-test-deb: setup
+test-deb: $(BIN)/.release
 	$(BIN)/python -m pytest tests/packages -o cache_dir=.vm/pytest-packages $(DEB_ARGS)

@@ -18,10 +18,10 @@ APT = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y"
 # Where the checkout lies in the machine, and where `make deb` leaves the packages.
 WHERE = "/usr/local/src/oomrules"
 BUILT = f"{WHERE}/build/deb"
-# Another folder, umask, zone, language and home, and no network.
+# Another folder, umask, zone, language and home, and no network. dpkg-source unpacks by the umask.
 ELSEWHERE = (
-    "mkdir -p /var/tmp/elsewhere/deeper && cd /var/tmp/elsewhere/deeper && umask 077 && "
-    "dpkg-source --no-check -x {built}/{source} tree > /dev/null && cd tree && "
+    "mkdir -p /var/tmp/elsewhere/deeper && cd /var/tmp/elsewhere/deeper && "
+    "dpkg-source --no-check -x {built}/{source} tree > /dev/null && cd tree && umask 077 && "
     "env TZ=Pacific/Chatham LC_ALL=C HOME=/nonexistent unshare --net dpkg-buildpackage --no-sign"
 )
 

@@ -21,7 +21,7 @@ BUILT = f"{WHERE}/build/deb"
 # Another folder, umask, zone, language and home, and no network. dpkg-source unpacks by the umask.
 ELSEWHERE = (
     "mkdir -p /var/tmp/elsewhere/deeper && cd /var/tmp/elsewhere/deeper && "
-    "dpkg-source --no-check -x {built}/{source} tree > /dev/null && cd tree && umask 077 && "
+    "dpkg-source --no-check -x {built}/{source} > /dev/null && cd oomrules-* && umask 077 && "
     "env TZ=Pacific/Chatham LC_ALL=C HOME=/nonexistent unshare --net dpkg-buildpackage --no-sign"
 )
 

@@ -128,7 +128,8 @@ kernels: setup
 	$(BIN)/python -m tests.fresh.kernels
 
 # What is written in shell; .ci is not in a source distribution.
-SHELL_SCRIPTS := install-packages.sh kernel/dkms.conf tests/fresh/enter.sh $(wildcard .ci/run)
+SHELL_SCRIPTS := install-packages.sh kernel/dkms.conf tests/fresh/enter.sh $(wildcard .ci/run) \
+  packaging/*.sh $(addprefix packaging/debian/,*.postinst *.postrm *.prerm tests/main tests/upgrade)
 
 lint: $(BIN)/.lint
 	$(BIN)/ruff check .
@@ -216,3 +217,9 @@ wheel: $(BIN)/.release
 # Needs root; half an hour of a small machine. Tests the committed state.
 test-deb: $(BIN)/.release
 	$(BIN)/python -m pytest tests/packages -o cache_dir=.vm/pytest-packages $(DEB_ARGS)
+
+# Before a release: docs/packaging.md has the rest of the list.
+release: $(BIN)/.release
+	$(BIN)/python -m tests.packages.release
+	$(MAKE) wheel deb
+	sh packaging/tarballs.sh build/tarballs

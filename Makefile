@@ -128,8 +128,12 @@ kernels: setup
 	$(BIN)/python -m tests.fresh.kernels
 
 # What is written in shell; .ci is not in a source distribution.
-SHELL_SCRIPTS := install-packages.sh kernel/dkms.conf tests/fresh/enter.sh $(wildcard .ci/run) \
-  packaging/*.sh $(addprefix packaging/debian/,*.postinst *.postrm *.prerm tests/main tests/upgrade)
+SHELL_SCRIPTS := install-packages.sh kernel/dkms.conf tests/fresh/enter.sh $(wildcard .ci/run)
+SHELL_SCRIPTS += packaging/deb.sh packaging/source.sh packaging/tarballs.sh
+SHELL_SCRIPTS += packaging/debian/oomrules.postinst packaging/debian/oomrules.postrm
+SHELL_SCRIPTS += packaging/debian/oomrules.prerm packaging/debian/oomrules-dkms.postinst
+SHELL_SCRIPTS += packaging/debian/oomrules-dkms.prerm packaging/debian/tests/lib.sh
+SHELL_SCRIPTS += packaging/debian/tests/main packaging/debian/tests/upgrade
 
 lint: $(BIN)/.lint
 	$(BIN)/ruff check .

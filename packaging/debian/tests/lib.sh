@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What the tests share.
 
 failed() {

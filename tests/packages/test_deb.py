@@ -104,7 +104,7 @@ def test_they_take_the_place_of_an_earlier_make_install(suite: str, machine: Mac
     must(
         bare,
         f"cd {WHERE} && sed -i 's/{VERSION}/0.1.0/' oomrules/__init__.py kernel/oom.c && "
-        "touch oomrules/gone.py docs/gone.md && make install && git -C / --version > /dev/null && "
+        "touch oomrules/gone.py docs/gone.md && make install && "
         "dkms add oomrules/0.1.0 && oomrules --version",
     )
     bare.put("/etc/oomrules.d/50-mine.oom", RULES.encode())
@@ -130,6 +130,40 @@ def test_they_take_the_place_of_an_earlier_make_install(suite: str, machine: Mac
     # The administrator's rules stay, and the choice of the list that is made once.
     assert bare.read("/etc/oomrules.d/50-mine.oom").decode() == RULES
     must(bare, f"test -L {wants}/oomrules-apply.service && ! test -e {wants}/oomrules.service")
+    must(bare, f"{APT} purge oomrules oomrules-dkms")
+    left = "find /etc /usr /var/lib/dkms /var/lib/systemd -name '*oomrules*'"
+    found = must(bare, left).split()
+    assert [path for path in found if not path.startswith(WHERE)] == []
+
+
+@BOTH
+def test_an_upgrade_and_a_downgrade_keep_what_the_administrator_has_chosen(
+    suite: str, machine: Machine
+) -> None:
+    debs = packages(suite)
+    bare = machine(suite)
+    must(bare, f"apt-get -qq update && {APT} install --no-install-recommends python3")
+    deb = debs.put(bare).split()[1]
+    # A later version has one file more and one less.
+    code = "later/usr/lib/oomrules/oomrules"
+    must(
+        bare,
+        f"cd /root && dpkg-deb --raw-extract {deb} later && "
+        "sed -i 's/^Version: .*/Version: 99/' later/DEBIAN/control && "
+        f"cp {code}/lean.py {code}/x.py && rm {code}/commands/history.py && "
+        "dpkg-deb --root-owner-group --build later later.deb",
+    )
+    must(bare, f"{APT} install --no-install-recommends {deb}")
+    bare.put("/etc/oomrules.d/50-mine.oom", RULES.encode())
+    # As `systemctl disable` does.
+    link = "/etc/systemd/system/multi-user.target.wants/oomrules.service"
+    must(bare, f"rm {link}")
+    gone, new = "/usr/lib/oomrules/oomrules/commands/history.py", "/usr/lib/oomrules/oomrules/x.py"
+    must(bare, f"{APT} install /root/later.deb && ! test -e {gone} && test -f {new}")
+    must(bare, f"{APT} install --allow-downgrades {deb} && test -f {gone} && ! test -e {new}")
+    must(bare, f"! test -e {link} && oomrules check && dpkg --verify oomrules")
+    assert must(bare, "find /usr/lib/oomrules -path '*__pycache__/x.*'") == ""
+    assert bare.read("/etc/oomrules.d/50-mine.oom").decode() == RULES
 
 
 @BOTH

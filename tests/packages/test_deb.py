@@ -184,3 +184,21 @@ def test_what_lies_in_usr_local_is_named(suite: str, machine: Machine) -> None:
     said = must(bare, f"{APT} install --reinstall --no-install-recommends {deb}")
     assert "is not of this package" not in said
     must(bare, "oomrules check")
+
+
+@BOTH
+def test_dkms_builds_the_module_for_a_kernel_that_is_installed(
+    suite: str, machine: Machine
+) -> None:
+    debs = packages(suite)
+    bare = machine(suite)
+    headers = "linux-headers-amd64 kmod"
+    must(bare, f"apt-get -qq update && {APT} install --no-install-recommends dkms {headers}")
+    deb = debs.put(bare).split()[0]
+    must(bare, f"{APT} install --no-install-recommends {deb}")
+    assert ": installed" in must(bare, f"dkms status -m oomrules -v {VERSION}")
+    module = "find /lib/modules/ -name 'oom.ko*'"
+    (built,) = must(bare, module).split()
+    assert must(bare, f"modinfo -F version {built}").strip() == VERSION
+    must(bare, f"{APT} purge oomrules-dkms")
+    assert must(bare, module) == "" and "oomrules" not in must(bare, "dkms status")

@@ -40,7 +40,7 @@ class Packages:
     again: dict[str, bytes]
     said: Done
 
-    def put(self, machine: Root, folder: str = "/root/packages") -> str:
+    def put(self, machine: Root, folder: str = "/srv/packages") -> str:
         """Put the packages into a machine; return what apt is to install."""
         names = [name for name in self.files if name.endswith(".deb")]
         for name in names:

@@ -27,8 +27,8 @@ KEPT = (
 )
 # Path, kind, mode, owner, and contents or target of every file of this machine's own disk.
 LIST = (
-    "find / -xdev -path /root/packages -prune -o -printf '%p\\t%y\\t%m\\t%U:%G\\t%l\\n' | sort; "
-    "find / -xdev -path /root/packages -prune -o -type f -print0 | sort -z | "
+    "find / -xdev -path /srv/packages -prune -o -printf '%p\\t%y\\t%m\\t%U:%G\\t%l\\n' | sort; "
+    "find / -xdev -path /srv/packages -prune -o -type f -print0 | sort -z | "
     "xargs -0 sha256sum | sed 's/^/sum /'"
 )
 RULES = 'spare comm "mine"\n'

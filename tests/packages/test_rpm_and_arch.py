@@ -42,7 +42,7 @@ def test_debians_rpmbuild_builds_the_rpm(machine: Machine) -> None:
 def test_debians_makepkg_builds_the_package_of_arch_linux(machine: Machine) -> None:
     bare = machine("bookworm")
     unpack(bare)
-    tools = "makepkg fakeroot binutils libarchive-tools python3-pip"
+    tools = "makepkg pacman-package-manager fakeroot binutils libarchive-tools python3-pip"
     must(bare, f"apt-get -qq update && {APT} install --no-install-recommends {tools}")
     must(
         bare, f"sh {WHERE}/packaging/tarballs.sh {SOURCES} && cp {WHERE}/packaging/arch/* {SOURCES}"

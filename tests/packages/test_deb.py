@@ -167,6 +167,22 @@ def test_an_upgrade_and_a_downgrade_keep_what_the_administrator_has_chosen(
 
 
 @BOTH
+def test_a_package_that_the_other_release_has_built_is_installed_and_replaced(
+    suite: str, machine: Machine
+) -> None:
+    """As at an upgrade of Debian; of the two, units lie in /lib and in /usr/lib."""
+    other = "trixie" if suite == "bookworm" else "bookworm"
+    theirs, ours = packages(other), packages(suite)
+    bare = machine(suite)
+    must(bare, f"apt-get -qq update && {APT} install --no-install-recommends python3")
+    for deb in (theirs.put(bare, "/srv/theirs"), ours.put(bare, "/srv/ours")):
+        must(bare, f"{APT} install --reinstall --no-install-recommends {deb.split()[1]}")
+        must(bare, "oomrules check && dpkg --verify oomrules")
+        must(bare, "test -f /usr/lib/systemd/system/oomrules.service")
+        must(bare, "test -e /etc/systemd/system/multi-user.target.wants/oomrules.service")
+
+
+@BOTH
 def test_what_lies_in_usr_local_is_named(suite: str, machine: Machine) -> None:
     debs = packages(suite)
     bare = machine(suite)

@@ -218,7 +218,7 @@ wheel: $(BIN)/.release
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/twine check --strict dist/*
 
-# Needs root, a quarter of an hour and 3 GB of disk. Tests the committed state.
+# Needs root, ten minutes and 3 GB of disk. Tests the committed state.
 test-deb: $(BIN)/.release
 	$(BIN)/python -m pytest tests/packages -o cache_dir=.vm/pytest-packages $(DEB_ARGS)
 

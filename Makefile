@@ -12,6 +12,10 @@
 # make debug-kernel  a kernel that looks for faults, for `make test-vm KERNEL=debug`
 # make bpf           the fast source of processes, for this and any other kernel
 # make bench         ratios against other OOM daemons
+# make deb           packages for Debian 12 and 13, in build/deb
+# make test-deb      the packages built, installed, removed in bare Debian 12 and 13 machines
+# make wheel         a wheel and a source distribution, in dist
+# make release       what has to hold before a release, checked; nothing is published
 # make install       all files where a distribution has them
 #
 # Each target sets up what it needs, on a fresh Debian machine too. The default is the
@@ -125,6 +129,11 @@ kernels: setup
 
 # What is written in shell; .ci is not in a source distribution.
 SHELL_SCRIPTS := install-packages.sh kernel/dkms.conf tests/fresh/enter.sh $(wildcard .ci/run)
+SHELL_SCRIPTS += packaging/deb.sh packaging/source.sh packaging/tarballs.sh
+SHELL_SCRIPTS += packaging/debian/oomrules.postinst packaging/debian/oomrules.postrm
+SHELL_SCRIPTS += packaging/debian/oomrules.prerm packaging/debian/oomrules-dkms.postinst
+SHELL_SCRIPTS += packaging/debian/oomrules-dkms.prerm packaging/debian/tests/lib.sh
+SHELL_SCRIPTS += packaging/debian/tests/main packaging/debian/tests/upgrade
 
 lint: $(BIN)/.lint
 	$(BIN)/ruff check .
@@ -190,3 +199,31 @@ install:
 	  'sys.path.insert(0, "$(PREFIX)/lib/oomrules")' \
 	  'from oomrules.commands.main import main' 'sys.exit(main())' > $(DESTDIR)$(PREFIX)/bin/oomrules
 	chmod 755 $(DESTDIR)$(PREFIX)/bin/oomrules
+
+# Packages: docs/packaging.md.
+.PHONY: deb deb-packages test-deb wheel release
+deb-packages:
+	@sh install-packages.sh build-essential debhelper dh-dkms dh-python python3-pip
+
+deb: | deb-packages
+	sh packaging/deb.sh build/deb
+
+# A wheel carries all but the module and the units; hatchling's dates are fixed.
+$(BIN)/.release: $(BIN)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[release]'
+	@touch $@
+
+wheel: $(BIN)/.release
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/twine check --strict dist/*
+
+# Needs root, ten minutes and 3 GB of disk. Tests the committed state.
+test-deb: $(BIN)/.release
+	$(BIN)/python -m pytest tests/packages -o cache_dir=.vm/pytest-packages $(DEB_ARGS)
+
+# Before a release: docs/packaging.md has the rest of the list.
+release: $(BIN)/.release
+	$(BIN)/python -m tests.packages.release
+	$(MAKE) wheel deb
+	sh packaging/tarballs.sh build/tarballs

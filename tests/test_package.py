@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.packages import release
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -77,3 +79,17 @@ def test_an_installed_oomrules_uses_its_own_grammar_and_rules(
     assert str(installed.parent.parent) in text
     assert str(CHECKOUT) not in text
     assert "nothing to complain about" in _run(installed, "check", "--root", tmp_path, cwd=tmp_path)
+
+
+def test_every_package_has_the_version_of_the_program_and_of_the_module() -> None:
+    assert release.disagreements() == []
+
+
+def test_a_version_that_differs_is_named(tmp_path: Path) -> None:
+    for name in ("oomrules", "kernel", "packaging"):
+        (tmp_path / name).symlink_to(CHECKOUT / name)
+    (tmp_path / "kernel").unlink()
+    (tmp_path / "kernel").mkdir()
+    (tmp_path / "kernel/oom.c").write_text('MODULE_VERSION("0.0.1");\n')
+    (said,) = release.disagreements(tmp_path)
+    assert said.startswith("kernel/oom.c: the version is 0.0.1, and ")

@@ -1,0 +1,1 @@
+"""Packages, built and tried in bare Debian machines: `make test-deb`."""

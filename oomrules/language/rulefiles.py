@@ -175,6 +175,11 @@ def _real(path: Path, tree: Root) -> str:
         return str(path)
 
 
+def is_preset(text: RuleText) -> bool:
+    """Return whether a file is a preset, by itself or by a link to it."""
+    return text.level % 2 == 1
+
+
 def _level(step: int, path: Path, tree: Root) -> int:
     return step + (Path(_real(path, tree)).parent.name == PRESETS)
 

@@ -50,6 +50,7 @@ TOOLS = {
     "lint": {*JUDGED, "reason", "guard"},
     "testing": {*JUDGED, "guard"},
     "importing": {"program", "processes", "language", "dbus"},
+    "setup": {"program", "language", "dbus"},
     "report": {"program", "processes", "kills"},
     "editor": {*JUDGED, "reason", "lint"},
 }

@@ -8,7 +8,6 @@ import select
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import Any
 from oomrules.clock import now
 from oomrules.commands.parts import selection
 from oomrules.commands.parts.findings import concise
+from oomrules.commands.parts.manager import systemctl
 from oomrules.commands.parts.verdicts import no_candidate
-from oomrules.dbus.gather import booted_with_systemd
 from oomrules.errors import Failure, reason
 from oomrules.kills import entry as kills
 from oomrules.kills import journal, kernel_log
@@ -313,7 +312,7 @@ def _install(service: str, root: Path) -> int:
 
 def _exists(service: str, root: Path) -> bool:
     """Return whether there is such a service; an instance of a template counts as one."""
-    asked = _systemctl(root, "show", "--property=LoadState", "--value", "--", service)
+    asked = systemctl(root, "show", "--property=LoadState", "--value", "--", service)
     if asked and asked.returncode == 0:
         return asked.stdout.strip() != "not-found"
     head, at, _ = service.removesuffix(".service").partition("@")
@@ -351,16 +350,8 @@ def _dropin(service: str, root: Path) -> Path:
 
 
 def _reload(root: Path) -> None:
-    done = _systemctl(root, "daemon-reload")
+    done = systemctl(root, "daemon-reload")
     if done and done.returncode:
         raise Failure(
             f"systemd did not take it: {done.stderr.strip()}", "run `systemctl daemon-reload`"
         )
-
-
-def _systemctl(root: Path, *words: str) -> subprocess.CompletedProcess[str] | None:
-    """Run systemctl; None where there is no systemd that runs from this root."""
-    if root != Path("/") or not booted_with_systemd():
-        return None
-    command = ["systemctl", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603

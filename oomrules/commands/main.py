@@ -22,6 +22,7 @@ from oomrules.terminal import guard_terminals, say
 
 # In the order in which the help shows them; each is a module of this package.
 COMMANDS = {
+    "init": "look at this host, and propose presets and a guard",
     "rank": "show the candidates for the OOM killer, worst first",
     "emit": "write the list of candidates to the kernel or to a file",
     "release": "give every process back the oom_score_adj that it had",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from oomrules.dbus import bounds
 from oomrules.dbus.bus import BusError, Connection
@@ -11,6 +12,24 @@ _SERVICE = "org.freedesktop.login1"
 _PATH = "/org/freedesktop/login1"
 # Sessions that are asked about; there is no time for more.
 _MOST = 4096
+
+
+class Session(NamedTuple):
+    """A login session.
+
+    Attributes:
+        uid: of its user.
+        seat: the name of its seat; empty if it has none.
+        kind: its class, such as ``user`` or ``greeter``.
+        type: such as ``tty``, ``x11`` or ``wayland``.
+        remote: whether the user is elsewhere.
+    """
+
+    uid: int
+    seat: str
+    kind: str
+    type: str
+    remote: bool
 
 
 def sessions(connection: Connection) -> dict[str, dict[str, Any]]:
@@ -78,3 +97,30 @@ def at_seats(connection: Connection) -> list[int]:
         if values.get("Active") and values.get("Class") == "user":
             found.append(uid)
     return found
+
+
+def everyone(connection: Connection) -> Iterator[Session]:
+    """Yield the sessions that there are; those that end are left out.
+
+    Raises:
+        BusError: logind did not answer.
+    """
+    answer = connection.call(_SERVICE, _PATH, f"{_SERVICE}.Manager.ListSessions", "(a(susso))")
+    (listed,) = answer.unpack()
+    get_all = "org.freedesktop.DBus.Properties.GetAll"
+    of_session = ("(s)", (f"{_SERVICE}.Session",))
+    for _, uid, _, seat, path in listed[:_MOST]:
+        try:
+            answer = connection.call(_SERVICE, path, get_all, "(a{sv})", of_session)
+        except BusError as error:
+            if error.final:
+                raise
+            continue
+        (values,) = answer.unpack()
+        yield Session(
+            uid=uid,
+            seat=bounds.text(str(seat), bounds.MOST_NAME),
+            kind=bounds.text(str(values.get("Class", "")), bounds.MOST_NAME),
+            type=bounds.text(str(values.get("Type", "")), bounds.MOST_NAME),
+            remote=bool(values.get("Remote")),
+        )

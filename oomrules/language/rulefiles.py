@@ -6,8 +6,8 @@ import os
 import shlex
 import stat
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oomrules import __version__, resources, roots
@@ -66,7 +66,7 @@ class Found:
         return bool(self.files) and self.files[0].name == str(resources.rules() / VOCABULARY)
 
 
-def system(root: Path = Path("/")) -> Found:
+def system(root: Path = Path("/"), links: Mapping[str, Path] | None = None) -> Found:
     """Return the rules of this host.
 
     The rules shipped in the package stand in for /usr/lib/oomrules.d where that
@@ -75,9 +75,11 @@ def system(root: Path = Path("/")) -> Found:
 
     Args:
         root: the directory that stands for ``/``, for tests and images.
+        links: files that are taken as if they were linked into the first directory, by the names
+            of their links, which are not there yet.
     """
-    looked_in, tree = directories(root), Root(root)
-    chosen: dict[str, tuple[Path, int]] = {}
+    looked_in, tree, links = directories(root), Root(root), links or {}
+    chosen = {name: (path, _level(_NAMED, path, tree)) for name, path in links.items()}
     replaced: list[tuple[Path, Path]] = []
     problems: list[Diagnostic] = []
     for step, directory in enumerate(looked_in):
@@ -97,6 +99,8 @@ def system(root: Path = Path("/")) -> Found:
     masked = tuple(path for path, _ in chosen.values() if _is_mask(path, tree))
     wanted = [chosen[name] for name in sorted(chosen)]
     texts, unread = _read((file for file in wanted if file[0] not in masked), tree)
+    by_link = {str(path): str(looked_in[0] / name) for name, path in links.items()}
+    texts = [replace(text, name=by_link.get(text.name, text.name)) for text in texts]
     in_force = _with_vocabulary(texts, LOWEST, tree)
     return Found(in_force, masked, tuple(replaced), (*problems, *unread), root)
 
@@ -173,6 +177,11 @@ def _real(path: Path, tree: Root) -> str:
         return str(tree.real(path))
     except OSError:
         return str(path)
+
+
+def is_preset(text: RuleText) -> bool:
+    """Return whether a file is a preset, by itself or by a link to it."""
+    return text.level % 2 == 1
 
 
 def _level(step: int, path: Path, tree: Root) -> int:

@@ -199,6 +199,11 @@ def units_of(snapshot: Snapshot) -> frozenset[str]:
     )
 
 
+def system_units(snapshot: Snapshot) -> frozenset[str]:
+    """Return the system's units that processes are in; users' units are none of them."""
+    return frozenset(place.unit for place, _ in _system_units(snapshot))
+
+
 def aliases_of(snapshot: Snapshot) -> dict[str, str]:
     """Return the known aliases of the system's units that processes are in."""
     return {

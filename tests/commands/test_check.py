@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -195,6 +196,21 @@ def test_a_bad_definition_does_not_accuse_those_who_use_it(
 ) -> None:
     done = oomrules("check", "--format", "json", rules(text))
     assert [one["line"] for one in done.data["findings"]] == [1]
+
+
+def test_presets_that_are_linked_may_have_a_rule_in_common(oomrules: Run, root: Path) -> None:
+    shipped = root / "usr/lib/oomrules.d"
+    shutil.copytree(resources.rules(), shipped)
+    (root / "etc/oomrules.d").mkdir(parents=True)
+    for name in ("build-host", "server"):
+        link = root / f"etc/oomrules.d/50-{name}.oom"
+        link.symlink_to(f"/usr/lib/oomrules.d/presets/{name}.oom")
+    done = oomrules("check", "--root", root)
+    assert done.code == 0, done.out
+    # A copy is an administrator's own.
+    (root / "etc/oomrules.d/50-server.oom").unlink()
+    shutil.copy(shipped / "presets/server.oom", root / "etc/oomrules.d/50-server.oom")
+    assert "OOM514" in oomrules("check", "--root", root).out
 
 
 def test_the_shipped_presets_have_no_mistake(oomrules: Run) -> None:

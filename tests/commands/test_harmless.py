@@ -146,6 +146,9 @@ def commands(place: Path) -> dict[str, Sequence[object]]:
     pid = max((line.get("rss") or 0, line.get("pid") or 0) for line in lines)[1]
     named = next(one for one in place.iterdir() if one.name.startswith("evil\x1b"))
     return {
+        "init": ("init", "--dry-run", *host),
+        "init json": ("init", "--json", *host),
+        "init what": ("init", "--kind", EVIL),
         "rank": ("rank", *host, *rules),
         "rank --all": ("rank", "--all", *host, *rules),
         "rank --by": ("rank", "--by", "unit", *host, *rules),

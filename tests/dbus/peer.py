@@ -1,6 +1,7 @@
 """What may listen at a user's bus: a manager that is honest, and many that are not.
 
-``python peer.py SOCKET MODE`` listens until it is killed.
+``python peer.py SOCKET MODE`` listens until it is killed. A mode that is a JSON object says which
+units are active, and which sessions there are, each by its properties.
 """
 
 from __future__ import annotations
@@ -69,6 +70,29 @@ BODIES: dict[str, Any] = {
 }
 
 
+def described(host: dict[str, Any], message: Any) -> Any:
+    """Give the answer of a host that is described."""
+    reply, sessions = message.new_method_reply(), host.get("sessions", [])
+    member = message.get_member()
+    if member == "ListUnits":
+        reply.set_body(listed(host.get("units", []), ""))
+    elif member == "ListSessions":
+        rows = [
+            (str(number), one["uid"], "ann", one.get("Seat", ""), f"/{number}")
+            for number, one in enumerate(sessions)
+        ]
+        reply.set_body(GLib.Variant("(a(susso))", (rows,)))
+    else:
+        one = sessions[int(message.get_path()[1:])]
+        values = {
+            "Class": GLib.Variant("s", one.get("Class", "user")),
+            "Type": GLib.Variant("s", one.get("Type", "tty")),
+            "Remote": GLib.Variant("b", one.get("Remote", False)),
+        }
+        reply.set_body(GLib.Variant("(a{sv})", (values,)))
+    return reply
+
+
 def answer(mode: str, message: Any) -> Any:
     """Give the answer to a call, or None for none."""
     member = message.get_member()
@@ -76,6 +100,8 @@ def answer(mode: str, message: Any) -> Any:
     if member == "Hello":
         reply.set_body(GLib.Variant("(s)", (":1.1",)))
         return reply
+    if mode.startswith("{"):
+        return described(json.loads(mode), message)
     if mode == "errors":
         return message.new_method_error_literal("org.evil.Error", ESCAPES)
     if mode == "silent":

@@ -9,6 +9,7 @@ from typing import Any
 from oomrules.language import syntax
 from oomrules.language.checker import Stated
 from oomrules.language.diagnostics import Diagnostic, Edit, Fix, Level, Related
+from oomrules.language.rulefiles import is_preset
 from oomrules.language.text import RuleText, Span
 from oomrules.lint.ruleset import Check, RuleSet, shipped
 from oomrules.lint.ruleset import nodes as nodes_of
@@ -94,7 +95,7 @@ def _repeated(rules: RuleSet) -> Iterator[Diagnostic]:
         )
         earlier = first.setdefault(key, stated)
         # Presets may be linked side by side, and several may have the same rule.
-        if earlier is stated or (shipped(earlier.source) and shipped(stated.source)):
+        if earlier is stated or (_ships(earlier.source) and _ships(stated.source)):
             continue
         weighs = rule.kind in (syntax.Kind.PREFER, syntax.Kind.SPARE) and stated.factor != 1
         yield REPEATED.at(
@@ -112,7 +113,7 @@ def _repeated_wholes(rules: RuleSet) -> Iterator[Diagnostic]:
     first: dict[tuple[Any, ...], Stated[syntax.Whole]] = {}
     for stated in rules.checked.wholes:
         earlier = first.setdefault((stated.scope, stated.statement.target), stated)
-        if earlier is stated or (shipped(earlier.source) and shipped(stated.source)):
+        if earlier is stated or (_ships(earlier.source) and _ships(stated.source)):
             continue
         yield REPEATED.at(
             stated.source,
@@ -183,6 +184,11 @@ def _unused(rules: RuleSet) -> Iterator[Diagnostic]:
                     f"no rule uses the {kind} `{prefix}{name}`",
                     "remove it, or look for a rule that was to use it",
                 )
+
+
+def _ships(source: RuleText) -> bool:
+    """Return whether a file comes with a package, be it by a link to a preset."""
+    return shipped(source) or is_preset(source)
 
 
 def _named_by(stated: Iterable[Stated[Any]]) -> set[str]:

@@ -39,11 +39,14 @@ _REPORT = re.compile(
     r"|refcount|use-after-free|bad page|[Ss]cheduling while atomic|sleeping function"
     r"|UBSAN|ODEBUG|INFO: (possible|inconsistent|trying to register)|kmemleak: [1-9]"
 )
+# What it does at the administrator's word (vm.panic_on_oom) is no fault.
+_ASKED_FOR = re.compile(r"Kernel panic - not syncing: Out of memory: .*panic_on_oom is enabled")
 
 
 def reports(console: str) -> list[str]:
     """The lines of a console that tell of a fault in the kernel or in a module."""
-    return [line for line in console.splitlines() if _REPORT.search(line)]
+    told = (line for line in console.splitlines() if not _ASKED_FOR.search(line))
+    return [line for line in told if _REPORT.search(line)]
 
 
 def built() -> Path:

@@ -12,6 +12,7 @@ import pytest
 import oomrules
 from tests.vm import module, states
 from tests.vm.guest import Guest
+from tests.vm.image import PATIENCE
 from tests.vm.machine import GuestError, Options
 from tests.vm.module import start, statistics
 
@@ -572,7 +573,8 @@ echo $pid $inside
 
 def test_sigkill_follows_though_memory_has_come_back(fresh_guest: Guest) -> None:
     guest = fresh_guest
-    module.load(guest, "grace_ms=6000")
+    # It takes no more than ten seconds.
+    module.load(guest, f"grace_ms={min(10_000, 6000 * PATIENCE)}")
     (stubborn,) = start(guest, "stubborn stubborn share")
     write(guest, *stubborn)
     hog = guest.run(["/root/victim", "plain", "impatient", "hold=2000"], timeout=120)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.vm import kernel, limits, module
 from tests.vm.guest import Guest
+from tests.vm.image import PATIENCE
 from tests.vm.module import start, statistics
 
 PARAMETER = "/sys/module/oom/parameters/memcg"
@@ -272,10 +273,10 @@ def test_it_comes_and_goes_during_ooms_without_a_trace(fresh_guest: Guest) -> No
     module.load(guest)
     limits.make(guest)
     guest.run(f"echo 40M > {limits.TOP}/memory.max; echo 0 > {limits.TOP}/memory.swap.max; true")
-    storm = guest.start(["python3", "-c", STORM, "12"])
-    script = """
+    storm = guest.start(["python3", "-c", STORM, str(12 * PATIENCE)])
+    script = f"""
 set -e
-end=$((SECONDS + 10))
+end=$((SECONDS + {10 * PATIENCE}))
 while test $SECONDS -lt $end; do
   rmmod oom
   ! test -e /proc/oom

@@ -135,6 +135,7 @@ def play_again(
     with states.guest() as guest:
         _furnish(guest, scenario, way, actor, module)
         for _ in range(times):
+            guest.run(scenario.again, check=True)
             _gather(guest, scenario)
             _arm(guest, scenario, way)
             begin = len(guest.console)

@@ -41,6 +41,7 @@ class Scenario:
         uncovered: by way, why it cannot do what the rules say.
         first: how many of the list are written; 0: all of it, or as many as is usual.
         prepare: a script before anything, and before the actors are there.
+        again: a script before each repetition, which makes what the last one has ended.
         meanwhile: a script once the list is in force, before the memory runs out. The command
             that put it in force is in EMIT.
     """
@@ -54,6 +55,7 @@ class Scenario:
     uncovered: dict[str, str] = field(default_factory=dict)
     first: int = 0
     prepare: str = ""
+    again: str = ""
     meanwhile: str = ""
 
 
@@ -92,13 +94,16 @@ SCOPES = tuple(f"cri-containerd-{digit * 64}.scope" for digit in "abc")
 APP, SIDECAR, EXPORTER = (
     f"kubepods.slice/kubepods-burstable.slice/{POD}/{scope}" for scope in SCOPES
 )
-MAKE_POD = limit(POD, "135M") + "\n".join(
+# systemd ends a scope in which somebody was killed.
+MAKE_SCOPES = "\n".join(
     f"""
-setsid systemd-run --quiet --scope --slice={POD} --unit={scope} sleep infinity \\
-    < /dev/null > /dev/null 2>&1 &
+systemctl --quiet is-active {scope} ||
+  setsid --fork systemd-run --quiet --scope --slice={POD} --unit={scope} sleep infinity \\
+    < /dev/null > /dev/null 2>&1
 until systemctl --quiet is-active {scope}; do sleep 0.2; done"""
     for scope in SCOPES
 )
+MAKE_POD = limit(POD, "135M") + MAKE_SCOPES
 
 # Between the write and the OOM one process leaves the group at its limit, and another one enters.
 MOVE = """
@@ -273,6 +278,7 @@ SCENARIOS = (
         ("sidecar",),
         limited=True,
         prepare=MAKE_POD,
+        again=MAKE_SCOPES,
     ),
     Scenario(
         "a limit, and within it a unit whose memory.oom.group is set",

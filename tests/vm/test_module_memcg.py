@@ -103,7 +103,7 @@ def test_a_limit_is_that_of_all_groups_below_and_of_no_others(grouped: Guest) ->
     (outside,), (near,), (first,), (second,), (large,) = start(
         grouped,
         "outside plain hold=1",
-        f"near in={sibling} plain hold=1",
+        f"near in={sibling} plain hold=4",
         f"first in={inner} plain hold=8",
         f"second in={inner} plain hold=8",
         f"large in={inner} plain hold=24",
@@ -111,7 +111,8 @@ def test_a_limit_is_that_of_all_groups_below_and_of_no_others(grouped: Guest) ->
     write(grouped, outside, near, first, second)
     assert limits.lower(grouped, 36, inner)[0].pid == first
     assert alive(grouped, outside, near, large)[:2] == [True, True]
-    assert limits.lower(grouped, 8)[0].pid == near
+    # The kernel may have taken more of those within by then.
+    assert limits.lower(grouped, 2)[0].pid == near
     assert alive(grouped, outside) == [True]
     grouped.run(f"kill -KILL {outside}")
 

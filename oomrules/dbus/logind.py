@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from oomrules.dbus import bounds
@@ -41,20 +41,9 @@ def sessions(connection: Connection) -> dict[str, dict[str, Any]]:
     Raises:
         BusError: logind did not answer.
     """
-    answer = connection.call(_SERVICE, _PATH, f"{_SERVICE}.Manager.ListSessions", "(a(susso))")
-    (listed,) = answer.unpack()
     by_unit: dict[str, dict[str, Any]] = {}
     of_users: dict[str, list[dict[str, Any]]] = {}
-    get_all = "org.freedesktop.DBus.Properties.GetAll"
-    of_session = ("(s)", (f"{_SERVICE}.Session",))
-    for _, uid, _, _, path in listed[:_MOST]:
-        try:
-            answer = connection.call(_SERVICE, path, get_all, "(a{sv})", of_session)
-        except BusError as error:
-            if error.final:
-                raise
-            continue
-        (values,) = answer.unpack()
+    for uid, _, values in _each(connection):
         facts = {
             "active": bool(values.get("Active")),
             "remote": bool(values.get("Remote")),
@@ -79,21 +68,8 @@ def at_seats(connection: Connection) -> list[int]:
     Raises:
         BusError: logind did not answer.
     """
-    answer = connection.call(_SERVICE, _PATH, f"{_SERVICE}.Manager.ListSessions", "(a(susso))")
-    (listed,) = answer.unpack()
-    get_all = "org.freedesktop.DBus.Properties.GetAll"
-    of_session = ("(s)", (f"{_SERVICE}.Session",))
     found: list[int] = []
-    for _, uid, _, seat, path in listed[:_MOST]:
-        if not seat or uid in found:
-            continue
-        try:
-            answer = connection.call(_SERVICE, path, get_all, "(a{sv})", of_session)
-        except BusError as error:
-            if error.final:
-                raise
-            continue
-        (values,) = answer.unpack()
+    for uid, _, values in _each(connection, lambda uid, seat: bool(seat) and uid not in found):
         if values.get("Active") and values.get("Class") == "user":
             found.append(uid)
     return found
@@ -105,18 +81,7 @@ def everyone(connection: Connection) -> Iterator[Session]:
     Raises:
         BusError: logind did not answer.
     """
-    answer = connection.call(_SERVICE, _PATH, f"{_SERVICE}.Manager.ListSessions", "(a(susso))")
-    (listed,) = answer.unpack()
-    get_all = "org.freedesktop.DBus.Properties.GetAll"
-    of_session = ("(s)", (f"{_SERVICE}.Session",))
-    for _, uid, _, seat, path in listed[:_MOST]:
-        try:
-            answer = connection.call(_SERVICE, path, get_all, "(a{sv})", of_session)
-        except BusError as error:
-            if error.final:
-                raise
-            continue
-        (values,) = answer.unpack()
+    for uid, seat, values in _each(connection):
         yield Session(
             uid=uid,
             seat=bounds.text(str(seat), bounds.MOST_NAME),
@@ -124,3 +89,28 @@ def everyone(connection: Connection) -> Iterator[Session]:
             type=bounds.text(str(values.get("Type", "")), bounds.MOST_NAME),
             remote=bool(values.get("Remote")),
         )
+
+
+def _each(
+    connection: Connection, wanted: Callable[[int, str], bool] = lambda uid, seat: True
+) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Yield the user, the seat and the properties of sessions, but of none that ends meanwhile.
+
+    Args:
+        wanted: which are asked about, by user and seat.
+    """
+    answer = connection.call(_SERVICE, _PATH, f"{_SERVICE}.Manager.ListSessions", "(a(susso))")
+    (listed,) = answer.unpack()
+    get_all = "org.freedesktop.DBus.Properties.GetAll"
+    of_session = ("(s)", (f"{_SERVICE}.Session",))
+    for _, uid, _, seat, path in listed[:_MOST]:
+        if not wanted(uid, seat):
+            continue
+        try:
+            answer = connection.call(_SERVICE, path, get_all, "(a{sv})", of_session)
+        except BusError as error:
+            if error.final:
+                raise
+            continue
+        (values,) = answer.unpack()
+        yield uid, seat, values

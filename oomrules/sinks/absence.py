@@ -74,10 +74,17 @@ def _build(release: str, missing: list[str], root: Path) -> str:
         commands = f"make install && {commands}"
     if not missing:
         return f"`{commands}` builds and loads it"
-    if (root / "usr/bin/apt-get").exists():
+    if (root / "usr/bin/apt-get").exists() and (missing == ["dkms"] or _is_packaged(release, root)):
         return f"`apt install {' '.join(missing)} && {commands}` builds and loads it"
-    # Other distributions have other names for the headers.
+    # Other distributions have other names for them, and a kernel of one's own has no package.
     return f"install {' and '.join(missing)} (or what they are called here), then `{commands}`"
+
+
+def _is_packaged(release: str, root: Path) -> bool:
+    """Return whether dpkg has installed a kernel, so that there is a package of its headers."""
+    installed = root / "var/lib/dpkg/info"
+    names = (f"linux-image-{release}", f"linux-image-unsigned-{release}")
+    return any((installed / f"{name}.list").exists() for name in names)
 
 
 def _enrolling(root: Path) -> str:

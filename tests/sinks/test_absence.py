@@ -16,6 +16,7 @@ DKMS, APT = "usr/sbin/dkms", "usr/bin/apt-get"
 SOURCES = f"usr/src/oomrules-{__version__}/dkms.conf"
 ADDED = f"var/lib/dkms/oomrules/{__version__}/source"
 HEADERS = f"lib/modules/{RELEASE}/build/include/generated"
+IMAGE = f"var/lib/dpkg/info/linux-image-{RELEASE}.list"
 INSTALL = f"dkms install oomrules/{__version__} -k {RELEASE} && modprobe oom"
 AUTOINSTALL = f"dkms autoinstall -k {RELEASE} && modprobe oom"
 
@@ -41,14 +42,17 @@ def depends(root: Path, *lines: str) -> None:
     [
         ([SOURCES, DKMS, APT, HEADERS], True, INSTALL),
         ([SOURCES, DKMS, APT, HEADERS, ADDED], True, AUTOINSTALL),
-        ([SOURCES, DKMS, APT], False, f"apt install linux-headers-{RELEASE} && {INSTALL}"),
+        ([SOURCES, DKMS, APT, IMAGE], False, f"apt install linux-headers-{RELEASE} && {INSTALL}"),
         (
-            [SOURCES, DKMS, APT, ADDED],
+            [SOURCES, DKMS, APT, ADDED, IMAGE],
             False,
             f"apt install linux-headers-{RELEASE} && {AUTOINSTALL}",
         ),
-        ([SOURCES, APT], False, f"apt install dkms linux-headers-{RELEASE} && {INSTALL}"),
+        ([SOURCES, APT, IMAGE], False, f"apt install dkms linux-headers-{RELEASE} && {INSTALL}"),
         ([SOURCES, APT, HEADERS], True, f"apt install dkms && {INSTALL}"),
+        # Nobody has a package of the headers of a kernel that dpkg has not installed.
+        ([SOURCES, DKMS, APT], False, INSTALL),
+        ([SOURCES, APT], False, INSTALL),
         ([SOURCES, DKMS, HEADERS], True, INSTALL),
         ([SOURCES, DKMS], False, INSTALL),
         ([SOURCES], False, INSTALL),

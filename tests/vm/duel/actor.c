@@ -7,6 +7,8 @@
  *                                its libraries, and take 256 KiB for a moment: how late was it?
  *     actor hold NAME MIB        hold memory, and look at a little of it now and then
  *     actor rest NAME MIB        fill memory, 40 MiB a second, and look at none of it any more
+ *     actor steady NAME MIB LEFT memory that is in the swap; then as much of what is available that LEFT
+ *                                MiB of it are left, the last slowly
  *     actor read NAME FILE       look at all of a file, again and again, by mmap
  *     actor hog NAME MIB RATE [WORKING]
  *                                wait for the start; then take RATE MiB a second (0: as fast as it
@@ -388,6 +390,33 @@ static int count_storm(int64_t begun, int *growing, int64_t *changed)
 	return alive;
 }
 
+static _Noreturn void steady(const char *name, size_t size, long left)
+{
+	int meminfo = open("/proc/meminfo", O_RDONLY);
+	static char text[8192];
+
+	/* No faster than the disk writes, else all others wait for it. */
+	for (size_t at = 0; at < size; at += MIB) {
+		char *memory = reserve(MIB);
+
+		fill(memory, MIB);
+		if (madvise(memory, MIB, MADV_PAGEOUT))
+			exit(1);
+		usleep(100000);
+	}
+	enter(name, 0);
+	while (read_figures(meminfo, text, sizeof(text)) > 0) {
+		long more = (number(text, "MemAvailable:") >> 10) - left;
+
+		if (more <= 0)
+			break;
+		fill(reserve(MIB), MIB);
+		usleep(more > 24 ? 25000 : 500000);
+	}
+	for (;;)
+		pause();
+}
+
 static int watch(double seconds, double quiet, int storm)
 {
 	int meminfo = open("/proc/meminfo", O_RDONLY), psi = open("/proc/pressure/memory", O_RDONLY);
@@ -483,6 +512,8 @@ int main(int argc, char **argv)
 		hold(name, given[0] * MIB);
 	if (!strcmp(what, "rest"))
 		rest(name, given[0] * MIB);
+	if (!strcmp(what, "steady"))
+		steady(name, given[0] * MIB, given[1]);
 	if (!strcmp(what, "read"))
 		read_on(name, argc > 3 ? argv[3] : "");
 	if (!strcmp(what, "hog"))

@@ -22,8 +22,6 @@ _KPROBES = "/sys/kernel/debug/kprobes/enabled"
 _REFUSED = {
     errno.EOPNOTSUPP: "this kernel has no kprobes or no memory cgroups, or it is a real-time one",
     errno.ENOENT: "this kernel has no function `out_of_memory` where a probe can be placed",
-    errno.EPERM: "this kernel allows no probes; `cat /sys/kernel/security/lockdown` shows whether "
-    "it is locked down",
 }
 
 

@@ -242,6 +242,24 @@ def test_the_kernel_s_own_switches_are_seen(loaded: Guest) -> None:
     assert kernel.reports(loaded.console[begun:]) == []
 
 
+LOCKDOWN = "/sys/kernel/security/lockdown"
+
+
+def test_a_kernel_that_is_locked_down_meanwhile(fresh_guest: Guest) -> None:
+    guest = fresh_guest
+    module.load(guest)
+    guest.run(f"echo confidentiality > {LOCKDOWN}", check=True)
+    assert guest.get(LOCKDOWN) == b"none integrity [confidentiality]\n"
+    # Only what users ask of kprobes is locked.
+    assert limits.grow(guest, listed=True) == "small"
+    guest.run(f"echo 0 > {PARAMETER} && echo 1 > {PARAMETER}", check=True)
+    assert limits.grow(guest, listed=True) == "small"
+    # It goes, and cannot come back: nobody has signed it.
+    guest.run(["rmmod", "oom"], check=True)
+    assert guest.run(["insmod", module.PATH]).status == 1
+    assert kernel.reports(guest.console) == []
+
+
 # Coming and going
 
 # A small and a large process fill a group again and again; the list names the small one.

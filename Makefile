@@ -10,6 +10,8 @@
 # make lint          ruff, mypy, typos and shellcheck
 # make kernels       the kernel module compiled for every kernel of Debian's archive
 # make debug-kernel  a kernel that looks for faults, for `make test-vm KERNEL=debug`
+# make man           the manual pages, in build/man
+# make test-man      what man and mandoc say of them
 # make bpf           the fast source of processes, for this and any other kernel
 # make bench         ratios against other OOM daemons
 # make deb           packages for Debian 12 and 13, in build/deb
@@ -157,6 +159,32 @@ $(BPF_OBJECT): bpf/oom_iter.bpf.c bpf/kernel.h bpf/rows.h | bpf-packages
 	clang $(BPF_FLAGS) -c $< -o $@
 	llvm-strip -g $@
 
+# The manual pages, from docs/man by pandoc. Their date is that of the package that is built
+# (SOURCE_DATE_EPOCH), else that of the newest version.
+.PHONY: man test-man man-packages
+MAN_PAGES := $(patsubst docs/man/%.md,build/man/%,$(wildcard docs/man/*.md))
+MAN_DATE = $(if $(SOURCE_DATE_EPOCH),$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%F),$(shell \
+  sed -n 's/^## \[[0-9.]*\] - //p' CHANGELOG.md | head -n 1))
+
+man: $(MAN_PAGES)
+
+man-packages:
+	@command -v pandoc >/dev/null || sh install-packages.sh pandoc
+
+# Without the paragraphs that pandoc begins right below a heading, which mandoc complains of.
+build/man/%: docs/man/%.md docs/man/man.lua docs/man/man.template oomrules/__init__.py CHANGELOG.md \
+    | man-packages
+	@mkdir -p $(@D)
+	pandoc --from markdown-smart --to man --template docs/man/man.template \
+	  --lua-filter docs/man/man.lua --metadata title=$(basename $*) \
+	  --metadata section=$(patsubst .%,%,$(suffix $*)) --metadata date=$(MAN_DATE) \
+	  --metadata footer="oomrules $(VERSION)" --metadata header=oomrules $< | \
+	  sed '/^\.S[HS]/{n;/^\.PP$$/d;}' > $@
+
+test-man: man setup
+	@sh install-packages.sh man-db groff mandoc
+	$(BIN)/python -m pytest tests/man/rendered
+
 bench: setup
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/service.py
@@ -192,6 +220,8 @@ install:
 	install -m 644 docs/generated/*.md $(DESTDIR)$(PREFIX)/share/doc/oomrules/generated/
 	install -m 644 kernel/oom.c kernel/Kbuild kernel/Makefile $(SOURCEDIR)/
 	sed 's/@VERSION@/$(VERSION)/' kernel/dkms.conf > $(SOURCEDIR)/dkms.conf
+	$(foreach page,$(wildcard $(MAN_PAGES)),install -D -m 644 $(page) \
+	  $(DESTDIR)$(PREFIX)/share/man/man$(patsubst .%,%,$(suffix $(page)))/$(notdir $(page)) &&) true
 	$(if $(wildcard $(BPF_OBJECT)),install -D -m 644 $(BPF_OBJECT) $(LIBDIR)/bpf/$(notdir $(BPF_OBJECT)))
 	$(if $(BUNDLE),$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile \
 	  --no-deps --upgrade --target $(LIBDIR) $(BUNDLE))
@@ -203,7 +233,7 @@ install:
 # Packages: docs/packaging.md.
 .PHONY: deb deb-packages test-deb wheel release
 deb-packages:
-	@sh install-packages.sh build-essential debhelper dh-dkms dh-python python3-pip
+	@sh install-packages.sh build-essential debhelper dh-dkms dh-python pandoc python3-pip
 
 deb: | deb-packages
 	sh packaging/deb.sh build/deb

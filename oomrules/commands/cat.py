@@ -8,6 +8,8 @@ import sys
 from oomrules.commands.parts import findings, shared
 from oomrules.terminal import Paint, show
 
+EXITS = {0: "the files are printed", 2: "usage or failure, or a file cannot be read"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``cat``."""

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from oomrules.lint.host_facts import HostFacts
     from oomrules.lint.ruleset import RuleSet
 
+EXITS = {
+    0: "nothing to complain about",
+    1: "findings, or something for `--diff` to show",
+    3: "warnings and no errors, with `--fatal-warnings`",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``check``."""
@@ -42,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     change = parser.add_mutually_exclusive_group()
     shared.add_flag(change, "--fix", "mend what is safe to mend")
     shared.add_flag(change, "--diff", "show what --fix would do; 1 if there is anything")
-    parser.add_argument("--format", choices=findings.PRINT, default="full")
+    shared.add_format(parser, *findings.PRINT)
     shared.add_flag(parser, "--fatal-warnings", "exit with 3 where there are only warnings")
 
 

@@ -52,10 +52,12 @@ _oomrules() {
 _oomrules "$@"
 """
 
+EXITS = {0: "the script is printed"}
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the argument of ``completion``."""
-    parser.add_argument("shell", choices=SHELLS)
+    parser.add_argument("shell", choices=SHELLS, help="the shell that reads it")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,7 +1,4 @@
-"""Show what a change of rules means: on this host, and over all possible processes.
-
-Exit codes: 0 no process is ranked, protected or taken by guards differently, 1 one is, 2 failure.
-"""
+"""Show what a change of rules means: on this host, and over all possible processes."""
 
 from __future__ import annotations
 
@@ -32,15 +29,24 @@ _COLUMNS = (
     Column("NEW", least=12, enough=24, turn=1),
 )
 
+EXITS = {
+    0: "no process is ranked, protected or taken by a guard differently",
+    1: "one is",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``diff``."""
-    parser.add_argument("old", type=shared.named("OLD"), help="rules: a file or a directory")
-    parser.add_argument("new", type=shared.named("NEW"), help="the rules to compare them with")
+    parser.add_argument(
+        "old", type=shared.named("OLD"), metavar="OLD", help="rules: a file or a directory"
+    )
+    parser.add_argument(
+        "new", type=shared.named("NEW"), metavar="NEW", help="the rules to compare them with"
+    )
     shared.add_root(parser)
     shared.add_host(parser)
     shared.add_flag(parser, "--no-host", "do not compare the processes of this host")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    shared.add_format(parser, "table", "json")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -61,6 +61,12 @@ _WHY = {
     "": "as it is",
 }
 
+EXITS = {
+    0: "the list is written",
+    1: "no process may be killed; an empty list is written",
+    2: "usage or failure, though other targets may have the list",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``emit``."""

@@ -31,10 +31,15 @@ from oomrules.terminal import Paint, called, duration, memory, say, width
 
 _MOST_ANCESTORS = 8
 
+EXITS = {
+    0: "the process is a candidate",
+    1: "it is none",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``explain``."""
-    parser.add_argument("pid", type=int, metavar="PID")
+    parser.add_argument("pid", type=int, metavar="PID", help="the process")
     shared.add_rules(parser)
     shared.add_host(parser)
 

@@ -12,6 +12,11 @@ from oomrules.language.text import RuleText
 from oomrules.roots import Root
 from oomrules.terminal import count, say, show
 
+EXITS = {
+    0: "the files are in their one form now",
+    1: "with `--check` or `--diff`, a file is not",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``fmt``."""

@@ -54,6 +54,11 @@ _COLUMNS = (
     Column("", least=12, turn=3),
 )
 
+EXITS = {
+    0: "no guard would kill or terminate now, or in the recording",
+    1: "one would",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``guard``."""
@@ -82,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DURATION",
         help="how long stalls and pressure are measured (1s)",
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    shared.add_format(parser, "text", "json")
     parser.add_argument(
         "--json", action="store_const", const="json", dest="format", help="as --format json"
     )

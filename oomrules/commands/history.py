@@ -98,12 +98,16 @@ _COLUMNS = (
 # A process that was asked to end and is killed within this time did not end by itself.
 _GRACE = timedelta(minutes=10)
 
+EXITS = {0: "the kills are shown, if there are any"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``history``."""
     parser.add_argument("--since", metavar="TIME", help="as journalctl takes it: today, -1h, …")
-    parser.add_argument("--unit", help="only the kills in this unit")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--unit", metavar="UNIT", help="only the kills in this unit")
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="how it is printed"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

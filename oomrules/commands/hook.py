@@ -65,6 +65,11 @@ ExecStartPost=-+{command} hook %n
 ExecStopPost=-+{command} hook %n
 """
 
+EXITS = {
+    0: "the list is written, or the drop-in",
+    2: "usage or failure, or the rules have errors, and the list is by the last good ones",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``hook``."""

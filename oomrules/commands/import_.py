@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # As in importing/recognition.py, which is loaded only to work; a test compares.
 FORMATS = ("earlyoom", "nohang", "systemd", "ananicy")
 
+EXITS = {0: "the rule file is written"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``import``."""
@@ -35,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shared.add_root(parser)
     parser.add_argument(
-        "-o", "--output", type=shared.named("-o"), metavar="FILE", help="else standard output"
+        "-o",
+        "--output",
+        type=shared.named("-o"),
+        metavar="FILE",
+        help="the rule file to write; else standard output",
     )
 
 

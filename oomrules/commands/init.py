@@ -85,6 +85,12 @@ class Plan(NamedTuple):
         return bool(self.proposal.pending or self.proposal.again or self.step.words)
 
 
+EXITS = {
+    0: "all of it is in place, or was taken back",
+    1: "something proposed was not written, or a link was left by `--undo`",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``init``."""
     what = parser.add_mutually_exclusive_group()
@@ -106,7 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_flag(parser, "--no-service", "do not start or reload the service")
     shared.add_root(parser)
     shared.add_host(parser)
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    shared.add_format(parser, "text", "json")
     parser.add_argument(
         "--json", action="store_const", const="json", dest="format", help="as --format json"
     )

@@ -8,6 +8,8 @@ import sys
 
 from oomrules.errors import Failure
 
+EXITS = {0: "the editor has ended the connection"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``lsp``."""

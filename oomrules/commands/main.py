@@ -1,7 +1,7 @@
 """The command line: options, exit codes, and no traceback, whatever happens.
 
 Exit codes: 0 fine, 1 findings or nothing to kill, 2 usage or failure, 3 warnings under
-``check --fatal-warnings``.
+``check --fatal-warnings``, 130 ended by Ctrl+C. ``EXITS`` of a command's module says more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import importlib
 import keyword
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from oomrules import __version__
@@ -46,6 +47,9 @@ COMMANDS = {
     "lsp": "serve editors by the Language Server Protocol",
     "completion": "print the completion of the command line for a shell",
 }
+
+# What exit code 2 means, of every command that says nothing else in its EXITS.
+FAILED = "usage or failure"
 
 # What the service calls; the help does not show them.
 _INTERNAL = ("prepare", "tell")
@@ -87,17 +91,34 @@ def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     named = bool(arguments) and arguments[0] in (*COMMANDS, *_INTERNAL)
     for name in (arguments[0],) if named else COMMANDS:
-        # A word of Python's own cannot be the name of a module.
-        word = f"{name}_" if keyword.iskeyword(name) else name
-        module = importlib.import_module(f"oomrules.commands.{word}")
+        module = _module(name)
         sub = commands.add_parser(
-            name, help=COMMANDS.get(name), description=module.__doc__, allow_abbrev=False
+            name,
+            help=COMMANDS.get(name),
+            description=module.__doc__,
+            epilog=f"Exit codes: {_said(exits(name))}.",
+            allow_abbrev=False,
         )
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)
         if named:
             whole.options = tuple(sub._option_string_actions)
     return whole
+
+
+def exits(command: str) -> dict[int, str]:
+    """Return what each exit code of a command means, by code."""
+    return dict(sorted({2: FAILED, **getattr(_module(command), "EXITS", {})}.items()))
+
+
+def _said(codes: Mapping[int, str]) -> str:
+    return "; ".join(f"{code} {meaning}" for code, meaning in codes.items())
+
+
+def _module(command: str) -> ModuleType:
+    # A word of Python's own cannot be the name of a module.
+    word = f"{command}_" if keyword.iskeyword(command) else command
+    return importlib.import_module(f"oomrules.commands.{word}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

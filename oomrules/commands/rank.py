@@ -22,6 +22,11 @@ from oomrules.terminal import Paint, count, print_json, say, table
 
 SCHEMA = "oomrules.ranking/1"
 
+EXITS = {
+    0: "there are candidates",
+    1: "no process may be killed",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``rank``."""
@@ -32,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", choices=("unit",), help="a list for each unit that has candidates of its own"
     )
-    parser.add_argument("--format", choices=("table", "json", "pids"), default="table")
+    shared.add_format(parser, "table", "json", "pids")
 
 
 def run(options: argparse.Namespace) -> int:

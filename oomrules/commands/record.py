@@ -39,6 +39,11 @@ _FIGURES = (
 # Has the nearest limit read as well.
 _SHARE: Node = ["<", ["attr", "scope.memory"], ["share", 0, 1]]
 
+EXITS = {
+    0: "the recording is written",
+    1: "the file became full before the time was over",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``record``."""

@@ -18,6 +18,11 @@ from oomrules.sinks.oom_score_adj import write
 from oomrules.state import ADJUSTMENTS, GROUPS, State
 from oomrules.terminal import count, say
 
+EXITS = {
+    0: "every value is given back, or none was changed",
+    2: "usage or failure, or a value could not be given back",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``release``."""

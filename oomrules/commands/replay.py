@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 # Bytes of a page that kernels have.
 _PAGES = (4096, 8192, 16384, 32768, 65536)
 
+EXITS = {
+    0: "the rules certainly take the process that the kernel took",
+    1: "another one, nobody, or it is open",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``replay``."""
@@ -73,9 +78,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shared.add_flag(parser, "--as-snapshot", "write a recorded host, for rank and explain")
     parser.add_argument(
-        "-o", "--output", type=shared.named("-o"), metavar="FILE", help="with --as-snapshot"
+        "-o",
+        "--output",
+        type=shared.named("-o"),
+        metavar="FILE",
+        help="with --as-snapshot: the file to write",
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    shared.add_format(parser, "text", "json")
     parser.add_argument(
         "--explain",
         dest="reason",

@@ -21,6 +21,8 @@ from oomrules.service.loop import Options
 from oomrules.service.metrics import FILE
 from oomrules.state import State
 
+EXITS = {0: "the service was asked to end"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``run``."""

@@ -50,11 +50,17 @@ class Unit(NamedTuple):
     guards: tuple[Guard, ...]
 
 
+EXITS = {
+    0: "there are units",
+    1: "there are no control groups of systemd here",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``scopes``."""
     shared.add_rules(parser)
     shared.add_host(parser)
-    parser.add_argument("--format", choices=("tree", "json"), default="tree")
+    shared.add_format(parser, "tree", "json")
 
 
 def run(options: argparse.Namespace) -> int:

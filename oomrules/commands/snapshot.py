@@ -38,11 +38,17 @@ _OF_HOST = frozenset(
 _GROUPS = ("cgroup", "memory_cgroup")
 _PATIENCE = 0.5  # seconds before a person is shown the progress
 
+EXITS = {0: "the recording is written"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``snapshot``."""
     parser.add_argument(
-        "-o", "--output", type=shared.named("-o"), metavar="FILE", help="else standard output"
+        "-o",
+        "--output",
+        type=shared.named("-o"),
+        metavar="FILE",
+        help="the file to write; else standard output",
     )
 
 

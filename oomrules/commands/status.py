@@ -30,10 +30,17 @@ _COLUMNS = (
     Column("COMMAND", least=10, turn=2),
 )
 
+EXITS = {
+    0: "all is well",
+    1: "there is something to mend",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``status``."""
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="how it is printed"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -17,6 +17,11 @@ from oomrules.terminal import Paint, count, say
 if TYPE_CHECKING:
     from oomrules.program.program import Program
 
+EXITS = {
+    0: "every test holds",
+    1: "one does not",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``test``."""
@@ -24,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_paths(parser, "*", paths)
     shared.add_rules(parser)
     shared.add_flag(parser, "--untested", "list the rules that no test exercises")
-    parser.add_argument("--format", choices=("text", "tap", "junit"), default="text")
+    shared.add_format(parser, "text", "tap", "junit")
 
 
 def run(options: argparse.Namespace) -> int:

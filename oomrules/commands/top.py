@@ -10,6 +10,8 @@ from oomrules.commands.parts import selection, shared
 from oomrules.errors import Failure
 from oomrules.terminal import is_terminal
 
+EXITS = {0: "the screen was left"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``top``."""

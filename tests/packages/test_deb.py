@@ -72,6 +72,7 @@ def test_they_are_installed_used_and_purged_without_a_trace(suite: str, machine:
     must(bare, f"test -e {link} && ! test -e {link.replace('oomrules.', 'oomrules-apply.')}")
     for user in ("root", "anna"):
         assert VERSION in must(bare, "oomrules --version", user=user)
+        must(bare, "gzip -t /usr/share/man/man1/oomrules-check.1.gz", user=user)
         assert "nothing to complain about" in must(bare, "oomrules check", user=user)
         ranking = json.loads(must(bare, "oomrules rank --format json 2>/dev/null", user=user))
         assert ranking["candidates"], user

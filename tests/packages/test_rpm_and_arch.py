@@ -12,9 +12,8 @@ SOURCES = "/var/tmp/sources"
 def test_debians_rpmbuild_builds_the_rpm(machine: Machine) -> None:
     bare = machine("bookworm")
     unpack(bare)
-    must(
-        bare, f"apt-get -qq update && {APT} install --no-install-recommends rpm rpmlint python3-pip"
-    )
+    tools = "rpm rpmlint pandoc python3-pip"
+    must(bare, f"apt-get -qq update && {APT} install --no-install-recommends {tools}")
     must(bare, f"sh {WHERE}/packaging/tarballs.sh {SOURCES}")
     spec = f"{WHERE}/packaging/rpm/oomrules.spec"
     # The requirements are packages of another distribution.
@@ -23,6 +22,7 @@ def test_debians_rpmbuild_builds_the_rpm(machine: Machine) -> None:
     rpms = "/var/tmp/rpm/RPMS/noarch"
     files = must(bare, f"rpm -qpl {rpms}/oomrules-{VERSION}-1.noarch.rpm").split()
     assert {"/usr/bin/oomrules", "/usr/lib/systemd/system/oomrules.service"} < set(files)
+    assert [path for path in files if path.startswith("/usr/share/man/man1/oomrules.1")]
     assert not [path for path in files if path.startswith(("/usr/src", "/usr/local"))]
     files = must(bare, f"rpm -qpl {rpms}/oomrules-dkms-{VERSION}-1.noarch.rpm").split()
     assert f"/usr/src/oomrules-{VERSION}/dkms.conf" in files
@@ -42,7 +42,7 @@ def test_debians_rpmbuild_builds_the_rpm(machine: Machine) -> None:
 def test_debians_makepkg_builds_the_package_of_arch_linux(machine: Machine) -> None:
     bare = machine("bookworm")
     unpack(bare)
-    tools = "makepkg pacman-package-manager fakeroot binutils libarchive-tools python3-pip"
+    tools = "makepkg pacman-package-manager fakeroot binutils libarchive-tools pandoc python3-pip"
     must(bare, f"apt-get -qq update && {APT} install --no-install-recommends {tools}")
     must(
         bare, f"sh {WHERE}/packaging/tarballs.sh {SOURCES} && cp {WHERE}/packaging/arch/* {SOURCES}"
@@ -51,6 +51,7 @@ def test_debians_makepkg_builds_the_package_of_arch_linux(machine: Machine) -> N
     must(bare, "makepkg --nodeps", user="anna", cwd=SOURCES)
     files = must(bare, f"bsdtar -tf {SOURCES}/oomrules-{VERSION}-1-any.pkg.tar.gz").split()
     assert {"usr/bin/oomrules", "usr/lib/systemd/system/oomrules.service", ".INSTALL"} < set(files)
+    assert [path for path in files if path.startswith("usr/share/man/man1/oomrules.1")]
     assert not [path for path in files if path.startswith("usr/src")]
     files = must(bare, f"bsdtar -tf {SOURCES}/oomrules-dkms-{VERSION}-1-any.pkg.tar.gz").split()
     assert f"usr/src/oomrules-{VERSION}/dkms.conf" in files

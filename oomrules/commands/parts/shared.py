@@ -49,6 +49,11 @@ def add_flag(parser: argparse._ActionsContainer, name: str, text: str) -> None:
     parser.add_argument(name, action="store_true", help=text)
 
 
+def add_format(parser: argparse.ArgumentParser, *forms: str) -> None:
+    """Add the option that says in which of some forms the answer is printed; the first is usual."""
+    parser.add_argument("--format", choices=forms, default=forms[0], help="how it is printed")
+
+
 def add_root(parser: argparse.ArgumentParser) -> None:
     """Add the option that says which directory stands for /."""
     parser.add_argument(

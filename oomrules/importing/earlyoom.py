@@ -32,8 +32,32 @@ from oomrules.importing.translation import (
 TOOL = "earlyoom"
 
 _WHEN = "When earlyoom acts. It is no number, and earlyoom refuses to start."
-_TOLD = "Whom earlyoom tells about a kill. Here `oomrules history` and the journal say it."
+_NOTICES = (
+    "Whom earlyoom tells of a kill by D-Bus. The service sends the same signal, unless `Notices=` "
+    "in /etc/oomrules.conf says no."
+)
+_HOOK = (
+    "What earlyoom runs after a kill. A program in /etc/oomrules/hooks.d is told of each act; its "
+    "variables are called OOMRULES_PID, OOMRULES_COMM and so on, and OOMRULES_EVENT is `killed`."
+)
+_BEFORE = (
+    "What earlyoom runs before a kill. Nothing is run then, since it would take time and memory; a "
+    "program in /etc/oomrules/hooks.d is told of each act afterwards."
+)
+_REPORTS = (
+    "How often earlyoom prints a report. `oomrules status` and `oomrules guard` say it at any "
+    "time, and figures for node_exporter are in /run/oomrules/oomrules.prom."
+)
+_PRIORITY = "How earlyoom itself runs. oomrules.service has both by itself: Nice=, OOMScoreAdjust=."
 _ITSELF = "How earlyoom itself runs and what it prints."
+_DRY = (
+    "It kills nothing. So the guards below warn only. With `Mode=dry-run` in /etc/oomrules.conf, "
+    "`terminate when` in place of `warn when` says whom they would take."
+)
+_GROUP = (
+    "The whole process group is killed. Here what dies together is a unit: `kill whole`, with its "
+    "name."
+)
 _REMOVED = "Options that earlyoom takes and ignores."
 _UNKNOWN = "No option of earlyoom that is known here."
 
@@ -50,6 +74,7 @@ class Option(NamedTuple):
     reason: str = ""
 
 
+_DRYRUN = "--dryrun"
 OPTIONS = {
     "-m": Option(True, _WHEN),
     "-s": Option(True, _WHEN),
@@ -60,19 +85,17 @@ OPTIONS = {
     "-d": Option(False, _ITSELF),
     "--debug": Option(False, _ITSELF),
     "-v": Option(False, _ITSELF),
-    "-r": Option(True, _ITSELF),
-    "-p": Option(False, _ITSELF),
+    "-r": Option(True, _REPORTS),
+    "-p": Option(False, _PRIORITY),
     "-h": Option(False, _ITSELF),
     "--help": Option(False, _ITSELF),
     "--syslog": Option(False, _ITSELF),
-    "--dryrun": Option(False, "It kills nothing. Here `oomrules rank` shows whom it would take."),
+    _DRYRUN: Option(False, _DRY),
     "-w": Option(True, "How long earlyoom waits for a process to die."),
-    "-n": Option(False, _TOLD),
-    "-N": Option(True, _TOLD),
-    "-P": Option(True, _TOLD),
-    "-g": Option(
-        False, "The whole process group is killed. Here what dies together is a unit, if at all."
-    ),
+    "-n": Option(False, _NOTICES),
+    "-N": Option(True, _HOOK),
+    "-P": Option(True, _BEFORE),
+    "-g": Option(False, _GROUP),
     "--prefer": Option(True),
     "--avoid": Option(True),
     "--ignore": Option(True),
@@ -370,14 +393,17 @@ _LIMITS = frozenset(["-m", "-s", "-M", "-S"])
 
 
 def _guards(values: dict[str, str]) -> tuple[str, ...]:
-    """Return the statements that say when to act; none if a threshold is no number."""
+    """Return the statements that say when to act; none if a threshold is no number.
+
+    Those of a dry run warn, at the first thresholds, since earlyoom kills nothing there.
+    """
     try:
         memory = _thresholds("host.available", values, "-m", "-M")
         swap = [] if _ignores_swap(values) else _thresholds("host.swap_free", values, "-s", "-S")
     except ValueError:
         return ()
     made = []
-    for number, verb in enumerate(("terminate", "kill")):
+    for number, verb in enumerate(("warn",) if _DRYRUN in values else ("terminate", "kill")):
         conditions = [f"{name} <= {limits[number]}" for name, limits in memory]
         swaps = " and ".join(f"{name} <= {limits[number]}" for name, limits in swap)
         conditions += [no_swap_or(swaps)] if swaps else []

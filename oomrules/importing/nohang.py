@@ -30,32 +30,42 @@ TOOL = "nohang"
 
 _WHEN = "When nohang acts. No guard could be made of it."
 _PACE = "How often nohang looks, and how long it waits after an action."
-_TOLD = "Whom nohang tells, and what it warns of."
+_TOLD = "What nohang warns of. No guard could be made of it."
+_NOTICES = "Whom nohang tells at desktops. So does the service, unless `Notices=` says no."
+_HOOK = (
+    "What nohang runs. A program in /etc/oomrules/hooks.d is told of each act, by OOMRULES_EVENT: "
+    "`warned`, `asked`, `killed` and others."
+)
 _LOG = "What nohang prints."
-_ACTION = "What nohang does in place of a signal. A rule says only which process is killed."
+_ACTION = (
+    "What nohang does in place of a signal. A rule says only which process is killed; `then stop` "
+    "behind a guard stops a unit that loses processes again and again, and a program in "
+    "/etc/oomrules/hooks.d is told of each SIGTERM (`asked`)."
+)
 _UNKNOWN = "No setting of nohang that is known here."
 
 # The settings, by the reason why no sentence says the same.
 SETTINGS = {
     **dict.fromkeys(
         "zram_checking_enabled psi_checking_enabled psi_path psi_metrics psi_excess_duration "
-        "soft_threshold_min_mem soft_threshold_min_swap soft_threshold_max_zram "
+        "soft_threshold_min_mem soft_threshold_min_swap soft_threshold_max_zram max_soft_exit_time "
         "soft_threshold_max_psi hard_threshold_min_mem hard_threshold_min_swap "
         "hard_threshold_max_zram hard_threshold_max_psi".split(),
         _WHEN,
     ),
     **dict.fromkeys(
         "psi_post_action_delay fill_rate_mem fill_rate_swap fill_rate_zram max_sleep min_sleep "
-        "max_soft_exit_time post_soft_action_delay post_zombie_delay victim_cache_time "
-        "env_cache_time min_post_warning_delay exe_timeout".split(),
+        "post_soft_action_delay post_zombie_delay victim_cache_time env_cache_time "
+        "min_post_warning_delay exe_timeout".split(),
         _PACE,
     ),
     **dict.fromkeys(
-        "post_action_gui_notifications hide_corrective_action_type low_memory_warnings_enabled "
-        "warning_exe warning_threshold_min_mem warning_threshold_min_swap "
-        "warning_threshold_max_zram warning_threshold_max_psi post_kill_exe".split(),
+        "low_memory_warnings_enabled warning_threshold_min_mem warning_threshold_min_swap "
+        "warning_threshold_max_zram warning_threshold_max_psi".split(),
         _TOLD,
     ),
+    **dict.fromkeys("post_action_gui_notifications hide_corrective_action_type".split(), _NOTICES),
+    **dict.fromkeys("warning_exe post_kill_exe".split(), _HOOK),
     **dict.fromkeys(
         "print_config_at_startup print_mem_check_results min_mem_report_interval print_proc_table "
         "extra_table_info print_victim_status print_victim_cmdline max_victim_ancestry_depth "
@@ -178,7 +188,7 @@ _ACTS = (
 # The keys that ``_guards`` reads.
 _OF_A_GUARD = re.compile(
     "(?:soft|hard|warning)_threshold_(?:min_mem|min_swap|max_psi)|low_memory_warnings_enabled"
-    "|psi_(?:checking_enabled|metrics|excess_duration)"
+    "|psi_(?:checking_enabled|metrics|excess_duration)|max_soft_exit_time"
 )
 _AMOUNT = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([%M])", re.ASCII)
 _NUMBER = re.compile(r"\d{1,12}(?:\.\d{1,6})?", re.ASCII)
@@ -192,18 +202,26 @@ def _guards(values: dict[str, str]) -> tuple[str, ...]:
             continue
         memory = _amount(values.get(f"{level}_threshold_min_mem", ""))
         swap = _amount(values.get(f"{level}_threshold_min_swap", ""))
+        # What nohang waits for a process that it has sent SIGTERM.
+        time = _clause("within", values.get("max_soft_exit_time", ""))
+        within = time if verb == "terminate" else ""
         if memory and swap:
             free = no_swap_or(f"host.swap_free <= {swap}")
-            made.append(f"{verb} when host.available <= {memory} and {free}")
+            made.append(f"{verb} when host.available <= {memory} and {free}{within}")
         limit = values.get(f"{level}_threshold_max_psi", "")
         if values.get("psi_checking_enabled") == "True" and _NUMBER.fullmatch(limit):
             some = values.get("psi_metrics", "").startswith("some")
-            wait = values.get("psi_excess_duration", "")
-            lasting = f" for {wait}s" if _NUMBER.fullmatch(wait) else ""
+            lasting = _clause("for", values.get("psi_excess_duration", ""))
             low = f" and host.available <= {memory}" if memory else ""
             asked = "host.pressure" if some else "host.stall"
-            made.append(f"{verb} when {asked} >= {limit}%{low}{lasting}")
+            made.append(f"{verb} when {asked} >= {limit}%{low}{lasting}{within}")
     return tuple(made)
+
+
+def _clause(word: str, seconds: str) -> str:
+    """Return a clause of a guard; empty if there is no time, or none that takes any."""
+    timed = _NUMBER.fullmatch(seconds) and float(seconds) > 0
+    return f" {word} {seconds}s" if timed else ""
 
 
 def _amount(text: str) -> str:

@@ -7,7 +7,7 @@ Written from systemd.exec(5), systemd.resource-control(5) and oomd.conf(5), and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -46,6 +46,7 @@ _ACTS = (
 STAYS = "What else systemd does with a unit. It stays in force."
 _AFTERWARDS = "What systemd does with a unit after a kill. It stays in force, whoever killed."
 _DEFAULT = "It is the default."
+_ITSELF = "How systemd-oomd itself runs."
 _REPLACED = "Of files of one name, that in the directory of the highest precedence counts."
 _VARIABLE = (
     "The arguments of earlyoom are in a variable. Import the file that sets it, such as "
@@ -241,7 +242,7 @@ def _piece(file: str, setting: Setting) -> Piece:
     if not name:
         return _none(line, "It is no assignment; systemd leaves it out.")
     if setting.section == "OOM":
-        return _when(line)
+        return _when(line) if name in _DEFAULTS else _none(line, _ITSELF)
     if setting.section == "Rule":
         return _when(line) if name in _OF_A_RULESET else _none(line, "No key of a ruleset.")
     if name in ("DefaultOOMScoreAdjust", "DefaultOOMPolicy"):
@@ -336,17 +337,25 @@ def _of_unit(
         if left:
             made.append(f"kill when host.swap_free < {left} and host.available < {left}")
     if said.get("ManagedOOMMemoryPressure") == "kill":
-        limit = said.get("ManagedOOMMemoryPressureLimit") or own["DefaultMemoryPressureLimit"]
-        lasting = (
-            said.get("ManagedOOMMemoryPressureDurationSec")
-            or own["DefaultMemoryPressureDurationSec"]
-        )
-        above, seconds = _percent(limit), _seconds(lasting)
+        above = _pressure("Limit", _percent, said, own)
+        seconds = _pressure("DurationSec", _seconds, said, own)
         if above is not None and seconds is not None:
             made.append(f"kill when scope.stall > {above:g}% for {seconds:g}s")
     for name in said.get("OOMRules", "").split():
         made += _of_ruleset(rulesets.get(name, {}))
     return made
+
+
+def _pressure(
+    name: str,
+    read: Callable[[str], float | None],
+    said: Mapping[str, str],
+    own: Mapping[str, str],
+) -> float | None:
+    """Return a value of the unit, else of oomd.conf, else systemd-oomd's own; 0 means the next."""
+    default = f"DefaultMemoryPressure{name}"
+    texts = (said.get(f"ManagedOOMMemoryPressure{name}", ""), own[default], _DEFAULTS[default])
+    return next((value for value in map(read, texts) if value), None)
 
 
 def _of_ruleset(said: Mapping[str, str]) -> list[str]:

@@ -35,7 +35,8 @@ def sound(translations: Sequence[Translation]) -> list[Translation]:
         replace(
             one,
             pieces=tuple(_sound(piece, score) for piece in one.pieces),
-            guards=tuple(filter(_is_sound, one.guards)),
+            guards=tuple(guard for guard in one.guards if not _fault(guard)),
+            acts=(*one.acts, *_faulty(one.guards)),
         )
         for one in translations
     ]
@@ -44,8 +45,20 @@ def sound(translations: Sequence[Translation]) -> list[Translation]:
     return [replace(one, pieces=tuple(map(_counted, one.pieces))) for one in found]
 
 
-def _is_sound(guard: str) -> bool:
-    return not checker.check([RuleText(_COMPILED, f"{guard}\n")]).diagnostics
+def _fault(guard: str) -> str:
+    """Return why a guard does not compile; empty if it does."""
+    found = checker.check([RuleText(_COMPILED, f"{guard}\n")]).diagnostics
+    return found[0].message if found else ""
+
+
+def _faulty(guards: Sequence[str]) -> list[str]:
+    """Return sentences about guards that are not in the file."""
+    faults = {guard: _fault(guard) for guard in guards}
+    return [
+        f"No guard says `{printable(guard)}`: {printable(fault)}."
+        for guard, fault in faults.items()
+        if fault
+    ]
 
 
 def _counted(piece: Piece) -> Piece:

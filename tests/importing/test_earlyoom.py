@@ -106,6 +106,11 @@ def test_thresholds_become_guards(command: str, memory: list[str], swap: list[st
         assert written[number] == f"{verb} when host.available <= {memory[number]}{free}"
 
 
+def test_a_dry_run_becomes_a_guard_that_kills_nobody() -> None:
+    found = of("-m 20,5 -s 100 --dryrun")
+    assert made.guards(made.written([found])) == ["warn when host.available <= 20%"]
+
+
 def test_of_two_thresholds_the_lower_one_counts() -> None:
     first, _ = of("-m 10 -M 1000 -s 100").guards
     assert first == "terminate when host.available <= 10% and host.available <= 1000KiB"

@@ -108,6 +108,39 @@ def test_thresholds_become_conditions_for_later() -> None:
     assert warned.guards[0] == f"warn when host.available <= 20% and {free}25%)"
 
 
+def test_the_time_to_end_is_that_of_the_guard_that_asks() -> None:
+    text = (
+        "soft_threshold_min_mem = 5 %\nsoft_threshold_min_swap = 0 M\nmax_soft_exit_time = 2.5\n"
+        "hard_threshold_min_mem = 2 %\nhard_threshold_min_swap = 0 M\n"
+    )
+    first, second = made.translated("nohang.conf", text).guards
+    assert first.startswith("terminate ") and first.endswith(" within 2.5s")
+    assert "within" not in second
+
+
+def test_no_time_at_all_is_no_duration() -> None:
+    text = (
+        "psi_checking_enabled = True\npsi_metrics = full_avg10\npsi_excess_duration = 0\n"
+        "hard_threshold_max_psi = 90\nmax_soft_exit_time = 0\n"
+    )
+    found = made.translated("nohang.conf", text)
+    assert found.guards == ("kill when host.stall >= 90%",)
+    assert made.guards(made.written([found])) == list(found.guards)
+
+
+def test_a_guard_that_cannot_be_is_named_with_the_reason() -> None:
+    text = (
+        "psi_checking_enabled = True\npsi_metrics = full_avg10\npsi_excess_duration = 999999999\n"
+        "hard_threshold_max_psi = 90\nhard_threshold_min_mem = 2 %\nhard_threshold_min_swap = 4 %\n"
+    )
+    (found,) = rulefile.sound([made.translated("nohang.conf", text)])
+    assert len(found.guards) == 1
+    assert found.acts[-1].startswith(
+        "No guard says `kill when host.stall >= 90% and host.available <= 2% for 999999999s`: "
+    )
+    assert "No guard says" in rulefile.written([found])
+
+
 def test_positive_adjustments_can_be_left_out_of_the_measure() -> None:
     text = "ignore_positive_oom_score_adj = True\n"
     first, *_ = made.rules(made.written([made.translated("nohang.conf", text)]))

@@ -153,6 +153,19 @@ def test_when_systemd_oomd_acts_becomes_guards() -> None:
     assert made.guards(text) == [] and "No unit here" in text
 
 
+@pytest.mark.parametrize("limit", ["0%", "0", "", "many"])
+def test_a_limit_of_nothing_is_the_default_and_no_guard_that_always_acts(limit: str) -> None:
+    files = {
+        "/etc/systemd/oomd.conf": "[OOM]\nDefaultMemoryPressureDurationSec=0\nOther=5\n",
+        "/etc/systemd/system/a.service": (
+            f"[Service]\nManagedOOMMemoryPressure=kill\nManagedOOMMemoryPressureLimit={limit}\n"
+        ),
+    }
+    assert of(files).guards == ('in "a.service": kill when scope.stall > 60% for 30s',)
+    # No guard says what is no limit.
+    assert "Other=5" in made.written([of(files)]).partition("no rule says")[2]
+
+
 def test_a_ruleset_is_said_for_each_unit_that_names_it() -> None:
     files = {
         "/etc/systemd/oomd/rules.d/calm.oomrule": (

@@ -171,15 +171,18 @@ man: $(MAN_PAGES)
 man-packages:
 	@command -v pandoc >/dev/null || sh install-packages.sh pandoc
 
-# Without the paragraphs that pandoc begins right below a heading, which mandoc complains of.
+# In two steps, since make sees no fault of the first program of a pipe. Variables, since newer pandoc
+# escapes the hyphens of metadata, which is no date then. Without the paragraphs that pandoc begins right
+# below a heading, which mandoc complains of.
 build/man/%: docs/man/%.md docs/man/man.lua docs/man/man.template oomrules/__init__.py CHANGELOG.md \
     | man-packages
 	@mkdir -p $(@D)
-	pandoc --from markdown-smart --to man --template docs/man/man.template \
-	  --lua-filter docs/man/man.lua --metadata title=$(basename $*) \
-	  --metadata section=$(patsubst .%,%,$(suffix $*)) --metadata date=$(MAN_DATE) \
-	  --metadata footer="oomrules $(VERSION)" --metadata header=oomrules $< | \
-	  sed '/^\.S[HS]/{n;/^\.PP$$/d;}' > $@
+	pandoc --from markdown-smart --to man --template docs/man/man.template --fail-if-warnings \
+	  --lua-filter docs/man/man.lua --variable title=$(basename $*) \
+	  --variable section=$(patsubst .%,%,$(suffix $*)) --variable date=$(MAN_DATE) \
+	  --variable footer="oomrules $(VERSION)" --variable header=oomrules --output $@.tmp $<
+	sed '/^\.S[HS]/{n;/^\.PP$$/d;}' $@.tmp > $@
+	@rm $@.tmp
 
 test-man: man setup
 	@sh install-packages.sh man-db groff mandoc

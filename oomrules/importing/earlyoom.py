@@ -34,11 +34,12 @@ TOOL = "earlyoom"
 _WHEN = "When earlyoom acts. It is no number, and earlyoom refuses to start."
 _NOTICES = (
     "Whom earlyoom tells of a kill by D-Bus. The service sends the same signal, unless `Notices=` "
-    "in /etc/oomrules.conf says no."
+    "in /etc/oomrules.conf says otherwise."
 )
 _HOOK = (
     "What earlyoom runs after a kill. A program in /etc/oomrules/hooks.d is told of each act; its "
-    "variables are called OOMRULES_PID, OOMRULES_COMM and so on, and OOMRULES_EVENT is `killed`."
+    "variables are called OOMRULES_PID, OOMRULES_COMM and so on, and OOMRULES_EVENT is `killed`. "
+    "The command line is not among them."
 )
 _BEFORE = (
     "What earlyoom runs before a kill. Nothing is run then, since it would take time and memory; a "
@@ -300,7 +301,7 @@ def _translated(
         guards=_guards({option.name: option.value or "" for option in given})
         if starts and all(map(_is_known, given))
         else (),
-        acts=_ACTS,
+        acts=_CONDITIONS if _DRYRUN in last else (*_CONDITIONS, *_KILLS),
         ignored=ignored,
         whole=True,
     )
@@ -380,14 +381,16 @@ def _cut(pattern: str) -> tuple[str, ...]:
 # --- when it acts ------------------------------------------------------------------------------
 
 
-_ACTS = (
+_CONDITIONS = (
     "Both conditions have to be true, as for earlyoom: a host with much free swap may stand still "
     "before that. A guard can ask for `host.stall` instead.",
     "What earlyoom is not told is 10 % of memory and of swap, and SIGKILL comes at half of that. "
     "Its percentages are of MemAvailable + AnonPages, which is a little less than `host.memory`.",
+)
+_KILLS = (
     "earlyoom sends SIGTERM again and again. `terminate` sends it once, and SIGKILL after 5 s.",
     SAMPLES,
-    BOTH_ACT.format(tool="earlyoom", unit="earlyoom"),
+    BOTH_ACT.format(tool="earlyoom", units="earlyoom"),
 )
 _LIMITS = frozenset(["-m", "-s", "-M", "-S"])
 

@@ -183,7 +183,7 @@ _ACTS = (
     "nohang acts on pressure only where memory is low as well.",
     "Zram and the time between two actions have no limit here.",
     SAMPLES,
-    BOTH_ACT.format(tool="nohang", unit="nohang"),
+    BOTH_ACT.format(tool="nohang", units="nohang nohang-desktop"),
 )
 # The keys that ``_guards`` reads.
 _OF_A_GUARD = re.compile(

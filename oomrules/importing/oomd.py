@@ -41,7 +41,8 @@ _ACTS = (
     "Pressure without scarcity may be an innocent unit's page cache: `host.available < 10%` "
     "besides says that memory is short.",
     SAMPLES,
-    BOTH_ACT.format(tool="systemd-oomd", unit="systemd-oomd"),
+    # The socket would start it again.
+    BOTH_ACT.format(tool="systemd-oomd", units="systemd-oomd.socket systemd-oomd.service"),
 )
 STAYS = "What else systemd does with a unit. It stays in force."
 _AFTERWARDS = "What systemd does with a unit after a kill. It stays in force, whoever killed."

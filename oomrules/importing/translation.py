@@ -123,7 +123,7 @@ def no_swap_or(condition: str) -> str:
 # Of each tool that says when to act.
 BOTH_ACT = (
     "As long as {tool} runs as well, both kill, each by its own choice: "
-    "`systemctl disable --now {unit}`."
+    "`systemctl disable --now {units}`."
 )
 SAMPLES = (
     "A guard looks several times a second where memory is short, takes one process, and takes the "

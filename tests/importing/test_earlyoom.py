@@ -108,7 +108,9 @@ def test_thresholds_become_guards(command: str, memory: list[str], swap: list[st
 
 def test_a_dry_run_becomes_a_guard_that_kills_nobody() -> None:
     found = of("-m 20,5 -s 100 --dryrun")
-    assert made.guards(made.written([found])) == ["warn when host.available <= 20%"]
+    text = made.written([found])
+    assert made.guards(text) == ["warn when host.available <= 20%"]
+    assert "both kill" not in text and "SIGTERM" not in text
 
 
 def test_of_two_thresholds_the_lower_one_counts() -> None:

@@ -15,6 +15,7 @@ from oomrules.importing import earlyoom, nohang, oomd
 from oomrules.importing.translation import Translation
 from oomrules.language import checker, formatter, rulefiles
 from oomrules.language.text import RuleText
+from oomrules.setup import others
 from tests.importing import made
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -116,6 +117,41 @@ def files(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         ending = name.rpartition(".")[2]
         folder = DIRECTORIES.get(name) or DIRECTORIES.get(ending) or "etc/systemd/system"
         yield f"/{folder}/{name}", said
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_there_are_lines_to_try(page: str) -> None:
+    assert len(imported(page)) > 5
+
+
+@pytest.mark.parametrize(
+    ("page", "tool", "found"),
+    [
+        ("from-earlyoom", "earlyoom", earlyoom.of_arguments([])),
+        (
+            "from-nohang",
+            "nohang",
+            made.translated(
+                "nohang.conf", "hard_threshold_min_mem = 2 %\nhard_threshold_min_swap = 4 %"
+            ),
+        ),
+        (
+            "from-systemd-oomd",
+            "systemd-oomd",
+            oomd.of_files([("/etc/systemd/system/a.slice", ["[Slice]", "ManagedOOMSwap=kill"])]),
+        ),
+    ],
+)
+def test_the_tool_is_stopped_by_the_same_command_everywhere(
+    page: str, tool: str, found: Translation
+) -> None:
+    said = " ".join(made.written([found]).replace("#", "").split())
+    commands = re.findall(r"`(systemctl disable --now [^`]*)`", said)
+    assert len(commands) == 1
+    assert f"    {commands[0]}" in text_of(page)
+    units = {word if "." in word else f"{word}.service" for word in commands[0].split()[3:]}
+    (known,) = (one for one in others.OTHERS if one.name == tool)
+    assert units == set(known.units)
 
 
 # --- what is written by hand ------------------------------------------------------------------

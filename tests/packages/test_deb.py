@@ -105,7 +105,8 @@ def test_they_take_the_place_of_an_earlier_make_install(suite: str, machine: Mac
     must(
         bare,
         f"cd {WHERE} && sed -i 's/{VERSION}/0.1.0/' oomrules/__init__.py kernel/oom.c && "
-        "touch oomrules/gone.py docs/gone.md && make install && "
+        "touch oomrules/gone.py docs/gone.md && "
+        "mkdir -p build/man && touch build/man/oomrules.1 build/man/proc_oom.5 && make install && "
         "dkms add oomrules/0.1.0 && oomrules --version",
     )
     bare.put("/etc/oomrules.d/50-mine.oom", RULES.encode())
@@ -114,6 +115,8 @@ def test_they_take_the_place_of_an_earlier_make_install(suite: str, machine: Mac
     must(bare, f"mkdir -p {wants} && ln -s {unit} {wants}/")
     said = must(bare, f"{APT} install --no-install-recommends {debs.put(bare)}")
     assert "removing /usr/lib/oomrules/oomrules/gone.py, which" in said
+    assert "removing /usr/share/man/man5/proc_oom.5, which" in said
+    assert must(bare, "find /usr/share/man ! -type d -name '*oom*[0-9]'") == ""
     assert must(bare, "oomrules --version").strip().endswith(VERSION)
     # Nothing is doubled: each file that is there is the package's.
     owned = set(must(bare, "dpkg --listfiles oomrules oomrules-dkms").split("\n"))

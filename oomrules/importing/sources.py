@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -56,7 +57,8 @@ def read(paths: Sequence[str], root: Path, lenient: bool = False) -> list[Source
 
     Args:
         root: no link below it leads out of it.
-        lenient: whether a file that cannot be read counts as empty, and a directory may be.
+        lenient: whether a file that cannot be read counts as empty, and a directory may be. In a
+            directory a link to /dev/null always does: both mask a unit.
 
     Raises:
         Failure: a file cannot be read, or there is too much.
@@ -68,7 +70,11 @@ def read(paths: Sequence[str], root: Path, lenient: bool = False) -> list[Source
         try:
             data = sys.stdin.buffer.read(LARGEST + 1) if name == STDIN else tree.read(name, LARGEST)
         except OSError as error:
-            if not lenient:
+            masks = in_directory and tree.is_null(name)
+            if in_directory and not masks and error.errno == errno.ENOENT:
+                # A link to a unit that is gone: no settings, and for systemd no mask.
+                continue
+            if not lenient and not masks:
                 raise Failure(
                     f"cannot read {name}: {reason(error)}", "name files that can be read"
                 ) from error

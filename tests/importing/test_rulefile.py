@@ -140,6 +140,27 @@ def test_a_file_is_recognised_by_its_name_or_its_lines(
     assert recognition.recognised(Source(name, text.split("\n"))) == tool
 
 
+@pytest.mark.parametrize("below", [False, True], ids=["of this host", "below a root"])
+@pytest.mark.parametrize("lenient", [False, True])
+def test_masked_units_and_links_to_units_that_are_gone(
+    tmp_path: Path, lenient: bool, below: bool
+) -> None:
+    unit = "[Service]\nOOMScoreAdjust=-1000\n"
+    for name in ("masked", "gone"):
+        put(tmp_path / f"usr/lib/systemd/system/{name}.service", unit)
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    (tmp_path / "etc/systemd/system/masked.service").symlink_to("/dev/null")
+    (tmp_path / "etc/systemd/system/gone.service").symlink_to("/nowhere/gone.service")
+    paths = [str(tmp_path / "etc/systemd"), str(tmp_path / "usr/lib/systemd")]
+    found = sources.read(paths, tmp_path if below else Path("/"), lenient)
+    (translation,), others = recognition.translations(found)
+    assert others == []
+    assert made.rules(made.written([translation])) == ['never kill unit "gone.service"']
+    # One that is named itself has to be there.
+    with pytest.raises(Failure, match="cannot read"):
+        sources.read([str(tmp_path / "etc/systemd/system/gone.service")], Path("/"))
+
+
 def test_odd_files_are_an_error_that_names_them(tmp_path: Path) -> None:
     large = put(tmp_path / "large.rules", "x" * (sources.LARGEST + 1))
     for path in ("/nowhere", "/dev/zero", large, str(tmp_path / "a\0b")):

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from oomrules import config, resources
+from oomrules import config, resources, state, state_directory
 from oomrules.commands import main
 from oomrules.language import checker, formatter, rulefiles
 from oomrules.language.quantities import UNITS
 from oomrules.language.syntax import FORMS, KEYWORDS, WORDS
 from oomrules.language.text import RuleText
 from oomrules.language.typing import FUNCTIONS
+from oomrules.service import listener, metrics
 from tests.man import made
 
 CHECKOUT = made.SOURCES.parents[1]
@@ -171,6 +172,40 @@ def results(node: ast.expr) -> list[ast.expr]:
             inner = [one.body for one in node.args if isinstance(one, ast.Lambda)]
             return [function, *(one for body in inner for one in results(body))]
     return [node]
+
+
+# What nobody who runs a command sets: what systemd sets for its services, and what tests set to lead
+# to files of their own.
+BY_SYSTEMD = {"JOURNAL_STREAM"}
+BY_TESTS = {"OOMRULES_FIGURES", "OOMRULES_HOOKS", "OOMRULES_JOURNAL", "OOMRULES_USERS"}
+# What `oomrules run` hands over to the interpreter that it becomes.
+BY_ITSELF = {"OOMRULES_RUN"}
+
+
+def test_pages_name_each_variable_of_the_environment_that_is_read() -> None:
+    read = set[str]()
+    for path in (CHECKOUT / "oomrules").rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        constants = dict(re.findall(r'^(\w+) = "(\w+)"', source, re.MULTILINE))
+        for text, name in re.findall(r'environ(?:\.(?:get|pop)\(|\[)(?:"(\w+)"|(\w+))', source):
+            read.add(text or constants[name])
+    named = {
+        word
+        for name in NAMES
+        for term in terms(sections(name).get("ENVIRONMENT", ""))
+        for word in re.findall(r"`(\w+)`", term)
+    }
+    # Which of them is read by Python's own library.
+    assert named - {"COLUMNS"} == read - BY_SYSTEMD - BY_TESTS - BY_ITSELF - {"TERM"}
+    assert "`TERM=dumb`" in sections("oomrules.1")["ENVIRONMENT"]
+
+
+def test_the_page_of_the_service_names_each_file_that_is_kept() -> None:
+    documented = " ".join(terms(sections("oomrules.service.8")["FILES"]))
+    names = {*state._FILES, state.ONLY_ONE, state._LOCK, listener.NAME, metrics.FILE}
+    assert [
+        name for name in names if f"`{state_directory.STANDARD}/{name}`" not in documented
+    ] == []
 
 
 def test_the_page_of_the_configuration_has_its_keys_and_no_other() -> None:

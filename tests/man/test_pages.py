@@ -174,8 +174,8 @@ def results(node: ast.expr) -> list[ast.expr]:
     return [node]
 
 
-# What nobody who runs a command sets: what systemd sets for its services, and what tests set to lead
-# to files of their own.
+# What nobody who runs a command sets: what systemd sets for its services, and what tests set to
+# lead to files of their own.
 BY_SYSTEMD = {"JOURNAL_STREAM"}
 BY_TESTS = {"OOMRULES_FIGURES", "OOMRULES_HOOKS", "OOMRULES_JOURNAL", "OOMRULES_USERS"}
 # What `oomrules run` hands over to the interpreter that it becomes.

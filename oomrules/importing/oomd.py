@@ -44,7 +44,7 @@ _ACTS = (
     # The socket would start it again.
     BOTH_ACT.format(tool="systemd-oomd", units="systemd-oomd.socket systemd-oomd.service"),
 )
-STAYS = "What else systemd does with a unit. It stays in force."
+_STAYS = "What else systemd does with a unit. It stays in force."
 _AFTERWARDS = "What systemd does with a unit after a kill. It stays in force, whoever killed."
 _DEFAULT = "It is the default."
 _ITSELF = "How systemd-oomd itself runs."
@@ -127,6 +127,22 @@ def of_files(found: Iterable[tuple[str, Sequence[str]]]) -> Translation:
         acts=(*whole.acts, *(_ACTS if guards else ())),
         ignored=ignored,
         whole=whole.whole,
+    )
+
+
+def about_memory(whole: Translation) -> Translation:
+    """Return a translation of many units without what is about other things, which is counted."""
+    pieces = tuple(piece for piece in whole.pieces if piece.reason != _STAYS)
+    files = {piece.place.rpartition(":")[0] for piece in pieces}
+    return replace(
+        whole,
+        inputs=tuple(name for name in whole.inputs if name in files),
+        pieces=pieces,
+        differences=(
+            *whole.differences,
+            f"{len(whole.pieces) - len(pieces)} settings of units are about other things than "
+            "memory, and left out, with the files that have no others.",
+        ),
     )
 
 
@@ -249,7 +265,7 @@ def _piece(file: str, setting: Setting) -> Piece:
     if name in ("DefaultOOMScoreAdjust", "DefaultOOMPolicy"):
         return _none(line, "A default for all units. Import the units of a host with --units.")
     if name not in _UNITS_SETTINGS:
-        return _none(line, STAYS)
+        return _none(line, _STAYS)
     if name not in DIFFERENCES:
         return _when(line)
     try:

@@ -93,10 +93,12 @@ def translations(
             raise _unknown(source.name)
     if others and not by_tool:
         raise _unknown(others[0])
-    made = [
-        FORMATS[tool]((source.name, source.lines) for source in found)
-        for tool, found in by_tool.items()
-    ]
+    made = list[Translation]()
+    for tool, found in by_tool.items():
+        whole = FORMATS[tool]((source.name, source.lines) for source in found)
+        # A directory of units has thousands of settings.
+        many = tool == oomd.TOOL and any(source.found for source in found)
+        made.append(oomd.about_memory(whole) if many else whole)
     return made, others
 
 

@@ -122,17 +122,7 @@ def of_files(tree: Root) -> Translation:
     own = [path for directory in directories for path in _of_oomd(directory, tree)]
     found = sources.read([*directories, *own], tree.path, lenient=True)
     whole = oomd.of_files((source.name, source.lines) for source in found)
-    pieces = tuple(piece for piece in whole.pieces if piece.reason != oomd.STAYS)
-    silent = len(whole.pieces) - len(pieces)
-    return replace(
-        whole,
-        inputs=(*directories, *own),
-        pieces=pieces,
-        differences=(
-            *whole.differences,
-            f"{silent} settings of units are about other things than memory, and left out.",
-        ),
-    )
+    return replace(oomd.about_memory(whole), inputs=(*directories, *own))
 
 
 def _of_oomd(directory: str, tree: Root) -> list[str]:

@@ -140,6 +140,6 @@ def test_names_that_try_to_break_a_line_are_killed_and_told(host: Guest) -> None
     host.run(
         ["systemd-run", "--quiet", "--unit=odd", "--property=User=build", "python3", "-c", script]
     )
-    wait(lambda: taken(host), 60)
+    wait(lambda: taken(host), 180)
     assert len(taken(host)) == 1 and host.kills() == []
     assert "\n" not in taken(host)[0]["MESSAGE"]

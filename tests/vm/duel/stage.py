@@ -137,16 +137,14 @@ def _play(guest: Guest, storm: Storm, contender: Contender) -> Outcome:
     start(guest, {unit: [storm.does]}, desktop=storm.desktop, properties=storm.properties)
     # Whoever keeps a list has to learn of it.
     time.sleep(3)
-    before, main = processes(guest), _main(guest, contender)
+    before, own = processes(guest), _children(guest, contender)
     watched = guest.run([ACTOR, "watch", str(_LIMIT), str(_QUIET)], timeout=_LIMIT + 60, check=True)
     seen = json.loads(watched.stdout)
     died: list[Died] = [tuple(one) for one in seen["died"]]
     after = processes(guest)
     storms = {pid for _, pid, own, _ in died if own}
     wrong = {pid: name for pid, name in before.items() if pid not in after and pid not in storms}
-    # The contender may have children for a moment, called as it is.
-    fleeting = {pid for pid, name in before.items() if name == before.get(main) and pid != main}
-    wrong = {pid: n for pid, n in wrong.items() if n not in _FLEETING and pid not in fleeting}
+    wrong = {pid: n for pid, n in wrong.items() if n not in _FLEETING and pid not in own}
     return Outcome(
         lost=seen["lost"],
         worst=seen["worst"],
@@ -164,12 +162,14 @@ def _play(guest: Guest, storm: Storm, contender: Contender) -> Outcome:
     )
 
 
-def _main(guest: Guest, contender: Contender) -> int:
-    """Return the main process of a contender; 0 for the kernel."""
+def _children(guest: Guest, contender: Contender) -> set[int]:
+    """Return the processes that a contender has besides its main one: they come and go."""
     if not contender.unit:
-        return 0
-    argv = ["systemctl", "show", "--value", "--property=MainPID", contender.unit]
-    return int(guest.run(argv, check=True).stdout)
+        return set()
+    show = ["systemctl", "show", "--value", "--property=MainPID", contender.unit]
+    main = int(guest.run(show, check=True).stdout)
+    path = f"/sys/fs/cgroup/system.slice/{contender.unit}.service/cgroup.procs"
+    return {int(pid) for pid in guest.get(path).split()} - {main}
 
 
 def _said(guest: Guest, contender: Contender, since: Result) -> Iterable[str]:

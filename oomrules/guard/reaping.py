@@ -15,6 +15,7 @@ from collections.abc import Callable
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
 
 from oomrules.clock import now
+from oomrules.guard import realtime
 
 # PROCESS_MRELEASE_REAP_KILL: it kills, too, so that the process cannot have let go of its memory
 # before the call, where another one that looks into it keeps it.
@@ -157,6 +158,7 @@ class _Thread:
     def _go_round(self) -> None:
         # They are for the main thread.
         pthread_sigmask(SIG_BLOCK, valid_signals())
+        realtime.enter()
         while not self._leaving:
             self._wake.acquire()
             if self.work is None:

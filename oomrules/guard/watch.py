@@ -19,6 +19,7 @@ from contextlib import suppress
 from functools import partial
 
 from oomrules.clock import now
+from oomrules.guard import realtime
 from oomrules.guard.decision import BACK, START, STUCK, State, decide, tried
 from oomrules.guard.figures import SHARES, share
 from oomrules.guard.growth import grown
@@ -116,6 +117,7 @@ class Watch:
         outdated: much memory was taken since the ready list was made, so that its order may be
             another one by now; the descriptor tells when that begins.
         wanting: a victim is to be taken, and a list is waited for; the descriptor tells that too.
+        realtime: whether the thread goes before all that is not realtime itself.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class Watch:
         self.rounds = self.late = self.dropped = 0
         self.latest, self.due = 0.0, now()
         self.hot = self.outdated = self.wanting = False
+        self.realtime = False
         # The list that the present wait is about, and until when it goes on.
         self._wanted_since, self._wanted_until = 0.0, 0.0
         # The ready list of the last decision, and when that was; warnings that are not over.
@@ -229,6 +232,7 @@ class Watch:
     def _go_round(self) -> None:
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            self.realtime = realtime.enter()
             poll = select.poll()
             poll.register(self._wake, select.POLLIN)
             self._followed = -1

@@ -329,6 +329,7 @@ class Guarding:
             "hot": watch.hot,
             "rounds": watch.rounds,
             "late": {"times": watch.late, "most": round(watch.latest, 3)},
+            "realtime": watch.realtime,
             "dropped": watch.dropped,
             # Whether what a round has found is about the guards that are armed now.
             "current": last is not None and last.ready.armed == places.ready.armed,

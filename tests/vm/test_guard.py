@@ -6,6 +6,7 @@ What it decides, and how it signals ordinary processes, is tested without a gues
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from tests.vm import cache as layers
@@ -78,6 +79,13 @@ BOMB = [
     *("-p", "OOMPolicy=continue", "python3", "-S", "/root/bomb.py"),
 ]
 
+# The scheduling of each thread of a process, the main one first.
+POLICIES = """
+import os, sys
+for thread in sorted(map(int, os.listdir(f"/proc/{sys.argv[1]}/task"))):
+    print(os.sched_getscheduler(thread))
+"""
+
 
 def armed(guest: Guest) -> Guest:
     """Start the service with a guard and the module beneath it, and two that are not to die."""
@@ -108,6 +116,12 @@ def test_before_the_kernel_must_it_takes_the_right_one_and_nobody_else(fresh_gue
     guard = status(guest)["guard"]
     assert [one["kills"] for one in guard["guards"]] == [4]
     print(f"\nfrom the sample to the signal: {guard['reaction']}")
+    # The guard's thread, and the two that give memory back: those, and never the main loop.
+    assert guard["realtime"] is True
+    main = int(show(guest, "MainPID"))
+    policies = guest.run(["python3", "-c", POLICIES, str(main)], check=True).stdout.split()
+    assert policies[0] == str(os.SCHED_OTHER)
+    assert policies.count(str(os.SCHED_RR | os.SCHED_RESET_ON_FORK)) == 3
 
     # A unit that is killed whole: by the kernel through one file, by the guard through another.
     guest.run(["rm", "/run/go"], check=True)

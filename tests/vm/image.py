@@ -68,6 +68,8 @@ _HOOKS = {"bookworm": ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]}
 AGENT = ["__init__.py", "wire.py", "agent.py"]
 # Of the file system: as it is, and with packages besides the usual ones.
 SIZE, ROOMY = "1500M", "4G"
+# How many images stay in the cache: the usual one, and those with packages of each suite.
+KEEP = 4
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,12 @@ def build(packages: Sequence[str] = (), suite: str = "") -> Image:
     suite = suite or own_suite()
     # By how it is made and not by where from: a different mirror brings no different Debian.
     recipe = _mmdebstrap(suite, packages, Path("OUT"), [])
-    base = cache.layer("base", recipe, lambda to: _make_base(suite, packages, to))
+    base = cache.layer("base", recipe, lambda to: _make_base(suite, packages, to), KEEP)
     inputs = [cache.identity(base), *_own_files()]
     if DEBUG:
         inputs.append(cache.identity(kernel.built()))
     size = ROOMY if packages else SIZE
-    return Image(cache.layer("image", inputs, lambda to: _make(base, size, to)))
+    return Image(cache.layer("image", inputs, lambda to: _make(base, size, to), KEEP))
 
 
 def own_suite() -> str:

@@ -7,10 +7,8 @@ What they depend on is in the image, as it comes from Debian: the guest has no n
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -154,12 +152,13 @@ def guest(suite: str) -> Guest:
         with step("putting the packages into the guest"):
             states.saves(image, booted, options, to, put)
 
-    inputs = [cache.identity(booted), cache.identity(made), first, Path(__file__).read_bytes()]
+    own = Path(__file__).read_bytes()
+    inputs: list[str | bytes] = [cache.identity(booted), cache.identity(made), first, own]
     return states.goes_on(image, cache.layer("packaged", inputs, make), options)
 
 
 def built(suite: str) -> Path:
-    """Return a directory with ours, newer and source, as they lie in /srv, from the committed state.
+    """Return a directory with what lies in /srv: ours, newer and source, of the committed state.
 
     Raises:
         NoGuest: they cannot be built here.
@@ -201,8 +200,8 @@ def earlier() -> bytes:
     Raises:
         NoGuest: the history of the project is not here, or it cannot be installed.
     """
-    own = [FIRST, Path(__file__).read_bytes()]
-    return (cache.layer("earlier", own, _install_earlier) / "tar").read_bytes()
+    inputs: list[str | bytes] = [FIRST, (CHECKOUT / "tests/vm/payload.py").read_bytes()]
+    return (cache.layer("earlier", inputs, _install_earlier) / "tar").read_bytes()
 
 
 def _install_earlier(to: Path) -> None:
@@ -212,8 +211,7 @@ def _install_earlier(to: Path) -> None:
     except NoGuest as why:
         raise NoGuest(f"version 0.1 is in the history of the project alone: {why}") from why
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(folder, filter="data")
+        subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
         (to / "tar").write_bytes(payload(Path(folder)))
 
 

@@ -1,0 +1,401 @@
+"""The Debian packages on hosts with systemd: installed, used at a real OOM, upgraded, purged.
+
+`make test-deb-vm` runs this. What a package leaves and gives back is asked of the host itself: all
+of its files, the oom_score_adj of all processes, memory.oom.group of all control groups.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.vm import packages
+from tests.vm.conftest import show_progress
+from tests.vm.guest import Background, Guest
+from tests.vm.host import NoGuest
+from tests.vm.packages import APT, EARLIER, LATER, NEWER, OURS, SOURCE, VERSION, seen, settings
+from tests.vm.service import listed, show, status, wait
+
+RULES = "/etc/oomrules.d"
+MINE = f"{RULES}/55-mine.oom"
+WANTS = "/etc/systemd/system/multi-user.target.wants/oomrules.service"
+GROUP = "/sys/fs/cgroup/system.slice/batch-1.service"
+# The greatest process, which takes memory until the one that is to die is gone; without rules it
+# is the one that the kernel takes.
+TAKE = """
+import signal, sys, time
+held = [b"x" * (int(sys.argv[1]) << 20)]
+def lives(pid):
+    try:
+        return open(f"/proc/{pid}/cmdline").read()
+    except OSError:
+        return ""
+def more(*_):
+    pid = open("/run/until").read().strip()
+    while lives(pid):
+        held.append(b"x" * (1 << 18))
+signal.signal(signal.SIGUSR1, more)
+while True:
+    signal.pause()
+"""
+# Without the right for which the module would try a SIGTERM first.
+UP = """
+set -e
+echo 0 > /proc/sys/vm/oom_dump_tasks
+for name in worker helper precious; do cp /usr/bin/python3 /srv/$name; done
+systemd-run --quiet --unit=precious -p OOMPolicy=continue /srv/precious -S /srv/take.py 150
+systemd-run --quiet --unit=batch-1 -p OOMPolicy=continue -p CapabilityBoundingSet=~CAP_SYS_RAWIO \
+  bash -c '/srv/helper -S /srv/take.py 1 & exec /srv/worker -S /srv/take.py 25'
+for name in worker helper precious; do until pgrep -x $name; do sleep 0.1; done; done
+sleep 2
+pgrep -x worker > /run/until
+"""
+ORDER = """
+kill whole "batch-*.service"
+kill first unit "batch-1.service" by 9
+never kill comm "precious"
+"""
+# Says each 50 ms how long each list is: -1 where there is none.
+LOOK = """
+import sys, time
+while True:
+    found = [time.clock_gettime(time.CLOCK_BOOTTIME)]
+    for path in sys.argv[1:]:
+        try:
+            with open(path) as file:
+                found.append(len(file.read().split()))
+        except OSError:
+            found.append(-1)
+    print(*found, flush=True)
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture(params=["bookworm", "trixie"], ids=["debian_12", "debian_13"])
+def host(request: pytest.FixtureRequest) -> Iterator[Guest]:
+    """A guest of a test's own, of each suite of Debian; the packages are not installed."""
+    show_progress(request.config)
+    try:
+        made = packages.guest(request.param)
+    except NoGuest as why:
+        pytest.fail(f"no guest with packages can be had here: {why}", pytrace=False)
+    with made as guest:
+        yield guest
+
+
+def apt(guest: Guest, words: str, timeout: float = 300) -> str:
+    """Have apt do something; return what it said."""
+    done = guest.run(f"{APT} {words} 2>&1", timeout=timeout, check=True)
+    return done.stdout
+
+
+def installed(guest: Guest, *names: str) -> str:
+    """Install our packages of these names; return what apt said."""
+    files = " ".join(f"{OURS}/{name}_{VERSION}_all.deb" for name in names or ["oomrules"])
+    return apt(guest, f"install {files}", timeout=600)
+
+
+def armed(guest: Guest) -> None:
+    """Start the processes, and have a list whose first is the one that is to die."""
+    guest.put(TAKE, "/srv/take.py")
+    guest.run(UP, check=True, timeout=120)
+
+
+def ruled(guest: Guest) -> None:
+    """Write the rules, and wait until they are in force."""
+    guest.put(ORDER, MINE)
+    wait(lambda: first(guest) == pids(guest)["worker"], 60)
+
+
+def first(guest: Guest) -> str:
+    """Return who is the first of the list; empty if nobody is."""
+    done = guest.run("cut -d ' ' -f 1 /run/oomrules/list")
+    return done.stdout.strip()
+
+
+def pids(guest: Guest) -> dict[str, str]:
+    """Return the pid of each of the processes that lives."""
+    script = "for n in worker helper precious; do p=$(pgrep -x $n) && echo $n $p; done; true"
+    return dict(line.split() for line in guest.run(script, check=True).stdout.splitlines())
+
+
+def exhausted(guest: Guest) -> None:
+    """Let memory run out, until the first of the list is gone."""
+    guest.run("pkill -USR1 -x precious", check=True)
+    wait(lambda: "worker" not in pids(guest), 240)
+    guest.run("sleep 2", check=True)
+
+
+def expect_as_before(before: packages.Host, guest: Guest) -> None:
+    assert packages.differences(before, seen(guest)) == []
+    # A process that was started meanwhile has what one of its kind had, or nothing.
+    known: dict[str, set[int]] = {}
+    for name, value in before.values.items():
+        known.setdefault(name.split(" ", 2)[2], {0}).add(value)
+    for name, value in settings(guest)[0].items():
+        assert value in known.get(name.split(" ", 2)[2], {0}), f"oom_score_adj of {name}"
+
+
+# --- installed, used, purged ----------------------------------------------------------------------
+
+
+def test_by_values_the_right_one_dies_and_a_purge_leaves_the_host_as_it_was(host: Guest) -> None:
+    armed(host)
+    before = seen(host)
+    assert not host.run("ls -d /proc/oom").stdout
+    scores = "for p in /proc/[0-9]*; do echo $(cat $p/oom_score) $(cat $p/comm); done | sort -n"
+    assert host.run(f"{scores} 2>/dev/null").stdout.split()[-1] == "precious"
+    installed(host, "oomrules")
+    assert show(host, "ActiveState") == "active" and show(host, "UnitFileState") == "enabled"
+    done = host.run("oomrules init --yes", timeout=120, check=True)
+    assert "linked /etc/oomrules.d/50-server.oom" in done.stdout
+    ruled(host)
+    # What the service cannot see of a unit is said by the kernel's own file.
+    wait(lambda: host.get(f"{GROUP}/memory.oom.group") == b"1\n")
+    assert host.get(f"/proc/{pids(host)['precious']}/oom_score_adj") == b"-1000\n"
+    exhausted(host)
+    # By the kernel, or by the guard that init has proposed: whole, and nobody else.
+    assert set(pids(host)) == {"precious"}
+    history = host.run("oomrules history", timeout=60, check=True).stdout
+    assert "worker" in history and "precious" not in history
+    assert {kill.comm for kill in host.kills()} <= {"worker", "helper"}
+    apt(host, "purge oomrules")
+    expect_as_before(before, host)
+
+
+def test_by_the_module_the_right_one_dies_and_a_purge_leaves_the_host_as_it_was(
+    host: Guest,
+) -> None:
+    armed(host)
+    before = seen(host)
+    installed(host, "oomrules", "oomrules-dkms")
+    assert ": installed" in host.run(f"dkms status oomrules/{VERSION}").stdout
+    host.run("oomrules init --yes --guard none", timeout=120, check=True)
+    ruled(host)
+    wait(lambda: host.get("/proc/oom").split()[:1] == [pids(host)["worker"].encode()])
+    # The kernel's own score of it is the greatest all the while: nothing but the module decides.
+    assert host.get(f"/proc/{pids(host)['precious']}/oom_score_adj") == b"0\n"
+    exhausted(host)
+    assert set(pids(host)) == {"precious"}
+    assert "worker" in host.run("oomrules history", timeout=60, check=True).stdout
+    apt(host, "purge oomrules oomrules-dkms", timeout=600)
+    assert not host.run("ls -d /proc/oom /sys/module/oom").stdout
+    expect_as_before(before, host)
+
+
+# --- upgraded, downgraded, over `make install` ----------------------------------------------------
+
+
+class Gap(NamedTuple):
+    """How long a list was empty or not there at most, in seconds, and how often it was read."""
+
+    seconds: float
+    looks: int
+
+
+class Looker:
+    """Looks at lists of a guest all the while.
+
+    Args:
+        guest: where.
+        paths: of the lists.
+    """
+
+    def __init__(self, guest: Guest, *paths: str) -> None:
+        self._guest = guest
+        guest.put(LOOK, "/srv/look.py")
+        self._running: Background = guest.start(["python3", "-IS", "/srv/look.py", *paths])
+
+    def gaps(self) -> list[Gap]:
+        """Stop looking; return the longest gap of each list."""
+        self._guest.run(["sleep", "1"], check=True)
+        self._running.kill("TERM")
+        said = self._running.wait().stdout
+        rows = [[float(word) for word in line.split()] for line in said.splitlines()]
+        return [_gap([(row[0], row[1 + i]) for row in rows]) for i in range(len(rows[0]) - 1)]
+
+
+def _gap(looks: list[tuple[float, float]]) -> Gap:
+    full = [when for when, length in looks if length > 0]
+    assert full and full[0] == looks[0][0] and full[-1] == looks[-1][0], "empty at an end"
+    empty = [when for when, length in looks if length <= 0]
+    longest = max(
+        (b - a for a, b in pairwise(full) if any(a < when < b for when in empty)), default=0
+    )
+    return Gap(longest, len(looks))
+
+
+def restart(guest: Guest, *paths: str) -> list[Gap]:
+    """Return how long lists are empty at a restart of the service."""
+    looker = Looker(guest, *paths)
+    guest.run("systemctl restart oomrules", timeout=180, check=True)
+    return looker.gaps()
+
+
+def expect_running(guest: Guest, version: str, before: str) -> None:
+    """The service of a version runs, and is another process than before."""
+    assert guest.run("oomrules --version", check=True).stdout.split()[-1] == version
+    assert show(guest, "ActiveState") == "active" and show(guest, "MainPID") not in ("0", before)
+    assert wait(lambda: status(guest)["rules"]["state"] == "good", 60)
+    assert first(guest) == pids(guest)["worker"]
+
+
+def test_the_list_is_not_empty_for_longer_than_a_restart_takes(host: Guest) -> None:
+    lists = ["/run/oomrules/list", "/proc/oom"]
+    armed(host)
+    before = settings(host)
+    installed(host, "oomrules", "oomrules-dkms")
+    ruled(host)
+    usual = restart(host, *lists)
+    print(f"a restart: {usual}")
+    for folder, version in ((NEWER, LATER), (OURS, VERSION)):
+        pid = show(host, "MainPID")
+        looker = Looker(host, *lists)
+        apt(host, f"install --allow-downgrades {folder}/*.deb", timeout=600)
+        expect_running(host, version, pid)
+        gaps = looker.gaps()
+        print(f"to version {version}: {gaps}")
+        for gap, known in zip(gaps, usual, strict=True):
+            # Another restart takes a little longer or less than this one has taken.
+            assert gap.seconds <= 2 * known.seconds + 1
+        added = host.run("test -e /usr/lib/oomrules/oomrules/added.py").status == 0
+        assert added == (version == LATER)
+        assert host.run("dkms status", check=True).stdout.count("installed") == 1
+        assert f"oomrules/{version}" in host.run("dkms status").stdout
+        host.run("dpkg --verify oomrules oomrules-dkms && dpkg --audit", check=True, timeout=120)
+    apt(host, "purge oomrules oomrules-dkms", timeout=600)
+    after = settings(host)
+    for now, then in zip(after, before, strict=True):
+        assert [name for name in now if now[name] != then.get(name, now[name])] == []
+
+
+def test_it_takes_the_place_of_a_running_0_1_that_make_install_has_installed(host: Guest) -> None:
+    armed(host)
+    host.run(f"tar -xf {EARLIER} -C / && systemctl daemon-reload", check=True)
+    assert host.run("oomrules --version", check=True).stdout.split()[-1] == "0.1.0"
+    host.put('kill first unit "batch-1.service"\nnever kill comm "precious"\n', MINE)
+    host.run("dkms install oomrules/0.1.0 && modprobe oom", check=True, timeout=300)
+    host.run("systemctl enable --now oomrules", check=True, timeout=180)
+    wait(lambda: first(host) == pids(host)["worker"], 60)
+    pid = show(host, "MainPID")
+    looker = Looker(host, "/run/oomrules/list", "/proc/oom")
+    said = installed(host, "oomrules", "oomrules-dkms")
+    expect_running(host, VERSION, pid)
+    gaps = looker.gaps()
+    print(f"from 0.1: {gaps}")
+    usual = restart(host, "/run/oomrules/list", "/proc/oom")
+    for gap, known in zip(gaps, usual, strict=True):
+        assert gap.seconds <= 2 * known.seconds + 1
+    # Nothing is doubled: each file that is there is the package's.
+    assert "which an earlier `make install` has left" in said
+    owned = set(host.run("dpkg --listfiles oomrules oomrules-dkms", check=True).stdout.split("\n"))
+    places = "/usr/bin/oomrules /usr/lib/oomrules /usr/lib/oomrules.d /usr/share/doc/oomrules"
+    places += " /usr/src/oomrules* $(find / -xdev -name 'oomrules*.service' -not -type l)"
+    script = f"find {places} ! -type d ! -name '*.pyc'"
+    found = set(host.run(script, check=True).stdout.split())
+    resolved = {path.replace("/usr/lib/systemd/", "/lib/systemd/") for path in owned} | owned
+    assert found <= resolved
+    dkms = host.run("dkms status", check=True).stdout
+    assert "0.1.0" not in dkms and f"oomrules/{VERSION}" in dkms
+    # Nothing is shadowed: the command, the unit, and pydbus are those of packages.
+    assert host.run("type -P -a oomrules", check=True).stdout.split()[0] == "/usr/bin/oomrules"
+    assert show(host, "FragmentPath") in resolved
+    where = (
+        "import sys; sys.path.insert(0, '/usr/lib/oomrules'); import pydbus; print(pydbus.__file__)"
+    )
+    done = host.run(["python3", "-Ic", where], check=True)
+    assert done.stdout.startswith("/usr/lib/python3/dist-packages/")
+    assert "precious" in host.get(MINE).decode()
+    apt(host, "purge oomrules oomrules-dkms", timeout=600)
+    left = "find /etc /usr /lib/modules /var/lib/dkms /run -name '*oomrules*' ! -name '*agent*'"
+    assert host.run(left, check=True).stdout == ""
+
+
+# --- oomrules init --------------------------------------------------------------------------------
+
+
+def etc(guest: Guest) -> str:
+    """Return all of /etc, with contents."""
+    script = "find /etc -printf '%p %y %m %l\\n' | sort; find /etc -type f | sort | xargs md5sum"
+    return guest.run(script, check=True).stdout
+
+
+def test_init_starts_a_service_that_is_off_and_undo_gives_that_back(host: Guest) -> None:
+    installed(host)
+    host.run("systemctl disable --now oomrules", check=True)
+    before = etc(host), settings(host)
+    done = host.run("oomrules init --yes", timeout=180, check=True)
+    assert "done: systemctl enable --now oomrules.service" in done.stdout
+    assert show(host, "ActiveState") == "active" and show(host, "UnitFileState") == "enabled"
+    assert listed(host)
+    again = host.run("oomrules init", timeout=120, check=True)
+    assert "All of that is in place, and nothing is left to do." in again.stdout
+    done = host.run("oomrules init --undo", timeout=120, check=True)
+    assert "done: systemctl disable --now oomrules.service" in done.stdout
+    assert show(host, "ActiveState") == "inactive" and show(host, "UnitFileState") == "disabled"
+    assert etc(host) == before[0]
+    values, _ = settings(host)
+    assert [name for name in values if values[name] != before[1][0].get(name, 0)] == []
+
+
+def test_init_has_a_running_service_take_the_links_and_undo_has_it_let_go(host: Guest) -> None:
+    installed(host)
+    before, pid = etc(host), show(host, "MainPID")
+    done = host.run("oomrules init --yes", timeout=180, check=True)
+    assert "done: systemctl reload oomrules.service" in done.stdout
+    wait(lambda: guards(host), 60)
+    done = host.run("oomrules init --undo", timeout=120, check=True)
+    assert "done: systemctl reload oomrules.service" in done.stdout
+    wait(lambda: not guards(host), 60)
+    assert show(host, "MainPID") == pid and show(host, "UnitFileState") == "enabled"
+    assert etc(host) == before
+
+
+def guards(guest: Guest) -> list[Any]:
+    """Return the guards that the service has."""
+    found: list[Any] = (status(guest).get("guard") or {}).get("guards") or []
+    return found
+
+
+def test_a_removal_keeps_what_was_said_yes_to_and_a_purge_does_not(host: Guest) -> None:
+    host.put("[Service]\nExecStart=/usr/bin/sleep 10000\n", "/etc/systemd/system/served.service")
+    before = etc(host)
+    installed(host)
+    host.run(
+        "oomrules init --yes && oomrules hook --install served.service", timeout=180, check=True
+    )
+    host.run("systemctl start served", check=True, timeout=60)
+    rules = host.run(f"ls -lA --time-style=+ {RULES}", check=True).stdout
+    said = apt(host, "remove oomrules")
+    # As configuration is: an installation that follows goes on where this one has ended.
+    assert host.run(f"ls -lA --time-style=+ {RULES}", check=True).stdout == rules
+    assert "oomrules init" not in said
+    assert host.run("systemctl --failed --plain --no-legend", check=True).stdout == ""
+    # What other units have of it does no harm.
+    host.run("systemctl restart served && systemctl is-active served", check=True, timeout=60)
+    installed(host)
+    assert show(host, "ActiveState") == "active" and wait(lambda: guards(host), 60)
+    done = host.run("oomrules init", timeout=120, check=True)
+    assert "All of that is in place, and nothing is left to do." in done.stdout
+    assert "removed" in host.run("oomrules init --undo", timeout=120, check=True).stdout
+    host.run("oomrules init --yes", timeout=180, check=True)
+    apt(host, "purge oomrules")
+    assert etc(host) == before
+
+
+# --- the packages' own tests ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["main", "upgrade"])
+def test_autopkgtest_passes(host: Guest, name: str) -> None:
+    words = [
+        *["autopkgtest", "--no-built-binaries", f"--test-name={name}"],
+        "--ignore-restrictions=isolation-machine,breaks-testbed",
+        f"{SOURCE}/*.dsc {OURS}/*.deb -- null 2>&1",
+    ]
+    done = host.run(" ".join(words), timeout=900)
+    assert re.search(rf"^{name} +PASS", done.stdout, re.MULTILINE), done.stdout[-6000:]

@@ -1,6 +1,6 @@
 """A guest with the Debian packages beside it, not installed, and what there is to see in a host.
 
-    image -> booted: systemd is up -> packaged: the packages lie in /srv
+    image -> booted: systemd is up -> packaged: the packages lie in /srv -> installed: they are
 
 What they depend on is in the image, as it comes from Debian: the guest has no network.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +45,14 @@ KEPT = (
     "/var/tmp/",
     "/srv/",
 )
-# Path, kind, mode, owner, target and contents of each file.
+# Path, kind, mode, owner, target of each file; its size and date, and, where what is there could be
+# written anew as it was, its contents. To read all of the disk would take minutes.
 LIST = r"""
-find / -xdev -printf '%p\t%y\t%m\t%U:%G\t%l\n'
-find / -xdev -type f -print0 | xargs -0 sha256sum | sed 's/^\\\?\([0-9a-f]*\)  /\1\t/'
+find / -xdev \( -type f -printf '%p\t%y\t%m\t%U:%G\t%l\t%s' \
+  \( -path '/etc/*' -o -path '/usr/lib/modules/*' -o -path '/var/*' -o -printf '\t%T@' \) \
+  -printf '\n' \) -o -printf '%p\t%y\t%m\t%U:%G\t%l\n'
+find /etc /var /opt /root /usr/local /usr/lib/modules/*/modules.* -xdev -type f -print0 |
+  xargs -0 sha256sum | sed 's/^\\\?\([0-9a-f]*\)  /\1\t/'
 """
 VALUES = """
 import json, os
@@ -129,32 +133,43 @@ def _of_others(listed: str) -> Iterator[str]:
 # --- the guest ------------------------------------------------------------------------------------
 
 
-def guest(suite: str) -> Guest:
+def guest(suite: str, installed: bool = False) -> Guest:
     """Return a guest of a suite of Debian, to be entered, with the packages in /srv.
+
+    Args:
+        installed: whether they are installed, and the service runs.
 
     Raises:
         NoGuest: no guest can be had here.
     """
     options = Options(packages=NEEDED, suite="" if suite == own_suite() else suite)
-    image, booted = states.saved(options, None)
+    image, state = states.saved(options, None)
     made, first = built(suite), earlier()
+    own = Path(__file__).read_bytes()
 
     def put(changed: Guest) -> None:
         # Pages and manuals are left out of the image, and would be left out of the packages.
         changed.run("rm -f /etc/dpkg/dpkg.cfg.d/lean", check=True)
-        changed.run("rm -rf /etc/apt/sources.list* && apt-get -qq update", check=True)
+        changed.run("echo > /etc/apt/sources.list && apt-get -qq update", check=True)
         for path in sorted(made.rglob("*")):
             if path.is_file():
                 changed.put(path, f"/srv/{path.relative_to(made)}")
         changed.put(first, EARLIER)
 
-    def make(to: Path) -> None:
-        with step("putting the packages into the guest"):
-            states.saves(image, booted, options, to, put)
+    def install(changed: Guest) -> None:
+        changed.run(f"{APT} install {OURS}/*.deb 2>&1", timeout=900, check=True)
 
-    own = Path(__file__).read_bytes()
-    inputs: list[str | bytes] = [cache.identity(booted), cache.identity(made), first, own]
-    return states.goes_on(image, cache.layer("packaged", inputs, make), options)
+    def layer(kind: str, before: Path, change: Callable[[Guest], None], *inputs: bytes) -> Path:
+        def make(to: Path) -> None:
+            with step(f"making the guest whose packages are {kind}"):
+                states.saves(image, before, options, to, change)
+
+        return cache.layer(kind, [cache.identity(before), own, *inputs], make)
+
+    state = layer("packaged", state, put, cache.identity(made).encode(), first)
+    if installed:
+        state = layer("installed", state, install)
+    return states.goes_on(image, state, options)
 
 
 def built(suite: str) -> Path:

@@ -76,15 +76,30 @@ while True:
 
 
 @pytest.fixture(params=["bookworm", "trixie"], ids=["debian_12", "debian_13"])
-def host(request: pytest.FixtureRequest) -> Iterator[Guest]:
-    """A guest of a test's own, of each suite of Debian; the packages are not installed."""
+def suite(request: pytest.FixtureRequest) -> str:
     show_progress(request.config)
+    return str(request.param)
+
+
+def entered(suite: str, installed: bool) -> Iterator[Guest]:
     try:
-        made = packages.guest(request.param)
+        made = packages.guest(suite, installed)
     except NoGuest as why:
         pytest.fail(f"no guest with packages can be had here: {why}", pytrace=False)
     with made as guest:
         yield guest
+
+
+@pytest.fixture
+def host(suite: str) -> Iterator[Guest]:
+    """A guest of a test's own, of each suite of Debian; the packages are not installed."""
+    yield from entered(suite, installed=False)
+
+
+@pytest.fixture
+def served(suite: str) -> Iterator[Guest]:
+    """Likewise, with both packages installed."""
+    yield from entered(suite, installed=True)
 
 
 def apt(guest: Guest, words: str, timeout: float = 300) -> str:
@@ -245,33 +260,29 @@ def expect_running(guest: Guest, version: str, before: str) -> None:
     assert first(guest) == pids(guest)["worker"]
 
 
-def test_the_list_is_not_empty_for_longer_than_a_restart_takes(host: Guest) -> None:
+def test_the_list_is_not_empty_for_longer_than_a_restart_takes(served: Guest) -> None:
     lists = ["/run/oomrules/list", "/proc/oom"]
-    armed(host)
-    before = settings(host)
-    installed(host, "oomrules", "oomrules-dkms")
-    ruled(host)
-    usual = restart(host, *lists)
+    armed(served)
+    ruled(served)
+    usual = restart(served, *lists)
     print(f"a restart: {usual}")
-    for folder, version in ((NEWER, LATER), (OURS, VERSION)):
-        pid = show(host, "MainPID")
-        looker = Looker(host, *lists)
-        apt(host, f"install --allow-downgrades {folder}/*.deb", timeout=600)
-        expect_running(host, version, pid)
+    ours = f"{OURS}/oomrules_{VERSION}_all.deb"
+    for files, version in ((f"{NEWER}/*.deb", LATER), (ours, VERSION)):
+        pid = show(served, "MainPID")
+        looker = Looker(served, *lists)
+        apt(served, f"install --allow-downgrades {files}", timeout=600)
+        expect_running(served, version, pid)
         gaps = looker.gaps()
         print(f"to version {version}: {gaps}")
         for gap, known in zip(gaps, usual, strict=True):
             # Another restart takes a little longer or less than this one has taken.
             assert gap.seconds <= 2 * known.seconds + 1
-        added = host.run("test -e /usr/lib/oomrules/oomrules/added.py").status == 0
+        added = served.run("test -e /usr/lib/oomrules/oomrules/added.py").status == 0
         assert added == (version == LATER)
-        assert host.run("dkms status", check=True).stdout.count("installed") == 1
-        assert f"oomrules/{version}" in host.run("dkms status").stdout
-        host.run("dpkg --verify oomrules oomrules-dkms && dpkg --audit", check=True, timeout=120)
-    apt(host, "purge oomrules oomrules-dkms", timeout=600)
-    after = settings(host)
-    for now, then in zip(after, before, strict=True):
-        assert [name for name in now if now[name] != then.get(name, now[name])] == []
+        # The module that runs is used as it is; the later one is built in the place of the other.
+        dkms = served.run("dkms status", check=True).stdout
+        assert dkms.count("oomrules/") == 1 and re.search(rf"oomrules/{LATER}, .*: installed", dkms)
+        served.run("dpkg --verify oomrules oomrules-dkms && dpkg --audit", check=True, timeout=120)
 
 
 def test_it_takes_the_place_of_a_running_0_1_that_make_install_has_installed(host: Guest) -> None:
@@ -325,35 +336,33 @@ def etc(guest: Guest) -> str:
     return guest.run(script, check=True).stdout
 
 
-def test_init_starts_a_service_that_is_off_and_undo_gives_that_back(host: Guest) -> None:
-    installed(host)
-    host.run("systemctl disable --now oomrules", check=True)
-    before = etc(host), settings(host)
-    done = host.run("oomrules init --yes", timeout=180, check=True)
+def test_init_starts_a_service_that_is_off_and_undo_gives_that_back(served: Guest) -> None:
+    served.run("systemctl disable --now oomrules", check=True)
+    before = etc(served), settings(served)
+    done = served.run("oomrules init --yes", timeout=180, check=True)
     assert "done: systemctl enable --now oomrules.service" in done.stdout
-    assert show(host, "ActiveState") == "active" and show(host, "UnitFileState") == "enabled"
-    assert listed(host)
-    again = host.run("oomrules init", timeout=120, check=True)
+    assert show(served, "ActiveState") == "active" and show(served, "UnitFileState") == "enabled"
+    assert listed(served)
+    again = served.run("oomrules init", timeout=120, check=True)
     assert "All of that is in place, and nothing is left to do." in again.stdout
-    done = host.run("oomrules init --undo", timeout=120, check=True)
+    done = served.run("oomrules init --undo", timeout=120, check=True)
     assert "done: systemctl disable --now oomrules.service" in done.stdout
-    assert show(host, "ActiveState") == "inactive" and show(host, "UnitFileState") == "disabled"
-    assert etc(host) == before[0]
-    values, _ = settings(host)
+    assert show(served, "ActiveState") == "inactive" and show(served, "UnitFileState") == "disabled"
+    assert etc(served) == before[0]
+    values, _ = settings(served)
     assert [name for name in values if values[name] != before[1][0].get(name, 0)] == []
 
 
-def test_init_has_a_running_service_take_the_links_and_undo_has_it_let_go(host: Guest) -> None:
-    installed(host)
-    before, pid = etc(host), show(host, "MainPID")
-    done = host.run("oomrules init --yes", timeout=180, check=True)
+def test_init_has_a_running_service_take_the_links_and_undo_has_it_let_go(served: Guest) -> None:
+    before, pid = etc(served), show(served, "MainPID")
+    done = served.run("oomrules init --yes", timeout=180, check=True)
     assert "done: systemctl reload oomrules.service" in done.stdout
-    wait(lambda: guards(host), 60)
-    done = host.run("oomrules init --undo", timeout=120, check=True)
+    wait(lambda: guards(served), 60)
+    done = served.run("oomrules init --undo", timeout=120, check=True)
     assert "done: systemctl reload oomrules.service" in done.stdout
-    wait(lambda: not guards(host), 60)
-    assert show(host, "MainPID") == pid and show(host, "UnitFileState") == "enabled"
-    assert etc(host) == before
+    wait(lambda: not guards(served), 60)
+    assert show(served, "MainPID") == pid and show(served, "UnitFileState") == "enabled"
+    assert etc(served) == before
 
 
 def guards(guest: Guest) -> list[Any]:
@@ -362,30 +371,31 @@ def guards(guest: Guest) -> list[Any]:
     return found
 
 
-def test_a_removal_keeps_what_was_said_yes_to_and_a_purge_does_not(host: Guest) -> None:
-    host.put("[Service]\nExecStart=/usr/bin/sleep 10000\n", "/etc/systemd/system/served.service")
-    before = etc(host)
-    installed(host)
-    host.run(
-        "oomrules init --yes && oomrules hook --install served.service", timeout=180, check=True
+def test_a_removal_keeps_what_was_said_yes_to_and_a_purge_does_not(served: Guest) -> None:
+    served.put("[Service]\nExecStart=/usr/bin/sleep 10000\n", "/etc/systemd/system/other.service")
+    served.run(
+        "oomrules init --yes && oomrules hook --install other.service", timeout=180, check=True
     )
-    host.run("systemctl start served", check=True, timeout=60)
-    rules = host.run(f"ls -lA --time-style=+ {RULES}", check=True).stdout
-    said = apt(host, "remove oomrules")
+    served.run("systemctl start other", check=True, timeout=60)
+    rules = served.run(f"ls -lA --time-style=+ {RULES}", check=True).stdout
+    said = apt(served, "remove oomrules")
     # As configuration is: an installation that follows goes on where this one has ended.
-    assert host.run(f"ls -lA --time-style=+ {RULES}", check=True).stdout == rules
+    assert served.run(f"ls -lA --time-style=+ {RULES}", check=True).stdout == rules
     assert "oomrules init" not in said
-    assert host.run("systemctl --failed --plain --no-legend", check=True).stdout == ""
+    assert served.run("systemctl --failed --plain --no-legend", check=True).stdout == ""
     # What other units have of it does no harm.
-    host.run("systemctl restart served && systemctl is-active served", check=True, timeout=60)
-    installed(host)
-    assert show(host, "ActiveState") == "active" and wait(lambda: guards(host), 60)
-    done = host.run("oomrules init", timeout=120, check=True)
+    served.run("systemctl restart other && systemctl is-active other", check=True, timeout=60)
+    installed(served)
+    assert show(served, "ActiveState") == "active" and wait(lambda: guards(served), 60)
+    done = served.run("oomrules init", timeout=120, check=True)
     assert "All of that is in place, and nothing is left to do." in done.stdout
-    assert "removed" in host.run("oomrules init --undo", timeout=120, check=True).stdout
-    host.run("oomrules init --yes", timeout=180, check=True)
-    apt(host, "purge oomrules")
-    assert etc(host) == before
+    assert "removed" in served.run("oomrules init --undo", timeout=120, check=True).stdout
+    served.run("oomrules init --yes", timeout=180, check=True)
+    apt(served, "purge oomrules")
+    left = "ls -d /etc/oomrules* /etc/systemd/system/other.service.d /run/oomrules"
+    assert served.run(left).stdout == ""
+    assert "oomrules" not in served.run("systemctl cat other", check=True).stdout
+    assert served.run("systemctl --failed --plain --no-legend", check=True).stdout == ""
 
 
 # --- the packages' own tests ----------------------------------------------------------------------

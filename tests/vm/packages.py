@@ -35,10 +35,12 @@ NEEDED = ("python3-pydbus", "dkms", "linux-headers-cloud-amd64", "make", "autopk
 # Where they lie in the guest.
 OURS, NEWER, EARLIER, SOURCE = "/srv/ours", "/srv/newer", "/srv/earlier.tar", "/srv/source"
 APT = "DEBIAN_FRONTEND=noninteractive apt-get -qq -y"
-# What apt, dpkg and dkms keep of every package that was ever there, and what any host writes.
+# What apt, dpkg and dkms keep of every package that was ever there, dkms' key, and what any host
+# writes.
 KEPT = (
     "/var/cache/",
     "/var/lib/apt/",
+    "/var/lib/dkms/mok.",
     "/var/lib/dpkg/",
     "/var/lib/systemd/",
     "/var/log/",
@@ -91,14 +93,14 @@ class Host:
 
 def seen(guest: Guest) -> Host:
     """Look at a guest."""
-    listed = guest.run(LIST, check=True, timeout=300).stdout
+    listed = guest.run(LIST, check=True, timeout=900).stdout
     values, groups = settings(guest)
     return Host(frozenset(_of_others(listed)), values, groups)
 
 
 def settings(guest: Guest) -> tuple[dict[str, int], dict[str, int]]:
     """Return the values of all processes and of all control groups, as `Host` has them."""
-    done = guest.run(["python3", "-ISc", VALUES], check=True, timeout=60)
+    done = guest.run(["python3", "-ISc", VALUES], check=True, timeout=300)
     values, groups = json.loads(done.stdout)
     return values, groups
 

@@ -130,19 +130,21 @@ def ruled(guest: Guest) -> None:
 
 def first(guest: Guest) -> str:
     """Return who is the first of the list; empty if nobody is."""
-    done = guest.run("cut -d ' ' -f 1 /run/oomrules/list")
+    done = guest.run("cut -d ' ' -f 1 /run/oomrules/list", timeout=LONG)
     return done.stdout.strip()
 
 
 def pids(guest: Guest) -> dict[str, str]:
     """Return the pid of each of the processes that lives."""
     script = "for n in worker helper precious; do p=$(pgrep -x $n) && echo $n $p; done; true"
-    return dict(line.split() for line in guest.run(script, check=True).stdout.splitlines())
+    return dict(
+        line.split() for line in guest.run(script, check=True, timeout=LONG).stdout.splitlines()
+    )
 
 
 def exhausted(guest: Guest) -> None:
     """Let memory run out, until the first of the list is gone."""
-    guest.run("pkill -USR1 -x precious", check=True)
+    guest.run("pkill -USR1 -x precious", check=True, timeout=LONG)
     wait(lambda: "worker" not in pids(guest), LONG)
     guest.run("sleep 2", check=True)
 
@@ -163,9 +165,9 @@ def expect_as_before(before: packages.Host, guest: Guest) -> None:
 def test_by_values_the_right_one_dies_and_a_purge_leaves_the_host_as_it_was(host: Guest) -> None:
     armed(host)
     before = seen(host)
-    assert not host.run("ls -d /proc/oom").stdout
+    assert not host.run("ls -d /proc/oom", timeout=LONG).stdout
     scores = "for p in /proc/[0-9]*; do echo $(cat $p/oom_score) $(cat $p/comm); done | sort -n"
-    assert host.run(f"{scores} 2>/dev/null").stdout.split()[-1] == "precious"
+    assert host.run(f"{scores} 2>/dev/null", timeout=LONG).stdout.split()[-1] == "precious"
     installed(host, "oomrules")
     assert show(host, "ActiveState") == "active" and show(host, "UnitFileState") == "enabled"
     done = host.run("oomrules init --yes", timeout=LONG, check=True)
@@ -190,7 +192,7 @@ def test_by_the_module_the_right_one_dies_and_a_purge_leaves_the_host_as_it_was(
     armed(host)
     before = seen(host)
     installed(host, "oomrules", "oomrules-dkms")
-    assert ": installed" in host.run(f"dkms status oomrules/{VERSION}").stdout
+    assert ": installed" in host.run(f"dkms status oomrules/{VERSION}", timeout=LONG).stdout
     host.run("oomrules init --yes --guard none", timeout=LONG, check=True)
     ruled(host)
     wait(lambda: host.get("/proc/oom").split()[:1] == [pids(host)["worker"].encode()])
@@ -200,7 +202,7 @@ def test_by_the_module_the_right_one_dies_and_a_purge_leaves_the_host_as_it_was(
     assert set(pids(host)) == {"precious"}
     assert "worker" in host.run("oomrules history", timeout=LONG, check=True).stdout
     apt(host, "purge oomrules oomrules-dkms")
-    assert not host.run("ls -d /proc/oom /sys/module/oom").stdout
+    assert not host.run("ls -d /proc/oom /sys/module/oom", timeout=LONG).stdout
     expect_as_before(before, host)
 
 
@@ -255,7 +257,7 @@ def restart(guest: Guest, *paths: str) -> list[Gap]:
 
 def expect_running(guest: Guest, version: str, before: str) -> None:
     """The service of a version runs, and is another process than before."""
-    assert guest.run("oomrules --version", check=True).stdout.split()[-1] == version
+    assert guest.run("oomrules --version", check=True, timeout=LONG).stdout.split()[-1] == version
     assert show(guest, "ActiveState") == "active" and show(guest, "MainPID") not in ("0", before)
     assert wait(lambda: status(guest)["rules"]["state"] == "good", LONG)
     assert first(guest) == pids(guest)["worker"]
@@ -278,18 +280,18 @@ def test_the_list_is_not_empty_for_longer_than_a_restart_takes(served: Guest) ->
         for gap, known in zip(gaps, usual, strict=True):
             # Another restart takes a little longer or less than this one has taken.
             assert gap.seconds <= 2 * known.seconds + 1
-        added = served.run("test -e /usr/lib/oomrules/oomrules/added.py").status == 0
+        added = served.run("test -e /usr/lib/oomrules/oomrules/added.py", timeout=LONG).status == 0
         assert added == (version == LATER)
         # The module that runs is used as it is; the later one is built in the place of the other.
-        dkms = served.run("dkms status", check=True).stdout
+        dkms = served.run("dkms status", check=True, timeout=LONG).stdout
         assert dkms.count("oomrules/") == 1 and re.search(rf"oomrules/{LATER}, .*: installed", dkms)
         served.run("dpkg --verify oomrules oomrules-dkms && dpkg --audit", check=True, timeout=LONG)
 
 
 def test_it_takes_the_place_of_a_running_0_1_that_make_install_has_installed(host: Guest) -> None:
     armed(host)
-    host.run(f"tar -xf {EARLIER} -C / && systemctl daemon-reload", check=True)
-    assert host.run("oomrules --version", check=True).stdout.split()[-1] == "0.1.0"
+    host.run(f"tar -xf {EARLIER} -C / && systemctl daemon-reload", check=True, timeout=LONG)
+    assert host.run("oomrules --version", check=True, timeout=LONG).stdout.split()[-1] == "0.1.0"
     host.put('kill first unit "batch-1.service"\nnever kill comm "precious"\n', MINE)
     host.run("dkms install oomrules/0.1.0 && modprobe oom", check=True, timeout=LONG)
     host.run("systemctl enable --now oomrules", check=True, timeout=LONG)
@@ -305,23 +307,30 @@ def test_it_takes_the_place_of_a_running_0_1_that_make_install_has_installed(hos
         assert gap.seconds <= 2 * known.seconds + 1
     # Nothing is doubled: each file that is there is the package's.
     assert "which an earlier `make install` has left" in said
-    owned = set(host.run("dpkg --listfiles oomrules oomrules-dkms", check=True).stdout.split("\n"))
+    owned = set(
+        host.run("dpkg --listfiles oomrules oomrules-dkms", check=True, timeout=LONG).stdout.split(
+            "\n"
+        )
+    )
     places = "/usr/bin/oomrules /usr/lib/oomrules /usr/lib/oomrules.d /usr/share/doc/oomrules"
     places += " /usr/src/oomrules* /usr/lib/systemd/system/oomrules* /etc/oomrules.d"
     script = f"find {places} ! -type d ! -name '*.pyc'"
-    found = set(host.run(script, check=True).stdout.split()) - {MINE}
+    found = set(host.run(script, check=True, timeout=LONG).stdout.split()) - {MINE}
     # Debian 12 has its units by the other name of the folder.
     resolved = {path.replace("/lib/systemd/", "/usr/lib/systemd/") for path in owned} | owned
     assert found <= resolved
-    dkms = host.run("dkms status", check=True).stdout
+    dkms = host.run("dkms status", check=True, timeout=LONG).stdout
     assert "0.1.0" not in dkms and f"oomrules/{VERSION}" in dkms
     # Nothing is shadowed: the command, the unit, and pydbus are those of packages.
-    assert host.run("type -P -a oomrules", check=True).stdout.split()[0] == "/usr/bin/oomrules"
+    assert (
+        host.run("type -P -a oomrules", check=True, timeout=LONG).stdout.split()[0]
+        == "/usr/bin/oomrules"
+    )
     assert show(host, "FragmentPath") in resolved
     where = (
         "import sys; sys.path.insert(0, '/usr/lib/oomrules'); import pydbus; print(pydbus.__file__)"
     )
-    done = host.run(["python3", "-Ic", where], check=True)
+    done = host.run(["python3", "-Ic", where], check=True, timeout=LONG)
     assert done.stdout.startswith("/usr/lib/python3/dist-packages/")
     assert "precious" in host.get(MINE).decode()
     apt(host, "purge oomrules oomrules-dkms")
@@ -339,7 +348,7 @@ def etc(guest: Guest) -> str:
 
 
 def test_init_starts_a_service_that_is_off_and_undo_gives_that_back(served: Guest) -> None:
-    served.run("systemctl disable --now oomrules", check=True)
+    served.run("systemctl disable --now oomrules", check=True, timeout=LONG)
     before = etc(served), settings(served)
     done = served.run("oomrules init --yes", timeout=LONG, check=True)
     assert "done: systemctl enable --now oomrules.service" in done.stdout
@@ -379,12 +388,14 @@ def test_a_removal_keeps_what_was_said_yes_to_and_a_purge_does_not(served: Guest
         "oomrules init --yes && oomrules hook --install other.service", timeout=LONG, check=True
     )
     served.run("systemctl start other", check=True, timeout=LONG)
-    rules = served.run(f"ls -lA --time-style=+ {RULES}", check=True).stdout
+    rules = served.run(f"ls -lA --time-style=+ {RULES}", check=True, timeout=LONG).stdout
     said = apt(served, "remove oomrules")
     # As configuration is: an installation that follows goes on where this one has ended.
-    assert served.run(f"ls -lA --time-style=+ {RULES}", check=True).stdout == rules
+    assert served.run(f"ls -lA --time-style=+ {RULES}", check=True, timeout=LONG).stdout == rules
     assert "oomrules init" not in said
-    assert served.run("systemctl --failed --plain --no-legend", check=True).stdout == ""
+    assert (
+        served.run("systemctl --failed --plain --no-legend", check=True, timeout=LONG).stdout == ""
+    )
     # What other units have of it does no harm.
     served.run("systemctl restart other && systemctl is-active other", check=True, timeout=LONG)
     installed(served)
@@ -395,9 +406,11 @@ def test_a_removal_keeps_what_was_said_yes_to_and_a_purge_does_not(served: Guest
     served.run("oomrules init --yes", timeout=LONG, check=True)
     apt(served, "purge oomrules")
     left = "ls -d /etc/oomrules* /etc/systemd/system/other.service.d /run/oomrules"
-    assert served.run(left).stdout == ""
-    assert "oomrules" not in served.run("systemctl cat other", check=True).stdout
-    assert served.run("systemctl --failed --plain --no-legend", check=True).stdout == ""
+    assert served.run(left, timeout=LONG).stdout == ""
+    assert "oomrules" not in served.run("systemctl cat other", check=True, timeout=LONG).stdout
+    assert (
+        served.run("systemctl --failed --plain --no-legend", check=True, timeout=LONG).stdout == ""
+    )
 
 
 # --- the packages' own tests ----------------------------------------------------------------------

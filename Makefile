@@ -234,7 +234,7 @@ install:
 	chmod 755 $(DESTDIR)$(PREFIX)/bin/oomrules
 
 # Packages: docs/packaging.md.
-.PHONY: deb deb-packages test-deb wheel release
+.PHONY: deb deb-packages test-deb test-deb-vm wheel release
 deb-packages:
 	@sh install-packages.sh build-essential debhelper dh-dkms dh-python pandoc python3-pip
 
@@ -254,6 +254,11 @@ wheel: $(BIN)/.release
 # Needs root, ten minutes and 3 GB of disk. Tests the committed state.
 test-deb: $(BIN)/.release
 	$(BIN)/python -m pytest tests/packages -o cache_dir=.vm/pytest-packages $(DEB_ARGS)
+
+# In guests of Debian 12 and 13, as of the committed state. For one of them, or one test:
+# make test-deb-vm DEB_ARGS='-k "debian_12 and upgrade"'
+test-deb-vm: setup
+	$(BIN)/python -m pytest -s tests/vm/long/test_packages.py -o cache_dir=.vm/pytest-packages $(DEB_ARGS)
 
 # Before a release: docs/packaging.md has the rest of the list.
 release: $(BIN)/.release

@@ -305,8 +305,10 @@ def test_the_kernel_module_says_its_version_which_dkms_goes_by() -> None:
 def test_the_changelog_begins_with_the_version_of_the_program() -> None:
     text = (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8")
     headings = re.findall(r"^## \[(.*?)\](.*)$", text, re.MULTILINE)
-    assert headings[0] == ("Unreleased", "")
-    versions = [version for version, _ in headings[1:]]
+    # What follows a release, until that is a release itself.
+    dated = headings[headings[0] == ("Unreleased", "") :]
+    versions = [version for version, _ in dated]
     assert versions[0] == __version__
-    assert versions == sorted(versions, key=lambda v: [*map(int, v.split("."))], reverse=True)
-    assert all(re.fullmatch(r" - \d{4}-\d\d-\d\d", date) for _, date in headings[1:])
+    ordered = sorted(set(versions), key=lambda v: [*map(int, v.split("."))], reverse=True)
+    assert versions == ordered
+    assert all(re.fullmatch(r" - \d{4}-\d\d-\d\d", date) for _, date in dated)

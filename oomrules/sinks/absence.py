@@ -16,6 +16,7 @@ OLDEST = (6, 1)
 
 _ROOT = Path("/")
 _SOURCES = f"usr/src/oomrules-{__version__}"
+_OURS, _PACKAGE = "oomrules", "oomrules-dkms"
 _OF_DKMS = f"var/lib/dkms/oomrules/{__version__}"
 # The certificates of the keys that dkms signs with: one that its settings name, else the usual one,
 # or Ubuntu's.
@@ -40,14 +41,16 @@ def advice(release: str | None = None, root: Path = _ROOT) -> str:
     if _is_built(modules):
         return f"load the module with `modprobe oom`{_enrolling(root)}"
     why = "the module is not built for this kernel"
+    headers = [] if (modules / "build/include").exists() else [f"linux-headers-{release}"]
+    if not (root / _SOURCES).exists() and _has_package(root, _OURS):
+        return f"{why}, and its package is not installed: {_package(release, headers, root)}"
     if not (root / _SOURCES).exists():
         put = "`make install` in a checkout puts them there"
         why += f", and its sources are not in /{_SOURCES} ({put})"
     has_dkms = any((root / name / "dkms").exists() for name in ("usr/sbin", "usr/bin"))
-    missing = [] if has_dkms else ["dkms"]
-    if not (modules / "build/include").exists():
+    missing = [*([] if has_dkms else ["dkms"]), *headers]
+    if headers:
         why += f", and the headers of {release} are missing"
-        missing.append(f"linux-headers-{release}")
     return f"{why}: {_build(release, missing, root)}"
 
 
@@ -80,11 +83,25 @@ def _build(release: str, missing: list[str], root: Path) -> str:
     return f"install {' and '.join(missing)} (or what they are called here), then `{commands}`"
 
 
+def _package(release: str, headers: list[str], root: Path) -> str:
+    """Return how the module's package is installed, where oomrules is a package itself."""
+    # Nobody has a package of the headers of a kernel that dpkg has not installed.
+    needed = headers if _is_packaged(release, root) else []
+    file = f"./{_PACKAGE}_{__version__}_all.deb"
+    return (
+        f"`apt install {' '.join([*needed, _PACKAGE])} && modprobe oom` builds and loads it, with "
+        f"{file} in place of {_PACKAGE} if that is a file"
+    )
+
+
 def _is_packaged(release: str, root: Path) -> bool:
     """Return whether dpkg has installed a kernel, so that there is a package of its headers."""
-    installed = root / "var/lib/dpkg/info"
-    names = (f"linux-image-{release}", f"linux-image-unsigned-{release}")
-    return any((installed / f"{name}.list").exists() for name in names)
+    return _has_package(root, f"linux-image-{release}", f"linux-image-unsigned-{release}")
+
+
+def _has_package(root: Path, *names: str) -> bool:
+    """Return whether dpkg has installed one of these."""
+    return any((root / f"var/lib/dpkg/info/{name}.list").exists() for name in names)
 
 
 def _enrolling(root: Path) -> str:

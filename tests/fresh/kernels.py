@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from tests.fresh import root
 from tests.fresh.root import CHECKOUT, Done, Root
 from tests.vm.host import NoGuest
+from tests.vm.image import sources
 
 # A machine, and the suites that it takes newer kernels from.
 MACHINES = {
@@ -78,7 +79,7 @@ def rows(suite: str, newer: list[str]) -> Iterator[Row]:
         NoGuest: there is no such machine to be had here.
     """
     with root.fresh(suite) as machine:
-        main = next(line for line in root.sources(suite) if line.endswith(f" {suite} main"))
+        main = next(line for line in sources(suite) if line.endswith(f" {suite} main"))
         for name in newer:
             path = f"/etc/apt/sources.list.d/{name}.list"
             machine.put(path, main.replace(f" {suite} ", f" {name} ").encode() + b"\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-import platform
 import shlex
 import shutil
 import subprocess
@@ -26,7 +25,7 @@ from tests.vm.host import (
     say,
     step,
 )
-from tests.vm.image import apt_options, apt_sources
+from tests.vm.image import apt_options, sources
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
@@ -195,12 +194,6 @@ def _mmdebstrap(suite: str, to: Path, lines: list[str]) -> list[str]:
     options = ["--quiet", "--variant=minbase", "--mode=root", "--format=directory"]
     include = f"--include={','.join(NEWCOMER)}"
     return ["mmdebstrap", *options, *_HOOKS.get(suite, []), include, suite, str(to), *lines]
-
-
-def sources(suite: str) -> list[str]:
-    """The lines of this machine's apt sources, for another suite of Debian from the same place."""
-    own = platform.freedesktop_os_release().get("VERSION_CODENAME", "unnamed")
-    return [line.replace(f" {own}", f" {suite}") for line in apt_sources(own)]
 
 
 def checkout(top: Path = CHECKOUT) -> bytes:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -19,8 +17,8 @@ from tests.packages.building import APT, Machine, must
 def build(tree: Path, to: Path, umask: int) -> dict[str, bytes]:
     """Build both from a checkout in a folder; return name to content."""
     tree.mkdir()
-    with tarfile.open(fileobj=io.BytesIO(checkout())) as archive:
-        archive.extractall(tree, filter="data")
+    # The Python of Debian 12 has no filter for what it unpacks.
+    subprocess.run(["tar", "-x", "-C", str(tree)], input=checkout(), check=True)
     environment = {**os.environ, "TZ": "Pacific/Chatham", "HOME": str(tree)}
     done = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(to), str(tree)],

@@ -149,6 +149,26 @@ def test_without_sources_it_is_said_where_they_belong(tmp_path: Path) -> None:
     assert f"`make install && {INSTALL}` builds and loads it" in said
 
 
+@pytest.mark.parametrize(
+    ("there", "install"),
+    [
+        ([HEADERS], "oomrules-dkms"),
+        ([IMAGE], f"linux-headers-{RELEASE} oomrules-dkms"),
+        # Nobody has a package of the headers of a kernel that dpkg has not installed.
+        ([], "oomrules-dkms"),
+    ],
+)
+def test_where_oomrules_is_a_package_that_of_the_module_is_proposed(
+    tmp_path: Path, there: list[str], install: str
+) -> None:
+    package = "var/lib/dpkg/info/oomrules.list"
+    said = absence.advice(RELEASE, host(tmp_path, package, APT, *there))
+    assert f"`apt install {install} && modprobe oom` builds and loads it" in said
+    assert f"./oomrules-dkms_{__version__}_all.deb" in said and "make install" not in said
+    # What is installed already is built as anywhere.
+    assert f"{INSTALL}`" in absence.advice(RELEASE, host(tmp_path, SOURCES, DKMS, HEADERS))
+
+
 @pytest.mark.parametrize("release", ["5.10.0-9-amd64", "6.0.1", "4.19", "2.6.32-5"])
 def test_an_older_kernel_is_not_told_to_build_it(tmp_path: Path, release: str) -> None:
     said = absence.advice(release, host(tmp_path, SOURCES, DKMS, ADDED))

@@ -18,17 +18,21 @@ from tests.vm.machine import GuestError
 from tests.vm.service import serving
 
 
-@pytest.fixture(scope="session")
-def guest(pytestconfig: pytest.Config) -> Iterator[Guest]:
-    """A guest that all tests share: a test leaves it as it found it, or takes `fresh_guest`."""
-    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+def show_progress(config: pytest.Config) -> None:
+    """Show what is being built: it takes minutes, in which a developer wants to see something."""
+    capture = config.pluginmanager.getplugin("capturemanager")
 
     def output(text: str) -> None:
-        # Building takes minutes, in which a developer wants to see something happen.
         with capture.global_and_fixture_disabled():
             print(f"\n{text}", end="", flush=True)
 
     host.output = output
+
+
+@pytest.fixture(scope="session")
+def guest(pytestconfig: pytest.Config) -> Iterator[Guest]:
+    """A guest that all tests share: a test leaves it as it found it, or takes `fresh_guest`."""
+    show_progress(pytestconfig)
     with contextlib.ExitStack() as stack:
         try:
             guest = stack.enter_context(states.guest())

@@ -62,10 +62,14 @@ MASKED_GENERATORS = """
     bless-boot cryptsetup debug getty gpt-auto hibernate-resume integritysetup rc-local run
     system-update sysv veritysetup
 """.split()
+# Without it a conversion tool is installed on Debian 12, and perl for it; later ones need neither.
+_HOOKS = {"bookworm": ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]}
 # What the guest runs of this folder.
 AGENT = ["__init__.py", "wire.py", "agent.py"]
 # Of the file system: as it is, and with packages besides the usual ones.
 SIZE, ROOMY = "1500M", "4G"
+# How many images stay in the cache: the usual one, and those with packages of each suite.
+KEEP = 4
 
 
 @dataclass(frozen=True)
@@ -92,26 +96,38 @@ class Image:
         return (self.path / "release").read_text()
 
 
-def build(packages: Sequence[str] = ()) -> Image:
+def build(packages: Sequence[str] = (), suite: str = "") -> Image:
     """The image, from the cache or built now.
 
     Args:
         packages: of Debian's, besides the usual ones.
+        suite: of Debian; this machine's own if it is empty.
 
     Raises:
         NoGuest: it cannot be built here.
     """
     if platform.machine() != "x86_64":
         raise NoGuest("the guest is an amd64 one, and so must this machine be")
-    suite = platform.freedesktop_os_release().get("VERSION_CODENAME", "unnamed")
+    suite = suite or own_suite()
     # By how it is made and not by where from: a different mirror brings no different Debian.
     recipe = _mmdebstrap(suite, packages, Path("OUT"), [])
-    base = cache.layer("base", recipe, lambda to: _make_base(suite, packages, to))
+    base = cache.layer("base", recipe, lambda to: _make_base(suite, packages, to), KEEP)
     inputs = [cache.identity(base), *_own_files()]
     if DEBUG:
         inputs.append(cache.identity(kernel.built()))
     size = ROOMY if packages else SIZE
-    return Image(cache.layer("image", inputs, lambda to: _make(base, size, to)))
+    return Image(cache.layer("image", inputs, lambda to: _make(base, size, to), KEEP))
+
+
+def own_suite() -> str:
+    """The suite of Debian that this machine has."""
+    return platform.freedesktop_os_release().get("VERSION_CODENAME", "unnamed")
+
+
+def sources(suite: str) -> list[str]:
+    """The lines of this machine's apt sources, for another suite of Debian from the same place."""
+    own = own_suite()
+    return [line.replace(f" {own}", f" {suite}") for line in apt_sources(own)]
 
 
 def apt_sources(suite: str) -> list[str]:
@@ -154,8 +170,7 @@ def _mmdebstrap(suite: str, packages: Sequence[str], to: Path, sources: list[str
         "--variant=minbase",
         "--mode=root",
         "--format=tar",
-        # Without it a conversion tool is installed, and perl for it.
-        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+        *_HOOKS.get(suite, []),
         f"--essential-hook=printf '{lean}' man doc info locale > \"$1\"/etc/dpkg/dpkg.cfg.d/lean",
         f"--include={','.join([*PACKAGES, *packages])}",
         suite,
@@ -176,7 +191,7 @@ def _make_base(suite: str, packages: Sequence[str], to: Path) -> None:
     require_root("building the guest's image")
     require_space(to, 3000)
     install_host_packages(BUILD_TOOLS)
-    argv = _mmdebstrap(suite, packages, to / "base.tar", apt_sources(suite))
+    argv = _mmdebstrap(suite, packages, to / "base.tar", sources(suite))
     argv[1:1] = [f"--aptopt={line}" for line in apt_options()]
     # When this is interrupted, all that it has mounted and started goes with its namespaces,
     # and what it has written goes with the layer's temporary directory.

@@ -38,6 +38,7 @@ class Options:
     kernel_arguments: str = ""
     nodes: int = 1  # of memory (NUMA), alike in size
     packages: tuple[str, ...] = ()  # of Debian's, besides the usual ones
+    suite: str = ""  # of Debian; this machine's own if it is empty
 
 
 class GuestError(Exception):

@@ -46,7 +46,7 @@ def saved(options: Options, checkout: Path | None = CHECKOUT) -> tuple[Image, Pa
         raise NoGuest("the guest needs a Linux machine")
     install_host_packages(RUN_TOOLS)
     try:
-        image = build(options.packages)
+        image = build(options.packages, options.suite)
         state = _booted(image, options)
         if checkout is not None:
             state = _ready(image, state, options, payload(checkout))

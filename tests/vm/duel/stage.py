@@ -166,10 +166,14 @@ def _children(guest: Guest, contender: Contender) -> set[int]:
     """Return the processes that a contender has besides its main one: they come and go."""
     if not contender.unit:
         return set()
-    show = ["systemctl", "show", "--value", "--property=MainPID", contender.unit]
-    main = int(guest.run(show, check=True).stdout)
-    path = f"/sys/fs/cgroup/system.slice/{contender.unit}.service/cgroup.procs"
-    return {int(pid) for pid in guest.get(path).split()} - {main}
+    main, group = (
+        guest.run(
+            ["systemctl", "show", "--value", f"--property={name}", contender.unit], check=True
+        )
+        for name in ("MainPID", "ControlGroup")
+    )
+    pids = guest.get(f"/sys/fs/cgroup{group.stdout.strip()}/cgroup.procs").split()
+    return {int(pid) for pid in pids} - {int(main.stdout)}
 
 
 def _said(guest: Guest, contender: Contender, since: Result) -> Iterable[str]:

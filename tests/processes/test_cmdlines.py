@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import tempfile
+import termios
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -391,6 +392,9 @@ def test_readers_that_cannot_end_are_left_alone_and_there_are_no_more_than_three
         assert header[:2] == (generation, cmdlines_child.READY)
         readers.append(header[2])
         os.write(requests, b"%d %s\n" % (generation, os.fsencode(never)))
+        # Else the next one may get it, which leaves it, and this one does not wait for ever.
+        while any(fcntl.ioctl(requests, termios.FIONREAD, bytes(4))):
+            time.sleep(0.01)
         os.write(control, b"\n")
     # The next one comes once one of them has gone.
     assert not select.select([answers], [], [], 0.5)[0]

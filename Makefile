@@ -197,7 +197,8 @@ install:
 	  --no-deps --upgrade --target $(LIBDIR) $(BUNDLE))
 	printf '%s\n' '#!$(PYTHON) -I' 'import sys' \
 	  'sys.path.insert(0, "$(PREFIX)/lib/oomrules")' \
-	  'from oomrules.commands.main import main' 'sys.exit(main())' > $(DESTDIR)$(PREFIX)/bin/oomrules
+	  'from oomrules.commands.main import main' 'if __name__ == "__main__":' '    sys.exit(main())' \
+	  > $(DESTDIR)$(PREFIX)/bin/oomrules
 	chmod 755 $(DESTDIR)$(PREFIX)/bin/oomrules
 
 # Packages: docs/packaging.md.

@@ -97,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how many processes share the work; one a processor if not given",
     )
     shared.add_value(
-        parser, "--scheduler", "ADDRESS", "a cluster of Dask, as tcp://HOST:8786", default=""
+        parser, "--scheduler", "ADDRESS", "a cluster of Dask, as tcp://HOST:8786"
     )
     shared.add_value(
         parser,
@@ -127,7 +127,7 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "jsonl":
         head = {"kind": "fleet", "schema": SCHEMA, "what": options.what, "hosts": len(names)}
         print_json(head, None)
-    answers = running.ask(asked.question, names, options.processes, options.scheduler)
+    answers = running.ask(asked.question, names, options.processes, options.scheduler or "")
     for answer in _with_progress(answers, len(names), asked.fold):
         asked.fold.add(answer)
         if options.format == "jsonl":

@@ -149,9 +149,9 @@ def load(name: str) -> Recorded:
         raise Failure(f"{name} cannot be read: {_words(error)}", HINT) from error
 
 
-def _opened(name: str) -> BinaryIO:
+def _opened(name: str) -> io.BufferedReader:
     if _is_remote(name):
-        return cast("BinaryIO", _fsspec(name).open(name, "rb").open())
+        return io.BufferedReader(_fsspec(name).open(name, "rb").open())
     try:
         # Refuses what is no file: a pipe could let it wait for ever.
         descriptor = files.open_regular(name.removeprefix("file://"))
@@ -160,14 +160,14 @@ def _opened(name: str) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _lines(raw: BinaryIO, name: str, longest: int) -> Iterator[str]:
+def _lines(raw: io.BufferedReader, name: str, longest: int) -> Iterator[str]:
     """Yield the lines of a recording, unpacked, each up to so many bytes, and all up to MOST."""
-    stream: Any = io.BufferedReader(cast("Any", raw))
-    start = stream.peek(4)[:4]
+    stream: BinaryIO = raw
+    start = raw.peek(4)[:4]
     if start.startswith(_GZIP):
-        stream = gzip.GzipFile(fileobj=stream)
+        stream = cast("BinaryIO", gzip.GzipFile(fileobj=raw))
     elif start == _ZSTD:
-        stream = io.BufferedReader(_Unzstd(stream, name), 2**20)
+        stream = io.BufferedReader(_Unzstd(raw, name), 2**20)
     left, number = MOST, 0
     while line := stream.readline(longest + 1):
         number, left = number + 1, left - len(line)

@@ -107,7 +107,7 @@ def _answers(client: Any, question: Question, names: Sequence[str]) -> Iterator[
     left = (tuple(names[at : at + size]) for at in range(0, len(names), size))
     sent: dict[Any, tuple[str, ...]] = {}
     send = partial(client.submit, questions.answers, question, pure=False)
-    ready = distributed.as_completed()
+    ready = distributed.as_completed(loop=client.loop)
 
     def hand_out(batch: tuple[str, ...]) -> None:
         future = send(batch)

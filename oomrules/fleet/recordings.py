@@ -30,6 +30,7 @@ INSTALL = "install it: `pip install 'oomrules[fleet]'`"
 
 # A hundred thousand processes are some 60 MB; what says more is made to fill memory.
 MOST = 128 * 2**20
+MOST_LINES = 500_000
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 # A block of zstd unpacks to at most 128 KiB and can be 4 bytes long (RFC 8878, 3.1.1.2): a piece of
 # this size unpacks to at most 16 MiB.
@@ -173,8 +174,9 @@ def _lines(raw: io.BufferedReader, name: str, longest: int) -> Iterator[str]:
         number, left = number + 1, left - len(line)
         if len(line) > longest:
             raise Failure(f"{name}:{number}: the line is longer than {longest >> 20} MiB", HINT)
-        if left < 0:
-            raise Failure(f"{name} has more than {MOST >> 20} MiB of text", HINT)
+        if left < 0 or number > MOST_LINES:
+            most = f"{MOST >> 20} MiB" if left < 0 else f"{MOST_LINES} lines"
+            raise Failure(f"{name} has more than {most}", HINT)
         yield line.decode("utf-8")
 
 

@@ -105,7 +105,7 @@ def packed(text: bytes, ending: str) -> bytes:
     if ending == ".zst":
         import zstandard
 
-        return zstandard.ZstdCompressor().compress(text)
+        return bytes(zstandard.ZstdCompressor().compress(text))
     return gzip.compress(text, 1) if ending == ".gz" else text
 
 

@@ -9,10 +9,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from oomrules.commands.parts import selection, shared
+from oomrules.commands.parts import recording, selection, shared
 from oomrules.commands.parts.verdicts import within_block
 from oomrules.errors import Failure
-from oomrules.processes import recorded
 from oomrules.program.program import Program
 from oomrules.terminal import Column, Paint, called, count, print_json, say, table
 
@@ -81,7 +80,7 @@ def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[st
     from oomrules.reason import diff, hosts
 
     if options.snapshot:
-        snapshot: Any = recorded.load(options.snapshot)
+        snapshot: Any = recording.load(options.snapshot)
     else:
         snapshot = selection.live(diff.together(old, new))
         shared.print_notes(selection.notes(snapshot))

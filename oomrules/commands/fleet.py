@@ -96,9 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many processes share the work; one a processor if not given",
     )
-    shared.add_value(
-        parser, "--scheduler", "ADDRESS", "a cluster of Dask, as tcp://HOST:8786"
-    )
+    shared.add_value(parser, "--scheduler", "ADDRESS", "a cluster of Dask, as tcp://HOST:8786")
     shared.add_value(
         parser,
         "--fail-on",

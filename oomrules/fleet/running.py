@@ -10,7 +10,9 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,6 +28,8 @@ from oomrules.fleet.recordings import INSTALL
 _AHEAD = 3
 _LARGEST = 32
 _PATIENCE = "30s"
+_CONNECTING = 10.0  # seconds
+_ADDRESS = re.compile(r"(?:tcp|tls)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", re.ASCII)
 
 
 def ask(
@@ -63,6 +67,7 @@ def _client(processes: int, scheduler: str) -> Iterator[Any]:
     with ExitStack() as stack:
         try:
             if scheduler:
+                _probe(scheduler)
                 client = distributed.Client(scheduler, timeout=_PATIENCE, set_as_default=False)
             else:
                 folder = tempfile.mkdtemp(prefix="oomrules-fleet-")
@@ -98,6 +103,22 @@ def _client(processes: int, scheduler: str) -> Iterator[Any]:
                 "see that `dask scheduler` runs there, or leave --scheduler out",
             ) from error
         yield client
+
+
+def _probe(scheduler: str) -> None:
+    """See that something listens at an address: a client that finds nothing there ends untidily.
+
+    Raises:
+        Failure: the address is none.
+        OSError: nothing listens there.
+    """
+    found = _ADDRESS.fullmatch(scheduler)
+    if not found or not 0 < int(found[2]) < 2**16:
+        raise Failure(
+            f"--scheduler {scheduler}: this is no address of a scheduler",
+            "write tcp://HOST:8786, or tls://HOST:8786",
+        )
+    socket.create_connection((found[1].strip("[]"), int(found[2])), _CONNECTING).close()
 
 
 def _answers(client: Any, question: Question, names: Sequence[str]) -> Iterator[Answer]:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import gzip
+import importlib
 import json
+import os
+import re
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +18,9 @@ from oomrules import files
 from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.commands.parts import selection, shared
 from oomrules.dbus.gather import EVERYTHING
+from oomrules.errors import Failure
 from oomrules.fields import FIELDS
+from oomrules.plain import quoted
 from oomrules.processes import recorded
 from oomrules.processes.cgroups import FIGURES, LIMITS, LiveScope, enclosing
 from oomrules.processes.facts import CONTAINER_FACTS
@@ -50,13 +57,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the file to write; else standard output",
     )
+    shared.add_value(
+        parser,
+        "--to",
+        "DIR",
+        "write HOST@TIME.jsonl.zst into a directory, which `oomrules fleet` reads",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Record the host."""
+    """Record the host.
+
+    Raises:
+        Failure: it cannot be written.
+    """
+    if options.to and options.output:
+        raise Failure("--to and --output exclude each other", "leave one of them out")
+    if options.to and not os.path.isdir(options.to):
+        raise Failure(
+            f"there is no directory {options.to}",
+            f"make it: `mkdir -p -m 700 -- {quoted(options.to)}`",
+        )
     lines, source = taken()
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
-    if options.output and options.output != "-":
+    if options.to:
+        data, ending = packed(text.encode())
+        path = os.path.join(options.to, file_name(socket.gethostname(), time.time()) + ending)
+        files.replace(path, data, 0o600)
+        say(f"{count(len(lines), 'line')} written to {path}", sys.stderr)
+    elif options.output and options.output != "-":
         # Command lines may hold what others must not read.
         files.replace(options.output, text.encode(), 0o600)
         say(f"{count(len(lines), 'line')} written to {options.output}", sys.stderr)
@@ -64,6 +93,25 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
     shared.print_notes(selection.notes(source))
     return 0
+
+
+def file_name(host: str, now: float) -> str:
+    """Return the name of a recording without its ending: of one host they sort by time.
+
+    A name of a host has nothing in it that means something in a path, or to ``oomrules fleet``.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", host)[:64].lstrip(".") or "host"
+    return f"{plain}@{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}"
+
+
+def packed(text: bytes) -> tuple[bytes, str]:
+    """Return a text packed by zstd, or by gzip where Python has no zstd, and the file's ending."""
+    try:
+        zstandard = importlib.import_module("zstandard")
+    except ImportError:
+        # A host that is recorded need not have more than the standard library.
+        return gzip.compress(text, mtime=0), ".jsonl.gz"
+    return zstandard.ZstdCompressor(write_checksum=True).compress(text), ".jsonl.zst"
 
 
 def taken() -> tuple[list[dict[str, Any]], ProcSource]:

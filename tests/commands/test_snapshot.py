@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import stat
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,30 @@ def test_the_host_comes_first_then_scopes_then_processes(oomrules: Run) -> None:
     assert list(lines[0])[:9] == (
         "kind schema time kernel page_size clock_ticks uptime mem_total swap_total".split()
     )
+
+
+def test_a_recording_for_fleets_is_for_its_owner_whole_and_named_by_host_and_time(
+    oomrules: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "../we@b\n1/x")
+    missing = oomrules("snapshot", "--to", tmp_path / "missing")
+    assert missing.code == 2 and "mkdir -p -m 700 -- " in missing.err
+    assert oomrules("snapshot", "--to", tmp_path, "-o", "x").code == 2
+    before = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    assert oomrules("snapshot", "--to", tmp_path).code == 0
+    (path,) = tmp_path.iterdir()
+    host, at, rest = path.name.partition("@")
+    assert (host, at, rest[16:]) == ("_we_b_1_x", "@", ".jsonl.zst")
+    assert before <= rest[:16] <= time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert oomrules("rank", "--snapshot", path, "--format", "pids").out
+    # Where Python has no zstd, the standard library packs.
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    (tmp_path / "plain").mkdir()
+    assert oomrules("snapshot", "--to", tmp_path / "plain").code == 0
+    (path,) = (tmp_path / "plain").iterdir()
+    assert path.name.endswith(".jsonl.gz")
+    assert oomrules("rank", "--snapshot", path, "--format", "pids").out
 
 
 def test_that_processes_could_not_be_seen_is_said_then_and_later(

@@ -18,7 +18,7 @@ from oomrules import files
 from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.commands.parts import selection, shared
 from oomrules.dbus.gather import EVERYTHING
-from oomrules.errors import Failure
+from oomrules.errors import Failure, reason
 from oomrules.fields import FIELDS
 from oomrules.plain import quoted
 from oomrules.processes import recorded
@@ -44,6 +44,8 @@ _OF_HOST = frozenset(
 )
 _GROUPS = ("cgroup", "memory_cgroup")
 _PATIENCE = 0.5  # seconds before a person is shown the progress
+# Bytes of a key of --redact.
+_KEY, _LARGEST_KEY = 32, 65536
 
 EXITS = {0: "the recording is written"}
 
@@ -63,6 +65,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "DIR",
         "write HOST@TIME.jsonl.zst into a directory, which `oomrules fleet` reads",
     )
+    shared.add_flag(
+        parser,
+        "--redact",
+        "replace names, command lines and users, so that the rules still judge every process alike",
+    )
+    shared.add_value(
+        parser,
+        "--redact-key",
+        "FILE",
+        "with --redact: the secret that replacements are made with; with the same one a name has "
+        "the same replacement on all hosts; else one for this recording alone, which is not kept",
+    )
+    shared.add_rules(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -78,11 +93,19 @@ def run(options: argparse.Namespace) -> int:
             f"there is no directory {options.to}",
             f"make it: `mkdir -p -m 700 -- {quoted(options.to)}`",
         )
+    key = _key(options)
+    program = None if key is None else shared.program(options)
     lines, source = taken()
+    host = socket.gethostname()
+    if key is not None and program is not None:
+        from oomrules.fleet import pseudonyms, redaction
+
+        lines = redaction.redacted(lines, program, key)
+        host = pseudonyms.Pseudonyms(key).name(host)
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
     if options.to:
         data, ending = packed(text.encode())
-        path = os.path.join(options.to, file_name(socket.gethostname(), time.time()) + ending)
+        path = os.path.join(options.to, file_name(host, time.time()) + ending)
         files.replace(path, data, 0o600)
         say(f"{count(len(lines), 'line')} written to {path}", sys.stderr)
     elif options.output and options.output != "-":
@@ -93,6 +116,31 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
     shared.print_notes(selection.notes(source))
     return 0
+
+
+def _key(options: argparse.Namespace) -> bytes | None:
+    """Return the key of the names that replace others; None if none are to be replaced.
+
+    Raises:
+        Failure: the options contradict one another, or the key cannot be read or is short.
+    """
+    if not options.redact:
+        if options.redact_key or options.rules:
+            one = "--redact-key" if options.redact_key else "--rules"
+            raise Failure(f"{one} is about --redact", "add --redact, or leave it out")
+        return None
+    if not options.redact_key:
+        return os.urandom(_KEY)
+    try:
+        key = files.read(options.redact_key, _LARGEST_KEY)
+    except OSError as error:
+        raise Failure(f"cannot read {options.redact_key}: {reason(error)}") from error
+    if len(key) < _KEY:
+        raise Failure(
+            f"the key in {options.redact_key} has {count(len(key), 'byte')}, and could be guessed",
+            f"make one of {_KEY}: `head -c {_KEY} /dev/urandom > FILE`",
+        )
+    return key
 
 
 def file_name(host: str, now: float) -> str:

@@ -75,6 +75,18 @@ def _patterns(node: Node) -> Iterator[tuple[str, Pattern]]:
         yield from ((name, ("is", text)) for name in names for text in texts)
 
 
+class _Framed(NamedTuple):
+    """A text between two others that stay."""
+
+    before: str
+    text: str
+    after: str
+
+    def whole(self, text: str) -> str:
+        """Return another text between them."""
+        return f"{self.before}{text}{self.after}"
+
+
 class Pseudonyms:
     """Replaces texts; the same text has the same replacement, another one another."""
 
@@ -97,49 +109,63 @@ class Pseudonyms:
         return one == other or _signature(one, patterns) == _signature(other, patterns)
 
     def replaced(
-        self, text: str, patterns: frozenset[Pattern], form: Callable[[str], str] = str
+        self,
+        text: str,
+        patterns: frozenset[Pattern],
+        before: str = "",
+        after: str = "",
+        whole: str = "",
     ) -> str:
         """Return what stands for a text under some patterns.
 
         Args:
-            form: makes the whole text of a name, as by adding the suffix of a unit.
+            before: what the text begins with and keeps.
+            after: what it ends with and keeps, as the suffix of a unit.
+            whole: what stands for the rest where no pattern looks at it; else a name.
 
         Raises:
             Failure: the patterns leave too few texts.
         """
         known = self._known.get((patterns, text))
         if known is None:
-            known = self._known[patterns, text] = self._made(text, patterns, form)
+            inner = text[len(before) : len(text) - len(after)]
+            for new in self._proposed(inner, whole) if inner else ("",):
+                found = self._closest(_Framed(before, inner, after), new, patterns)
+                if self._taken.setdefault((patterns, found), text) == text:
+                    known = self._known[patterns, text] = found
+                    break
+            else:
+                raise Failure(
+                    f"the rules leave too few names like {text}, so some would be the same",
+                    "leave --redact out, or name other rules with --rules",
+                )
         return known
 
-    def _made(self, text: str, patterns: frozenset[Pattern], form: Callable[[str], str]) -> str:
-        wanted = _signature(text, patterns)
-        whole = form(self.name(text)) if text else ""
-        tried: Iterable[str] = (self._masked(text, patterns, salt) for salt in range(_MOST_TRIED))
-        if _signature(whole, patterns) == wanted:
-            tried = [whole]
-        for new in tried:
-            if self._taken.setdefault((patterns, new), text) == text:
-                return new
-        raise Failure(
-            f"the rules leave too few names like {text}", "leave --redact out, or give other rules"
-        )
+    def _proposed(self, text: str, whole: str) -> Iterator[str]:
+        yield whole or self.name(text)
+        yield from (self._characters(text, salt) for salt in range(_MOST_TRIED))
 
-    def _masked(self, text: str, patterns: frozenset[Pattern], salt: int) -> str:
-        """Return a text with each character replaced that the patterns do not look at."""
-        wanted = _signature(text, patterns)
-        other = self._characters(text, salt)
+    def _closest(self, old: _Framed, new: str, patterns: frozenset[Pattern]) -> str:
+        """Return a text in place of an old one, with all of it replaced that no pattern looks at.
+
+        Where that is not all of it, character by character, so that the length is the old one.
+        """
+        wanted = _signature(old.whole(old.text), patterns)
+        if _signature(old.whole(new), patterns) == wanted:
+            return old.whole(new)
+        if len(new) != len(old.text):
+            new = self._characters(old.text, 0)
         # Halves of what must not be replaced as a whole.
-        left, now = [(0, len(text))], text
+        left, now = [(0, len(new))], old.text
         while left:
             start, end = left.pop()
-            new = now[:start] + other[start:end] + now[end:]
-            if _signature(new, patterns) == wanted:
-                now = new
+            next_ = now[:start] + new[start:end] + now[end:]
+            if _signature(old.whole(next_), patterns) == wanted:
+                now = next_
             elif end - start > 1:
                 middle = (start + end) // 2
                 left += [(start, middle), (middle, end)]
-        return now
+        return old.whole(now)
 
     def _characters(self, text: str, salt: int) -> str:
         """Return a text of the same length; letters, digits and punctuation stay what they are."""

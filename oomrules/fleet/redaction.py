@@ -199,9 +199,10 @@ class _Redaction:
     def _process(self, line: Line) -> Line:
         made = _only(line, _PROCESS)
         made |= {key: self._id(line[key]) for key in _IDS if key in line}
-        for key in ("comm", "exe"):
-            if key in line:
-                made[key] = self._text(line[key], key, f"parent.{key}")
+        if "comm" in line:
+            made["comm"] = self._text(line["comm"], "comm", "parent.comm")
+        if "exe" in line:
+            made["exe"] = line["exe"] and self._file(line["exe"])
         words = line.get("cmdline")
         if "cmdline" in line:
             # As rules see it; the whole is one word, which does not tell how many there were.
@@ -231,6 +232,10 @@ class _Redaction:
                 made["pod"]["uid"] = self._pod_id(pod["uid"])
         return made
 
+    def _file(self, path: str) -> str:
+        before = "/" if path.startswith("/") else ""
+        return self._names.replaced(path, self._asked.of("exe", "parent.exe"), before)
+
     # --- control groups ---------------------------------------------------------------------
 
     def path(self, path: str) -> str:
@@ -246,7 +251,10 @@ class _Redaction:
             return f"{found[1]}{self._id(int(found[2]))}{found[3]}"
         if found := _POD.fullmatch(part):
             rest = self._long_ids(found[4] or "")
-            return f"{found[1]}{self._pod_id(found[2])}{found[3] or ''}{rest}"
+            id_ = self._pod_id(found[2])
+            # As the kubelet writes it into the name of a slice.
+            id_ = id_.replace("-", "_") if found[3] else id_
+            return f"{found[1]}{id_}{found[3] or ''}{rest}"
         if _LONG_ID.search(part) and contained(f"/{around}/{part}").id:
             return self._long_ids(part)
         if around in ("lxc", "lxc.payload"):
@@ -266,23 +274,21 @@ class _Redaction:
         if _LONG_ID.search(name):
             return self._long_ids(name)
         suffix = next((one for one in UNIT_SUFFIXES if name.endswith(one)), "")
-        return self._names.replaced(name, self._units, lambda new: new + suffix)
+        return self._names.replaced(name, self._units, after=suffix)
 
     def _long_ids(self, text: str) -> str:
         return _LONG_ID.sub(lambda found: self._container_id(found[0]), text)
 
     def _container_id(self, id_: str) -> str:
-        if _LONG_ID.fullmatch(id_):
-            return self._names.digest(id_).hex()[:64]
         # Where the path has a name, it is the id too.
         patterns = self._asked.of("container.id", "container.name")
-        return self._names.replaced(id_, patterns)
+        whole = self._names.digest(id_).hex()[:64] if _LONG_ID.fullmatch(id_) else ""
+        return self._names.replaced(id_, patterns, whole=whole)
 
     def _pod_id(self, id_: str) -> str:
-        # In names of slices it has "_" for "-"; podman's is a long id.
-        if _LONG_ID.fullmatch(id_):
-            return self._container_id(id_)
-        return self._names.digest(id_.replace("_", "-")).hex()[:32]
+        id_ = id_.replace("_", "-")
+        whole = self._names.digest(id_).hex()[: 64 if _LONG_ID.fullmatch(id_) else 32]
+        return self._names.replaced(id_, self._asked.of("pod.uid"), whole=whole)
 
 
 def _only(line: Line, keys: frozenset[str]) -> Line:

@@ -70,6 +70,48 @@ def test_a_recording_for_fleets_is_for_its_owner_whole_and_named_by_host_and_tim
     assert oomrules("rank", "--snapshot", path, "--format", "pids").out
 
 
+def test_a_redacted_recording_has_no_name_and_one_key_gives_the_same_names(
+    oomrules: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "secrethost")
+    rules, key = tmp_path / "a.oom", tmp_path / "key"
+    rules.write_text('score footprint\nspare comm "seen-by-*"\n')
+    key.write_bytes(os.urandom(32))
+    asked = ("snapshot", "--redact", "--redact-key", key, "--rules", rules)
+    child = Child(("--password=secret1", "secret2"))
+    try:
+        child.do("comm(b'seen-by-secret3')")
+        done = [oomrules(*asked, "--to", tmp_path), oomrules(*asked)]
+        other = oomrules(*asked[:2], *asked[-2:])
+    finally:
+        child.end()
+    assert [one.code for one in (*done, other)] == [0, 0, 0], done
+    (path,) = tmp_path.glob("*.jsonl.zst")
+    found = [
+        next(line["comm"] for line in lines if line.get("pid") == child.pid)
+        for lines in (lines_of(done[1].out), lines_of(other.out))
+    ]
+    for text in (done[1].out, other.out, path.name):
+        assert "secret" not in text
+    assert all(name.startswith("seen-by-") for name in found) and found[0] != found[1]
+    ranked = oomrules("rank", "--snapshot", path, "--rules", rules, "--format", "json").data
+    (one,) = [one for one in ranked["candidates"] if one["pid"] == child.pid]
+    assert one["comm"] == found[0] and one["weight"] != "1"
+
+
+def test_what_redacts_is_said_where_nothing_is_redacted(oomrules: Run, tmp_path: Path) -> None:
+    short = tmp_path / "short"
+    short.write_bytes(b"guess me")
+    for options, said in (
+        (("--rules", tmp_path), "add --redact"),
+        (("--redact-key", short), "add --redact"),
+        (("--redact", "--redact-key", short), "head -c 32 /dev/urandom"),
+        (("--redact", "--redact-key", tmp_path / "none"), "cannot read"),
+    ):
+        done = oomrules("snapshot", *options)
+        assert done.code == 2 and said in done.err and not done.out
+
+
 def test_that_processes_could_not_be_seen_is_said_then_and_later(
     oomrules: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,6 +136,7 @@ def run(options: argparse.Namespace) -> int:
         asked.fold.add(answer)
         if options.format == "jsonl":
             print_json({"kind": "host", **answer}, None)
+            sys.stdout.flush()
     found = asked.fold.findings()
     if options.format == "jsonl":
         summary = {"hosts": asked.fold.hosts, "findings": found, **asked.data()}
@@ -299,11 +300,14 @@ def _check(options: argparse.Namespace) -> Asked:
     from oomrules.fleet.questions import Question, text_of, unweighed
 
     made = shared.program(options)
-    rules = {
-        rule.place: "".join(f"in {target}: " for target in scope.targets) + rule.text
-        for scope in made.scopes
-        for rule in scope.rules
-    }
+    rules: dict[str, str] = {}
+    for scope in made.scopes:
+        block = "".join(f"in {target}: " for target in scope.targets)
+        rules |= {rule.place: block + rule.text for rule in scope.rules}
+        rules |= {whole.place: block + whole.text for whole in scope.wholes}
+        # A guard of the host is about no process.
+        rules |= {guard.place: block + guard.text for guard in scope.guards if block}
+    rules = {place: rules[place] for place in sorted(rules, key=_file_and_line)}
     fold = Checked(rules=rules, least=options.least / 100)
     question = Question("check", (text_of(made), text_of(unweighed(made))))
 
@@ -313,6 +317,11 @@ def _check(options: argparse.Namespace) -> Asked:
         return {"least": options.least, "unused": unused, "about": fold.about, **witnesses}
 
     return Asked(question, fold, lambda paint: _print_checked(fold, paint), data)
+
+
+def _file_and_line(place: str) -> tuple[str, int]:
+    name, _, line = place.rpartition(":")
+    return name, int(line)
 
 
 def _print_checked(fold: Checked, paint: Paint) -> None:

@@ -16,7 +16,7 @@ from oomrules.processes.recorded import Recorded
 from oomrules.processes.snapshot import Process, Snapshot
 from oomrules.processes.values import held, innermost_unit, known
 from oomrules.program import program
-from oomrules.program.program import Program
+from oomrules.program.program import Program, Rule, Scope
 from oomrules.ranking.ranker import Ranker, Ranking
 from oomrules.ranking.tiers import TIERS
 from oomrules.ranking.verdict import Why
@@ -147,19 +147,24 @@ def unweighed(made: Program) -> Program:
     """Return a program in which every rule spares: a verdict then names each one that holds.
 
     In the program itself ``never`` ends the search, and hides the rules after it. A rule that is in
-    doubt counts as one that is about the process.
+    doubt counts as one that is about the process. What is said of units, by ``kill whole`` and by
+    guards in blocks, is about all processes in them.
     """
-    scopes = [
-        scope._replace(
-            rules=tuple(
-                rule._replace(kind="spare", factor=(1, 2), degree=1) for rule in scope.rules
-            ),
-            wholes=(),
-            guards=(),
-        )
-        for scope in made.scopes
-    ]
+    scopes = []
+    for scope in made.scopes:
+        spares = [rule._replace(kind="spare", factor=(1, 2), degree=1) for rule in scope.rules]
+        if scope.targets:
+            spares += [_about_all(guard.place, guard.text) for guard in scope.guards]
+        scopes.append(scope._replace(rules=tuple(spares), wholes=(), guards=()))
+        scopes += [
+            Scope((*scope.targets, one.target), None, (_about_all(one.place, one.text),))
+            for one in scope.wholes
+        ]
     return program.make(tuple(scopes), made.definitions)
+
+
+def _about_all(place: str, text: str) -> Rule:
+    return Rule(kind="spare", when=["and"], place=place, text=text, factor=(1, 2))
 
 
 def _test(question: Question, programs: list[Program], snapshot: Recorded) -> Answer:

@@ -129,10 +129,16 @@ def test_check_names_rules_about_nobody_on_any_host_and_no_other(
         'kill last comm "nobody-has-this"\n'
         'in "no-such.service": prefer anything\n'
         "prefer uid 0\n"
+        'kill whole "no-such-*.service"\n'
+        'in "system.slice": kill whole "sshd.service"\n'
+        'in "no-such.slice": kill when scope.memory > 1GiB\n'
+        "kill when host.available < 1%\n"
     )
     asked = ("fleet", "check", fleet, "--rules", rules, "--processes", 1)
     found, summary = lines(oomrules(*asked, "--format", "jsonl", "--fail-on", "unused"))
-    assert [one["place"] for one in summary["unused"]] == [f"{rules}:4", f"{rules}:5"]
+    assert [one["place"] for one in summary["unused"]] == [
+        f"{rules}:{line}" for line in (4, 5, 7, 9)
+    ]
     assert all(0 <= one["free"] <= one["held"] for one in found)
     done = oomrules(*asked)
     assert done.code == 1 and f"about nobody on any host: {rules}:4" in done.out

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from oomrules.attributes import ATTRIBUTES, Provider
@@ -64,10 +64,15 @@ _WITH_UID = re.compile(r"(user-|user@|user-runtime-dir@)([0-9]{1,10})(\.slice|\.
 _SESSION = re.compile(r"session-c?[0-9]{1,10}\.scope")
 _POD = re.compile(r"((?:kubepods(?:-burstable|-besteffort)?-)?pod)([0-9A-Za-z_-]+)(\.slice)?(:.*)?")
 # Whose name is that of a container, as systemd escapes it (``processes.containers``).
-_NAMED = re.compile(
-    r"(lxc[.]payload[.]|machine-(?:qemu\\x2d[0-9]+\\x2d|lxc\\x2d[0-9]+\\x2d)?|systemd-nspawn@)"
-    r"(.+?)(\.scope|\.service)?"
+_NAMED = tuple(
+    re.compile(f"({before})(.+)({after})")
+    for before, after in (
+        (r"lxc[.]payload[.]", ""),
+        (r"machine-(?:qemu\\x2d[0-9]+\\x2d|lxc\\x2d[0-9]+\\x2d)?", r"\.scope"),
+        ("systemd-nspawn@", r"\.service"),
+    )
 )
+_PODMAN_POD = re.compile(r"(machine-libpod_pod_)([0-9a-f]{64})(\.slice)")
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 
 
@@ -115,7 +120,8 @@ class _Redaction:
     def __init__(self, lines: list[Line], wanted: Asked, key: bytes) -> None:
         self._lines, self._asked = lines, wanted
         self._names = Pseudonyms(key)
-        self._ids = ids(self._all_ids(), wanted.numbers)
+        self._numbers = set(wanted.numbers)
+        self._ids = ids(self._all_ids(), self._numbers)
         self._units = wanted.of("unit", "slice", "user.unit", "user.slice")
         self._paths = wanted.of("cgroup")
         words = {word for _, text in self._paths for word in re.split(r"[/*?\[\]^$]+", text)}
@@ -133,7 +139,10 @@ class _Redaction:
         return found
 
     def _settle(self) -> None:
-        """Keep parts of paths for as long as a rule about whole paths sees a difference."""
+        """Keep ids that rules know as texts, and parts of paths that rules about paths look at."""
+        while fixed := set(self._told_by_text()) - self._numbers:
+            self._numbers |= fixed
+            self._ids = ids(self._all_ids(), self._numbers)
         paths = {line[key] for line in self._lines for key in _PATHS if line.get(key)}
         for path in sorted(paths):
             if self._names.alike(path, self.path(path), self._paths):
@@ -142,6 +151,24 @@ class _Redaction:
                 self._kept.add(part)
                 if self._names.alike(path, self.path(path), self._paths):
                     break
+
+    def _told_by_text(self) -> Iterator[int]:
+        """Yield the ids that rules would not take for those that stand for them."""
+        host = self._lines[0]
+        for key in ("users", "groups"):
+            patterns = self._asked.of(key[:-1], f"parent.{key[:-1]}")
+            named = host.get(key) or {}
+            for old, new in self._ids.items():
+                if str(old) not in named and not self._names.alike(str(old), str(new), patterns):
+                    yield old
+        for line in self._lines:
+            for part in (line.get("cgroup") or "").split("/"):
+                found = _WITH_UID.fullmatch(part)
+                if found and not self._names.alike(part, self._with_uid(found), self._units):
+                    yield int(found[2])
+
+    def _with_uid(self, found: re.Match[str]) -> str:
+        return f"{found[1]}{self._id(int(found[2]))}{found[3]}"
 
     def lines(self) -> list[Line]:
         """Return the lines."""
@@ -248,7 +275,23 @@ class _Redaction:
         if not part or part in self._kept or _SESSION.fullmatch(part):
             return part
         if found := _WITH_UID.fullmatch(part):
-            return f"{found[1]}{self._id(int(found[2]))}{found[3]}"
+            return self._with_uid(found)
+        new = self._of_container(part, around)
+        if new is not None:
+            # A rule may ask for more of the name of its unit.
+            return new if self._names.alike(part, new, self._units) else part
+        suffix = next((one for one in UNIT_SUFFIXES if part.endswith(one)), "")
+        return self._names.replaced(part, self._units, after=suffix)
+
+    def _unit(self, name: str) -> str:
+        return self._part(name, "")
+
+    def _of_container(self, part: str, around: str) -> str | None:
+        """Return what stands for the group of a container or a pod; None for any other group."""
+        if found := _PODMAN_POD.fullmatch(part):
+            return f"{found[1]}{self._pod_id(found[2])}{found[3]}"
+        if around == "libpod_parent" and _LONG_ID.fullmatch(part):
+            return self._pod_id(part)
         if found := _POD.fullmatch(part):
             rest = self._long_ids(found[4] or "")
             id_ = self._pod_id(found[2])
@@ -259,22 +302,14 @@ class _Redaction:
             return self._long_ids(part)
         if around in ("lxc", "lxc.payload"):
             return self._container_id(part)
-        if found := _NAMED.fullmatch(part):
+        for pattern in _NAMED:
+            found = pattern.fullmatch(part)
+            if not found:
+                continue
             name = _ESCAPED.sub(lambda one: chr(int(one[1], 16)), found[2])
             new = re.sub(r"[^A-Za-z0-9_.]", _escaped, self._container_id(name))
-            return f"{found[1]}{new}{found[3] or ''}"
-        return self._unit(part)
-
-    def _unit(self, name: str) -> str:
-        """Return what stands for the name of a unit, or of a group that is none."""
-        if name in self._kept or _SESSION.fullmatch(name):
-            return name
-        if _WITH_UID.fullmatch(name) or _POD.fullmatch(name) or _NAMED.fullmatch(name):
-            return self._part(name, "")
-        if _LONG_ID.search(name):
-            return self._long_ids(name)
-        suffix = next((one for one in UNIT_SUFFIXES if name.endswith(one)), "")
-        return self._names.replaced(name, self._units, after=suffix)
+            return f"{found[1]}{new}{found[3]}"
+        return None
 
     def _long_ids(self, text: str) -> str:
         return _LONG_ID.sub(lambda found: self._container_id(found[0]), text)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
 
 from oomrules import resources
 from oomrules.errors import Failure
@@ -21,6 +22,8 @@ from oomrules.processes import recorded
 from oomrules.program.program import Program
 from oomrules.ranking.ranker import Ranker
 from tests.fleet import hosts
+from tests.oracle import strategies
+from tests.oracle.strategies import Object, RuleSet, thorough
 
 KEY = b"a key of the tests"
 SHIPPED = compiler.compile_rules(rulefiles.given([str(resources.rules())]))
@@ -141,6 +144,13 @@ def test_places_and_what_others_say_of_them_stay_what_they_are(rules: str) -> No
         for name in ("accounting", "secret-job", "secretapp", "shopdb", "Payroll", "acme", ID, POD):
             assert name not in text or name in rules, name
         assert "web-shop" not in text and "anna did" not in text and "later" not in found[0]
+
+
+@thorough
+@given(strategies.rule_sets(wholes=True), strategies.hosts())
+def test_any_rules_judge_any_host_as_before(rules: RuleSet, objects: list[Object]) -> None:
+    program = compiler.compile_texts(strategies.texts(rules))
+    assert judged(redaction.redacted(objects, program, KEY), program) == judged(objects, program)
 
 
 def test_what_a_pattern_does_not_look_at_is_replaced() -> None:

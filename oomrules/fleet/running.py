@@ -28,6 +28,7 @@ from oomrules.fleet.recordings import INSTALL
 _AHEAD = 3
 _LARGEST = 32
 _PATIENCE = "30s"
+_PROFILE = "distributed.worker.profile.enabled"
 _CONNECTING = 10.0  # seconds
 _ADDRESS = re.compile(r"(?:tcp|tls)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", re.ASCII)
 
@@ -56,6 +57,7 @@ def ask(
 def _client(processes: int, scheduler: str) -> Iterator[Any]:
     """Connect to the cluster, or make one of local processes."""
     try:
+        dask = importlib.import_module("dask")
         distributed = importlib.import_module("distributed")
     except ImportError as error:
         raise Failure(
@@ -70,6 +72,8 @@ def _client(processes: int, scheduler: str) -> Iterator[Any]:
                 _probe(scheduler)
                 client = distributed.Client(scheduler, timeout=_PATIENCE, set_as_default=False)
             else:
+                # The profile of a worker grows with the time that it works.
+                stack.enter_context(dask.config.set({_PROFILE: False}))
                 folder = tempfile.mkdtemp(prefix="oomrules-fleet-")
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
                 cluster = distributed.LocalCluster(

@@ -28,7 +28,13 @@ from oomrules.fleet.recordings import INSTALL
 _AHEAD = 3
 _LARGEST = 32
 _PATIENCE = "30s"
-_PROFILE = "distributed.worker.profile.enabled"
+_OF_DASK: dict[str, Any] = {
+    # The profile of a worker grows with the time that it works.
+    "distributed.worker.profile.enabled": False,
+    # Every user of this host could read the pages.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
 _CONNECTING = 10.0  # seconds
 _ADDRESS = re.compile(r"(?:tcp|tls)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", re.ASCII)
 
@@ -72,8 +78,7 @@ def _client(processes: int, scheduler: str) -> Iterator[Any]:
                 _probe(scheduler)
                 client = distributed.Client(scheduler, timeout=_PATIENCE, set_as_default=False)
             else:
-                # The profile of a worker grows with the time that it works.
-                stack.enter_context(dask.config.set({_PROFILE: False}))
+                stack.enter_context(dask.config.set(_OF_DASK))
                 folder = tempfile.mkdtemp(prefix="oomrules-fleet-")
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
                 cluster = distributed.LocalCluster(
@@ -82,6 +87,8 @@ def _client(processes: int, scheduler: str) -> Iterator[Any]:
                     processes=True,
                     host="127.0.0.1",
                     dashboard_address=None,
+                    # Any free port: another fleet may be asked at the same time.
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
                     memory_limit=0,
                     silence_logs=logging.CRITICAL,
                     local_directory=folder,

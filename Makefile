@@ -14,6 +14,7 @@
 # make test-man      what man and mandoc say of them
 # make bpf           the fast source of processes, for this and any other kernel
 # make bench         ratios against other OOM daemons
+# make bench-fleet   recorded hosts per second of `oomrules fleet`, beside a plain loop
 # make deb           packages for Debian 12 and 13, in build/deb
 # make test-deb      the packages built, installed, removed in bare Debian 12 and 13 machines
 # make wheel         a wheel and a source distribution, in dist
@@ -30,7 +31,7 @@ VENV ?= .venv
 TESTS ?=
 BIN := $(VENV)/bin
 
-.PHONY: setup run test test-vm test-fresh churn storm scenarios trials dkms duel calm mutations fillings kernels debug-kernel lint bpf bench clean system-packages bpf-packages
+.PHONY: setup run test test-vm test-fresh churn storm scenarios trials dkms duel calm mutations fillings kernels debug-kernel lint bpf bench bench-fleet clean system-packages bpf-packages
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/.ready
@@ -193,6 +194,11 @@ bench: setup
 	$(BIN)/python bench/service.py
 	$(BIN)/python bench/guard.py
 
+# HOSTS is the largest number of hosts; the figures of 10,000 take half an hour.
+HOSTS ?= 10000
+bench-fleet: setup
+	$(BIN)/python bench/fleet.py $(HOSTS)
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis oom.list
 
@@ -218,7 +224,7 @@ install:
 	install -m 644 rules.d/*.oom $(RULESDIR)/
 	install -m 644 rules.d/presets/*.oom $(RULESDIR)/presets/
 	install -m 644 rules.d/tests/*.test.toml $(RULESDIR)/tests/
-	install -m 644 systemd/*.service $(UNITDIR)/
+	install -m 644 systemd/*.service systemd/*.timer $(UNITDIR)/
 	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/oomrules/
 	install -m 644 docs/generated/*.md $(DESTDIR)$(PREFIX)/share/doc/oomrules/generated/
 	install -m 644 kernel/oom.c kernel/Kbuild kernel/Makefile $(SOURCEDIR)/
@@ -230,7 +236,8 @@ install:
 	  --no-deps --upgrade --target $(LIBDIR) $(BUNDLE))
 	printf '%s\n' '#!$(PYTHON) -I' 'import sys' \
 	  'sys.path.insert(0, "$(PREFIX)/lib/oomrules")' \
-	  'from oomrules.commands.main import main' 'sys.exit(main())' > $(DESTDIR)$(PREFIX)/bin/oomrules
+	  'from oomrules.commands.main import main' 'if __name__ == "__main__":' '    sys.exit(main())' \
+	  > $(DESTDIR)$(PREFIX)/bin/oomrules
 	chmod 755 $(DESTDIR)$(PREFIX)/bin/oomrules
 
 # Packages: docs/packaging.md.

@@ -23,6 +23,7 @@ never waiting for another program. The modules beside the folders are the ground
     importing/                        settings of other tools -> rules
     setup/                            a host -> the presets that are proposed, and their links
     report/                           a kernel's OOM report -> whom it chose and why, a snapshot
+    fleet/                            many recorded hosts: one question, folded answers
     commands/                         the command line: one module a command
 """
 

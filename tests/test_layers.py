@@ -53,6 +53,7 @@ TOOLS = {
     "setup": {"program", "language", "dbus"},
     "report": {"program", "processes", "kills"},
     "editor": {*JUDGED, "reason", "lint"},
+    "fleet": {"program", "processes", "ranking", "language", "reason"},
 }
 STAGES = {*RUN_TIME, *COMPILE_TIME, *TOOLS}
 # What the modules of a stage may import, besides their own stage and the ground.

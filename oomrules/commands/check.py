@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oomrules.commands.parts import findings, rewrite, shared
+from oomrules.commands.parts import findings, recording, rewrite, shared
 from oomrules.errors import Failure
 from oomrules.language import rulefiles, syntax
 from oomrules.language.checker import only
@@ -118,7 +118,6 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
     from oomrules.language import compiler
     from oomrules.language.diagnostics import Rejected
     from oomrules.lint import figures, host_facts
-    from oomrules.processes import recorded
     from oomrules.ranking.ranker import Ranker
 
     try:
@@ -126,7 +125,7 @@ def _host(options: argparse.Namespace, found: rulefiles.Found) -> HostFacts | No
     except Rejected:
         return None
     if options.snapshot:
-        snapshot = recorded.load(options.snapshot)
+        snapshot = recording.load(options.snapshot)
         ranking = Ranker(program, snapshot.host).rank(snapshot)
         return host_facts.recorded(ranking, options.least_freeable)
     asking = figures.asking_for_guards(program)

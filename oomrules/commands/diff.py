@@ -6,14 +6,10 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from oomrules.commands.parts import selection, shared
+from oomrules.commands.parts import recording, selection, shared
 from oomrules.commands.parts.verdicts import within_block
 from oomrules.errors import Failure
-from oomrules.processes import recorded
 from oomrules.program.program import Program
-from oomrules.ranking.ranker import Ranker
-from oomrules.ranking.tiers import TIERS
-from oomrules.ranking.verdict import Verdict
 from oomrules.terminal import Column, Paint, called, count, print_json, say, table
 
 if TYPE_CHECKING:
@@ -87,59 +83,27 @@ def run(options: argparse.Namespace) -> int:
 
 def _on_host(options: argparse.Namespace, old: Program, new: Program) -> dict[str, Any]:
     """Compare process by process, on this host or a recorded one."""
-    from oomrules.reason import diff
+    from oomrules.reason import diff, hosts
 
     if options.snapshot:
-        snapshot: Any = recorded.load(options.snapshot)
+        snapshot: Any = recording.load(options.snapshot)
     else:
         snapshot = selection.live(diff.together(old, new))
         shared.print_notes(selection.notes(snapshot))
-    rankings = [Ranker(program, snapshot.host).rank(snapshot) for program in (old, new)]
-    ranks = [
-        {process.pid: rank for rank, process in enumerate(ranking.candidates, 1)}
-        for ranking in rankings
-    ]
-    changes = []
-    for pid, process in sorted(snapshot.by_pid.items()):
-        verdicts = [ranking.verdict(process) for ranking in rankings]
-        what = diff.what_differs(*verdicts)
-        # One that has vanished meanwhile changes nothing.
-        if what and process.state not in ("X", "x"):
-            sides = {
-                side: {"rank": rank.get(pid), **_verdict(verdict)}
-                for side, rank, verdict in zip(("old", "new"), ranks, verdicts, strict=True)
-            }
-            changes.append({"what": what, "pid": pid, "comm": process.comm, **sides})
-    changes.sort(key=_better_rank)
-    return {"processes": len(snapshot.by_pid), "changes": changes}
-
-
-def _better_rank(change: dict[str, Any]) -> int:
-    ranks = [change[side]["rank"] for side in ("old", "new") if change[side]["rank"]]
-    return min(ranks, default=sys.maxsize)
-
-
-def _verdict(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "reason": verdict.reason or None,
-        "rule": verdict.rule.place if verdict.rule else None,
-        "tier": TIERS[verdict.tier] if verdict.candidate else None,
-        "degree": verdict.degree if verdict.candidate else None,
-        "base": verdict.base,
-        "weight": verdict.fraction,
-        "points": verdict.points,
-    }
+    return hosts.compared(snapshot, old, new).as_data
 
 
 def _difference(difference: Difference) -> dict[str, Any]:
+    from oomrules.reason.hosts import verdict_data
+
     return {
         "what": difference.what,
         "side": "new" if difference.added else "old",
         "place": difference.place,
         "text": difference.text,
         "witness": difference.process,
-        "old": _verdict(difference.old),
-        "new": _verdict(difference.new),
+        "old": verdict_data(difference.old),
+        "new": verdict_data(difference.new),
     }
 
 

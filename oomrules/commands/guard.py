@@ -13,6 +13,7 @@ from oomrules.commands.parts import (
     armed,
     comparisons,
     guarding,
+    recording,
     replaying,
     shared,
     unheld,
@@ -24,7 +25,6 @@ from oomrules.errors import Failure
 from oomrules.guard.model import HOST, Candidate
 from oomrules.language import rulefiles
 from oomrules.plain import some
-from oomrules.processes import recorded
 from oomrules.program.nodes import glob
 from oomrules.program.program import Guard, Program
 from oomrules.service import client
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
     if options.replay:
         return _replay(made, options)
     if options.snapshot:
-        seen = armed.of_snapshot(made, recorded.load(options.snapshot))
+        seen = armed.of_snapshot(made, recording.load(options.snapshot))
     else:
         seen = armed.Live(made, options.source).look(options.wait)
     uses, service = (unheld.read(), _service()) if seen.live else (None, None)

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from oomrules import config, sinks, targets
-from oomrules.commands.parts import manager, preview, shared
+from oomrules.commands.parts import manager, preview, recording, shared
 from oomrules.commands.parts.preview import Preview
 from oomrules.errors import Failure
 from oomrules.language import rulefiles
 from oomrules.plain import printable, quoted
-from oomrules.processes import recorded
 from oomrules.roots import Root
 from oomrules.setup import evidence, kinds, proposal
 from oomrules.setup.evidence import Evidence
@@ -166,7 +165,7 @@ def _evidence(options: argparse.Namespace, tree: Root) -> Evidence:
     if options.snapshot:
         from oomrules.lint import host_facts
 
-        return evidence.of_units(host_facts.system_units(recorded.load(options.snapshot)))
+        return evidence.of_units(host_facts.system_units(recording.load(options.snapshot)))
     return evidence.of_host(tree)
 
 

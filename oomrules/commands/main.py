@@ -42,6 +42,7 @@ COMMANDS = {
     "fmt": "write rule files in their one form",
     "test": "run the tests of rules",
     "diff": "show what a change of rules means",
+    "fleet": "ask about the rules on many recorded hosts at once",
     "import": "say the settings of other tools in rules",
     "cat": "print the rule files that are in force",
     "lsp": "serve editors by the Language Server Protocol",

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import gzip
+import importlib
 import json
+import os
+import re
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +18,9 @@ from oomrules import files
 from oomrules.attributes import ATTRIBUTES, Provider
 from oomrules.commands.parts import selection, shared
 from oomrules.dbus.gather import EVERYTHING
+from oomrules.errors import Failure, reason
 from oomrules.fields import FIELDS
+from oomrules.plain import quoted
 from oomrules.processes import recorded
 from oomrules.processes.cgroups import FIGURES, LIMITS, LiveScope, enclosing
 from oomrules.processes.facts import CONTAINER_FACTS
@@ -37,6 +44,8 @@ _OF_HOST = frozenset(
 )
 _GROUPS = ("cgroup", "memory_cgroup")
 _PATIENCE = 0.5  # seconds before a person is shown the progress
+# Bytes of a key of --redact.
+_KEY, _LARGEST_KEY = 32, 65536
 
 EXITS = {0: "the recording is written"}
 
@@ -50,13 +59,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the file to write; else standard output",
     )
+    shared.add_value(
+        parser,
+        "--to",
+        "DIR",
+        "write HOST@TIME.jsonl.zst into a directory, which `oomrules fleet` reads",
+    )
+    shared.add_flag(
+        parser,
+        "--redact",
+        "replace names, command lines and users, so that the rules still judge every process alike",
+    )
+    shared.add_value(
+        parser,
+        "--redact-key",
+        "FILE",
+        "with --redact: the secret that replacements are made with; with the same one a name has "
+        "the same replacement on all hosts; else one for this recording alone, which is not kept",
+    )
+    shared.add_rules(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Record the host."""
+    """Record the host.
+
+    Raises:
+        Failure: it cannot be written.
+    """
+    if options.to and options.output:
+        raise Failure("--to and --output exclude each other", "leave one of them out")
+    if options.to and not os.path.isdir(options.to):
+        raise Failure(
+            f"there is no directory {options.to}",
+            f"make it: `mkdir -p -m 700 -- {quoted(options.to)}`",
+        )
+    key = _key(options)
+    program = None if key is None else shared.program(options)
     lines, source = taken()
+    host = socket.gethostname()
+    if key is not None and program is not None:
+        from oomrules.fleet import pseudonyms, redaction
+
+        lines = redaction.redacted(lines, program, key)
+        host = pseudonyms.Pseudonyms(key).name(host)
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
-    if options.output and options.output != "-":
+    if options.to:
+        data, ending = packed(text.encode())
+        path = os.path.join(options.to, file_name(host, time.time()) + ending)
+        files.replace(path, data, 0o600)
+        say(f"{count(len(lines), 'line')} written to {path}", sys.stderr)
+    elif options.output and options.output != "-":
         # Command lines may hold what others must not read.
         files.replace(options.output, text.encode(), 0o600)
         say(f"{count(len(lines), 'line')} written to {options.output}", sys.stderr)
@@ -64,6 +116,50 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
     shared.print_notes(selection.notes(source))
     return 0
+
+
+def _key(options: argparse.Namespace) -> bytes | None:
+    """Return the key of the names that replace others; None if none are to be replaced.
+
+    Raises:
+        Failure: the options contradict one another, or the key cannot be read or is short.
+    """
+    if not options.redact:
+        if options.redact_key or options.rules:
+            one = "--redact-key" if options.redact_key else "--rules"
+            raise Failure(f"{one} is about --redact", "add --redact, or leave it out")
+        return None
+    if not options.redact_key:
+        return os.urandom(_KEY)
+    try:
+        key = files.read(options.redact_key, _LARGEST_KEY)
+    except OSError as error:
+        raise Failure(f"cannot read {options.redact_key}: {reason(error)}") from error
+    if len(key) < _KEY:
+        raise Failure(
+            f"the key in {options.redact_key} has {count(len(key), 'byte')}, and could be guessed",
+            f"make one of {_KEY}: `head -c {_KEY} /dev/urandom > FILE`",
+        )
+    return key
+
+
+def file_name(host: str, now: float) -> str:
+    """Return the name of a recording without its ending: of one host they sort by time.
+
+    A name of a host has nothing in it that means something in a path, or to ``oomrules fleet``.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", host)[:64].lstrip(".") or "host"
+    return f"{plain}@{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}"
+
+
+def packed(text: bytes) -> tuple[bytes, str]:
+    """Return a text packed by zstd, or by gzip where Python has no zstd, and the file's ending."""
+    try:
+        zstandard = importlib.import_module("zstandard")
+    except ImportError:
+        # A host that is recorded need not have more than the standard library.
+        return gzip.compress(text, mtime=0), ".jsonl.gz"
+    return zstandard.ZstdCompressor(write_checksum=True).compress(text), ".jsonl.zst"
 
 
 def taken() -> tuple[list[dict[str, Any]], ProcSource]:

@@ -189,6 +189,20 @@ def commands(place: Path) -> dict[str, Sequence[object]]:
             *("diff", "--format", "json", place / "rules", DATA.parent.parent / "rules.d"),
             *host,
         ),
+        **{
+            f"fleet {what} {form}": (
+                *("fleet", what, *words, place / "host.jsonl", "--format", form),
+                *("--processes", 1),
+            )
+            for what, words in {
+                "rank": rules,
+                "check": rules,
+                "diff": (place / "rules", DATA.parent.parent / "rules.d"),
+            }.items()
+            for form in ("table", "jsonl")
+        },
+        "fleet nowhere": ("fleet", "rank", EVIL, *rules),
+        "fleet scheduler": ("fleet", "rank", named, *rules, "--scheduler", EVIL),
         "test": ("test", place / "evil.test.toml"),
         "test tap": ("test", "--format", "tap", "--untested", place / "evil.test.toml"),
         "test junit": ("test", "--format", "junit", place / "evil.test.toml"),

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import stat
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,72 @@ def test_the_host_comes_first_then_scopes_then_processes(oomrules: Run) -> None:
     assert list(lines[0])[:9] == (
         "kind schema time kernel page_size clock_ticks uptime mem_total swap_total".split()
     )
+
+
+def test_a_recording_for_fleets_is_for_its_owner_whole_and_named_by_host_and_time(
+    oomrules: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "../we@b\n1/x")
+    missing = oomrules("snapshot", "--to", tmp_path / "missing")
+    assert missing.code == 2 and "mkdir -p -m 700 -- " in missing.err
+    assert oomrules("snapshot", "--to", tmp_path, "-o", "x").code == 2
+    before = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    assert oomrules("snapshot", "--to", tmp_path).code == 0
+    (path,) = tmp_path.iterdir()
+    host, at, rest = path.name.partition("@")
+    assert (host, at, rest[16:]) == ("_we_b_1_x", "@", ".jsonl.zst")
+    assert before <= rest[:16] <= time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert oomrules("rank", "--snapshot", path, "--format", "pids").out
+    # Where Python has no zstd, the standard library packs.
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    (tmp_path / "plain").mkdir()
+    assert oomrules("snapshot", "--to", tmp_path / "plain").code == 0
+    (path,) = (tmp_path / "plain").iterdir()
+    assert path.name.endswith(".jsonl.gz")
+    assert oomrules("rank", "--snapshot", path, "--format", "pids").out
+
+
+def test_a_redacted_recording_has_no_name_and_one_key_gives_the_same_names(
+    oomrules: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "secrethost")
+    rules, key = tmp_path / "a.oom", tmp_path / "key"
+    rules.write_text('score footprint\nspare comm "seen-by-*"\n')
+    key.write_bytes(os.urandom(32))
+    asked = ("snapshot", "--redact", "--redact-key", key, "--rules", rules)
+    child = Child(("--password=secret1", "secret2"))
+    try:
+        child.do("comm(b'seen-by-secret3')")
+        done = [oomrules(*asked, "--to", tmp_path), oomrules(*asked)]
+        other = oomrules(*asked[:2], *asked[-2:])
+    finally:
+        child.end()
+    assert [one.code for one in (*done, other)] == [0, 0, 0], done
+    (path,) = tmp_path.glob("*.jsonl.zst")
+    found = [
+        next(line["comm"] for line in lines if line.get("pid") == child.pid)
+        for lines in (lines_of(done[1].out), lines_of(other.out))
+    ]
+    for text in (done[1].out, other.out, path.name):
+        assert "secret" not in text
+    assert all(name.startswith("seen-by-") for name in found) and found[0] != found[1]
+    ranked = oomrules("rank", "--snapshot", path, "--rules", rules, "--format", "json").data
+    (one,) = [one for one in ranked["candidates"] if one["pid"] == child.pid]
+    assert one["comm"] == found[0] and one["weight"] != "1"
+
+
+def test_what_redacts_is_said_where_nothing_is_redacted(oomrules: Run, tmp_path: Path) -> None:
+    short = tmp_path / "short"
+    short.write_bytes(b"guess me")
+    for options, said in (
+        (("--rules", tmp_path), "add --redact"),
+        (("--redact-key", short), "add --redact"),
+        (("--redact", "--redact-key", short), "head -c 32 /dev/urandom"),
+        (("--redact", "--redact-key", tmp_path / "none"), "cannot read"),
+    ):
+        done = oomrules("snapshot", *options)
+        assert done.code == 2 and said in done.err and not done.out
 
 
 def test_that_processes_could_not_be_seen_is_said_then_and_later(

@@ -7,14 +7,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from oomrules.commands.parts import armed, findings, shared, wholes
+from oomrules.commands.parts import armed, findings, recording, shared, wholes
 from oomrules.commands.parts.armed import Seen, Standing
 from oomrules.commands.parts.verdicts import Row, no_candidate, why, within_block
 from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.language import compiler, rulefiles
 from oomrules.language.diagnostics import Diagnostic, Level, Rejected
-from oomrules.processes import recorded
 from oomrules.processes.values import innermost_unit
 from oomrules.program.program import Program
 from oomrules.roots import Root
@@ -90,7 +89,7 @@ def preview(
     host: HostFacts | None = None
     asking = figures.asking_for_guards(made)
     if options.snapshot:
-        seen = armed.of_snapshot(asking, recorded.load(options.snapshot))
+        seen = armed.of_snapshot(asking, recording.load(options.snapshot))
         host = host_facts.recorded(seen.ranking, _LEAST_FREEABLE)
     elif tree.whole:
         live = armed.Live(asking, options.source)

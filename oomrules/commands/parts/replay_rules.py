@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from oomrules.attributes import ATTRIBUTES
-from oomrules.commands.parts import shared
+from oomrules.commands.parts import recording, shared
 from oomrules.commands.parts.replayed import (
     CERTAIN,
     NOBODY,
@@ -199,10 +199,8 @@ def _notes(made: hosts.Made, facts: Facts | None) -> Iterator[str]:
 
 def facts_of(options: argparse.Namespace) -> Facts | None:
     """Return what is known of the processes besides the report, as the options say."""
-    from oomrules.processes import recorded
-
     if options.snapshot:
-        return hosts.facts_of(recorded.load(options.snapshot), options.snapshot)
+        return hosts.facts_of(recording.load(options.snapshot), options.snapshot)
     if options.live:
         from oomrules.commands.parts import kept, selection
         from oomrules.dbus.gather import EVERYTHING

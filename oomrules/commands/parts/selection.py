@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from oomrules import config, sinks, state_directory, targets
 from oomrules.accounts.names import Names
-from oomrules.commands.parts import doubts, facts, shared, wholes
+from oomrules.commands.parts import doubts, facts, recording, shared, wholes
 from oomrules.dbus import gather
 from oomrules.errors import Failure
 from oomrules.processes import hidden, recorded
@@ -166,7 +166,7 @@ def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
     keep = within(unit) if unit else None
     source: ProcSource | recorded.Recorded
     if options.snapshot:
-        source = recorded.load(options.snapshot)
+        source = recording.load(options.snapshot)
         ranking = Ranker(made, source.host).rank(source, keep)
     else:
         asked = gather.questions(made, [unit] if unit else [], wholes.properties(made))

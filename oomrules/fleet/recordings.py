@@ -1,0 +1,215 @@
+"""Recordings of many hosts: where they are, and how one is read, whatever it holds.
+
+A recording may come from a host that somebody else owns. Each is read up to a bound, packed or
+not, and one that cannot be read is a ``Failure`` that names it.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import importlib
+import io
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from functools import partial
+from typing import Any, BinaryIO, cast
+
+from oomrules import files
+from oomrules.errors import Failure, reason
+from oomrules.processes import recorded
+from oomrules.processes.recorded import Recorded
+
+ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+# Separates the host from the time in the name of a recording.
+TIME = "@"
+HINT = "record it again with `oomrules snapshot --to DIR`, or leave it out"
+INSTALL = "install it: `pip install 'oomrules[fleet]'`"
+
+# A hundred thousand processes are some 60 MB; what says more is made to fill memory.
+MOST = 128 * 2**20
+MOST_LINES = 500_000
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+# A block of zstd unpacks to at most 128 KiB and can be 4 bytes long (RFC 8878, 3.1.1.2): a piece of
+# this size unpacks to at most 16 MiB.
+_PIECE = 512
+# What unpacking may keep of the text before. `zstd -19` needs 8 MiB.
+_WINDOW = 32 * 2**20
+# How many hosts may be named in all.
+_MOST_NAMES = 10_000_000
+
+
+def named(words: Iterable[str], latest: bool = False) -> list[str]:
+    """Return the names of all recordings that some words mean, sorted, each once.
+
+    Args:
+        words: files, patterns, directories, or addresses of these (``s3://bucket/hosts/``). In a
+            directory the files count that end as recordings do.
+        latest: of several recordings of a host (``HOST@TIME.jsonl.zst``), only the last one.
+
+    Raises:
+        Failure: a word means none.
+    """
+    found: set[str] = set()
+    for word in words:
+        one = _remote(word) if _is_remote(word) else _local(word.removeprefix("file://"))
+        if not one:
+            raise Failure(
+                f"{word}: there is no recording",
+                f"name files, or a directory of files that end in {', '.join(ENDINGS)}",
+            )
+        found.update(one)
+        if len(found) > _MOST_NAMES:
+            raise Failure(f"more than {_MOST_NAMES} recordings", "name a part of them")
+    names = sorted(found)
+    if latest:
+        # Times are written so that the text's order is theirs.
+        names = sorted({name.rpartition(TIME)[0] or name: name for name in names}.values())
+    return names
+
+
+def _is_remote(name: str) -> bool:
+    scheme, separator, _ = name.partition("://")
+    return bool(separator) and scheme.isalnum() and scheme != "file"
+
+
+def _local(word: str) -> list[str]:
+    if os.path.isdir(word):
+        try:
+            inside = os.listdir(word)
+        except OSError as error:
+            raise Failure(f"cannot read {word}: {reason(error)}") from error
+        return [os.path.join(word, name) for name in inside if name.endswith(ENDINGS)]
+    if os.path.lexists(word):
+        return [word]
+    return [name for name in glob.glob(word) if not os.path.isdir(name)]
+
+
+def _remote(word: str) -> list[str]:
+    module = _fsspec(word)
+    try:
+        system, path = module.core.url_to_fs(word)
+        if any(char in word for char in "*?["):
+            found = system.glob(path)
+        elif word.endswith("/"):
+            found = [name for name in system.find(path, maxdepth=1) if name.endswith(ENDINGS)]
+        else:
+            return [word]
+        return [system.unstrip_protocol(name) for name in found]
+    except ImportError as error:
+        raise _missing(word, error) from error
+    # Each kind of storage has errors of its own.
+    except Exception as error:
+        raise Failure(
+            f"{word} cannot be listed: {_words(error)}", "see that it can be reached"
+        ) from (error)
+
+
+def _fsspec(name: str) -> Any:
+    try:
+        module = importlib.import_module("fsspec")
+        importlib.import_module("fsspec.core")
+    except ImportError as error:
+        raise Failure(f"{name}: addresses need the Python library fsspec", INSTALL) from error
+    return module
+
+
+def _missing(name: str, error: ImportError) -> Failure:
+    scheme = name.partition("://")[0]
+    library = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+    install = f"install it: `pip install {library[scheme]}`" if scheme in library else None
+    return Failure(f"{name}: {scheme}:// needs one more Python library: {error}", install)
+
+
+def _words(error: BaseException) -> str:
+    said = reason(error) if isinstance(error, OSError) else str(error)
+    return (said or type(error).__name__)[:300]
+
+
+def load(name: str) -> Recorded:
+    """Read a recording.
+
+    Raises:
+        Failure: it cannot be read, is larger than any, or a line of it is wrong.
+    """
+    try:
+        with closing(_opened(name)) as raw:
+            return recorded.load(name, partial(_lines, raw))
+    except Failure:
+        raise
+    except ImportError as error:
+        raise _missing(name, error) from error
+    except (EOFError, zlib.error) as error:
+        raise Failure(f"{name} is packed, and damaged or cut: {error}", HINT) from error
+    except MemoryError as error:
+        raise Failure(f"{name}: there is not enough memory to read it", HINT) from error
+    # Storage and unpacking have errors of their own, and one file must not end the whole.
+    except Exception as error:
+        raise Failure(f"{name} cannot be read: {_words(error)}", HINT) from error
+
+
+def _opened(name: str) -> io.BufferedReader:
+    if _is_remote(name):
+        return io.BufferedReader(_fsspec(name).open(name, "rb").open())
+    try:
+        # Refuses what is no file: a pipe could let it wait for ever.
+        descriptor = files.open_regular(name.removeprefix("file://"))
+    except OSError as error:
+        raise Failure(f"cannot read {name}: {reason(error)}", HINT) from error
+    return os.fdopen(descriptor, "rb")
+
+
+def _lines(raw: io.BufferedReader, name: str, longest: int) -> Iterator[str]:
+    """Yield the lines of a recording, unpacked, each up to so many bytes, and all up to MOST."""
+    stream: BinaryIO = raw
+    start = raw.peek(4)[:4]
+    if start.startswith(_GZIP):
+        stream = cast("BinaryIO", gzip.GzipFile(fileobj=raw))
+    elif start == _ZSTD:
+        stream = io.BufferedReader(_Unzstd(raw, name), 2**20)
+    left, number = MOST, 0
+    while line := stream.readline(longest + 1):
+        number, left = number + 1, left - len(line)
+        if len(line) > longest:
+            raise Failure(f"{name}:{number}: the line is longer than {longest >> 20} MiB", HINT)
+        if left < 0 or number > MOST_LINES:
+            most = f"{MOST >> 20} MiB" if left < 0 else f"{MOST_LINES} lines"
+            raise Failure(f"{name} has more than {most}", HINT)
+        yield line.decode("utf-8")
+
+
+class _Unzstd(io.RawIOBase):
+    """What a stream packed by zstd holds; a cut one ends in EOFError, and not in silence."""
+
+    def __init__(self, raw: BinaryIO, name: str) -> None:
+        try:
+            self._module = importlib.import_module("zstandard")
+        except ImportError as error:
+            raise Failure(f"{name}: zstd needs the Python library zstandard", INSTALL) from error
+        self._raw, self._ready, self._packed = raw, memoryview(b""), b""
+        self._frame: Any = None
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Put the next bytes into a buffer."""
+        while not self._ready:
+            self._packed = self._packed or self._raw.read(_PIECE)
+            if not self._packed:
+                if self._frame is not None:
+                    raise EOFError("it ends in the middle")
+                return 0
+            if self._frame is None:
+                unpacker = self._module.ZstdDecompressor(max_window_size=_WINDOW)
+                self._frame = unpacker.decompressobj()
+            self._ready = memoryview(self._frame.decompress(self._packed))
+            self._packed = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame = None
+        size = min(len(self._ready), len(buffer))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size

@@ -1,0 +1,164 @@
+"""One question for every host: in this process, in processes beside it, or on a cluster.
+
+Dask's ``distributed`` runs it. Work is handed out in batches, a few for each worker at a time, so
+that neither the names nor the answers of a hundred thousand hosts wait in any memory. A batch is
+sent again if its worker dies; one that kills its workers is taken apart, to find the recording.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from oomrules.errors import Failure
+from oomrules.fleet import questions
+from oomrules.fleet.questions import Answer, Question
+from oomrules.fleet.recordings import INSTALL
+
+# Batches in flight for each worker, and the largest one.
+_AHEAD = 3
+_LARGEST = 32
+_PATIENCE = "30s"
+_OF_DASK: dict[str, Any] = {
+    # The profile of a worker grows with the time that it works.
+    "distributed.worker.profile.enabled": False,
+    # Every user of this host could read the pages.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
+_CONNECTING = 10.0  # seconds
+_ADDRESS = re.compile(r"(?:tcp|tls)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", re.ASCII)
+
+
+def ask(
+    question: Question, names: Sequence[str], processes: int = 0, scheduler: str = ""
+) -> Iterator[Answer]:
+    """Yield the answer of each host, as it is ready.
+
+    Args:
+        processes: how many beside this one; 0: one for each processor, 1: in this process.
+        scheduler: the address of a cluster of Dask, in place of processes.
+
+    Raises:
+        Failure: the libraries are missing, or the cluster cannot be reached.
+    """
+    processes = min(processes or os.cpu_count() or 1, len(names))
+    if not scheduler and processes <= 1:
+        yield from (questions.answer(question, name) for name in names)
+        return
+    with _client(processes, scheduler) as client:
+        yield from _answers(client, question, names)
+
+
+@contextmanager
+def _client(processes: int, scheduler: str) -> Iterator[Any]:
+    """Connect to the cluster, or make one of local processes."""
+    try:
+        dask = importlib.import_module("dask")
+        distributed = importlib.import_module("distributed")
+    except ImportError as error:
+        raise Failure(
+            f"several processes need the Python library {error.name}",
+            f"{INSTALL}, or do without it: `--processes 1`",
+        ) from error
+    # What a worker's death means is told in our words.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with ExitStack() as stack:
+        try:
+            if scheduler:
+                _probe(scheduler)
+                client = distributed.Client(scheduler, timeout=_PATIENCE, set_as_default=False)
+            else:
+                stack.enter_context(dask.config.set(_OF_DASK))
+                folder = tempfile.mkdtemp(prefix="oomrules-fleet-")
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+                cluster = distributed.LocalCluster(
+                    n_workers=processes,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    # Any free port: another fleet may be asked at the same time.
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+                    memory_limit=0,
+                    silence_logs=logging.CRITICAL,
+                    local_directory=folder,
+                    # Every user of this host can connect to a port, and who talks to a worker
+                    # runs what he likes: only who has this certificate may.
+                    protocol="tls",
+                    security=distributed.Security.temporary(),
+                )
+                stack.enter_context(cluster)
+                client = distributed.Client(cluster, set_as_default=False)
+            stack.enter_context(client)
+            # Without a worker everything would wait for ever.
+            client.wait_for_workers(1, timeout=_PATIENCE)
+        except ImportError as error:
+            raise Failure(
+                f"several processes need one more Python library: {error}",
+                f"{INSTALL}, or do without it: `--processes 1`",
+            ) from error
+        except (OSError, ValueError) as error:
+            where = scheduler or "local processes"
+            raise Failure(
+                f"the cluster cannot be reached ({where}): {error}",
+                "see that `dask scheduler` runs there, or leave --scheduler out",
+            ) from error
+        yield client
+
+
+def _probe(scheduler: str) -> None:
+    """See that something listens at an address: a client that finds nothing there ends untidily.
+
+    Raises:
+        Failure: the address is none.
+        OSError: nothing listens there.
+    """
+    found = _ADDRESS.fullmatch(scheduler)
+    if not found or not 0 < int(found[2]) < 2**16:
+        raise Failure(
+            f"--scheduler {scheduler}: this is no address of a scheduler",
+            "write tcp://HOST:8786, or tls://HOST:8786",
+        )
+    socket.create_connection((found[1].strip("[]"), int(found[2])), _CONNECTING).close()
+
+
+def _answers(client: Any, question: Question, names: Sequence[str]) -> Iterator[Answer]:
+    distributed = importlib.import_module("distributed")
+    workers = max(1, len(client.nthreads()))
+    size = max(1, min(_LARGEST, len(names) // (workers * _AHEAD * 2)))
+    left = (tuple(names[at : at + size]) for at in range(0, len(names), size))
+    sent: dict[Any, tuple[str, ...]] = {}
+    send = partial(client.submit, questions.answers, question, pure=False)
+    ready = distributed.as_completed(loop=client.loop)
+
+    def hand_out(batch: tuple[str, ...]) -> None:
+        future = send(batch)
+        sent[future.key] = batch
+        ready.add(future)
+
+    for _ in range(workers * _AHEAD):
+        if (batch := next(left, None)) is not None:
+            hand_out(batch)
+    for future in ready:
+        batch = sent.pop(future.key)
+        if future.status == "finished":
+            yield from future.result()
+        elif len(batch) > 1:
+            for name in batch:
+                hand_out((name,))
+        else:
+            why = str(future.exception() if future.status == "error" else future.status)
+            yield {"host": batch[0], "error": f"{batch[0]}: its worker failed: {why[:300]}"}
+        del future
+        if len(sent) < workers * _AHEAD and (batch := next(left, ())):
+            hand_out(batch)

@@ -53,6 +53,8 @@ TOOLS = {
     "setup": {"program", "language", "dbus"},
     "report": {"program", "processes", "kills"},
     "editor": {*JUDGED, "reason", "lint"},
+    # It draws what it is given.
+    "picture": set(),
 }
 STAGES = {*RUN_TIME, *COMPILE_TIME, *TOOLS}
 # What the modules of a stage may import, besides their own stage and the ground.

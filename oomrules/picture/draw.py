@@ -31,7 +31,7 @@ _COLUMNS = (
 # Ranks up to which a tile has the colour of its number; all later ones have the sixth.
 _RANKS = (1, 3, 10, 30, 100)
 # The drawing is made for a wide screen and for a narrow one: to scale it would scale its text.
-SIZES = {"wide": (1200.0, 720.0), "narrow": (340.0, 900.0)}
+SIZES = {"wide": (1200.0, 720.0), "narrow": (300.0, 900.0)}
 # What a region is called, by the room it has.
 _REGIONS = {
     "taken": ("may be taken", "taken"),
@@ -194,8 +194,8 @@ def _columns(box: Box) -> int:
 
 
 def _label(box: Box, *texts: str) -> Label:
-    """Return the first of some texts that fits, or what fits of the last one."""
-    columns = _columns(box)
+    """Return the first of some texts that fits, or what fits of the last; empty if none does."""
+    columns = _columns(box) if box.height > _LINE else 0
     legibles = [legible(text) for text in texts]
     fitting = next((text for text in legibles if width(text) <= columns), "")
     if not fitting and columns >= _LEAST_COLUMNS:

@@ -55,7 +55,8 @@
     return true;
   };
 
-  for (const map of document.querySelectorAll("svg.map[role]")) {
+  // Not on the drawing itself: Chromium would take it for something that can have the focus.
+  for (const map of document.querySelectorAll(".sheet")) {
     const own = [...map.querySelectorAll(".tile")];
     map.addEventListener("pointerover", (event) => {
       const tile = event.target.closest(".tile");
@@ -120,6 +121,10 @@
   };
   by("kills").addEventListener("input", () => set(by("kills"), by("number")));
   by("number").addEventListener("input", () => set(by("number"), by("kills")));
+
+  // A browser may bring back what stood there before the page was loaded again.
+  for (const id of ["kills", "number"]) by(id).value = 0;
+  by("find").value = "";
 
   const headers = [...document.querySelectorAll("#processes thead th")];
   headers.forEach((header, column) => header.firstElementChild.addEventListener("click", () => {

@@ -3,6 +3,8 @@
 # make test          every test that needs no guest
 # make test-vm       the tests in a guest with a real systemd
 # make test-fresh    `make run` and `make test` on bare Debian 12 and 13 machines
+# make test-picture  pictures in a real browser, Debian's chromium
+# make screenshots   the pictures in docs/picture.md
 # make scenarios, churn, storm, trials, dkms, duel, calm
 #                    the long tests in the guest
 # make mutations     ten thousand damaged OOM reports are read
@@ -28,7 +30,7 @@ VENV ?= .venv
 TESTS ?=
 BIN := $(VENV)/bin
 
-.PHONY: setup run test test-vm test-fresh churn storm scenarios trials dkms duel calm mutations fillings kernels debug-kernel lint bpf bench clean system-packages bpf-packages
+.PHONY: setup run test test-vm test-picture screenshots test-fresh churn storm scenarios trials dkms duel calm mutations fillings kernels debug-kernel lint bpf bench clean system-packages bpf-packages
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/.ready
@@ -67,6 +69,18 @@ test-vm: setup
 # from packages and kept in .vm for a week. Needs root, and tests the committed state.
 test-fresh: setup
 	$(BIN)/python -m pytest tests/fresh -o cache_dir=.vm/pytest-fresh $(FRESH_ARGS)
+
+# Apart, since the browser and its driver take 400 MB: without a screen, as root or as a user.
+$(BIN)/.browser: $(BIN)/.ready
+	@sh install-packages.sh chromium chromium-driver fonts-dejavu-core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
+	@touch $@
+
+test-picture: $(BIN)/.browser
+	$(BIN)/python -m pytest tests/browser $(PICTURE_ARGS)
+
+screenshots: $(BIN)/.browser
+	$(BIN)/python -m tests.browser.screenshots docs/pictures
 
 # Units come and go for minutes, in the guest; not part of CI.
 churn: setup

@@ -80,6 +80,8 @@ def page(chrome: Chrome, drawn: Draw) -> Callable[..., Chrome]:
         ]
         wanted = {"media": media.get("medium", ""), "features": features}
         chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", wanted)
+        # As if nobody worked in another window.
+        chrome.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
         chrome.get_log("browser")
         chrome.get(path.as_uri())
         return chrome

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from oomrules.attributes import ATTRIBUTES, Provider, Type
 from oomrules.commands.parts import doubts, guards, openness, wholes
@@ -21,6 +22,7 @@ from oomrules.program.nodes import RELATIVES, SELF_MADE, Node, walk
 from oomrules.program.program import Rule
 from oomrules.ranking import blocks
 from oomrules.ranking.ancestors import above
+from oomrules.ranking.groups import Together
 from oomrules.ranking.possible import Possible
 from oomrules.ranking.ranker import Ranking
 from oomrules.ranking.tiers import named
@@ -30,8 +32,25 @@ from oomrules.terminal import called, duration, memory, width
 _MOST_ANCESTORS = 8
 
 
+class Common(NamedTuple):
+    """What is the same for all processes of a ranking, for those who explain many."""
+
+    together: Mapping[str, Together]
+    inside: Mapping[str, Sequence[int]]
+
+    @classmethod
+    def of(cls, ranking: Ranking) -> Common:
+        """Work it out."""
+        wholes_ = ranking.together() if ranking.groups.by_path else {}
+        return cls(wholes_, guards.inside(ranking))
+
+
 def steps(
-    process: Process, verdict: Verdict, ranking: Ranking, first: Possible | None
+    process: Process,
+    verdict: Verdict,
+    ranking: Ranking,
+    first: Possible | None,
+    common: Common | None = None,
 ) -> Iterator[str]:
     """Yield the steps from the values of a process to its points, or why it is no candidate.
 
@@ -40,6 +59,7 @@ def steps(
         verdict: what the rules say of it.
         ranking: where it stands.
         first: which process may be the first victim, if something was unknown where it decided.
+        common: what is known already.
     """
     yield from _values(process, ranking)
     source: Snapshot = ranking.snapshot
@@ -56,7 +76,7 @@ def steps(
     if verdict.eligible:
         yield from _points(verdict, process, ranking)
         yield from _doubts(verdict, process, ranking)
-    lines = wholes.explained(process, ranking)
+    lines = wholes.explained(process, ranking, common and common.together)
     if lines:
         yield ""
         yield from lines
@@ -73,9 +93,9 @@ def rank(process: Process, ranking: Ranking) -> str:
     return f"rank {number} of {len(ranking.candidates)}"
 
 
-def taking(process: Process, ranking: Ranking) -> Iterator[str]:
+def taking(process: Process, ranking: Ranking, common: Common | None = None) -> Iterator[str]:
     """Yield which guards may take a candidate; nothing if none may."""
-    found = list(guards.explained(process, ranking))
+    found = list(guards.explained(process, ranking, common and common.inside))
     if found:
         yield ""
         yield "guards that may take it, before memory has run out:"

@@ -173,11 +173,12 @@ def _holders(
     first = openness.found(ranking, shown.verdicts.values())
     said = first if openness.in_doubt(shown.verdicts.values()) else None
     ranks = {pid: rank for rank, pid in enumerate(ranking.pids, 1)}
-    steps = _steps(ranking)
+    common = explained.Common.of(ranking)
+    steps = _steps(ranking, common)
     ordered = sorted(processes, key=lambda process: (ranks.get(process.pid, 1 << 62), process.pid))
     return (
         tuple(
-            _holder(process, ranking, ranks.get(process.pid, 0), steps, shown, said)
+            _holder(process, ranking, ranks.get(process.pid, 0), steps, shown, said, common)
             for process in ordered
         ),
         max(steps.values(), default=0),
@@ -191,13 +192,15 @@ def _holder(
     steps: Mapping[int, int],
     shown: _Shown,
     first: Possible | None,
+    common: explained.Common,
 ) -> Holder:
     verdict, row = shown.verdicts[process.pid], Row.of(process, ranking, rank)
     place = innermost_place(process, ranking.snapshot)
     lines = [explained.title(process, ranking)]
-    lines += explained.steps(process, verdict, ranking, first)
+    lines += explained.steps(process, verdict, ranking, first, common)
     if rank:
-        lines += ["", explained.rank(process, ranking), *explained.taking(process, ranking)]
+        lines += ["", explained.rank(process, ranking)]
+        lines += explained.taking(process, ranking, common)
     return Holder(
         pid=process.pid,
         name=row.command,
@@ -221,17 +224,16 @@ def _kept(verdict: Verdict) -> str:
     return "ends already" if verdict.why in (Why.EXITING, Why.ZOMBIE) else "no candidate"
 
 
-def _steps(ranking: Ranking) -> dict[int, int]:
+def _steps(ranking: Ranking, common: explained.Common) -> dict[int, int]:
     """Return with which kill each process goes; a unit that is killed as a whole goes at once."""
     steps: dict[int, int] = {}
     number = 0
-    wholes = ranking.together() if ranking.groups.by_path else {}
     for process in ranking.candidates:
         if process.pid in steps:
             continue
         number += 1
         group = ranking.groups.of(process)
-        found = wholes.get(group.unit.place.path) if group else None
+        found = common.together.get(group.unit.place.path) if group else None
         for victim in found.victims if found else (process,):
             steps.setdefault(victim.pid, number)
     return steps

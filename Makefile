@@ -194,7 +194,8 @@ BUNDLE ?= lark cgroupspy pydbus
 .PHONY: install
 install:
 	install -d $(LIBDIR) $(UNITDIR) $(RULESDIR)/presets $(RULESDIR)/tests $(SOURCEDIR) \
-	  $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/oomrules/generated $(DESTDIR)/etc/oomrules.d
+	  $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/oomrules/generated \
+	  $(DESTDIR)$(PREFIX)/share/doc/oomrules/pictures $(DESTDIR)/etc/oomrules.d
 	cp -R --no-preserve=ownership oomrules $(LIBDIR)/
 	find $(LIBDIR) -name __pycache__ -prune -exec rm -rf {} +
 	cp -R --no-preserve=ownership grammar rules.d $(LIBDIR)/oomrules/
@@ -204,6 +205,7 @@ install:
 	install -m 644 systemd/*.service $(UNITDIR)/
 	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/oomrules/
 	install -m 644 docs/generated/*.md $(DESTDIR)$(PREFIX)/share/doc/oomrules/generated/
+	install -m 644 docs/pictures/*.png $(DESTDIR)$(PREFIX)/share/doc/oomrules/pictures/
 	install -m 644 kernel/oom.c kernel/Kbuild kernel/Makefile $(SOURCEDIR)/
 	sed 's/@VERSION@/$(VERSION)/' kernel/dkms.conf > $(SOURCEDIR)/dkms.conf
 	$(if $(wildcard $(BPF_OBJECT)),install -D -m 644 $(BPF_OBJECT) $(LIBDIR)/bpf/$(notdir $(BPF_OBJECT)))

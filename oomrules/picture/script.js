@@ -109,10 +109,10 @@
     }
     const sum = (key) => gone.reduce((all, one) => all + one[key], 0);
     const swap = sum("swap") ? `, and ${memory(sum("swap"))} of swap` : "";
+    const rest = sum("ram") > sum("back") ? "; the rest is shared, or stays as file cache and tmpfs" : "";
     by("gone").textContent = `After ${kills} of ${by("kills").max} kills: `
       + `${gone.length} process${gone.length === 1 ? "" : "es"} gone, which held `
-      + `${memory(sum("ram"))}. ${memory(sum("back"))} of it comes back at once${swap}; `
-      + "the rest is shared, or stays as file cache and tmpfs.";
+      + `${memory(sum("ram"))}. ${memory(sum("back"))} of it comes back at once${swap}${rest}.`;
   };
   const set = (from, to) => {
     const kills = Math.max(0, Math.min(+from.max, Math.round(+from.value) || 0));

@@ -48,7 +48,7 @@ def inside(one: list[float], other: list[float], by: float) -> bool:
 
 
 def text_of(chrome: Chrome, id_: str) -> str:
-    return chrome.find_element(By.ID, id_).text
+    return str(chrome.find_element(By.ID, id_).text)
 
 
 def press(chrome: Chrome, *keys: str) -> None:

@@ -26,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="UNIT",
         help="only this unit (a glob) and what is below it",
     )
+    shared.add_value(
+        parser,
+        "--of",
+        "FILE",
+        "a recording of `oomrules record`: memory, stalls, guards and kills over its time",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -48,15 +54,31 @@ def _drawable(text: str) -> str:
 def run(options: argparse.Namespace) -> int:
     """Draw the picture; 1 if no process is in it."""
     try:
-        from oomrules.commands.parts import pictured
-        from oomrules.picture import draw
+        from oomrules.commands.parts import pictured, recounted
+        from oomrules.picture import draw, plot
     except ModuleNotFoundError as error:
         raise Failure(
             f"oomrules picture needs the Python library {error.name}", missing()
         ) from error
+    drawing = options.output.endswith(".svg")
+    if options.of:
+        if options.snapshot or options.within:
+            raise Failure(
+                "--of draws a recording, which has no --snapshot and no --in",
+                "leave these out, or leave out --of",
+            )
+        course = recounted.of(shared.program(options), options.of)
+        text = (plot.svg if drawing else plot.html)(course)
+        files.replace(options.output, text.encode(), 0o600)
+        say(
+            f"{options.output}: {count(len(course.marks), 'event')} in {course.seconds:.1f} s; "
+            "open it in a browser",
+            sys.stderr,
+        )
+        return 0
     ranked = selection.ranked(options)
     picture = pictured.of(ranked, options)
-    make = draw.svg if options.output.endswith(".svg") else draw.html
+    make = draw.svg if drawing else draw.html
     # The rules may ask for command lines, which others must not read.
     files.replace(options.output, make(picture).encode(), 0o600)
     say(

@@ -82,7 +82,7 @@ class Drawing(NamedTuple):
 def svg(picture: Picture) -> str:
     """Return the drawing as a file."""
     style = (_HERE / "style.css").read_text("utf-8")
-    return _environment().get_template("picture.svg").render(_values(picture, style, "wide"))
+    return environment().get_template("picture.svg").render(_values(picture, style, "wide"))
 
 
 def html(picture: Picture) -> str:
@@ -92,14 +92,14 @@ def html(picture: Picture) -> str:
     values = _values(picture, style, *SIZES)
     values |= {
         "script": script,
-        "style_hash": _hash(style),
-        "script_hash": _hash(script),
+        "style_hash": allowed(style),
+        "script_hash": allowed(script),
         "columns": _COLUMNS,
         "sums": _sums(picture),
         "shares": _measures(picture),
         "ranks": _legend(picture),
     }
-    return _environment().get_template("page.html").render(values)
+    return environment().get_template("page.html").render(values)
 
 
 def _values(picture: Picture, style: str, *names: str) -> dict[str, Any]:
@@ -116,7 +116,8 @@ def _values(picture: Picture, style: str, *names: str) -> dict[str, Any]:
     }
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Return what fills in the templates; it escapes all that it is given."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -135,7 +136,7 @@ def _environment() -> jinja2.Environment:
     return made
 
 
-def _hash(text: str) -> str:
+def allowed(text: str) -> str:
     """Return the hash by which a page allows what is written in it (CSP, level 2)."""
     return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from oomrules.commands.main import main
+from tests.commands.test_picture_of import lines
 
 RULES = """score footprint
 never kill comm "sshd"
@@ -28,6 +30,19 @@ def draw(snapshot: Path, path: Path, *more: str) -> None:
     rules.write_text(RULES, encoding="utf-8")
     arguments = ["picture", "--snapshot", str(snapshot), "--rules", str(rules)]
     assert main([*arguments, "-o", str(path), *more]) == 0
+
+
+def recount(path: Path) -> None:
+    """Draw a recording in which memory goes, with three guards."""
+    recording, rules = path.with_suffix(".jsonl"), path.with_suffix(".oom")
+    recording.write_text("".join(json.dumps(one) + "\n" for one in lines()), encoding="utf-8")
+    rules.write_text(
+        "kill when host.available < 5%\nwarn when host.stall > 10%\n"
+        "terminate when host.available < 10% and host.swap_free < 50%\n",
+        encoding="utf-8",
+    )
+    arguments = ["--of", str(recording), "--rules", str(rules), "-o", str(path)]
+    assert main(["picture", *arguments]) == 0
 
 
 def start(profile: Path) -> Chrome:

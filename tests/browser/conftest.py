@@ -24,7 +24,9 @@ def drawn(places: Path) -> Draw:
 
     def draw(name: str, ending: str = "html", *more: str) -> Path:
         path = places / f"{name}{'-'.join(more)}.{ending}"
-        if not path.exists():
+        if name == "course" and not path.exists():
+            browser.recount(path)
+        elif not path.exists():
             made = {"busy": hosts.snapshot, "hostile": hosts.hostile, "crowded": hosts.crowded}
             snapshot = made[name](places / f"{name}.jsonl")
             browser.draw(snapshot, path, *more)

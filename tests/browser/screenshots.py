@@ -45,6 +45,11 @@ def main(directory: Path) -> None:
                 chrome.execute_script(_CHOSEN, kills)
                 shot = chrome.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
                 (directory / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+            browser.recount(Path("night.html"))
+            browser.look(chrome, 1000, 1010)
+            chrome.get(Path("night.html").resolve().as_uri())
+            shot = chrome.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
+            (directory / "recording.png").write_bytes(base64.b64decode(shot["data"]))
         finally:
             chrome.quit()
 

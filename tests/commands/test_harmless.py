@@ -159,6 +159,7 @@ def commands(place: Path) -> dict[str, Sequence[object]]:
         "rank bad rules": ("rank", *host, "--rules", place / "bad.oom"),
         "rank no rules": ("rank", *host, "--rules", EVIL),
         "picture": ("picture", *host, *rules, "-o", place / "picture.html"),
+        "picture --of": ("picture", "--of", place / "twice.jsonl", "-o", place / "course.html"),
         "picture what": ("picture", *host, "-o", EVIL),
         "picture --in": ("picture", "--in", EVIL, *host, *rules, "-o", place / "picture.svg"),
         "explain": ("explain", pid, *host, *rules),

@@ -10,7 +10,7 @@ from pathlib import Path
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from oomrules.commands.main import main
-from tests.commands.test_picture_of import lines
+from tests.commands.test_picture_of import EVIL, lines
 
 RULES = """score footprint
 never kill comm "sshd"
@@ -32,10 +32,15 @@ def draw(snapshot: Path, path: Path, *more: str) -> None:
     assert main([*arguments, "-o", str(path), *more]) == 0
 
 
-def recount(path: Path) -> None:
-    """Draw a recording in which memory goes, with three guards."""
+def recount(path: Path, name: str = EVIL) -> None:
+    """Draw a recording in which memory goes, with three guards.
+
+    Args:
+        path: of the picture.
+        name: of the processes that are killed.
+    """
     recording, rules = path.with_suffix(".jsonl"), path.with_suffix(".oom")
-    recording.write_text("".join(json.dumps(one) + "\n" for one in lines()), encoding="utf-8")
+    recording.write_text("".join(json.dumps(one) + "\n" for one in lines(name)), encoding="utf-8")
     rules.write_text(
         "kill when host.available < 5%\nwarn when host.stall > 10%\n"
         "terminate when host.available < 10% and host.swap_free < 50%\n",

@@ -45,7 +45,7 @@ def main(directory: Path) -> None:
                 chrome.execute_script(_CHOSEN, kills)
                 shot = chrome.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
                 (directory / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
-            browser.recount(Path("night.html"))
+            browser.recount(Path("night.html"), "java")
             browser.look(chrome, 1000, 1010)
             chrome.get(Path("night.html").resolve().as_uri())
             shot = chrome.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})

@@ -19,7 +19,7 @@ GIB = 1 << 30
 EVIL = "</title><script>x</script>\u202e"
 
 
-def lines() -> list[dict[str, Any]]:
+def lines(name: str = EVIL) -> list[dict[str, Any]]:
     """Ten minutes in which memory goes, and the kernel kills."""
     found: list[dict[str, Any]] = [
         {
@@ -38,7 +38,7 @@ def lines() -> list[dict[str, Any]]:
                     "pid": 53,
                     "start": 7,
                     "rank": 1,
-                    "comm": EVIL,
+                    "comm": name,
                     "held": GIB,
                     "cgroup": "/a.service",
                     "unit": "a.service",
@@ -55,7 +55,7 @@ def lines() -> list[dict[str, Any]]:
         waited = max(0, at - 480) * 1_000_000
         host |= {"full": waited, "some": waited}
         found.append({"kind": "sample", "at": 1000.0 + at, "host": host})
-    happened = {"event": "kernel", "pid": 77, "start": 9, "comm": EVIL, "unit": "b.service"}
+    happened = {"event": "kernel", "pid": 77, "start": 9, "comm": name, "unit": "b.service"}
     return [*found, {"kind": "event", "at": 1599.0, **happened}]
 
 

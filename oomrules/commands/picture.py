@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "--of",
         "FILE",
-        "a recording of `oomrules record`: memory, stalls, guards and kills over its time",
+        "over time: memory, stalls, guards and kills of a recording of `oomrules record`, or the "
+        "kills that `oomrules history --format json` has written",
     )
     parser.add_argument(
         "-o",
@@ -67,7 +68,8 @@ def run(options: argparse.Namespace) -> int:
                 "--of draws a recording, which has no --snapshot and no --in",
                 "leave these out, or leave out --of",
             )
-        course = recounted.of(shared.program(options), options.of)
+        course = recounted.of_history(options.of) if options.of != "-" else None
+        course = course or recounted.of(shared.program(options), options.of)
         text = (plot.svg if drawing else plot.html)(course)
         files.replace(options.output, text.encode(), 0o600)
         say(

@@ -154,3 +154,90 @@ def test_a_recording_of_one_sample_is_a_moment(
     done = oomrules("picture", "--of", recording, "-o", tmp_path / "x.svg")
     assert done.code == 0, done.err
     ElementTree.parse(tmp_path / "x.svg")
+
+
+# --- history --------------------------------------------------------------------------------------
+
+
+def kill(time: str, by: str, **more: Any) -> dict[str, Any]:
+    guard = {"text": "kill when host.stall > 9%", "file": "/etc/x.oom", "line": 3}
+    return {
+        "time": time,
+        "unit": "a.service",
+        "user_unit": "",
+        "cgroup": "/a.service",
+        "pid": 7,
+        "comm": EVIL,
+        "uid": 0,
+        "rank": 1,
+        "listed": 9,
+        "points": 5,
+        "list_age": 0.5,
+        "by": by,
+        "guard": guard if by == "guard" else None,
+        "kernel_alone": None,
+        **more,
+    }
+
+
+HISTORY = {
+    "schema": "oomrules.history/1",
+    "kills": [
+        kill("2026-11-25T03:00:00+00:00", "kernel"),
+        kill("2026-11-27T03:00:00+00:00", "kernel"),
+        kill("2026-11-26T04:00:00+01:00", "guard"),
+    ],
+    "terminated": [kill("2026-11-26T12:00:00+00:00", "guard")],
+    "warnings": [kill("2026-11-25T12:00:00+00:00", "guard", what="warned", pid=None)],
+}
+
+
+@pytest.fixture
+def of_history(oomrules: Run, tmp_path: Path) -> Callable[[Any], Done]:
+    def draw(data: Any) -> Done:
+        path = tmp_path / "history.json"
+        path.write_text(json.dumps(data, indent=1), encoding="utf-8")
+        return oomrules("picture", "--of", path, "-o", tmp_path / "h.html")
+
+    return draw
+
+
+def test_a_history_is_drawn_over_its_days(
+    of_history: Callable[[Any], Done], tmp_path: Path
+) -> None:
+    done = of_history(HISTORY)
+    assert done.code == 0, done.err
+    text = (tmp_path / "h.html").read_text(encoding="utf-8")
+    page = Page(text)
+    hours = [float(row["data-at"]) / 3600 for _, row in page.elements if "data-at" in row]
+    # In the order of time, whatever the zone.
+    assert hours == [0, 9, 24, 33, 48]
+    looks = [row["class"] for _, row in page.elements if row.get("class", "").startswith("mark")]
+    plain, taken = "mark real", "mark real kill"
+    assert looks == [taken, plain, taken, taken, taken] * 2
+    assert "by the kernel" in text and "by a guard" in text and "<script" not in text
+
+
+def test_a_history_without_kills_is_an_empty_axis(
+    of_history: Callable[[Any], Done], tmp_path: Path
+) -> None:
+    done = of_history({**HISTORY, "kills": [], "terminated": [], "warnings": []})
+    assert done.code == 0, done.err
+    assert "None." in (tmp_path / "h.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"schema": "oomrules.history/2"},
+        {"kills": None},
+        {"kills": [1]},
+        {"kills": [{"time": "x"}]},
+        {"kills": [{**kill("2026-11-25T03:00:00+00:00", "kernel"), "unit": 5}]},
+        {"kills": [{**kill("2026-11-25T03:00:00+00:00", "kernel"), "comm": ["x"]}]},
+    ],
+)
+def test_a_damaged_history_is_said(wrong: Any, of_history: Callable[[Any], Done]) -> None:
+    done = of_history({**HISTORY, **wrong})
+    assert done.code == 2 and "history.json" in done.err
+    assert "oomrules history --format json" in done.err and "a mistake in" not in done.err

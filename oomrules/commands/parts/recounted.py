@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from oomrules.commands.parts import replaying
+import json
+from datetime import datetime
+from typing import Any
+
+from oomrules import files
+from oomrules.commands.parts import acts, replaying
 from oomrules.commands.parts.verdicts import within_block
-from oomrules.guard import decision, levels
+from oomrules.errors import Failure, reason
+from oomrules.guard import decision, levels, recording
 from oomrules.guard.model import Ready, Sample
 from oomrules.guard.recording import Start
 from oomrules.picture.course import Course, Curve, Gathered, Mark, Panel, Worst
@@ -14,6 +20,9 @@ from oomrules.terminal import clip, count
 # Guards whose distances are drawn, and how a curve of each looks.
 _LINES = ("first", "second", "third", "fourth")
 _LONGEST_NAME = 60
+# Bytes of a history; an entry has some thousand at most.
+_MOST_HISTORY = 1 << 26
+_HINT = "write it again with `oomrules history --format json > FILE`"
 _KILLS = ("asked", "killed", "kernel")
 
 
@@ -115,6 +124,83 @@ def of(program: Program, path: str) -> Course:
         columns=tuple(column.name.capitalize() for column in replaying.COLUMNS),
         notes=tuple(notes),
     )
+
+
+# --- kills over days ------------------------------------------------------------------------------
+
+
+def _history(path: str) -> dict[str, Any] | None:
+    """Return what ``oomrules history --format json`` has written; None for another file."""
+    try:
+        # A recording has an object in each line, and may be much larger.
+        if next(files.lines(path, recording.LONGEST_LINE), "").strip() != "{":
+            return None
+    except UnicodeDecodeError:
+        return None
+    try:
+        found: dict[str, Any] = json.loads(files.read(path, _MOST_HISTORY))
+    except (ValueError, RecursionError) as error:
+        raise Failure(f"{path} is no JSON: {error}", _HINT) from error
+    if found.get("schema") != acts.SCHEMA:
+        raise Failure(f"{path}: the schema is not {acts.SCHEMA}", _HINT)
+    return found
+
+
+def of_history(path: str) -> Course | None:
+    """Return the kills that ``oomrules history --format json`` has written; None for another file.
+
+    Raises:
+        Failure: it cannot be read, or is damaged.
+    """
+    try:
+        found = _history(path)
+        return None if found is None else _acts(found, path)
+    except OSError as error:
+        raise Failure(f"cannot read {path}: {reason(error)}") from error
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise Failure(f"{path}: an entry is not as `oomrules history` writes it", _HINT) from error
+
+
+def _acts(found: dict[str, Any], path: str) -> Course:
+    listed = [
+        *((one, True, acts.row(one)) for one in found["kills"]),
+        *((one, True, acts.row(one, acts.ASKED)) for one in found["terminated"]),
+        *((one, False, acts.note_row(one)) for one in found["warnings"]),
+    ]
+    times = [datetime.fromisoformat(one["time"]).timestamp() for one, _, _ in listed]
+    begin, end = min(times, default=0.0), max(times, default=0.0)
+    ordered = sorted(zip(times, listed, strict=True), key=lambda timed: timed[0])
+    points: dict[str, list[tuple[float, float | None]]] = {"kernel": [], "guard": []}
+    numbers = dict.fromkeys(points, 0)
+    for moment, (one, kill, _) in ordered:
+        by = "guard" if one["by"] == "guard" else "kernel"
+        points[by].append((moment - begin, numbers[by]))
+        numbers[by] += kill
+        points[by].append((moment - begin, numbers[by]))
+    curves = [
+        Curve(name, line, (*points[by], (end - begin, numbers[by])))
+        for by, name, line in (
+            ("kernel", "by the kernel", "first"),
+            ("guard", "by a guard", "second"),
+        )
+        if numbers[by]
+    ]
+    most = max(1, *numbers.values())
+    return Course(
+        what=path,
+        begun=ordered[0][1][0]["time"] if ordered else "",
+        seconds=end - begin,
+        panels=(Panel("processes taken so far", "number", most, tuple(curves)),),
+        marks=tuple(
+            Mark(at=moment - begin, real=True, kill=kill, cells=tuple(cells))
+            for moment, (_, kill, cells) in ordered
+        ),
+        columns=tuple(column.name.capitalize() for column in acts.COLUMNS),
+        notes=("the axis ends with the last entry",),
+    )
+
+
+# --- panels ---------------------------------------------------------------------------------------
 
 
 def _panel(

@@ -72,7 +72,7 @@ test-fresh: setup
 
 # Apart, since the browser and its driver take 400 MB: without a screen, as root or as a user.
 $(BIN)/.browser: $(BIN)/.ready
-	@sh install-packages.sh chromium chromium-driver fonts-dejavu-core
+	@sh install-packages.sh chromium chromium-driver chromium-sandbox fonts-dejavu-core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
 	@touch $@
 

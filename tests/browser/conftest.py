@@ -57,8 +57,6 @@ def page(chrome: Chrome, drawn: Draw) -> Callable[..., Chrome]:
         chrome.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
         chrome.get_log("browser")
         chrome.get(path.as_uri())
-        # A page may have a process of its own, which knows nothing of the one before.
-        browser.look(chrome, width, 900, **media)
         return chrome
 
     return show

@@ -31,7 +31,7 @@ class Panel(NamedTuple):
     """Curves that share a scale.
 
     Attributes:
-        unit: ``bytes`` or ``percent``.
+        unit: ``bytes``, ``percent`` or ``number``.
         most: the top of the scale; its bottom is 0.
     """
 
@@ -135,20 +135,22 @@ def runs(points: Iterable[tuple[float, float | None]]) -> Iterator[list[tuple[fl
         yield run
 
 
-def ticks(most: float, about: int, binary: bool) -> list[float]:
+def ticks(most: float, about: int, unit: str) -> list[float]:
     """Return round values from 0 to the most, some few.
 
     Args:
         most: the top of the scale.
         about: how many there may be besides 0.
-        binary: whether powers of two are round, as for bytes; else those of ten, and 2 and 5 times.
+        unit: of a ``Panel``. Powers of two are round for bytes; for others those of ten, and twice
+            and five times these. A number has no fractions.
     """
     rough = most / about
-    if binary:
+    if unit == "bytes":
         step = 2.0 ** math.ceil(math.log2(rough))
     else:
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * times for times in (1, 2, 5, 10) if power * times >= rough)
+    step = max(1.0, step) if unit == "number" else step
     return [step * number for number in range(int(most / step) + 1)]
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from oomrules.picture.course import Course, Curve, Mark, Panel, runs, ticks, times
 from oomrules.picture.draw import allowed, environment
 from oomrules.plain import printable
-from oomrules.terminal import clip, legible, memory
+from oomrules.terminal import clip, duration, legible, memory
 
 _HERE = Path(__file__).parent
 _COLUMN, _LINE = 7.3, 16.0
@@ -27,7 +27,7 @@ class Form(NamedTuple):
     times: int
 
 
-FORMS = {"wide": Form(1200, 84, 10), "narrow": Form(300, 68, 3)}
+FORMS = {"wide": Form(1200, 84, 10), "narrow": Form(300, 68, 2)}
 
 
 class Line(NamedTuple):
@@ -72,6 +72,7 @@ def _values(course: Course, style: str, *names: str) -> dict[str, Any]:
         "course": course,
         "plots": [_plot(course, name) for name in names],
         "style": style,
+        "lasting": duration(round(course.seconds) * 1000) if course.seconds >= 1 else "a moment",
         "title": printable(f"What went on in {course.what}"),
     }
 
@@ -95,7 +96,7 @@ def _plot(course: Course, name: str) -> Plot:
             texts.append(Line(40, y, clip(legible(curve.name), columns - 6)))
             curves.append(Line(0, 0, "", curve.line, f"M4 {y - 4:.1f}H34"))
         top = y + 14
-        for value in ticks(panel.most, 4, panel.unit == "bytes"):
+        for value in ticks(panel.most, 4, panel.unit):
             at = top + _HIGH * (1 - value / panel.most)
             grid.append(Line(0, 0, "", "", f"M{form.left:.1f} {at:.1f}H{right:.1f}"))
             texts.append(Line(form.left - 6, at + 4, _named(value, panel), "number"))
@@ -103,14 +104,23 @@ def _plot(course: Course, name: str) -> Plot:
             curves += _drawn(curve, panel, top, x_of)
         y = top + _HIGH
         for time in times(course.seconds, form.times):
-            texts.append(Line(x_of(time), y + 15, _clock(time), "time"))
+            texts.append(_timed(x_of(time), y + 15, _clock(time), form.width))
         y += _BELOW
     marks = tuple(_marks(course.marks, x_of, y - _BELOW))
     return Plot(name, form.width, y, tuple(texts), tuple(grid), tuple(curves), marks)
 
 
+def _timed(x: float, y: float, text: str, most: float) -> Line:
+    """Return a time below the axis, in the middle of its place or as far right as there is room."""
+    if x + _COLUMN * len(text) / 2 > most:
+        return Line(most - 2, y, text, "number")
+    return Line(x, y, text, "time")
+
+
 def _named(value: float, panel: Panel) -> str:
-    return memory(int(value)) if panel.unit == "bytes" else f"{value:g} %"
+    if panel.unit == "bytes":
+        return memory(int(value))
+    return f"{value:g} %" if panel.unit == "percent" else f"{value:g}"
 
 
 def _drawn(curve: Curve, panel: Panel, top: float, x_of: Any) -> Iterator[Line]:
@@ -136,5 +146,5 @@ def _clock(seconds: float) -> str:
     if whole < 60:
         return f"{whole} s"
     days, rest = divmod(whole, 86400)
-    clock = f"{rest // 3600}:{rest % 3600 // 60:02}:{rest % 60:02}"
-    return f"{days} d {clock}" if days else clock
+    clock = f"{rest // 3600}:{rest % 3600 // 60:02}"
+    return f"{days} d {clock}" if days else f"{clock}:{rest % 60:02}"

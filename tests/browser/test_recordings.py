@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 
 import pytest
 from axe_selenium_python import Axe
@@ -10,6 +11,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from tests.browser.test_looks import GRAPHIC, MEDIA, TEXT, WRITTEN, contrast
+from tests.browser.test_page import overlap
 
 Show = Callable[..., Chrome]
 # Each text and each line of the drawing, with its colour.
@@ -44,6 +46,14 @@ def test_it_fits_the_screen_and_no_text_leaves_it(width: int, page: Show) -> Non
         " box.right > innerWidth).map(([text]) => text)"
     )
     assert outside == []
+    boxes = chrome.execute_script(
+        "return [...document.querySelectorAll('.plot text')].filter((one) =>"
+        " one.getClientRects().length).map((one) => { const box = one.getBoundingClientRect();"
+        " return [one.textContent, [box.left, box.top, box.right, box.bottom]]; })"
+    )
+    for (text, box), (other, another) in combinations(boxes, 2):
+        # The boxes of two lines touch.
+        assert overlap(box, another) < 0.2 * (box[3] - box[1]) * (box[2] - box[0]), (text, other)
 
 
 @pytest.mark.parametrize("medium", MEDIA)

@@ -59,9 +59,9 @@ def test_a_gap_in_a_long_recording_is_not_bridged_either() -> None:
     assert before[-1] <= 40_000 < 60_000 <= after[0]
 
 
-@given(st.floats(1e-3, 1e15), st.integers(2, 6), st.booleans())
-def test_a_scale_has_some_round_numbers(most: float, about: int, binary: bool) -> None:
-    found = ticks(most, about, binary)
+@given(st.floats(1e-3, 1e15), st.integers(2, 6), st.sampled_from(["bytes", "percent", "number"]))
+def test_a_scale_has_some_round_numbers(most: float, about: int, unit: str) -> None:
+    found = ticks(most, about, unit)
     assert found[0] == 0 and found[-1] <= most * (1 + 1e-9)
     assert 1 <= len(found) <= about + 2
     if found[2:]:
@@ -71,8 +71,13 @@ def test_a_scale_has_some_round_numbers(most: float, about: int, binary: bool) -
 
 def test_a_scale_of_bytes_is_in_powers_of_two() -> None:
     gib = float(1 << 30)
-    assert ticks(16 * gib, 4, True) == [0, 4 * gib, 8 * gib, 12 * gib, 16 * gib]
-    assert ticks(100, 4, False) == [0, 50, 100]
+    assert ticks(16 * gib, 4, "bytes") == [0, 4 * gib, 8 * gib, 12 * gib, 16 * gib]
+    assert ticks(100, 4, "percent") == [0, 50, 100]
+
+
+def test_a_scale_of_kills_has_whole_numbers() -> None:
+    assert ticks(2, 4, "number") == [0, 1, 2]
+    assert ticks(30, 4, "number") == [0, 10, 20, 30]
 
 
 @given(st.floats(0, 1e8), st.integers(2, 12))

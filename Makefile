@@ -3,6 +3,8 @@
 # make test          every test that needs no guest
 # make test-vm       the tests in a guest with a real systemd
 # make test-fresh    `make run` and `make test` on bare Debian 12 and 13 machines
+# make test-picture  pictures in a real browser, Debian's chromium
+# make screenshots   the pictures in docs/picture.md
 # make scenarios, churn, storm, trials, dkms, duel, calm
 #                    the long tests in the guest
 # make mutations     ten thousand damaged OOM reports are read
@@ -31,7 +33,7 @@ VENV ?= .venv
 TESTS ?=
 BIN := $(VENV)/bin
 
-.PHONY: setup run test test-vm test-fresh churn storm scenarios trials dkms duel calm mutations fillings kernels debug-kernel lint bpf bench bench-fleet clean system-packages bpf-packages
+.PHONY: setup run test test-vm test-fresh churn storm scenarios trials dkms duel calm mutations fillings kernels debug-kernel lint bpf bench bench-fleet clean system-packages bpf-packages test-picture screenshots
 .DELETE_ON_ERROR:
 
 setup: $(BIN)/.ready
@@ -70,6 +72,18 @@ test-vm: setup
 # from packages and kept in .vm for a week. Needs root, and tests the committed state.
 test-fresh: setup
 	$(BIN)/python -m pytest tests/fresh -o cache_dir=.vm/pytest-fresh $(FRESH_ARGS)
+
+# Apart, since the browser and its driver take 400 MB: without a screen, as root or as a user.
+$(BIN)/.browser: $(BIN)/.ready
+	@sh install-packages.sh chromium chromium-driver chromium-sandbox fonts-dejavu-core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
+	@touch $@
+
+test-picture: $(BIN)/.browser
+	$(BIN)/python -m pytest tests/browser $(PICTURE_ARGS)
+
+screenshots: $(BIN)/.browser
+	$(BIN)/python -m tests.browser.screenshots docs/pictures
 
 # Units come and go for minutes, in the guest; not part of CI.
 churn: setup
@@ -217,7 +231,8 @@ BUNDLE ?= lark cgroupspy pydbus
 .PHONY: install
 install:
 	install -d $(LIBDIR) $(UNITDIR) $(RULESDIR)/presets $(RULESDIR)/tests $(SOURCEDIR) \
-	  $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/oomrules/generated $(DESTDIR)/etc/oomrules.d
+	  $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/oomrules/generated \
+	  $(DESTDIR)$(PREFIX)/share/doc/oomrules/pictures $(DESTDIR)/etc/oomrules.d
 	cp -R --no-preserve=ownership oomrules $(LIBDIR)/
 	find $(LIBDIR) -name __pycache__ -prune -exec rm -rf {} +
 	cp -R --no-preserve=ownership grammar rules.d $(LIBDIR)/oomrules/
@@ -227,6 +242,7 @@ install:
 	install -m 644 systemd/*.service systemd/*.timer $(UNITDIR)/
 	install -m 644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/oomrules/
 	install -m 644 docs/generated/*.md $(DESTDIR)$(PREFIX)/share/doc/oomrules/generated/
+	install -m 644 docs/pictures/*.png $(DESTDIR)$(PREFIX)/share/doc/oomrules/pictures/
 	install -m 644 kernel/oom.c kernel/Kbuild kernel/Makefile $(SOURCEDIR)/
 	sed 's/@VERSION@/$(VERSION)/' kernel/dkms.conf > $(SOURCEDIR)/dkms.conf
 	$(foreach page,$(wildcard $(MAN_PAGES)),install -D -m 644 $(page) \

@@ -22,6 +22,7 @@ never waiting for another program. The modules beside the folders are the ground
     reason/ lint/ testing/ editor/    tools for the language, loaded by their commands only
     importing/                        settings of other tools -> rules
     setup/                            a host -> the presets that are proposed, and their links
+    picture/                          memory by unit and process, drawn
     report/                           a kernel's OOM report -> whom it chose and why, a snapshot
     fleet/                            many recorded hosts: one question, folded answers
     commands/                         the command line: one module a command

@@ -54,6 +54,8 @@ TOOLS = {
     "report": {"program", "processes", "kills"},
     "editor": {*JUDGED, "reason", "lint"},
     "fleet": {"program", "processes", "ranking", "language", "reason"},
+    # It draws what it is given.
+    "picture": set(),
 }
 STAGES = {*RUN_TIME, *COMPILE_TIME, *TOOLS}
 # What the modules of a stage may import, besides their own stage and the ground.

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oomrules import terminal
-from oomrules.commands import diff, emit, history, scopes, status
-from oomrules.commands.parts import verdicts
+from oomrules.commands import diff, emit, scopes, status
+from oomrules.commands.parts import acts, verdicts
 from oomrules.terminal import Paint, clip, legible, middle, rough
 from tests.commands.emulator import shown
 
 TABLES = {
     "rank": verdicts.COLUMNS,
     "scopes": scopes._COLUMNS,
-    "history": history._COLUMNS,
+    "history": acts.COLUMNS,
     "status": status._COLUMNS,
     "emit": emit._COLUMNS,
     "diff": diff._COLUMNS,
@@ -103,9 +103,9 @@ def test_a_name_gives_way_in_its_middle(text: str, columns: int, short: str) -> 
 @settings(deadline=None)
 @given(text=CELLS.map(legible), columns=st.integers(0, 100))
 def test_what_is_cut_fits_and_what_fits_is_not_cut(text: str, columns: int) -> None:
-    for cut in (clip, middle, rough, terminal.branch, history._moment):
+    for cut in (clip, middle, rough, terminal.branch, acts._moment):
         assert terminal.width(cut(text, columns)) <= columns
-        if terminal.width(text) <= columns and cut is not history._moment:
+        if terminal.width(text) <= columns and cut is not acts._moment:
             assert cut(text, columns) == text
 
 

@@ -11,40 +11,17 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from oomrules.commands.parts import acts
 from oomrules.commands.parts.journal_entries import asked, entries, is_ours, seconds, text, whole
 from oomrules.kills import guarded
 from oomrules.kills.entry import ASKED_ID, KILL_ID
 from oomrules.terminal import (
-    Column,
     Paint,
     called,
-    clip,
-    middle,
     print_json,
-    rough,
     say,
     table,
-    width,
 )
-
-SCHEMA = "oomrules.history/1"
-
-
-def _moment(text: str, columns: int) -> str:
-    """Return a time of ISO 8601 shortened: without its zone, its year, its seconds."""
-    day, _, clock = text.partition("T")
-    forms = (
-        text,
-        f"{day} {clock[:8]}",
-        f"{day[5:]} {clock[:8]}",
-        f"{day[5:]} {clock[:5]}",
-        clock[:8],
-    )
-    return next((form for form in forms if width(form) <= columns), clip(clock, columns))
-
-
-# Stands behind the rank of a process that was asked to end, a column that every terminal shows.
-_ASKED = ", SIGTERM"
 
 # Entries of the guard: about a victim, and about none.
 _KILLS = {
@@ -65,9 +42,6 @@ _NOTES = {
 # How a victim ended is part of what is said of its kill.
 _ENDED = guarded.ENDED_ID
 
-# In the table, where the rank of a victim would stand.
-_SHOWN = {"nobody": "nobody to take", "again": "again and again"}
-
 # Characters of an entry's message.
 _LONGEST_MESSAGE = 4000
 
@@ -82,18 +56,6 @@ _SIZES = {
     "won": "WON",
     "others": "OTHERS",
 }
-
-_COLUMNS = (
-    Column("TIME", least=14, enough=19, turn=1, cut=_moment),
-    Column("UNIT", least=12, enough=24, turn=2, goes=4, cut=middle),
-    Column("PID", right=True),
-    Column("COMMAND", least=10, enough=16, turn=3),
-    Column("UID", right=True, goes=1),
-    Column("RANK", right=True),
-    Column("POINTS", right=True, least=7, enough=12, turn=4, goes=3, cut=rough),
-    Column("LIST AGE", right=True, goes=2),
-    Column("BY", least=6, enough=18, turn=5, goes=5, cut=middle),
-)
 
 # A process that was asked to end and is killed within this time did not end by itself.
 _GRACE = timedelta(minutes=10)
@@ -116,18 +78,18 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "json":
         print_json(
             {
-                "schema": SCHEMA,
+                "schema": acts.SCHEMA,
                 "kills": found.kills,
                 "terminated": found.asked,
                 "warnings": found.notes,
             }
         )
     elif any(found):
-        rows = [*map(_row, found.kills), *(_row(kill, _ASKED) for kill in found.asked)]
-        rows += map(_note_row, found.notes)
+        rows = [*map(acts.row, found.kills), *(acts.row(kill, acts.ASKED) for kill in found.asked)]
+        rows += map(acts.note_row, found.notes)
         # By time; kills stand first where it is the same.
         rows.sort(key=lambda row: row[0])
-        print(table(_COLUMNS, rows, Paint(sys.stdout)))
+        print(table(acts.COLUMNS, rows, Paint(sys.stdout)))
         for line in filter(None, map(_other_choice, found.kills)):
             say(line)
     else:
@@ -264,39 +226,6 @@ def _guard(entry: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _row(kill: dict[str, Any], end: str = "") -> list[str]:
-    age = kill["list_age"]
-    unlisted = "not listed" if kill["listed"] or age is not None else "?"
-    rank = f"{kill['rank']} of {_known(kill['listed'])}" if kill["rank"] else unlisted
-    return [
-        kill["time"],
-        "/".join(filter(None, (kill["unit"], kill["user_unit"]))),
-        _known(kill["pid"]),
-        called(kill["comm"]),
-        _known(kill["uid"]),
-        rank + end,
-        "-" if kill["points"] is None else str(kill["points"]),
-        "?" if age is None else f"{age:.1f} s",
-        _by(kill),
-    ]
-
-
-def _note_row(note: dict[str, Any]) -> list[str]:
-    """Return the row of what was no kill."""
-    victim = note["pid"] is not None
-    return [
-        note["time"],
-        "/".join(filter(None, (note["unit"], note["user_unit"]))),
-        _known(note["pid"]) if victim else "-",
-        called(note["comm"]) if victim else "-",
-        _known(note["uid"]) if victim else "-",
-        _SHOWN.get(note["what"], note["what"]),
-        "-",
-        "-",
-        _by(note),
-    ]
-
-
 def _other_choice(kill: dict[str, Any]) -> str:
     """Return a line that says whom the kernel alone would have taken, if it is another process."""
     other = kill["kernel_alone"]
@@ -304,17 +233,5 @@ def _other_choice(kill: dict[str, Any]) -> str:
         return ""
     unit = "/".join(filter(None, (other["unit"], other["user_unit"])))
     what = f"{called(other['comm'])} ({other['pid']})" + (f" of {unit}" if unit else "")
-    took = f"{called(kill['comm'])} ({_known(kill['pid'])})"
+    took = f"{called(kill['comm'])} ({acts.known(kill['pid'])})"
     return f"{kill['time']}: instead of {took} the kernel alone would have taken {what}"
-
-
-def _by(kill: dict[str, Any]) -> str:
-    guard = kill.get("guard")
-    if guard is None:
-        return "kernel"
-    line = "" if guard["line"] is None else f":{guard['line']}"
-    return f"{guard['file'].rpartition('/')[2]}{line}" if guard["file"] else "guard"
-
-
-def _known(number: int | None) -> str:
-    return "?" if number is None else str(number)

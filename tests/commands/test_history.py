@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oomrules.commands import history
+from oomrules.commands.parts import acts
 from oomrules.kills import guarded
 from oomrules.kills.entry import ASKED_ID, KILL_ID
 from tests.commands.done import Done
@@ -215,7 +216,7 @@ JSON = st.recursive(
 @given(entry=st.dictionaries(st.sampled_from([*ENTRY]), JSON))
 def test_no_entry_is_a_mistake_of_ours(entry: dict[str, Any]) -> None:
     kill = history._kill(json.loads(json.dumps(entry)))
-    assert kill is None or len(history._row(kill)) == len(history._COLUMNS)
+    assert kill is None or len(acts.row(kill)) == len(acts.COLUMNS)
 
 
 def test_lines_that_are_no_entries_are_left_out(oomrules: Run, journal: Journal) -> None:

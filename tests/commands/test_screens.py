@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from oomrules import terminal
-from oomrules.commands import history
+from oomrules.commands.parts import acts
 from tests.commands.emulator import Emulator, shown
 
 Run = Callable[..., Any]
@@ -142,14 +142,14 @@ def test_history_on_a_narrow_terminal() -> None:
         "list_age": 0.4,
     }
     for wide in (40, 60, 80):
-        heading, line = shown(history._COLUMNS, [history._row(kill)], wide)
+        heading, line = shown(acts.COLUMNS, [acts.row(kill)], wide)
         assert terminal.width(line) <= wide
         assert "4194304" in line and "漢字漢字漢" in line and "11-26 12:34" in line
         assert ("1 of 5000" in line) or wide == 40
         if wide == 80:
             assert "….scope" in line or "81.scope" in line
             assert "1234567" in line and "UNIT" in heading
-        asked = shown(history._COLUMNS, [history._row(kill, history._ASKED)], wide)[1]
+        asked = shown(acts.COLUMNS, [acts.row(kill, acts.ASKED)], wide)[1]
         assert "漢" in asked and (", SIGTERM" in asked or wide == 40)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 
 from oomrules.commands.parts.verdicts import within_block
 from oomrules.processes.snapshot import Process, Snapshot
@@ -31,8 +32,16 @@ def of_unit(program: Program, place: Placement, snapshot: Snapshot) -> list[Guar
     ]
 
 
-def explained(process: Process, ranking: Ranking) -> Iterator[str]:
-    """Yield a line for each guard that may take a candidate, and as which of its candidates."""
+def explained(
+    process: Process, ranking: Ranking, within: Mapping[str, Sequence[int]] | None = None
+) -> Iterator[str]:
+    """Yield a line for each guard that may take a candidate, and as which of its candidates.
+
+    Args:
+        process: the candidate.
+        ranking: where it stands.
+        within: ``inside`` of the ranking, if it is known already.
+    """
     snapshot = ranking.snapshot
     place = innermost_place(process, snapshot)
     for targets, guard in ranking.evaluator.program.guards:
@@ -47,19 +56,21 @@ def explained(process: Process, ranking: Ranking) -> Iterator[str]:
             yield f"{said}: unknown, as its unit is"
             continue
         found, in_doubt = blocks.meant(targets, place, snapshot)
+        if found and within is None:
+            within = inside(ranking)
         for unit in found:
-            inside = _inside(unit, ranking)
-            number = inside.index(process.pid) + 1
-            yield f"{said}: candidate {number} of {len(inside)} in {unit.unit or unit.slice}"
+            members = within[unit.path] if within else ()
+            number = members.index(process.pid) + 1
+            yield f"{said}: candidate {number} of {len(members)} in {unit.unit or unit.slice}"
         if in_doubt and not found:
             yield f"{said}: unknown, since systemd has not said enough of its units"
 
 
-def _inside(unit: Placement, ranking: Ranking) -> list[int]:
-    """Return the candidates in a unit and below it, worst first."""
-    found = []
+def inside(ranking: Ranking) -> dict[str, list[int]]:
+    """Return the candidates in each unit and below it, worst first, by its control group."""
+    found = defaultdict[str, list[int]](list)
     for process in ranking.candidates:
         place = innermost_place(process, ranking.snapshot)
-        if place is not None and any(around.path == unit.path for around in place.ancestors):
-            found.append(process.pid)
-    return found
+        for path in dict.fromkeys(around.path for around in (place.ancestors if place else ())):
+            found[path].append(process.pid)
+    return dict(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ _HAPPENED = {
     "failed": "the guard failed",
     "kernel": "kernel kill",
 }
-_COLUMNS = (
+COLUMNS = (
     Column("AFTER", right=True),
     Column("TIME", least=8, enough=8, turn=1, goes=1),
     Column("WHAT", least=10, enough=16, turn=2),
@@ -144,11 +144,20 @@ class Replayed(NamedTuple):
         return any(row.replayed and row.kind in ("asked", "killed") for row in self.rows)
 
 
-def replay(program: Program, path: str) -> Replayed:
+Watcher = Callable[[Start, Sample, Ready], None]
+
+
+def _nobody_watches(start: Start, sample: Sample, ready: Ready) -> None:
+    """Do nothing."""
+
+
+def replay(program: Program, path: str, watch: Watcher = _nobody_watches) -> Replayed:
     """Run the guards of a program over a recording.
 
     Args:
+        program: the rules.
         path: of the recording; ``-`` is standard input.
+        watch: called with each sample, and the list at that time.
 
     Raises:
         Failure: it cannot be read, or a line of it is wrong.
@@ -156,14 +165,16 @@ def replay(program: Program, path: str) -> Replayed:
     name = "standard input" if path == "-" else path
     try:
         lines = files.lines("/dev/stdin" if path == "-" else path, recording.LONGEST_LINE)
-        return _replayed(program, recording.read(lines, name), name)
+        return _replayed(program, recording.read(lines, name), name, watch)
     except OSError as error:
         raise Failure(f"cannot read the recording {name}: {reason(error)}") from error
     except UnicodeDecodeError as error:
         raise Failure(f"the recording {name} is no UTF-8 text", recording.HINT) from error
 
 
-def _replayed(program: Program, lines: Iterable[recording.Line], name: str) -> Replayed:
+def _replayed(
+    program: Program, lines: Iterable[recording.Line], name: str, watch: Watcher
+) -> Replayed:
     start = Start(0.0, "", 1.0)
     world = Lists(program)
     guard = Replay()
@@ -191,6 +202,7 @@ def _replayed(program: Program, lines: Iterable[recording.Line], name: str) -> R
             samples, end = samples + 1, line.at
             extremes, before = extremes.after(before, line), line
             ready = world.ready(line)
+            watch(start, line, ready)
             seen.update(one.number for one in ready.armed)
             found = [_done(event, line) for event in guard.look(line, ready)]
         left_out += max(0, len(rows) + len(found) - _MOST)
@@ -357,10 +369,10 @@ def lines(found: Replayed, program: Program, paint: Paint) -> Iterator[str]:
     """Yield a table of what would have been done, and sentences on what it rests on."""
     rows, styles = [], []
     for row in found.rows:
-        rows.append(_texts(row, found.start))
+        rows.append(texts(row, found.start))
         styles.append(_style(row))
     if rows:
-        yield table(_COLUMNS, rows, paint, styles)
+        yield table(COLUMNS, rows, paint, styles)
         yield ""
     span = duration(round(1000 * max(0.0, found.end - found.start.at)))
     signals = sum(row.replayed and row.kind in ("asked", "killed") for row in found.rows)
@@ -396,7 +408,8 @@ def _at_worst(found: Replayed) -> Iterator[str]:
         yield f"at worst, as recorded: {'; '.join(said)}"
 
 
-def _texts(row: Row, start: Start) -> list[str]:
+def texts(row: Row, start: Start) -> list[str]:
+    """Return what stands in the columns of a row."""
     words = (_WORDS if row.replayed else _HAPPENED).get(row.kind, row.kind)
     whom = f"{called(row.comm)} ({row.pid})" if row.pid is not None else "-"
     why = row.guard

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from oomrules.commands.parts import doubts
@@ -116,8 +116,16 @@ def notes(ranking: Ranking) -> list[str]:
     return said
 
 
-def explained(process: Process, ranking: Ranking) -> list[str]:
-    """Return what a process has to do with whole units, a line each; none if it has nothing."""
+def explained(
+    process: Process, ranking: Ranking, together: Mapping[str, Together] | None = None
+) -> list[str]:
+    """Return what a process has to do with whole units, a line each; none if it has nothing.
+
+    Args:
+        process: it.
+        ranking: where it stands.
+        together: ``Ranking.together()``, if it is known already.
+    """
     standing = ranking.groups.standing(process)
     lines = [
         f"in doubt whether it goes with a unit, which is unknown: {whole.text} ({whole.place})"
@@ -126,7 +134,8 @@ def explained(process: Process, ranking: Ranking) -> list[str]:
     group = ranking.groups.of(process)
     if group is None:
         return lines
-    found = ranking.together()[group.unit.place.path]
+    together = ranking.together() if together is None else together
+    found = together[group.unit.place.path]
     name, whole = _unit(group.unit), group.unit.whole
     if any(one is process for one in found.victims):
         lines.append(f"goes with its unit {name}, which is killed as a whole")

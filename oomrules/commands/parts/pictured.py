@@ -1,0 +1,239 @@
+"""What ``oomrules picture`` draws, taken from a ranking: no figure or sentence of its own."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from oomrules.commands.parts import explained, openness, selection, unheld
+from oomrules.commands.parts.verdicts import Row, measure
+from oomrules.picture import measured
+from oomrules.picture.model import Holder, Part, Picture, Share, remaining
+from oomrules.plain import printable
+from oomrules.processes.procfs import ProcSource
+from oomrules.processes.snapshot import PF_KTHREAD, Process, Snapshot
+from oomrules.processes.values import innermost_place, known
+from oomrules.program.nodes import glob
+from oomrules.ranking.possible import Possible
+from oomrules.ranking.ranker import Ranking
+from oomrules.ranking.tiers import named
+from oomrules.ranking.verdict import Verdict, Why
+
+# Seconds to wait at most for the kernel to add up what processes share.
+_PATIENCE = 10.0
+# What is left of the RAM, by the keys of ``unheld``: the names that suit a picture of it.
+_NAMES = {
+    "anon": ("processes not seen", "anonymous memory that none of the processes here holds"),
+    "page_tables": ("page tables", "those of the kernel, and upper levels of processes'"),
+    "available": ("given back on demand", "mostly file cache: MemAvailable without what is free"),
+    "rest": ("not accounted for", "drivers, network buffers, the swap cache, or not recorded"),
+}
+_OF_UNIT = Part("rest", "of no process", 0, "the unit is charged for it: file cache, tmpfs, kernel")
+
+
+class _Shown(NamedTuple):
+    """The processes that are drawn, each with what it holds and what the rules say of it."""
+
+    shares: Mapping[int, Share]
+    verdicts: Mapping[int, Verdict]
+
+
+def of(ranked: selection.Ranked, options: argparse.Namespace) -> Picture:
+    """Return the picture of what the options name.
+
+    Args:
+        ranked: all candidates of it, or of the unit ``options.within``.
+        options: with ``within`` and ``snapshot``.
+    """
+    ranking, snapshot = ranked.ranking, ranked.ranking.snapshot
+    listed = [
+        process
+        for process in snapshot.by_pid.values()
+        if not (process.flags or 0) & PF_KTHREAD
+        and (ranking.keep is None or ranking.keep(process, snapshot))
+    ]
+    selection.show_names(listed, snapshot)
+    shares = _shares(listed, snapshot)
+    # A process may have ended while it was measured.
+    listed = [process for process in listed if process.state not in ("X", "x")]
+    shares = {process.pid: shares[process.pid] for process in listed}
+    verdicts = {process.pid: ranking.verdict(process) for process in listed}
+    total, parts, excess = _parts(ranked, list(shares.values()), listed, options.within)
+    holders, steps = _holders(ranking, listed, _Shown(shares, verdicts))
+    host = snapshot.host
+    return Picture(
+        what=f"unit {options.within}" if options.within else options.snapshot or "this host",
+        time=host.time,
+        total=total,
+        excess=excess,
+        swap=(host.swap_total, host.swap_free),
+        holders=holders,
+        parts=parts,
+        steps=steps,
+        measure=measure(ranking.evaluator.program),
+        notes=tuple(ranked.notes()),
+    )
+
+
+# --- how much each process holds ------------------------------------------------------------------
+
+
+def _shares(processes: list[Process], snapshot: Snapshot) -> dict[int, Share]:
+    of_kernel: Mapping[int, measured.Proportional] = {}
+    if isinstance(snapshot, ProcSource):
+        wanted = {process.pid: process.starttime for process in processes if process.rss}
+        of_kernel = measured.proportional(wanted, _PATIENCE)
+    return {one.pid: _share(one, snapshot, of_kernel.get(one.pid)) for one in processes}
+
+
+def _share(
+    process: Process, snapshot: Snapshot, proportional: measured.Proportional | None
+) -> Share:
+    page_size = snapshot.host.page_size
+
+    def size(name: str, unit: int = 1) -> int | None:
+        value = known(name, process, snapshot)
+        return value * unit if isinstance(value, int) else None
+
+    anon, rss = size("anon", page_size), size("rss", page_size)
+    tables, swap = size("pgtables", page_size) or 0, size("swap", page_size) or 0
+    if proportional:
+        return Share(
+            anon=proportional.anon,
+            tables=tables,
+            file=proportional.file,
+            shmem=proportional.shmem,
+            swap=swap,
+            measure="proportional",
+        )
+    if anon is not None:
+        return Share(anon=anon, tables=tables, swap=swap, measure="own")
+    if rss is not None:
+        return Share(anon=rss, tables=tables, swap=swap, measure="resident")
+    return Share(swap=swap)
+
+
+# --- what nobody holds ----------------------------------------------------------------------------
+
+
+def _parts(
+    ranked: selection.Ranked, shares: list[Share], processes: list[Process], unit: str | None
+) -> tuple[int, tuple[Part, ...], int]:
+    """Return how much memory there is, the parts that no process holds, and the excess."""
+    snapshot = ranked.ranking.snapshot
+    if unit:
+        total = _charged(processes, snapshot, unit)
+        left, excess = remaining(total, {}, shares)
+        return total, (_OF_UNIT._replace(size=left["rest"]),), excess
+    uses = unheld.read() if isinstance(ranked.source, ProcSource) else None
+    if uses is None:
+        total, sizes = snapshot.host.mem_total, _recorded(snapshot)
+        uses = unheld.uses({})
+    else:
+        total, sizes = uses.total, {part.key: part.size for part in uses.parts}
+    left, excess = remaining(total, sizes, shares)
+    named_ = {part.key: (part.name, part.about) for part in uses.parts} | _NAMES
+    parts = [Part(key, named_[key][0], size, named_[key][1]) for key, size in left.items() if size]
+    return total, tuple(sorted(parts, key=lambda part: -part.size)), excess
+
+
+def _recorded(snapshot: Snapshot) -> dict[str, int]:
+    """Return the parts of the RAM that a recording tells."""
+    host = snapshot.host
+    sizes = {"free": host.free, "shmem": host.shmem, "huge_pages": host.hugetlb}
+    if host.available is not None and host.free is not None:
+        sizes["available"] = max(0, host.available - host.free)
+    return {key: size for key, size in sizes.items() if size is not None}
+
+
+def _charged(processes: list[Process], snapshot: Snapshot, unit: str) -> int:
+    """Return what the outermost units of a name are charged for, as far as it is known."""
+    paths = set()
+    for process in processes:
+        place = innermost_place(process, snapshot)
+        matching = [
+            around.path
+            for around in (place.ancestors if place else ())
+            if glob(around.unit or around.slice, unit)
+            or unit in (snapshot.fact(around, "Names") or ())
+        ]
+        paths.update(matching[-1:])
+    scopes = filter(None, map(snapshot.scope, paths))
+    return sum(scope.get("memory") or 0 for scope in scopes)
+
+
+# --- the processes --------------------------------------------------------------------------------
+
+
+def _holders(
+    ranking: Ranking, processes: list[Process], shown: _Shown
+) -> tuple[tuple[Holder, ...], int]:
+    """Return the processes, first those that are taken first, and how many kills there can be."""
+    first = openness.found(ranking, shown.verdicts.values())
+    said = first if openness.in_doubt(shown.verdicts.values()) else None
+    ranks = {pid: rank for rank, pid in enumerate(ranking.pids, 1)}
+    common = explained.Common.of(ranking)
+    steps = _steps(ranking, common)
+    ordered = sorted(processes, key=lambda process: (ranks.get(process.pid, 1 << 62), process.pid))
+    return (
+        tuple(
+            _holder(process, ranking, ranks.get(process.pid, 0), steps, shown, said, common)
+            for process in ordered
+        ),
+        max(steps.values(), default=0),
+    )
+
+
+def _holder(
+    process: Process,
+    ranking: Ranking,
+    rank: int,
+    steps: Mapping[int, int],
+    shown: _Shown,
+    first: Possible | None,
+    common: explained.Common,
+) -> Holder:
+    verdict, row = shown.verdicts[process.pid], Row.of(process, ranking, rank)
+    place = innermost_place(process, ranking.snapshot)
+    lines = [explained.title(process, ranking)]
+    lines += explained.steps(process, verdict, ranking, first, common)
+    if rank:
+        lines += ["", explained.rank(process, ranking)]
+        lines += explained.taking(process, ranking, common)
+    return Holder(
+        pid=process.pid,
+        name=row.command,
+        user=row.user,
+        group=place.path if place else "?",
+        unit={"-": "in no unit", "?": "unit unknown"}.get(row.unit, row.unit),
+        share=shown.shares[process.pid],
+        rank=rank,
+        step=steps.get(process.pid, 0),
+        points=row.points,
+        tier=named(verdict.tier, verdict.degree) if rank else "",
+        kept="" if rank else _kept(verdict),
+        why=row.why,
+        explained="\n".join(map(printable, lines)),
+    )
+
+
+def _kept(verdict: Verdict) -> str:
+    if verdict.rule:
+        return "protected"
+    return "ends already" if verdict.why in (Why.EXITING, Why.ZOMBIE) else "no candidate"
+
+
+def _steps(ranking: Ranking, common: explained.Common) -> dict[int, int]:
+    """Return with which kill each process goes; a unit that is killed as a whole goes at once."""
+    steps: dict[int, int] = {}
+    number = 0
+    for process in ranking.candidates:
+        if process.pid in steps:
+            continue
+        number += 1
+        group = ranking.groups.of(process)
+        found = common.together.get(group.unit.place.path) if group else None
+        for victim in found.victims if found else (process,):
+            steps.setdefault(victim.pid, number)
+    return steps

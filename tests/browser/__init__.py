@@ -1,0 +1,1 @@
+"""Pictures in a real browser, Debian's chromium without a screen (`make test-picture`)."""

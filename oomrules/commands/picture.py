@@ -13,6 +13,7 @@ from oomrules.errors import Failure
 from oomrules.terminal import count, memory, say
 
 _ENDINGS = (".svg", ".html", ".htm")
+EXITS = {0: "the file is written", 1: "no process is in it"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--of",
         "FILE",
         "over time: memory, stalls, guards and kills of a recording of `oomrules record`, or the "
-        "kills that `oomrules history --format json` has written",
+        "kills that `oomrules history` has written as JSON",
     )
     parser.add_argument(
         "-o",

@@ -28,7 +28,7 @@ COMMANDS = {
     "emit": "write the list of candidates to the kernel or to a file",
     "release": "give every process back the oom_score_adj that it had",
     "top": "show the ranking as it changes, in a terminal",
-    "picture": "draw who holds the memory, and in which order it would be taken",
+    "picture": "draw who holds the memory, and who would be taken first",
     "explain": "say why a process ranks where it does",
     "scopes": "show the tree of units and the rules that hold in each",
     "snapshot": "record this host, to rank it elsewhere or later",

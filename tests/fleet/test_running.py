@@ -30,12 +30,7 @@ def test_a_worker_that_is_killed_in_the_middle_costs_no_answer(tmp_path: Path) -
     for answer in running.ask(question, names, processes=2):
         found[answer["host"]] = answer
         if len(found) == 10:
-            workers = [
-                child
-                for child in psutil.Process().children(recursive=True)
-                if "spawn_main" in " ".join(child.cmdline())
-            ]
-            victim = workers[0].pid
+            victim = _spawned()[0]
             os.kill(victim, signal.SIGKILL)
             killed.append(victim)
     assert killed and found == expected
@@ -76,5 +71,10 @@ def _asked_for_info(port: int) -> str:
 
 
 def _spawned() -> list[int]:
-    children = psutil.Process().children(recursive=True)
-    return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        # One that has just ended has no command line.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child.pid)
+    return found

@@ -150,8 +150,11 @@ def _sums(picture: Picture) -> list[tuple[str, int, str]]:
         *((part.name, part.size, part.about) for part in picture.parts),
     ]
     if picture.excess:
-        why = "shared memory of processes, or figures that are not of one moment"
-        rows.append(("counted more than once", -picture.excess, why))
+        why = (
+            "memory that processes share counts several times, other units are charged for it, "
+            "or the figures are not of one moment"
+        )
+        rows.append(("more than the total", -picture.excess, why))
     return rows
 
 

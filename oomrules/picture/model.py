@@ -90,7 +90,8 @@ class Picture(NamedTuple):
         time: when it was looked at.
         total: how much memory there is; of a unit, how much it is charged for.
         excess: by how much the sum of all that is drawn exceeds the total, since memory that
-            processes share was counted more than once, or the figures are not of one moment.
+            processes share counts several times, or another unit is charged for it, or the
+            figures are not of one moment.
         swap: the size of swap, and what of it is free; None if that is unknown.
         steps: how many kills there can be.
         measure: what the points measure.

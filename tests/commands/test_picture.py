@@ -102,6 +102,37 @@ def test_the_figures_are_those_of_the_snapshot_and_add_up(
     assert sum(parts) == total == lines[0]["mem_total"]
 
 
+def charged(recorded: Path, path: Path, charge: int | None) -> Path:
+    """Write the recorded host with another charge of a unit."""
+    lines = [json.loads(line) for line in recorded.read_text().splitlines()]
+    for line in lines:
+        if line["kind"] == "scope" and line["cgroup"].endswith("app-firefox-1.scope"):
+            line["memory"] = charge
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_a_unit_whose_charge_is_unknown_has_what_its_processes_hold(
+    drawn: Callable[..., str], recorded: Path, tmp_path: Path
+) -> None:
+    host = charged(recorded, tmp_path / "host.jsonl", None)
+    page = drawn("--in", "app-firefox-1.scope", snapshot=host)
+    taken, kept, total = sums(page)
+    assert taken + kept == total > 0
+    assert "unit app-firefox-1.scope is charged for is not known" in page
+
+
+def test_a_unit_that_is_charged_for_less_than_its_processes_hold_says_so(
+    drawn: Callable[..., str], recorded: Path, tmp_path: Path
+) -> None:
+    page = drawn(
+        "--in", "app-firefox-1.scope", snapshot=charged(recorded, tmp_path / "host.jsonl", 4096)
+    )
+    taken, kept, over, total = sums(page)
+    assert total == 4096 and over == total - taken - kept < 0
+    assert "other units are charged for it" in page
+
+
 def test_a_unit_alone_adds_up_to_what_it_is_charged_for(drawn: Callable[..., str]) -> None:
     page = drawn("--in", "app-firefox-1.scope")
     assert {row["data-pid"] for row in Page(page).rows()} == {"902"}

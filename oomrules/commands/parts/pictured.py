@@ -32,6 +32,19 @@ _NAMES = {
 _OF_UNIT = Part("rest", "of no process", 0, "the unit is charged for it: file cache, tmpfs, kernel")
 
 
+class _Sum(NamedTuple):
+    """How much memory there is, the parts that no process holds, and the excess.
+
+    Attributes:
+        note: what is not known of it; may be empty.
+    """
+
+    total: int
+    parts: tuple[Part, ...]
+    excess: int
+    note: str = ""
+
+
 class _Shown(NamedTuple):
     """The processes that are drawn, each with what it holds and what the rules say of it."""
 
@@ -59,20 +72,20 @@ def of(ranked: selection.Ranked, options: argparse.Namespace) -> Picture:
     listed = [process for process in listed if process.state not in ("X", "x")]
     shares = {process.pid: shares[process.pid] for process in listed}
     verdicts = {process.pid: ranking.verdict(process) for process in listed}
-    total, parts, excess = _parts(ranked, list(shares.values()), listed, options.within)
+    sum_ = _sum(ranked, list(shares.values()), listed, options.within)
     holders, steps = _holders(ranking, listed, _Shown(shares, verdicts))
     host = snapshot.host
     return Picture(
         what=f"unit {options.within}" if options.within else options.snapshot or "this host",
         time=host.time,
-        total=total,
-        excess=excess,
+        total=sum_.total,
+        excess=sum_.excess,
         swap=(host.swap_total, host.swap_free),
         holders=holders,
-        parts=parts,
+        parts=sum_.parts,
         steps=steps,
         measure=measure(ranking.evaluator.program),
-        notes=tuple(ranked.notes()),
+        notes=(*ranked.notes(), *filter(None, [sum_.note])),
     )
 
 
@@ -117,15 +130,12 @@ def _share(
 # --- what nobody holds ----------------------------------------------------------------------------
 
 
-def _parts(
+def _sum(
     ranked: selection.Ranked, shares: list[Share], processes: list[Process], unit: str | None
-) -> tuple[int, tuple[Part, ...], int]:
-    """Return how much memory there is, the parts that no process holds, and the excess."""
+) -> _Sum:
     snapshot = ranked.ranking.snapshot
     if unit:
-        total = _charged(processes, snapshot, unit)
-        left, excess = remaining(total, {}, shares)
-        return total, (_OF_UNIT._replace(size=left["rest"]),), excess
+        return _sum_of_unit(shares, processes, snapshot, unit)
     uses = unheld.read() if isinstance(ranked.source, ProcSource) else None
     if uses is None:
         total, sizes = snapshot.host.mem_total, _recorded(snapshot)
@@ -135,7 +145,20 @@ def _parts(
     left, excess = remaining(total, sizes, shares)
     named_ = {part.key: (part.name, part.about) for part in uses.parts} | _NAMES
     parts = [Part(key, named_[key][0], size, named_[key][1]) for key, size in left.items() if size]
-    return total, tuple(sorted(parts, key=lambda part: -part.size)), excess
+    return _Sum(total, tuple(sorted(parts, key=lambda part: -part.size)), excess)
+
+
+def _sum_of_unit(
+    shares: list[Share], processes: list[Process], snapshot: Snapshot, unit: str
+) -> _Sum:
+    charged = _charged(processes, snapshot, unit)
+    if charged is None:
+        held = sum(share.ram for share in shares)
+        note = f"what unit {unit} is charged for is not known, so this is what its processes hold"
+        return _Sum(held, (), 0, note)
+    left, excess = remaining(charged, {}, shares)
+    parts = [_OF_UNIT._replace(size=left["rest"])] if left["rest"] else []
+    return _Sum(charged, tuple(parts), excess)
 
 
 def _recorded(snapshot: Snapshot) -> dict[str, int]:
@@ -147,8 +170,8 @@ def _recorded(snapshot: Snapshot) -> dict[str, int]:
     return {key: size for key, size in sizes.items() if size is not None}
 
 
-def _charged(processes: list[Process], snapshot: Snapshot, unit: str) -> int:
-    """Return what the outermost units of a name are charged for, as far as it is known."""
+def _charged(processes: list[Process], snapshot: Snapshot, unit: str) -> int | None:
+    """Return what the outermost units of a name are charged for; None if that is not known."""
     paths = set()
     for process in processes:
         place = innermost_place(process, snapshot)
@@ -159,8 +182,9 @@ def _charged(processes: list[Process], snapshot: Snapshot, unit: str) -> int:
             or unit in (snapshot.fact(around, "Names") or ())
         ]
         paths.update(matching[-1:])
-    scopes = filter(None, map(snapshot.scope, paths))
-    return sum(scope.get("memory") or 0 for scope in scopes)
+    scopes = list(map(snapshot.scope, paths))
+    charges = [scope.get("memory") if scope else None for scope in scopes]
+    return None if None in charges else sum(filter(None, charges))
 
 
 # --- the processes --------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
             sys.stderr,
         )
         return 0
-    ranked = selection.ranked(options)
+    ranked = selection.ranked(options, everything=True)
     picture = pictured.of(ranked, options)
     make = draw.svg if drawing else draw.html
     # The rules may ask for command lines, which others must not read.

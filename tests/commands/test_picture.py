@@ -18,6 +18,7 @@ from oomrules.commands import picture
 from tests.commands.done import Done
 
 Run = Callable[..., Done]
+Write = Callable[..., Path]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -86,6 +87,31 @@ def test_the_reasons_are_those_of_explain(
     for pid, text in texts.items():
         said = oomrules("explain", pid, "--snapshot", recorded, "--root", root)
         assert text + "\n" == said.out
+
+
+# Guards of the host and of units, a unit that dies as a whole, a doubt: all that reasons can have.
+SAYING = """\
+kill when host.available < 5%
+in "user-*.slice": terminate when scope.memory > 1GiB
+kill whole "app-*.scope"
+kill first comm "make"
+spare uid 0 by 3
+never kill anything under comm "sshd"
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--in", "user.slice"), ("--in", "app-firefox-1.scope")])
+def test_the_reasons_in_a_unit_are_those_of_explain_too(
+    more: tuple[str, ...], drawn: Callable[..., str], oomrules: Run, recorded: Path, rules: Write
+) -> None:
+    """A guard of the host counts the candidates of the host, whatever is drawn."""
+    asking = ("--rules", rules(SAYING))
+    texts = json.loads(Page(drawn(*asking, *more)).scripts[0])
+    assert texts
+    for pid, text in texts.items():
+        said = oomrules("explain", pid, "--snapshot", recorded, *asking)
+        assert text + "\n" == said.out
+    assert any("candidate" in text for text in texts.values())
 
 
 def test_the_figures_are_those_of_the_snapshot_and_add_up(

@@ -192,6 +192,33 @@ def test_pointing_says_why_and_a_tap_keeps_it(page: Show) -> None:
     assert "Choose" in text_of(chrome, "said")
 
 
+# Whether the reasons are all in sight, and half of a thing, or 24 pixels of it, beside them.
+SEEN = """
+const of = (one) => one.getBoundingClientRect();
+const said = of(document.getElementById('said')), panel = of(document.querySelector('.why'));
+const box = of(arguments[0]);
+const above = Math.min(box.bottom, panel.top) - Math.max(box.top, 0);
+const below = Math.min(box.bottom, innerHeight) - Math.max(box.top, panel.bottom);
+return [said.top >= 0 && said.bottom <= innerHeight,
+  Math.max(above, below) >= Math.min(24, box.height / 2)];
+"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 700), (320, 600)])
+def test_the_reasons_are_in_sight_of_what_they_are_about(
+    width: int, height: int, page: Show
+) -> None:
+    chrome = page("busy", width, height=height)
+    for element in chrome.find_elements(By.CSS_SELECTOR, ".tile"):
+        if element.is_displayed():
+            chrome.execute_script("arguments[0].focus()", element)
+            label = element.get_attribute("aria-label")
+            assert chrome.execute_script(SEEN, element) == [True, True], label
+    for element in chrome.find_elements(By.CSS_SELECTOR, "#processes tbody button"):
+        chrome.execute_script("arguments[0].focus()", element)
+        assert chrome.execute_script(SEEN, element) == [True, True], element.text
+
+
 def test_the_keyboard_reaches_every_area(page: Show) -> None:
     chrome = page()
     press(chrome, Keys.TAB)

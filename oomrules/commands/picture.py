@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         text = (plot.svg if drawing else plot.html)(course)
         files.replace(options.output, text.encode(), 0o600)
         say(
-            f"{options.output}: {count(len(course.marks), 'event')} in {course.seconds:.1f} s; "
+            f"{options.output}: {count(len(course.marks), 'event')} in {course.lasting}; "
             "open it in a browser",
             sys.stderr,
         )

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from oomrules.commands import picture
+from tests.browser import hosts
+from tests.children import CHECKOUT
 from tests.commands.done import Done
 
 Run = Callable[..., Done]
@@ -77,6 +79,23 @@ def test_the_rows_are_those_of_rank(
     threads = {one["pid"] for one in ranking["excluded"] if one["reason"] == "a kernel thread"}
     excluded = {one["pid"] for one in ranking["excluded"]} - threads
     assert {int(row["data-pid"]) for row in rows[len(pids) :]} == excluded
+
+
+def test_the_list_beside_the_photograph_is_that_of_the_same_host(
+    oomrules: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page says the commands: they are taken from there."""
+    monkeypatch.chdir(tmp_path)
+    rules = hosts.rules(Path("busy-host.oom"))
+    hosts.snapshot(rules.with_suffix(".jsonl"))
+    text = Path(CHECKOUT, "docs/picture.md").read_text(encoding="utf-8")
+    drawing, ranking = re.findall(r"^    oomrules (.* --rules busy-host\.oom)$", text, re.M)
+    assert oomrules(*drawing.split()).code == 0
+    listed = oomrules(*ranking.split()).out
+    assert "".join(f"    {line}".rstrip() + "\n" for line in listed.splitlines()) in text
+    rows = Page(Path("busy-host.html").read_text(encoding="utf-8")).rows()
+    pids = [line.split()[1] for line in listed.splitlines()[1:9]]
+    assert [row["data-pid"] for row in rows[:8]] == pids
 
 
 def test_the_reasons_are_those_of_explain(

@@ -101,10 +101,11 @@ def of(program: Program, path: str) -> Course:
         ),
         _distances(watch),
     ]
-    notes = [
-        "each point is the worst of its part of the time",
-        "a line across is an event, with its number in the table; a thick one is a kill",
-    ]
+    notes = ["each point is the worst of its part of the time"]
+    if found.rows:
+        notes.append(
+            "a line across is an event, with its number in the table; thick ones are kills"
+        )
     if any(row.replayed for row in found.rows):
         notes.append("dashed ones are what the given rules would have done, not what happened")
     marks, left_out = kept(

@@ -108,6 +108,42 @@ def test_the_reasons_are_those_of_explain(
         assert text + "\n" == said.out
 
 
+WHOLE = """\
+score footprint
+kill whole "php*.service"
+kill whole "jenkins.service"
+in "jenkins.service": never kill comm "java"
+kill last comm "gnome-shell"
+never kill comm "sshd"
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--in", "system.slice")])
+def test_the_slider_takes_what_rank_takes_a_unit_at_once(
+    more: tuple[str, ...], oomrules: Run, rules: Write, tmp_path: Path
+) -> None:
+    host = hosts.snapshot(tmp_path / "host.jsonl")
+    asking = ("--snapshot", host, "--rules", rules(WHOLE), *more)
+    ranking = oomrules("rank", "--format", "json", *asking).data
+    assert oomrules("picture", "-o", tmp_path / "x.html", *asking).code == 0
+    rows = Page((tmp_path / "x.html").read_text(encoding="utf-8")).rows()
+    together = {
+        pid: frozenset(unit["pids"] + unit["others"])
+        for unit in ranking["wholes"]
+        for pid in unit["pids"] + unit["others"]
+    }
+    assert len(together) > 10
+    # Kill by kill: the first that is left, and all that go with it.
+    gone: list[frozenset[int]] = []
+    for one in ranking["candidates"]:
+        if not any(one["pid"] in few for few in gone):
+            gone.append(together.get(one["pid"], frozenset((one["pid"],))))
+    steps = {int(row["data-pid"]): int(row["data-step"]) for row in rows}
+    for number, few in enumerate(gone, 1):
+        assert {pid for pid, step in steps.items() if step == number} == few
+    assert max(steps.values()) == len(gone)
+
+
 # Guards of the host and of units, a unit that dies as a whole, a doubt: all that reasons can have.
 SAYING = """\
 kill when host.available < 5%

@@ -115,7 +115,12 @@ def of(ranked: selection.Ranked, options: argparse.Namespace) -> Picture:
 def _shares(processes: list[Process], snapshot: Snapshot) -> dict[int, Share]:
     of_kernel: Mapping[int, measured.Proportional] = {}
     if isinstance(snapshot, ProcSource):
-        wanted = {process.pid: process.starttime for process in processes if process.rss}
+        # The largest first: the time may not be enough for all.
+        wanted = {
+            process.pid: process.starttime
+            for process in sorted(processes, key=lambda one: -(one.rss or 0))
+            if process.rss
+        }
         of_kernel = measured.proportional(wanted, _PATIENCE)
     return {one.pid: _share(one, snapshot, of_kernel.get(one.pid)) for one in processes}
 

@@ -150,10 +150,9 @@ def _sums(picture: Picture) -> list[tuple[str, int, str]]:
         *((part.name, part.size, part.about) for part in picture.parts),
     ]
     if picture.excess:
-        why = (
-            "memory that processes share counts several times, other units are charged for it, "
-            "or the figures are not of one moment"
-        )
+        why = "memory that processes share counts several times, "
+        why += "other units are charged for it, " if picture.within else ""
+        why += "or the figures are not of one moment"
         rows.append(("more than the total", -picture.excess, why))
     return rows
 

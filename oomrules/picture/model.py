@@ -96,6 +96,7 @@ class Picture(NamedTuple):
         steps: how many kills there can be.
         measure: what the points measure.
         notes: what could not be seen.
+        within: whether it is about a unit, not about the host.
     """
 
     what: str
@@ -108,6 +109,7 @@ class Picture(NamedTuple):
     steps: int
     measure: str
     notes: tuple[str, ...]
+    within: bool = False
 
     @property
     def held(self) -> int:

@@ -218,6 +218,13 @@ def test_a_history_is_drawn_over_its_days(
     assert "by the kernel" in text and "by a guard" in text and "<script" not in text
 
 
+def test_a_history_in_one_line_is_one_too(oomrules: Run, tmp_path: Path) -> None:
+    path = tmp_path / "history.json"
+    path.write_text(json.dumps(HISTORY, separators=(",", ":")), encoding="utf-8")
+    done = oomrules("picture", "--of", path, "-o", tmp_path / "h.html")
+    assert done.code == 0 and "5 events in 2d" in done.err
+
+
 def test_a_long_history_is_no_longer_page(
     of_history: Callable[[Any], Done], tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def of(ranked: selection.Ranked, options: argparse.Namespace) -> Picture:
         steps=max(steps.values(), default=0),
         measure=measure(whole.evaluator.program),
         notes=(*ranked.notes(), *filter(None, [sum_.note])),
+        within=bool(options.within),
     )
 
 

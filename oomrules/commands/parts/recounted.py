@@ -143,8 +143,10 @@ def _left_out(number: int) -> list[str]:
 def _history(path: str) -> dict[str, Any] | None:
     """Return what ``oomrules history --format json`` has written; None for another file."""
     try:
-        # A recording has an object in each line, and may be much larger.
-        if next(files.lines(path, recording.LONGEST_LINE), "").strip() != "{":
+        # A recording has an object in each line, and may be much larger. So has a history that
+        # another program has written again.
+        first = next(files.lines(path, recording.LONGEST_LINE), "").strip()
+        if first != "{" and f'"{acts.SCHEMA}"' not in first[:100]:
             return None
     except UnicodeDecodeError:
         return None

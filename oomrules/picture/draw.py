@@ -184,7 +184,8 @@ def _drawing(picture: Picture, name: str) -> Drawing:
         labels.append(_label(region.heading, *words, size))
         for unit in region.units:
             if unit.heading:
-                labels.append(_label(unit.heading, unit.name))
+                of_unit = memory(sum(tile.size for tile in unit.tiles))
+                labels.append(_label(unit.heading, f"{unit.name}: {of_unit}", unit.name))
             for tile in unit.tiles:
                 name_of_unit = unit.name if tile.units > 1 or not unit.heading else ""
                 marks.append(_mark(tile, picture, name_of_unit))

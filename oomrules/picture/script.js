@@ -63,7 +63,7 @@
     const own = [...map.querySelectorAll(".tile")];
     map.addEventListener("pointerover", (event) => {
       const tile = event.target.closest(".tile");
-      if (tile && !chosen) sayTile(tile);
+      if (tile && !chosen?.matches(".tile")) sayTile(tile);
     });
     map.addEventListener("click", (event) => {
       const tile = event.target.closest(".tile");

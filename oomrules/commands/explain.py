@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from oomrules.commands.parts import explained, openness, selection, shared
+from oomrules.commands.parts import explained, selection, shared
 from oomrules.errors import Failure
-from oomrules.ranking.possible import Possible
-from oomrules.ranking.ranker import Ranking
-from oomrules.ranking.verdict import Verdict
 from oomrules.terminal import Paint, say
 
 EXITS = {
@@ -39,7 +36,10 @@ def run(options: argparse.Namespace) -> int:
     verdict = ranking.verdict(process)
     paint = Paint(sys.stdout)
     print(paint(explained.title(process, ranking), "bold"))
-    first = _first(verdict, ranking, bool(options.snapshot))
+    verdicts = [verdict]
+    if options.snapshot:
+        verdicts += [ranking.verdict(one) for one in ranking.snapshot.by_pid.values()]
+    first = explained.first(verdicts, ranking)
     for line in explained.steps(process, verdict, ranking, first):
         say(line)
     shared.print_notes(ranked.notes())
@@ -50,11 +50,3 @@ def run(options: argparse.Namespace) -> int:
     for line in explained.taking(process, ranking):
         say(line)
     return 0
-
-
-def _first(verdict: Verdict, ranking: Ranking, recorded: bool) -> Possible | None:
-    """Return which process may be the first victim, where something is unknown."""
-    verdicts = [verdict]
-    if recorded:
-        verdicts += [ranking.verdict(one) for one in ranking.snapshot.by_pid.values()]
-    return openness.found(ranking, verdicts) if openness.in_doubt(verdicts) else None

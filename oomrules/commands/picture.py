@@ -45,10 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _drawable(text: str) -> str:
-    if not shared.named("-o")(text).endswith(_ENDINGS):
+    if not text.endswith(_ENDINGS):
+        what = f"-o {text}: its ending does not say what to draw" if text else "-o is empty"
         raise Failure(
-            f"-o {text}: its ending does not say what to draw",
-            "write a name that ends in .html (a page with a table and reasons) or in .svg",
+            what, "write a name that ends in .html (a page with a table and reasons) or in .svg"
         )
     return text
 
@@ -74,12 +74,12 @@ def run(options: argparse.Namespace) -> int:
         text = (plot.svg if drawing else plot.html)(course)
         files.replace(options.output, text.encode(), 0o600)
         say(
-            f"{options.output}: {count(len(course.marks), 'event')} in {course.seconds:.1f} s; "
+            f"{options.output}: {count(len(course.marks), 'event')} in {course.lasting}; "
             "open it in a browser",
             sys.stderr,
         )
         return 0
-    ranked = selection.ranked(options)
+    ranked = selection.ranked(options, everything=True)
     picture = pictured.of(ranked, options)
     make = draw.svg if drawing else draw.html
     # The rules may ask for command lines, which others must not read.
@@ -91,7 +91,8 @@ def run(options: argparse.Namespace) -> int:
     )
     shared.print_notes(list(picture.notes))
     if not picture.holders:
-        say(f"no process is in {picture.what}; `oomrules scopes` lists the units", sys.stderr)
+        hint = "; `oomrules scopes` lists the units" if options.within else ""
+        say(f"no process is in {picture.what}{hint}", sys.stderr)
         return 1
     return 0
 

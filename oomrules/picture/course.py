@@ -6,11 +6,17 @@ Times are seconds from the beginning.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import NamedTuple
+
+from oomrules.terminal import duration
 
 # A curve of more points than pixels says nothing more.
 POINTS = 600
+# Events beyond these make a page that a telephone does not open.
+MARKS = 2000
 
 
 class Curve(NamedTuple):
@@ -75,6 +81,45 @@ class Course(NamedTuple):
     marks: tuple[Mark, ...]
     columns: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def lasting(self) -> str:
+        """How long it is, for people."""
+        return duration(round(self.seconds) * 1000) if self.seconds >= 1 else "a moment"
+
+    @property
+    def since(self) -> str:
+        """When it began, with its zone, to the second where it is a time."""
+        found = _moment(self.begun)
+        return found.isoformat(" ", "seconds") if found else self.begun
+
+
+def _moment(text: str) -> datetime | None:
+    with suppress(ValueError):
+        return datetime.fromisoformat(text)
+    return None
+
+
+def kept(marks: Sequence[Mark]) -> tuple[tuple[Mark, ...], int]:
+    """Return the marks there is room for, in their order, and how many are left out.
+
+    Kills stay before all else, and late ones before early ones.
+    """
+    if len(marks) <= MARKS:
+        return tuple(marks), 0
+    latest = reversed(range(len(marks)))
+    chosen = set(sorted(latest, key=lambda number: not marks[number].kill)[:MARKS])
+    left = tuple(mark for number, mark in enumerate(marks) if number in chosen)
+    return left, len(marks) - MARKS
+
+
+def thinned(points: Iterable[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
+    """Return the points of a growing curve, the first and the last of each part of the time."""
+    parts: dict[int, list[tuple[float, float]]] = {}
+    for at, value in points:
+        part = parts.setdefault(int(POINTS * at / max(seconds, 1e-3)), [])
+        part[1:] = [(at, value)]
+    return [point for part in parts.values() for point in part]
 
 
 Worst = Callable[[float, float], float]
@@ -155,11 +200,55 @@ def ticks(most: float, about: int, unit: str) -> list[float]:
 
 
 # Round steps of a clock, in seconds.
-_STEPS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400)
+_STEPS = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 
-def times(seconds: float, about: int) -> list[float]:
-    """Return round times from 0 to the end, some few."""
+def times(seconds: float, about: int, begin: float = 0.0) -> list[float]:
+    """Return round times from the beginning to the end, some few.
+
+    Args:
+        seconds: when it ends.
+        about: how many there may be.
+        begin: seconds on a clock at the beginning; by that clock the times are round.
+    """
     step = next((step for step in _STEPS if seconds / step <= about), 0)
     step = step or 86400 * (1 + int(seconds / about / 86400))
-    return [float(step * number) for number in range(int(seconds / step) + 1)]
+    first = -begin % step
+    return [first + step * number for number in range(int((seconds - first) // step) + 1)]
+
+
+def axis(begun: str, seconds: float, about: int) -> list[tuple[float, str]]:
+    """Return times from the beginning to the end, and what a clock showed then.
+
+    Args:
+        begun: when it began; without it the clock shows how long ago that was.
+        seconds: when it ends.
+        about: how many there may be.
+    """
+    moment = _moment(begun)
+    if moment is not None:
+        midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+        found = times(seconds, about, (moment - midnight).total_seconds()) or [0.0]
+        # A millisecond more, since what is round but for a rounding error is meant to be round.
+        with suppress(OverflowError):
+            whens = [moment + timedelta(seconds=at, milliseconds=1) for at in found]
+            return list(zip(found, _named(whens, seconds), strict=True))
+    return [(at, _since(at)) for at in times(seconds, about)]
+
+
+def _named(whens: Sequence[datetime], seconds: float) -> list[str]:
+    form = "%H:%M:%S" if any(when.second for when in whens) else "%H:%M"
+    if seconds >= 86400:
+        form = f"%m-%d {form}"
+    if whens[1:] and whens[1] - whens[0] >= timedelta(days=1):
+        form = "%Y-%m-%d"
+    return [when.strftime(form) for when in whens]
+
+
+def _since(seconds: float) -> str:
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    days, rest = divmod(whole, 86400)
+    clock = f"{rest // 3600}:{rest % 3600 // 60:02}"
+    return f"{days} d {clock}" if days else f"{clock}:{rest % 60:02}"

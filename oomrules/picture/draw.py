@@ -150,8 +150,10 @@ def _sums(picture: Picture) -> list[tuple[str, int, str]]:
         *((part.name, part.size, part.about) for part in picture.parts),
     ]
     if picture.excess:
-        why = "shared memory of processes, or figures that are not of one moment"
-        rows.append(("counted more than once", -picture.excess, why))
+        why = "memory that processes share counts several times, "
+        why += "other units are charged for it, " if picture.within else ""
+        why += "or the figures are not of one moment"
+        rows.append(("more than the total", -picture.excess, why))
     return rows
 
 
@@ -182,7 +184,8 @@ def _drawing(picture: Picture, name: str) -> Drawing:
         labels.append(_label(region.heading, *words, size))
         for unit in region.units:
             if unit.heading:
-                labels.append(_label(unit.heading, unit.name))
+                of_unit = memory(sum(tile.size for tile in unit.tiles))
+                labels.append(_label(unit.heading, f"{unit.name}: {of_unit}", unit.name))
             for tile in unit.tiles:
                 name_of_unit = unit.name if tile.units > 1 or not unit.heading else ""
                 marks.append(_mark(tile, picture, name_of_unit))

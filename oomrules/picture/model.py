@@ -90,11 +90,13 @@ class Picture(NamedTuple):
         time: when it was looked at.
         total: how much memory there is; of a unit, how much it is charged for.
         excess: by how much the sum of all that is drawn exceeds the total, since memory that
-            processes share was counted more than once, or the figures are not of one moment.
+            processes share counts several times, or another unit is charged for it, or the
+            figures are not of one moment.
         swap: the size of swap, and what of it is free; None if that is unknown.
         steps: how many kills there can be.
         measure: what the points measure.
         notes: what could not be seen.
+        within: whether it is about a unit, not about the host.
     """
 
     what: str
@@ -107,6 +109,7 @@ class Picture(NamedTuple):
     steps: int
     measure: str
     notes: tuple[str, ...]
+    within: bool = False
 
     @property
     def held(self) -> int:

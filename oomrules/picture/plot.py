@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from oomrules.picture.course import Course, Curve, Mark, Panel, runs, ticks, times
+from oomrules.picture.course import Course, Curve, Mark, Panel, axis, runs, ticks
 from oomrules.picture.draw import allowed, environment
 from oomrules.plain import printable
-from oomrules.terminal import clip, duration, legible, memory
+from oomrules.terminal import clip, legible, memory
 
 _HERE = Path(__file__).parent
 _COLUMN, _LINE = 7.3, 16.0
@@ -72,7 +72,6 @@ def _values(course: Course, style: str, *names: str) -> dict[str, Any]:
         "course": course,
         "plots": [_plot(course, name) for name in names],
         "style": style,
-        "lasting": duration(round(course.seconds) * 1000) if course.seconds >= 1 else "a moment",
         "title": printable(f"What went on in {course.what}"),
     }
 
@@ -103,8 +102,8 @@ def _plot(course: Course, name: str) -> Plot:
         for curve in panel.curves:
             curves += _drawn(curve, panel, top, x_of)
         y = top + _HIGH
-        for time in times(course.seconds, form.times):
-            texts.append(_timed(x_of(time), y + 15, _clock(time), form.width))
+        for time, text in axis(course.begun, course.seconds, form.times):
+            texts.append(_timed(x_of(time), y + 15, text, form.width))
         y += _BELOW
     marks = tuple(_marks(course.marks, x_of, y - _BELOW))
     return Plot(name, form.width, y, tuple(texts), tuple(grid), tuple(curves), marks)
@@ -132,19 +131,20 @@ def _drawn(curve: Curve, panel: Panel, top: float, x_of: Any) -> Iterator[Line]:
 
 
 def _marks(marks: tuple[Mark, ...], x_of: Any, bottom: float) -> Iterator[Line]:
-    free = 0.0
+    numbered = _numbered([x_of(mark.at) for mark in marks], [mark.kill for mark in marks])
     for number, mark in enumerate(marks, 1):
         x = x_of(mark.at)
         look = f"{'real' if mark.real else 'would'}{' kill' if mark.kill else ''}"
-        text = str(number) if x >= free else ""
-        free = x + max(_APART, _COLUMN * len(text) + 8) if text else free
+        text = str(number) if number in numbered else ""
         yield Line(x, 14, text, look, f"M{x:.1f} 18V{bottom:.1f}")
 
 
-def _clock(seconds: float) -> str:
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    days, rest = divmod(whole, 86400)
-    clock = f"{rest // 3600}:{rest % 3600 // 60:02}"
-    return f"{days} d {clock}" if days else f"{clock}:{rest % 60:02}"
+def _numbered(places: list[float], kills: list[bool]) -> set[int]:
+    """Return the numbers, from 1, that there is room for; those of kills come first."""
+    written: dict[int, float] = {}
+    for wanted in (True, False):
+        for number, (x, kill) in enumerate(zip(places, kills, strict=True), 1):
+            room = max(_APART, _COLUMN * len(str(number)) + 8)
+            if kill is wanted and all(abs(x - other) >= room for other in written.values()):
+                written[number] = x
+    return set(written)

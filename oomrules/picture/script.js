@@ -11,6 +11,8 @@
   }));
   const steps = new Map(rows.map((one) => [one.pid, one.step]));
   const said = by("said");
+  // What has nothing to say yet takes little room, and none on paper.
+  const used = (one) => one.closest("section").classList.remove("idle");
   let chosen = null;
 
   // As terminal.memory() has it.
@@ -23,6 +25,7 @@
 
   // Texts are set as text, never as HTML.
   const sayTile = (tile) => {
+    used(said);
     const pids = tile.dataset.pids.split(" ").filter(Boolean);
     const about = tile.dataset.about ? `\n${tile.dataset.about}` : "";
     const label = tile.getAttribute("aria-label") + about;
@@ -60,7 +63,7 @@
     const own = [...map.querySelectorAll(".tile")];
     map.addEventListener("pointerover", (event) => {
       const tile = event.target.closest(".tile");
-      if (tile && !chosen) sayTile(tile);
+      if (tile && !chosen?.matches(".tile")) sayTile(tile);
     });
     map.addEventListener("click", (event) => {
       const tile = event.target.closest(".tile");
@@ -79,7 +82,7 @@
     });
   }
 
-  const sayRow = (row) => choose(row, () => { said.textContent = explained[row.dataset.pid]; });
+  const sayRow = (row) => choose(row, () => { used(said); said.textContent = explained[row.dataset.pid]; });
   body.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (button) sayRow(button.closest("tr"));
@@ -98,6 +101,7 @@
   });
 
   const show = (kills) => {
+    used(by("gone"));
     const gone = rows.filter((one) => one.step && one.step <= kills);
     for (const one of rows) one.row.classList.toggle("gone", one.step > 0 && one.step <= kills);
     for (const tile of tiles) {

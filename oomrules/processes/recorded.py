@@ -239,7 +239,7 @@ def _host(data: dict[str, Any]) -> Host:
         clock_ticks=_needed(data, "clock_ticks", 1),
         uptime=_number(data, "uptime", _LARGEST - 1, "a number of seconds"),
         mem_total=_needed(data, "mem_total", 0),
-        swap_total=_whole(data, "swap_total") or 0,
+        swap_total=_whole(data, "swap_total", 0) or 0,
         users=_names(data, "users"),
         groups=_names(data, "groups"),
         unit_root=_text(data, "unit_root") or "",

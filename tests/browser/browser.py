@@ -10,14 +10,8 @@ from pathlib import Path
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from oomrules.commands.main import main
+from tests.browser import hosts
 from tests.commands.test_picture_of import EVIL, lines
-
-RULES = """score footprint
-never kill comm "sshd"
-never kill user "postgres"
-kill last comm "gnome-shell"
-prefer cmdline "*python3*" by 3
-"""
 
 
 class NoBrowser(Exception):
@@ -25,9 +19,8 @@ class NoBrowser(Exception):
 
 
 def draw(snapshot: Path, path: Path, *more: str) -> None:
-    """Draw a snapshot by the rules above."""
-    rules = snapshot.with_suffix(".oom")
-    rules.write_text(RULES, encoding="utf-8")
+    """Draw a snapshot by the rules of ``hosts``."""
+    rules = hosts.rules(snapshot.with_suffix(".oom"))
     arguments = ["picture", "--snapshot", str(snapshot), "--rules", str(rules)]
     assert main([*arguments, "-o", str(path), *more]) == 0
 

@@ -50,9 +50,11 @@ def chrome(places: Path) -> Iterator[Chrome]:
 def page(chrome: Chrome, drawn: Draw) -> Callable[..., Chrome]:
     """Open a picture in a window of a size, under a medium."""
 
-    def show(name: str = "busy", width: int = 1280, ending: str = "html", **media: str) -> Chrome:
+    def show(
+        name: str = "busy", width: int = 1280, ending: str = "html", height: int = 900, **media: str
+    ) -> Chrome:
         path = drawn(name, ending)
-        browser.look(chrome, width, 900, **media)
+        browser.look(chrome, width, height, **media)
         # As if nobody worked in another window.
         chrome.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
         chrome.get_log("browser")

@@ -1,14 +1,25 @@
-"""Hosts for pictures, as snapshots: a busy one, a hostile one, and one of many processes."""
+"""Hosts for pictures, as snapshots: a busy one, a hostile one, and one of many processes.
+
+``python -m tests.browser.hosts DIRECTORY`` writes the busy one, and the rules it is drawn by.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 _PAGE = 4096
 SESSION = "/user.slice/user-1000.slice/user@1000.service/app.slice"
+
+RULES = """score footprint
+never kill comm "sshd"
+never kill user "postgres"
+kill last comm "gnome-shell"
+prefer cmdline "*python3*" by 3
+"""
 
 # Name, unit, user, MiB of anonymous memory, MiB of swap, number.
 Kind = tuple[str, str, int, int, int, int]
@@ -72,6 +83,12 @@ def snapshot(path: Path, kinds: tuple[Kind, ...] = BUSY, ram: int = 24 * GIB) ->
             pid += 1
             lines.append(_process(pid if pid > 1 else 1, name, group, uid, anon, swap))
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def rules(path: Path) -> Path:
+    """Write the rules that these hosts are drawn by."""
+    path.write_text(RULES, encoding="utf-8")
     return path
 
 
@@ -157,3 +174,8 @@ def crowded(path: Path, number: int = 5000) -> Path:
         for at in range(number)
     )
     return snapshot(path, kinds, 96 * GIB)
+
+
+if __name__ == "__main__":
+    snapshot(Path(sys.argv[1], "busy-host.jsonl"))
+    rules(Path(sys.argv[1], "busy-host.oom"))

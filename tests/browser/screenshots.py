@@ -15,9 +15,9 @@ from tests.browser import browser, hosts
 
 # Name, width and height in pixels, and what is to be seen.
 SHOTS = (
-    ("light", 1000, 1130, "light", 0),
-    ("dark", 1000, 860, "dark", 6),
-    ("phone", 320, 1040, "light", 0),
+    ("light", 1000, 1330, "light", 0),
+    ("dark", 1000, 1330, "dark", 6),
+    ("phone", 320, 900, "light", 0),
 )
 _CHOSEN = """
 number.value = arguments[0];

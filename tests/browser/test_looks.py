@@ -140,10 +140,30 @@ def test_on_paper_there_is_what_paper_can_show(page: Show) -> None:
         == 60
     )
     assert chrome.find_element(By.CSS_SELECTOR, ".wide .map").is_displayed()
+    # Nobody can point at paper; what was chosen before is printed.
+    sections = [chrome.find_element(By.ID, name) for name in ("said", "gone", "keys")]
+    assert not any(one.is_displayed() for one in sections)
+    chrome.execute_script(
+        "document.querySelector('.tile').focus();"
+        "kills.value = 3; kills.dispatchEvent(new Event('input'))"
+    )
+    assert [one.is_displayed() for one in sections] == [True, True, False]
     printed = chrome.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
     pdf = base64.b64decode(printed["data"])
     pages = len(re.findall(rb"/Type\s*/Page\b", pdf))
     assert pdf.startswith(b"%PDF") and 1 <= pages <= 8
+
+
+@pytest.mark.parametrize("medium", MEDIA)
+def test_an_area_is_told_from_the_next_one(medium: str, page: Show) -> None:
+    """By an edge, or by a ground that the edge is seen on."""
+    chrome = page(**MEDIA[medium])
+    edges = chrome.execute_script(
+        "return [...document.querySelectorAll('.wide .tile .ground')].map((one) =>"
+        " [getComputedStyle(one).fill, getComputedStyle(one).stroke])"
+    )
+    for ground, edge in edges:
+        assert ground != edge, ground
 
 
 def test_a_narrow_screen_has_a_drawing_of_its_own(page: Show) -> None:

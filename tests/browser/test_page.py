@@ -153,6 +153,22 @@ def test_the_table_of_sums_adds_up_and_says_what_the_rows_say(page: Show) -> Non
     assert parts[1] == sum(row["ram"] for row in rows if not row["step"])
 
 
+def test_the_heading_of_a_unit_says_what_its_processes_hold_together(page: Show) -> None:
+    chrome = page()
+    units: dict[str, int] = {}
+    rows = chrome.execute_script(
+        "return [...document.querySelectorAll('#processes tbody tr')]"
+        ".map((one) => [one.cells[3].textContent, Number(one.dataset.ram)])"
+    )
+    for unit, size in rows:
+        units[unit] = units.get(unit, 0) + size
+    headings = chrome.execute_script(
+        "return [...document.querySelectorAll('.wide .heading')].map((one) => one.textContent)"
+    )
+    for unit in ("jenkins.service", "app-firefox-1.scope", "session-4.scope", "app-code-7.scope"):
+        assert f"{unit}: {units[unit] / (1 << 30):.1f} GiB" in headings
+
+
 def test_the_slider_says_what_is_gone(page: Show) -> None:
     chrome = page()
     rows = holders(chrome)
@@ -190,6 +206,37 @@ def test_pointing_says_why_and_a_tap_keeps_it(page: Show) -> None:
     assert explained[pids[1]] in text_of(chrome, "said")
     press(chrome, Keys.ESCAPE)
     assert "Choose" in text_of(chrome, "said")
+    # A process that was chosen in the table, out of sight, does not keep the areas silent.
+    chrome.execute_script("document.querySelector('#processes tbody button').click()")
+    ActionChains(chrome).move_to_element(other).move_to_element(one).perform()
+    assert explained[pids[0]] in text_of(chrome, "said")
+
+
+# Whether the reasons are all in sight, and half of a thing, or 24 pixels of it, beside them.
+SEEN = """
+const of = (one) => one.getBoundingClientRect();
+const said = of(document.getElementById('said')), panel = of(document.querySelector('.why'));
+const box = of(arguments[0]);
+const above = Math.min(box.bottom, panel.top) - Math.max(box.top, 0);
+const below = Math.min(box.bottom, innerHeight) - Math.max(box.top, panel.bottom);
+return [said.top >= 0 && said.bottom <= innerHeight,
+  Math.max(above, below) >= Math.min(24, box.height / 2)];
+"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 700), (320, 600)])
+def test_the_reasons_are_in_sight_of_what_they_are_about(
+    width: int, height: int, page: Show
+) -> None:
+    chrome = page("busy", width, height=height)
+    for element in chrome.find_elements(By.CSS_SELECTOR, ".tile"):
+        if element.is_displayed():
+            chrome.execute_script("arguments[0].focus()", element)
+            label = element.get_attribute("aria-label")
+            assert chrome.execute_script(SEEN, element) == [True, True], label
+    for element in chrome.find_elements(By.CSS_SELECTOR, "#processes tbody button"):
+        chrome.execute_script("arguments[0].focus()", element)
+        assert chrome.execute_script(SEEN, element) == [True, True], element.text
 
 
 def test_the_keyboard_reaches_every_area(page: Show) -> None:

@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 
 from oomrules.commands import picture
+from tests.browser import hosts
+from tests.children import CHECKOUT
 from tests.commands.done import Done
 
 Run = Callable[..., Done]
+Write = Callable[..., Path]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -78,6 +81,23 @@ def test_the_rows_are_those_of_rank(
     assert {int(row["data-pid"]) for row in rows[len(pids) :]} == excluded
 
 
+def test_the_list_beside_the_photograph_is_that_of_the_same_host(
+    oomrules: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page says the commands: they are taken from there."""
+    monkeypatch.chdir(tmp_path)
+    rules = hosts.rules(Path("busy-host.oom"))
+    hosts.snapshot(rules.with_suffix(".jsonl"))
+    text = Path(CHECKOUT, "docs/picture.md").read_text(encoding="utf-8")
+    drawing, ranking = re.findall(r"^    oomrules (.* --rules busy-host\.oom)$", text, re.M)
+    assert oomrules(*drawing.split()).code == 0
+    listed = oomrules(*ranking.split()).out
+    assert "".join(f"    {line}".rstrip() + "\n" for line in listed.splitlines()) in text
+    rows = Page(Path("busy-host.html").read_text(encoding="utf-8")).rows()
+    pids = [line.split()[1] for line in listed.splitlines()[1:9]]
+    assert [row["data-pid"] for row in rows[:8]] == pids
+
+
 def test_the_reasons_are_those_of_explain(
     drawn: Callable[..., str], oomrules: Run, recorded: Path, root: Path
 ) -> None:
@@ -86,6 +106,67 @@ def test_the_reasons_are_those_of_explain(
     for pid, text in texts.items():
         said = oomrules("explain", pid, "--snapshot", recorded, "--root", root)
         assert text + "\n" == said.out
+
+
+WHOLE = """\
+score footprint
+kill whole "php*.service"
+kill whole "jenkins.service"
+in "jenkins.service": never kill comm "java"
+kill last comm "gnome-shell"
+never kill comm "sshd"
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--in", "system.slice")])
+def test_the_slider_takes_what_rank_takes_a_unit_at_once(
+    more: tuple[str, ...], oomrules: Run, rules: Write, tmp_path: Path
+) -> None:
+    host = hosts.snapshot(tmp_path / "host.jsonl")
+    asking = ("--snapshot", host, "--rules", rules(WHOLE), *more)
+    ranking = oomrules("rank", "--format", "json", *asking).data
+    assert oomrules("picture", "-o", tmp_path / "x.html", *asking).code == 0
+    rows = Page((tmp_path / "x.html").read_text(encoding="utf-8")).rows()
+    together = {
+        pid: frozenset(unit["pids"] + unit["others"])
+        for unit in ranking["wholes"]
+        for pid in unit["pids"] + unit["others"]
+    }
+    assert len(together) > 10
+    # Kill by kill: the first that is left, and all that go with it.
+    gone: list[frozenset[int]] = []
+    for one in ranking["candidates"]:
+        if not any(one["pid"] in few for few in gone):
+            gone.append(together.get(one["pid"], frozenset((one["pid"],))))
+    steps = {int(row["data-pid"]): int(row["data-step"]) for row in rows}
+    for number, few in enumerate(gone, 1):
+        assert {pid for pid, step in steps.items() if step == number} == few
+    assert max(steps.values()) == len(gone)
+
+
+# Guards of the host and of units, a unit that dies as a whole, a doubt: all that reasons can have.
+SAYING = """\
+kill when host.available < 5%
+in "user-*.slice": terminate when scope.memory > 1GiB
+kill whole "app-*.scope"
+kill first comm "make"
+spare uid 0 by 3
+never kill anything under comm "sshd"
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--in", "user.slice"), ("--in", "app-firefox-1.scope")])
+def test_the_reasons_in_a_unit_are_those_of_explain_too(
+    more: tuple[str, ...], drawn: Callable[..., str], oomrules: Run, recorded: Path, rules: Write
+) -> None:
+    """A guard of the host counts the candidates of the host, whatever is drawn."""
+    asking = ("--rules", rules(SAYING))
+    texts = json.loads(Page(drawn(*asking, *more)).scripts[0])
+    assert texts
+    for pid, text in texts.items():
+        said = oomrules("explain", pid, "--snapshot", recorded, *asking)
+        assert text + "\n" == said.out
+    assert any("candidate" in text for text in texts.values())
 
 
 def test_the_figures_are_those_of_the_snapshot_and_add_up(
@@ -100,6 +181,37 @@ def test_the_figures_are_those_of_the_snapshot_and_add_up(
         assert int(row["data-ram"]) == (rss[pid] or 0) * 4096 + tables[pid]
     *parts, total = sums(page)
     assert sum(parts) == total == lines[0]["mem_total"]
+
+
+def charged(recorded: Path, path: Path, charge: int | None) -> Path:
+    """Write the recorded host with another charge of a unit."""
+    lines = [json.loads(line) for line in recorded.read_text().splitlines()]
+    for line in lines:
+        if line["kind"] == "scope" and line["cgroup"].endswith("app-firefox-1.scope"):
+            line["memory"] = charge
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_a_unit_whose_charge_is_unknown_has_what_its_processes_hold(
+    drawn: Callable[..., str], recorded: Path, tmp_path: Path
+) -> None:
+    host = charged(recorded, tmp_path / "host.jsonl", None)
+    page = drawn("--in", "app-firefox-1.scope", snapshot=host)
+    taken, kept, total = sums(page)
+    assert taken + kept == total > 0
+    assert "unit app-firefox-1.scope is charged for is not known" in page
+
+
+def test_a_unit_that_is_charged_for_less_than_its_processes_hold_says_so(
+    drawn: Callable[..., str], recorded: Path, tmp_path: Path
+) -> None:
+    page = drawn(
+        "--in", "app-firefox-1.scope", snapshot=charged(recorded, tmp_path / "host.jsonl", 4096)
+    )
+    taken, kept, over, total = sums(page)
+    assert total == 4096 and over == total - taken - kept < 0
+    assert "other units are charged for it" in page
 
 
 def test_a_unit_alone_adds_up_to_what_it_is_charged_for(drawn: Callable[..., str]) -> None:

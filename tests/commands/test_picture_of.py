@@ -218,6 +218,25 @@ def test_a_history_is_drawn_over_its_days(
     assert "by the kernel" in text and "by a guard" in text and "<script" not in text
 
 
+def test_a_history_in_one_line_is_one_too(oomrules: Run, tmp_path: Path) -> None:
+    path = tmp_path / "history.json"
+    path.write_text(json.dumps(HISTORY, separators=(",", ":")), encoding="utf-8")
+    done = oomrules("picture", "--of", path, "-o", tmp_path / "h.html")
+    assert done.code == 0 and "5 events in 2d" in done.err
+
+
+def test_a_long_history_is_no_longer_page(
+    of_history: Callable[[Any], Done], tmp_path: Path
+) -> None:
+    times = (f"2026-{1 + at % 12:02}-{1 + at % 28:02}T03:00:00+00:00" for at in range(9000))
+    done = of_history({**HISTORY, "kills": [kill(time, "kernel") for time in times]})
+    assert done.code == 0 and "2000 events in" in done.err
+    text = (tmp_path / "h.html").read_text(encoding="utf-8")
+    assert len(text) < 3 << 20 and "7002 events more are left out" in text
+    # The curve counts those too.
+    assert ">5000</text>" in text
+
+
 def test_a_history_without_kills_is_an_empty_axis(
     of_history: Callable[[Any], Done], tmp_path: Path
 ) -> None:

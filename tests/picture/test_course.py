@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oomrules.picture.course import POINTS, Gathered, runs, ticks, times
+from oomrules.picture.course import (
+    MARKS,
+    POINTS,
+    Gathered,
+    Mark,
+    axis,
+    kept,
+    runs,
+    thinned,
+    ticks,
+    times,
+)
 
 STEPS = st.lists(
     st.tuples(st.floats(0.01, 5), st.one_of(st.none(), st.floats(0, 1e12))),
@@ -84,3 +96,50 @@ def test_a_scale_of_kills_has_whole_numbers() -> None:
 def test_an_axis_has_some_round_times(seconds: float, about: int) -> None:
     found = times(seconds, about)
     assert found[0] == 0 and found[-1] <= seconds and len(found) <= about + 1
+
+
+@given(
+    st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.timezones()),
+    st.floats(0, 1e8),
+    st.integers(2, 12),
+)
+def test_a_clock_below_the_axis_shows_its_time(begun: datetime, seconds: float, about: int) -> None:
+    """By the clock that the beginning is told by: its zone does not change meanwhile."""
+    found = axis(begun.isoformat(), seconds, about)
+    assert 1 <= len(found) <= about + 1
+    fixed = datetime.fromisoformat(begun.isoformat())
+    for at, text in found:
+        assert 0 <= at <= seconds
+        when = fixed + timedelta(seconds=at, milliseconds=1)
+        forms = ("%H:%M", "%H:%M:%S", "%m-%d %H:%M", "%m-%d %H:%M:%S", "%Y-%m-%d")
+        assert text in {when.strftime(form) for form in forms}
+        # What is left out of it is 0, so that nobody reads a wrong time from it.
+        if at:
+            assert ":" in text or (when.hour, when.minute, when.second) == (0, 0, 0)
+            assert text.count(":") != 1 or when.second == 0
+
+
+@pytest.mark.parametrize("begun", ["", "</p>", "2026-13-45T99:99", "9999-12-31T23:59:59+00:00"])
+def test_without_a_clock_the_axis_counts(begun: str) -> None:
+    assert axis(begun, 1e6, 4)[1][1] in ("3 d 0:00", "4 d 0:00")
+
+
+def mark(number: int, kill: bool) -> Mark:
+    return Mark(at=float(number), real=True, kill=kill, cells=(str(number),))
+
+
+def test_many_events_leave_room_for_all_kills() -> None:
+    marks = [mark(number, number % 100 == 0) for number in range(5 * MARKS)]
+    left, number = kept(marks)
+    assert (len(left), number) == (MARKS, 4 * MARKS)
+    assert [one for one in left if one.kill] == [one for one in marks if one.kill]
+    assert left[-1] == marks[-1] and list(left) == sorted(left, key=lambda one: one.at)
+    assert kept(marks[:7]) == (tuple(marks[:7]), 0)
+
+
+@given(st.lists(st.integers(0, 100_000), max_size=3000).map(sorted))
+def test_a_growing_curve_is_thinned_to_what_is_seen(moments: list[int]) -> None:
+    points = [(float(at), float(number)) for number, at in enumerate(moments)]
+    left = thinned(points, 100_000)
+    assert len(left) <= 2 * (POINTS + 1) and set(left) <= set(points) and left == sorted(left)
+    assert left[:1] == points[:1] and left[-1:] == points[-1:]

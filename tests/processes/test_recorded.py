@@ -171,7 +171,7 @@ WRONG_IN_HOST: dict[str, list[Any]] = {
     "page_size": [None, 0, -4096, "4096", 4096.0, True],
     "clock_ticks": [None, 0, "100", 1.5],
     "mem_total": [None, -1, "8", 10**30],
-    "swap_total": ["0", 0.5],
+    "swap_total": [-1, "0", 0.5, 10**30],
     "time": [5],
     "kernel": [["6.1"]],
     "users": [{"root": "0"}, ["root"], "root", 5],

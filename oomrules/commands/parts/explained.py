@@ -36,13 +36,15 @@ class Common(NamedTuple):
     """What is the same for all processes of a ranking, for those who explain many."""
 
     together: Mapping[str, Together]
-    inside: Mapping[str, Sequence[int]]
+    inside: Mapping[str, Mapping[int, int]]
+    ranks: Mapping[int, int]
 
     @classmethod
     def of(cls, ranking: Ranking) -> Common:
         """Work it out."""
         wholes_ = ranking.together() if ranking.groups.by_path else {}
-        return cls(wholes_, guards.inside(ranking))
+        ranks = {pid: rank for rank, pid in enumerate(ranking.pids, 1)}
+        return cls(wholes_, guards.inside(ranking), ranks)
 
 
 def steps(
@@ -87,15 +89,32 @@ def steps(
             yield openness.sentence(first)
 
 
-def rank(process: Process, ranking: Ranking) -> str:
+def first(verdicts: Sequence[Verdict], ranking: Ranking) -> Possible | None:
+    """Return which process may be the first victim, where something is unknown.
+
+    Args:
+        verdicts: of all processes of a recording; of this host those of the processes that are
+            explained.
+        ranking: of all processes.
+    """
+    return openness.found(ranking, verdicts) if openness.in_doubt(verdicts) else None
+
+
+def rank(process: Process, ranking: Ranking, common: Common | None = None) -> str:
     """Return the place of a candidate in the list."""
-    number = ranking.candidates.index(process) + 1
-    return f"rank {number} of {len(ranking.candidates)}"
+    return f"rank {_rank(process, ranking, common)} of {len(ranking.candidates)}"
+
+
+def _rank(process: Process, ranking: Ranking, common: Common | None) -> int:
+    if common is not None:
+        return common.ranks[process.pid]
+    return ranking.candidates.index(process) + 1
 
 
 def taking(process: Process, ranking: Ranking, common: Common | None = None) -> Iterator[str]:
     """Yield which guards may take a candidate; nothing if none may."""
-    found = list(guards.explained(process, ranking, common and common.inside))
+    number = _rank(process, ranking, common)
+    found = list(guards.explained(process, ranking, number, common and common.inside))
     if found:
         yield ""
         yield "guards that may take it, before memory has run out:"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from oomrules.commands.parts.verdicts import within_block
 from oomrules.processes.snapshot import Process, Snapshot
@@ -33,13 +33,17 @@ def of_unit(program: Program, place: Placement, snapshot: Snapshot) -> list[Guar
 
 
 def explained(
-    process: Process, ranking: Ranking, within: Mapping[str, Sequence[int]] | None = None
+    process: Process,
+    ranking: Ranking,
+    rank: int,
+    within: Mapping[str, Mapping[int, int]] | None = None,
 ) -> Iterator[str]:
     """Yield a line for each guard that may take a candidate, and as which of its candidates.
 
     Args:
         process: the candidate.
         ranking: where it stands.
+        rank: its place in the list.
         within: ``inside`` of the ranking, if it is known already.
     """
     snapshot = ranking.snapshot
@@ -49,7 +53,6 @@ def explained(
             continue
         said = f"{within_block(targets, guard.text)} ({guard.place})"
         if not targets:
-            rank = ranking.candidates.index(process) + 1
             yield f"{said}: candidate {rank} of {len(ranking.candidates)}"
             continue
         if place is None:
@@ -59,18 +62,23 @@ def explained(
         if found and within is None:
             within = inside(ranking)
         for unit in found:
-            members = within[unit.path] if within else ()
-            number = members.index(process.pid) + 1
+            members = within[unit.path] if within else {}
+            number = members[process.pid]
             yield f"{said}: candidate {number} of {len(members)} in {unit.unit or unit.slice}"
         if in_doubt and not found:
             yield f"{said}: unknown, since systemd has not said enough of its units"
 
 
-def inside(ranking: Ranking) -> dict[str, list[int]]:
-    """Return the candidates in each unit and below it, worst first, by its control group."""
-    found = defaultdict[str, list[int]](list)
+def inside(ranking: Ranking) -> dict[str, dict[int, int]]:
+    """Return the candidates in each unit and below it, by its control group.
+
+    Returns:
+        the place of each among them, by its pid, worst first.
+    """
+    found = defaultdict[str, dict[int, int]](dict)
     for process in ranking.candidates:
         place = innermost_place(process, ranking.snapshot)
         for path in dict.fromkeys(around.path for around in (place.ancestors if place else ())):
-            found[path].append(process.pid)
+            members = found[path]
+            members[process.pid] = len(members) + 1
     return dict(found)

@@ -16,7 +16,7 @@ from oomrules.processes.snapshot import PF_KTHREAD, Process, Snapshot
 from oomrules.processes.values import innermost_place, known
 from oomrules.program.nodes import glob
 from oomrules.ranking.possible import Possible
-from oomrules.ranking.ranker import Ranking
+from oomrules.ranking.ranker import Ranking, within
 from oomrules.ranking.tiers import named
 from oomrules.ranking.verdict import Verdict, Why
 
@@ -32,47 +32,81 @@ _NAMES = {
 _OF_UNIT = Part("rest", "of no process", 0, "the unit is charged for it: file cache, tmpfs, kernel")
 
 
-class _Shown(NamedTuple):
-    """The processes that are drawn, each with what it holds and what the rules say of it."""
+class _Sum(NamedTuple):
+    """How much memory there is, the parts that no process holds, and the excess.
 
+    Attributes:
+        note: what is not known of it; may be empty.
+    """
+
+    total: int
+    parts: tuple[Part, ...]
+    excess: int
+    note: str = ""
+
+
+class _Shown(NamedTuple):
+    """The processes that are drawn, each with what it holds and what the rules say of it.
+
+    Attributes:
+        whole: the ranking of the whole host, which reasons are about.
+        ranks: their places among those that are drawn.
+        first: which process may be the first victim; None if nothing is in doubt.
+    """
+
+    whole: Ranking
     shares: Mapping[int, Share]
     verdicts: Mapping[int, Verdict]
+    ranks: Mapping[int, int]
+    first: Possible | None
+    common: explained.Common
 
 
 def of(ranked: selection.Ranked, options: argparse.Namespace) -> Picture:
     """Return the picture of what the options name.
 
     Args:
-        ranked: all candidates of it, or of the unit ``options.within``.
+        ranked: all candidates of the host.
         options: with ``within`` and ``snapshot``.
     """
-    ranking, snapshot = ranked.ranking, ranked.ranking.snapshot
+    whole, snapshot = ranked.ranking, ranked.ranking.snapshot
+    keep = within(options.within) if options.within else None
     listed = [
         process
         for process in snapshot.by_pid.values()
-        if not (process.flags or 0) & PF_KTHREAD
-        and (ranking.keep is None or ranking.keep(process, snapshot))
+        if not (process.flags or 0) & PF_KTHREAD and (keep is None or keep(process, snapshot))
     ]
     selection.show_names(listed, snapshot)
     shares = _shares(listed, snapshot)
     # A process may have ended while it was measured.
     listed = [process for process in listed if process.state not in ("X", "x")]
     shares = {process.pid: shares[process.pid] for process in listed}
-    verdicts = {process.pid: ranking.verdict(process) for process in listed}
-    total, parts, excess = _parts(ranked, list(shares.values()), listed, options.within)
-    holders, steps = _holders(ranking, listed, _Shown(shares, verdicts))
+    verdicts = {process.pid: whole.verdict(process) for process in listed}
+    inside = [process for process in whole.candidates if process.pid in verdicts]
+    shown = _Shown(
+        whole=whole,
+        shares=shares,
+        verdicts=verdicts,
+        ranks={process.pid: rank for rank, process in enumerate(inside, 1)},
+        first=_first(whole, verdicts, bool(options.snapshot)),
+        common=explained.Common.of(whole),
+    )
+    sum_ = _sum(ranked, list(shares.values()), listed, options.within)
+    steps = _steps(inside, whole, shown.common)
+    ordered = sorted(listed, key=lambda one: (shown.ranks.get(one.pid, 1 << 62), one.pid))
     host = snapshot.host
     return Picture(
         what=f"unit {options.within}" if options.within else options.snapshot or "this host",
         time=host.time,
-        total=total,
-        excess=excess,
+        total=sum_.total,
+        excess=sum_.excess,
         swap=(host.swap_total, host.swap_free),
-        holders=holders,
-        parts=parts,
-        steps=steps,
-        measure=measure(ranking.evaluator.program),
-        notes=tuple(ranked.notes()),
+        holders=tuple(_holder(process, shown, steps) for process in ordered),
+        parts=sum_.parts,
+        steps=max(steps.values(), default=0),
+        measure=measure(whole.evaluator.program),
+        notes=(*ranked.notes(), *filter(None, [sum_.note])),
+        within=bool(options.within),
     )
 
 
@@ -82,7 +116,12 @@ def of(ranked: selection.Ranked, options: argparse.Namespace) -> Picture:
 def _shares(processes: list[Process], snapshot: Snapshot) -> dict[int, Share]:
     of_kernel: Mapping[int, measured.Proportional] = {}
     if isinstance(snapshot, ProcSource):
-        wanted = {process.pid: process.starttime for process in processes if process.rss}
+        # The largest first: the time may not be enough for all.
+        wanted = {
+            process.pid: process.starttime
+            for process in sorted(processes, key=lambda one: -(one.rss or 0))
+            if process.rss
+        }
         of_kernel = measured.proportional(wanted, _PATIENCE)
     return {one.pid: _share(one, snapshot, of_kernel.get(one.pid)) for one in processes}
 
@@ -117,15 +156,12 @@ def _share(
 # --- what nobody holds ----------------------------------------------------------------------------
 
 
-def _parts(
+def _sum(
     ranked: selection.Ranked, shares: list[Share], processes: list[Process], unit: str | None
-) -> tuple[int, tuple[Part, ...], int]:
-    """Return how much memory there is, the parts that no process holds, and the excess."""
+) -> _Sum:
     snapshot = ranked.ranking.snapshot
     if unit:
-        total = _charged(processes, snapshot, unit)
-        left, excess = remaining(total, {}, shares)
-        return total, (_OF_UNIT._replace(size=left["rest"]),), excess
+        return _sum_of_unit(shares, processes, snapshot, unit)
     uses = unheld.read() if isinstance(ranked.source, ProcSource) else None
     if uses is None:
         total, sizes = snapshot.host.mem_total, _recorded(snapshot)
@@ -135,7 +171,20 @@ def _parts(
     left, excess = remaining(total, sizes, shares)
     named_ = {part.key: (part.name, part.about) for part in uses.parts} | _NAMES
     parts = [Part(key, named_[key][0], size, named_[key][1]) for key, size in left.items() if size]
-    return total, tuple(sorted(parts, key=lambda part: -part.size)), excess
+    return _Sum(total, tuple(sorted(parts, key=lambda part: -part.size)), excess)
+
+
+def _sum_of_unit(
+    shares: list[Share], processes: list[Process], snapshot: Snapshot, unit: str
+) -> _Sum:
+    charged = _charged(processes, snapshot, unit)
+    if charged is None:
+        held = sum(share.ram for share in shares)
+        note = f"what unit {unit} is charged for is not known, so this is what its processes hold"
+        return _Sum(held, (), 0, note)
+    left, excess = remaining(charged, {}, shares)
+    parts = [_OF_UNIT._replace(size=left["rest"])] if left["rest"] else []
+    return _Sum(charged, tuple(parts), excess)
 
 
 def _recorded(snapshot: Snapshot) -> dict[str, int]:
@@ -147,8 +196,8 @@ def _recorded(snapshot: Snapshot) -> dict[str, int]:
     return {key: size for key, size in sizes.items() if size is not None}
 
 
-def _charged(processes: list[Process], snapshot: Snapshot, unit: str) -> int:
-    """Return what the outermost units of a name are charged for, as far as it is known."""
+def _charged(processes: list[Process], snapshot: Snapshot, unit: str) -> int | None:
+    """Return what the outermost units of a name are charged for; None if that is not known."""
     paths = set()
     for process in processes:
         place = innermost_place(process, snapshot)
@@ -159,48 +208,35 @@ def _charged(processes: list[Process], snapshot: Snapshot, unit: str) -> int:
             or unit in (snapshot.fact(around, "Names") or ())
         ]
         paths.update(matching[-1:])
-    scopes = filter(None, map(snapshot.scope, paths))
-    return sum(scope.get("memory") or 0 for scope in scopes)
+    scopes = list(map(snapshot.scope, paths))
+    charges = [scope.get("memory") if scope else None for scope in scopes]
+    return None if None in charges else sum(filter(None, charges))
 
 
 # --- the processes --------------------------------------------------------------------------------
 
 
-def _holders(
-    ranking: Ranking, processes: list[Process], shown: _Shown
-) -> tuple[tuple[Holder, ...], int]:
-    """Return the processes, first those that are taken first, and how many kills there can be."""
-    first = openness.found(ranking, shown.verdicts.values())
-    said = first if openness.in_doubt(shown.verdicts.values()) else None
-    ranks = {pid: rank for rank, pid in enumerate(ranking.pids, 1)}
-    common = explained.Common.of(ranking)
-    steps = _steps(ranking, common)
-    ordered = sorted(processes, key=lambda process: (ranks.get(process.pid, 1 << 62), process.pid))
-    return (
-        tuple(
-            _holder(process, ranking, ranks.get(process.pid, 0), steps, shown, said, common)
-            for process in ordered
-        ),
-        max(steps.values(), default=0),
-    )
+def _first(whole: Ranking, verdicts: Mapping[int, Verdict], recorded: bool) -> Possible | None:
+    """Return which process may be the first victim, as ``explain`` finds it."""
+    found = list(verdicts.values())
+    if recorded:
+        others = (one for one in whole.snapshot.by_pid.values() if one.pid not in verdicts)
+        found += map(whole.verdict, others)
+    return explained.first(found, whole)
 
 
-def _holder(
-    process: Process,
-    ranking: Ranking,
-    rank: int,
-    steps: Mapping[int, int],
-    shown: _Shown,
-    first: Possible | None,
-    common: explained.Common,
-) -> Holder:
-    verdict, row = shown.verdicts[process.pid], Row.of(process, ranking, rank)
-    place = innermost_place(process, ranking.snapshot)
-    lines = [explained.title(process, ranking)]
-    lines += explained.steps(process, verdict, ranking, first, common)
+def _holder(process: Process, shown: _Shown, steps: Mapping[int, int]) -> Holder:
+    whole, common, rank = shown.whole, shown.common, shown.ranks.get(process.pid, 0)
+    verdict, row = shown.verdicts[process.pid], Row.of(process, whole, rank)
+    place = innermost_place(process, whole.snapshot)
+    # On this host only what is in doubt itself is asked about.
+    live = isinstance(whole.snapshot, ProcSource)
+    first = None if live and not openness.in_doubt([verdict]) else shown.first
+    lines = [explained.title(process, whole)]
+    lines += explained.steps(process, verdict, whole, first, common)
     if rank:
-        lines += ["", explained.rank(process, ranking)]
-        lines += explained.taking(process, ranking, common)
+        lines += ["", explained.rank(process, whole, common)]
+        lines += explained.taking(process, whole, common)
     return Holder(
         pid=process.pid,
         name=row.command,
@@ -224,15 +260,21 @@ def _kept(verdict: Verdict) -> str:
     return "ends already" if verdict.why in (Why.EXITING, Why.ZOMBIE) else "no candidate"
 
 
-def _steps(ranking: Ranking, common: explained.Common) -> dict[int, int]:
-    """Return with which kill each process goes; a unit that is killed as a whole goes at once."""
+def _steps(inside: list[Process], whole: Ranking, common: explained.Common) -> dict[int, int]:
+    """Return with which kill each process goes; a unit that is killed as a whole goes at once.
+
+    Args:
+        inside: the candidates that are drawn, worst first.
+        whole: the ranking of the whole host.
+        common: what is known of its units.
+    """
     steps: dict[int, int] = {}
     number = 0
-    for process in ranking.candidates:
+    for process in inside:
         if process.pid in steps:
             continue
         number += 1
-        group = ranking.groups.of(process)
+        group = whole.groups.of(process)
         found = common.together.get(group.unit.place.path) if group else None
         for victim in found.victims if found else (process,):
             steps.setdefault(victim.pid, number)

@@ -13,7 +13,7 @@ from oomrules.errors import Failure, reason
 from oomrules.guard import decision, levels, recording
 from oomrules.guard.model import Ready, Sample
 from oomrules.guard.recording import Start
-from oomrules.picture.course import Course, Curve, Gathered, Mark, Panel, Worst
+from oomrules.picture.course import Course, Curve, Gathered, Mark, Panel, Worst, kept, thinned
 from oomrules.program.program import Program
 from oomrules.terminal import clip, count
 
@@ -102,17 +102,14 @@ def of(program: Program, path: str) -> Course:
         _distances(watch),
     ]
     notes = ["each point is the worst of its part of the time"]
+    if found.rows:
+        notes.append(
+            "a line across is an event, with its number in the table; thick ones are kills"
+        )
     if any(row.replayed for row in found.rows):
-        notes.append("dashed marks are what the given rules would have done, not what happened")
-    notes += [f"{count(found.left_out, 'event')} more are left out"] if found.left_out else []
-    if watch.left_out:
-        notes.append(f"the distances of {len(_LINES)} guards are drawn, those of others are not")
-    return Course(
-        what="standard input" if path == "-" else path,
-        begun=found.start.time,
-        seconds=max(0.0, found.end - found.start.at),
-        panels=tuple(panel for panel in panels if panel),
-        marks=tuple(
+        notes.append("dashed ones are what the given rules would have done, not what happened")
+    marks, left_out = kept(
+        [
             Mark(
                 at=min(max(0.0, row.at - found.start.at), max(0.0, found.end - found.start.at)),
                 real=not row.replayed,
@@ -120,10 +117,24 @@ def of(program: Program, path: str) -> Course:
                 cells=tuple(replaying.texts(row, found.start)),
             )
             for row in found.rows
-        ),
+        ]
+    )
+    notes += _left_out(left_out + found.left_out)
+    if watch.left_out:
+        notes.append(f"the distances of {len(_LINES)} guards are drawn, those of others are not")
+    return Course(
+        what="standard input" if path == "-" else path,
+        begun=found.start.time,
+        seconds=max(0.0, found.end - found.start.at),
+        panels=tuple(panel for panel in panels if panel),
+        marks=marks,
         columns=tuple(column.name.capitalize() for column in replaying.COLUMNS),
         notes=tuple(notes),
     )
+
+
+def _left_out(number: int) -> list[str]:
+    return [f"{count(number, 'event')} more are left out, kills last"] if number else []
 
 
 # --- kills over days ------------------------------------------------------------------------------
@@ -132,8 +143,10 @@ def of(program: Program, path: str) -> Course:
 def _history(path: str) -> dict[str, Any] | None:
     """Return what ``oomrules history --format json`` has written; None for another file."""
     try:
-        # A recording has an object in each line, and may be much larger.
-        if next(files.lines(path, recording.LONGEST_LINE), "").strip() != "{":
+        # A recording has an object in each line, and may be much larger. So has a history that
+        # another program has written again.
+        first = next(files.lines(path, recording.LONGEST_LINE), "").strip()
+        if first != "{" and f'"{acts.SCHEMA}"' not in first[:100]:
             return None
     except UnicodeDecodeError:
         return None
@@ -170,7 +183,7 @@ def _acts(found: dict[str, Any], path: str) -> Course:
     times = [datetime.fromisoformat(one["time"]).timestamp() for one, _, _ in listed]
     begin, end = min(times, default=0.0), max(times, default=0.0)
     ordered = sorted(zip(times, listed, strict=True), key=lambda timed: timed[0])
-    points: dict[str, list[tuple[float, float | None]]] = {"kernel": [], "guard": []}
+    points: dict[str, list[tuple[float, float]]] = {"kernel": [], "guard": []}
     numbers = dict.fromkeys(points, 0)
     for moment, (one, kill, _) in ordered:
         by = "guard" if one["by"] == "guard" else "kernel"
@@ -178,25 +191,28 @@ def _acts(found: dict[str, Any], path: str) -> Course:
         numbers[by] += kill
         points[by].append((moment - begin, numbers[by]))
     curves = [
-        Curve(name, line, (*points[by], (end - begin, numbers[by])))
+        Curve(name, line, (*thinned(points[by], end - begin), (end - begin, numbers[by])))
         for by, name, line in (
             ("kernel", "by the kernel", "first"),
             ("guard", "by a guard", "second"),
         )
         if numbers[by]
     ]
+    marks, left_out = kept(
+        [
+            Mark(at=moment - begin, real=True, kill=kill, cells=tuple(cells))
+            for moment, (_, kill, cells) in ordered
+        ]
+    )
     most = max(1, *numbers.values())
     return Course(
         what=path,
         begun=ordered[0][1][0]["time"] if ordered else "",
         seconds=end - begin,
         panels=(Panel("processes taken so far", "number", most, tuple(curves)),),
-        marks=tuple(
-            Mark(at=moment - begin, real=True, kill=kill, cells=tuple(cells))
-            for moment, (_, kill, cells) in ordered
-        ),
+        marks=marks,
         columns=tuple(column.name.capitalize() for column in acts.COLUMNS),
-        notes=("the axis ends with the last entry",),
+        notes=("the axis ends with the last entry", *_left_out(left_out)),
     )
 
 

@@ -155,15 +155,16 @@ def show_names(processes: Iterable[Process], snapshot: Snapshot, groups_too: boo
         snapshot.names.show(ids(processes, snapshot, "uid"), groups)
 
 
-def ranked(options: argparse.Namespace, verified: bool = False) -> Ranked:
+def ranked(options: argparse.Namespace, verified: bool = False, everything: bool = False) -> Ranked:
     """Rank the processes that the options name.
 
     Args:
         verified: read the head of the list once more before it is used.
+        everything: rank those outside of the unit as well, for a caller that tells them apart.
     """
     made = shared.program(options)
     unit = getattr(options, "within", None)
-    keep = within(unit) if unit else None
+    keep = within(unit) if unit and not everything else None
     source: ProcSource | recorded.Recorded
     if options.snapshot:
         source = recording.load(options.snapshot)

@@ -63,3 +63,14 @@ def test_code_in_texts_imports_what_there_is() -> None:
                     if not (hasattr(found, word) or (package and find_spec(f"{module}.{word}"))):
                         lost.append(f"{path.relative_to(CHECKOUT)}: {module}.{word}")
     assert lost == []
+
+
+def test_no_line_is_so_long_that_packagers_take_its_file_for_a_made_one() -> None:
+    # lintian: source-is-missing, from 512 characters on.
+    long = [
+        str(path.relative_to(CHECKOUT))
+        for path in PACKAGE.rglob("*")
+        if path.suffix in (".html", ".svg", ".js", ".css", ".py")
+        and any(len(line) > 400 for line in path.read_text(encoding="utf-8").splitlines())
+    ]
+    assert long == []

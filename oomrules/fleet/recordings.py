@@ -10,23 +10,25 @@ import glob
 import gzip
 import importlib
 import io
+import logging
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from typing import Any, BinaryIO, cast
 
-from oomrules import files
+from oomrules import extras, files
 from oomrules.errors import Failure, reason
 from oomrules.processes import recorded
 from oomrules.processes.recorded import Recorded
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
-# Separates the host from the time in the name of a recording.
-TIME = "@"
+# The time in the name of a recording, as `oomrules snapshot --to` writes it.
+# Servers write %40 into their pages.
+_TIME = re.compile(r"(?:@|%40)[0-9]{8}T[0-9]{6}Z(?:\.jsonl(?:\.gz|\.zst)?)$", re.ASCII)
 HINT = "record it again with `oomrules snapshot --to DIR`, or leave it out"
-INSTALL = "install it: `pip install 'oomrules[fleet]'`"
 
 # A hundred thousand processes are some 60 MB; what says more is made to fill memory.
 MOST = 128 * 2**20
@@ -37,8 +39,16 @@ _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _PIECE = 512
 # What unpacking may keep of the text before. `zstd -19` needs 8 MiB.
 _WINDOW = 32 * 2**20
+# Libraries that print tracebacks of what they try again.
+_TALKATIVE = ("aiobotocore", "aiohttp", "asyncio", "botocore", "fsspec", "gcsfs", "s3fs", "urllib3")
 # How many hosts may be named in all.
 _MOST_NAMES = 10_000_000
+# What an address may say that others must not read: a password, and the signature or the key of one
+# that was made for somebody.
+_USER = re.compile(r"(\w://)[^/\s]*@")
+_SECRET = re.compile(
+    r"(?i)([?&][^=&#\s]*(?:sig|token|key|secret|cred|pass|auth)[^=&#\s]*=)[^&#\s]+"
+)
 
 
 def named(words: Iterable[str], latest: bool = False) -> list[str]:
@@ -47,7 +57,8 @@ def named(words: Iterable[str], latest: bool = False) -> list[str]:
     Args:
         words: files, patterns, directories, or addresses of these (``s3://bucket/hosts/``). In a
             directory the files count that end as recordings do.
-        latest: of several recordings of a host (``HOST@TIME.jsonl.zst``), only the last one.
+        latest: of several recordings of a host (``HOST@TIME.jsonl.zst``) in one place, only the
+            last one.
 
     Raises:
         Failure: a word means none.
@@ -57,7 +68,7 @@ def named(words: Iterable[str], latest: bool = False) -> list[str]:
         one = _remote(word) if _is_remote(word) else _local(word.removeprefix("file://"))
         if not one:
             raise Failure(
-                f"{word}: there is no recording",
+                f"{shown(word)}: there is no recording",
                 f"name files, or a directory of files that end in {', '.join(ENDINGS)}",
             )
         found.update(one)
@@ -66,8 +77,13 @@ def named(words: Iterable[str], latest: bool = False) -> list[str]:
     names = sorted(found)
     if latest:
         # Times are written so that the text's order is theirs.
-        names = sorted({name.rpartition(TIME)[0] or name: name for name in names}.values())
+        names = sorted({_TIME.sub("", name): name for name in names}.values())
     return names
+
+
+def shown(text: str) -> str:
+    """Return a name, or what a library says of it, without the secrets that addresses have."""
+    return _SECRET.sub(r"\1…", _USER.sub(r"\1…@", text))
 
 
 def _is_remote(name: str) -> bool:
@@ -89,9 +105,11 @@ def _local(word: str) -> list[str]:
 
 def _remote(word: str) -> list[str]:
     module = _fsspec(word)
+    # In addresses of servers the question mark has another meaning.
+    pattern = "*[" if word.startswith("http") else "*?["
     try:
         system, path = module.core.url_to_fs(word)
-        if any(char in word for char in "*?["):
+        if any(char in word for char in pattern):
             found = system.glob(path)
         elif word.endswith("/"):
             found = [name for name in system.find(path, maxdepth=1) if name.endswith(ENDINGS)]
@@ -103,29 +121,38 @@ def _remote(word: str) -> list[str]:
     # Each kind of storage has errors of its own.
     except Exception as error:
         raise Failure(
-            f"{word} cannot be listed: {_words(error)}", "see that it can be reached"
-        ) from (error)
+            f"{shown(word)} cannot be listed: {_words(error)}", "see that it can be reached"
+        ) from error
 
 
 def _fsspec(name: str) -> Any:
+    # What these have to say is in the errors that they raise.
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)
     try:
         module = importlib.import_module("fsspec")
         importlib.import_module("fsspec.core")
     except ImportError as error:
-        raise Failure(f"{name}: addresses need the Python library fsspec", INSTALL) from error
+        said = f"{shown(name)}: addresses need the Python library fsspec"
+        raise Failure(said, extras.install("fsspec")) from error
     return module
 
 
 def _missing(name: str, error: ImportError) -> Failure:
     scheme = name.partition("://")[0]
     library = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
-    install = f"install it: `pip install {library[scheme]}`" if scheme in library else None
-    return Failure(f"{name}: {scheme}:// needs one more Python library: {error}", install)
+    install = extras.install(library[scheme]) if scheme in library else None
+    said = f"{shown(name)}: {scheme}:// needs one more Python library: {_words(error)}"
+    return Failure(said, install)
 
 
 def _words(error: BaseException) -> str:
+    # fsspec says of all that is wrong with an address that it is not there, and why below.
+    if isinstance(error, FileNotFoundError) and not error.strerror:
+        below = error.__cause__ or error.__context__
+        return _words(below) if below else "there is no such file"
     said = reason(error) if isinstance(error, OSError) else str(error)
-    return (said or type(error).__name__)[:300]
+    return shown(said or type(error).__name__)[:300]
 
 
 def load(name: str) -> Recorded:
@@ -134,25 +161,31 @@ def load(name: str) -> Recorded:
     Raises:
         Failure: it cannot be read, is larger than any, or a line of it is wrong.
     """
+    said = shown(name)
     try:
         with closing(_opened(name)) as raw:
-            return recorded.load(name, partial(_lines, raw))
+            return recorded.load(said, partial(_lines, raw))
     except Failure:
         raise
     except ImportError as error:
         raise _missing(name, error) from error
     except (EOFError, zlib.error) as error:
-        raise Failure(f"{name} is packed, and damaged or cut: {error}", HINT) from error
+        raise Failure(f"{said} is packed, and damaged or cut: {error}", HINT) from error
     except MemoryError as error:
-        raise Failure(f"{name}: there is not enough memory to read it", HINT) from error
+        raise Failure(f"{said}: there is not enough memory to read it", HINT) from error
     # Storage and unpacking have errors of their own, and one file must not end the whole.
     except Exception as error:
-        raise Failure(f"{name} cannot be read: {_words(error)}", HINT) from error
+        raise Failure(f"{said} cannot be read: {_words(error)}", HINT) from error
 
 
 def _opened(name: str) -> io.BufferedReader:
     if _is_remote(name):
-        return io.BufferedReader(_fsspec(name).open(name, "rb").open())
+        if "::" in name:
+            # For fsspec it would be an address inside another one: who names a recording in a
+            # store would decide what is asked, and of whom.
+            raise Failure(f"{shown(name)}: there is :: in the name of a recording", "rename it")
+        system, path = _fsspec(name).core.url_to_fs(name)
+        return io.BufferedReader(system.open(path, "rb"))
     try:
         # Refuses what is no file: a pipe could let it wait for ever.
         descriptor = files.open_regular(name.removeprefix("file://"))
@@ -187,7 +220,8 @@ class _Unzstd(io.RawIOBase):
         try:
             self._module = importlib.import_module("zstandard")
         except ImportError as error:
-            raise Failure(f"{name}: zstd needs the Python library zstandard", INSTALL) from error
+            said = f"{name}: zstd needs the Python library zstandard"
+            raise Failure(said, extras.install("zstandard")) from error
         self._raw, self._ready, self._packed = raw, memoryview(b""), b""
         self._frame: Any = None
 

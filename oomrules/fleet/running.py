@@ -19,11 +19,12 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+from oomrules import extras
 from oomrules.errors import Failure
-from oomrules.fleet import questions
+from oomrules.fleet import questions, recordings
 from oomrules.fleet.questions import Answer, Question
-from oomrules.fleet.recordings import INSTALL
 
+_LIBRARIES = ("distributed", "cryptography")
 # Batches in flight for each worker, and the largest one.
 _AHEAD = 3
 _LARGEST = 32
@@ -68,7 +69,7 @@ def _client(processes: int, scheduler: str) -> Iterator[Any]:
     except ImportError as error:
         raise Failure(
             f"several processes need the Python library {error.name}",
-            f"{INSTALL}, or do without it: `--processes 1`",
+            f"{extras.install(*_LIBRARIES)}; `--processes 1` does without",
         ) from error
     # What a worker's death means is told in our words.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
@@ -105,7 +106,7 @@ def _client(processes: int, scheduler: str) -> Iterator[Any]:
         except ImportError as error:
             raise Failure(
                 f"several processes need one more Python library: {error}",
-                f"{INSTALL}, or do without it: `--processes 1`",
+                f"{extras.install(*_LIBRARIES)}; `--processes 1` does without",
             ) from error
         except (OSError, ValueError) as error:
             where = scheduler or "local processes"
@@ -158,7 +159,8 @@ def _answers(client: Any, question: Question, names: Sequence[str]) -> Iterator[
                 hand_out((name,))
         else:
             why = str(future.exception() if future.status == "error" else future.status)
-            yield {"host": batch[0], "error": f"{batch[0]}: its worker failed: {why[:300]}"}
+            host = recordings.shown(batch[0])
+            yield {"host": host, "error": f"{host}: its worker failed: {why[:300]}"}
         del future
         if len(sent) < workers * _AHEAD and (batch := next(left, ())):
             hand_out(batch)

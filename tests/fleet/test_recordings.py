@@ -164,3 +164,12 @@ def test_addresses_are_read_through_fsspec() -> None:
 def test_an_address_of_no_kind_says_so() -> None:
     with pytest.raises(Failure, match="nokind"):
         recordings.load("nokind://a/b.jsonl")
+
+
+def test_only_the_time_in_a_name_makes_it_the_recording_of_another_hour(tmp_path: Path) -> None:
+    folder = tmp_path / "ops@example"
+    folder.mkdir()
+    wanted = ["a.jsonl", "b.jsonl.gz", "c@d.jsonl", "e@20260102T000000Z.jsonl"]
+    for name in (*wanted, "e@20260101T235959Z.jsonl.zst"):
+        (folder / name).touch()
+    assert recordings.named([str(folder)], latest=True) == [str(folder / name) for name in wanted]

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from oomrules.commands import picture
 from tests.commands.done import Done
 
 Run = Callable[..., Done]

@@ -118,9 +118,8 @@ def test_what_cannot_be_reached_says_why(oomrules: Run, server: str) -> None:
 
 def test_a_name_in_a_store_is_no_address_inside_another_one() -> None:
     store = fsspec.filesystem("memory")
-    name = "/evil/a::http:/127.0.0.1:1/x.jsonl"
-    store.pipe(name, b"".join(hosts.packed(b"{}", "") for _ in range(2)))
-    (found,) = recordings.named(["memory://evil/a::http:/127.0.0.1:1/"])
+    store.pipe("/evil/a::x.jsonl", b"{}")
+    (found,) = recordings.named(["memory://evil/"])
     with pytest.raises(Failure, match="::"):
         recordings.load(found)
     store.rm("/evil", recursive=True)

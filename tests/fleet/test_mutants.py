@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from oomrules.errors import Failure
-from oomrules.fleet import questions
+from oomrules.fleet import questions, recordings
 from oomrules.fleet.questions import Question, text_of
 from oomrules.language.compiler import compile_rules, compile_texts
 from oomrules.language.rulefiles import given
@@ -43,7 +43,7 @@ prefer anything when host.pressure > 10%
 spare unit.description "a*"
 spare session.type "tty"
 """
-ODD = (True, 1, 1.5, "x", [], {}, [1], {"x": 1}, 10**400, "\ud800", "\0", -1, 2**64, "1e999")
+ODD: tuple[Any, ...] = (True, 1, 1.5, "x", [], {}, [1], {"x": 1}, 10**400, "\ud800", "\0", -1, 2**64, "1e999")
 
 
 def whole(seed: int) -> list[Line]:
@@ -61,9 +61,8 @@ def whole(seed: int) -> list[Line]:
 
 def places(value: Any, at: Path_ = ()) -> Iterator[Path_]:
     """Yield the way to each value inside another one."""
-    inside = value.items() if isinstance(value, dict) else ()
-    inside = enumerate(value) if isinstance(value, list) else inside
-    for key, one in inside:
+    inside = dict(enumerate(value)) if isinstance(value, list) else value
+    for key, one in inside.items() if isinstance(inside, dict) else ():
         yield (*at, key)
         yield from places(one, (*at, key))
 
@@ -83,7 +82,7 @@ def text(lines: list[Line]) -> str:
 def load(folder: Path, said: str) -> recorded.Recorded:
     path = folder / "host.jsonl"
     path.write_text(said, encoding="utf-8", errors="surrogatepass")
-    return questions.recordings.load(str(path))
+    return recordings.load(str(path))
 
 
 def test_a_value_of_another_type_is_refused_wherever_it_stands(tmp_path: Path) -> None:

@@ -7,17 +7,16 @@ not, and one that cannot be read is a ``Failure`` that names it.
 from __future__ import annotations
 
 import glob
-import gzip
 import importlib
 import io
 import logging
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from oomrules import extras, files
 from oomrules.errors import Failure, reason
@@ -33,10 +32,13 @@ HINT = "record it again with `oomrules snapshot --to DIR`, or leave it out"
 # A hundred thousand processes are some 60 MB; what says more is made to fill memory.
 MOST = 128 * 2**20
 MOST_LINES = 500_000
+# Packed text of that size is far smaller. Behind it there may be nothing to unpack without end: a
+# hole in the file, or frames that are empty.
+_MOST_PACKED = 32 * 2**20
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-# A block of zstd unpacks to at most 128 KiB and can be 4 bytes long (RFC 8878, 3.1.1.2): a piece of
-# this size unpacks to at most 16 MiB.
-_PIECE = 512
+# These unpack to at most 16 MiB. A block of zstd unpacks to at most 128 KiB and can be 4 bytes long
+# (RFC 8878, 3.1.1.2); zlib's text is at most 1032 times as long (zlib's Technical Details).
+_GZIP_PIECE, _ZSTD_PIECE = 16384, 512
 # What unpacking may keep of the text before. `zstd -19` needs 8 MiB.
 _WINDOW = 32 * 2**20
 # Libraries that print tracebacks of what they try again.
@@ -188,7 +190,7 @@ def _opened(name: str) -> io.BufferedReader:
         return io.BufferedReader(system.open(path, "rb"))
     try:
         # Refuses what is no file: a pipe could let it wait for ever.
-        descriptor = files.open_regular(name.removeprefix("file://"))
+        descriptor = files.open_found(name.removeprefix("file://"))
     except OSError as error:
         raise Failure(f"cannot read {name}: {reason(error)}", HINT) from error
     return os.fdopen(descriptor, "rb")
@@ -197,11 +199,11 @@ def _opened(name: str) -> io.BufferedReader:
 def _lines(raw: io.BufferedReader, name: str, longest: int) -> Iterator[str]:
     """Yield the lines of a recording, unpacked, each up to so many bytes, and all up to MOST."""
     stream: BinaryIO = raw
-    start = raw.peek(4)[:4]
+    start, packed = raw.peek(4)[:4], _Packed(raw, name)
     if start.startswith(_GZIP):
-        stream = cast("BinaryIO", gzip.GzipFile(fileobj=raw))
+        stream = io.BufferedReader(_Unpacked(packed, _gzip, _GZIP_PIECE), 2**20)
     elif start == _ZSTD:
-        stream = io.BufferedReader(_Unzstd(raw, name), 2**20)
+        stream = io.BufferedReader(_Unpacked(packed, _zstd(name), _ZSTD_PIECE), 2**20)
     left, number = MOST, 0
     while line := stream.readline(longest + 1):
         number, left = number + 1, left - len(line)
@@ -213,16 +215,37 @@ def _lines(raw: io.BufferedReader, name: str, longest: int) -> Iterator[str]:
         yield line.decode("utf-8")
 
 
-class _Unzstd(io.RawIOBase):
-    """What a stream packed by zstd holds; a cut one ends in EOFError, and not in silence."""
+class _Packed:
+    """A packed file, read up to a bound."""
 
     def __init__(self, raw: BinaryIO, name: str) -> None:
-        try:
-            self._module = importlib.import_module("zstandard")
-        except ImportError as error:
-            said = f"{name}: zstd needs the Python library zstandard"
-            raise Failure(said, extras.install("zstandard")) from error
-        self._raw, self._ready, self._packed = raw, memoryview(b""), b""
+        self._raw, self._name, self._left = raw, name, _MOST_PACKED
+
+    def read(self, size: int = -1) -> bytes:
+        """Read so many bytes.
+
+        Raises:
+            Failure: the file is larger than any.
+        """
+        data = self._raw.read(size if size >= 0 else self._left + 1)
+        self._left -= len(data)
+        if self._left < 0:
+            most = _MOST_PACKED >> 20
+            raise Failure(f"{self._name} is packed, and has more than {most} MiB", HINT)
+        return data
+
+
+class _Unpacked(io.RawIOBase):
+    """What packed frames hold that follow one another; a cut one ends in EOFError, not in silence.
+
+    Args:
+        start: makes what unpacks the next frame.
+        piece: how many packed bytes are unpacked at a time, and in memory.
+    """
+
+    def __init__(self, raw: _Packed, start: Callable[[], Any], piece: int) -> None:
+        self._raw, self._start, self._piece = raw, start, piece
+        self._ready, self._packed = memoryview(b""), b""
         self._frame: Any = None
 
     def readable(self) -> bool:
@@ -232,14 +255,13 @@ class _Unzstd(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Put the next bytes into a buffer."""
         while not self._ready:
-            self._packed = self._packed or self._raw.read(_PIECE)
+            self._packed = self._packed or self._raw.read(self._piece)
             if not self._packed:
                 if self._frame is not None:
                     raise EOFError("it ends in the middle")
                 return 0
             if self._frame is None:
-                unpacker = self._module.ZstdDecompressor(max_window_size=_WINDOW)
-                self._frame = unpacker.decompressobj()
+                self._frame = self._start()
             self._ready = memoryview(self._frame.decompress(self._packed))
             self._packed = self._frame.unused_data if self._frame.eof else b""
             if self._frame.eof:
@@ -247,3 +269,17 @@ class _Unzstd(io.RawIOBase):
         size = min(len(self._ready), len(buffer))
         buffer[:size], self._ready = self._ready[:size], self._ready[size:]
         return size
+
+
+def _gzip() -> Any:
+    # 15 bits of window, and 16 for the header of gzip (zlib.h, inflateInit2).
+    return zlib.decompressobj(15 + 16)
+
+
+def _zstd(name: str) -> Callable[[], Any]:
+    try:
+        module = importlib.import_module("zstandard")
+    except ImportError as error:
+        said = f"{name}: zstd needs the Python library zstandard"
+        raise Failure(said, extras.install("zstandard")) from error
+    return lambda: module.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()

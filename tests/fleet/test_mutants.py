@@ -43,7 +43,22 @@ prefer anything when host.pressure > 10%
 spare unit.description "a*"
 spare session.type "tty"
 """
-ODD: tuple[Any, ...] = (True, 1, 1.5, "x", [], {}, [1], {"x": 1}, 10**400, "\ud800", "\0", -1, 2**64, "1e999")
+ODD: tuple[Any, ...] = (
+    True,
+    1,
+    1.5,
+    "x",
+    [],
+    {},
+    [1],
+    {"x": 1},
+    10**400,
+    "\ud800",
+    "\0",
+    -1,
+    2**64,
+    "1e999",
+)
 
 
 def whole(seed: int) -> list[Line]:

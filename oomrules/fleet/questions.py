@@ -10,6 +10,7 @@ import json
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from oomrules import __version__
 from oomrules.errors import Failure
 from oomrules.fleet import recordings
 from oomrules.processes.recorded import Recorded
@@ -74,6 +75,11 @@ def answer(question: Question, name: str) -> Answer:
         said = f"{host}: a mistake in oomrules itself: {type(error).__name__}: {error}"
         return {"host": host, "error": said[:_LONGEST_MESSAGE]}
     return {"host": host, **found}
+
+
+def version() -> str:
+    """Return the version of oomrules here."""
+    return __version__
 
 
 def answers(question: Question, names: tuple[str, ...]) -> list[Answer]:

@@ -9,7 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
-UNITS = Path(__file__).resolve().parent.parent / "systemd"
+ROOT = Path(__file__).resolve().parent.parent
+UNITS = ROOT / "systemd"
 SNAPSHOTS = "/var/lib/oomrules/snapshots"
 # What the list needs and a recording does not: the kernel's log, /run/oomrules, bounded memory.
 OF_THE_LIST = {
@@ -50,3 +51,20 @@ def test_old_recordings_are_removed_before_a_new_one_and_young_ones_stay(tmp_pat
     assert (
         SNAPSHOTS in before and SNAPSHOTS in settings("oomrules-snapshot.service")["ExecStart"][0]
     )
+
+
+def test_the_packages_know_every_unit() -> None:
+    names = sorted(path.name for path in UNITS.iterdir())
+    enabled = [name for name in names if "[Install]" in (UNITS / name).read_text()]
+    texts = {
+        name: (ROOT / "packaging" / name).read_text()
+        for name in ("debian/oomrules.postinst", "rpm/oomrules.spec", "arch/oomrules.install")
+    }
+    for name in names:
+        for folder in ("/usr/local/lib/systemd/system", "/etc/systemd/system"):
+            assert f"{folder}/{name}" in texts["debian/oomrules.postinst"], name
+        assert f"\n/usr/lib/systemd/system/{name}\n" in texts["rpm/oomrules.spec"], name
+    for name in enabled:
+        for file in ("rpm/oomrules.spec", "arch/oomrules.install"):
+            (line,) = re.findall("disable --now (.*) [|]", texts[file])
+            assert name in line.split(), (file, name)

@@ -16,6 +16,7 @@ import signal
 import socket
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -75,6 +76,8 @@ def _client(processes: int, scheduler: str) -> Iterator[Any]:
             f"several processes need the Python library {error.name}",
             f"{extras.install(*_LIBRARIES)}; `--processes 1` does without",
         ) from error
+    # Of other Pythons Dask prints a table; only another version of oomrules says other things.
+    warnings.filterwarnings("ignore", message="Mismatched versions")
     # What a worker's death means is told in our words. Each part of Dask has a level of its own.
     for name in [*logging.root.manager.loggerDict, "distributed"]:
         if name.partition(".")[0] == "distributed":
@@ -154,7 +157,7 @@ def _compare_versions(client: Any) -> None:
             has = f"oomrules {there}" if isinstance(there, str) else f"no oomrules ({there})"
             raise Failure(
                 f"the worker {worker} has {str(has)[:300]}; this is oomrules {__version__}",
-                "install the same version of oomrules, in the same Python, on every worker",
+                "install the same version on every worker, into the Python that runs it",
             )
 
 

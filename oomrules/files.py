@@ -143,6 +143,26 @@ def open_regular(path: str, follow: bool = True) -> int:
     return descriptor
 
 
+def open_found(path: str) -> int:
+    """Open a regular file that was found in a directory in which others may write.
+
+    Its name may be a link if root or the caller made that. Where a stranger's leads, reading can
+    have an effect, as of /proc/kmsg.
+
+    Raises:
+        OSError: it cannot be opened, is no regular file, or a link that a stranger made.
+    """
+    _refuse_null(path)
+    with opened(path, os.O_PATH | os.O_NOFOLLOW) as found:
+        status = os.fstat(found)
+        if not stat.S_ISLNK(status.st_mode):
+            return open_regular(path, follow=False)
+        if status.st_uid not in (0, os.geteuid()):
+            raise OSError(errno.EPERM, f"it is a link that uid {status.st_uid} made")
+        target = os.readlink("", dir_fd=found)
+    return open_regular(os.path.join(os.path.dirname(path), target))
+
+
 def read(path: str, most: int, follow: bool = True) -> bytes:
     """Read what ``open_regular`` opens, up to so many bytes.
 

@@ -23,6 +23,7 @@ GROUND = (
     "clock",
     "config",
     "errors",
+    "extras",
     "fields",
     "files",
     "json_lines",

@@ -76,6 +76,12 @@ def _arguments(command: ArgumentParser) -> str:
     return "".join(map(_values, command._get_positional_actions()))
 
 
+def _files_follow(command: ArgumentParser) -> bool:
+    """Return whether the first argument is one of a few words, and files come after it."""
+    words = [*map(_values, command._get_positional_actions())]
+    return len(words) > 1 and bool(words[0]) and not any(words[1:])
+
+
 def _values(action: Action) -> str:
     """Return what an option or argument takes, if that is known."""
     from oomrules.lint import registry
@@ -101,8 +107,10 @@ def _bash(commands: dict[str, ArgumentParser]) -> str:
             f"        {name})",
             "            if [[ $word == -* ]]; then",
             f"                {_reply(words)}",
-            f"            else {_reply(_arguments(command))}; fi ;;",
         ]
+        if _files_follow(command):
+            options.append(f"            elif ((COMP_CWORD > 2)); then {_reply('')}")
+        options.append(f"            else {_reply(_arguments(command))}; fi ;;")
     return _BASH % (" ".join(commands), "\n".join(values), "\n".join(options))
 
 
@@ -122,7 +130,12 @@ def _zsh(commands: dict[str, ArgumentParser]) -> str:
             about += f":value:{_action(_values(option))}" if option.nargs != 0 else ""
             specs = [_quoted(f"*{word}{about}") for word in option.option_strings]
             options += [f"            {spec} \\" for spec in specs]
-        options.append(f"            {_quoted(f'*:argument:{_action(_arguments(command))}')} ;;")
+        which = "*"
+        if _files_follow(command):
+            options.append(f"            {_quoted('*:file:_files')} \\")
+            which = "1"
+        what = f"{which}:argument:{_action(_arguments(command))}"
+        options.append(f"            {_quoted(what)} ;;")
     return _ZSH % ("\n".join(named), "\n".join(options))
 
 
@@ -147,7 +160,8 @@ def _fish(commands: dict[str, ArgumentParser]) -> str:
             value += f" -f -a {_quoted(values)}" if (values := _values(option)) else ""
             lines.append(f"{within} {words}{value} -d {_quoted(_help(option))}")
         if arguments := _arguments(command):
-            lines.append(f"{within} -f -a {_quoted(arguments)}")
+            alone = "" if _files_follow(command) else "-f "
+            lines.append(f"{within} {alone}-a {_quoted(arguments)}")
     return "\n".join(lines) + "\n"
 
 

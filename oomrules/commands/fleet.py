@@ -20,6 +20,7 @@ from oomrules.terminal import (
     Column,
     Paint,
     count,
+    duration,
     is_terminal,
     memory,
     print_json,
@@ -175,16 +176,19 @@ def _fatal(options: argparse.Namespace) -> tuple[str, ...]:
 def _with_progress(answers: Iterator[Answer], total: int, fold: Fold) -> Iterator[Answer]:
     showing, begin = is_terminal(sys.stderr), time.monotonic()
     shown = begin
-    for number, answer in enumerate(answers, 1):
-        yield answer
-        now = time.monotonic()
-        if showing and now - shown > _EVERY:
-            shown = now
-            bar = "#" * (20 * number // total)
-            left = count(round((now - begin) / number * (total - number)), "second")
-            progress(f"[{bar:20}] {number} of {total} hosts, {fold.bad} bad, {left} left")
-    if shown != begin:
-        progress("")
+    try:
+        for number, answer in enumerate(answers, 1):
+            yield answer
+            now = time.monotonic()
+            if showing and now - shown > _EVERY:
+                shown = now
+                bar = "#" * (20 * number // total)
+                left = duration(1000 * round((now - begin) / number * (total - number)))
+                progress(f"[{bar:20}] {number} of {total} hosts, {fold.bad} bad, {left} left")
+    finally:
+        # Also where Ctrl+C ends it.
+        if shown != begin:
+            progress("")
 
 
 def _print_bad(fold: Fold) -> None:
@@ -288,6 +292,9 @@ def _side(kind: str, answer: Answer, side: str) -> str:
         one = answer["protected"]
         by = f"protected by {one[side]}" if one[side] else "not protected"
         return f"{one['comm']} ({one['pid']}): {by}"
+    if kind == "order":
+        # The first victims may be the same.
+        return f"differ: {count(answer['changed'], 'process')}" if side == "new" else "-"
     first = answer[side]
     return f"{first['program']} ({first['pid']})" if first else "nobody"
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import sysconfig
-from pathlib import Path
 
-from oomrules import files
+from oomrules import extras, files
 from oomrules.commands.parts import selection, shared
 from oomrules.errors import Failure
 from oomrules.terminal import count, memory, say
@@ -60,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
         from oomrules.picture import draw, plot
     except ModuleNotFoundError as error:
         raise Failure(
-            f"oomrules picture needs the Python library {error.name}", missing()
+            f"oomrules picture needs the Python library {error.name}",
+            extras.install("jinja2", "squarify"),
         ) from error
     drawing = options.output.endswith(".svg")
     if options.of:
@@ -95,12 +94,3 @@ def run(options: argparse.Namespace) -> int:
         say(f"no process is in {picture.what}{hint}", sys.stderr)
         return 1
     return 0
-
-
-def missing() -> str:
-    """Return how to install what is missing, for the Python that runs this."""
-    python = sys.executable or "python3"
-    # Debian's own Python takes nothing from pip unless it is told to (PEP 668).
-    marked = Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists()
-    force = " --break-system-packages" if marked and sys.prefix == sys.base_prefix else ""
-    return f"`{python} -m pip install{force} jinja2 squarify` installs what it needs"

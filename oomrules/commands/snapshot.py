@@ -89,6 +89,8 @@ def run(options: argparse.Namespace) -> int:
     if options.to and options.output:
         raise Failure("--to and --output exclude each other", "leave one of them out")
     if options.to and not os.path.isdir(options.to):
+        if os.path.lexists(options.to):
+            raise Failure(f"{options.to} is no directory", "name one, or --output for a file")
         raise Failure(
             f"there is no directory {options.to}",
             f"make it: `mkdir -p -m 700 -- {quoted(options.to)}`",
@@ -131,14 +133,36 @@ def _key(options: argparse.Namespace) -> bytes | None:
         return None
     if not options.redact_key:
         return os.urandom(_KEY)
+    return _read_key(options.redact_key)
+
+
+def _read_key(path: str) -> bytes:
+    """Read a key that nobody else can read.
+
+    Raises:
+        Failure: it cannot be read, is short, or others can read it.
+    """
+    make = f"make one: `(umask 077; head -c {_KEY} /dev/urandom > {quoted(path)})`"
     try:
-        key = files.read(options.redact_key, _LARGEST_KEY)
+        descriptor = files.open_regular(path)
+        status = os.fstat(descriptor)
+        key = files.read_opened(descriptor, path, _LARGEST_KEY)
     except OSError as error:
-        raise Failure(f"cannot read {options.redact_key}: {reason(error)}") from error
+        hint = make if isinstance(error, FileNotFoundError) else None
+        raise Failure(f"cannot read {path}: {reason(error)}", hint) from error
     if len(key) < _KEY:
         raise Failure(
-            f"the key in {options.redact_key} has {count(len(key), 'byte')}, and could be guessed",
-            f"make one of {_KEY}: `head -c {_KEY} /dev/urandom > FILE`",
+            f"the key in {path} has {count(len(key), 'byte')}, and could be guessed", make
+        )
+    if status.st_uid not in (0, os.geteuid()):
+        raise Failure(
+            f"the key in {path} is a file of uid {status.st_uid}, who can look names up with it",
+            f"copy it: `(umask 077; cat -- {quoted(path)} > FILE)`, and name that",
+        )
+    if status.st_mode & 0o077:
+        raise Failure(
+            f"others can read the key in {path}, and look names up with it",
+            f"make it yours alone: `chmod 600 -- {quoted(path)}`",
         )
     return key
 

@@ -10,6 +10,7 @@ import json
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from oomrules import __version__
 from oomrules.errors import Failure
 from oomrules.fleet import recordings
 from oomrules.processes.recorded import Recorded
@@ -61,18 +62,24 @@ def _program(text: str) -> Program:
 
 def answer(question: Question, name: str) -> Answer:
     """Answer a question about one recorded host; ``error`` says why there is no answer."""
+    host = recordings.shown(name)
     try:
         programs = [_program(text) for text in question.programs]
         found = _ANSWERS[question.kind](question, programs, recordings.load(name))
     except Failure as error:
-        return {"host": name, "error": error.message[:_LONGEST_MESSAGE]}
+        return {"host": host, "error": error.message[:_LONGEST_MESSAGE]}
     except MemoryError:
-        return {"host": name, "error": f"{name}: there is not enough memory to judge it"}
+        return {"host": host, "error": f"{host}: there is not enough memory to judge it"}
     # One recording never ends the whole.
     except Exception as error:
-        said = f"{name}: a mistake in oomrules itself: {type(error).__name__}: {error}"
-        return {"host": name, "error": said[:_LONGEST_MESSAGE]}
-    return {"host": name, **found}
+        said = f"{host}: a mistake in oomrules itself: {type(error).__name__}: {error}"
+        return {"host": host, "error": said[:_LONGEST_MESSAGE]}
+    return {"host": host, **found}
+
+
+def version() -> str:
+    """Return the version of oomrules here."""
+    return __version__
 
 
 def answers(question: Question, names: tuple[str, ...]) -> list[Answer]:

@@ -55,6 +55,10 @@ _COMMON = frozenset(
         *("kubepods.slice", "kubepods-burstable.slice", "kubepods-besteffort.slice"),
     )
 )
+# What is known of a session.
+_SESSION_SAYS = frozenset(
+    one.field for one in ATTRIBUTES.values() if one.provider is Provider.LOGIND
+)
 # By which attribute rules ask for a property of systemd.
 _ATTRIBUTES = {
     one.read: name for name, one in ATTRIBUTES.items() if one.provider is Provider.SYSTEMD
@@ -204,19 +208,21 @@ class _Redaction:
         made = _only(line, _SCOPE) | {"cgroup": self.path(line["cgroup"])}
         made["unit"] = None if line.get("unit") is None else self._unit(line["unit"])
         if line.get("properties") is not None:
-            properties = line["properties"].items()
-            made["properties"] = {name: self._property(name, value) for name, value in properties}
+            known = _only(line["properties"], frozenset((*RELATIONS, *_ATTRIBUTES)))
+            made["properties"] = {
+                name: self._property(name, value) for name, value in known.items()
+            }
         if line.get("session") is not None:
-            session = line["session"].items()
+            session = _only(line["session"], _SESSION_SAYS)
             made["session"] = {
-                name: self._said(f"session.{name}", value) for name, value in session
+                name: self._said(f"session.{name}", value) for name, value in session.items()
             }
         return made
 
     def _property(self, name: str, value: Any) -> Any:
         if name in RELATIONS:
             return [self._unit(unit) for unit in value]
-        return self._said(_ATTRIBUTES.get(name, name), value)
+        return self._said(_ATTRIBUTES[name], value)
 
     def _said(self, attribute: str, value: Any) -> Any:
         """Return what stands for a word of systemd or logind; for any other text a name does."""

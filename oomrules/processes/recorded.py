@@ -9,9 +9,10 @@ process have what its runtime said; the rest of them is also in the control grou
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from oomrules import files
+from oomrules.attributes import ATTRIBUTES, Provider, Type
 from oomrules.errors import Failure, reason
 from oomrules.fields import FIELDS, Field, Unit
 from oomrules.json_lines import NoObject, read_object
@@ -31,6 +32,13 @@ from oomrules.processes.units import Placement
 from oomrules.program.nodes import SELF_MADE
 
 SCHEMA = "oomrules.snapshot/1"
+
+_TYPES: dict[Type, type] = {Type.TEXT: str, Type.BOOLEAN: bool, Type.COUNT: int}
+# What is known of a unit and of a session, and the type of each value.
+_PROPERTIES, _SESSION = (
+    {one.field: _TYPES[one.type] for one in ATTRIBUTES.values() if one.provider is provider}
+    for provider in (Provider.SYSTEMD, Provider.LOGIND)
+)
 HINT = "record it again with `oomrules snapshot -o FILE`"
 
 # What a process can make unknown by itself.
@@ -49,16 +57,17 @@ _MOST_NOTES = 20
 _LONGEST_NOTE = 1000
 # The host's line names every user who has processes; others are far shorter.
 _LONGEST_LINE = 16 * 2**20
+_HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 # include/linux/limits.h, PATH_MAX: /proc/PID/cgroup has no longer path.
 LONGEST_PATH = 4096
 
 
 class RecordedScope:
-    """A control group as it was."""
+    """A control group as it was: its figures, ``properties`` and ``session``."""
 
-    def __init__(self, data: dict[str, Any]) -> None:
+    def __init__(self, data: dict[str, Any], unreadable: Sequence[str]) -> None:
         self.data = data
-        self._unreadable = data.get("unreadable") or ()
+        self._unreadable = unreadable
 
     def get(self, key: str) -> Any:
         """Return a figure or a property; None if it was not known."""
@@ -156,7 +165,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
             kind = data.get("kind")
             if host is None:
                 host, notes = _host(data), _notes(data)
-                hidden = max(0, _whole(data, "hidden") or 0)
+                hidden = _whole(data, "hidden", least=0) or 0
             elif not isinstance(kind, str):
                 raise _Wrong("a line without its kind")
             elif kind == "host":
@@ -171,7 +180,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
                     raise _Wrong(f"process {process.pid} a second time")
                 if said := _container(data):
                     containers[process.pid] = said
-                if data.get("self") is True:
+                if _typed(data, "self", bool):
                     own.add(process.pid)
             # Other kinds belong to a later version, which says so by the schema if it must.
         except (_Wrong, NoObject) as error:
@@ -209,6 +218,27 @@ def _shares(data: dict[str, Any]) -> dict[str, Any]:
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _texts(data: dict[str, Any], key: str) -> Sequence[str]:
+    """Return a list of texts; an empty one if it is missing."""
+    value = data.get(key)
+    if value is None:
+        return ()
+    if not _are_texts(value):
+        raise _no("a list of texts", key, value)
+    texts: list[str] = value
+    return texts
+
+
+def _typed(data: dict[str, Any], key: str, wanted: type) -> Any:
+    """Return a value of a type; None if it is unknown."""
+    if wanted is int:
+        return _whole(data, key)
+    value = data.get(key)
+    if value is not None and type(value) is not wanted:
+        raise _no("a text" if wanted is str else "true or false", key, value)
+    return value
 
 
 def _text(data: dict[str, Any], key: str) -> str | None:
@@ -250,47 +280,56 @@ def _host(data: dict[str, Any]) -> Host:
 
 
 def _unknown(data: dict[str, Any]) -> frozenset[str]:
-    names = data.get("unknown") or []
-    if not _are_texts(names):
-        raise _no("a list of attributes", "unknown", names)
-    return frozenset(names)
+    return frozenset(_texts(data, "unknown"))
 
 
 def _notes(data: dict[str, Any]) -> tuple[str, ...]:
-    notes = data.get("notes") or []
-    if not _are_texts(notes):
-        raise _no("a list of texts", "notes", notes)
-    return tuple(note[:_LONGEST_NOTE] for note in notes[:_MOST_NOTES])
+    return tuple(note[:_LONGEST_NOTE] for note in _texts(data, "notes")[:_MOST_NOTES])
 
 
 def _names(data: dict[str, Any], key: str) -> dict[int, str] | None:
-    names = data.get(key)
-    if names is None:
+    if data.get(key) is None:
         return None
-    try:
-        return {int(id_): str(name) for id_, name in names.items()}
-    except (AttributeError, ValueError) as error:
-        raise _Wrong(f"{key} does not give names by id") from error
+    found: dict[int, str] = {}
+    for id_, name in _items(data, key):
+        # Python takes other spellings of a number, and so two of the same one.
+        if not isinstance(name, str) or not _is_id(id_):
+            raise _no("an object of names by id", key, {id_: name})
+        found[int(id_)] = name
+    return found
+
+
+def _is_id(text: str) -> bool:
+    digits = text.removeprefix("-")
+    return digits.isascii() and digits.isdecimal() and len(text) <= 20 and str(int(text)) == text
 
 
 def _scope(data: dict[str, Any]) -> RecordedScope:
     if _text(data, "cgroup") is None:
         raise _Wrong("a scope without its cgroup")
-    for key in _SCOPE_WHOLE:
-        _whole(data, key, least=0)
-    _shares(data)
-    for key, value in _items(data, "properties"):
-        if key in RELATIONS:
-            if not _are_texts(value):
-                raise _Wrong(f"the property {key} is not a list of units")
-        elif not isinstance(value, str | int | None):
-            raise _Wrong(f"the property {key} is {json.dumps(value)[:40]}")
-    for key, value in _items(data, "session"):
-        if not isinstance(value, str | bool | None):
-            raise _Wrong(f"{key} of the session is {json.dumps(value)[:40]}")
-    if not isinstance(data.get("unreadable"), list | None):
-        raise _Wrong("unreadable is not a list")
-    return RecordedScope(data)
+    _text(data, "unit")
+    # What is not known here is not kept: the recording may be another user's.
+    kept: dict[str, Any] = {key: _whole(data, key, least=0) for key in _SCOPE_WHOLE}
+    kept |= _shares(data)
+    given = _given(data, "properties", str | int)
+    relations = [key for key in RELATIONS if given.get(key) is not None]
+    kept["properties"] = {
+        **{key: _texts(given, key) for key in relations},
+        **{key: _typed(given, key, wanted) for key, wanted in _PROPERTIES.items() if key in given},
+    }
+    if data.get("session") is not None:
+        said = _given(data, "session", str | bool)
+        kept["session"] = {key: _typed(said, key, _SESSION[key]) for key in _SESSION if key in said}
+    return RecordedScope(kept, _texts(data, "unreadable"))
+
+
+def _given(data: dict[str, Any], key: str, kinds: Any) -> dict[str, Any]:
+    """Return an object; what a later version adds to it is of these kinds, too."""
+    given = dict(_items(data, key))
+    for name, value in given.items():
+        if name not in RELATIONS and not isinstance(value, kinds | None):
+            raise _no("a value of such an object", f"{name} of the {key}", value)
+    return given
 
 
 def _items(data: dict[str, Any], key: str) -> Iterable[tuple[str, Any]]:
@@ -308,9 +347,9 @@ def _process(data: dict[str, Any]) -> Process:
     for field in FIELDS.values():
         if not field.optional or field.name in data:
             setattr(process, field.name, _value(data, field))
-    self_made = data.get("self_made") or ()
-    if not isinstance(self_made, list | tuple) or not all(key in _SELF_MADE for key in self_made):
-        raise _no("a list of keys", "self_made", self_made)
+    self_made = _texts(data, "self_made")
+    if not all(key in _SELF_MADE for key in self_made):
+        raise _no(f"a list of {', '.join(_SELF_MADE)}", "self_made", list(self_made))
     for key in self_made:
         setattr(process, key, SELF_MADE)
     # A key may be missing because no rule needs it; a null says that it could not be read.
@@ -325,6 +364,8 @@ def _container(data: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for kind, before in (("container", ""), ("pod", "pod_")):
         given = dict(_items(data, kind))
+        for key in ("id", "uid", "runtime", "qos"):
+            _text(given, key)
         for key in given:
             # Other keys belong to the place, or to a later version.
             wanted = CONTAINER_FACTS.get(before + key)
@@ -351,13 +392,10 @@ def _value(data: dict[str, Any], field: Field) -> Any:
 def _capabilities(text: str | None) -> int | None:
     if text is None:
         return None
-    try:
-        value = int(text, 16)
-    except ValueError:
-        value = -1
-    if not 0 <= value < _LARGEST:
-        raise _Wrong(f"capabilities is {text!r}, not a hexadecimal number")
-    return value
+    # Python takes more for a number, such as blanks around it.
+    if not 0 < len(text) <= 16 or not _HEXADECIMAL.issuperset(text):
+        raise _no("a hexadecimal number", "capabilities", text)
+    return int(text, 16)
 
 
 def container_lines(

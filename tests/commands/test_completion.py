@@ -44,6 +44,9 @@ def bash(script: str, *words: str) -> list[str]:
         (("completion", ""), list(SHELLS)),
         (("fmt", "--"), ["--help", "--root", "--check", "--diff"]),
         (("fmt", "/etc/host"), None),
+        (("fleet", "ra"), ["rank"]),
+        (("fleet", "rank", "/etc/host"), None),
+        (("fleet", "diff", "x", "/etc/host"), None),
         (("rank", "--rules", "/etc/host"), None),
     ],
 )
@@ -69,3 +72,14 @@ def test_every_option_of_every_command_is_there(shell: str, oomrules: Run) -> No
 def test_every_line_is_quoted_to_its_end(shell: str, oomrules: Run) -> None:
     for line in oomrules("completion", shell).out.splitlines():
         shlex.split(line.rstrip("\\").removesuffix(";;"), comments=True)
+
+
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("zsh", "'*:file:_files' \\\n            '1:argument:(rank diff check test)' ;;"),
+        ("fish", "'__fish_seen_subcommand_from fleet' -a 'rank diff check test'"),
+    ],
+)
+def test_files_are_offered_behind_a_word(shell: str, line: str, oomrules: Run) -> None:
+    assert line in oomrules("completion", shell).out

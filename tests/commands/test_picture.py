@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from oomrules.commands import picture
 from tests.browser import hosts
 from tests.children import CHECKOUT
 from tests.commands.done import Done
@@ -325,17 +324,6 @@ def test_a_missing_library_is_named_with_what_installs_it(
     assert done.code == 2
     assert f"oomrules picture needs the Python library {name}" in done.err
     assert f"`{sys.executable} -m pip install" in done.err
-
-
-def test_debian_s_own_python_is_told_to_take_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "EXTERNALLY-MANAGED").touch()
-    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
-    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
-    assert "--break-system-packages jinja2 squarify" in picture.missing()
-    monkeypatch.setattr(sys, "prefix", "/a/venv")
-    assert "--break" not in picture.missing()
 
 
 def test_this_host_is_drawn_and_adds_up(oomrules: Run, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -77,6 +78,7 @@ def test_a_redacted_recording_has_no_name_and_one_key_gives_the_same_names(
     rules, key = tmp_path / "a.oom", tmp_path / "key"
     rules.write_text('score footprint\nspare comm "seen-by-*"\n')
     key.write_bytes(os.urandom(32))
+    key.chmod(0o600)
     asked = ("snapshot", "--redact", "--redact-key", key, "--rules", rules)
     child = Child(("--password=secret1", "secret2"))
     try:
@@ -107,9 +109,33 @@ def test_what_redacts_is_said_where_nothing_is_redacted(oomrules: Run, tmp_path:
         (("--redact-key", short), "add --redact"),
         (("--redact", "--redact-key", short), "head -c 32 /dev/urandom"),
         (("--redact", "--redact-key", tmp_path / "none"), "cannot read"),
+        (("--to", short), "is no directory"),
     ):
         done = oomrules("snapshot", *options)
         assert done.code == 2 and said in done.err and not done.out
+
+
+def test_a_key_is_proposed_and_taken_only_as_one_that_nobody_else_can_read(
+    oomrules: Run, tmp_path: Path
+) -> None:
+    key = tmp_path / "my key"
+    asked = ("snapshot", "--redact", "--redact-key", key)
+
+    def paste() -> None:
+        """Run what the message proposes."""
+        done = oomrules(*asked)
+        assert done.code == 2 and not done.out and str(key) in done.err
+        subprocess.run(["sh", "-c", done.err.split("`")[1]], check=True)
+
+    paste()
+    assert oomrules(*asked).code == 0 and stat.S_IMODE(key.stat().st_mode) == 0o600
+    for mode in (0o640, 0o604):
+        key.chmod(mode)
+        paste()
+        assert oomrules(*asked).code == 0
+    if os.geteuid() == 0:
+        os.chown(key, 65534, 65534)
+        assert "uid 65534" in oomrules(*asked).err
 
 
 def test_that_processes_could_not_be_seen_is_said_then_and_later(

@@ -94,6 +94,45 @@ def test_pipes_devices_and_directories_are_not_opened(tmp_path: Path) -> None:
             recordings.load(str(path))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a link to another user")
+def test_a_link_is_followed_only_if_it_is_ours(tmp_path: Path) -> None:
+    (target,) = hosts.write(tmp_path / "elsewhere", 1, 5, hosts.mixed)
+    folder = tmp_path / "hosts"
+    folder.mkdir()
+    link = folder / "host.jsonl"
+    link.symlink_to(os.path.join("..", "elsewhere", target.name))
+    (name,) = recordings.named([str(folder)])
+    assert len(recordings.load(name).by_pid) == 5
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(Failure, match=f"{name}.*link that uid 65534 made"):
+        recordings.load(name)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        gzip.compress(TEXT),
+        # A frame to be skipped (RFC 8878, 3.1.2), of as many bytes as fit.
+        PACKED + b"\x50\x2a\x4d\x18\xff\xff\xff\xff",
+    ],
+    ids=["gzip", "zstd"],
+)
+def test_a_hole_behind_what_is_packed_is_not_read_to_its_end(tmp_path: Path, start: bytes) -> None:
+    path = tmp_path / "hole.jsonl"
+    path.write_bytes(start)
+    os.truncate(path, 2**42)
+    with pytest.raises(Failure, match=rf"{path} is packed, and (has more than 32 MiB|damaged)"):
+        recordings.load(str(path))
+
+
+def test_a_zstd_may_not_ask_for_gigabytes_to_be_kept(tmp_path: Path) -> None:
+    # Magic, a header without a size, a window of 2 GiB (RFC 8878, 3.1.1.1.2), a block of zeros.
+    path = tmp_path / "window.jsonl.zst"
+    path.write_bytes(b"\x28\xb5\x2f\xfd" + bytes([0b00000000, 21 << 3]) + b"\x03\x00\x10\x00")
+    with pytest.raises(Failure, match=str(path)):
+        recordings.load(str(path))
+
+
 @pytest.mark.parametrize("line", [b"\0" * 2**16, LINE], ids=["one line", "many lines"])
 def test_ten_gigabytes_that_are_packed_take_a_bounded_part_of_memory(
     tmp_path: Path, line: bytes
@@ -164,3 +203,12 @@ def test_addresses_are_read_through_fsspec() -> None:
 def test_an_address_of_no_kind_says_so() -> None:
     with pytest.raises(Failure, match="nokind"):
         recordings.load("nokind://a/b.jsonl")
+
+
+def test_only_the_time_in_a_name_makes_it_the_recording_of_another_hour(tmp_path: Path) -> None:
+    folder = tmp_path / "ops@example"
+    folder.mkdir()
+    wanted = ["a.jsonl", "b.jsonl.gz", "c@d.jsonl", "e@20260102T000000Z.jsonl"]
+    for name in (*wanted, "e@20260101T235959Z.jsonl.zst"):
+        (folder / name).touch()
+    assert recordings.named([str(folder)], latest=True) == [str(folder / name) for name in wanted]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.fresh.root import Root
 from tests.packages.building import APT, WHERE, Machine, must, packages, unpack
 
 VERSION = oomrules.__version__
+UNITS = Path(__file__).resolve().parents[2] / "systemd"
 BOTH = pytest.mark.parametrize("suite", ["bookworm", "trixie"], ids=["debian_12", "debian_13"])
 # What the packages need of Debian; the rest of what apt brings along comes with these.
 NEEDED = "python3 python3-gi python3-pydbus dkms"
@@ -80,6 +82,7 @@ def test_they_are_installed_used_and_purged_without_a_trace(suite: str, machine:
     # The state, links, rules, settings and drop-ins that an administrator makes.
     bare.put("/etc/oomrules.d/50-mine.oom", RULES.encode())
     bare.put("/etc/oomrules.conf", b"")
+    bare.put("/var/lib/oomrules/snapshots/host.jsonl", b"{}")
     bare.put("/etc/oomrules/hooks.d/mine", b"#!/bin/sh\n")
     bare.put("/etc/systemd/system/some.service.d/50-oomrules.conf", b"[Service]\n")
     must(bare, "ln -s /usr/lib/oomrules.d/presets/server.oom /etc/oomrules.d/60-server.oom")
@@ -195,7 +198,8 @@ def test_what_lies_in_usr_local_is_named(suite: str, machine: Machine) -> None:
     must(bare, f"cd {WHERE} && make install PREFIX=/usr/local BUNDLE=")
     deb = debs.put(bare).split()[1]
     said = must(bare, f"{APT} install --no-install-recommends {deb}")
-    for path in ("bin/oomrules", "lib/oomrules", "lib/systemd/system/oomrules.service"):
+    units = [f"lib/systemd/system/{path.name}" for path in UNITS.iterdir()]
+    for path in ("bin/oomrules", "lib/oomrules", *units):
         assert f"/usr/local/{path} is not of this package" in said
     # What is proposed works.
     for line in said.splitlines():

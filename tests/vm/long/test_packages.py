@@ -73,6 +73,7 @@ while True:
         except OSError:
             found.append(-1)
     print(*found, flush=True)
+    open("/run/looking", "w").close()
     time.sleep(0.05)
 """
 
@@ -234,7 +235,10 @@ class Looker:
     def __init__(self, guest: Guest, *paths: str) -> None:
         self._guest = guest
         guest.put(LOOK, "/srv/look.py")
+        guest.run("rm -f /run/looking", check=True)
         self._running: Background = guest.start(["python3", "-IS", "/srv/look.py", *paths])
+        # What follows is not to begin before the first look.
+        wait(lambda: guest.run("test -e /run/looking").status == 0, LONG)
 
     def gaps(self) -> list[Gap]:
         """Stop looking; return the longest gap of each list."""

@@ -63,11 +63,11 @@ LONGEST_PATH = 4096
 
 
 class RecordedScope:
-    """A control group as it was: its figures, ``properties`` and ``session``."""
+    """A control group as it was; ``data`` is its line, as far as it is known here."""
 
-    def __init__(self, data: dict[str, Any], unreadable: Sequence[str]) -> None:
+    def __init__(self, data: dict[str, Any]) -> None:
         self.data = data
-        self._unreadable = unreadable
+        self._unreadable = data.get("unreadable", ())
 
     def get(self, key: str) -> Any:
         """Return a figure or a property; None if it was not known."""
@@ -180,7 +180,7 @@ def parse(lines: Iterable[str], name: str) -> Recorded:
                     raise _Wrong(f"process {process.pid} a second time")
                 if said := _container(data):
                     containers[process.pid] = said
-                if _typed(data, "self", bool):
+                if _flag(data, "self"):
                     own.add(process.pid)
             # Other kinds belong to a later version, which says so by the schema if it must.
         except (_Wrong, NoObject) as error:
@@ -231,14 +231,11 @@ def _texts(data: dict[str, Any], key: str) -> Sequence[str]:
     return texts
 
 
-def _typed(data: dict[str, Any], key: str, wanted: type) -> Any:
-    """Return a value of a type; None if it is unknown."""
-    if wanted is int:
-        return _whole(data, key)
+def _flag(data: dict[str, Any], key: str) -> bool:
     value = data.get(key)
-    if value is not None and type(value) is not wanted:
-        raise _no("a text" if wanted is str else "true or false", key, value)
-    return value
+    if value is not None and not isinstance(value, bool):
+        raise _no("true or false", key, value)
+    return bool(value)
 
 
 def _text(data: dict[str, Any], key: str) -> str | None:
@@ -307,20 +304,37 @@ def _is_id(text: str) -> bool:
 def _scope(data: dict[str, Any]) -> RecordedScope:
     if _text(data, "cgroup") is None:
         raise _Wrong("a scope without its cgroup")
-    _text(data, "unit")
     # What is not known here is not kept: the recording may be another user's.
-    kept: dict[str, Any] = {key: _whole(data, key, least=0) for key in _SCOPE_WHOLE}
+    kept: dict[str, Any] = {"kind": "scope", "cgroup": data["cgroup"], "unit": _text(data, "unit")}
+    kept |= {key: _whole(data, key, least=0) for key in _SCOPE_WHOLE if key in data}
     kept |= _shares(data)
     given = _given(data, "properties", str | int)
-    relations = [key for key in RELATIONS if given.get(key) is not None]
-    kept["properties"] = {
-        **{key: _texts(given, key) for key in relations},
-        **{key: _typed(given, key, wanted) for key, wanted in _PROPERTIES.items() if key in given},
-    }
+    relations = {key: _texts(given, key) for key in RELATIONS if given.get(key) is not None}
+    kept["properties"] = relations | _typed(given, _PROPERTIES)
     if data.get("session") is not None:
-        said = _given(data, "session", str | bool)
-        kept["session"] = {key: _typed(said, key, _SESSION[key]) for key in _SESSION if key in said}
-    return RecordedScope(kept, _texts(data, "unreadable"))
+        kept["session"] = _typed(_given(data, "session", str | bool), _SESSION)
+    if unreadable := _texts(data, "unreadable"):
+        kept["unreadable"] = unreadable
+    return RecordedScope(kept)
+
+
+def _typed(given: dict[str, Any], types: Mapping[str, type]) -> dict[str, Any]:
+    """Return what is known here of an object of systemd's or logind's.
+
+    A value of another type, as another version of them may have, is as good as unknown, which
+    protects.
+    """
+    return {
+        key: given[key] if _is_a(given[key], wanted) else None
+        for key, wanted in types.items()
+        if key in given
+    }
+
+
+def _is_a(value: Any, wanted: type) -> bool:
+    if type(value) is int:
+        return wanted is int and abs(value) < _LARGEST
+    return type(value) is wanted
 
 
 def _given(data: dict[str, Any], key: str, kinds: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -114,6 +115,8 @@ def test_ctrl_c_ends_it_and_its_workers_without_a_word(tmp_path: Path) -> None:
         start_new_session=True,
     )
     assert asked.stdout is not None
+    # So that it waits for its reader, and has not ended before it is told to.
+    fcntl.fcntl(asked.stdout, fcntl.F_SETPIPE_SZ, 4096)
     for _ in range(10):
         assert asked.stdout.readline()
     workers = psutil.Process(asked.pid).children(recursive=True)
@@ -150,13 +153,13 @@ def test_nobody_waits_for_ever_for_a_worker(
     cluster: Cluster,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(running, "_PATIENCE", 2.0)
-    monkeypatch.setattr(running, "_ASKED_AGAIN", 0.1)
     names = [str(path) for path in hosts.write(tmp_path / "hosts", 200, 5)]
     question = Question("rank", (text_of(compile_texts([RuleText("a.oom", "score footprint\n")])),))
     address, (_, worker) = cluster(CHECKOUT)
     answers = running.ask(question, names, scheduler=address)
     assert "error" not in next(answers)
+    monkeypatch.setattr(running, "_PATIENCE", 2.0)
+    monkeypatch.setattr(running, "_ASKED_AGAIN", 0.1)
     worker.kill()
     with pytest.raises(Failure, match="no worker is left since 2 s"):
         list(answers)

@@ -113,6 +113,8 @@ def test_ctrl_c_ends_it_and_its_workers_without_a_word(tmp_path: Path) -> None:
         text=True,
         cwd=CHECKOUT,
         start_new_session=True,
+        # Who runs tests in the background of a shell script has Ctrl+C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert asked.stdout is not None
     # So that it waits for its reader, and has not ended before it is told to.

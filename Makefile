@@ -208,7 +208,7 @@ bench: setup
 	$(BIN)/python bench/service.py
 	$(BIN)/python bench/guard.py
 
-# HOSTS is the largest number of hosts; the figures of 10,000 take half an hour.
+# HOSTS is the largest number of hosts; the figures of 10,000 take four minutes.
 HOSTS ?= 10000
 bench-fleet: setup
 	$(BIN)/python bench/fleet.py $(HOSTS)

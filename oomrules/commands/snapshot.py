@@ -142,17 +142,17 @@ def _read_key(path: str) -> bytes:
     Raises:
         Failure: it cannot be read, is short, or others can read it.
     """
-    make = f"make one: `(umask 077; head -c {_KEY} /dev/urandom > {quoted(path)})`"
     try:
         descriptor = files.open_regular(path)
         status = os.fstat(descriptor)
         key = files.read_opened(descriptor, path, _LARGEST_KEY)
     except OSError as error:
-        hint = make if isinstance(error, FileNotFoundError) else None
+        hint = _new_key(path) if isinstance(error, FileNotFoundError) else None
         raise Failure(f"cannot read {path}: {reason(error)}", hint) from error
     if len(key) < _KEY:
         raise Failure(
-            f"the key in {path} has {count(len(key), 'byte')}, and could be guessed", make
+            f"the key in {path} has {count(len(key), 'byte')}, and could be guessed",
+            f"{_new_key(f'{path}.key')}, and name that",
         )
     if status.st_uid not in (0, os.geteuid()):
         raise Failure(
@@ -160,11 +160,19 @@ def _read_key(path: str) -> bytes:
             f"copy it: `(umask 077; cat -- {quoted(path)} > FILE)`, and name that",
         )
     if status.st_mode & 0o077:
+        # What is no key of ours may be a file that others have to read.
+        ours = len(key) == _KEY
+        alone = f"make it yours alone: `chmod 600 -- {quoted(path)}`"
         raise Failure(
             f"others can read the key in {path}, and look names up with it",
-            f"make it yours alone: `chmod 600 -- {quoted(path)}`",
+            alone if ours else f"{_new_key(f'{path}.key')}, and name that",
         )
     return key
+
+
+def _new_key(path: str) -> str:
+    """Return how to make a key in a file that is not there; one that is there is not touched."""
+    return f"make one: `(umask 077; set -C; head -c {_KEY} /dev/urandom > {quoted(path)})`"
 
 
 def file_name(host: str, now: float) -> str:

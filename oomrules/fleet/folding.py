@@ -6,6 +6,7 @@ the hosts.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +39,7 @@ class Group:
 
 
 @dataclass
-class Fold:
+class Fold(ABC):
     """What is known so far.
 
     Attributes:
@@ -70,9 +71,9 @@ class Fold:
             if known is None or answer["host"] < known["host"]:
                 self.witnesses[kind] = answer
 
+    @abstractmethod
     def found(self, answer: Answer) -> Iterable[str]:
         """Return the kinds of finding that an answer is."""
-        raise NotImplementedError
 
     def findings(self) -> dict[str, int]:
         """Return how many there are of each kind of finding."""

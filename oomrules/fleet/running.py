@@ -24,7 +24,7 @@ from multiprocessing import resource_tracker
 from typing import Any
 
 from oomrules import __version__, extras
-from oomrules.errors import Failure
+from oomrules.errors import Failure, reason
 from oomrules.fleet import questions, recordings
 from oomrules.fleet.questions import Answer, Question
 
@@ -123,8 +123,9 @@ def _client(processes: int, scheduler: str) -> Iterator[Any]:
             ) from error
         except (OSError, ValueError) as error:
             where = scheduler or "local processes"
+            said = reason(error) if isinstance(error, OSError) else str(error)
             raise Failure(
-                f"the cluster cannot be reached ({where}): {error}",
+                f"the cluster cannot be reached ({where}): {said}",
                 "see that `dask scheduler` runs there, or leave --scheduler out",
             ) from error
         yield client

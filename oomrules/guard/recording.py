@@ -219,6 +219,8 @@ def _whole_line(line: str) -> bool:
 def _read(data: dict[str, Any], begun: bool) -> Line | None:
     kind = data.get("kind")
     if not begun:
+        if kind == "host":
+            raise _Wrong("this is a snapshot of a host, and no recording over time")
         if kind != "start":
             raise _Wrong('the first line is not the start ("kind":"start")')
         if data.get("schema") != SCHEMA:

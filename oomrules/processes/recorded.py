@@ -255,6 +255,8 @@ def _needed(data: dict[str, Any], key: str, least: int) -> int:
 
 
 def _host(data: dict[str, Any]) -> Host:
+    if data.get("kind") == "start":
+        raise _Wrong("this is a recording over time, and no snapshot of a host")
     if data.get("kind") != "host":
         raise _Wrong('the first line is not the host ("kind":"host")')
     if data.get("schema") != SCHEMA:

@@ -133,9 +133,31 @@ def test_a_key_is_proposed_and_taken_only_as_one_that_nobody_else_can_read(
         key.chmod(mode)
         paste()
         assert oomrules(*asked).code == 0
+    # What is no key is left as it is, whoever pastes what is proposed.
+    for text, mode in ((b"root:x:0:0::/root:/bin/sh\n" * 9, 0o644), (b"short", 0o600)):
+        (tmp_path / "other").write_bytes(text)
+        (tmp_path / "other").chmod(mode)
+        done = oomrules("snapshot", "--redact", "--redact-key", tmp_path / "other")
+        (tmp_path / "other.key").unlink(missing_ok=True)
+        subprocess.run(["sh", "-c", done.err.split("`")[1]], check=True)
+        assert (tmp_path / "other").read_bytes() == text
+        assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == mode
+        assert oomrules("snapshot", "--redact", "--redact-key", tmp_path / "other.key").code == 0
     if os.geteuid() == 0:
         os.chown(key, 65534, 65534)
         assert "uid 65534" in oomrules(*asked).err
+
+
+def test_a_recording_over_time_and_one_of_a_host_are_told_apart(
+    oomrules: Run, tmp_path: Path
+) -> None:
+    host, course = tmp_path / "host.jsonl", tmp_path / "course.jsonl"
+    assert oomrules("snapshot", "-o", host).code == 0
+    course.write_text('{"schema":"oomrules.recording/1","kind":"start","at":1,"time":"x"}\n')
+    for command, option in (("guard", "--replay"), ("picture", "--of")):
+        more = ("-o", tmp_path / "x.svg") if command == "picture" else ()
+        assert "this is a snapshot of a host" in oomrules(command, option, host, *more).err
+    assert "this is a recording over time" in oomrules("rank", "--snapshot", course).err
 
 
 def test_that_processes_could_not_be_seen_is_said_then_and_later(
